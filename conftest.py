@@ -1,0 +1,26 @@
+"""The names that the doctests of the package use without importing them."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+NAMESPACES = (
+    "activations callbacks config constraints initializers layers losses metrics models ops optimizers random "
+    "registry regularizers saving tree utils"
+).split()
+
+
+@pytest.fixture(autouse=True)
+def add_public_names(request, doctest_namespace):
+    """torch, np, and all that the public modules export."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        return
+    doctest_namespace.update(torch=torch, np=np)
+    for name in NAMESPACES:
+        if importlib.util.find_spec(f"kstyle_torch.{name}") is not None:
+            module = importlib.import_module(f"kstyle_torch.{name}")
+            public = () if name == "ops" else getattr(module, "__all__", ())  # which would hide `sum`, `max` and others
+            doctest_namespace.update({each: getattr(module, each) for each in public})
+            doctest_namespace[name] = module

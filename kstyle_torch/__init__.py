@@ -1,0 +1,74 @@
+"""The Keras API as real PyTorch."""
+
+import gc
+
+_collecting = gc.isenabled()
+gc.disable()  # a collection of all that torch made, in the middle of the imports, takes longer than they do
+
+from kstyle_torch import (
+    activations,
+    callbacks,
+    config,
+    constraints,
+    dtype_policies,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    mixed_precision,
+    models,
+    ops,
+    optimizers,
+    random,
+    regularizers,
+    tree,
+    utils,
+)
+from kstyle_torch.dtype_policies import DTypePolicy
+from kstyle_torch.initializers import Initializer
+from kstyle_torch.layers import Input, Layer
+from kstyle_torch.losses import Loss
+from kstyle_torch.metrics import Metric
+from kstyle_torch.models import Functional, Model, Sequential
+from kstyle_torch.optimizers import Optimizer
+from kstyle_torch.regularizers import Regularizer
+from kstyle_torch.symbolic.tensor import KerasTensor
+from kstyle_torch.variables import Variable
+
+if _collecting:
+    gc.enable()
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DTypePolicy",
+    "Functional",
+    "Initializer",
+    "Input",
+    "KerasTensor",
+    "Layer",
+    "Loss",
+    "Metric",
+    "Model",
+    "Optimizer",
+    "Regularizer",
+    "Sequential",
+    "Variable",
+    "activations",
+    "callbacks",
+    "config",
+    "constraints",
+    "dtype_policies",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "mixed_precision",
+    "models",
+    "ops",
+    "optimizers",
+    "random",
+    "regularizers",
+    "tree",
+    "utils",
+]

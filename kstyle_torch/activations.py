@@ -1,0 +1,288 @@
+"""Activation functions, by name or called directly on tensors (symbolic ones too). Shapes stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kstyle_torch import serialization
+
+__all__ = [
+    "celu",
+    "deserialize",
+    "elu",
+    "exponential",
+    "gelu",
+    "get",
+    "glu",
+    "hard_shrink",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_swish",
+    "hard_tanh",
+    "leaky_relu",
+    "linear",
+    "log_sigmoid",
+    "log_softmax",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "serialize",
+    "sigmoid",
+    "silu",
+    "soft_shrink",
+    "softmax",
+    "softplus",
+    "softsign",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "sparsemax",
+    "squareplus",
+    "swish",
+    "tanh",
+    "tanh_shrink",
+    "threshold",
+]
+
+Activation = Callable[[Tensor], Tensor]
+registry = serialization.registry("activation", "keras.activations")
+register = registry.register
+
+
+@register()
+def linear(x: Tensor) -> Tensor:
+    """`x` itself."""
+    return x
+
+
+@register()
+def relu(x: Tensor, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
+    """`max(x, 0)`, or with the arguments a leaky, capped or shifted one.
+
+    Args:
+        negative_slope: Slope below `threshold`.
+        max_value: Upper bound of the output; none if None.
+        threshold: Values under it count as negative.
+    """
+    if negative_slope == 0.0 and max_value is None and threshold == 0.0:
+        return F.relu(x)
+    if negative_slope == 0.0 and threshold == 0.0 and max_value is not None:
+        return F.hardtanh(x, 0.0, max_value)  # one kernel
+    below = negative_slope * (x - threshold)
+    y = torch.where(x >= threshold, x, below)
+    return y if max_value is None else y.clamp(max=max_value)
+
+
+@register()
+def relu6(x: Tensor) -> Tensor:
+    """`min(max(x, 0), 6)`."""
+    return F.relu6(x)
+
+
+@register()
+def leaky_relu(x: Tensor, negative_slope: float = 0.2) -> Tensor:
+    """`x` where positive, else `negative_slope * x`."""
+    return F.leaky_relu(x, negative_slope)
+
+
+@register()
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """`x` where positive, else `alpha * (exp(x) - 1)`. Source: Clevert et al. 2016."""
+    return F.elu(x, alpha)
+
+
+@register()
+def selu(x: Tensor) -> Tensor:
+    """Self-normalizing `elu`: `scale * elu(x, alpha)` with fixed constants. Source: Klambauer et al. 2017."""
+    return F.selu(x)
+
+
+@register()
+def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """`max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))`. Source: Barron 2017."""
+    return F.celu(x, alpha)
+
+
+@register()
+def gelu(x: Tensor, approximate: bool = False) -> Tensor:
+    """`x * P(X <= x)` for a standard normal X; with `approximate` by tanh. Source: Hendrycks & Gimpel 2016."""
+    return F.gelu(x, approximate="tanh" if approximate else "none")
+
+
+@register("swish")
+def silu(x: Tensor) -> Tensor:
+    """`x * sigmoid(x)`. Source: Ramachandran et al. 2017."""
+    return F.silu(x)
+
+
+swish = silu
+
+
+@register("hard_swish")
+def hard_silu(x: Tensor) -> Tensor:
+    """`x * hard_sigmoid(x)`. Source: Howard et al. 2019."""
+    return F.hardswish(x)
+
+
+hard_swish = hard_silu
+
+
+@register()
+def mish(x: Tensor) -> Tensor:
+    """`x * tanh(softplus(x))`. Source: Misra 2019."""
+    return F.mish(x)
+
+
+@register()
+def glu(x: Tensor, axis: int = -1) -> Tensor:
+    """Gated linear unit: one half of `axis` times the sigmoid of the other, so `axis` halves. Source: Dauphin 2017."""
+    return F.glu(x, dim=axis)
+
+
+@register()
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return torch.tanh(x)
+
+
+@register()
+def hard_tanh(x: Tensor) -> Tensor:
+    """`x` clipped to [-1, 1]."""
+    return F.hardtanh(x)
+
+
+@register()
+def tanh_shrink(x: Tensor) -> Tensor:
+    """`x - tanh(x)`."""
+    return F.tanhshrink(x)
+
+
+@register()
+def sigmoid(x: Tensor) -> Tensor:
+    """`1 / (1 + exp(-x))`."""
+    return torch.sigmoid(x)
+
+
+@register()
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """`clip(x / 6 + 1/2, 0, 1)`."""
+    return F.hardsigmoid(x)
+
+
+@register()
+def log_sigmoid(x: Tensor) -> Tensor:
+    """`log(sigmoid(x))`."""
+    return F.logsigmoid(x)
+
+
+@register()
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """`exp(x)`, divided by its sum along `axis`.
+
+    The result remembers `x`, so that a crossentropy behind it can be taken of the logits: fewer operations, same value.
+    """
+    y = torch.softmax(x, dim=axis)
+    if axis == -1 and type(y) is Tensor and not torch.compiler.is_compiling():
+        y._keras_logits = x  # type: ignore[attr-defined]
+    return y
+
+
+@register()
+def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """`log(softmax(x))` along `axis`."""
+    return torch.log_softmax(x, dim=axis)
+
+
+@register()
+def softplus(x: Tensor) -> Tensor:
+    """`log(1 + exp(x))`."""
+    return F.softplus(x)
+
+
+@register()
+def softsign(x: Tensor) -> Tensor:
+    """`x / (1 + |x|)`."""
+    return F.softsign(x)
+
+
+@register()
+def squareplus(x: Tensor, b: float = 4) -> Tensor:
+    """`(x + sqrt(x**2 + b)) / 2`. Source: Barron 2021."""
+    return (x + torch.sqrt(x * x + b)) / 2
+
+
+@register()
+def exponential(x: Tensor) -> Tensor:
+    """`exp(x)`."""
+    return torch.exp(x)
+
+
+@register()
+def hard_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
+    """`x` where `|x| > threshold`, else 0."""
+    return F.hardshrink(x, threshold)
+
+
+@register()
+def soft_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
+    """`x` moved `threshold` towards 0, and 0 where it would cross it."""
+    return F.softshrink(x, threshold)
+
+
+@register()
+def threshold(x: Tensor, threshold: float, default_value: float) -> Tensor:
+    """`x` where it exceeds `threshold`, else `default_value`."""
+    return F.threshold(x, threshold, default_value)
+
+
+@register()
+def sparse_plus(x: Tensor) -> Tensor:
+    """0 up to -1, `(x + 1)**2 / 4` up to 1, then `x`."""
+    return torch.where(x <= -1, torch.zeros_like(x), torch.where(x < 1, (x + 1) ** 2 / 4, x))
+
+
+@register()
+def sparse_sigmoid(x: Tensor) -> Tensor:
+    """`clip((x + 1) / 2, 0, 1)`."""
+    return ((x + 1) / 2).clamp(0, 1)
+
+
+@register()
+def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
+    """The nearest point of the probability simplex along `axis`: many outputs are exactly 0.
+
+    Source: Martins & Astudillo 2016.
+    """
+    z = x.movedim(axis, -1)
+    ordered = z.sort(dim=-1, descending=True).values
+    rank = torch.arange(1, z.shape[-1] + 1, device=x.device, dtype=x.dtype)
+    sums = ordered.cumsum(-1)
+    support = (1 + rank * ordered > sums).sum(-1, keepdim=True)  # how many outputs stay positive
+    tau = (sums.gather(-1, support - 1) - 1) / support
+    return (z - tau).clamp(min=0).movedim(-1, axis)
+
+
+def get(identifier: Any) -> Activation:
+    """The activation that a name, config or callable means; None is `linear`.
+
+    Raises: ValueError: for an unknown name, with the nearest ones.
+    """
+    return linear if identifier is None else serialization.get(identifier, registry)
+
+
+def serialize(activation: Activation) -> Any:
+    """The activation's name, or its config where it is an object."""
+    return serialization.serialize_keras_object(activation)
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Activation:
+    """The activation that `serialize` described."""
+    if isinstance(config, str):
+        with serialization.custom_object_scope(custom_objects):
+            return get(config)
+    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)

@@ -1,0 +1,207 @@
+"""The callback: hooks that training calls. A hook that nobody overrides is never called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable as Function
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+HOOKS = (
+    "on_train_begin",
+    "on_train_end",
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_test_begin",
+    "on_test_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+    "on_predict_begin",
+    "on_predict_end",
+    "on_predict_batch_begin",
+    "on_predict_batch_end",
+)
+
+
+class Callback:
+    """Base class of callbacks: override the hooks you need.
+
+    `logs` is a dict of metric values. At the end of a batch it reads the device only when a value is looked at.
+
+    Attributes: model: The model in training. params: `verbose`, `epochs` and `steps`.
+    Example:
+        >>> class Stop(Callback):
+        ...     def on_epoch_end(self, epoch, logs=None):
+        ...         self.model.stop_training = logs["loss"] < 0.1
+    """
+
+    def __init__(self) -> None:
+        self.params: dict[str, Any] = {}
+        self.validation_data: Any = None
+        self._model: Any = None
+
+    @property
+    def model(self) -> Any:
+        """The model in training."""
+        return self.__dict__.get("_model")
+
+    def set_model(self, model: Any) -> None:
+        """Called before training, with the model."""
+        self._model = model
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Called before training, with `verbose`, `epochs` and `steps`."""
+        self.params = params
+
+    def on_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """The same as `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Any = None) -> None:
+        """The same as `on_train_batch_end`."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Before an epoch; `epoch` counts from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """After an epoch and its validation; `logs` holds their metrics."""
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Before a training batch."""
+        self.on_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After a training batch; `logs` holds the means of the epoch so far."""
+        self.on_batch_end(batch, logs)
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Before a batch of `evaluate` or of the validation."""
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After a batch of `evaluate` or of the validation."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Before a batch of `predict`."""
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After a batch of `predict`; `logs["outputs"]` is what it gave."""
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Before the first epoch."""
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """After the last epoch."""
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Before `evaluate` or a validation."""
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """After `evaluate` or a validation."""
+
+    def on_predict_begin(self, logs: Any = None) -> None:
+        """Before `predict`."""
+
+    def on_predict_end(self, logs: Any = None) -> None:
+        """After `predict`."""
+
+
+class LambdaCallback(Callback):
+    """A callback of functions.
+
+    Args:
+        on_epoch_begin: `f(epoch, logs)`, as are all others with `epoch` or `batch`.
+        on_epoch_end: The same.
+        on_train_begin: `f(logs)`.
+        on_train_end: The same.
+        on_train_batch_begin: `f(batch, logs)`.
+        on_train_batch_end: The same.
+        **kwargs: Any other hook by its name.
+    Raises: ValueError: for a hook that there is not.
+    Example:
+        >>> LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"])).on_epoch_end(0, {"loss": 0.5})
+        0 0.5
+    """
+
+    def __init__(
+        self,
+        on_epoch_begin: Function[..., Any] | None = None,
+        on_epoch_end: Function[..., Any] | None = None,
+        on_train_begin: Function[..., Any] | None = None,
+        on_train_end: Function[..., Any] | None = None,
+        on_train_batch_begin: Function[..., Any] | None = None,
+        on_train_batch_end: Function[..., Any] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__()
+        given = {
+            "on_epoch_begin": on_epoch_begin,
+            "on_epoch_end": on_epoch_end,
+            "on_train_begin": on_train_begin,
+            "on_train_end": on_train_end,
+            "on_train_batch_begin": on_train_batch_begin,
+            "on_train_batch_end": on_train_batch_end,
+            **kwargs,
+        }
+        given.update(
+            {f"on_train{name[2:]}": given.pop(name) for name in ("on_batch_begin", "on_batch_end") if name in given}
+        )
+        for name, function in given.items():
+            if name not in HOOKS:
+                raise ValueError(f"LambdaCallback has no hook {name!r}; it has {', '.join(HOOKS)}.")
+            if function is not None:
+                self.__dict__[name] = function
+
+
+class CallbackList:
+    """The callbacks of one run; for each hook, those that override it.
+
+    Args:
+        callbacks: In the order in which they are called.
+        model: What is run.
+        **params: What the callbacks see as `params`.
+    Raises: TypeError: for a class where an instance is meant, or what is no callback.
+    """
+
+    def __init__(self, callbacks: Iterable[Any], model: Any, **params: Any):
+        self.callbacks = [_checked(callback) for callback in callbacks]
+        self.params = params
+        for callback in self.callbacks:
+            callback.set_model(model)
+            callback.set_params(params)
+
+    def hooks(self, name: str) -> tuple[Function[..., Any], ...]:
+        """The bound hooks called `name` of the callbacks that override it."""
+        return tuple(getattr(callback, name) for callback in self.callbacks if _overrides(callback, name))
+
+    def call(self, name: str, *args: Any) -> None:
+        """Calls a hook of all callbacks."""
+        for callback in self.callbacks:
+            getattr(callback, name)(*args)
+
+
+def _overrides(callback: Any, name: str) -> bool:
+    names = [name, name.replace("train_batch", "batch")]
+    return any(
+        hook in vars(callback) or getattr(type(callback), hook, None) is not getattr(Callback, hook) for hook in names
+    )
+
+
+def _checked(callback: Any) -> Callback:
+    if isinstance(callback, type):
+        raise TypeError(
+            f"callbacks must hold instances; got the class {callback.__name__}: write {callback.__name__}()."
+        )
+    if not isinstance(callback, Callback):
+        raise TypeError(f"callbacks must hold Callback objects; got {callback!r}.")
+    return callback
+
+
+def flattened(callbacks: Any) -> list[Any]:
+    """What the user passed as `callbacks`, as a flat list."""
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, CallbackList):
+        return list(callbacks.callbacks)
+    if isinstance(callbacks, Sequence):
+        return [callback for item in callbacks for callback in flattened(item)]
+    return [callbacks]

@@ -1,0 +1,219 @@
+"""The progress bar: tqdm's engine, Keras' looks. One line an epoch where the output is no terminal and no notebook."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+from kstyle_torch import config
+from kstyle_torch.callbacks.base import Callback
+
+REDRAW_SECONDS = 0.1
+WIDTH = 20
+
+
+class ProgbarLogger(Callback):
+    """Prints steps, time a step and the running metrics.
+
+    `params["verbose"]`: 0 nothing, 1 a bar (one line an epoch where none can be drawn), 2 one line an epoch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._in_fit = False
+        self._line: Line | None = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._in_fit = True
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        epochs = self.params.get("epochs") or 1
+        self._begin(f"Epoch {epoch + 1}/{epochs}" if epochs > 1 else "")
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._line.advance(batch + 1, logs)  # type: ignore[union-attr]
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._end(logs)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        if not self._in_fit:
+            self._begin("")
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        if not self._in_fit and self._line is not None:
+            self._line.advance(batch + 1, logs)
+
+    def on_test_end(self, logs: Any = None) -> None:
+        if not self._in_fit:
+            self._end(logs)
+
+    def on_predict_begin(self, logs: Any = None) -> None:
+        self._begin("")
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._line.advance(batch + 1, None)  # type: ignore[union-attr]
+
+    def on_predict_end(self, logs: Any = None) -> None:
+        self._end(None)
+
+    def _begin(self, title: str) -> None:
+        drawn = self.params.get("verbose") == 1 and can_redraw(sys.stdout)
+        self._line = (Bar if drawn else Line)(title, self.params.get("steps"))
+
+    def _end(self, logs: Any) -> None:
+        if self._line is not None:
+            self._line.finish(logs)
+            self._line = None
+
+    def abandon(self) -> None:
+        """Leaves the bar as it is, on a line of its own, after an error or Ctrl-C."""
+        if self._line is not None:
+            self._line.abandon()
+            self._line = None
+
+
+class Line:
+    """One line, printed in the end.
+
+    Args:
+        title: Of the epoch, or empty.
+        steps: How many there will be, if known.
+    """
+
+    def __init__(self, title: str, steps: int | None):
+        self.title, self.steps, self.done = title, steps, 0
+        self.began = time.perf_counter()
+        self.warm = self.began  # when the first step, which is not like the others, was done
+
+    def advance(self, done: int, logs: Any) -> None:
+        """Says that so many steps are done."""
+        self.done = done
+        if done == 1:
+            self.warm = time.perf_counter()
+
+    def seconds_per_step(self) -> float:
+        """The mean, without the first step where there are others."""
+        if self.done > 1:
+            return (time.perf_counter() - self.warm) / (self.done - 1)
+        return (self.warm - self.began) if self.done else 0.0
+
+    def finish(self, logs: Any) -> None:
+        """Prints the line, with the metrics at the end."""
+        parts = [self.title] if self.title else []
+        seconds = time.perf_counter() - self.began
+        parts += [f"{self.done}/{self.done}", f"{seconds:.0f}s", duration(self.seconds_per_step())]
+        print(" - ".join(parts) + formatted(logs), flush=True)
+
+    def abandon(self) -> None:
+        """Prints nothing."""
+
+
+class Bar(Line):
+    """A bar that is redrawn a few times a second."""
+
+    def __init__(self, title: str, steps: int | None):
+        super().__init__(title, steps)
+        if title:
+            print(title)
+        self._next = 0.0
+        self._bar = _Tqdm(total=steps, **_looks(steps))
+
+    def advance(self, done: int, logs: Any) -> None:
+        """Redraws the bar if it is time to; only then are the logs read."""
+        self.done = done
+        now = time.perf_counter()
+        if done == 1:
+            self.warm = now
+        if now >= self._next:
+            self._next = now + REDRAW_SECONDS
+            self._draw(logs, ended=False)
+
+    def finish(self, logs: Any) -> None:
+        """Draws the bar for the last time, whole even where it is wider than the terminal."""
+        self._bar.ncols = None
+        self._draw(logs, ended=True)
+        self._bar.close()
+
+    def abandon(self) -> None:
+        """Ends the line."""
+        self._bar.close()
+
+    def _draw(self, logs: Any, ended: bool) -> None:
+        spent = time.perf_counter() - self.began
+        left = 0.0 if self.steps is None else self.seconds_per_step() * (self.steps - self.done)
+        seconds = spent if ended or self.steps is None else left
+        self._bar.n = self.done
+        self._bar.metrics = f"{clock(seconds)} {duration(self.seconds_per_step())}{formatted(logs)}"
+        self._bar.refresh()
+
+
+class _Tqdm(tqdm):
+    monitor_interval = 0  # no thread
+    metrics = ""
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        return {**super().format_dict, "metrics": self.metrics}
+
+
+def _looks(steps: int | None) -> dict[str, Any]:
+    digits = len(str(steps))
+    bar = f"{{n_fmt:>{digits}}}/{{total_fmt}} {{bar:{WIDTH}}} {{metrics}}" if steps else "{n_fmt}/Unknown {metrics}"
+    blocks = " ━" if can_encode("━", sys.stdout) else ".="
+    width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be redrawn
+    return {"bar_format": bar, "ascii": blocks, "file": sys.stdout, "ncols": width, "nrows": 20, "mininterval": 0}
+
+
+def can_encode(text: str, stream: Any) -> bool:
+    """Whether the stream's encoding has these characters."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def can_redraw(stream: Any) -> bool:
+    """Whether the stream is a terminal or a notebook's cell."""
+    return bool(getattr(stream, "isatty", lambda: False)()) or "ipykernel" in type(stream).__module__
+
+
+def resolve_verbose(verbose: Any) -> int:
+    """0, 1 or 2, of what the user passed.
+
+    Raises: ValueError: for anything but 0, 1, 2, True, False and "auto".
+    """
+    if verbose == "auto":
+        return 1 if config.is_interactive_logging_enabled() else 2
+    if verbose not in (0, 1, 2):
+        raise ValueError(f"verbose must be 'auto', 0, 1 or 2; got {verbose!r}.")
+    return int(verbose)
+
+
+def formatted(logs: Any) -> str:
+    """` - accuracy: 0.5000 - loss: 0.6931`; small numbers with an exponent."""
+    return "".join(
+        f" - {name}: {value:.4f}" if abs(value) > 1e-3 else f" - {name}: {value:.4e}"
+        for name, value in (logs or {}).items()
+        if isinstance(value, (int, float))
+    )
+
+
+def duration(seconds: float) -> str:
+    """`12ms/step`."""
+    if seconds >= 1 or seconds == 0:
+        return f"{seconds:.0f}s/step"
+    return f"{seconds * 1e3:.0f}ms/step" if seconds >= 1e-3 else f"{seconds * 1e6:.0f}us/step"
+
+
+def clock(seconds: float) -> str:
+    """`7s`, `1:07`, `1:02:07`."""
+    minutes, rest = divmod(int(seconds), 60)
+    if not minutes:
+        return f"{rest}s"
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -1,0 +1,115 @@
+"""Facts about the process: float type, device, fuzz factor, and what is printed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from kstyle_torch.dtype_policies import dtype_policy, floatx, set_dtype_policy, set_floatx
+
+__all__ = [
+    "backend",
+    "device",
+    "device_scope",
+    "disable_interactive_logging",
+    "dtype_policy",
+    "enable_interactive_logging",
+    "epsilon",
+    "floatx",
+    "image_data_format",
+    "is_interactive_logging_enabled",
+    "set_device",
+    "set_dtype_policy",
+    "set_epsilon",
+    "set_floatx",
+    "set_image_data_format",
+]
+
+_IMAGE_FORMATS = ("channels_last", "channels_first")
+
+_epsilon = 1e-7
+_image_data_format = "channels_last"
+_interactive_logging = True
+_device: torch.device | None = None
+
+
+def backend() -> str:
+    """Always `"torch"`: there is no other."""
+    return "torch"
+
+
+def epsilon() -> float:
+    """The fuzz factor that keeps logarithms and divisions finite, 1e-7 unless it was set."""
+    return _epsilon
+
+
+def set_epsilon(value: float) -> None:
+    """Sets the fuzz factor of losses and metrics."""
+    global _epsilon
+    _epsilon = float(value)
+
+
+def image_data_format() -> str:
+    """Where an image keeps its channels when a layer does not say: `"channels_last"` unless it was set."""
+    return _image_data_format
+
+
+def set_image_data_format(data_format: str) -> None:
+    """Sets the default place of an image's channels: `"channels_last"` or `"channels_first"`."""
+    global _image_data_format
+    _image_data_format = _one_of(data_format, _IMAGE_FORMATS, "data_format")
+
+
+def device() -> torch.device:
+    """Where layers make their weights: what `set_device` chose, else torch's accelerator, else the CPU."""
+    if _device is not None:
+        return _device
+    if torch.accelerator.is_available():
+        return torch.accelerator.current_accelerator() or torch.device("cpu")
+    return torch.device("cpu")
+
+
+def set_device(value: str | torch.device | None) -> None:
+    """Chooses the device of all layers built from now on.
+
+    Args:
+        value: A torch device or its name (`"cpu"`, `"cuda:1"`, `"mps"`); None goes back to the default.
+    """
+    global _device
+    _device = None if value is None else torch.device(value)
+
+
+@contextlib.contextmanager
+def device_scope(value: str | torch.device) -> Iterator[None]:
+    """Makes `value` the device of all layers built inside the block."""
+    global _device
+    before, _device = _device, torch.device(value)
+    try:
+        yield
+    finally:
+        _device = before
+
+
+def enable_interactive_logging() -> None:
+    """Lets `verbose="auto"` mean a progress bar (the default)."""
+    global _interactive_logging
+    _interactive_logging = True
+
+
+def disable_interactive_logging() -> None:
+    """Makes `verbose="auto"` mean one line an epoch."""
+    global _interactive_logging
+    _interactive_logging = False
+
+
+def is_interactive_logging_enabled() -> bool:
+    """Whether `verbose="auto"` means a progress bar."""
+    return _interactive_logging
+
+
+def _one_of(value: str, allowed: tuple[str, ...], what: str) -> str:
+    if value not in allowed:
+        raise ValueError(f"{what} must be one of {', '.join(map(repr, allowed))}; got {value!r}.")
+    return value

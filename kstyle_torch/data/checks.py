@@ -1,0 +1,50 @@
+"""What can be told from the data before the first step, on the host, once."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from torch import Tensor
+
+from kstyle_torch import tree
+
+
+def warn_of_nan(structure: Any, what: str) -> None:
+    """Warns of NaN and infinity, with the number of samples that have them."""
+    for leaf in tree.flatten(structure):
+        if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.device.type == "cpu":
+            if not leaf.sum().isfinite():  # one pass; overflow of the sum is sorted out below
+                bad = (
+                    int((~leaf.isfinite()).flatten(1).any(1).sum()) if leaf.ndim > 1 else int((~leaf.isfinite()).sum())
+                )
+                if bad:
+                    warnings.warn(
+                        f"{what} contains NaN or infinity in {bad} of {len(leaf)} samples; the loss will become NaN.",
+                        stacklevel=2,
+                    )
+
+
+def check_labels(y: Tensor, num_classes: int, name: str, ignored: int | None = None) -> None:
+    """Raises a ValueError for a class number that the output has no unit for."""
+    if y.device.type != "cpu" or not y.numel():
+        return
+    low, high = int(y.min()), int(y.max())
+    worst = low if low < 0 else high
+    if (low < 0 or high >= num_classes) and worst != ignored:
+        raise ValueError(
+            f"Loss {name!r}: label {worst} is out of range for {num_classes} classes (labels must be 0 to "
+            f"{num_classes - 1})."
+        )
+
+
+def check_table(x: Tensor, size: int, name: str) -> None:
+    """Raises a ValueError for a number that an Embedding's table does not have."""
+    if x.device.type != "cpu" or not x.numel():
+        return
+    low, high = int(x.min()), int(x.max())
+    if low < 0 or high >= size:
+        raise ValueError(
+            f"Layer {name!r}: x contains {low if low < 0 else high}, which is not in its table; with input_dim={size} "
+            f"the numbers go from 0 to {size - 1}."
+        )

@@ -1,0 +1,122 @@
+"""The default float type, and dtype policies: in which dtype a layer keeps its weights, and in which it computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["DTypePolicy", "Policy", "deserialize", "dtype_policy", "get", "serialize", "set_dtype_policy"]
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+_floatx = "float32"
+_chosen: DTypePolicy | None = None
+
+
+def floatx() -> str:
+    """The default float type of weights and of floating-point input, `"float32"` unless it was set."""
+    return _floatx
+
+
+def set_floatx(value: str) -> None:
+    """Sets the default float type.
+
+    Args:
+        value: One of `"bfloat16"`, `"float16"`, `"float32"`, `"float64"`.
+    Raises: ValueError: for any other value.
+    """
+    global _floatx
+    if value not in FLOATS:
+        raise ValueError(f"floatx must be one of {', '.join(map(repr, FLOATS))}; got {value!r}.")
+    _floatx = value
+
+
+class DTypePolicy:
+    """In which dtype a layer keeps its weights, and in which it computes.
+
+    Args:
+        name: A dtype, for both; or `"mixed_bfloat16"`, `"mixed_float16"`: weights in float32, computing in the other.
+    Raises: ValueError: for any other name.
+    Example:
+        >>> DTypePolicy("mixed_bfloat16").variable_dtype
+        'float32'
+    """
+
+    def __init__(self, name: str):
+        computes = name.removeprefix("mixed_") if isinstance(name, str) else name
+        if computes not in FLOATS[:2] if name != computes else not _is_dtype(name):
+            raise ValueError(
+                f"Unknown dtype policy {name!r}; expected a dtype such as 'float32', 'mixed_bfloat16' or 'mixed_float16'."
+            )
+        self.name = name
+        self.compute_dtype = computes
+        self.variable_dtype = computes if computes == name else "float32"
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether weights are kept in another dtype than is computed in."""
+        return self.compute_dtype != self.variable_dtype
+
+    def get_config(self) -> dict[str, Any]:
+        """The name, for `from_config`."""
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> DTypePolicy:
+        """The policy of a config."""
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DTypePolicy) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f'<DTypePolicy "{self.name}">'
+
+
+Policy = DTypePolicy
+
+
+def _is_dtype(name: Any) -> bool:
+    whole = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "bool", "string")
+    return name in FLOATS or name in whole or name in ("complex64", "complex128")
+
+
+def get(identifier: Any) -> DTypePolicy:
+    """The policy that a name, a dtype, a config or None (the one that was set) means.
+
+    Raises: ValueError: if it means none.
+    """
+    if identifier is None:
+        return dtype_policy()
+    if isinstance(identifier, DTypePolicy):
+        return identifier
+    if isinstance(identifier, dict):
+        return deserialize(identifier)
+    return DTypePolicy(str(identifier).removeprefix("torch."))
+
+
+def dtype_policy() -> DTypePolicy:
+    """The policy of layers that are not given one: what `set_dtype_policy` chose, else `floatx()`."""
+    return _chosen or DTypePolicy(floatx())
+
+
+def set_dtype_policy(policy: Any) -> None:
+    """Chooses the policy of all layers made from now on.
+
+    Args:
+        policy: A policy or its name; None goes back to `floatx()`.
+    Raises: ValueError: for an unknown name.
+    """
+    global _chosen
+    _chosen = None if policy is None else get(policy)
+
+
+def serialize(policy: DTypePolicy) -> dict[str, Any]:
+    """The policy in Keras' JSON form."""
+    return {"module": "keras", "class_name": "DTypePolicy", "config": policy.get_config(), "registered_name": None}
+
+
+def deserialize(config: dict[str, Any], custom_objects: Any = None) -> DTypePolicy:
+    """The policy that a config in Keras' JSON form describes."""
+    return DTypePolicy.from_config(config.get("config", config))

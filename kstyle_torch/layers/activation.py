@@ -1,0 +1,191 @@
+"""Activations that have arguments or weights, as layers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kstyle_torch import activations, config, constraints, initializers, regularizers
+from kstyle_torch.layers.base import Layer, Shape, layer_registry
+from kstyle_torch.layers.checks import not_negative
+from kstyle_torch.layers.weights import Weight
+
+register = layer_registry.register
+
+
+@register()
+class ReLU(Layer):
+    """`max(x, 0)`; with the arguments a capped, leaky or shifted one.
+
+    Args:
+        max_value: Upper bound of the output; none if None.
+        negative_slope: Slope below `threshold`.
+        threshold: Values under it count as negative.
+    Output shape: that of the input.
+    Raises: ValueError: if an argument is negative.
+    Example:
+        >>> ReLU(max_value=2)(torch.tensor([-1.0, 1.0, 3.0]))
+        tensor([0., 1., 2.])
+    """
+
+    supports_masking = True
+
+    def __init__(
+        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        self.max_value = None if max_value is None else not_negative(max_value, "max_value", self)
+        self.negative_slope = not_negative(negative_slope, "negative_slope", self)
+        self.threshold = not_negative(threshold, "threshold", self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.relu(x, self.negative_slope, self.max_value, self.threshold)
+
+
+@register()
+class LeakyReLU(Layer):
+    """`x` where positive, else `negative_slope * x`.
+
+    Args:
+        negative_slope: Slope below 0. Its older name, `alpha`, works too.
+    Output shape: that of the input.
+    Raises: ValueError: if `negative_slope` is negative.
+    Example:
+        >>> LeakyReLU(0.5)(torch.tensor([-2.0, 2.0]))
+        tensor([-1.,  2.])
+    """
+
+    supports_masking = True
+
+    def __init__(self, negative_slope: float = 0.3, **kwargs: Any):
+        if "alpha" in kwargs:
+            warnings.warn("LeakyReLU: alpha is now called negative_slope.", stacklevel=2)
+            negative_slope = self._arguments["negative_slope"] = kwargs.pop("alpha")
+            del self._arguments["alpha"]
+        super().__init__(**kwargs)
+        self.negative_slope = not_negative(negative_slope, "negative_slope", self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+
+@register()
+class PReLU(Layer):
+    """`x` where positive, else `alpha * x` with a learned alpha.
+
+    Args:
+        alpha_initializer: Of alpha, which has the shape of a sample.
+        alpha_regularizer: Penalty on alpha.
+        alpha_constraint: What alpha is projected to after each step.
+        shared_axes: Axis or axes of the input along which alpha is one number: `[1, 2]` for one per channel of an image.
+    Output shape: that of the input.
+    Source: He et al. 2015.
+    Example:
+        >>> PReLU(shared_axes=[1, 2]).compute_output_shape((None, 8, 8, 3))
+        (None, 8, 8, 3)
+    """
+
+    supports_masking = True
+    alpha = Weight("weight")
+
+    def __init__(
+        self,
+        alpha_initializer: Any = "zeros",
+        alpha_regularizer: Any = None,
+        alpha_constraint: Any = None,
+        shared_axes: int | Sequence[int] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.alpha_initializer = initializers.get(alpha_initializer)
+        self.alpha_regularizer = regularizers.get(alpha_regularizer)
+        self.alpha_constraint = constraints.get(alpha_constraint)
+        if isinstance(shared_axes, int):
+            shared_axes = [shared_axes]
+            self._arguments["shared_axes"] = shared_axes
+        self.shared_axes = None if shared_axes is None else list(shared_axes)
+
+    def build(self, input_shape: Shape) -> None:
+        shape = [*input_shape]
+        for axis in self.shared_axes or ():
+            if not -len(shape) <= axis < len(shape) or axis % len(shape) == 0:
+                raise ValueError(f"{self.name}: shared_axes must be from 1 to {len(shape) - 1}; got {axis}.")
+            shape[axis] = 1
+        if None in shape[1:]:
+            raise ValueError(
+                f"{self.name}: the axes that alpha is not shared along must have a known size; got shape {input_shape}. "
+                f"Share it along the others with shared_axes=[{shape.index(None, 1)}]."
+            )
+        self.weight = nn.Parameter(torch.empty(shape[1:], dtype=self._dtype, device=config.device()))  # type: ignore[arg-type]
+        self.initialize(alpha=self.alpha_initializer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x) - self.weight * F.relu(-x)  # no gradient at 0, as Keras
+
+
+@register()
+class ELU(Layer):
+    """`x` where positive, else `alpha * (exp(x) - 1)`.
+
+    Args:
+        alpha: The factor.
+    Output shape: that of the input.
+    Source: Clevert et al. 2016.
+    Example:
+        >>> ELU()(torch.tensor([0.0, 2.0]))
+        tensor([0., 2.])
+    """
+
+    supports_masking = True
+
+    def __init__(self, alpha: float = 1.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.elu(x, self.alpha)
+
+
+@register()
+class Softmax(Layer):
+    """`exp(x)`, divided by its sum along one axis or several.
+
+    Called with `mask`, which broadcasts to the input, it gives 0 where that is False (or not over 0.5) and leaves those
+    places out of the sum.
+
+    Args:
+        axis: The axis, or a sequence of them.
+    Output shape: that of the input.
+    Example:
+        >>> Softmax()(torch.zeros(1, 3), mask=torch.tensor([True, False, True]))
+        tensor([[0.5000, 0.0000, 0.5000]])
+    """
+
+    supports_masking = True
+
+    def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.axis = axis
+        self._axes = (axis,) if isinstance(axis, int) else tuple(axis)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None:
+            return self._softmax(x)
+        if mask.ndim > x.ndim or any(size not in (1, full) for size, full in zip(mask.shape[::-1], x.shape[::-1])):
+            raise ValueError(
+                f"{self.name}: the mask must broadcast to the input of shape {tuple(x.shape)}; "
+                f"got a mask of shape {tuple(mask.shape)}."
+            )
+        hidden = ~mask if mask.dtype == torch.bool else mask <= 0.5
+        # again afterwards: where all is hidden, all would be equal
+        return self._softmax(x.masked_fill(hidden, torch.finfo(x.dtype).min)).masked_fill(hidden, 0)
+
+    def _softmax(self, x: Tensor) -> Tensor:
+        if len(self._axes) == 1:
+            return activations.softmax(x, self._axes[0])
+        return torch.exp(x - torch.logsumexp(x, self._axes, keepdim=True))

@@ -1,0 +1,74 @@
+"""Scores, weights and masks of dot-product attention, over torch's fused kernel.
+
+`B` batch and whatever else is not attended over, `H` heads, `T` queries, `S` keys and values, `K` and `V` sizes of a head.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    *,
+    is_causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    flash: bool = False,
+) -> Tensor:
+    """The values, weighted by the softmax of the scores: (B, H, T, V).
+
+    Args:
+        query: (B, H, T, K).
+        key: (B, H, S, K); it may have fewer heads than the query, each then shared by several in a row.
+        value: (B, H, S, V), likewise.
+        mask: True where a query may see a key, broadcast to (B, H, T, S). A query that may see none sees all alike.
+        is_causal: Whether query `i` may see the keys up to `i` only; not with a mask.
+        scale: Factor on the scores; one over the root of `K` if None.
+        dropout: Which part of the weights is set to 0.
+        flash: Whether to insist on the flash kernel, instead of letting torch choose.
+    """
+    choice: Any = sdpa_kernel(SDPBackend.FLASH_ATTENTION) if flash else contextlib.nullcontext()
+    with choice:
+        if mask is None:
+            shares = query.shape[-3] != key.shape[-3]
+            return F.scaled_dot_product_attention(
+                query, key, value, dropout_p=dropout, is_causal=is_causal, scale=scale, enable_gqa=shares
+            )
+        # of the fused kernels, only those without a mask take shared heads
+        key, value = spread_heads(key, query), spread_heads(value, query)
+        # a kernel's softmax of nothing is NaN or, under a penalty that swallows the scores, has gradients too large
+        blind = ~mask.any(-1, keepdim=True)
+        y = F.scaled_dot_product_attention(query, key, value, mask | blind, dropout, scale=scale)
+    return torch.where(blind, value.mean(-2, keepdim=True), y)
+
+
+def spread_heads(x: Tensor, query: Tensor) -> Tensor:
+    """Repeats every head, so that there are as many as the query has."""
+    repeats = query.shape[-3] // x.shape[-3]
+    return x if repeats == 1 else x.repeat_interleave(repeats, dim=-3)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """The softmax over the last axis of what the mask leaves; all alike where it leaves nothing."""
+    return (scores if mask is None else scores.masked_fill(~mask, torch.finfo(scores.dtype).min)).softmax(-1)
+
+
+def causal_mask(num_queries: int, num_keys: int, device: torch.device) -> Tensor:
+    """(T, S): whether the key is not behind the query."""
+    return torch.ones(num_queries, num_keys, dtype=torch.bool, device=device).tril()
+
+
+def window_mask(num_queries: int, num_keys: int, window: int, device: torch.device) -> Tensor:
+    """(T, S): whether the key is less than `window` steps from the query, either way."""
+    query = torch.arange(num_queries, device=device).unsqueeze(-1)
+    return (query - torch.arange(num_keys, device=device)).abs() < window

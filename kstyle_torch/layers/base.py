@@ -1,0 +1,532 @@
+"""The layer: an `nn.Module` that is built when its input's shape is known and called as in Keras."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch import config, dtype_policies, regularizers, tree
+from kstyle_torch.dtype_policies import DTypePolicy
+from kstyle_torch.initializers import DType, as_dtype
+from kstyle_torch.layers.containers import may_hold_modules, modules_in, tracked
+from kstyle_torch.layers.holder import WeightHolder, sync_trainable
+from kstyle_torch.layers.input_spec import check_inputs
+from kstyle_torch.layers.masks import (
+    any_mask,
+    fill_masks,
+    masks_of,
+    put_masks,
+    take_recorded_masks,
+    without_masks_of_none,
+)
+from kstyle_torch.layers.mode import switched_mode
+from kstyle_torch.layers.precision import PreciseForward
+from kstyle_torch.layers.weights import State
+from kstyle_torch.registry import snake_case, unique_name
+from kstyle_torch.serialization import Configurable, registry, reject_unknown
+from kstyle_torch.symbolic.infer import infer
+from kstyle_torch.symbolic.tensor import SymbolicTensor, any_symbolic, is_symbolic, record
+
+Shape = tuple[int | None, ...]
+layer_registry = registry("layer", "keras.layers")
+# in Keras' configs; accepted while they are switched off
+KERAS_ONLY = ("lora_alpha", "lora_rank", "quantization_config")
+TORCH_METHODS = frozenset(name for name, value in vars(nn.Module).items() if callable(value) and name[0] != "_")
+
+
+@contextlib.contextmanager
+def uncounted_calls(root: nn.Module) -> Iterator[None]:
+    """Lets the layers below be called on symbolic tensors without that counting for `layer.input` and `.output`."""
+    known = {layer: list(layer.__dict__.get("_calls") or ()) for layer in root.modules() if isinstance(layer, Layer)}
+    try:
+        yield
+    finally:
+        for layer, calls in known.items():
+            layer.__dict__["_calls"] = calls
+
+
+class SymbolicEnd:
+    """The attribute `input` or `output` of a layer in a graph. It gives way to a child that a user calls the same."""
+
+    def __init__(self, which: str):
+        self.which = which
+
+    def __get__(self, layer: Any, owner: type) -> Any:
+        if layer is None:
+            return self
+        for children in (layer._modules, layer._parameters, layer._buffers):
+            if self.which in children:
+                return children[self.which]
+        return layer._symbols(self.which)
+
+
+class Layer(Configurable, WeightHolder):
+    """Base class of all layers. Subclass it with `call`, and with `build` where there are weights.
+
+    Args:
+        activity_regularizer: Penalty on the output, added to the loss.
+        trainable: Whether training changes the weights.
+        dtype: Of the weights and of what is computed, or a policy for both such as `"mixed_bfloat16"`; what
+            `set_dtype_policy` chose if None.
+        name: Unique in a model; made from the class if None.
+        input_shape: Shape of one sample, for the first layer of a Sequential without an Input.
+        input_dim: The same, for samples that are vectors.
+        batch_input_shape: The same, with the batch size (None) in front.
+    Raises: ValueError: for an unknown argument.
+    Example:
+        >>> class Scale(Layer):
+        ...     def build(self, input_shape):
+        ...         self.factor = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+        ...     def call(self, x):
+        ...         return x * self.factor
+        >>> Scale()(torch.ones(2, 3)).shape
+        torch.Size([2, 3])
+    """
+
+    input = SymbolicEnd("input")
+    output = SymbolicEnd("output")
+    supports_masking = False
+    input_spec: Any = None  # an InputSpec, or a nest of them, that a subclass sets
+    integer_inputs = False  # whether integers reach it as they are
+    _takes_training = False  # whether forward has these arguments
+    _parameter_names: tuple[str, ...] = ()  # of forward
+    _has_precision = True  # whether inputs and outputs are brought to the dtype of its policy
+    _makes_mask = False  # whether the class says what the mask of its output is
+
+    # ------------------------------------------------------------------------------------------------ making one
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        self = super().__new__(cls, *args, **kwargs)
+        nn.Module.__init__(self)  # here, so that a child may be set before super().__init__()
+        fields = self.__dict__
+        fields.update(training=False, built=False, _dtype=as_dtype(None), _losses=[], _views={}, _rows={})
+        fields.update(
+            _trainable=True,
+            _frozen_above=False,
+            _batch_input_shape=None,
+            _in_containers={},
+            _name_given=False,
+            name=snake_case(cls.__name__),
+        )
+        return self
+
+    def __init__(
+        self,
+        *,
+        activity_regularizer: Any = None,
+        trainable: bool = True,
+        dtype: DType = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        if name is not None and (not isinstance(name, str) or "/" in name or not name):
+            raise ValueError(f"{type(self).__name__}: name must be a string without '/'; got {name!r}.")
+        self.__dict__["_name_given"] = name is not None
+        self.name = name or unique_name(snake_case(type(self).__name__))
+        self.__dict__["_trainable"] = bool(trainable)
+        self._set_policy(dtype_policies.get(dtype), chosen=dtype is not None)
+        self.__dict__["_batch_input_shape"] = _declared_shape(self, kwargs)
+        for key in KERAS_ONLY:
+            if not kwargs.get(key):
+                kwargs.pop(key, None)
+        kwargs.pop("autocast", None)
+        reject_unknown(self, kwargs)
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        if self.activity_regularizer is not None:
+            self.register_forward_hook(_regularize_activity)
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            cls.build = _build_once(vars(cls)["build"])  # type: ignore[method-assign]
+        _pair_call_and_forward(cls)
+        cls._makes_mask = cls.compute_mask is not Layer.compute_mask
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A layer of this class from what `get_config` gave; name, trainable and dtype are set for every class."""
+        accepted = {*inspect.signature(cls.__init__).parameters}
+        if isinstance(config.get("dtype"), dict):  # Keras writes a policy
+            config = {**config, "dtype": config["dtype"]["config"]["name"]}
+        base = {key: config[key] for key in ("name", "trainable", "dtype") if key in config}
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls.__init__).parameters.values())
+        rest = {key: value for key, value in config.items() if takes_any or key in accepted or key not in base}
+        layer = super().from_config(rest)
+        if "name" in base:
+            layer.name, layer.__dict__["_name_given"] = base["name"], True
+        if "trainable" in base:
+            layer.trainable = base["trainable"]
+        return layer
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain data, with name, trainable and dtype."""
+        own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy.name}
+        return {**super().get_config(), **own}
+
+    # --------------------------------------------------------------------------------------------- building weights
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights for an input of this shape (a tuple with None for the batch; a list of them for a list)."""
+
+    def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Builds the layer for the shapes of a call's arguments, on their device."""
+        first = args[0] if args else next(iter(kwargs.values()), None)
+        if self.input_spec is not None:
+            shapes = [tuple(leaf.shape) for leaf in tree.flatten(first) if hasattr(leaf, "shape")]
+            check_inputs(self.input_spec, shapes, self.name)
+        parameters = [*inspect.signature(self.build).parameters.values()]
+        device = next((leaf.device for leaf in tree.flatten(args) if isinstance(leaf, Tensor)), config.device())
+        with config.device_scope(device):
+            if len(parameters) <= 1 or parameters[0].kind is parameters[0].VAR_POSITIONAL:
+                self.build(_shapes(first))
+            else:
+                bound = inspect.signature(type(self).forward).bind_partial(self, *args, **kwargs).arguments
+                named = {f"{name}_shape": _shapes(value) for name, value in bound.items()}
+                self.build(**{p.name: named[p.name] for p in parameters if p.name in named})
+        self.__dict__["built"] = True
+
+    def _build_child(self, child: Any, input_shape: Any) -> None:
+        """Builds a layer inside this one, with this one's name in the paths of its weights, unless it is built."""
+        if isinstance(child, Layer) and not child.built:
+            child.__dict__["_path_above"] = "/".join(filter(None, (self._path_above, self.name)))
+            child.build(input_shape)
+            child.__dict__["built"] = True
+
+    # ------------------------------------------------------------------------------------------------------ calling
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.built and len(args) == 1 and type(args[0]) is Tensor and not hasattr(args[0], "_keras_mask"):
+            if self._makes_mask:
+                return self._slow_call(args, kwargs)
+            if not kwargs or (len(kwargs) == 1 and kwargs.get("training", self) is self.training):
+                return nn.Module.__call__(self, args[0])
+        return self._slow_call(args, kwargs)
+
+    def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Whatever a built layer's call with one tensor does not need."""
+        if any_symbolic(args, kwargs):
+            return self._symbolic_call(args, kwargs)
+        args, kwargs = tree.map_structure(self._to_tensor, (_with_arrays(args), kwargs))
+        if not self.built:
+            self._build_for(args, kwargs)
+        masked = any_mask(args, kwargs)
+        if masked:
+            args = without_masks_of_none(self._parameter_names, args)
+            fill_masks(self._parameter_names, args, kwargs)
+        first = args[0] if args else next(iter(kwargs.values()), None)
+        previous = kwargs.get("mask") if kwargs.get("mask") is not None else masks_of(first)
+        outputs = self._run_in_mode(kwargs.get("training"), args, kwargs)
+        if self._makes_mask or (self.supports_masking and (masked or kwargs.get("mask") is not None)):
+            put_masks(outputs, self.compute_mask(first, previous))
+        return outputs
+
+    def _run_in_mode(self, training: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self._takes_training:
+            kwargs.pop("training", None)
+        if kwargs.get("mask", self) is None or "mask" not in self._parameter_names:
+            kwargs.pop("mask", None)
+        if training is None or bool(training) == self.training:
+            return nn.Module.__call__(self, *args, **kwargs)
+        with switched_mode(self, bool(training)):
+            return nn.Module.__call__(self, *args, **kwargs)
+
+    def _symbolic_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self.built:
+            self._build_for(args, kwargs)
+        kwargs = {key: value for key, value in kwargs.items() if value is not None}
+        first = args[0] if args else next(iter(kwargs.values()))
+        self._meet_dtypes(first)
+        args = without_masks_of_none(self._parameter_names, args)
+        filled = fill_masks(self._parameter_names, args, kwargs) if any_mask(args, kwargs) else []
+        previous = kwargs.get("mask") if kwargs.get("mask") is not None else masks_of(first)
+        if "mask" not in self._parameter_names:
+            kwargs.pop("mask", None)
+        outputs = record(self, args, kwargs, self._tags(args, kwargs), filled)
+        self.__dict__.setdefault("_calls", []).append({"input": first, "output": outputs})
+        masked = any(mask is not None for mask in tree.flatten(previous))
+        if self._makes_mask or (self.supports_masking and masked):
+            put_masks(outputs, self.compute_mask(first, previous))
+        else:
+            take_recorded_masks(outputs)
+        return outputs
+
+    def _tags(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[SymbolicTensor, SymbolicTensor]:
+        """The masks that layers inside must find on their tensors."""
+        if not any(isinstance(child, Layer) for child in self.modules() if child is not self):
+            return {}
+        return {leaf: leaf.mask for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf) and leaf.mask is not None}
+
+    def _symbols(self, which: str) -> Any:
+        """The symbolic input or output of the layer's one call on symbolic tensors."""
+        calls = self.__dict__.get("_calls") or []
+        if not calls:
+            raise AttributeError(f"{self.name} has no {which}: it was never called on a symbolic tensor.")
+        if len(calls) > 1:
+            raise ValueError(f"{self.name} was called {len(calls)} times, so its {which} is not one tensor.")
+        return calls[0][which]
+
+    def _to_tensor(self, leaf: Any) -> Any:
+        if isinstance(leaf, (np.ndarray, np.generic)):
+            leaf = torch.as_tensor(leaf)
+            leaf = leaf.to(self._dtype) if leaf.dtype == torch.float64 else leaf
+            weight = next(self.parameters(), None)
+            return leaf.to(config.device() if weight is None else weight.device)
+        return leaf
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The mask of the output; the input's own where the layer keeps the steps apart (`supports_masking`)."""
+        return previous_mask if self.supports_masking else None
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The output's shape for an input of `input_shape` (None for what is unknown), from a run on zero rows."""
+        inputs = tree.map_structure(lambda shape: SymbolicTensor(shape.sizes), _as_leaves(input_shape))
+        if not self.built:
+            self._build_for((inputs,), {})
+        leaves, nest = infer(self, (inputs,), {}, is_symbolic)
+        return tree.pack_sequence_as(nest, [leaf.shape for leaf in leaves])
+
+    # ------------------------------------------------------------------------------------------------------- losses
+
+    def add_loss(self, loss: Any) -> None:
+        """Adds a scalar (or a list of them), computed in `call`, to what `fit` minimises."""
+        if torch.compiler.is_exporting():
+            return  # a program has no place for them
+        self._losses.extend(loss if isinstance(loss, (list, tuple)) else [loss])
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """What `add_loss` collected in the last call, and the penalties on the trainable weights."""
+        layers = self._flatten_layers()
+        added = [loss for layer in layers for loss in layer._losses]
+        views = [view for view in self.weights if view.trainable and view.regularizer is not None]
+        return added + [view.regularizer(view.read()) for view in views if view.regularizer is not None]
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the weights, by name."""
+        return str(self._dtype).removeprefix("torch.")
+
+    @property
+    def variable_dtype(self) -> str:
+        """The same as `dtype`."""
+        return self.dtype
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype of float inputs and outputs, by name."""
+        return self.dtype_policy.compute_dtype
+
+    @property
+    def dtype_policy(self) -> DTypePolicy:
+        """In which dtype the weights are kept, and in which the layer computes."""
+        return self.__dict__.get("_policy") or DTypePolicy(self.dtype)
+
+    @dtype_policy.setter
+    def dtype_policy(self, value: Any) -> None:
+        self._set_policy(dtype_policies.get(value), chosen=True)
+
+    def _set_policy(self, policy: DTypePolicy, chosen: bool) -> None:
+        self.__dict__.update(_policy=policy, _dtype=as_dtype(policy.variable_dtype))
+        self.__dict__.pop("forward", None)
+        others = {policy.name, dtype_policies.dtype_policy().name} != {config.floatx()}
+        if self._has_precision and (policy.is_mixed or (chosen and others) or policy.name != config.floatx()):
+            self._compute_precisely()
+
+    def _compute_precisely(self) -> None:
+        """Brings the inputs of every call to the layer's dtype; not for layers that never see another."""
+        policy = self.dtype_policy
+        self.__dict__["forward"] = PreciseForward(self, as_dtype(policy.compute_dtype), policy.is_mixed)
+
+    def _meet_dtypes(self, structure: Any) -> None:
+        """Looks, while a graph is made, whether the inputs have another dtype than the layer computes in."""
+        dtype = as_dtype(self.compute_dtype)
+        floats = (leaf.dtype for leaf in tree.flatten(structure) if is_symbolic(leaf) and leaf.dtype.is_floating_point)
+        if self._has_precision and "forward" not in self.__dict__ and any(each != dtype for each in floats):
+            self._compute_precisely()
+
+    def _follow_dtype(self) -> None:
+        """After a move of the weights to another dtype, the policy says that one."""
+        weight = next((each for each in self.parameters() if each.is_floating_point()), None)
+        if weight is not None and weight.dtype != self._dtype and not self.dtype_policy.is_mixed:
+            precise = self.__dict__.pop("forward", None)
+            self.__dict__.update(_policy=DTypePolicy(str(weight.dtype).removeprefix("torch.")), _dtype=weight.dtype)
+            if precise is not None:
+                self._compute_precisely()
+
+    # ------------------------------------------------------------------------------------------------- being a module
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, nn.Module):
+            value.train(self.training) if value.training != self.training else None
+        elif isinstance(value, (nn.Parameter, State)):
+            if self._claim_weight(name, value):
+                return
+        elif (
+            tree.is_nested(value) and name != "__dict__" and may_hold_modules(value)
+        ):  # export's stand-ins share __dict__
+            self.__dict__[name] = tracked(value, self, name)
+            self._track_container(name)
+            return
+        elif name in TORCH_METHODS and not callable(value):
+            raise AttributeError(
+                f"{type(self).__name__}.{name} is a method of torch.nn.Module that other code relies on; "
+                f"call the attribute something else, such as self.{name}_."
+            )
+        super().__setattr__(name, value)
+
+    def _track_container(self, attribute: str) -> None:
+        """Makes the modules in a container its owner's children; those that are already keep their place."""
+        known: dict[str, nn.Module] = self._in_containers.get(attribute, {})
+        found = {
+            self._child_key(key, known): module
+            for key, module in modules_in(self.__dict__[attribute], attribute).items()
+        }
+        if any(found.get(key) is not module for key, module in known.items()):
+            for key in known:
+                self._modules.pop(key, None)
+            known = {}
+        for key, module in found.items():
+            if key not in known:
+                self.add_module(key, module)
+        self._in_containers[attribute] = found
+
+    def _child_key(self, key: str, known: dict[str, nn.Module]) -> str:
+        while hasattr(self, key) and key not in known:
+            key += "_"
+        return key
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """Adds a child, which takes this module's mode."""
+        if module is not None and module.training != self.training:
+            module.train(self.training)
+        super().add_module(name, module)
+
+    def _flatten_layers(self) -> list[Layer]:
+        return [module for module in self.modules() if isinstance(module, Layer)]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        result = super()._apply(fn, recurse)
+        self._keep_methods()
+        self._follow_dtype()
+        return result
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._keep_methods()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_views": {}, "_losses": [], "_calls": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for attribute in self._in_containers:
+            self.__dict__[attribute] = tracked(self.__dict__[attribute], self, attribute)
+
+    def extra_repr(self) -> str:
+        """What `print(layer)` shows beside its children."""
+        return f"name={self.name!r}"
+
+
+def _regularize_activity(layer: Any, args: Any, outputs: Any) -> None:
+    for output in tree.flatten(outputs):
+        if isinstance(output, Tensor):
+            penalty = layer.activity_regularizer(output)
+            layer.add_loss(penalty / output.shape[0] if output.ndim else penalty)  # the mean over the samples, as Keras
+
+
+def _build_once(build: Callable[..., None]) -> Callable[..., None]:
+    """`build`, marking the layer as built; a second call does nothing."""
+
+    @functools.wraps(build)
+    def build_once(self: Layer, *args: Any, **kwargs: Any) -> None:
+        if self.built:
+            return
+        build(self, *args, **kwargs)
+        self.__dict__["built"] = True
+        sync_trainable(self, self._frozen_above)
+
+    return build_once
+
+
+def _pair_call_and_forward(cls: type) -> None:
+    """Makes `call` and `forward` the same thing, whichever of them is defined nearest along the MRO."""
+    home = next(base for base in cls.__mro__ if {"call", "forward"} & vars(base).keys())
+    if home is nn.Module or (home is not cls and issubclass(home, Layer)):
+        return  # nothing new: what the base class has is paired already
+    function = vars(home).get("forward") or vars(home)["call"]
+    parameters = inspect.signature(function).parameters
+    cls._takes_training = "training" in parameters  # type: ignore[attr-defined]
+    cls._parameter_names = tuple(parameters)[1:]  # type: ignore[attr-defined]
+    function = _fills_training(function) if "training" in parameters else function
+    cls.forward = cls.call = function  # type: ignore[attr-defined]
+
+
+def _fills_training(call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call` with the layer's mode for a `training` that is omitted or None."""
+    position = list(inspect.signature(call).parameters).index("training")
+
+    @functools.wraps(call)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(args) >= position:  # self is not among them
+            if args[position - 1] is None:
+                args = (*args[: position - 1], self.training, *args[position:])
+        elif kwargs.get("training") is None:
+            kwargs["training"] = self.training
+        return call(self, *args, **kwargs)
+
+    return forward
+
+
+def _with_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments, a first one of nothing but numbers as an array."""
+    if args and isinstance(args[0], (list, tuple)) and args[0]:
+        if all(isinstance(leaf, (int, float)) for leaf in tree.flatten(args[0])):
+            return (np.asarray(args[0]), *args[1:])
+    return args
+
+
+class _ShapeLeaf:
+    """A shape, as one leaf of a nest."""
+
+    def __init__(self, sizes: Shape):
+        self.sizes = sizes
+
+
+def _as_leaves(shape: Any) -> Any:
+    """A nest of shapes with every shape as one leaf."""
+    if isinstance(shape, dict):
+        return {key: _as_leaves(item) for key, item in shape.items()}
+    if all(size is None or isinstance(size, int) for size in shape):
+        return _ShapeLeaf(tuple(shape))
+    return [_as_leaves(item) for item in shape]
+
+
+def _shapes(structure: Any) -> Any:
+    """The shapes of a nest of tensors; a size of 0 (a run for shapes) is None."""
+
+    def shape(leaf: Any) -> Any:
+        return tuple(size or None for size in leaf.shape) if hasattr(leaf, "shape") else None
+
+    return tree.map_structure(shape, structure)
+
+
+def _declared_shape(layer: Layer, kwargs: dict[str, Any]) -> Shape | None:
+    """The batch shape that Keras' older spellings give; takes them out of `kwargs`."""
+    whole = kwargs.pop("batch_input_shape", kwargs.pop("batch_shape", None))
+    sample = kwargs.pop("input_shape", None)
+    features = kwargs.pop("input_dim", None)
+    batch_size = kwargs.pop("batch_size", None)
+    if features is not None:
+        sample = (features,)
+    if sample is not None and not isinstance(sample, (tuple, list, torch.Size)):
+        raise ValueError(f"{type(layer).__name__}: input_shape must be a tuple, such as ({sample},); got {sample!r}.")
+    if whole is None and sample is None:
+        return None
+    return tuple(whole) if whole is not None else (batch_size, *(sample or ()))

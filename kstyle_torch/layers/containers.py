@@ -1,0 +1,109 @@
+"""Layers that a user keeps in a list, tuple or dict: children of their owner, under `<attribute>_<index or key>`.
+
+An assigned list or dict becomes one that tells its owner of changes, so that `self.blocks = []` may be filled later.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from torch.utils import _pytree
+
+from kstyle_torch import tree
+
+
+def _noticed(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of list or dict, telling the container's owner afterwards."""
+
+    @functools.wraps(method)
+    def change(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = method(self, *args, **kwargs)
+        owner = self._owner() if hasattr(self, "_owner") else None
+        if owner is not None:
+            owner._track_container(self._attribute)
+        return result
+
+    return change
+
+
+class TrackedList(list):
+    """A list whose modules are children of a layer."""
+
+    append = _noticed(list.append)
+    extend = _noticed(list.extend)
+    insert = _noticed(list.insert)
+    pop = _noticed(list.pop)
+    remove = _noticed(list.remove)
+    clear = _noticed(list.clear)
+    reverse = _noticed(list.reverse)
+    __setitem__ = _noticed(list.__setitem__)
+    __delitem__ = _noticed(list.__delitem__)
+    __iadd__ = _noticed(list.__iadd__)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:  # a copy's owner wraps it again
+        return list, (list(self),)
+
+
+class TrackedDict(dict):
+    """A dict whose modules are children of a layer."""
+
+    pop = _noticed(dict.pop)
+    popitem = _noticed(dict.popitem)
+    clear = _noticed(dict.clear)
+    update = _noticed(dict.update)
+    setdefault = _noticed(dict.setdefault)
+    __setitem__ = _noticed(dict.__setitem__)
+    __delitem__ = _noticed(dict.__delitem__)
+    __ior__ = _noticed(dict.__ior__)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return dict, (dict(self),)
+
+
+_pytree.register_pytree_node(
+    TrackedList, lambda items: (list(items), None), lambda items, _: list(items), serialized_type_name="TrackedList"
+)
+_pytree.register_pytree_node(
+    TrackedDict,
+    lambda table: (list(table.values()), list(table)),
+    lambda values, keys: dict(zip(keys, values, strict=True)),
+    serialized_type_name="TrackedDict",
+)
+
+
+def may_hold_modules(value: Any) -> bool:
+    """Whether a value is a container with modules in it, or an empty one that may get some."""
+    if type(value) not in (list, tuple, dict, TrackedList, TrackedDict):
+        return tree.is_nested(value) and any(isinstance(leaf, nn.Module) for leaf in tree.flatten(value))
+    leaves = tree.flatten(value)
+    return (not leaves and type(value) is not tuple) or any(isinstance(leaf, nn.Module) for leaf in leaves)
+
+
+def tracked(value: Any, owner: nn.Module, attribute: str) -> Any:
+    """The container, with every list and dict in it telling `owner` of its changes."""
+    made: Any
+    if isinstance(value, list):
+        made = TrackedList(tracked(item, owner, attribute) for item in value)
+    elif isinstance(value, dict):
+        made = TrackedDict((key, tracked(item, owner, attribute)) for key, item in value.items())
+    else:
+        return value
+    made._owner, made._attribute = weakref.ref(owner), attribute
+    return made
+
+
+def modules_in(container: Any, prefix: str) -> dict[str, nn.Module]:
+    """The modules at any depth, by key."""
+    items = container.items() if isinstance(container, dict) else enumerate(container)
+    found: dict[str, nn.Module] = {}
+    for key, item in items:
+        name = f"{prefix}_{str(key).replace('.', '_')}"
+        if isinstance(item, nn.Module):
+            found[name] = item
+        elif tree.is_nested(item):
+            found |= modules_in(item, name)
+    return found

@@ -1,0 +1,261 @@
+"""Convolutions: what they all share, and the plain ones, a class a rank."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kstyle_torch import activations, constraints, initializers, regularizers
+from kstyle_torch.layers.base import Shape, layer_registry
+from kstyle_torch.layers.core import known_size, positive_int
+from kstyle_torch.layers.images import SpatialLayer, check_padding, flat_pads, pad_same, sizes
+from kstyle_torch.layers.weights import Layout, Weight, native
+
+register = layer_registry.register
+
+MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+def _kernel_to_keras(weight: Tensor) -> Tensor:
+    return weight.movedim((0, 1), (-1, -2))
+
+
+def _kernel_to_torch(kernel: Tensor) -> Tensor:
+    return kernel.movedim((-1, -2), (0, 1))
+
+
+KERNEL = Layout(_kernel_to_keras, _kernel_to_torch)  # of every rank; transposed convolutions swap in and out in both
+
+
+class AnyConvolution(SpatialLayer):
+    """What all convolutions share.
+
+    Args:
+        kernel_size: Size of the window; an int or one an axis.
+        strides: Step of the window; an int or one an axis.
+        padding: `"valid"` (none) or `"same"` (as many windows as `size / stride`, rounded up).
+        data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
+        dilation_rate: Distance between the points of the window; an int or one an axis.
+        activation: Name, function or None (identity).
+        use_bias: Whether there is a bias.
+        bias_initializer: Of the bias.
+        bias_regularizer: Penalty on the bias.
+        activity_regularizer: Penalty on the output.
+        bias_constraint: What the bias is projected to after each step.
+    """
+
+    native_class: ClassVar[type[nn.Module]]
+    paddings: ClassVar[tuple[str, ...]] = ("valid", "same")
+
+    def __init__(
+        self,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int],
+        padding: str,
+        data_format: str | None,
+        dilation_rate: int | Sequence[int],
+        activation: Any,
+        use_bias: bool,
+        bias_initializer: Any,
+        bias_regularizer: Any,
+        activity_regularizer: Any,
+        bias_constraint: Any,
+        **kwargs: Any,
+    ):
+        super().__init__(data_format, activity_regularizer=activity_regularizer, **kwargs)
+        self.kernel_size = sizes(kernel_size, self.rank, "kernel_size", self)
+        self.strides = sizes(strides, self.rank, "strides", self)
+        self.dilation_rate = sizes(dilation_rate, self.rank, "dilation_rate", self)
+        self.padding = check_padding(padding, self, self.paddings)
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self._plan_padding()
+
+    def _plan_padding(self) -> None:
+        """Leaves to torch what it can pad, the same before and after; the rest is padded in front of it."""
+        self._native_padding: Any = 0
+        self._pad: Any = None
+        spread = [(length - 1) * step for length, step in zip(self.kernel_size, self.dilation_rate)]
+        if self.padding == "causal":
+            self._pad = functools.partial(F.pad, pad=(spread[0], 0))
+        elif self.padding == "same" and any(spread):
+            if max(self.strides) > 1:  # then it depends on the input's size
+                self._pad = functools.partial(
+                    pad_same, window=self.kernel_size, strides=self.strides, dilation=self.dilation_rate
+                )
+            elif any(n % 2 for n in spread):
+                self._pad = functools.partial(F.pad, pad=flat_pads([(n // 2, n - n // 2) for n in spread]))
+            else:
+                self._native_padding = tuple(n // 2 for n in spread)
+
+    def _check_one_of_strides_and_dilation(self) -> None:
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError(
+                f"{self.name}: strides and dilation_rate cannot both exceed 1; got {self.strides} and "
+                f"{self.dilation_rate}."
+            )
+
+    def _channels(self, input_shape: Shape) -> int:
+        """How many channels the input has; raises where its shape does not fit the layer."""
+        self._check_rank(input_shape)
+        if self.padding == "valid":
+            window = [(length - 1) * step + 1 for length, step in zip(self.kernel_size, self.dilation_rate)]
+            self._check_window(input_shape, window, "a window of")
+        return known_size(input_shape, -1 if self._permutes else 1, self)
+
+    def _make_conv(self, in_channels: int, out_channels: int, **more: Any) -> nn.Module:
+        """The native module, its kernel in the memory format that the input will have."""
+        settings = {"padding": self._native_padding, "bias": self.use_bias, "dtype": self._dtype, **more}
+        conv = native(
+            self.native_class,
+            in_channels,
+            out_channels,
+            self.kernel_size,
+            self.strides,
+            dilation=self.dilation_rate,
+            **settings,
+        )
+        return conv.to(memory_format=MEMORY_FORMATS[self.rank]) if self._permutes and self.rank > 1 else conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != self.rank + 2:
+            self._check_rank(x.shape)
+        if self._permutes:
+            x = x.permute(self._to_first)
+        if self._pad is not None:
+            x = self._pad(x)
+        y = self.conv(x)
+        return self.activation(y.permute(self._to_last) if self._permutes else y)
+
+
+class Convolution(AnyConvolution):
+    """Base of the plain convolutions.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: Size of the window; an int or one an axis.
+        strides: Step of the window; an int or one an axis.
+        padding: `"valid"` (none), `"same"` (as many windows as `size / stride`, rounded up) or, for `Conv1D`,
+            `"causal"` (a step sees itself and what was before it).
+        data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
+        dilation_rate: Distance between the points of the window; an int or one an axis.
+        groups: Into how many groups the channels are split.
+        activation: Name, function or None (identity).
+        use_bias: Whether there is a bias.
+        kernel_initializer: Of the kernel, Keras' shape (*kernel_size, channels / groups, filters).
+        bias_initializer: Of the bias.
+        kernel_regularizer: Penalty on the kernel.
+        bias_regularizer: Penalty on the bias.
+        activity_regularizer: Penalty on the output.
+        kernel_constraint: What the kernel is projected to after each step.
+        bias_constraint: What the bias is projected to after each step.
+    """
+
+    kernel = Weight("conv.weight", KERNEL)
+    bias = Weight("conv.bias")
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = 1,
+        groups: int = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            bias_initializer,
+            bias_regularizer,
+            activity_regularizer,
+            bias_constraint,
+            **kwargs,
+        )
+        self.filters = positive_int(filters, "filters", self)
+        self.groups = positive_int(groups, "groups", self)
+        if self.filters % self.groups:
+            raise ValueError(f"{self.name}: filters ({filters}) must be a multiple of groups ({groups}).")
+        self._check_one_of_strides_and_dilation()
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+
+    def build(self, input_shape: Shape) -> None:
+        channels = self._channels(input_shape)
+        if channels % self.groups:
+            raise ValueError(
+                f"{self.name}: the input's channels ({channels}) must be a multiple of groups ({self.groups})."
+            )
+        self.conv = self._make_conv(channels, self.filters, groups=self.groups)
+        self.initialize(kernel=self.kernel_initializer, bias=self.bias_initializer)
+
+
+@register("Convolution1D")
+class Conv1D(Convolution):
+    """Convolution over sequences. The arguments are those of `Convolution`.
+
+    Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
+    Output shape: likewise, with `filters` channels.
+    Example:
+        >>> Conv1D(8, 3, padding="causal")(torch.ones(1, 10, 4)).shape
+        torch.Size([1, 10, 8])
+    """
+
+    rank = 1
+    native_class = nn.Conv1d
+    paddings = ("valid", "same", "causal")
+
+
+@register("Convolution2D")
+class Conv2D(Convolution):
+    """Convolution over images. The arguments are those of `Convolution`.
+
+    Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
+    Output shape: likewise, with `filters` channels.
+    Example:
+        >>> Conv2D(8, 3, activation="relu")(torch.ones(1, 28, 28, 1)).shape
+        torch.Size([1, 26, 26, 8])
+    """
+
+    rank = 2
+    native_class = nn.Conv2d
+
+
+@register("Convolution3D")
+class Conv3D(Convolution):
+    """Convolution over volumes. The arguments are those of `Convolution`.
+
+    Input shape: (batch, depth, height, width, channels), or with the channels after the batch for channels_first.
+    Output shape: likewise, with `filters` channels.
+    Example:
+        >>> Conv3D(8, 3, strides=2)(torch.ones(1, 9, 9, 9, 1)).shape
+        torch.Size([1, 4, 4, 4, 8])
+    """
+
+    rank = 3
+    native_class = nn.Conv3d

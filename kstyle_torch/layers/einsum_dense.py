@@ -1,0 +1,185 @@
+"""EinsumDense: a dense layer whose product is an einsum equation."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch import activations, config, constraints, initializers, regularizers
+from kstyle_torch.initializers import VarianceScaling
+from kstyle_torch.layers.base import Shape, layer_registry
+from kstyle_torch.layers.lora import LoraLayer
+from kstyle_torch.layers.weights import Weight
+
+EQUATION = re.compile(
+    r"(?P<left>(?:\.\.\.)?)(?P<input>[a-zA-Z]+)(?P<right>(?:\.\.\.)?),"
+    r"(?P<kernel>[a-zA-Z]+)->(?P=left)(?P<output>[a-zA-Z]+)(?P=right)"
+)
+
+
+class Einsum(nn.Module):
+    """`einsum(equation, x, weight) + bias`.
+
+    Args:
+        equation: Of the input and the weight.
+        weight: The second operand.
+        bias: What is added, or None.
+    """
+
+    def __init__(self, equation: str, weight: Tensor, bias: Tensor | None):
+        super().__init__()
+        self.equation = equation
+        self.weight = nn.Parameter(weight)
+        self.bias = None if bias is None else nn.Parameter(bias)
+
+    def forward(self, x: Tensor, change: Tensor | None = None) -> Tensor:
+        """The product, of the weight with `change` added to it where that is given."""
+        weight = self.weight if change is None else self.weight + change
+        y = torch.einsum(self.equation, x, weight)
+        return y if self.bias is None else y + self.bias
+
+    def extra_repr(self) -> str:
+        """What `print` shows of it."""
+        return f"{self.equation!r}, weight={tuple(self.weight.shape)}, bias={self.bias is not None}"
+
+
+@layer_registry.register()
+class EinsumDense(LoraLayer):
+    """Multiplies by a weight tensor along the axes that an equation says, adds a bias, applies an activation.
+
+    Args:
+        equation: `"ab,bc->ac"`: a letter an axis, of the input, of the kernel and of the output. Axes that only pass
+            through may be `...`, in front (`"...x,xy->...y"`) or behind (`"ab...,bc->ac..."`).
+        output_shape: Sizes of the output's axes without the batch and without `...`; None where the input has the axis.
+        activation: Name, function or None (identity).
+        bias_axes: The output's letters along which the bias varies; no bias if None.
+        kernel_initializer: Of the kernel, in the equation's shape.
+        bias_initializer: Of the bias.
+        kernel_regularizer: Penalty on the kernel.
+        bias_regularizer: Penalty on the bias.
+        kernel_constraint: What the kernel is projected to after each step.
+        bias_constraint: What the bias is projected to after each step.
+        lora_rank: Inner size of two thin tensors that are trained instead of the kernel (LoRA); no such thing if None.
+        lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
+    Raises: ValueError: for an equation of another form, or letters or sizes that do not fit together.
+    Example:
+        >>> EinsumDense("abc,cd->abd", (None, 64), bias_axes="d")(torch.ones(2, 5, 3)).shape
+        torch.Size([2, 5, 64])
+    """
+
+    kernel = Weight("einsum.weight")
+    bias = Weight("einsum.bias")
+
+    def __init__(
+        self,
+        equation: str,
+        output_shape: int | Sequence[int | None],
+        activation: Any = None,
+        bias_axes: str | None = None,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(lora_rank=lora_rank, lora_alpha=lora_alpha, **kwargs)
+        self.equation, self.bias_axes = equation, bias_axes
+        self.partial_output_shape = tuple(output_shape) if isinstance(output_shape, Sequence) else (output_shape,)
+        self.activation = activations.get(activation)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self._parts = self._parse()
+
+    def _parse(self) -> dict[str, str]:
+        """The equation's parts, checked."""
+        match = EQUATION.fullmatch(self.equation)
+        if match is None or (match["left"] and match["right"]):
+            raise ValueError(
+                f"{self.name}: the equation must have the form 'ab,bc->ac', '...ab,bc->...ac' or 'ab...,bc->ac...'; "
+                f"got {self.equation!r}."
+            )
+        unknown = [
+            ("kernel", set(match["kernel"]) - set(match["input"] + match["output"])),
+            ("output", set(match["output"]) - set(match["input"] + match["kernel"])),
+            ("bias", set(self.bias_axes or "") - set(match["output"])),
+        ]
+        for part, letters in unknown:
+            if letters:
+                raise ValueError(
+                    f"{self.name}: axis {min(letters)!r} of the {part} is nowhere else in {self.equation!r}."
+                )
+        return match.groupdict()
+
+    def build(self, input_shape: Shape) -> None:
+        sizes = self._sizes(input_shape)
+        kernel, output = self._parts["kernel"], self._parts["output"]
+        missing = [letter for letter in kernel + (self.bias_axes or "") if sizes.get(letter) is None]
+        if missing:
+            raise ValueError(
+                f"{self.name}: the size of axis {missing[0]!r} must be known; got input shape {input_shape} and "
+                f"output_shape {self.partial_output_shape} for {self.equation!r}."
+            )
+        bias_shape = None
+        if self.bias_axes is not None:
+            first = min(map(output.index, self.bias_axes))
+            passed_behind = len(input_shape) - len(self._parts["input"]) if self._parts["right"] else 0
+            bias_shape = [sizes[axis] if axis in self.bias_axes else 1 for axis in output[first:]] + [1] * passed_behind
+        self.einsum = Einsum(self.equation, self._empty([sizes[axis] for axis in kernel]), self._empty(bias_shape))
+        self.initialize(kernel=self._initializer(kernel, output), bias=self.bias_initializer)
+        self._build_lora()
+
+    def _sizes(self, input_shape: Shape) -> dict[str, int | None]:
+        """The size of every letter's axis, None where it is not known."""
+        passed = len(input_shape) - len(self._parts["input"])
+        left, has_ellipsis = self._parts["left"], self._parts["left"] or self._parts["right"]
+        if passed < 0 or (passed and not has_ellipsis):
+            raise ValueError(f"{self.name}: {self.equation!r} does not fit an input of shape {input_shape}.")
+        sizes = dict(zip(self._parts["input"], input_shape[passed if left else 0 :], strict=False))
+        batch = () if left and passed else input_shape[:1]  # `...` holds it
+        given = (*batch, *self.partial_output_shape)
+        if len(given) != len(self._parts["output"]):
+            raise ValueError(
+                f"{self.name}: output_shape {self.partial_output_shape} does not have the axes of the output of "
+                f"{self.equation!r} without the batch and '...'."
+            )
+        for letter, size in zip(self._parts["output"], given, strict=True):
+            known = sizes.get(letter)
+            if None not in (size, known) and size != known:
+                raise ValueError(
+                    f"{self.name}: axis {letter!r} has size {known} in the input of shape {input_shape} and "
+                    f"{size} in output_shape {self.partial_output_shape}."
+                )
+            sizes[letter] = known if size is None else size
+        return sizes
+
+    def _empty(self, shape: Sequence[Any] | None) -> Any:
+        return None if shape is None else torch.empty(shape, dtype=self._dtype, device=config.device())
+
+    def _initializer(self, kernel: str, output: str) -> Any:
+        """The kernel's, told which of its axes are the outputs."""
+        given = self.kernel_initializer
+        if not isinstance(given, VarianceScaling) or None not in (given.input_axes, given.output_axes):
+            return given
+        told = copy.copy(given)
+        told.input_axes = [axis for axis, letter in enumerate(kernel) if letter not in output]
+        told.output_axes = [axis for axis, letter in enumerate(kernel) if letter in output]
+        return told
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.lora_enabled:
+            return self.activation(self.einsum(x))
+        a, b = self._thin_matrices(self.einsum.weight.dtype)
+        return self.activation(self.einsum(x, a @ b))

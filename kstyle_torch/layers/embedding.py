@@ -1,0 +1,194 @@
+"""Embedding and ReversibleEmbedding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kstyle_torch import constraints, initializers, regularizers
+from kstyle_torch.initializers import DType, as_dtype
+from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layers.checks import positive_int
+from kstyle_torch.layers.lora import LoraLayer
+from kstyle_torch.layers.weights import Weight, native, permuted
+
+register = layer_registry.register
+
+
+@register()
+class Embedding(LoraLayer):
+    """Looks up a vector for every whole number.
+
+    Args:
+        input_dim: How many numbers there are: they go from 0 to `input_dim - 1`.
+        output_dim: Size of a vector.
+        embeddings_initializer: Of the table, shape (input_dim, output_dim).
+        embeddings_regularizer: Penalty on the table.
+        embeddings_constraint: What the table is projected to after each step.
+        mask_zero: Whether 0 is padding, to be ignored by the layers and the loss behind.
+        weights: A table to start from, or a list of it.
+        lora_rank: Inner size of two thin matrices that are trained instead of the table (LoRA); no such thing if None.
+        lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
+        input_length: Older spelling of `input_shape=(input_length,)`.
+    Input shape: (batch, ...), whole numbers. Output shape: (batch, ..., output_dim).
+    Raises: ValueError: if a number in a call is not in the table.
+    Example:
+        >>> Embedding(10, 4)(torch.tensor([[1, 2, 3]])).shape
+        torch.Size([1, 3, 4])
+    """
+
+    integer_inputs = True
+    embeddings = Weight("embedding.weight")
+    _lora_target = "embeddings"
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        weights: Any = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
+        *,
+        input_length: int | None = None,
+        **kwargs: Any,
+    ):
+        if input_length is not None:
+            kwargs.setdefault("input_shape", (input_length,))
+        super().__init__(lora_rank=lora_rank, lora_alpha=lora_alpha, **kwargs)
+        self.input_dim = positive_int(input_dim, "input_dim", self)
+        self.output_dim = positive_int(output_dim, "output_dim", self)
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = constraints.get(embeddings_constraint)
+        self.mask_zero = self.supports_masking = self._makes_mask = mask_zero
+        if weights is not None:
+            self._start_from(weights)
+
+    def _start_from(self, weights: Any) -> None:
+        table = weights[0] if isinstance(weights, (list, tuple)) and len(weights) == 1 else weights
+        if np.shape(table) != (self.input_dim, self.output_dim):
+            raise ValueError(
+                f"{self.name}: weights must be a table of shape {(self.input_dim, self.output_dim)}; "
+                f"got shape {np.shape(table)}."
+            )
+        self._arguments["weights"] = None  # a config is no place for a table
+        self.build()
+        self.embeddings.assign(table)
+
+    def build(self, input_shape: Any = None) -> None:
+        self.embedding = native(nn.Embedding, self.input_dim, self.output_dim, dtype=self._dtype)
+        self.initialize(embeddings=self.embeddings_initializer)
+        self._build_lora()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype is not torch.int64 and x.dtype is not torch.int32:
+            x = x.long()
+        try:
+            y = self.embedding(x)
+        except IndexError:
+            worst = int(x.min()) if int(x.min()) < 0 else int(x.max())
+            raise ValueError(
+                f"{self.name}: number {worst} is not in the table; with input_dim={self.input_dim} the numbers "
+                f"go from 0 to {self.input_dim - 1}."
+            ) from None
+        if self.lora_enabled:
+            a, b = self._thin_matrices(y.dtype)
+            y = y + F.embedding(x, a) @ b
+        return y
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        return inputs != 0 if self.mask_zero else None
+
+
+@register()
+class ReversibleEmbedding(Embedding):
+    """An embedding that also goes back: `layer(x, reverse=True)` projects vectors to a score for every number.
+
+    Args:
+        input_dim: How many numbers there are: they go from 0 to `input_dim - 1`.
+        output_dim: Size of a vector.
+        tie_weights: Whether the way back uses the same table; otherwise it has its own, `reverse_embeddings`.
+        embeddings_initializer: Of the tables, shape (input_dim, output_dim) and (output_dim, input_dim).
+        embeddings_regularizer: Penalty on the table.
+        embeddings_constraint: What the table is projected to after each step.
+        mask_zero: Whether 0 is padding, to be ignored by the layers and the loss behind.
+        reverse_dtype: In which the way back is computed; the layer's if None.
+        logit_soft_cap: The scores become `tanh(scores / logit_soft_cap) * logit_soft_cap`, where it is given.
+    Input shape: (batch, ...), whole numbers; (batch, ..., output_dim) with `reverse`.
+    Output shape: (batch, ..., output_dim); (batch, ..., input_dim) with `reverse`.
+    Source: Press & Wolf 2017.
+    Example:
+        >>> layer = ReversibleEmbedding(10, 4)
+        >>> layer(layer(torch.tensor([[1, 2, 3]])), reverse=True).shape
+        torch.Size([1, 3, 10])
+    """
+
+    reverse_embeddings = Weight("projection.weight", permuted(1, 0))
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        tie_weights: bool = True,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        reverse_dtype: DType = None,
+        logit_soft_cap: float | None = None,
+        **kwargs: Any,
+    ):
+        self.tie_weights = tie_weights  # the base class builds at once where it is given weights
+        super().__init__(
+            input_dim,
+            output_dim,
+            embeddings_initializer,
+            embeddings_regularizer,
+            embeddings_constraint,
+            mask_zero,
+            **kwargs,
+        )
+        self.reverse_dtype = None if reverse_dtype is None else as_dtype(reverse_dtype)
+        self.logit_soft_cap = logit_soft_cap
+
+    def build(self, input_shape: Any = None) -> None:
+        super().build(input_shape)
+        if not self.tie_weights:
+            self.projection = native(nn.Linear, self.output_dim, self.input_dim, False, dtype=self._dtype)
+            self.initialize(reverse_embeddings=self.embeddings_initializer)
+
+    def forward(self, x: Tensor, reverse: bool = False) -> Tensor:
+        if not reverse:
+            return super().forward(x)
+        matrix = self._table() if self.tie_weights else self.projection.weight
+        if self.reverse_dtype is not None:
+            x, matrix = x.to(self.reverse_dtype), matrix.to(self.reverse_dtype)
+        scores = F.linear(x, matrix)
+        cap = self.logit_soft_cap
+        return scores if cap is None else torch.tanh(scores / cap) * cap
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        if isinstance(inputs, Tensor) and inputs.is_floating_point():
+            return None  # vectors, on their way back
+        return super().compute_mask(inputs, previous_mask)
+
+    def _symbolic_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        outputs = super()._symbolic_call(args, kwargs)
+        if kwargs.get("reverse") or args[1:2] == (True,):
+            outputs.mask = None
+        return outputs
+
+    def _table(self) -> Tensor:
+        table = self.embedding.weight
+        if self.lora_enabled:
+            a, b = self._thin_matrices(table.dtype)
+            table = table + a @ b
+        return table

@@ -1,0 +1,27 @@
+"""Layers <-> Keras' JSON form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
+
+
+def serialize(layer: Layer) -> dict[str, Any]:
+    """The layer in Keras' JSON form: a dict with its class and its config."""
+    return serialize_keras_object(layer)
+
+
+def deserialize(config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Layer:
+    """The layer that `serialize` described, not built.
+
+    Args:
+        config: What `serialize` gave.
+        custom_objects: `{name: class or function}` that the config may name beside the public ones.
+    Raises: ValueError: if it names an unknown class, or describes something else than a layer.
+    """
+    layer = deserialize_keras_object(config, custom_objects, registry=layer_registry)
+    if not isinstance(layer, Layer):
+        raise ValueError(f"Expected the config of a layer; got that of a {type(layer).__name__}.")
+    return layer

@@ -1,0 +1,103 @@
+"""Where channels are, and what `padding="same"` adds: shared by all layers over images, sequences and volumes.
+
+Images are channels_last for the user. Permuted to channels_first they are a view that already is torch's channels_last
+memory format, so nothing is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+from kstyle_torch import config
+from kstyle_torch.layers.base import Layer, Shape
+from kstyle_torch.ops.padding import flat_pads, pad_same, same_padding, to_channels_first, to_channels_last
+
+__all__ = [
+    "SpatialLayer",
+    "check_data_format",
+    "check_padding",
+    "flat_pads",
+    "pad_same",
+    "same_padding",
+    "sizes",
+    "to_channels_first",
+    "to_channels_last",
+]
+
+AXES = {1: ("steps",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+
+
+class SpatialLayer(Layer):
+    """Base of the layers over `rank` axes between the batch and the channels.
+
+    Args:
+        data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
+    """
+
+    rank: ClassVar[int]
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.data_format = check_data_format(data_format, self)
+        self._permutes = self.data_format == "channels_last"
+        self._first_axis = 1 if self._permutes else 2
+        self._to_first = (0, self.rank + 1, *range(1, self.rank + 1))  # made here: a call does not wait for them
+        self._to_last = (0, *range(2, self.rank + 2), 1)
+
+    def build(self, input_shape: Shape) -> None:
+        self._check_rank(input_shape)
+
+    def _check_rank(self, shape: Sequence[int | None]) -> None:
+        if len(shape) != self.rank + 2:
+            axes = AXES[self.rank]
+            layout = (*axes, "channels") if self._permutes else ("channels", *axes)
+            raise ValueError(
+                f"{self.name}: expected an input of shape (batch, {', '.join(layout)}); got shape {tuple(shape)}. "
+                "Reshape the data or put a Reshape layer in front."
+            )
+
+    def _check_window(self, shape: Shape, window: Sequence[int], what: str) -> None:
+        """A window that nothing pads must fit into the input, as far as its size is known."""
+        spatial = shape[self._first_axis : self._first_axis + self.rank]
+        if any(size is not None and size < length for size, length in zip(spatial, window)):
+            raise ValueError(
+                f"{self.name}: {what} {tuple(window)} is larger than the input, {tuple(spatial)} of shape "
+                f"{tuple(shape)}. Take a smaller one, or padding='same'."
+            )
+
+
+def check_data_format(data_format: str | None, layer: Any) -> str:
+    """The data format, `config.image_data_format()` for None.
+
+    Raises: ValueError: if it is neither `"channels_last"` nor `"channels_first"`.
+    """
+    data_format = config.image_data_format() if data_format is None else str(data_format).lower()
+    if data_format not in ("channels_last", "channels_first"):
+        raise ValueError(
+            f"{type(layer).__name__}: data_format must be 'channels_last' or 'channels_first'; got {data_format!r}."
+        )
+    return data_format
+
+
+def check_padding(padding: str, layer: Any, allowed: tuple[str, ...] = ("valid", "same")) -> str:
+    """The padding, in lower case.
+
+    Raises: ValueError: if it is none of `allowed`.
+    """
+    if str(padding).lower() not in allowed:
+        raise ValueError(f"{type(layer).__name__}: padding must be one of {allowed}; got {padding!r}.")
+    return padding.lower()
+
+
+def sizes(value: int | Sequence[int], rank: int, name: str, layer: Any, minimum: int = 1) -> tuple[int, ...]:
+    """One whole number an axis, from a single one or a sequence.
+
+    Raises: ValueError: if their number is not `rank` or one is too small.
+    """
+    values = tuple(value) if isinstance(value, Iterable) else (value,) * rank
+    if len(values) != rank or any(not hasattr(n, "__index__") or n < minimum for n in values):
+        raise ValueError(
+            f"{type(layer).__name__}: {name} must be an int or {rank} of them, at least {minimum}; got {value!r}."
+        )
+    return tuple(map(int, values))

@@ -1,0 +1,84 @@
+"""LoRA: a layer's matrix stays as it is, and the product of two thin matrices, which are trained, is added to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from kstyle_torch.layers.base import Layer
+from kstyle_torch.layers.checks import positive_int
+from kstyle_torch.layers.holder import sync_trainable
+
+
+class LoraLayer(Layer):
+    """Base of the layers whose matrix can be adapted with few weights.
+
+    Args:
+        lora_rank: Inner size of the two thin matrices; the layer is not adapted if None.
+        lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
+    Source: Hu et al. 2021.
+    """
+
+    lora_enabled = False
+    _lora_target = "kernel"  # the weight that is adapted
+
+    def __init__(self, *, lora_rank: int | None = None, lora_alpha: float | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.lora_rank: Any = positive_int(lora_rank, "lora_rank", self) if lora_rank else None
+        self.lora_alpha: Any = self.lora_rank if lora_alpha is None else lora_alpha
+
+    def enable_lora(
+        self,
+        rank: int,
+        lora_alpha: float | None = None,
+        a_initializer: Any = "he_uniform",
+        b_initializer: Any = "zeros",
+    ) -> None:
+        """Freezes the layer's matrix and trains two thin ones instead, whose product is added to it.
+
+        Args:
+            rank: Their inner size.
+            lora_alpha: Their product counts `lora_alpha / rank` times; once if None.
+            a_initializer: Of the first, shape (..., rank).
+            b_initializer: Of the second, shape (rank, outputs).
+        Raises: ValueError: if the layer is not built, is adapted already, or constrains its matrix.
+        """
+        if not self.built:
+            raise ValueError(f"{self.name} is not built yet, so it cannot be adapted; call build() first.")
+        if self.lora_enabled:
+            raise ValueError(f"{self.name} is adapted already, with rank {self.lora_rank}.")
+        self._add_lora(positive_int(rank, "rank", self), lora_alpha, a_initializer, b_initializer)
+        sync_trainable(self, self._frozen_above)
+
+    def _build_lora(self) -> None:
+        """The last step of `build`."""
+        if self.lora_rank:
+            self._add_lora(self.lora_rank, self.lora_alpha)
+
+    def _add_lora(
+        self, rank: int, alpha: float | None = None, a_initializer: Any = "he_uniform", b_initializer: Any = "zeros"
+    ) -> None:
+        target = self._lora_target
+        if getattr(self, f"{target}_constraint") is not None:
+            raise ValueError(f"{self.name}: LoRA changes the {target} unseen by {target}_constraint; remove it.")
+        matrix = getattr(self, target)
+        shape, penalty = matrix.shape, getattr(self, f"{target}_regularizer")
+        # float32 in layers of any dtype, as Keras: small steps would be lost in half precision
+        self.add_weight((*shape[:-1], rank), a_initializer, "float32", regularizer=penalty, name=f"lora_{target}_a")
+        self.add_weight((rank, shape[-1]), b_initializer, "float32", regularizer=penalty, name=f"lora_{target}_b")
+        self._freeze(matrix._row.path)
+        self.lora_enabled, self.lora_rank, self.lora_alpha = True, rank, rank if alpha is None else alpha
+        self._arguments.update(lora_rank=rank, lora_alpha=self.lora_alpha)  # the config of an adapted layer says so
+
+    def _freeze(self, path: str) -> None:
+        """Stops training a parameter, and keeps a later thawing of the layer from starting it again."""
+        owner, _, key = path.rpartition(".")
+        module: nn.Module = self.get_submodule(owner)
+        module.get_parameter(key).requires_grad_(False)
+        module.__dict__.get("_frozen_parameters", set()).discard(key)
+
+    def _thin_matrices(self, dtype: Any) -> tuple[Tensor, Tensor]:
+        """The two, the second with the factor in it."""
+        a, b = getattr(self, f"lora_{self._lora_target}_a"), getattr(self, f"lora_{self._lora_target}_b")
+        return a.to(dtype), b.to(dtype) * (self.lora_alpha / self.lora_rank)

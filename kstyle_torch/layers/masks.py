@@ -1,0 +1,74 @@
+"""Masks: which steps of a sequence are real. They travel beside tensors: as `x.mask` on a symbolic tensor, as
+`x._keras_mask` on a real one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from kstyle_torch import tree
+from kstyle_torch.symbolic.tensor import SymbolicTensor, mask_on
+
+
+def mask(leaf: Any) -> Any:
+    """The mask of a tensor, symbolic or not; None if it has none."""
+    return leaf.mask if isinstance(leaf, SymbolicTensor) else getattr(leaf, "_keras_mask", None)
+
+
+def masks_of(structure: Any) -> Any:
+    """The nest of masks of a nest of tensors."""
+    return mask(structure) if isinstance(structure, (Tensor, SymbolicTensor)) else tree.map_structure(mask, structure)
+
+
+def any_mask(*structures: Any) -> bool:
+    """Whether a tensor in the nests is masked."""
+    return any(mask(leaf) is not None for leaf in tree.flatten(structures))
+
+
+def fill_masks(names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+    """Passes the masks of a call's tensors to the parameters that take them; gives the names of those it filled.
+
+    With one tensor argument that is `mask`, with several it is `<argument>_mask`.
+
+    Args:
+        names: The parameters of `call`, in order.
+    """
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    tensors = {name: value for name, value in given.items() if "mask" not in name and _holds_tensors(value)}
+    alone = len(tensors) == 1
+    wanted = {"mask" if alone else f"{name}_mask": value for name, value in tensors.items()}
+    filled = [name for name, value in wanted.items() if name in names and given.get(name) is None and any_mask(value)]
+    kwargs.update((name, masks_of(wanted[name])) for name in filled)
+    return filled
+
+
+def without_masks_of_none(names: tuple[str, ...], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The positional arguments without masks of None at their end, which may be filled in."""
+    while 1 < len(args) <= len(names) and args[-1] is None and "mask" in names[len(args) - 1]:
+        args = args[:-1]
+    return args
+
+
+def _holds_tensors(value: Any) -> bool:
+    return any(isinstance(leaf, (Tensor, SymbolicTensor)) for leaf in tree.flatten(value))
+
+
+def put_masks(outputs: Any, masks: Any) -> None:
+    """Puts masks (a nest, or one) on those outputs that have none yet."""
+    flat = [masks] if isinstance(masks, (Tensor, SymbolicTensor)) else tree.flatten(masks)
+    for output, value in zip(tree.flatten(outputs), flat, strict=False):
+        if value is None or mask(output) is not None:
+            continue
+        if isinstance(output, SymbolicTensor):
+            output.mask = value
+        elif isinstance(output, Tensor):
+            output._keras_mask = value  # type: ignore[attr-defined]
+
+
+def take_recorded_masks(outputs: Any) -> None:
+    """Notes the masks that a recorded call itself puts on its outputs."""
+    for output in tree.flatten(outputs):
+        if isinstance(output, SymbolicTensor) and output.mask_axes is not None and output.mask is None:
+            output.mask = mask_on(output, output.mask_axes)

@@ -1,0 +1,21 @@
+"""Training or inference mode for the length of a block."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import nn
+
+
+@contextlib.contextmanager
+def switched_mode(module: nn.Module, training: bool) -> Iterator[None]:
+    """Puts a module and all below it into a mode, and each back into what it had. Not safe between threads."""
+    switched = [child for child in module.modules() if child.training is not training]
+    for child in switched:
+        child.__dict__["training"] = training
+    try:
+        yield
+    finally:
+        for child in switched:
+            child.__dict__["training"] = not training

@@ -1,0 +1,286 @@
+"""Normalization of every sample by itself: layer, group, RMS and unit norm."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kstyle_torch import constraints, initializers, regularizers
+from kstyle_torch.layers.base import Layer, Shape, layer_registry
+from kstyle_torch.layers.core import known_size, positive_int
+from kstyle_torch.layers.weights import Weight, native
+
+register = layer_registry.register
+Axes = int | Sequence[int]
+
+
+class AxesNorm(Layer):
+    """Base of the layers with a native norm of the last axes: brings other axes there and back.
+
+    Args:
+        axis: The axis, or the axes together, that are normalized.
+        epsilon: Added to the variance or mean square.
+    """
+
+    norm: Any
+
+    def __init__(self, axis: Axes, epsilon: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.axis, self.epsilon = _checked_axes(axis, self), epsilon
+
+    def build(self, input_shape: Shape) -> None:
+        axes = _positive_axes(self.axis, len(input_shape), self)
+        last = [*range(len(input_shape) - len(axes), len(input_shape))]
+        self._moved = None if axes == last else (axes, last)
+        self.norm = self._make_norm([known_size(input_shape, axis, self) for axis in axes])
+
+    def _make_norm(self, sizes: list[int]) -> nn.Module:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._moved is None:
+            return self._normalize(x)
+        axes, last = self._moved
+        return self._normalize(x.movedim(axes, last)).movedim(last, axes)
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        return self.norm(x)
+
+
+@register()
+class LayerNormalization(AxesNorm):
+    """Brings every sample to mean 0 and variance 1 over its features, then scales and shifts them.
+
+    Args:
+        axis: The features' axis, or a list of axes that are normalized together.
+        epsilon: Added to the variance.
+        center: Whether there is a shift (beta).
+        scale: Whether there is a factor (gamma).
+        beta_initializer: Of beta, shape (*normalized axes).
+        gamma_initializer: Of gamma.
+        beta_regularizer: Penalty on beta.
+        gamma_regularizer: Penalty on gamma.
+        beta_constraint: What beta is projected to after each step.
+        gamma_constraint: What gamma is projected to after each step.
+        rms_scaling: Deprecated: divides by the standard deviation, without taking the mean off and without beta. Use
+            RMSNormalization.
+    Output shape: that of the input.
+    Raises: TypeError: if `axis` is no int or list of ints. ValueError: if the input has no such axis.
+    Source: Ba et al. 2016.
+    Example:
+        >>> LayerNormalization()(torch.ones(2, 5, 3)).shape
+        torch.Size([2, 5, 3])
+    """
+
+    supports_masking = True
+    gamma = Weight("norm.weight")
+    beta = Weight("norm.bias")
+
+    def __init__(
+        self,
+        axis: Axes = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        rms_scaling: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(axis, epsilon, **kwargs)
+        if rms_scaling:
+            warnings.warn("rms_scaling divides by the standard deviation; use RMSNormalization.", stacklevel=2)
+        self.rms_scaling = rms_scaling
+        self.center, self.scale = center and not rms_scaling, scale or rms_scaling
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.beta_constraint = constraints.get(beta_constraint)
+        self.gamma_constraint = constraints.get(gamma_constraint)
+
+    def build(self, input_shape: Shape) -> None:
+        super().build(input_shape)
+        self.initialize(gamma=self.gamma_initializer, beta=self.beta_initializer)
+
+    def _make_norm(self, sizes: list[int]) -> nn.Module:
+        norm = native(nn.LayerNorm, sizes, eps=self.epsilon, dtype=self._dtype)
+        return _without(norm, weight=not self.scale, bias=not self.center)
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        if not self.rms_scaling:
+            return self.norm(x)
+        axes = tuple(range(-self.norm.weight.ndim, 0))
+        return x * (x.var(axes, correction=0, keepdim=True) + self.epsilon).rsqrt() * self.norm.weight
+
+
+@register()
+class RMSNormalization(AxesNorm):
+    """Divides every sample by the root of the mean square of its features, then scales them.
+
+    Args:
+        axis: The features' axis, or a list of axes that are normalized together.
+        epsilon: Added to the mean square.
+    Output shape: that of the input.
+    Raises: TypeError: if `axis` is no int or list of ints. ValueError: if the input has no such axis.
+    Source: Zhang & Sennrich 2019.
+    Example:
+        >>> RMSNormalization()(torch.tensor([[3.0, 4.0]])).detach()
+        tensor([[0.8485, 1.1314]])
+    """
+
+    scale = Weight("norm.weight")
+
+    def __init__(self, axis: Axes = -1, epsilon: float = 1e-6, **kwargs: Any):
+        super().__init__(axis, epsilon, **kwargs)
+
+    def build(self, input_shape: Shape) -> None:
+        super().build(input_shape)
+        self.initialize(scale=initializers.get("ones"))
+
+    def _make_norm(self, sizes: list[int]) -> nn.Module:
+        return native(nn.RMSNorm, sizes, eps=self.epsilon, dtype=self._dtype)
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        return self.norm(x.to(self.norm.weight.dtype))  # in float32 under mixed precision, as Keras does
+
+
+@register()
+class GroupNormalization(Layer):
+    """Brings every group of channels of a sample to mean 0 and variance 1, then scales and shifts the channels.
+
+    Args:
+        groups: Number of groups; -1 for every channel by itself (instance normalization).
+        axis: The channels' axis.
+        epsilon: Added to the variance.
+        center: Whether there is a shift (beta).
+        scale: Whether there is a factor (gamma).
+        beta_initializer: Of beta, shape (channels,).
+        gamma_initializer: Of gamma.
+        beta_regularizer: Penalty on beta.
+        gamma_regularizer: Penalty on gamma.
+        beta_constraint: What beta is projected to after each step.
+        gamma_constraint: What gamma is projected to after each step.
+    Output shape: that of the input.
+    Raises: ValueError: if `groups` is neither -1 nor a positive int, or does not divide the channels.
+    Source: Wu & He 2018.
+    Example:
+        >>> GroupNormalization(groups=2)(torch.ones(2, 5, 5, 4)).shape
+        torch.Size([2, 5, 5, 4])
+    """
+
+    supports_masking = True
+    gamma = Weight("norm.weight")
+    beta = Weight("norm.bias")
+
+    def __init__(
+        self,
+        groups: int = 32,
+        axis: int = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.groups = groups if groups == -1 else positive_int(groups, "groups", self)
+        if not isinstance(axis, int):
+            raise ValueError(f"{self.name}: axis must be an int; got {axis!r}.")
+        self.axis, self.epsilon = axis, epsilon
+        self.center, self.scale = center, scale
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.beta_constraint = constraints.get(beta_constraint)
+        self.gamma_constraint = constraints.get(gamma_constraint)
+
+    def build(self, input_shape: Shape) -> None:
+        [axis] = _positive_axes(self.axis, len(input_shape), self)
+        channels = known_size(input_shape, axis, self)
+        self._num_groups = groups = channels if self.groups == -1 else self.groups
+        if channels % groups:
+            raise ValueError(
+                f"{self.name}: groups must divide the channels; got {groups} groups for {channels} channels (axis "
+                f"{self.axis} of shape {input_shape})."
+            )
+        norm = native(nn.GroupNorm, groups, channels, eps=self.epsilon, dtype=self._dtype)
+        self.norm = _without(norm, weight=not self.scale, bias=not self.center)
+        self._channels_second = axis == 1
+        self.initialize(gamma=self.gamma_initializer, beta=self.beta_initializer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._channels_second:
+            return self._normalize(x)
+        return self._normalize(x.movedim(self.axis, 1)).movedim(1, self.axis)
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        # two holes in the backward of torch's kernel (2.13): it crashes on channels_last memory that asks for no
+        # gradient, and on a bias without a weight
+        if torch.is_grad_enabled() and not x.requires_grad:
+            x = x.contiguous()
+        if self.scale or not self.center:
+            return self.norm(x)
+        return F.group_norm(x, self._num_groups, eps=self.epsilon) + self.beta.value.view(-1, *(1,) * (x.ndim - 2))
+
+
+@register()
+class UnitNormalization(Layer):
+    """Divides every sample by its Euclidean length.
+
+    Args:
+        axis: The features' axis, or a list of axes whose length is taken together.
+    Output shape: that of the input.
+    Raises: TypeError: if `axis` is no int or list of ints.
+    Example:
+        >>> UnitNormalization()(torch.tensor([[3.0, 4.0]]))
+        tensor([[0.6000, 0.8000]])
+    """
+
+    supports_masking = True
+
+    def __init__(self, axis: Axes = -1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.axis = _checked_axes(axis, self)
+
+    def build(self, input_shape: Shape) -> None:
+        self._dims = _positive_axes(self.axis, len(input_shape), self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=self._dims)  # type: ignore[arg-type]  # several are fine
+
+
+def _without(norm: nn.Module, *, weight: bool, bias: bool) -> nn.Module:
+    """The norm without the parameters that it shall not have; torch's own arguments do not know a bias alone."""
+    norm.weight = None if weight else norm.weight  # type: ignore[assignment]
+    norm.bias = None if bias else norm.bias  # type: ignore[assignment]
+    return norm
+
+
+def _checked_axes(axis: Any, layer: Layer) -> int | list[int]:
+    axes = axis if isinstance(axis, (list, tuple)) else [axis]
+    if not axes or not all(isinstance(item, int) for item in axes):
+        raise TypeError(f"{layer.name}: axis must be an int or a list of ints; got {axis!r}.")
+    return axis if isinstance(axis, int) else [*axes]
+
+
+def _positive_axes(axis: Axes, rank: int, layer: Layer) -> list[int]:
+    axes = [axis] if isinstance(axis, int) else axis
+    if not all(-rank <= item < rank for item in axes):
+        raise ValueError(f"{layer.name}: axis {axis} is not among the {rank} axes of the input.")
+    return sorted(item % rank for item in axes)

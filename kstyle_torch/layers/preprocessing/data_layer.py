@@ -1,0 +1,80 @@
+"""What preprocessing layers are called on and adapted to: arrays, lists, pandas, data sets, batches."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from kstyle_torch.layers.base import Layer
+from kstyle_torch.symbolic.tensor import is_symbolic
+
+
+class DataLayer(Layer):
+    """A layer that is also called on data as it comes: lists, pandas Series and frames, besides arrays and tensors."""
+
+    def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return super()._slow_call((as_array(args[0]), *args[1:]) if args else args, kwargs)
+
+
+def as_array(data: Any) -> Any:
+    """`data` as an array; tensors, symbolic ones too, as they are."""
+    if isinstance(data, Tensor) or is_symbolic(data):
+        return data
+    array = data.to_numpy() if hasattr(data, "to_numpy") else np.asarray(data)
+    return np.require(array, requirements="W")  # pandas' are read-only, at which torch warns
+
+
+def batches_of(data: Any, steps: int | None = None, *, layer: Layer) -> Iterator[Any]:
+    """What `adapt` goes through, as arrays and tensors: `data` itself, or its batches, without their targets.
+
+    Args:
+        data: Array, tensor, list, pandas object, torch `Dataset` or `DataLoader`, or an iterable of batches.
+        steps: How many batches are taken; all if None.
+        layer: Whose `adapt` it is, for messages.
+    Raises: TypeError: if it is none of these. ValueError: if there is no batch.
+    """
+    if is_one_array(data):
+        yield as_array(data)
+        return
+    empty = True
+    for batch in itertools.islice(_iterate(data, layer), steps):
+        empty = False
+        yield as_array(_inputs_of(batch, from_loader=isinstance(data, (DataLoader, Dataset))))
+    if empty:
+        raise ValueError(f"{layer.name}: adapt() got no batch; expected at least one.")
+
+
+def is_one_array(data: Any) -> bool:
+    """Whether `data` is all there is rather than a row of batches: a list of arrays is one."""
+    if isinstance(data, (list, tuple)):
+        first = data[0] if data else None
+        while isinstance(first, (list, tuple)) and first:
+            first = first[0]
+        return not (isinstance(first, (Tensor, np.ndarray)) or hasattr(first, "to_numpy"))
+    return isinstance(data, (Tensor, np.ndarray, np.generic, str, bytes, int, float)) or hasattr(data, "to_numpy")
+
+
+def _iterate(data: Any, layer: Layer) -> Iterable[Any]:
+    if isinstance(data, Dataset):
+        return DataLoader(data, batch_size=256)
+    if hasattr(data, "__iter__"):
+        return data
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):  # a PyDataset: its items are batches
+        return (data[number] for number in range(len(data)))
+    raise TypeError(
+        f"{layer.name}: adapt() takes an array, a tensor, a list, a pandas object, a Dataset, a DataLoader or an "
+        f"iterable of batches; got {type(data).__name__}."
+    )
+
+
+def _inputs_of(batch: Any, from_loader: bool) -> Any:
+    """The inputs of a batch that may be (inputs, targets, weights); a DataLoader makes lists of tuples."""
+    if isinstance(batch, (tuple, list)) and batch and not isinstance(batch[0], (str, bytes, int, float)):
+        if from_loader or isinstance(batch, tuple):
+            return batch[0]
+    return batch

@@ -1,0 +1,177 @@
+"""What layers on images share: the parts of a sample, batches and single images, factors, ranges of values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from kstyle_torch import tree
+from kstyle_torch.initializers import as_dtype
+from kstyle_torch.layers.base import Layer
+from kstyle_torch.layers.images import check_data_format
+from kstyle_torch.layers.preprocessing.image.boxes import check_box_format, dense_boxes
+from kstyle_torch.ops.operation import as_tensor
+
+Factor = float | Sequence[float]
+Range = tuple[float, float]
+
+
+class BaseImagePreprocessingLayer(Layer):
+    """Base class of layers on images. Subclass it with `transform_images` and, where what it does is random, with
+    `get_random_transformation`.
+
+    It is called on images, or on a dict of `"images"` and any of `"labels"`, `"bounding_boxes"` (a dict of `"boxes"`
+    and `"labels"`) and `"segmentation_masks"`, which all go through one transformation; and on batches, or on a single
+    image and what belongs to it. Whole numbers become floats, in either mode.
+
+    Args:
+        factor: How strong the transformation is: a number, or the two that it is drawn between.
+        bounding_box_format: Of the bounding boxes: `"xyxy"`, `"yxyx"`, `"xywh"`, `"center_xywh"`, `"center_yxhw"`,
+            `"rel_xyxy"`, `"rel_yxyx"`, `"rel_xywh"` or `"rel_center_xywh"`.
+        data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
+    Input shape: (batch, height, width, channels), or without the batch.
+    Raises: ValueError: for a factor outside of the class' `factor_bounds`, an unknown format, other shapes.
+    Example:
+        >>> class Darken(BaseImagePreprocessingLayer):
+        ...     def transform_images(self, images, transformation, training=True):
+        ...         return images * 0.5
+        >>> Darken()({"images": torch.ones(2, 2, 1), "labels": torch.tensor(3)})["images"].shape
+        torch.Size([2, 2, 1])
+    """
+
+    factor_bounds: ClassVar[Range] = (-1.0, 1.0)
+
+    def __init__(
+        self,
+        factor: Factor | None = None,
+        bounding_box_format: str | None = None,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.data_format = check_data_format(data_format, self)
+        self.bounding_box_format = check_box_format(bounding_box_format, self)
+        last = self.data_format == "channels_last"
+        self.height_axis, self.width_axis, self.channel_axis = (-3, -2, -1) if last else (-2, -1, -3)
+        if factor is not None:
+            self.factor: Any = self._range(factor, "factor", *self.factor_bounds)
+
+    # --------------------------------------------------------------------------------------------- to be overridden
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """What is done to all parts of a batch: whatever the `transform_` methods want to be given.
+
+        Args:
+            data: The batch: images, or the dict of all parts.
+            training: The mode.
+            seed: Where random numbers come from instead of the layer's own: an int or a `torch.Generator`.
+        """
+        return None
+
+    def transform_images(self, images: Tensor, transformation: Any, training: bool = True) -> Tensor:
+        """The batch of images, transformed."""
+        raise NotImplementedError(f"{type(self).__name__} must define transform_images().")
+
+    def transform_labels(self, labels: Tensor, transformation: Any, training: bool = True) -> Tensor:
+        """The batch of labels, transformed: as they are, unless a subclass mixes images."""
+        return labels
+
+    def transform_bounding_boxes(
+        self, bounding_boxes: dict[str, Tensor], transformation: Any, training: bool = True
+    ) -> dict[str, Tensor]:
+        """The batch of `{"boxes": (batch, n, 4), "labels": (batch, n)}`, transformed."""
+        raise NotImplementedError(f"{type(self).__name__} does not support bounding boxes.")
+
+    def transform_segmentation_masks(
+        self, segmentation_masks: Tensor, transformation: Any, training: bool = True
+    ) -> Tensor:
+        """The batch of masks, transformed; they have the height and width of the images."""
+        raise NotImplementedError(f"{type(self).__name__} does not support segmentation masks.")
+
+    # -------------------------------------------------------------------------------------------------- calling it
+
+    def forward(self, data: Any) -> Any:
+        """Draws one transformation and puts every part of the data through it."""
+        parts = self._parts(data) if isinstance(data, dict) else {"images": as_tensor(data)}
+        single = parts["images"].ndim == 3
+        if parts["images"].ndim not in (3, 4):
+            raise ValueError(
+                f"{self.name}: images must have 3 axes (one image) or 4 (a batch); got shape {tuple(parts['images'].shape)}."
+            )
+        if single:
+            parts = tree.map_structure(lambda leaf: leaf[None], parts)
+        seen = parts if isinstance(data, dict) else parts["images"]
+        how: Any = {
+            "transformation": self.get_random_transformation(seen, training=self.training),
+            "training": self.training,
+        }
+        for name in ("images", "bounding_boxes", "labels", "segmentation_masks"):
+            if name in parts:
+                parts[name] = getattr(self, f"transform_{name}")(parts[name], **how)
+        if single:
+            parts = tree.map_structure(lambda leaf: leaf[0], parts)
+        return parts if isinstance(data, dict) else parts["images"]
+
+    def _parts(self, data: dict[str, Any]) -> dict[str, Any]:
+        if "images" not in data:
+            raise ValueError(f"{self.name}: the dict must have 'images'; got {', '.join(map(repr, data))}.")
+        parts = {name: part if name == "bounding_boxes" else as_tensor(part) for name, part in data.items()}
+        if "bounding_boxes" in parts:
+            if not self.bounding_box_format:
+                raise ValueError(
+                    f"{self.name} got bounding boxes, but does not know their format; "
+                    f"pass bounding_box_format='xyxy' (or another) to {type(self).__name__}."
+                )
+            parts["bounding_boxes"] = dense_boxes(parts["bounding_boxes"], parts["images"].device)
+        return parts
+
+    def _size_of(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Height and width of images of that shape."""
+        return shape[self.height_axis], shape[self.width_axis]
+
+    def _float(self, images: Tensor) -> Tensor:
+        """The images in the dtype to compute with; that of floats was seen to when the layer was called."""
+        return images if images.is_floating_point() else images.to(as_dtype(self.compute_dtype))
+
+    # ------------------------------------------------------------------------------------------------ its arguments
+
+    def _range(self, value: Any, name: str, low: float, high: float) -> Range:
+        """The two numbers that a factor is drawn between; one number means from its negative on, or from `low`."""
+        is_pair = isinstance(value, (tuple, list))
+        pair = tuple(value) if is_pair else (value,)
+        if len(pair) != 1 + is_pair or any(not isinstance(n, (int, float)) or not low <= n <= high for n in pair):
+            raise ValueError(
+                f"{self.name}: {name} must be a number, or a list of two numbers, from {low} to {high}; got {value!r}."
+            )
+        if not is_pair:
+            pair = (max(-abs(pair[0]), low), abs(pair[0]))
+        lower, upper = sorted(pair)
+        return lower, upper
+
+    def _value_range(self, value: Any) -> Range:
+        """The least and the greatest value of a pixel."""
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            raise ValueError(f"{self.name}: value_range must be two numbers, such as (0, 255); got {value!r}.")
+        lower, upper = sorted(value)
+        return lower, upper
+
+
+class KeepsPlaces:
+    """Of layers that change values and move nothing: boxes and masks stay as they are."""
+
+    def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
+        """The boxes as they are."""
+        return bounding_boxes
+
+    def transform_segmentation_masks(self, segmentation_masks: Any, transformation: Any, training: bool = True) -> Any:
+        """The masks as they are."""
+        return segmentation_masks
+
+
+def rescaled(images: Tensor, source: Range, target: Range) -> Tensor:
+    """Images whose values are in the range `source`, in the range `target`."""
+    if tuple(source) == tuple(target):
+        return images
+    return (images - source[0]) / (source[1] - source[0]) * (target[1] - target[0]) + target[0]

@@ -1,0 +1,147 @@
+"""Random layers on images: where their numbers come from, and what they do with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.draws import generator
+from kstyle_torch.layers.preprocessing.image.base import BaseImagePreprocessingLayer, KeepsPlaces, Range
+from kstyle_torch.layers.preprocessing.image.boxes import clipped_boxes, from_xyxy, to_xyxy
+
+
+class Draws:
+    """Random numbers for one batch, on its device.
+
+    Args:
+        source: A CPU generator where there is a seed, so that every device gets the same numbers; else None.
+        images: The batch.
+        dtype: Of the numbers.
+    """
+
+    def __init__(self, source: torch.Generator | None, images: Tensor, dtype: torch.dtype):
+        self.source, self.rows, self.dtype, self.device = source, len(images), dtype, images.device
+        self.shape = images.shape
+        self._where: Any = {"device": images.device if source is None else source.device, "generator": source}
+
+    def uniform(self, *shape: int, between: Range = (0.0, 1.0)) -> Tensor:
+        """Evenly spread numbers."""
+        low, high = between
+        return torch.rand(shape, dtype=self.dtype, **self._where).to(self.device) * (high - low) + low
+
+    def normal(self, *shape: int) -> Tensor:
+        """Numbers of mean 0 and deviation 1."""
+        return torch.randn(shape, dtype=self.dtype, **self._where).to(self.device)
+
+    def whole(self, *shape: int, below: int, start: int = 0) -> Tensor:
+        """Whole numbers."""
+        return torch.randint(start, below, shape, **self._where).to(self.device)
+
+    def order(self) -> Tensor:
+        """The images of the batch in another order."""
+        return torch.randperm(self.rows, **self._where).to(self.device)
+
+    def shares(self, alpha: Tensor) -> Tensor:
+        """Numbers that add up to 1 along the last axis, from a Dirichlet distribution (two of them: from a Beta)."""
+        alpha = alpha.to(self._where["device"], torch.float32)
+        return torch._sample_dirichlet(alpha, generator=self.source).to(self.device, self.dtype)
+
+    def happens(self, chance: Range) -> Tensor:
+        """Whether to do it, for each image; how likely it is, is drawn too."""
+        return self.uniform(self.rows) < self.uniform(self.rows, between=chance)
+
+
+class RandomImageLayer(BaseImagePreprocessingLayer):
+    """Base class of layers that do something random in training, and nothing otherwise.
+
+    Args:
+        seed: Int for the same numbers at every run, on every device.
+        kwargs: As of every layer on images.
+    """
+
+    def __init__(self, seed: int | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__")):
+            raise ValueError(f"{self.name}: seed must be an int or None; got {seed!r}.")
+        self.seed = seed
+        self._generator: torch.Generator | None = None if seed is None else generator(seed)
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """What is done to a batch; None outside of training."""
+        if not training:
+            return None
+        images = data["images"] if isinstance(data, dict) else data
+        return self._draw(self._draws(images if images.ndim == 4 else images[None], seed))
+
+    def _draws(self, images: Tensor, seed: Any = None) -> Draws:
+        if seed is None:
+            source = self._generator
+        else:
+            source = seed if isinstance(seed, torch.Generator) else generator(seed)
+        # of half precision, a pixel's place in a large image would be off by half a pixel
+        dtype = torch.promote_types(self._float(images).dtype, torch.float32)
+        return Draws(source, images, dtype)
+
+    def _draw(self, draws: Draws) -> Any:
+        raise NotImplementedError
+
+    def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
+        """The batch of images, transformed."""
+        images = self._float(images)
+        return self._apply_to(images, transformation) if training and transformation is not None else images
+
+    def _apply_to(self, images: Tensor, transformation: Any) -> Tensor:
+        raise NotImplementedError
+
+
+class RandomValueLayer(KeepsPlaces, RandomImageLayer):
+    """Base class of random layers that change values, and move nothing.
+
+    Args:
+        value_range: The least and the greatest value of a pixel.
+        kwargs: As of every random layer on images.
+    """
+
+    def __init__(self, value_range: Range = (0, 255), **kwargs: Any):
+        super().__init__(**kwargs)
+        self.value_range = self._value_range(value_range)
+
+
+class RandomMoveLayer(RandomImageLayer):
+    """Base class of random layers that move pixels, and boxes and masks with them."""
+
+    interpolation = "bilinear"
+
+    def transform_segmentation_masks(
+        self, segmentation_masks: Tensor, transformation: Any, training: bool = True
+    ) -> Tensor:
+        """The batch of masks, every pixel from the nearest, so that it stays a class."""
+        if not training or transformation is None:
+            return segmentation_masks
+        return self._move(segmentation_masks, transformation, "nearest")
+
+    def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
+        """The boxes around the moved boxes, cut off at the edges of the image."""
+        if not training or transformation is None:
+            return bounding_boxes
+        size = self._size_of(transformation["input_shape"])
+        box_format = self.bounding_box_format or "xyxy"
+        boxes = self._move_boxes(to_xyxy(bounding_boxes["boxes"], box_format, *size), transformation, *size)
+        boxes, labels = clipped_boxes(boxes, bounding_boxes["labels"], *size)
+        return {**bounding_boxes, "boxes": from_xyxy(boxes, box_format, *size), "labels": labels}
+
+    def _apply_to(self, images: Tensor, transformation: Any) -> Tensor:
+        return self._move(images, transformation, self.interpolation)
+
+    def _move(self, images: Tensor, transformation: Any, interpolation: str) -> Tensor:
+        raise NotImplementedError
+
+    def _move_boxes(self, boxes: Tensor, transformation: Any, height: int, width: int) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} does not support bounding boxes.")
+
+
+def per_image(numbers: Tensor) -> Tensor:
+    """One number an image, to be broadcast over its pixels."""
+    return numbers.reshape(-1, 1, 1, 1)

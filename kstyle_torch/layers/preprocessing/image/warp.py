@@ -1,0 +1,172 @@
+"""Changed views, and images on something soft."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layers.preprocessing.image.affine import INTERPOLATIONS
+from kstyle_torch.layers.preprocessing.image.base import Factor, Range
+from kstyle_torch.layers.preprocessing.image.boxes import moved_boxes
+from kstyle_torch.layers.preprocessing.image.random import Draws, RandomMoveLayer, per_image
+from kstyle_torch.ops.image.layout import on_batch
+from kstyle_torch.ops.image.sampling import FILL_MODES
+from kstyle_torch.ops.image.warps import (
+    ORDERS,
+    apply_homography,
+    elastically_warped,
+    homography,
+    perspective_transform,
+)
+
+register = layer_registry.register
+
+
+@register()
+class RandomPerspective(RandomMoveLayer):
+    """In training, changes the view of some images.
+
+    Args:
+        factor: How likely: from 0 to 1, or the two that it is drawn between; `p` means from 0 to `p`.
+        scale: How far the corners move, 0 to 1.
+        interpolation: `"bilinear"` or `"nearest"`.
+        fill_value: What lies outside.
+        seed: Int for the same numbers at every run.
+        data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
+    Output shape: that of the input.
+    Raises: ValueError: for a factor or scale outside of 0 and 1, and unknown interpolation.
+    Example:
+        >>> RandomPerspective()(torch.ones(2, 4, 4, 3), training=True).shape
+        torch.Size([2, 4, 4, 3])
+    """
+
+    factor_bounds = (0.0, 1.0)
+
+    def __init__(
+        self,
+        factor: Factor = 1.0,
+        scale: float = 1.0,
+        interpolation: str = "bilinear",
+        fill_value: float = 0.0,
+        seed: int | None = None,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(factor=factor, seed=seed, data_format=data_format, **kwargs)
+        if not 0.0 <= scale <= 1.0:
+            raise ValueError(f"{self.name}: scale must be from 0 to 1; got {scale!r}.")
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"{self.name}: interpolation must be one of {', '.join(INTERPOLATIONS)}; got {interpolation!r}."
+            )
+        self.scale, self.interpolation, self.fill_value = scale, interpolation, fill_value
+
+    def _draw(self, draws: Draws) -> Any:
+        height, width = self._size_of(draws.shape)
+        happens = draws.happens(self.factor)
+        moves = draws.uniform(draws.rows, 4, 2, between=(-0.5 * self.scale, 0.5 * self.scale))
+        corners = [[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]
+        start = torch.tensor(corners, dtype=moves.dtype, device=moves.device).expand_as(moves)
+        return {
+            "apply_perspective": happens,
+            "start_points": start,
+            "end_points": start + start * moves,
+            "input_shape": draws.shape,
+        }
+
+    def _move(self, images: Tensor, transformation: Any, interpolation: str) -> Tensor:
+        start, end = transformation["start_points"], transformation["end_points"]
+        moved = perspective_transform(images, start, end, interpolation, self.fill_value, self.data_format)
+        return torch.where(per_image(transformation["apply_perspective"]), moved, images)
+
+    def _move_boxes(self, boxes: Tensor, transformation: Any, height: int, width: int) -> Tensor:
+        matrix = homography(transformation["end_points"], transformation["start_points"])[:, :, None, None]
+        moved = moved_boxes(boxes, lambda x, y: apply_homography(matrix, x, y))
+        return torch.where(transformation["apply_perspective"][:, None, None], moved, boxes)
+
+
+@register()
+class RandomElasticTransform(RandomMoveLayer):
+    """In training, moves the pixels of some images as if they were drawn on something soft.
+
+    Bounding boxes are not supported.
+
+    Args:
+        factor: How likely: from 0 to 1, or the two that it is drawn between; `p` means from 0 to `p`.
+        scale: How strongly, likewise; one number is drawn for a batch.
+        interpolation: `"bilinear"` or `"nearest"`.
+        fill_mode: What lies outside: `"reflect"`, `"mirror"`, `"wrap"`, `"constant"` or `"nearest"`.
+        fill_value: The constant.
+        value_range: The least and the greatest value of a pixel.
+        seed: Int for the same numbers at every run.
+        data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
+    Output shape: that of the input.
+    Raises: ValueError: for a factor or scale outside of 0 and 1, and unknown modes.
+    Source: Simard et al. 2003.
+    Example:
+        >>> RandomElasticTransform()(torch.ones(2, 8, 8, 3), training=True).shape
+        torch.Size([2, 8, 8, 3])
+    """
+
+    factor_bounds = (0.0, 1.0)
+
+    def __init__(
+        self,
+        factor: Factor = 1.0,
+        scale: Factor = 1.0,
+        interpolation: str = "bilinear",
+        fill_mode: str = "reflect",
+        fill_value: float = 0.0,
+        value_range: Range = (0, 255),
+        seed: int | None = None,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(factor=factor, seed=seed, data_format=data_format, **kwargs)
+        self.scale = self._range(scale, "scale", 0.0, 1.0)
+        self.value_range = self._value_range(value_range)
+        for name, value, known in (
+            ("fill_mode", fill_mode, [*FILL_MODES]),
+            ("interpolation", interpolation, INTERPOLATIONS),
+        ):
+            if value not in known:
+                raise ValueError(f"{self.name}: {name} must be one of {', '.join(known)}; got {value!r}.")
+        self.fill_mode, self.interpolation, self.fill_value = fill_mode, interpolation, fill_value
+
+    def _draw(self, draws: Draws) -> Any:
+        if self.scale[1] == 0 or self.factor[1] == 0:
+            return None
+        happens = draws.happens(self.factor)
+        strength = draws.uniform(between=self.scale)
+        noise = draws.normal(2, draws.rows, *self._size_of(draws.shape))
+        return {
+            "apply_transform": happens,
+            "distortion_factor": strength,
+            "noise": noise,
+            "input_shape": draws.shape,
+        }
+
+    def _apply_to(self, images: Tensor, transformation: Any) -> Tensor:
+        return super()._apply_to(images, transformation).clamp(*self.value_range)
+
+    def _move(self, images: Tensor, transformation: Any, interpolation: str) -> Tensor:
+        size = self._size_of(images.shape)
+        strength = transformation["distortion_factor"].clamp_min(1e-6)
+        sigma = min(size) * 0.05
+        # the kernel is as long as the strongest blur needs: how strong this one is, the host does not know
+        taps = int(6 * sigma * self.scale[1]) | 1
+        how = (
+            max(size) * 0.1 * strength,
+            sigma * strength,
+            taps,
+            ORDERS[interpolation],
+            self.fill_mode,
+            self.fill_value,
+        )
+        moved = on_batch(
+            lambda batch: elastically_warped(batch, transformation["noise"], *how), images, self.data_format
+        )
+        return torch.where(per_image(transformation["apply_transform"]), moved, images)

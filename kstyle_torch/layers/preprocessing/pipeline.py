@@ -1,0 +1,48 @@
+"""Layers one after the other, as a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from kstyle_torch.layers.base import Layer, layer_registry
+
+register = layer_registry.register
+
+
+@register()
+class Pipeline(Layer):
+    """Calls layers one after the other: preprocessing steps, kept together as one layer.
+
+    Args:
+        layers: Layers or torch modules, the first one first.
+    Output shape: that of the last layer.
+    Raises: TypeError: if one is neither.
+    Example:
+        >>> scale = Rescaling(1 / 255)
+        >>> Pipeline([scale, CategoryEncoding(2, output_mode="one_hot")])(torch.tensor([255.0, 0.0]))
+        tensor([[0., 1.],
+                [1., 0.]])
+    """
+
+    _has_precision = False  # the layers inside see to it
+
+    def __init__(self, layers: Sequence[nn.Module], name: str | None = None, **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        for layer in layers:
+            if not isinstance(layer, nn.Module):
+                raise TypeError(f"Pipeline takes a list of layers; got {layer!r} in it.")
+        self.layers = list(layers)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; Keras' layer takes no others."""
+        return {key: value for key, value in super().get_config().items() if key in ("layers", "name")}
+
+    def forward(self, inputs: Any, mask: Any = None) -> Any:
+        for layer in self.layers:
+            outputs = layer(inputs, mask=mask) if "mask" in getattr(layer, "_parameter_names", ()) else layer(inputs)
+            mask = layer.compute_mask(inputs, mask) if isinstance(layer, Layer) else None
+            inputs = outputs
+        return inputs

@@ -1,0 +1,48 @@
+"""Values -> values times a scale, plus an offset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch import config
+from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layers.preprocessing.data_layer import DataLayer
+
+register = layer_registry.register
+
+
+@register()
+class Rescaling(DataLayer):
+    """Multiplies by a scale and adds an offset; whole numbers, such as pixels, become floats.
+
+    Args:
+        scale: A number, or one for each channel.
+        offset: Likewise.
+    Output shape: that of the input.
+    Example:
+        >>> Rescaling(1 / 127.5, offset=-1)(torch.tensor([[0, 255]], dtype=torch.uint8))
+        tensor([[-1.,  1.]])
+    """
+
+    supports_masking = True
+
+    def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.scale, self.offset = scale, offset
+        self.data_format = config.image_data_format()
+
+    def build(self, input_shape: Any) -> None:
+        self.register_buffer("factor", self._constant(self.scale, channels=True), persistent=False)
+        self.register_buffer("shift", self._constant(self.offset, channels=False), persistent=False)
+
+    def _constant(self, value: Any, channels: bool) -> Tensor:
+        constant = torch.as_tensor(value, dtype=self._dtype, device=config.device())
+        if channels and constant.ndim and self.data_format == "channels_first":
+            return constant.reshape(*constant.shape, *(1,) * (3 - constant.ndim))
+        return constant
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(self.factor.dtype) * self.factor + self.shift

@@ -1,0 +1,64 @@
+"""Text: torch cannot hold it, so it stays in lists and arrays until it is numbers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kstyle_torch import config
+from kstyle_torch.layers.preprocessing.data_layer import DataLayer, as_array
+
+
+class Texts(NamedTuple):
+    """Strings, flat, and the shape that they were in."""
+
+    flat: list[str]
+    shape: tuple[int, ...]
+
+    def array(self) -> np.ndarray:
+        """The strings as an array of their shape."""
+        return np.array(self.flat, dtype=str).reshape(self.shape)
+
+
+class TextLayer(DataLayer):
+    """A layer that is called on text, before the model: a list, an array or a pandas Series of strings."""
+
+    integer_inputs = True
+
+    def build(self, input_shape: Any = None) -> None:
+        # empty: it moves with a model that the layer is part of, so that the numbers arrive where the weights are
+        self.register_buffer("place", torch.empty(0, device=config.device()), persistent=False)
+
+    def _symbolic_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise TypeError(
+            f"{self.name} works on text, which torch cannot hold, so it cannot be called on a symbolic tensor. Turn the "
+            "text into numbers before the model, x = layer(texts), and start the model with an Input of their shape."
+        )
+
+    def _to_tensor(self, leaf: Any) -> Any:
+        return leaf
+
+
+def as_texts(data: Any, encoding: str, layer: Any) -> Texts:
+    """The strings of a string, list, array or Series; bytes are decoded.
+
+    Raises: TypeError: if anything else is among them.
+    """
+    if isinstance(data, Tensor):
+        raise TypeError(f"{layer.name} works on text; got a tensor of {data.dtype}.")
+    array = as_array(data)
+    flat = array.ravel().tolist()
+    kinds = {*map(type, flat)}
+    if bytes in kinds:
+        flat = [text.decode(encoding) if isinstance(text, bytes) else text for text in flat]
+        kinds = kinds - {bytes} | {str}
+    if not all(issubclass(kind, str) for kind in kinds):
+        wrong = next(text for text in flat if not isinstance(text, str))
+        raise TypeError(
+            f"{layer.name} works on text; got {wrong!r} of type {type(wrong).__name__}. Numbers become text with "
+            "x.astype(str); texts in a list must be nested evenly."
+        )
+    return Texts(flat, array.shape)

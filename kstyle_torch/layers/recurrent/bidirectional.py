@@ -1,0 +1,145 @@
+"""Two recurrent layers, one for each direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.layers.base import Layer, Shape, layer_registry
+
+register = layer_registry.register
+COMMON = ("stateful", "return_sequences", "return_state")
+MERGES: dict[str | None, Callable[[Tensor, Tensor], Any]] = {
+    "concat": lambda forward, backward: torch.cat([forward, backward], dim=-1),
+    "sum": torch.add,
+    "mul": torch.mul,
+    "ave": lambda forward, backward: (forward + backward) / 2,
+    None: lambda forward, backward: (forward, backward),
+}
+
+
+@register()
+class Bidirectional(Layer):
+    """Runs a recurrent layer over a sequence in both directions.
+
+    Args:
+        layer: A recurrent layer, or one with its attributes `go_backwards`, `return_sequences`, `return_state` and
+            `stateful`. It is a pattern: `forward_layer` and `backward_layer` are new layers of its arguments.
+        merge_mode: How the two outputs become one: "concat", "sum", "mul", "ave", or None for a pair of them.
+        weights: Weights to start from, those of the forward layer first.
+        backward_layer: Another layer for the way back, with the other `go_backwards`; used itself.
+    Call: as the layer; `initial_state` has the forward layer's states first. With `return_sequences`, the output at
+        masked steps is zeros.
+    Output shape: the layer's, the last axis doubled by "concat"; with `return_state`, the states of both.
+    Raises: ValueError: for what is no layer, an unknown merge_mode, or two layers that differ in `return_sequences`,
+        `return_state` or `stateful`.
+    Source: Schuster & Paliwal 1997.
+    Example:
+        >>> from kstyle_torch.layers import LSTM
+        >>> Bidirectional(LSTM(4, return_sequences=True))(torch.ones(1, 5, 3)).shape
+        torch.Size([1, 5, 8])
+    """
+
+    _has_precision = False  # the layers inside see to it
+
+    supports_masking = True
+
+    def __init__(
+        self,
+        layer: Layer,
+        merge_mode: str | None = "concat",
+        weights: Any = None,
+        backward_layer: Layer | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        for given in (layer, backward_layer or layer):
+            if not isinstance(given, Layer) or not all(hasattr(given, name) for name in ("go_backwards", *COMMON)):
+                raise ValueError(f"{self.name}: expected a recurrent layer, such as LSTM(32); got {given!r}.")
+        if merge_mode not in MERGES:
+            raise ValueError(f"{self.name}: merge_mode must be one of {[*MERGES]}; got {merge_mode!r}.")
+        self.merge_mode = merge_mode
+        self.forward_layer = _directed(layer, "forward_")
+        self.backward_layer = backward_layer or _directed(layer, "backward_", go_backwards=True)
+        self.stateful, self.return_sequences, self.return_state = (getattr(layer, name) for name in COMMON)
+        self._check_pair()
+        for half in (self.forward_layer, self.backward_layer):
+            if hasattr(half, "zero_output_for_mask"):
+                half.zero_output_for_mask = self.return_sequences
+        self._first_weights = weights
+
+    def _check_pair(self) -> None:
+        forward, backward = self.forward_layer, self.backward_layer
+        if forward.go_backwards == backward.go_backwards:
+            raise ValueError(f"{self.name}: one of the layers needs go_backwards=True, and only one.")
+        for name in COMMON:
+            if getattr(forward, name) != getattr(backward, name):
+                raise ValueError(
+                    f"{self.name}: both layers must have the same {name}; got {getattr(forward, name)} and "
+                    f"{getattr(backward, name)}."
+                )
+
+    def build(self, input_shape: Shape) -> None:
+        for layer in (self.forward_layer, self.backward_layer):
+            self._build_child(layer, input_shape)
+        if self._first_weights is not None:
+            half = len(self._first_weights) // 2
+            self.forward_layer.set_weights(self._first_weights[:half])
+            self.backward_layer.set_weights(self._first_weights[half:])
+            self._first_weights = None
+
+    def forward(
+        self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: bool | None = None
+    ) -> Any:
+        mode: dict[str, Any] = {} if mask is None else {"mask": mask}
+        half = 0 if initial_state is None else len(initial_state) // 2
+        first = {**mode, "initial_state": initial_state[:half]} if half else mode
+        second = {**mode, "initial_state": initial_state[half:]} if half else mode
+        y, *states = _as_list(self.forward_layer(sequences, **first))
+        y_back, *back_states = _as_list(self.backward_layer(sequences, **second))
+        if self.return_sequences:
+            y_back = y_back.flip(1)
+        output = MERGES[self.merge_mode](y, y_back)
+        if not self.return_state:
+            return output
+        return (*(output if self.merge_mode is None else (output,)), *states, *back_states)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        mask = previous_mask if self.return_sequences else None
+        return [mask, mask] if self.merge_mode is None else [mask]
+
+    @property
+    def states(self) -> tuple[Any, ...] | None:
+        """The states of both layers, if they are stateful and built."""
+        forward, backward = self.forward_layer.states, self.backward_layer.states
+        return (*forward, *backward) if forward and backward else None
+
+    def reset_state(self) -> None:
+        """Sets the states of both layers to zero.
+
+        Raises: ValueError: if they are not stateful.
+        """
+        if not self.stateful:
+            raise ValueError(f"{self.name}: only a stateful layer has states to reset.")
+        self.forward_layer.reset_state()
+        self.backward_layer.reset_state()
+
+    def reset_states(self) -> None:
+        """The same as `reset_state`."""
+        self.reset_state()
+
+
+def _directed(layer: Layer, prefix: str, **changes: Any) -> Any:
+    """A new layer of the arguments of `layer`, its name with the prefix."""
+    name = prefix + layer.name.removeprefix(prefix)
+    config = {**layer.get_config(), **changes, "name": name}
+    if layer._arguments.get("dtype") is None:
+        del config["dtype"]  # not chosen, so a later .to() wins
+    return type(layer).from_config(config)
+
+
+def _as_list(output: Any) -> list[Any]:
+    return list(output) if isinstance(output, (list, tuple)) else [output]

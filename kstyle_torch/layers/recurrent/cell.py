@@ -1,0 +1,296 @@
+"""What Keras' own cells share: weights, dropout masks, the loop over steps and the way to torch's fused kernels.
+
+A cell works in two halves: `project` maps the inputs to the gates, for all steps at once, and `advance` takes one step
+with what it gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kstyle_torch import activations, config, constraints, initializers, regularizers, tree
+from kstyle_torch.draws import generator
+from kstyle_torch.layers.base import Layer, Shape
+from kstyle_torch.layers.core import known_size, positive_int
+from kstyle_torch.layers.recurrent.sequence import last_valid, loop
+from kstyle_torch.layers.weights import Weight, permuted
+
+RESOLVERS: dict[str, Callable[[Any], Any]] = {
+    "activation": activations.get,
+    "initializer": initializers.get,
+    "regularizer": regularizers.get,
+    "constraint": constraints.get,
+}
+
+
+def given(names: dict[str, Any]) -> dict[str, Any]:
+    """A constructor's arguments by name, from its `locals()`."""
+    return {key: value for key, value in names.items() if key not in ("self", "__class__", "kwargs")} | names["kwargs"]
+
+
+class Cell(Layer):
+    """Base of Keras' own cells: takes one step, `cell(inputs, states)`, and gives the output and the new states.
+
+    Args:
+        units: Size of the output and of each state.
+        activation: Of the new values: name, function or None (identity).
+        recurrent_activation: Of the gates, likewise.
+        use_bias: Whether there is a bias.
+        kernel_initializer: Of the matrix for the inputs, Keras' shape (features, gates * units).
+        recurrent_initializer: Of the matrix for the state, Keras' shape (units, gates * units).
+        bias_initializer: Of the bias.
+        kernel_regularizer: Penalty on the matrix for the inputs.
+        recurrent_regularizer: Penalty on the matrix for the state.
+        bias_regularizer: Penalty on the bias.
+        kernel_constraint: What the matrix for the inputs is projected to after each step.
+        recurrent_constraint: What the matrix for the state is projected to after each step.
+        bias_constraint: What the bias is projected to after each step.
+        dropout: Which part of the inputs is dropped in training; the same part at every step of a sequence.
+        recurrent_dropout: Which part of the state is dropped in training, likewise.
+        seed: Int for the same dropout at every run.
+        implementation: 1 drops other inputs for each gate, 2 the same for all; 1 wherever the state is dropped.
+    """
+
+    num_gates: ClassVar[int]
+    num_states: ClassVar[int] = 1
+    gate_axis: int = -1
+    state_shape: tuple[int, ...]  # of one sample
+    implementation: int = 2
+    _masks: dict[str, list[Tensor]]
+
+    def _store(self, names: dict[str, Any]) -> None:
+        """Keeps the constructor's `locals()` as attributes: functions for their names, rates checked."""
+        arguments = given({**names, "kwargs": {}})
+        for name, value in arguments.items():
+            resolve = RESOLVERS.get(name.rpartition("_")[2])
+            setattr(self, name, value if resolve is None else resolve(value))
+        for name in ("dropout", "recurrent_dropout"):
+            rate: float = arguments[name]
+            if not isinstance(rate, Real) or not 0 <= rate <= 1:
+                raise ValueError(f"{self.name}: {name} must be a number from 0 to 1; got {rate!r}.")
+        if self.recurrent_dropout:
+            self.implementation = 1
+        self._generator = None if self.seed is None else generator(self.seed)
+        self.__dict__["_masks"] = {}  # plain: not watched for layers in it
+
+    @property
+    def recurrent_kernel_regularizer(self) -> Any:
+        """Where the weight table looks for it."""
+        return self.recurrent_regularizer
+
+    @property
+    def recurrent_kernel_constraint(self) -> Any:
+        """Where the weight table looks for it."""
+        return self.recurrent_constraint
+
+    # ------------------------------------------------------------------------------------------ what a class defines
+
+    def project(self, x: Tensor, training: bool) -> Tensor:
+        """The share of the inputs (batch, time, ...) in the gates."""
+        raise NotImplementedError
+
+    def advance(self, gates: Tensor, states: Sequence[Tensor], training: bool) -> list[Tensor]:
+        """The new states, the output being the first of them."""
+        raise NotImplementedError
+
+    # ---------------------------------------------------------------------------------------------------- running it
+
+    def forward(self, inputs: Tensor, states: Any, training: bool | None = None) -> tuple[Tensor, Any]:
+        gates = self.project(inputs.unsqueeze(1), bool(training)).squeeze(1)
+        new = self.advance(gates, states if tree.is_nested(states) else [states], bool(training))
+        return new[0], new if tree.is_nested(states) else new[0]
+
+    def run(
+        self, x: Tensor, states: Any, inside: Tensor | None, every_step: bool, final_states: bool, training: bool
+    ) -> tuple[Tensor, Any]:
+        """Runs over a whole sequence, aligned where `inside` says which steps are valid.
+
+        Returns: The outputs of every step, or that of the last valid one; and the states after it, which may be
+            wrong unless `final_states` asks for them.
+        """
+        args = (x, states, inside, every_step, final_states, training)
+        precise = self.__dict__.get("forward")  # casts as the policy says
+        return self._run(*args) if precise is None else precise.around(type(self)._run, args, {})
+
+    def _run(
+        self, x: Tensor, states: Any, inside: Tensor | None, every_step: bool, final_states: bool, training: bool
+    ) -> tuple[Tensor, Any]:
+        def step(gates: Tensor, states: Any) -> tuple[Tensor, Any]:
+            new = self.advance(gates, states, training)
+            return new[0], new
+
+        return loop(step, self.project(x, training), states, inside, every_step)
+
+    def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
+        """Zeros for every state."""
+        weight = next(self.parameters(), None)
+        device, dtype = (config.device(), self._dtype) if weight is None else (weight.device, weight.dtype)
+        shape = (batch_size or 0, *self.state_shape)
+        return [torch.zeros(shape, dtype=dtype, device=device) for _ in range(self.num_states)]
+
+    # -------------------------------------------------------------------------------------------------------- dropout
+
+    def dropout_masks(self, which: str, like: Tensor, training: bool) -> list[Tensor]:
+        """The masks of `dropout` or `recurrent_dropout`, one or one a gate, none outside training.
+
+        They stay the same until they are reset, which the layer around the cell does for every sequence.
+        """
+        rate = getattr(self, which)
+        if not training or not rate:
+            return []
+        if which not in self._masks or self._masks[which][0].shape != like.shape:
+            count = self.num_gates if self.implementation == 1 else 1
+            self._masks[which] = [self._draw(like, rate) for _ in range(count)]
+        return self._masks[which]
+
+    def _draw(self, like: Tensor, rate: float) -> Tensor:
+        """Zeros and `1 / (1 - rate)`; drawn on the CPU if there is a seed, so that every device gives the same."""
+        if self._generator is None:
+            return F.dropout(torch.ones_like(like), rate)
+        kept = torch.rand(like.shape, generator=self._generator) >= rate
+        return kept.to(like) / (1 - rate if rate < 1 else 1)
+
+    def reset_dropout_mask(self) -> None:
+        """Lets the next step draw which inputs are dropped."""
+        self._masks.pop("dropout", None)
+
+    def reset_recurrent_dropout_mask(self) -> None:
+        """Lets the next step draw which part of the state is dropped."""
+        self._masks.pop("recurrent_dropout", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_masks": {}}
+
+    def map_gates(
+        self,
+        function: Callable[..., Tensor],
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        masks: Sequence[Tensor],
+    ) -> Tensor:
+        """`function(x, weight, bias)`, each gate with its own mask on `x` where there are several."""
+        if len(masks) < 2:
+            return function(x * masks[0] if masks else x, weight, bias)
+        biases = [None] * len(masks) if bias is None else bias.chunk(len(masks))
+        parts = zip(masks, weight.chunk(len(masks)), biases, strict=True)
+        return torch.cat([function(x * mask, w, b) for mask, w, b in parts], dim=self.gate_axis)
+
+
+class FusedCell(Cell):
+    """Base of the cells that torch has a kernel for. The weights have torch's names and order of gates."""
+
+    units: int
+
+    kernel = Weight("weight_ih_l0", permuted(1, 0))
+    recurrent_kernel = Weight("weight_hh_l0", permuted(1, 0))
+
+    def _store(self, names: dict[str, Any]) -> None:
+        super()._store(names)
+        self.units = positive_int(self.units, "units", self)
+        self.state_shape = (self.units,)
+        self.output_size = self.units
+        self.state_size: Any = self.units if self.num_states == 1 else [self.units] * self.num_states
+        self.use_kernel = True  # the layer's use_cudnn=False switches it off
+
+    def build(self, input_shape: Shape) -> None:
+        features, size = known_size(input_shape, -1, self), self.num_gates * self.units
+        options: Any = {"dtype": self._dtype, "device": config.device()}
+        self.weight_ih_l0 = nn.Parameter(torch.empty(size, features, **options))
+        self.weight_hh_l0 = nn.Parameter(torch.empty(size, self.units, **options))
+        self._make_bias(size, options)
+        self.initialize(kernel=self.kernel_initializer, recurrent_kernel=self.recurrent_initializer)
+        self.initialize(bias=self._initial_bias)
+        self._compact()
+
+    def _make_bias(self, size: int, options: dict[str, Any]) -> None:
+        """One bias is trained, as in Keras; the second one that the kernels want stays zero."""
+        self.bias_ih_l0 = nn.Parameter(torch.empty(size, **options)) if self.use_bias else None
+        self.register_buffer("bias_hh_l0", torch.zeros(size, **options) if self.use_bias else None, persistent=False)
+
+    def _initial_bias(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
+        return self.bias_initializer(shape, dtype=dtype)
+
+    def _biases(self) -> tuple[Tensor | None, Tensor | None]:
+        """That of the inputs and that of the state."""
+        return self.bias_ih_l0, self.bias_hh_l0
+
+    def project(self, x: Tensor, training: bool) -> Tensor:
+        masks = [mask.unsqueeze(1) for mask in self.dropout_masks("dropout", x[:, 0], training)]
+        return self.map_gates(F.linear, x, self.weight_ih_l0, self._biases()[0], masks)
+
+    def recur(self, h: Tensor, training: bool) -> Tensor:
+        """The share of the state in the gates."""
+        masks = self.dropout_masks("recurrent_dropout", h, training)
+        return self.map_gates(F.linear, h, self.weight_hh_l0, self._biases()[1], masks)
+
+    # ----------------------------------------------------------------------------------------------- the fused kernel
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether torch's kernel computes what this cell does, outside training at least."""
+        raise NotImplementedError
+
+    def run_kernel(self, x: Tensor, states: Any, weights: list[Tensor], options: tuple[Any, ...]) -> tuple[Tensor, Any]:
+        """The outputs of torch's kernel at every step and its final states."""
+        raise NotImplementedError
+
+    def _run(
+        self, x: Tensor, states: Any, inside: Tensor | None, every_step: bool, final_states: bool, training: bool
+    ) -> tuple[Tensor, Any]:
+        drops_per_gate = training and self.implementation == 1 and (self.dropout or self.recurrent_dropout)
+        if not self.use_kernel or not self.has_kernel or drops_per_gate:
+            return super()._run(x, states, inside, every_step, final_states, training)
+        for mask in self.dropout_masks("dropout", x[:, 0], training):
+            x = x * mask.unsqueeze(1)
+        weights = [self.weight_ih_l0, self.weight_hh_l0, *(bias for bias in self._biases() if bias is not None)]
+        if inside is not None and final_states:
+            x, weights = self._hold_states(x, weights, inside)
+        # bias, 1 layer, no dropout between layers, train, one direction, batch first. cuDNN's backward wants train, and
+        # models in eval mode have gradients too
+        options = (len(weights) > 2, 1, 0.0, torch.is_grad_enabled(), False, True)
+        outputs, new_states = self.run_kernel(x, states, weights, options)
+        if inside is None:
+            return (outputs if every_step else outputs[:, -1]), new_states
+        new_states[0] = last_valid(outputs, inside, otherwise=states[0])
+        return (outputs if every_step else last_valid(outputs, inside)), new_states
+
+    def _hold_states(self, x: Tensor, weights: list[Tensor], inside: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Inputs and weights with which the kernel keeps, behind the valid steps, the states it does not put out."""
+        return x, weights
+
+    def _compact(self) -> None:
+        """On a GPU, moves the weights into one piece of memory, where cuDNN takes them without copying at each call."""
+        if not self._is_on_gpu():
+            return
+        tensors = [*self._parameters.values(), *self._buffers.values()]
+        weights = [tensor for tensor in tensors if tensor is not None]
+        with torch.no_grad():
+            for weight, piece in zip(weights, in_one_piece(weights), strict=True):
+                weight.data = piece
+
+    def _is_on_gpu(self) -> bool:
+        """Whether the weights are plain tensors there (a sharded tensor is not)."""
+        weight = self._parameters.get("weight_ih_l0")
+        return type(weight) is nn.Parameter and weight.is_cuda
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        result = super()._apply(fn, recurse)
+        self._compact()
+        return result
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._compact()
+
+
+def in_one_piece(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of the tensors behind each other in memory, in cuDNN's order: matrices, then biases."""
+    pieces = torch.cat([weight.reshape(-1) for weight in weights]).split([weight.numel() for weight in weights])
+    return [piece.view(weight.shape) for piece, weight in zip(pieces, weights, strict=True)]

@@ -1,0 +1,72 @@
+"""Sequences with a mask: the valid steps move to the front, the cell runs over them, the outputs move back.
+
+`inside` says where an aligned sequence still has valid steps. At a step that is masked out the states stay as they
+are and the output is that of the last valid step, zeros before the first one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch import tree
+
+
+def align(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The valid steps first, in their order, zeros behind them; and `inside`."""
+    valid, order = mask.int().sort(dim=1, descending=True, stable=True)
+    inside = valid.bool()
+    return x.gather(1, _like(order, x).expand_as(x)).masked_fill(~_like(inside, x), 0), inside
+
+
+def spread(outputs: Tensor, mask: Tensor, zero_output_for_mask: bool) -> Tensor:
+    """The outputs of an aligned sequence, back at the steps that they belong to."""
+    counts = mask.cumsum(1)
+    latest = outputs.gather(1, _like((counts - 1).clamp(min=0), outputs).expand_as(outputs))
+    return latest.masked_fill(~_like(mask if zero_output_for_mask else counts > 0, outputs), 0)
+
+
+def last_valid(outputs: Tensor, inside: Tensor, otherwise: Tensor | None = None) -> Tensor:
+    """The output of the last valid step of an aligned sequence; `otherwise` (zeros if None) where there is none."""
+    index = (inside.sum(1, keepdim=True) - 1).clamp(min=0)
+    last = outputs.gather(1, _like(index, outputs).expand(-1, 1, *outputs.shape[2:])).squeeze(1)
+    return choose(inside[:, 0], last, torch.zeros_like(last) if otherwise is None else otherwise)
+
+
+def loop(
+    step: Callable[[Tensor, Any], tuple[Tensor, Any]],
+    x: Tensor,
+    states: Any,
+    inside: Tensor | None,
+    every_step: bool,
+) -> tuple[Tensor, Any]:
+    """Calls `step(x_t, states)` for every step.
+
+    Returns: The outputs of every step, or that of the last valid one, and the states after it.
+    """
+    outputs: list[Tensor] = []
+    for time, x_t in enumerate(x.unbind(1)):
+        output, new_states = step(x_t, states)
+        if inside is not None:
+            inside_now = inside[:, time]
+            output = choose(inside_now, output, outputs[-1] if outputs else torch.zeros_like(output))
+            kept = map(functools.partial(choose, inside_now), tree.flatten(new_states), tree.flatten(states))
+            new_states = tree.pack_sequence_as(states, list(kept))
+        states = new_states
+        outputs = outputs if every_step else []
+        outputs.append(output)
+    return (torch.stack(outputs, 1) if every_step else outputs[-1]), states
+
+
+def choose(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """`yes` in the rows where the condition holds, `no` in the others."""
+    return torch.where(condition.reshape(condition.shape[0], *(1,) * (yes.ndim - 1)), yes, no)
+
+
+def _like(values: Tensor, x: Tensor) -> Tensor:
+    """With as many axes as `x`."""
+    return values.reshape(*values.shape, *(1,) * (x.ndim - 2))

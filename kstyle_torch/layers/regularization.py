@@ -1,0 +1,279 @@
+"""Layers that disturb the signal in training, or penalise it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kstyle_torch import regularizers
+from kstyle_torch.layers.base import Layer, Shape, layer_registry
+from kstyle_torch.layers.checks import not_negative
+from kstyle_torch.layers.images import check_data_format
+from kstyle_torch.layers.noise import RandomLayer
+
+register = layer_registry.register
+
+
+@register()
+class Dropout(RandomLayer):
+    """In training, sets a random part of the input to 0 and scales the rest by `1 / (1 - rate)`.
+
+    Args:
+        rate: Which part, 0 up to 1.
+        noise_shape: Shape of the drawn mask, broadcast over the input; None in it means the input's size.
+        seed: Int for the same masks at every run.
+    Output shape: that of the input.
+    Raises: ValueError: if `rate` is not within 0 and 1, or `noise_shape` no sequence of positive ints and None.
+    Source: Srivastava et al. 2014.
+    Example:
+        >>> Dropout(0.5)(torch.ones(2))  # nothing is dropped outside training
+        tensor([1., 1.])
+    """
+
+    supports_masking = True
+
+    def __init__(
+        self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
+    ):
+        super().__init__(seed, **kwargs)
+        if not isinstance(rate, Real) or not 0 <= rate <= 1:
+            raise ValueError(f"{self.name}: rate must be a number from 0 to 1; got {rate!r}.")
+        self.rate: float = rate
+        self.noise_shape: Any = noise_shape
+        if noise_shape is not None and not all(size is None or _is_size(size) for size in noise_shape):
+            raise ValueError(f"{self.name}: noise_shape must hold positive ints and None; got {noise_shape!r}.")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        if self.noise_shape is None and self.seed is None and _is_fused(x):
+            return F.dropout(x, self.rate)
+        scale = 1 / (1 - self.rate) if self.rate < 1 else 0.0
+        return x * (self._kept(x).to(x.dtype) * scale)
+
+    def _kept(self, x: Tensor) -> Tensor:
+        """What is not dropped, True or False."""
+        shape = _noise_shape(x, self.noise_shape)
+        if self.seed is None and not _is_fused(x):
+            return _random_int16(shape) >= min(round(self.rate * 2**16) - 2**15, 2**15 - 1)
+        return self._uniform(shape, x.device) >= self.rate
+
+
+def _is_size(size: Any) -> bool:
+    return hasattr(size, "__index__") and size > 0
+
+
+def _is_fused(x: Tensor) -> bool:
+    """Whether drawing a mask and applying it is one fast kernel: on an accelerator, and in compiled code."""
+    return x.device.type != "cpu" or torch.compiler.is_compiling()
+
+
+def _random_int16(shape: Sequence[int]) -> Tensor:
+    """Random bits, four numbers at a draw: a quarter of the time of torch's `bernoulli_` on the CPU."""
+    numel = math.prod(shape)
+    bits = torch.empty(-(-numel // 4), dtype=torch.int64, device="cpu").random_(-(2**63), None)
+    return bits.view(torch.int16)[:numel].view(*shape)
+
+
+def _noise_shape(x: Tensor, wanted: Sequence[int | None] | None) -> Sequence[int]:
+    if wanted is None:
+        return x.shape
+    return [size if n is None else n for n, size in zip(wanted, x.shape, strict=True)]
+
+
+class SpatialDropout(Dropout):
+    """Base of the layers that drop whole channels: what lies side by side in a feature map is too much alike.
+
+    Args:
+        rate: Which part of the channels, 0 up to 1.
+        data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None. Not for 1D, which is
+            channels_last.
+        seed: Int for the same masks at every run.
+    Output shape: that of the input.
+    Source: Tompson et al. 2015.
+    Example:
+        >>> SpatialDropout1D(0.5)(torch.ones(1, 2, 3)).shape
+        torch.Size([1, 2, 3])
+    """
+
+    rank: int
+    data_format = "channels_last"
+
+    def build(self, input_shape: Shape) -> None:
+        if len(input_shape) != self.rank + 2:
+            raise ValueError(f"{self.name}: expected an input of rank {self.rank + 2}; got shape {input_shape}.")
+        ones = (1,) * self.rank
+        self.noise_shape = (None, *ones, None) if self.data_format == "channels_last" else (None, None, *ones)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain data."""
+        config = super().get_config()
+        del config["trainable"]  # which Keras refuses here
+        return config
+
+
+@register()
+class SpatialDropout1D(SpatialDropout):
+    """In training, drops whole channels of sequences.
+
+    Input shape: (batch, steps, channels).
+    """
+
+    rank = 1
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
+        super().__init__(rate, seed=seed, **kwargs)
+
+
+@register()
+class SpatialDropout2D(SpatialDropout):
+    """In training, drops whole channels of images.
+
+    Input shape: (batch, height, width, channels), or (batch, channels, height, width).
+    """
+
+    rank = 2
+
+    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any):
+        super().__init__(rate, seed=seed, **kwargs)
+        self.data_format = check_data_format(data_format, self)
+
+
+@register()
+class SpatialDropout3D(SpatialDropout):
+    """In training, drops whole channels of volumes.
+
+    Input shape: (batch, depth, height, width, channels), or (batch, channels, depth, height, width).
+    """
+
+    rank = 3
+
+    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any):
+        super().__init__(rate, seed=seed, **kwargs)
+        self.data_format = check_data_format(data_format, self)
+
+
+@register()
+class GaussianDropout(RandomLayer):
+    """In training, multiplies by noise of mean 1 and standard deviation `sqrt(rate / (1 - rate))`.
+
+    Args:
+        rate: 0 up to, but not, 1; the noise has as much variance as a Dropout of that rate gives.
+        seed: Int for the same noise at every run.
+    Output shape: that of the input.
+    Raises: ValueError: if `rate` is not within 0 and 1.
+    Source: Srivastava et al. 2014.
+    Example:
+        >>> GaussianDropout(0.5)(torch.ones(2))  # nothing changes outside training
+        tensor([1., 1.])
+    """
+
+    supports_masking = True
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
+        super().__init__(seed, **kwargs)
+        self.rate = _rate_below_one(rate, self)
+        self._stddev = math.sqrt(self.rate / (1 - self.rate))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        return torch.addcmul(x, x, self._normal(x.shape, x.device).to(x.dtype), value=self._stddev)
+
+
+@register()
+class GaussianNoise(RandomLayer):
+    """In training, adds noise of mean 0.
+
+    Args:
+        stddev: Its standard deviation.
+        seed: Int for the same noise at every run.
+    Output shape: that of the input.
+    Raises: ValueError: if `stddev` is negative.
+    Example:
+        >>> GaussianNoise(0.1)(torch.ones(2))  # nothing changes outside training
+        tensor([1., 1.])
+    """
+
+    supports_masking = True
+
+    def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any):
+        super().__init__(seed, **kwargs)
+        self.stddev = not_negative(stddev, "stddev", self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.stddev == 0:
+            return x
+        return torch.add(x, self._normal(x.shape, x.device).to(x.dtype), alpha=self.stddev)
+
+
+@register()
+class AlphaDropout(RandomLayer):
+    """In training, sets a random part of the input to the lowest value of `selu`; mean and variance stay as they are.
+
+    Args:
+        rate: Which part, 0 up to, but not, 1.
+        noise_shape: Shape of the drawn mask, broadcast over the input; None in it means the input's size.
+        seed: Int for the same masks at every run.
+    Output shape: that of the input.
+    Raises: ValueError: if `rate` is not within 0 and 1.
+    Source: Klambauer et al. 2017.
+    Example:
+        >>> AlphaDropout(0.5)(torch.ones(2))  # nothing is dropped outside training
+        tensor([1., 1.])
+    """
+
+    supports_masking = True
+    lowest = -1.6732632423543772 * 1.0507009873554805  # selu's alpha and scale
+
+    def __init__(
+        self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
+    ):
+        super().__init__(seed, **kwargs)
+        self.rate = _rate_below_one(rate, self)
+        self.noise_shape = noise_shape
+        self._factor = ((1 - self.rate) * (1 + self.rate * self.lowest**2)) ** -0.5
+        self._shift = -self._factor * self.lowest * self.rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        kept = self._uniform(_noise_shape(x, self.noise_shape), x.device) >= self.rate
+        return torch.where(kept, x, self.lowest) * self._factor + self._shift
+
+
+def _rate_below_one(rate: Any, layer: Layer) -> float:
+    if not_negative(rate, "rate", layer) >= 1:
+        raise ValueError(f"{type(layer).__name__}: rate must be a number from 0 up to, but not, 1; got {rate!r}.")
+    return float(rate)
+
+
+@register()
+class ActivityRegularization(Layer):
+    """Gives back its input and adds a penalty on it to the loss: a sample's `l1 * sum(|x|) + l2 * sum(x**2)`, on average.
+
+    Args:
+        l1: Factor of the first, not negative.
+        l2: Factor of the second, not negative.
+    Output shape: that of the input.
+    Example:
+        >>> layer = ActivityRegularization(l1=0.5)
+        >>> _ = layer(torch.ones(2, 3))
+        >>> layer.losses
+        [tensor(1.5000)]
+    """
+
+    supports_masking = True
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any):
+        super().__init__(activity_regularizer=regularizers.L1L2(l1, l2), **kwargs)
+        self.l1, self.l2 = l1, l2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x

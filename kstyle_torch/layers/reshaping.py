@@ -1,0 +1,120 @@
+"""Layers that change the shape and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layers.core import positive_int
+from kstyle_torch.layers.images import check_data_format
+
+register = layer_registry.register
+
+
+@register()
+class Flatten(Layer):
+    """Joins all axes but the batch into one, channels varying fastest.
+
+    Args:
+        data_format: `"channels_first"` moves the channels to the end before; `"channels_last"` if None.
+    Input shape: (batch, ...). Output shape: (batch, product of the rest).
+    Example:
+        >>> Flatten()(torch.ones(2, 3, 4)).shape
+        torch.Size([2, 12])
+    """
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.data_format = check_data_format(data_format, self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.data_format == "channels_first" and x.ndim > 2:
+            x = x.movedim(1, -1)
+        return x.flatten(1) if x.ndim > 1 else x.unsqueeze(1)
+
+
+@register()
+class Reshape(Layer):
+    """Gives every sample a new shape.
+
+    Args:
+        target_shape: Shape of one sample; one size may be -1, for what is left.
+    Input shape: (batch, ...). Output shape: (batch, *target_shape).
+    Raises: ValueError: if a sample does not hold as many numbers as the shape.
+    Example:
+        >>> Reshape((3, -1))(torch.ones(2, 12)).shape
+        torch.Size([2, 3, 4])
+    """
+
+    def __init__(self, target_shape: Sequence[int], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.target_shape = (target_shape,) if isinstance(target_shape, int) else tuple(target_shape)
+        if self.target_shape.count(-1) > 1:
+            raise ValueError(f"Reshape: at most one size may be -1; got {self.target_shape}.")
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = math.prod(x.shape[1:])
+        rest = math.prod([n for n in self.target_shape if n != -1])  # dynamo knows no generators
+        target = tuple(size // max(rest, 1) if n == -1 else n for n in self.target_shape)
+        if math.prod(target) != size:
+            raise ValueError(
+                f"{self.name}: a sample of shape {tuple(x.shape[1:])} cannot have the shape {self.target_shape}."
+            )
+        return x.reshape(x.shape[0], *target)
+
+
+@register()
+class Permute(Layer):
+    """Puts the axes of every sample in another order.
+
+    Args:
+        dims: Which axis comes where, counted from 1: `(2, 1)` swaps the two axes of a sample.
+    Input shape: (batch, ...), with as many axes as `dims`. Output shape: (batch, ...).
+    Raises: ValueError: if `dims` is no order of 1, 2, ...
+    Example:
+        >>> Permute((2, 1))(torch.ones(2, 10, 64)).shape
+        torch.Size([2, 64, 10])
+    """
+
+    def __init__(self, dims: Sequence[int], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.dims = (dims,) if isinstance(dims, int) else tuple(dims)
+        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+            raise ValueError(
+                f"{self.name}: dims must name every axis once, counted from 1, as (2, 1) does; got {dims!r}."
+            )
+        self._order = (0, *self.dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != len(self._order):
+            raise ValueError(
+                f"{self.name}: dims {self.dims} need an input of rank {len(self._order)}; got shape {tuple(x.shape)}."
+            )
+        return x.permute(self._order)
+
+
+@register()
+class RepeatVector(Layer):
+    """Repeats every vector as the steps of a sequence.
+
+    Args:
+        n: How often; positive int.
+    Input shape: (batch, features). Output shape: (batch, n, features), a view that holds every vector once.
+    Raises: ValueError: if `n` is no positive int.
+    Example:
+        >>> RepeatVector(3)(torch.ones(2, 32)).shape
+        torch.Size([2, 3, 32])
+    """
+
+    def __init__(self, n: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.n = positive_int(n, "n", self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 2:
+            raise ValueError(f"{self.name}: expected an input of shape (batch, features); got shape {tuple(x.shape)}.")
+        return x.unsqueeze(1).expand(-1, self.n, -1)

@@ -1,0 +1,77 @@
+"""SpectralNormalization: a wrapper that keeps a layer's kernel at spectral norm 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call
+
+from kstyle_torch import config, initializers
+from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layers.core import positive_int
+from kstyle_torch.layers.weights import WeightView
+from kstyle_torch.layers.wrappers import Wrapper
+
+register = layer_registry.register
+
+
+@register()
+class SpectralNormalization(Wrapper):
+    """In training, first divides the layer's kernel by an estimate of its largest singular value, in place.
+
+    Args:
+        layer: A layer with a `kernel` or `embeddings`.
+        power_iterations: How often the estimate is refined at each call.
+    Output shape: that of the layer.
+    Raises: ValueError: if `layer` is no layer or has no such weight, or `power_iterations` is no positive int.
+    Source: Miyato et al. 2018.
+    Example:
+        >>> from kstyle_torch.layers import Dense
+        >>> SpectralNormalization(Dense(4))(torch.ones(2, 3)).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(self, layer: Layer, power_iterations: int = 1, **kwargs: Any):
+        super().__init__(layer, **kwargs)
+        self.integer_inputs = layer.integer_inputs
+        self.power_iterations = positive_int(power_iterations, "power_iterations", self)
+
+    def build(self, input_shape: Any = None) -> None:
+        super().build(input_shape)
+        if not isinstance(self.kernel, WeightView):
+            raise ValueError(f"{self.name}: {type(self.layer).__name__} has neither `kernel` nor `embeddings`.")
+        stddev = initializers.TruncatedNormal(stddev=0.02)
+        self.vector_u = self.add_weight((1, self.kernel.shape[-1]), stddev, trainable=False, name="vector_u")
+
+    @property
+    def kernel(self) -> Any:
+        """The weight that is normalized."""
+        return self.layer.kernel if hasattr(self.layer, "kernel") else getattr(self.layer, "embeddings", None)
+
+    @property
+    def weights(self) -> list[WeightView]:
+        """The kernel, `vector_u`, and what else the layer has."""
+        views = [self.kernel, *super().weights] if self.built else super().weights
+        return list({id(view.value): view for view in views}.values())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.layer(x)
+        with torch.no_grad():
+            self._normalize_kernel()
+        # through a copy, so that a second call in the same step may write to the kernel again
+        return functional_call(self.layer, {self.kernel._row.path: self.kernel.value.clone()}, (x,))
+
+    def _normalize_kernel(self) -> None:
+        kernel, u = self.kernel.read(), self.vector_u
+        matrix = kernel.reshape(-1, kernel.shape[-1])
+        for _ in range(self.power_iterations):
+            v = F.normalize(u @ matrix.T, eps=config.epsilon())
+            u = F.normalize(v @ matrix, eps=config.epsilon())
+        norm = (v @ matrix @ u.T).squeeze()
+        is_zero = (kernel == 0).all()  # such a kernel has no direction: it and the vector stay
+        self.vector_u.copy_(torch.where(is_zero, self.vector_u, u))
+        self.kernel.assign(torch.where(is_zero, kernel, kernel / norm))

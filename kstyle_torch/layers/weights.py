@@ -1,0 +1,219 @@
+"""A layer's weights: torch's layout in the native module, Keras' layout at the border.
+
+A class says once, in its body, which weights it has: `kernel = Weight("linear.weight", permuted(1, 0))`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from kstyle_torch import config
+from kstyle_torch.variables import Variable
+
+
+class Layout(NamedTuple):
+    """How a weight looks in Keras and in torch; each function gives a view or a copy of the other form."""
+
+    to_keras: Callable[[Tensor], Tensor]
+    to_torch: Callable[[Tensor], Tensor]
+
+
+def permuted(*axes: int) -> Layout:
+    """Keras' axis `i` is torch's axis `axes[i]`."""
+    back = sorted(range(len(axes)), key=axes.__getitem__)
+    return Layout(functools.partial(_permute, axes), functools.partial(_permute, back))
+
+
+def _permute(axes: Sequence[int], weight: Tensor) -> Tensor:
+    return weight.permute(*axes)
+
+
+def _same(weight: Tensor) -> Tensor:
+    return weight
+
+
+SAME = Layout(_same, _same)
+
+
+class Weight:
+    """One row of a layer class's weight table, and on a built layer the weight itself.
+
+    It gives way to a weight that a subclass makes under the same name.
+
+    Args:
+        path: Where the tensor is, from the layer (`"linear.weight"`).
+        layout: How Keras lays it out; or a function of the layer that says so, where its arguments decide.
+        name: Keras' name for it; in a class body, that of the attribute.
+        regularizer: Its penalty; the layer's `<name>_regularizer` if None.
+        constraint: Its projection; the layer's `<name>_constraint` if None.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        layout: Layout | Callable[[Any], Layout] = SAME,
+        *,
+        name: str = "",
+        regularizer: Callable[[Tensor], Tensor] | None = None,
+        constraint: Callable[[Tensor], Tensor] | None = None,
+    ):
+        self.path, self.layout, self.name = path, layout, name
+        self.regularizer, self.constraint = regularizer, constraint
+
+    def tensor_of(self, layer: Any) -> Any:
+        """The tensor itself; None where the layer was made without it."""
+        return attrgetter(self.path)(layer)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, layer: Any, owner: type) -> Any:
+        if layer is None:
+            return self
+        if self.name in layer._parameters:
+            raise AttributeError  # the subclass's own; nn.Module finds it
+        return None if self.tensor_of(layer) is None else layer._view(self)
+
+
+@functools.cache
+def weight_table(cls: type) -> tuple[Weight, ...]:
+    """The rows of a layer class, its base classes' first."""
+    rows: dict[str, Weight] = {}
+    for base in reversed(cls.__mro__):
+        rows.update((name, row) for name, row in vars(base).items() if isinstance(row, Weight))
+    return tuple(rows.values())
+
+
+class WeightView(Variable):
+    """A weight as Keras shows it: its name and layout, over the torch tensor in `.value`.
+
+    Args:
+        layer: The layer or module whose weight it is.
+        row: Which.
+        path: Its name with the names of what it is in.
+    """
+
+    def __init__(self, layer: nn.Module, row: Weight, path: str):
+        self._layer, self._row = layer, row
+        self.name, self.path = row.name, path
+
+    @property
+    def value(self) -> Tensor:
+        """The torch parameter or buffer, in torch's layout."""
+        return self._row.tensor_of(self._layer)
+
+    @property
+    def layout(self) -> Layout:
+        """How Keras lays it out."""
+        layout = self._row.layout
+        return layout if isinstance(layout, Layout) else layout(self._layer)
+
+    def read(self) -> Tensor:
+        """The value in Keras' layout."""
+        return self.layout.to_keras(self.value)
+
+    def assign(self, value: Any) -> WeightView:
+        """Sets the value, given in Keras' layout.
+
+        Raises: ValueError: if the shape is another.
+        """
+        with torch.no_grad():
+            given = value.read() if isinstance(value, Variable) else torch.as_tensor(value)
+            if given.shape != self.shape:
+                raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
+            self.value.copy_(self.layout.to_torch(given))
+        return self
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes it."""
+        return isinstance(self.value, nn.Parameter) and self.value.requires_grad
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        if isinstance(self.value, nn.Parameter):
+            self.value.requires_grad_(bool(value))
+
+    @property
+    def regularizer(self) -> Callable[[Tensor], Tensor] | None:
+        """The penalty on it, called with Keras' layout."""
+        return self._row.regularizer or getattr(self._layer, f"{self.name}_regularizer", None)
+
+    @property
+    def constraint(self) -> Callable[[Tensor], Tensor] | None:
+        """What it is projected to after each step, called with Keras' layout."""
+        return self._row.constraint or getattr(self._layer, f"{self.name}_constraint", None)
+
+
+class _WriteMethods:
+    """What `add_weight` returns works in every torch function at full speed, and has Keras' methods too."""
+
+    def assign(self: Any, value: Any) -> Any:
+        with torch.no_grad():
+            return self.copy_(value.read() if isinstance(value, Variable) else torch.as_tensor(value))
+
+    def assign_add(self: Any, value: Any) -> Any:
+        with torch.no_grad():
+            return self.add_(value)
+
+    def assign_sub(self: Any, value: Any) -> Any:
+        with torch.no_grad():
+            return self.sub_(value)
+
+    def numpy(self: Any, *, force: bool = False) -> Any:
+        return torch.Tensor.numpy(self.detach(), force=True)
+
+    @property
+    def value(self: Any) -> Any:
+        return self
+
+    def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
+        if id(self) not in memo:
+            memo[id(self)] = _remake(type(self), self.detach().clone(), self.requires_grad)
+        return memo[id(self)]
+
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        return _remake, (type(self), self.detach().as_subclass(Tensor), self.requires_grad)
+
+
+class TrainableWeight(_WriteMethods, nn.Parameter):
+    """A parameter made by `add_weight`."""
+
+
+class State(_WriteMethods, Tensor):
+    """A buffer made by `add_weight(trainable=False)`."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+
+def _remake(cls: type, data: Tensor, requires_grad: bool) -> Any:
+    return TrainableWeight(data, requires_grad) if cls is TrainableWeight else data.as_subclass(State)
+
+
+def keep_methods(tensors: dict[str, Any], names: set[str], cls: type) -> None:
+    """Gives tensors made by `add_weight` their methods back where torch put plain ones in their place."""
+    for name in names & tensors.keys():
+        if type(tensors[name]) in (Tensor, nn.Parameter):
+            tensors[name].__class__ = cls
+
+
+class _SkipInit(TorchFunctionMode):
+    """Turns the functions of `torch.nn.init` into no-ops."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return (kwargs or {}).get("tensor", args[0] if args else None)
+        return function(*args, **(kwargs or {}))
+
+
+def native(module_class: Callable[..., nn.Module], *args: Any, **kwargs: Any) -> Any:
+    """A native torch module on `config.device()`, its weights left empty for our initializers."""
+    with _SkipInit():
+        return module_class(*args, device=config.device(), **kwargs)

@@ -1,0 +1,274 @@
+"""Losses of predicted probabilities."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kstyle_torch import config
+from kstyle_torch.losses.base import PlainLoss, mismatch, registry, rowwise, same_shape, same_values_as, tensors
+
+register = registry.register
+
+
+@register("bce", "BCE")
+@rowwise
+def binary_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
+) -> Tensor:
+    """`-(y log p + (1 - y) log(1 - p))`, averaged over the last axis.
+
+    Args:
+        y_true: 0, 1 or between, (batch, ..., values).
+        y_pred: Probabilities (clipped at 1e-7), or logits.
+        from_logits: Whether `y_pred` are logits.
+        label_smoothing: How far targets move towards 0.5; 0 to 1.
+        axis: The axis averaged over.
+    Returns: (batch, ...).
+    Raises: ValueError: if the shapes differ.
+    """
+    return _mean_over(_binary(*tensors(y_true, y_pred), from_logits, label_smoothing, "none"), axis)
+
+
+@register()
+@rowwise
+def categorical_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
+) -> Tensor:
+    """`-sum(y log p)` over the classes.
+
+    Args:
+        y_true: A probability for each class, such as one-hot rows, (batch, ..., classes).
+        y_pred: Probabilities (rescaled to sum 1, clipped at 1e-7), or logits; same shape.
+        from_logits: Whether `y_pred` are logits.
+        label_smoothing: How far targets move towards the uniform distribution; 0 to 1.
+        axis: The classes' axis.
+    Returns: (batch, ...).
+    Raises: ValueError: if the shapes differ.
+    """
+    return _categorical(*tensors(y_true, y_pred), from_logits, label_smoothing, axis)
+
+
+@register()
+@rowwise
+def sparse_categorical_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
+) -> Tensor:
+    """`-log p` of the true class.
+
+    Args:
+        y_true: Class numbers, (batch, ...) or (batch, ..., 1).
+        y_pred: Probabilities (rescaled to sum 1, clipped at 1e-7), or logits, (batch, ..., classes).
+        from_logits: Whether `y_pred` are logits.
+        ignore_class: A class number whose samples count 0.
+        axis: The classes' axis.
+    Returns: (batch, ...).
+    Raises: ValueError: if the shapes do not fit.
+    """
+    return _sparse(*tensors(y_true, y_pred), from_logits, ignore_class, axis, "none")
+
+
+@register()
+@same_values_as(binary_crossentropy)
+class BinaryCrossentropy(PlainLoss):
+    """Crossentropy of yes-or-no targets.
+
+    Args:
+        from_logits: Whether the predictions are logits instead of probabilities.
+        label_smoothing: How far targets move towards 0.5; 0 to 1.
+        axis: The axis averaged over.
+        reduction: See `Loss`.
+        name: What it is called.
+    Example:
+        >>> BinaryCrossentropy()(torch.tensor([[1.0], [0.0]]), torch.tensor([[0.9], [0.1]]))
+        tensor(0.1054)
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "binary_crossentropy",
+        dtype: Any = None,
+    ):
+        super().__init__(name, reduction)
+        self.from_logits, self.axis = from_logits, axis
+        self.label_smoothing = _smoothing(label_smoothing)
+
+    def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
+        values = _binary(y_true, y_pred, self.from_logits, self.label_smoothing, reduction)
+        return values if reduction == "mean" else _mean_over(values, self.axis)
+
+
+@register()
+@same_values_as(categorical_crossentropy)
+class CategoricalCrossentropy(PlainLoss):
+    """Crossentropy of one-hot (or any) class probabilities.
+
+    Args:
+        from_logits: Whether the predictions are logits instead of probabilities.
+        label_smoothing: How far targets move towards the uniform distribution; 0 to 1.
+        axis: The classes' axis.
+        reduction: See `Loss`.
+        name: What it is called.
+    Example:
+        >>> CategoricalCrossentropy()(torch.eye(2), torch.tensor([[0.9, 0.1], [0.1, 0.9]]))
+        tensor(0.1054)
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "categorical_crossentropy",
+        dtype: Any = None,
+    ):
+        super().__init__(name, reduction)
+        self.from_logits, self.axis = from_logits, axis
+        self.label_smoothing = _smoothing(label_smoothing)
+
+    def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
+        values = _categorical(y_true, y_pred, self.from_logits, self.label_smoothing, self.axis)
+        return values.mean() if reduction == "mean" else values
+
+
+@register()
+@same_values_as(sparse_categorical_crossentropy)
+class SparseCategoricalCrossentropy(PlainLoss):
+    """Crossentropy of targets that are class numbers.
+
+    Args:
+        from_logits: Whether the predictions are logits instead of probabilities.
+        ignore_class: A class number whose samples count 0.
+        reduction: See `Loss`.
+        axis: The classes' axis.
+        name: What it is called.
+    Example:
+        >>> SparseCategoricalCrossentropy()(torch.tensor([0, 1]), torch.tensor([[0.9, 0.1], [0.1, 0.9]]))
+        tensor(0.1054)
+    """
+
+    sparse = True
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        axis: int = -1,
+        name: str = "sparse_categorical_crossentropy",
+        dtype: Any = None,
+    ):
+        super().__init__(name, reduction)
+        self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        if self.ignore_class is not None:  # the values carry a mask
+            return super(PlainLoss, self).__call__(y_true, y_pred, sample_weight)
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
+        return _sparse(y_true, y_pred, self.from_logits, self.ignore_class, self.axis, reduction)
+
+
+def _binary(y_true: Tensor, y_pred: Tensor, from_logits: bool, smoothing: float, reduction: str) -> Tensor:
+    y_true, y_pred = same_shape(y_true, y_pred, "binary_crossentropy")
+    if smoothing:
+        y_true = y_true * (1 - smoothing) + 0.5 * smoothing
+    if from_logits:
+        return F.binary_cross_entropy_with_logits(y_pred, y_true, reduction=reduction)
+    epsilon = config.epsilon()
+    return F.binary_cross_entropy(y_pred.clamp(epsilon, 1 - epsilon), y_true, reduction=reduction)
+
+
+def _categorical(y_true: Tensor, y_pred: Tensor, from_logits: bool, smoothing: float, axis: int) -> Tensor:
+    if y_true.dtype is not y_pred.dtype:
+        y_true = y_true.to(y_pred.dtype)
+    if y_true.shape != y_pred.shape:
+        raise ValueError(_looks_sparse(y_true, y_pred))
+    if y_pred.shape[axis] == 1:
+        warnings.warn(
+            f"Loss 'categorical_crossentropy' got one class only, predictions of shape {tuple(y_pred.shape)}; for two "
+            "classes use 'binary_crossentropy' after a sigmoid.",
+            SyntaxWarning,
+            stacklevel=2,
+        )
+    if smoothing:
+        y_true = y_true * (1 - smoothing) + smoothing / y_true.shape[-1]
+    return -(y_true * _log_probabilities(y_pred, from_logits, axis)).sum(axis)
+
+
+def _sparse(
+    y_true: Tensor, y_pred: Tensor, from_logits: bool, ignore_class: int | None, axis: int, reduction: str
+) -> Tensor:
+    if y_true.ndim == y_pred.ndim and y_true.shape[axis] == 1:
+        y_true = y_true.squeeze(axis)
+    classes = axis % y_pred.ndim
+    if y_true.shape != y_pred.shape[:classes] + y_pred.shape[classes + 1 :]:
+        raise ValueError(_looks_dense(y_true, y_pred))
+    if y_true.dtype is not torch.int64:
+        y_true = y_true.long()
+    valid = None
+    if ignore_class is not None:
+        valid = y_true != ignore_class
+        y_true = y_true.where(valid, 0)
+    log_p = _log_probabilities(y_pred, from_logits, axis)
+    if log_p.ndim > 2:  # torch's kernel for images cannot go back through a channels_last view
+        log_p = log_p.movedim(classes, -1).flatten(0, -2)
+    values = F.nll_loss(log_p, y_true.flatten(), reduction=reduction)
+    values = values.reshape(y_true.shape) if reduction == "none" else values
+    if valid is not None:
+        values = values * valid
+        values._keras_mask = valid  # type: ignore[attr-defined]
+    return values
+
+
+def _log_probabilities(y_pred: Tensor, from_logits: bool, axis: int) -> Tensor:
+    """Of what a softmax gave, the logarithm is taken before it: the same numbers in fewer kernels, and no underflow."""
+    if from_logits:
+        return y_pred.log_softmax(axis)
+    epsilon = config.epsilon()
+    logits = getattr(y_pred, "_keras_logits", None)
+    if logits is not None and axis in (-1, y_pred.ndim - 1):
+        top = float(torch.tensor(1 - epsilon, dtype=y_pred.dtype).log()) if epsilon != 1e-7 else LOG_TOP
+        return logits.log_softmax(-1).clamp(math.log(epsilon), top)
+    return (y_pred / y_pred.sum(axis, keepdim=True)).clamp(epsilon, 1 - epsilon).log()
+
+
+LOG_TOP = math.log1p(-(2.0**-23))  # of 1 - 1e-7 in float32
+
+
+def _mean_over(values: Tensor, axis: int) -> Tensor:
+    return values.mean(axis) if values.ndim else values
+
+
+def _smoothing(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"label_smoothing must be between 0 and 1; got {value!r}.")
+    return value
+
+
+def _looks_sparse(y_true: Tensor, y_pred: Tensor) -> str:
+    text = mismatch("categorical_crossentropy", y_true.shape, y_pred.shape)
+    if y_true.ndim == y_pred.ndim - 1 or y_true.shape[-1:] == (1,):
+        return (
+            f"{text.split('. ')[0].rstrip('.')}. The targets look like class numbers: use "
+            f"'sparse_categorical_crossentropy', or utils.to_categorical(y, {y_pred.shape[-1]})."
+        )
+    return text
+
+
+def _looks_dense(y_true: Tensor, y_pred: Tensor) -> str:
+    text = mismatch("sparse_categorical_crossentropy", y_true.shape, y_pred.shape)
+    if y_true.shape == y_pred.shape:
+        return f"{text.split('. ')[0].rstrip('.')}. The targets look one-hot: use 'categorical_crossentropy'."
+    return text

@@ -1,0 +1,7 @@
+"""Mixed precision under the names that it has in Keras: a policy for all layers made from now on."""
+
+from kstyle_torch.dtype_policies import DTypePolicy, Policy, dtype_policy, set_dtype_policy
+from kstyle_torch.dtype_policies import dtype_policy as global_policy
+from kstyle_torch.dtype_policies import set_dtype_policy as set_global_policy
+
+__all__ = ["DTypePolicy", "Policy", "dtype_policy", "global_policy", "set_dtype_policy", "set_global_policy"]

@@ -1,0 +1,102 @@
+"""A model made anew: the same layers with weights of their own, or others in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from kstyle_torch import tree
+from kstyle_torch.layers.base import Layer
+from kstyle_torch.layers.core import InputLayer, input_tensor
+from kstyle_torch.models.model import Model
+from kstyle_torch.models.sequential import Sequential
+from kstyle_torch.symbolic.replay import replay
+
+
+def clone_model(
+    model: Model,
+    input_tensors: Any = None,
+    clone_function: Callable[[Any], Any] | None = None,
+    call_function: Callable[..., Any] | None = None,
+    recursive: bool = False,
+) -> Model:
+    """A model with the same architecture and new weights.
+
+    Args:
+        model: What to clone.
+        input_tensors: What `Input` gave, to build the clone on; new inputs if None.
+        clone_function: `f(layer)` gives the layer to use in the place of `layer`; one of the same config if None.
+        call_function: `f(layer, *args, **kwargs)` calls a cloned layer, for a graph; it is just called if None.
+        recursive: Whether `clone_function` is given the layers inside nested models too.
+    Returns: The clone.
+    Raises: ValueError: for a subclassed model with any of the arguments, which only its own `from_config` can make, or a
+        Sequential with `call_function`. TypeError: if `model` is no model.
+    Example:
+        >>> clone_model(Sequential([Input((3,)), Dense(2)])).output_shape
+        (None, 2)
+    """
+    if not isinstance(model, Model):
+        raise TypeError(f"clone_model() needs a model; got {type(model).__name__}.")
+    copy = _Copies(clone_function, recursive)
+    if isinstance(model, Sequential):
+        if call_function is not None:
+            raise ValueError("clone_model(): a Sequential calls its layers itself; call_function is for graphs.")
+        return _clone_sequential(model, input_tensors, copy)
+    if model.graph is None or type(model).__init__ is not Model.__init__:
+        if input_tensors is not None or clone_function is not None or call_function is not None:
+            raise ValueError(
+                f"clone_model(): {type(model).__name__} is a subclass of Model, which only its from_config() can make; "
+                "input_tensors, clone_function and call_function do not apply."
+            )
+        return type(model).from_config(model.get_config())
+    return _clone_graph(model, input_tensors, copy, call_function)
+
+
+class _Copies:
+    """Layer -> its clone, the same at every meeting."""
+
+    def __init__(self, clone_function: Callable[[Any], Any] | None, recursive: bool):
+        self.clone_function, self.recursive = clone_function, recursive
+        self.known: dict[int, Any] = {}
+
+    def __call__(self, target: Any) -> Any:
+        if not isinstance(target, nn.Module):
+            return target  # a function
+        if id(target) not in self.known:
+            self.known[id(target)] = self._copy(target)
+        return self.known[id(target)]
+
+    def _copy(self, layer: Any) -> Any:
+        if self.recursive and isinstance(layer, Model) and (layer.graph is not None or isinstance(layer, Sequential)):
+            return clone_model(layer, clone_function=self.clone_function, recursive=True)
+        if self.clone_function is not None:
+            return self.clone_function(layer)
+        if not isinstance(layer, Layer):
+            raise ValueError(
+                f"clone_model(): {type(layer).__name__} is a bare torch module, which has no config; pass clone_function."
+            )
+        return type(layer).from_config(layer.get_config())
+
+
+def _clone_sequential(model: Sequential, input_tensors: Any, copy: _Copies) -> Sequential:
+    layers = [copy(layer) for layer in model.layers]
+    given = tree.flatten(input_tensors)[0] if input_tensors is not None else None
+    if given is None and model._input_layer is not None:
+        given = InputLayer.from_config(model._input_layer.get_config())
+    return Sequential([*([] if given is None else [given]), *layers], name=model.name, trainable=model.trainable)
+
+
+def _clone_graph(model: Model, input_tensors: Any, copy: _Copies, call_function: Callable[..., Any] | None) -> Model:
+    graph = model.graph
+    assert graph is not None
+    if input_tensors is None:
+        flat = [input_tensor(InputLayer.from_config(source.get_config())) for source in graph.sources]
+    else:
+        flat = tree.flatten(input_tensors)
+    if len(flat) != len(graph.sources):
+        raise ValueError(f"clone_model(): {model.name} has {len(graph.sources)} inputs; got {len(flat)} input_tensors.")
+    outputs = replay(graph, flat, copy, call_function)
+    inputs = tree.pack_sequence_as(graph.inputs, flat)
+    return type(model)(inputs, outputs, name=model.name, trainable=model.trainable)

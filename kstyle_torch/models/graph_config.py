@@ -1,0 +1,244 @@
+"""A graph of layers <-> plain data, in the form that Keras' functional models have.
+
+Masks are left out: the layers hand them on again when the graph is built.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import get_overridable_functions, resolve_name
+
+from kstyle_torch import tree
+from kstyle_torch.layers.base import Layer
+from kstyle_torch.layers.core import InputLayer, input_tensor
+from kstyle_torch.registry import registered_object
+from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
+from kstyle_torch.symbolic.graph import Graph, Ref
+from kstyle_torch.symbolic.tensor import record
+
+TENSOR, FUNCTION = "__keras_tensor__", "TorchFunction"
+PROPERTIES = ("T", "mT", "H", "mH", "real", "imag")  # what `record(getattr, ...)` may read
+
+
+def to_config(graph: Graph) -> dict[str, Any]:
+    """The layers, the calls of each, and which tensors go in and come out.
+
+    Raises: TypeError: if a layer has no config, or a function is not one of torch's, of `ops`, or registered.
+    """
+    needed = _needed_calls(graph)
+    names = _function_names(graph, needed)
+    made: dict[int, tuple[str, int, int]] = {}  # value -> layer, which of its calls, which of its outputs
+    for ref, source in zip(tree.flatten(graph.inputs), graph.sources, strict=True):
+        made[ref.index] = (source.name, 0, 0)
+    entries = {source.name: {**_entry(source), "inbound_nodes": []} for source in graph.sources}
+    for position in needed:
+        call = graph.calls[position]
+        name = names.get(position) or _name_of(call.target)
+        entry = entries.setdefault(name, {**_entry(call.target, name), "inbound_nodes": []})
+        given = {key: value for key, value in call.kwargs.items() if key not in call.filled}
+        written = functools.partial(_written, graph=graph, made=made)
+        for place, ref in enumerate(tree.flatten(call.outputs)):
+            if isinstance(ref, Ref):
+                made[ref.index] = (name, len(entry["inbound_nodes"]), place)
+        args, kwargs = _map_leaves(written, [list(call.args), given], mark_tuples=position in names)
+        entry["inbound_nodes"].append({"args": args, "kwargs": kwargs})
+
+    def history(ref: Ref) -> list[Any]:
+        return list(made[ref.index])
+
+    ends = {"input_layers": graph.inputs, "output_layers": graph.outputs}
+    return {"layers": list(entries.values()), **{key: _map_leaves(history, end) for key, end in ends.items()}}
+
+
+def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
+    """The symbolic inputs and outputs of the graph that a config describes.
+
+    Raises: ValueError: if it names an unknown class or function, or a call that nothing leads to.
+    """
+    layers = {entry["name"]: _target(entry) for entry in config["layers"]}
+    values: dict[tuple[str, int, int], Any] = {
+        (name, 0, 0): input_tensor(layer) for name, layer in layers.items() if isinstance(layer, InputLayer)
+    }
+    waiting = [
+        ((entry["name"], number), node)
+        for entry in config["layers"]
+        for number, node in enumerate(entry["inbound_nodes"])
+        if not isinstance(layers[entry["name"]], InputLayer)
+    ]
+    while waiting:
+        ready = [(key, node) for key, node in waiting if all(needed in values for needed in _histories(node))]
+        if not ready:
+            raise ValueError(f"The config of {config.get('name')!r} has calls that no input leads to: {waiting[0][0]}.")
+        for (name, number), node in ready:
+            outputs = _call(layers[name], *_read((node["args"], node["kwargs"]), values))
+            values.update({(name, number, place): leaf for place, leaf in enumerate(tree.flatten(outputs))})
+        waiting = [(key, node) for key, node in waiting if (*key, 0) not in values]
+    return tuple(_ends(config[key], values) for key in ("input_layers", "output_layers"))
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+
+
+def _needed_calls(graph: Graph) -> list[int]:
+    """The calls that the outputs need when masks are left out."""
+    maker = {ref.index: position for position, call in enumerate(graph.calls) for ref in call.writes()}
+    needed: set[int] = set()
+    stack = [ref for ref in tree.flatten(graph.outputs) if isinstance(ref, Ref)]
+    while stack:
+        position = maker.get(stack.pop().index)
+        if position is None or position in needed:
+            continue
+        needed.add(position)
+        call = graph.calls[position]
+        given = {key: value for key, value in call.kwargs.items() if key not in call.filled}
+        stack += [leaf for leaf in tree.flatten((call.args, given)) if isinstance(leaf, Ref)]
+    return sorted(needed)
+
+
+def _function_names(graph: Graph, needed: list[int]) -> dict[int, str]:
+    """A name for every call of a function, different from the layers'."""
+    taken = {getattr(module, "name", "") for module in graph.modules}
+    names: dict[int, str] = {}
+    for position in needed:
+        target = graph.calls[position].target
+        if isinstance(target, nn.Module):
+            continue
+        base = getattr(target, "__name__", "function").strip("_")
+        number = 0
+        while (name := f"{base}_{number}" if number else base) in taken:
+            number += 1
+        taken.add(name)
+        names[position] = name
+    return names
+
+
+def _name_of(module: Any) -> str:
+    if not isinstance(module, Layer):
+        raise TypeError(f"{type(module).__name__} is a bare torch module, which has no config; wrap it in a Layer.")
+    return module.name
+
+
+def _entry(target: Any, name: str = "") -> dict[str, Any]:
+    if isinstance(target, nn.Module):
+        return {**serialize_keras_object(target), "name": _name_of(target)}
+    config = {"name": name, "function": _function_path(target)}
+    return {"module": "kstyle_torch", "class_name": FUNCTION, "config": config, "registered_name": None, "name": name}
+
+
+def _function_path(function: Callable[..., Any]) -> Any:
+    if function is getattr:
+        return "getattr"
+    if (getattr(function, "__module__", None) or "").startswith("kstyle_torch.ops"):
+        return f"{function.__module__}.{function.__name__}"
+    return resolve_name(function) or serialize_keras_object(function)
+
+
+def _written(leaf: Any, graph: Graph, made: dict[int, tuple[str, int, int]]) -> Any:
+    if isinstance(leaf, Ref):
+        spec = graph.specs[leaf.index]
+        dtype = str(spec.dtype).removeprefix("torch.")
+        config = {"shape": list(spec.shape), "dtype": dtype, "keras_history": list(made[leaf.index])}
+        return {"class_name": TENSOR, "config": config}
+    if isinstance(leaf, slice):
+        return {"class_name": "__slice__", "config": {key: getattr(leaf, key) for key in ("start", "stop", "step")}}
+    if leaf is Ellipsis:
+        return {"class_name": "__ellipsis__", "config": {}}
+    if isinstance(leaf, Tensor):
+        return {"class_name": "__tensor__", "config": serialize_keras_object(leaf)["config"]}
+    if isinstance(leaf, torch.dtype):
+        return {"class_name": "__torch_dtype__", "config": {"name": str(leaf).removeprefix("torch.")}}
+    return serialize_keras_object(leaf)
+
+
+def _map_leaves(function: Callable[[Any], Any], structure: Any, mark_tuples: bool = False) -> Any:
+    """A nest with other leaves. JSON makes lists of tuples, which torch's functions tell apart: those are marked."""
+    if isinstance(structure, dict):
+        return {key: _map_leaves(function, item, mark_tuples) for key, item in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        items = [_map_leaves(function, item, mark_tuples) for item in structure]
+        is_marked = mark_tuples and isinstance(structure, tuple)
+        return {"class_name": "__tuple__", "config": {"items": items}} if is_marked else type(structure)(items)
+    return function(structure)
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+def _target(entry: dict[str, Any]) -> Any:
+    if entry["class_name"] == FUNCTION:
+        return _function(entry["config"]["function"])
+    return deserialize_keras_object({key: entry[key] for key in ("module", "class_name", "config", "registered_name")})
+
+
+def _function(path: Any) -> Callable[..., Any]:
+    """The function that `_function_path` wrote; nothing but torch's own, those of `ops` and registered ones."""
+    if not isinstance(path, str):
+        return deserialize_keras_object(path)
+    found = {"getattr": _property}.get(path) or torch_functions().get(path) or registered_object(path)
+    if found is None:
+        raise ValueError(f"The config names the function {path!r}, which is none that a graph may call.")
+    return found
+
+
+def _property(x: Any, name: str) -> Any:
+    if name not in PROPERTIES:
+        raise ValueError(f"A graph may read {', '.join(PROPERTIES)} of a tensor; the config names {name!r}.")
+    return getattr(x, name)
+
+
+@functools.cache
+def torch_functions() -> dict[str, Callable[..., Any]]:
+    """The functions that torch lets act on other classes: what symbolic tensors can be given to."""
+    functions = (function for group in get_overridable_functions().values() for function in group)
+    return {name: function for function in functions if (name := resolve_name(function))}
+
+
+def _histories(structure: Any) -> list[tuple[str, int, int]]:
+    if isinstance(structure, dict):
+        if structure.get("class_name") == TENSOR:
+            return [tuple(structure["config"]["keras_history"])]
+        structure = list(structure.values())
+    if isinstance(structure, (list, tuple)):
+        return [found for item in structure for found in _histories(item)]
+    return []
+
+
+def _read(structure: Any, values: dict[tuple[str, int, int], Any]) -> Any:
+    if isinstance(structure, (list, tuple)):
+        return type(structure)(_read(item, values) for item in structure)
+    if not isinstance(structure, dict):
+        return structure
+    kind, config = structure.get("class_name"), structure.get("config", {})
+    if kind == TENSOR:
+        return values[tuple(config["keras_history"])]
+    if kind == "__tuple__":
+        return tuple(_read(config["items"], values))
+    if kind == "__tensor__":
+        return torch.tensor(config["value"], dtype=getattr(torch, config["dtype"]))
+    if kind == "__slice__":
+        return slice(config["start"], config["stop"], config["step"])
+    if kind == "__ellipsis__":
+        return Ellipsis
+    if kind == "__torch_dtype__":
+        return getattr(torch, config["name"])
+    if "class_name" in structure and "config" in structure:
+        return deserialize_keras_object(structure)
+    return {key: _read(item, values) for key, item in structure.items()}
+
+
+def _call(target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    return target(*args, **kwargs) if isinstance(target, Layer) else record(target, tuple(args), kwargs)
+
+
+def _ends(structure: Any, values: dict[tuple[str, int, int], Any]) -> Any:
+    """The nest of tensors that `[layer, call, output]` stand for."""
+    if isinstance(structure, dict):
+        return {key: _ends(item, values) for key, item in structure.items()}
+    if len(structure) == 3 and isinstance(structure[0], str) and isinstance(structure[1], int):
+        return values[tuple(structure)]
+    return type(structure)(_ends(item, values) for item in structure)

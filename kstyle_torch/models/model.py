@@ -1,0 +1,408 @@
+"""The model: a layer that can be compiled, fitted and saved. Made of a graph, or by subclassing with `call`."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from kstyle_torch import tree
+from kstyle_torch.layers.base import Layer, uncounted_calls
+from kstyle_torch.layers.core import InputLayer
+from kstyle_torch.models.trainer import Trainer
+from kstyle_torch.registry import did_you_mean, snake_case
+from kstyle_torch.saving import weights as weights_files
+from kstyle_torch.symbolic.emit import Emitter
+from kstyle_torch.symbolic.graph import Graph, checked, trace
+from kstyle_torch.symbolic.replay import replay
+from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
+from kstyle_torch.utils.summary import summary
+
+
+class Model(Trainer, Layer):
+    """A layer with `compile`, `fit`, `evaluate` and `predict`.
+
+    `Model(inputs, outputs)` makes one of what leads from inputs to outputs. A subclass defines `call` instead.
+
+    Args:
+        inputs: What `Input` gave: one, or a list or dict of them; or tensors inside another model's graph.
+        outputs: What calling layers on them gave: one, or a list or dict.
+        name: Unique among models; made from the class if None.
+        trainable: Whether training changes the weights.
+    Raises: ValueError: if the outputs need other inputs, or two layers have one name.
+    Example:
+        >>> inputs = Input((3,))
+        >>> model = Model(inputs, Dense(2)(inputs))
+        >>> model(torch.ones(4, 3)).shape
+        torch.Size([4, 2])
+    """
+
+    _has_precision = False  # its layers see to it
+    _functional: ClassVar[type[Model] | None] = None
+    graph: Graph | None = None
+    code: str | None = None
+    inputs: Any = None
+    outputs: Any = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        wanted = cls
+        if cls is Model and (len(args) > 1 or "outputs" in kwargs):
+            wanted = cls._functional or cls
+        self = super().__new__(wanted, *args, **kwargs)
+        if wanted is not cls or "outputs" in kwargs or len(args) > 1:
+            self.__dict__["_arguments"] = {}  # symbolic tensors are no config
+        return self
+
+    def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None, **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        if outputs is not None:
+            self._set_graph(inputs, outputs)
+
+    # ------------------------------------------------------------------------------------------------------ the graph
+
+    def _set_graph(self, inputs: Any, outputs: Any) -> None:
+        """Takes the modules between inputs and outputs as children and writes the forward function."""
+        sources = [_source_of(tensor) for tensor in checked(inputs, "inputs")]
+        graph = trace(inputs, outputs, sources)
+        _check_names(graph.modules)
+        for module in graph.modules:
+            if not any(child is module for child in self._modules.values()):
+                self.add_module(free_key(self, module), module)
+        self.__dict__.update(graph=graph, built=True)
+        self._set_ends(inputs, outputs)
+        self._emit()
+
+    def _set_ends(self, inputs: Any, outputs: Any) -> None:
+        self.__dict__.update(inputs=tree.flatten(inputs), outputs=tree.flatten(outputs))
+        self.__dict__["_ends"] = {"input": inputs, "output": outputs}
+
+    def _emit(self) -> None:
+        assert self.graph is not None
+        keys = {id(module): key for key, module in self._modules.items() if module is not None}
+        emitter = Emitter(self.graph, keys, self._adapt)
+        run, code = emitter.emit(self._unpack, self._input_checks())
+        self.__dict__.update(_run=run, code=code, _masked_runs={})
+
+    def _input_checks(self) -> list[str]:
+        """For each input, when it must be adapted; nothing is interpolated but numbers and names of dtypes."""
+        assert self.graph is not None
+        checks = []
+        readers = self.integer_readers()
+        for position, ref in enumerate(tree.flatten(self.graph.inputs)):
+            spec = self.graph.specs[ref.index]
+            check = f"{{0}}.dim() != {len(spec.shape)}"
+            checks.append(check if position in readers else f"{check} or {{0}}.dtype is not {spec.dtype}")
+        return checks
+
+    def integer_readers(self) -> dict[int, Layer]:
+        """The inputs, by position, that only go into layers which take whole numbers, with the first such layer."""
+        if self.graph is None:
+            return {}
+        readers: dict[int, Layer] = {}
+        for position, ref in enumerate(tree.flatten(self.graph.inputs)):
+            targets = [call.target for call in self.graph.calls if any(read == ref for read in call.reads())]
+            layers: list[Any] = [target for target in targets if getattr(target, "integer_inputs", False)]
+            masks = [target for target in targets if not isinstance(target, nn.Module)]
+            if layers and len(layers) + len(masks) == len(targets) and not self.graph.sources[position].dtype_given:
+                readers[position] = layers[0]
+        return readers
+
+    def _adapt(self, x: Tensor, position: int) -> Tensor:
+        """An input in the dtype and rank that the graph was made for.
+
+        Raises: ValueError: if the rank differs by more than a last axis of size 1.
+        """
+        assert self.graph is not None
+        spec = self.graph.specs[tree.flatten(self.graph.inputs)[position].index]
+        given_mask = getattr(x, "_keras_mask", None)
+        if position not in self.integer_readers() and x.dtype != spec.dtype:
+            x = x.to(spec.dtype)
+        rank = len(spec.shape)
+        if x.dim() == rank + 1 and x.shape[-1] == 1:
+            x = x.squeeze(-1)
+        elif x.dim() == rank - 1 and spec.shape[-1] == 1:
+            x = x.unsqueeze(-1)
+        if x.dim() != rank:
+            raise ValueError(self._shape_message(x, position))
+        if given_mask is not None:
+            x._keras_mask = given_mask  # type: ignore[attr-defined]
+        return x
+
+    def _unpack(self, inputs: Any) -> list[Any]:
+        """Whatever nest the caller passes, as a flat list in the graph's order.
+
+        Raises: ValueError: if an input is missing or there are too many.
+        """
+        assert self.graph is not None
+        names = [source.name for source in self.graph.sources]
+        if isinstance(inputs, dict):
+            given = self.graph.inputs
+            keys = [path[0] for path, _ in tree.flatten_with_path(given)] if isinstance(given, dict) else names
+            if not set(keys) <= inputs.keys() and set(names) <= inputs.keys():
+                keys = names
+            missing = [key for key in keys if key not in inputs]
+            if missing:
+                raise ValueError(f"Missing data for input {missing[0]!r}: got {list(inputs)}, expected {keys}.")
+            return [inputs[key] for key in keys]
+        flat = tree.flatten(inputs) if tree.is_nested(inputs) else [inputs]
+        if len(flat) != len(names):
+            raise ValueError(
+                f"Model {self.name!r} has {len(names)} input(s), {', '.join(map(repr, names))}; got {len(flat)} array(s)."
+            )
+        return flat
+
+    def check_inputs(self, x: Any) -> None:
+        """Raises a ValueError if the arrays do not have the shapes that the model was made for."""
+        if self.graph is None:
+            return
+        for position, array in enumerate(self._unpack(x)):
+            spec = self.graph.specs[tree.flatten(self.graph.inputs)[position].index]
+            shape = tuple(array.shape)
+            if len(shape) == len(spec.shape) + 1 and shape[-1] == 1:
+                shape = shape[:-1]
+            if len(shape) == len(spec.shape) - 1 and spec.shape[-1] == 1:
+                shape = (*shape, 1)
+            fits = len(shape) == len(spec.shape) and all(
+                want in (None, got) for want, got in zip(spec.shape[1:], shape[1:], strict=True)
+            )
+            if not fits:
+                raise ValueError(self._shape_message(array, position))
+
+    def _shape_message(self, x: Any, position: int) -> str:
+        assert self.graph is not None
+        expected = self.graph.specs[tree.flatten(self.graph.inputs)[position].index].shape
+        name = self.graph.sources[position].name
+        which = f"the input {name!r}" if len(self.graph.sources) > 1 else "the model's input"
+        shape = tuple(x.shape)
+        hint = ""
+        if shape == expected[1:]:
+            hint = " It looks like one sample without a batch axis: use x[None]."
+        elif len(expected) == 4 and len(shape) == 2:
+            hint = " Reshape it to (samples, height, width, channels)."
+        elif len(expected) == 3 and len(shape) == 2:
+            hint = " It needs the axes (samples, steps, features)."
+        return f"x has shape {shape}, but {which} expects {expected}.{hint}"
+
+    # -------------------------------------------------------------------------------------------------------- calling
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        """The outputs for a batch of inputs. A subclass without a graph defines it.
+
+        Args:
+            mask: Nest of boolean masks of the inputs, each None or (batch, steps).
+        """
+        if self.graph is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} must define call(self, inputs), or be made of inputs and outputs."
+            )
+        return self._run(self, inputs) if mask is None else self._run_masked(inputs, mask)
+
+    def _run_masked(self, inputs: Any, mask: Any) -> Any:
+        """The outputs, with the masks handed on to the layers; the code for it is written when it is first needed."""
+        flat, masks = self._unpack(inputs), tree.flatten(mask) if tree.is_nested(mask) else [mask]
+        axes = tuple(None if one is None else one.dim() for one in masks)
+        runs = self.__dict__.setdefault("_masked_runs", {})
+        if axes not in runs:
+            runs[axes] = self._emit_masked(axes)
+        for tensor, one in zip(flat, masks, strict=True):
+            if one is not None:
+                tensor._keras_mask = one
+        return runs[axes](self, flat)
+
+    def _emit_masked(self, axes: tuple[int | None, ...]) -> Callable[..., Any]:
+        assert self.graph is not None
+        graph, inputs = self.graph, []
+        for ref, source, num_axes in zip(tree.flatten(graph.inputs), graph.sources, axes, strict=True):
+            spec = graph.specs[ref.index]
+            tensor = SymbolicTensor(spec.shape, spec.dtype, name=source.name)
+            tensor.mask = None if num_axes is None else mask_on(tensor, num_axes)
+            inputs.append(tensor)
+        with uncounted_calls(self):
+            outputs = replay(graph, inputs)
+        masked = trace(inputs, outputs, graph.sources)
+        keys = {id(module): key for key, module in self._modules.items() if module is not None}
+        return Emitter(masked, keys, self._adapt).emit(tree.flatten, self._input_checks())[0]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except (RuntimeError, IndexError):  # torch's message says nothing of layers
+            if self.graph is not None and args and isinstance(args[0], Tensor):
+                self.check_inputs(args[0])
+            raise
+
+    # --------------------------------------------------------------------------------------------------------- layers
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers, in order; an InputLayer counts, as in Keras, but not in a Sequential."""
+        if self.graph is not None:
+            return list(self.graph.modules)
+        children = [child for _, child in self._layer_children()]
+        return list({id(child): child for child in children}.values())
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """The layer of a name, or at a place.
+
+        Raises: ValueError: if there is none, or not just one of the two is given.
+        """
+        if (name is None) == (index is None):
+            raise ValueError("get_layer() needs either a name or an index.")
+        if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(f"get_layer(index={index}): {self.name} has {len(self.layers)} layers.")
+            return self.layers[index]
+        for layer in self.layers:
+            if getattr(layer, "name", None) == name:
+                return layer
+        names = [getattr(layer, "name", "") for layer in self.layers]
+        raise ValueError(f"{self.name} has no layer {name!r}.{did_you_mean(str(name), names)}")
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of the input, with None for the batch; a nest of them for several inputs."""
+        return tree.map_structure(lambda tensor: tensor.shape, self._symbols("input"))
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of the output, with None for the batch; a nest of them for several outputs."""
+        return tree.map_structure(lambda tensor: tensor.shape, self._symbols("output"))
+
+    def _symbols(self, which: str) -> Any:
+        """The symbolic input or output of the model's own graph."""
+        if self.graph is None:
+            raise AttributeError(f"{self.name} has no {which} until it is built for an input shape.")
+        symbols = self._ends[which]
+        only = tree.flatten(symbols)
+        return only[0] if len(only) == 1 and isinstance(symbols, (list, tuple)) else symbols
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """What the outputs are called: by the layers that give them, or by the keys of a dict; None if not known."""
+        if self.graph is None:
+            return None
+        if isinstance(self.graph.outputs, dict):
+            return list(self.graph.outputs)
+        names = []
+        for position, ref in enumerate(tree.flatten(self.graph.outputs)):
+            maker = next((call.target for call in self.graph.calls if ref in tree.flatten(call.outputs)), None)
+            names.append(getattr(maker, "name", None) or f"output_{position}")
+        return names
+
+    @property
+    def input_names(self) -> list[str]:
+        """What the inputs are called."""
+        return [] if self.graph is None else [source.name for source in self.graph.sources]
+
+    # ------------------------------------------------------------------------------------------- summary and files
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Any = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Any = None,
+    ) -> None:
+        """Prints a table of the layers, their output shapes and parameters.
+
+        Args:
+            line_length: Width of the table.
+            positions: Where its columns end, as shares or characters.
+            print_fn: Called with the text instead of `print`.
+            expand_nested: Whether the layers of nested models are listed.
+            show_trainable: Whether there is a column that says what is trained.
+            layer_range: First and last name of the layers to list.
+        """
+        summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
+        """Writes the weights to a `.safetensors` or `.pt` file.
+
+        Raises: ValueError: for another suffix, or a model without weights. FileExistsError: see `overwrite`.
+        """
+        weights_files.save_weights(self, filepath, overwrite)
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False) -> None:
+        """Reads the weights from a `.safetensors` or `.pt` file; nothing changes unless all of it fits.
+
+        Raises: FileNotFoundError: if there is no such file. ValueError: if it does not fit.
+        """
+        if skip_mismatch:
+            raise ValueError("load_weights(skip_mismatch=True) is not supported for .safetensors and .pt files.")
+        weights_files.load_weights(self, filepath)
+
+    # -------------------------------------------------------------------------------------------------- being a module
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights for an input of this shape, by calling the model on a symbolic input.
+
+        Args:
+            input_shape: With None for the batch; a list or dict of shapes for several inputs.
+        """
+        self.__dict__["built"] = True
+        try:
+            self.compute_output_shape(input_shape)
+        except Exception:
+            self.__dict__["built"] = False
+            raise
+
+    def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if type(self).build is Model.build:  # the layers inside are built as the call reaches them
+            self.__dict__["built"] = True
+        else:
+            super()._build_for(args, kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        dropped = {"_run", "inputs", "outputs", "_ends", "_penalised", "_loss_layers", "_meter", "_masked_runs"}
+        return {key: value for key, value in super().__getstate__().items() if key not in dropped}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self.graph is not None:
+            self._set_ends(*self.graph.to_symbolic())
+            self._emit()
+
+
+def _source_of(tensor: SymbolicTensor) -> InputLayer:
+    """The InputLayer of an input; a new one for a tensor inside a graph."""
+    if tensor.source is None:
+        layer = InputLayer(batch_shape=tensor.shape, dtype=tensor.dtype)
+        layer.dtype_given = False
+        return layer
+    return tensor.source
+
+
+def free_key(owner: nn.Module, module: nn.Module) -> str:
+    """The key of a child: its name where the user gave it one, else its class numbered within the owner.
+
+    A name that cannot be a key is changed in the key only.
+    """
+    given = getattr(module, "_name_given", False)
+    base = re.sub(r"[.\s/]", "_", str(module.name) if given else snake_case(type(module).__name__)) or "layer"
+    base = f"{base}_" if keyword.iskeyword(base) else base
+    keys = (f"{base}_{number}" if number else base for number in range(len(owner._modules) + 2))
+    key = next(key for key in keys if key not in owner._modules)
+    while hasattr(owner, key):
+        key += "_"
+    return key
+
+
+def _check_names(modules: list[nn.Module]) -> None:
+    names: dict[str, nn.Module] = {}
+    for module in modules:
+        name = getattr(module, "name", None)
+        if not isinstance(name, str):
+            continue
+        other = names.setdefault(name, module)
+        if other is not module and (module._name_given or other._name_given):
+            raise ValueError(f"Two layers of one model are called {name!r}; names must differ.")
+
+
+def is_graph_input(value: Any) -> bool:
+    """Whether it is what `Input` gave."""
+    return is_symbolic(value) and value.source is not None

@@ -1,0 +1,206 @@
+"""The model that is a chain of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from kstyle_torch import tree
+from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layers.core import InputLayer, input_tensor
+from kstyle_torch.models.model import Model, free_key, is_graph_input
+from kstyle_torch.registry import HOMES
+from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
+from kstyle_torch.symbolic.graph import trace
+from kstyle_torch.symbolic.tensor import record
+
+
+@layer_registry.register()
+class Sequential(Model):
+    """Layers one behind the other. Any `nn.Module` can be one of them.
+
+    It is built as soon as the size of its input is known: from an `Input` in front, from `input_shape=` on the first
+    layer, or from the first data.
+
+    Args:
+        layers: A list, to which `add` may add; any `nn.Module` can be in it.
+        trainable: Whether training changes the weights.
+        name: Unique among models; made from the class if None.
+    Raises: TypeError: for what is no layer. ValueError: if a layer cannot be called on what comes before it.
+    Example:
+        >>> model = Sequential([Input((3,)), Dense(4, activation="relu"), Dense(1)])
+        >>> model(torch.ones(2, 3)).shape
+        torch.Size([2, 1])
+    """
+
+    def __init__(
+        self, layers: Sequence[Any] | None = None, trainable: bool = True, name: str | None = None, **kwargs: Any
+    ):
+        super().__init__(name=name, trainable=trainable, **kwargs)
+        self.__dict__["_chain"] = []
+        self.__dict__["_input_layer"] = None
+        self.__dict__["_tensors"] = []
+        for layer in layers or ():
+            self._append(layer)
+        self._connect()
+
+    def add(self, layer: Any) -> None:
+        """Puts a layer at the end.
+
+        Raises: TypeError: for what is no layer. ValueError: if it cannot be called on what comes before it, or its name
+            is taken; the model stays as it was.
+        """
+        before = list(self._modules.items()), list(self._chain), self._input_layer
+        self._append(layer)
+        try:
+            self._connect()
+        except Exception:
+            self._modules.clear()
+            self._modules.update(before[0])
+            self.__dict__.update(_chain=before[1], _input_layer=before[2])
+            self._connect()
+            raise
+
+    def pop(self, rebuild: bool = True) -> Any:
+        """Takes the last layer away and gives it back.
+
+        Raises: IndexError: if there is none.
+        """
+        if not self._chain:
+            raise IndexError(f"{self.name} has no layer to take away.")
+        layer = self._chain.pop()
+        if not any(other is layer for other in self._chain):
+            key = next(key for key, child in self._modules.items() if child is layer)
+            del self._modules[key]
+        self._connect()
+        return layer
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers, without the InputLayer."""
+        return list(self._chain)
+
+    def _append(self, layer: Any) -> None:
+        if is_graph_input(layer):
+            layer = layer.source
+        if isinstance(layer, InputLayer):
+            self._set_input(layer)
+            return
+        if isinstance(layer, type) and issubclass(layer, nn.Module):
+            raise TypeError(f"Sequential takes layers, not classes: write {layer.__name__}(...).")
+        if not isinstance(layer, nn.Module):
+            raise TypeError(f"Sequential takes layers and torch modules; got {layer!r}.")
+        if not self._chain and self._input_layer is None and (shape := _shape_wanted(layer)) is not None:
+            self._set_input(InputLayer(batch_shape=shape))
+        name = getattr(layer, "name", None)
+        if isinstance(name, str) and any(
+            getattr(other, "name", None) == name and other is not layer for other in self._chain
+        ):
+            raise ValueError(f"Two layers of {self.name} are called {name!r}; names must differ.")
+        if not any(other is layer for other in self._chain):
+            self.add_module(free_key(self, layer), layer)
+        self._chain.append(layer)
+
+    def _set_input(self, layer: InputLayer) -> None:
+        if self._chain or self._input_layer is not None:
+            raise ValueError(f"{self.name}: an Input can only come first; there is one, or a layer, already.")
+        self.__dict__["_input_layer"] = layer
+        others = dict(self._modules)
+        self._modules.clear()
+        self.add_module(free_key(self, layer), layer)
+        self._modules.update(others)
+
+    def _connect(self) -> None:
+        """Calls the layers on a symbolic input, if its size is known, and writes the forward function."""
+        if self._input_layer is None or not self._chain:
+            self.__dict__.update(graph=None, code=None, inputs=None, outputs=None, built=False, _tensors=[])
+            return
+        tensors = self._tensors
+        if not tensors or tensors[0].source is not self._input_layer:
+            tensors[:] = [input_tensor(self._input_layer)]
+        del tensors[len(self._chain) + 1 :]
+        for layer in self._chain[len(tensors) - 1 :]:
+            x = layer(tensors[-1]) if isinstance(layer, Layer) else record(layer, (tensors[-1],), {})
+            if len(tree.flatten(x)) != 1:
+                raise ValueError(
+                    f"{self.name}: every layer must give one tensor; {layer} gives {len(tree.flatten(x))}."
+                )
+            tensors.append(x)
+        graph = trace(tensors[0], tensors[-1], [self._input_layer])
+        self.__dict__.update(graph=graph, built=True)
+        self._set_ends(tensors[0], tensors[-1])
+        self._emit()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes the weights for an input of this shape, with None for the batch."""
+        if self._input_layer is not None:
+            return
+        if input_shape is None:
+            raise ValueError(f"{self.name}: build() needs an input shape, such as (None, 10).")
+        if not self._chain:
+            raise ValueError(f"{self.name} has no layers; add() some before it is built.")
+        chain = self._chain
+        self.__dict__["_chain"] = []
+        try:
+            self._set_input(InputLayer(batch_shape=(None, *tuple(input_shape)[1:])))
+        finally:
+            self.__dict__["_chain"] = chain
+        try:
+            self._connect()
+        except Exception:
+            key = next(key for key, child in self._modules.items() if child is self._input_layer)
+            del self._modules[key]
+            self.__dict__["_input_layer"] = None
+            raise
+
+    def get_config(self) -> dict[str, Any]:
+        """The layers as plain data, for `from_config`.
+
+        Raises: TypeError: if a layer cannot be written down.
+        """
+        if type(self).__init__ is not Sequential.__init__:
+            return super().get_config()
+        layers = ([] if self._input_layer is None else [self._input_layer]) + self._chain
+        config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        config["layers"] = [serialize_keras_object(layer) for layer in layers]
+        if self._input_layer is not None:
+            config["build_input_shape"] = self._input_layer.batch_shape
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A model of the same layers, with new weights."""
+        if "layers" not in config:
+            return super().from_config(config)
+        layers = [deserialize_keras_object(layer) for layer in config["layers"]]
+        return cls(layers, name=config.get("name"), trainable=config.get("trainable", True))
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        """The output for a batch of inputs, with its mask (batch, steps) if it has one."""
+        if self.graph is not None:
+            return super().call(inputs, mask)
+        for layer in self._chain:  # no layers, or a size not known yet
+            inputs = layer(inputs)
+        return inputs
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_tensors": []}
+
+    def __len__(self) -> int:
+        return len(self._chain)
+
+
+def _shape_wanted(layer: Any) -> Any:
+    """The batch shape that a first layer says it is for; None if it does not."""
+    if getattr(layer, "_batch_input_shape", None) is not None:
+        return layer._batch_input_shape
+    if isinstance(layer, Model) and layer.graph is not None and len(layer.graph.sources) == 1:
+        return layer.graph.specs[tree.flatten(layer.graph.inputs)[0].index].shape
+    if isinstance(layer, nn.Linear):
+        return None if layer.in_features == 0 else (None, layer.in_features)
+    return None
+
+
+HOMES[Sequential] = "keras"  # what Keras says in its own configs

@@ -1,0 +1,460 @@
+"""compile, fit, evaluate, predict: signatures and delegation. The loops are in `training`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch import config, tree
+from kstyle_torch.callbacks import CallbackList, History, ProgbarLogger
+from kstyle_torch.callbacks.base import flattened
+from kstyle_torch.callbacks.progress import resolve_verbose
+from kstyle_torch.data.arrays import num_samples
+from kstyle_torch.data.batches import (
+    Batch,
+    Batches,
+    IterableBatches,
+    as_arrays,
+    checked_batch_size,
+    is_iterable_data,
+    make_batches,
+)
+from kstyle_torch.data.split import check_split, split_off, unpack
+from kstyle_torch.data.weights import class_weigher
+from kstyle_torch.layers.mode import switched_mode
+from kstyle_torch.metrics.base import Metric
+from kstyle_torch.training import check, loop, step
+from kstyle_torch.training.compiled import Compiled, read
+
+
+class Trainer(nn.Module):
+    """What a model can do beside being called."""
+
+    if TYPE_CHECKING:  # nn.Module says that every unknown attribute is a tensor or a module
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    _compiled: Compiled | None = None
+    history: History | None = None
+    stop_training: bool = False
+
+    # -------------------------------------------------------------------------------------------------------- compile
+
+    def compile(  # nn.Module.compile is torch.compile(model), which is still there
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
+        *,
+        device: str | torch.device | None = None,
+    ) -> None:
+        """Says how the model is trained.
+
+        Args:
+            optimizer: Name, object or class; a `torch.optim` optimizer too.
+            loss: Name, object, function `(y_true, y_pred) -> values`, or a torch loss; a list or dict by output for
+                several outputs.
+            loss_weights: Factor of each output's loss.
+            metrics: List of names, objects or functions; by output for several outputs.
+            weighted_metrics: The same, but weighted by `sample_weight` and `class_weight`.
+            run_eagerly: Accepted; steps always run eagerly.
+            steps_per_execution: Accepted; there is nothing to gain from it here.
+            jit_compile: Accepted; use `torch.compile` on the model to compile it.
+            auto_scale_loss: Accepted; use `torch.amp` for mixed precision.
+            device: Where to move the model; it stays where it is if None.
+        Raises: ValueError: for an unknown name, with the nearest. TypeError: for what cannot be meant.
+        """
+        compiled = Compiled(optimizer, loss, loss_weights, metrics, weighted_metrics)
+        if device is not None:
+            self.to(device)
+        self.__dict__.update(_compiled=compiled, _device=None if device is None else torch.device(device))
+        self.stop_training = False
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._compiled is not None
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer; None before `compile`."""
+        return None if self._compiled is None else self._compiled.optimizer
+
+    @property
+    def loss(self) -> Any:
+        """The loss that `compile` got, as an object."""
+        return None if self._compiled is None else self._compiled.loss.spec
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The metrics: of the loss, of `compile` (as one), and those that the model and its layers have as attributes."""
+        found: list[Any] = []
+        if self._compiled is not None:
+            found = [self._compiled.loss_tracker, self._compiled.metrics, *self._compiled.trackers]
+        for module in self.modules():
+            found += [value for value in vars(module).values() if isinstance(value, Metric)]
+        return found
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of the metrics."""
+        return [metric.name for metric in self.metrics]
+
+    def compiled_metrics(self) -> list[tuple[str, Any]]:
+        """Pairs of key in the logs and metric object."""
+        return [] if self._compiled is None else [(entry.key, entry.metric) for entry in self._compiled.metrics.entries]
+
+    def reset_metrics(self) -> None:
+        """Sets all metrics back."""
+        self.__dict__.pop("_meter", None)
+        for metric in self.metrics:
+            metric.to(self._where())
+            metric.reset_state()
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """`{name: value so far}`, on the device."""
+        meter = self.__dict__.get("_meter")
+        if meter is not None:
+            meter.fold()
+        results: dict[str, Any] = {}
+        for metric in self.metrics:
+            value = metric.result()
+            results.update(value if isinstance(value, dict) else {metric.name: value})
+        return results
+
+    # ------------------------------------------------------------------------------------------------------- the loops
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: Any = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
+    ) -> History:
+        """Trains the model.
+
+        Args:
+            x: Array, tensor, DataFrame; a list or dict of them for several inputs; or a `Dataset`, `DataLoader` or
+                generator of `(x, y)` or `(x, y, sample_weight)`.
+            y: Targets.
+            batch_size: Samples a step; 32 if None.
+            epochs: The number of the last epoch.
+            verbose: 0 silent, 1 progress bar, 2 one line an epoch; "auto" is 1.
+            callbacks: Callback objects.
+            validation_split: Share of the data, the last samples before shuffling, that is validated on; in [0, 1).
+            validation_data: `(x, y)` or `(x, y, sample_weight)`, or a `Dataset` or `DataLoader`.
+            shuffle: Whether each epoch has its own order.
+            class_weight: `{class number: weight}`.
+            sample_weight: A weight for each sample.
+            initial_epoch: How many epochs there have been.
+            steps_per_epoch: Batches an epoch; all of them if None.
+            validation_steps: Batches a validation; all of them if None.
+            validation_batch_size: That of `fit` if None.
+            validation_freq: Every how many epochs there is a validation, or a list of those epochs.
+        Returns: The `History`: `.history` is `{name: value of each epoch}`.
+        Raises: ValueError: if the model is not compiled, or the data does not fit it; nothing has changed then.
+        """
+        self._require_compiled("fit")
+        verbose = resolve_verbose(verbose)
+        check_split(validation_split)
+        weigh = class_weigher(class_weight)
+        if is_iterable_data(x):
+            if validation_split:
+                raise ValueError(
+                    f"validation_split needs arrays or tensors; x is a {type(x).__name__}. Pass validation_data instead."
+                )
+        else:
+            arrays = as_arrays(x, y, sample_weight)
+            if validation_split and validation_data is None:
+                arrays, validation_data = split_off(arrays, validation_split, num_samples(arrays[0]))
+            x, y, sample_weight = arrays
+        train = self._batches(x, y, sample_weight, batch_size, shuffle, steps_per_epoch, weigh)
+        validation = None
+        if validation_data is not None:
+            x, y, sample_weight = (
+                (validation_data, None, None) if is_iterable_data(validation_data) else unpack(validation_data)
+            )
+            rows = validation_batch_size or batch_size
+            validation = self._batches(x, y, sample_weight, rows, False, validation_steps)
+        history = History()
+        bar = [ProgbarLogger()] if verbose else []
+        listed = CallbackList(
+            [*flattened(callbacks), *bar, history], self, verbose=verbose, epochs=epochs, steps=train.steps
+        )
+        self.__dict__["history"] = history
+        loop.run_fit(
+            self, train, validation, listed, epochs=epochs, initial_epoch=initial_epoch, validation_freq=validation_freq
+        )
+        return history
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Loss and metrics on some data, in inference mode.
+
+        Args:
+            x: As for `fit`.
+            y: Targets.
+            batch_size: Samples a step; 32 if None.
+            verbose: As for `fit`.
+            sample_weight: A weight for each sample.
+            steps: Batches; all of them if None.
+            callbacks: Callback objects.
+            return_dict: Whether a dict is given back.
+        Returns: The loss, `[loss, metrics...]` where there are metrics, or a dict of all.
+        Raises: ValueError: as `fit`.
+        """
+        self._require_compiled("evaluate")
+        verbose = resolve_verbose(verbose)
+        batches = self._batches(x, y, sample_weight, batch_size, False, steps)
+        bar = [ProgbarLogger()] if verbose else []
+        listed = CallbackList([*flattened(callbacks), *bar], self, verbose=verbose, epochs=1, steps=batches.steps)
+        return self._as_results(loop.run_evaluate(self, batches, listed), return_dict)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """The outputs for some data, as arrays, in inference mode. The model need not be compiled.
+
+        Args:
+            x: As for `fit`.
+            batch_size: Samples a step; 32 if None.
+            verbose: As for `fit`.
+            steps: Batches; all of them if None.
+            callbacks: Callback objects.
+        Returns: An array (samples, ...); a list or dict of them for several outputs.
+        Raises: ValueError: if the data does not fit the model.
+        """
+        verbose = resolve_verbose(verbose)
+        batches = make_batches(
+            x,
+            None,
+            None,
+            batch_size=batch_size,
+            shuffle=False,
+            device=self._where(),
+            steps=steps,
+            prepare=self._checked_x,
+        )
+        bar = [ProgbarLogger()] if verbose else []
+        listed = CallbackList([*flattened(callbacks), *bar], self, verbose=verbose, epochs=1, steps=batches.steps)
+        return loop.run_predict(self, batches, listed)
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """One step on one batch.
+
+        Returns: The loss and metrics, of all batches since `reset_metrics()`: as `evaluate`.
+        Raises: ValueError: as `fit`.
+        """
+        self._require_compiled("train_on_batch")
+        data = self._one_batch(x, y, sample_weight, class_weigher(class_weight))
+        self.train()
+        step.prepare(self)
+        try:
+            logs = self.train_step(data)
+        finally:
+            self.eval()
+        return self._as_results(read(_flat(logs)), return_dict)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """Loss and metrics of one batch.
+
+        Returns: Of all batches since `reset_metrics()`: as `evaluate`.
+        Raises: ValueError: as `fit`.
+        """
+        self._require_compiled("test_on_batch")
+        data = self._one_batch(x, y, sample_weight, None)
+        with switched_mode(self, False), torch.no_grad():
+            step.note_losses(self)
+            logs = self.test_step(data)
+        return self._as_results(read(_flat(logs)), return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for one batch, as arrays."""
+        x, _, _ = self._checked_x(*as_arrays(x))
+        with switched_mode(self, False), torch.no_grad():
+            outputs = self.predict_step((_moved(x, self._where()),))
+        return tree.map_structure(lambda leaf: leaf.detach().cpu().numpy(), outputs)
+
+    # ------------------------------------------------------------------------------------------ what may be overridden
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One training step; override it for a training of your own.
+
+        Args:
+            data: `(x, y)` or `(x, y, sample_weight)`, on the device.
+        Returns: `{name: value}` for the logs.
+        """
+        x, y, weight = unpack(data)
+        if "_penalised" not in self.__dict__:
+            step.prepare(self)
+        loss, y_pred = step.train_step(self, x, y, weight)
+        return self._noted(loss, x, y, y_pred, weight)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """One step of `evaluate`; see `train_step`."""
+        x, y, weight = unpack(data)
+        loss, y_pred = step.test_step(self, x, y, weight)
+        return self._noted(loss, x, y, y_pred, weight)
+
+    def predict_step(self, data: Any) -> Any:
+        """One step of `predict`: the outputs for `data`, `(x,)`."""
+        x, _, _ = unpack(data)
+        return step.predict_step(self, x)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """The loss of a batch: what was compiled, penalties on the weights, and what layers added."""
+        return step.compute_loss(self, y, y_pred, sample_weight)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Takes a batch into the metrics and gives their values so far."""
+        assert self._compiled is not None
+        self._compiled.metrics.update_state(y, y_pred, sample_weight)
+        return self.get_metrics_result()
+
+    def _noted(self, loss: Tensor, x: Any, y: Any, y_pred: Any, weight: Any) -> dict[str, Any]:
+        assert self._compiled is not None
+        rows = tree.flatten(y_pred)[0].shape[0]
+        self._compiled.loss_tracker.update_state(loss.detach(), rows)
+        return self.compute_metrics(x, y, y_pred, weight)
+
+    # ---------------------------------------------------------------------------------------------------------- inside
+
+    def overrides(self, *names: str) -> bool:
+        """Whether the user's class defines one of these methods itself."""
+        cls: Any = type(self)
+        return _overrides(cls, names)
+
+    def _require_compiled(self, method: str) -> None:
+        if self._compiled is None:
+            raise ValueError(
+                f"{method}() was called before compile(); call model.compile(optimizer=..., loss=...) first."
+            )
+
+    def _where(self) -> torch.device:
+        weight = next(self.parameters(), None)
+        if weight is not None:
+            return weight.device
+        return self.__dict__.get("_device") or config.device()
+
+    def _batches(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int | None,
+        shuffle: Any,
+        steps: int | None,
+        weigh: Callable[..., Any] | None = None,
+    ) -> Batches:
+        """Batches on the model's device, checked against model and loss."""
+        batches = make_batches(
+            x,
+            y,
+            sample_weight,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            device=self._where(),
+            steps=steps,
+            weigh=weigh,
+            prepare=functools.partial(self._checked, batch_size=checked_batch_size(batch_size)),
+        )
+        if isinstance(batches, IterableBatches) and (first := batches.first()) is not None:
+            self._checked(*first)
+        return batches
+
+    def _checked(self, x: Any, y: Any, sample_weight: Any, batch_size: int | None = None) -> Batch:
+        self._checked_x(x, y, sample_weight)
+        needs_loss = not self.overrides("train_step", "compute_loss")
+        with config.device_scope(self._where()):
+            check.check_data(self, (x, y, sample_weight), self._where(), batch_size, needs_loss)
+        return x, check.targets_as_needed(self, y), sample_weight
+
+    def _checked_x(self, x: Any, y: Any, sample_weight: Any) -> Batch:
+        self.check_inputs(x)
+        if getattr(self, "built", False):
+            check.check_tables(self, x)
+        return x, y, sample_weight
+
+    def check_inputs(self, x: Any) -> None:
+        """Raises a ValueError if x does not fit the model."""
+
+    def integer_readers(self) -> dict[int, Any]:
+        """The inputs, by position, that only go into layers which take whole numbers."""
+        return {}
+
+    def _one_batch(self, x: Any, y: Any, sample_weight: Any, weigh: Callable[..., Any] | None) -> Batch:
+        x, y, sample_weight = as_arrays(x, y, sample_weight)
+        if weigh is not None:
+            sample_weight = weigh(y, sample_weight)
+        return _moved(self._checked(x, y, sample_weight), self._where())
+
+    def _as_results(self, logs: dict[str, float], return_dict: bool) -> Any:
+        """A dict, or a list in Keras' order: that of `metrics`, then what has a key of its own, by name."""
+        if return_dict:
+            return logs
+        names = [part.name for metric in self.metrics for part in getattr(metric, "metrics", [metric])]
+        first = [name for name in names if name in logs]
+        ordered = [logs[name] for name in (*first, *sorted(logs.keys() - set(first)))]
+        return ordered[0] if len(ordered) == 1 else ordered
+
+
+@functools.cache
+def _overrides(cls: type, names: tuple[str, ...]) -> bool:
+    return any(getattr(cls, name) is not getattr(Trainer, name) for name in names)
+
+
+def _flat(logs: Any) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in logs.items():
+        flat.update(value if isinstance(value, dict) else {key: value})
+    return flat
+
+
+def _moved(structure: Any, device: torch.device) -> Any:
+    def move(leaf: Any) -> Any:
+        if isinstance(leaf, np.ndarray):
+            leaf = torch.as_tensor(leaf)
+        return leaf.to(device) if isinstance(leaf, Tensor) else leaf
+
+    return tree.map_structure(move, structure)

@@ -1,0 +1,174 @@
+"""Arithmetic with two operands.
+
+Everywhere `x1` and `x2` are tensors or what becomes one. Their shapes are broadcast together; their dtypes are promoted,
+and a Python number takes the dtype of the tensor next to it.
+
+Example:
+    >>> ops.add(torch.ones(2, dtype=torch.float16), 2.5)
+    tensor([3.5000, 3.5000], dtype=torch.float16)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.ops.dtypes import in_common_dtype, result_type
+from kstyle_torch.ops.operation import Operand, TensorLike, operation
+
+
+@operation
+def add(x1: TensorLike, x2: Operand) -> Tensor:
+    """The sum."""
+    return torch.add(x1, x2)
+
+
+@operation
+def arctan2(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """The angle of the point (x2, x1), in radians from -pi to pi."""
+    return torch.arctan2(x1, x2)
+
+
+@operation
+def divide(x1: TensorLike, x2: Operand) -> Tensor:
+    """The quotient; of integers, in `config.floatx()`."""
+    return torch.true_divide(x1, x2)
+
+
+@operation
+def divide_no_nan(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """The quotient, 0 where the divisor is 0."""
+    x1, x2 = in_common_dtype(x1, x2, floating=True)
+    zero = x2 == 0
+    return torch.where(zero, 0, x1 / torch.where(zero, 1, x2))
+
+
+@operation
+def floor_divide(x1: TensorLike, x2: Operand) -> Tensor:
+    """The quotient, rounded down."""
+    return torch.floor_divide(x1, x2)
+
+
+@operation
+def fmax(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """The greater; of a number and NaN, the number."""
+    return torch.fmax(x1, x2)
+
+
+@operation
+def fmin(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """The smaller; of a number and NaN, the number."""
+    return torch.fmin(x1, x2)
+
+
+@operation
+def fmod(x1: TensorLike, x2: Operand) -> Tensor:
+    """The remainder, with the sign of `x1`."""
+    return torch.fmod(_number(x1, x2), x2)
+
+
+@operation
+def gcd(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """The greatest common divisor of integers."""
+    return torch.gcd(x1, x2)
+
+
+@operation
+def heaviside(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """0 where `x1` is negative, 1 where it is positive, `x2` where it is 0."""
+    return torch.heaviside(*in_common_dtype(x1, x2, floating=True))
+
+
+@operation
+def hypot(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """`sqrt(x1**2 + x2**2)`, without overflow."""
+    return torch.hypot(*in_common_dtype(x1, x2, floating=True))
+
+
+@operation
+def lcm(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """The least common multiple of integers."""
+    return torch.lcm(x1, x2)
+
+
+@operation
+def logaddexp(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """`log(exp(x1) + exp(x2))`, without overflow."""
+    return torch.logaddexp(*in_common_dtype(x1, x2, floating=True))
+
+
+@operation
+def logaddexp2(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """`log2(2**x1 + 2**x2)`, without overflow."""
+    return torch.logaddexp2(*in_common_dtype(x1, x2, floating=True))
+
+
+@operation
+def maximum(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """The greater; NaN where either is."""
+    return torch.maximum(x1, x2)
+
+
+@operation
+def minimum(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """The smaller; NaN where either is."""
+    return torch.minimum(x1, x2)
+
+
+@operation
+def mod(x1: TensorLike, x2: Operand) -> Tensor:
+    """The remainder, with the sign of `x2`."""
+    return torch.remainder(_number(x1, x2), x2)
+
+
+@operation
+def multiply(x1: TensorLike, x2: Operand) -> Tensor:
+    """The product."""
+    return torch.multiply(x1, x2)
+
+
+@operation
+def nextafter(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """The next number that the dtype has, from `x1` towards `x2`."""
+    return torch.nextafter(*in_common_dtype(x1, x2, floating=True))
+
+
+@operation
+def power(x1: TensorLike, x2: Operand) -> Tensor:
+    """`x1` to the power of `x2`."""
+    return torch.pow(x1, x2)
+
+
+@operation
+def subtract(x1: TensorLike, x2: Operand) -> Tensor:
+    """The difference."""
+    if x1.dtype is torch.bool:
+        x1 = x1.to(x2.dtype if isinstance(x2, Tensor) else torch.int32)
+    if isinstance(x2, Tensor) and x2.dtype is torch.bool:
+        x2 = x2.to(x1.dtype)
+    return torch.subtract(x1, x2)
+
+
+@operation
+def true_divide(x1: TensorLike, x2: Operand) -> Tensor:
+    """The same as `divide`."""
+    return torch.true_divide(x1, x2)
+
+
+@operation
+def ldexp(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """`x1 * 2**x2`.
+
+    Raises: TypeError: if `x2` is not of integers.
+    """
+    if x2.is_floating_point() or x2.dtype is torch.bool:
+        raise TypeError(
+            f"ldexp: the exponent x2 must be of integers; got {x2.dtype}. Use x1 * ops.exp2(x2) for others."
+        )
+    return torch.ldexp(x1, x2).to(result_type(x1.dtype, float))
+
+
+def _number(x1: Tensor, x2: Tensor | float) -> Tensor:
+    """`x1`, which torch would divide as bools where both are, as int32."""
+    both = x1.dtype is torch.bool and getattr(x2, "dtype", torch.bool) is torch.bool
+    return x1.int() if both else x1

@@ -1,0 +1,185 @@
+"""What a tensor is: conversion, dtype, shape, gradient.
+
+Example:
+    >>> ops.convert_to_tensor([1.5, 2.5])
+    tensor([1.5000, 2.5000])
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kstyle_torch.config import device_scope
+from kstyle_torch.ops.control import associative_scan, cond, fori_loop, map, scan, switch, vectorized_map, while_loop
+from kstyle_torch.ops.dtypes import as_dtype
+from kstyle_torch.ops.indexing import scatter, scatter_update, slice, slice_update
+from kstyle_torch.ops.joining import unstack
+from kstyle_torch.ops.operation import TensorLike, as_tensor, operation
+from kstyle_torch.ops.shaping import rearrange
+from kstyle_torch.variables import Variable
+
+__all__ = [
+    "associative_scan",
+    "cast",
+    "cond",
+    "convert_to_numpy",
+    "convert_to_tensor",
+    "custom_gradient",
+    "device_scope",
+    "dtype",
+    "fori_loop",
+    "is_tensor",
+    "map",
+    "rearrange",
+    "saturate_cast",
+    "scan",
+    "scatter",
+    "scatter_update",
+    "shape",
+    "slice",
+    "slice_update",
+    "stop_gradient",
+    "switch",
+    "unstack",
+    "vectorized_map",
+    "while_loop",
+]
+
+
+@operation
+def cast(x: TensorLike, dtype: Any) -> Tensor:
+    """The values in another dtype, given as torch's or by name."""
+    return x.to(as_dtype(dtype))
+
+
+@operation
+def convert_to_tensor(
+    x: TensorLike, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None
+) -> Tensor:
+    """A tensor of a number, list, array or weight view; a tensor stays as it is.
+
+    Args:
+        x: What to convert. Python numbers become int32 and `config.floatx()`; arrays keep their dtype.
+        dtype: Of the result; None leaves it to `x`.
+        sparse: Taken for Keras' sake; must not be true.
+        ragged: Likewise.
+    Raises: ValueError: if `sparse` or `ragged` is true.
+    """
+    if sparse or ragged:
+        raise ValueError(f"convert_to_tensor: only dense tensors are made; got sparse={sparse}, ragged={ragged}.")
+    return x if dtype is None else x.to(as_dtype(dtype))
+
+
+def convert_to_numpy(x: TensorLike) -> np.ndarray:
+    """An array of the values, bfloat16 as float32; waits for the device."""
+    if isinstance(x, (list, tuple)):
+        return np.array([convert_to_numpy(item) for item in x])
+    if isinstance(x, Variable):
+        x = x.read()
+    if not isinstance(x, Tensor):
+        return np.asarray(x)
+    x = x.detach().cpu().resolve_conj()
+    return (x.float() if x.dtype is torch.bfloat16 else x).numpy()
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether `x` is a torch tensor."""
+    return isinstance(x, Tensor)
+
+
+def shape(x: TensorLike) -> tuple[Any, ...]:
+    """The sizes; None where a symbolic tensor does not know one."""
+    return tuple(x.shape if hasattr(x, "shape") else as_tensor(x).shape)
+
+
+def dtype(x: TensorLike) -> str:
+    """The dtype's name, such as `"float32"`."""
+    return str(x.dtype).removeprefix("torch.")
+
+
+@operation
+def saturate_cast(x: TensorLike, dtype: Any) -> Tensor:
+    """`cast` in which values beyond the range of `dtype` become its least or greatest, instead of wrapping around."""
+    dtype = as_dtype(dtype)
+    if x.dtype is torch.bool or x.dtype is dtype:
+        return x.to(dtype)
+    return torch.clamp(x, *_shared_range(x.dtype, dtype)).to(dtype)
+
+
+def _shared_range(source: torch.dtype, target: torch.dtype) -> tuple[Any, Any]:
+    """The least and the greatest number of `source` that `target` can hold."""
+    lows, highs = zip(_range_of(source), _range_of(target))
+    low, high = max(lows), min(highs)
+    return (_held(low, source), _held(high, source)) if source.is_floating_point else (low, high)
+
+
+def _held(bound: Any, dtype: torch.dtype) -> float:
+    """The nearest number of a float dtype, towards 0: 2147483647 is none of float32, which would round it up."""
+    size = int(abs(bound))
+    step = int(torch.finfo(dtype).eps * 2.0 ** (size.bit_length() - 1))
+    return float(bound) if step <= 1 else math.copysign(size // step * step, bound)
+
+
+def _range_of(dtype: torch.dtype) -> tuple[Any, Any]:
+    if dtype is torch.bool:
+        return 0, 1
+    limits = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+    return limits.min, limits.max
+
+
+@operation
+def stop_gradient(variable: TensorLike) -> Tensor:
+    """The same values, through which no gradient flows."""
+    return variable.detach()
+
+
+def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates a function that says its own gradient.
+
+    Args:
+        f: `f(*args)` gives `(output, gradient)`: a tensor, and a function that is called as
+            `gradient(*args, upstream=upstream)`, or as `gradient(upstream)` if it takes no more, and gives the gradient
+            of each argument.
+    Returns: A function that gives the output.
+    Example:
+        >>> @ops.custom_gradient
+        ... def clipped(x):
+        ...     return x, lambda upstream: upstream.clamp(-1, 1)
+        >>> x = torch.tensor(2.0, requires_grad=True)
+        >>> (5 * clipped(x)).backward()
+        >>> x.grad
+        tensor(1.)
+    """
+
+    @functools.wraps(f)
+    def with_gradient(*args: Any) -> Any:
+        return _CustomGradient.apply(f, *[as_tensor(arg) for arg in args])
+
+    return with_gradient
+
+
+class _CustomGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, function: Callable[..., Any], *args: Tensor) -> Any:
+        output, ctx.gradient = function(*args)
+        ctx.save_for_backward(*args)
+        return output.view_as(output) if any(output is arg for arg in args) else output
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Any:
+        given = upstream[0] if len(upstream) == 1 else upstream
+        try:
+            inspect.signature(ctx.gradient).bind(*ctx.saved_tensors, upstream=given)
+        except TypeError:  # it was written for one argument, as for JAX
+            gradients = ctx.gradient(given)
+        else:
+            gradients = ctx.gradient(*ctx.saved_tensors, upstream=given)
+        return None, *(gradients if isinstance(gradients, (tuple, list)) else (gradients,))

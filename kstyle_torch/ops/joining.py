@@ -1,0 +1,133 @@
+"""Tensors put together, and taken apart. Parts are views where torch can give them.
+
+Example:
+    >>> [part.shape for part in ops.split(torch.ones(2, 6), 3, axis=1)]
+    [torch.Size([2, 2]), torch.Size([2, 2]), torch.Size([2, 2])]
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.ops.operation import TensorLike, TensorList, operation
+
+
+@operation
+def concatenate(xs: TensorList, axis: int | None = 0) -> Tensor:
+    """The tensors one behind the other along `axis`; flattened first if None."""
+    return torch.cat([x.flatten() for x in xs]) if axis is None else torch.cat(xs, axis)
+
+
+@operation
+def append(x1: TensorLike, x2: TensorLike, axis: int | None = None) -> Tensor:
+    """`x2` behind `x1` along `axis`; both flattened first if None."""
+    return torch.cat([x1.flatten(), x2.flatten()]) if axis is None else torch.cat([x1, x2], axis)
+
+
+@operation
+def stack(x: TensorList, axis: int = 0) -> Tensor:
+    """Tensors of one shape side by side, along a new axis."""
+    return torch.stack(_promoted(x), axis)
+
+
+@operation
+def vstack(xs: TensorList) -> Tensor:
+    """The tensors one behind the other along axis 0; vectors are rows."""
+    return torch.vstack(_promoted(xs))
+
+
+@operation
+def hstack(xs: TensorList) -> Tensor:
+    """The tensors one behind the other along axis 1; vectors along axis 0."""
+    return torch.hstack(_promoted(xs))
+
+
+@operation
+def dstack(xs: TensorList) -> Tensor:
+    """The tensors one behind the other along axis 2; vectors and matrices get it."""
+    return torch.dstack(_promoted(xs))
+
+
+def _promoted(xs: list[Tensor]) -> list[Tensor]:
+    """In one dtype: `torch.stack` does not promote."""
+    dtype = functools.reduce(torch.promote_types, [x.dtype for x in xs])
+    return [x.to(dtype) for x in xs]
+
+
+@operation
+def meshgrid(*x: TensorLike, indexing: str = "xy") -> list[Tensor]:
+    """The coordinates of a grid, one tensor for each vector of coordinates.
+
+    Args:
+        x: Vectors.
+        indexing: `"xy"`: the first vector is along axis 1; `"ij"`: along axis 0.
+    """
+    return list(torch.meshgrid(*x, indexing=indexing))
+
+
+@operation
+def split(x: TensorLike, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+    """The parts along `axis`.
+
+    Args:
+        x: Tensor.
+        indices_or_sections: How many equal parts, or where the second, third, ... part begins.
+        axis: Along which axis.
+    Raises: ValueError: if equal parts are not possible.
+    """
+    places = _listed(indices_or_sections)
+    if isinstance(places, int) and x.shape[axis] % places:
+        raise ValueError(
+            f"split: axis {axis} of shape {tuple(x.shape)} cannot be split into {places} equal parts. Use array_split for "
+            "parts that differ by one."
+        )
+    return list(torch.tensor_split(x, places, axis))
+
+
+@operation
+def array_split(x: TensorLike, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+    """`split` in which the first parts are longer by one where equal parts are not possible."""
+    return list(torch.tensor_split(x, _listed(indices_or_sections), axis))
+
+
+@operation
+def hsplit(x: TensorLike, indices_or_sections: Any) -> list[Tensor]:
+    """`split` along axis 1; of vectors, along axis 0."""
+    return split(x, indices_or_sections, axis=min(x.ndim - 1, 1))
+
+
+@operation
+def vsplit(x: TensorLike, indices_or_sections: Any) -> list[Tensor]:
+    """`split` along axis 0."""
+    return split(x, indices_or_sections, axis=0)
+
+
+@operation
+def dsplit(x: TensorLike, indices_or_sections: Any) -> list[Tensor]:
+    """`split` along axis 2."""
+    return split(x, indices_or_sections, axis=2)
+
+
+@operation
+def unstack(x: TensorLike, num: int | None = None, axis: int = 0) -> list[Tensor]:
+    """The slices along `axis`, without it.
+
+    Args:
+        x: Tensor.
+        num: How many there are, where a symbolic tensor does not know; else not needed.
+        axis: Along which axis.
+    Raises: ValueError: if there are not `num`.
+    """
+    if num is not None and num != x.shape[axis]:
+        raise ValueError(f"unstack: axis {axis} of shape {tuple(x.shape)} does not give num={num} tensors.")
+    return list(torch.unbind(x, axis))
+
+
+def _listed(indices_or_sections: Any) -> Any:
+    if hasattr(indices_or_sections, "tolist"):  # host waits for the device here, if it is there
+        return indices_or_sections.tolist()
+    return indices_or_sections if isinstance(indices_or_sections, int) else list(indices_or_sections)

@@ -1,0 +1,159 @@
+"""Adam and its kin."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.optimizers.base import Optimizer, registry
+
+
+@registry.register()
+class Adam(Optimizer):
+    """Steps by running means of the gradient and of its square.
+
+    Keras adds `epsilon` before the bias correction, torch after it; here it is as in Keras.
+
+    Args:
+        learning_rate: Size of a step.
+        beta_1: How much of the mean stays at each step.
+        beta_2: How much of the mean square stays.
+        epsilon: Added to the square root.
+        amsgrad: Whether the largest mean square so far is used. Source: Reddi et al. 2018.
+        weight_decay: See `Optimizer`, as are all others.
+    Source: Kingma & Ba 2014.
+    Example:
+        >>> weight = torch.nn.Parameter(torch.ones(2))
+        >>> Adam(learning_rate=0.1).apply([torch.tensor([1.0, -1.0])], [weight])
+        >>> weight.detach()
+        tensor([0.9000, 1.1000])
+    """
+
+    slots: tuple[str, ...] = ("momentum", "velocity")
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        self.slots = (*self.slots, "velocity_hat") if amsgrad else self.slots
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **kwargs)
+        self.beta_1, self.beta_2, self.epsilon, self.amsgrad = beta_1, beta_2, epsilon, amsgrad
+        self._step: Tensor | None = None
+        self._counted = 0
+
+    def update(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], learning_rate: float
+    ) -> None:
+        count = self.iterations.count
+        epsilon = self.epsilon / math.sqrt(1 - self.beta_2**count)
+        if not has_fused_adam(parameters[0].device, parameters[0].dtype):
+            self._foreach(parameters, gradients, state, learning_rate)
+            return
+        step = self._step_on(parameters[0].device, count)
+        torch._fused_adam_(
+            parameters,
+            gradients,
+            state["momentum"],
+            state["velocity"],
+            state.get("velocity_hat", []),
+            [step] * len(parameters),
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            weight_decay=0.0,
+            eps=epsilon,
+            amsgrad=self.amsgrad,
+            maximize=False,
+        )
+
+    def _step_on(self, device: torch.device, count: int) -> Tensor:
+        """The step number as the kernel wants it; counted on the device, set anew only after a jump."""
+        if self._step is None or self._step.device != device or self._counted + 1 != count:
+            self._step = torch.full((), float(count), device=device)
+        else:
+            self._step.add_(1)
+        self._counted = count
+        return self._step
+
+    def _foreach(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], learning_rate: float
+    ) -> None:
+        count = self.iterations.count
+        torch._foreach_lerp_(state["momentum"], gradients, 1 - self.beta_1)
+        torch._foreach_mul_(state["velocity"], self.beta_2)
+        torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.beta_2)
+        velocity = state["velocity"]
+        if self.amsgrad:
+            torch._foreach_maximum_(state["velocity_hat"], velocity)
+            velocity = state["velocity_hat"]
+        denominator = torch._foreach_sqrt(velocity)
+        torch._foreach_add_(denominator, self.epsilon)
+        size = learning_rate * math.sqrt(1 - self.beta_2**count) / (1 - self.beta_1**count)
+        torch._foreach_addcdiv_(parameters, state["momentum"], denominator, -size)
+
+
+@registry.register("adamw")
+class AdamW(Adam):
+    """Adam with weight decay from the start.
+
+    Args:
+        learning_rate: Size of a step.
+        weight_decay: Share of each weight that a step takes away, times the learning rate.
+        beta_1: As for Adam, as are all others.
+    Source: Loshchilov & Hutter 2019.
+    Example:
+        >>> weight = torch.nn.Parameter(torch.ones(2))
+        >>> AdamW(learning_rate=0.1).apply([torch.tensor([1.0, -1.0])], [weight])
+        >>> weight.detach()
+        tensor([0.8996, 1.0996])
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        weight_decay: float | None = 0.004,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        if weight_decay is None:
+            raise ValueError("AdamW needs a weight_decay; without one it is Adam.")
+        super().__init__(
+            learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay, clipnorm, clipvalue, global_clipnorm, name,
+            **kwargs,
+        )  # fmt: skip
+
+
+@functools.cache
+def has_fused_adam(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether torch's private one-kernel Adam works here; asked once."""
+    try:
+        one = [torch.ones(1, device=device, dtype=dtype) for _ in range(4)]
+        step = [torch.ones((), device=device)]
+        torch._fused_adam_(
+            one[:1], one[1:2], one[2:3], one[3:], [], step, lr=0.0, beta1=0.9, beta2=0.9, weight_decay=0.0, eps=1.0,
+            amsgrad=False, maximize=False,
+        )  # fmt: skip
+    except (RuntimeError, NotImplementedError, AttributeError, TypeError):
+        return False
+    return True

@@ -1,0 +1,66 @@
+"""RMSprop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.optimizers.base import Optimizer, registry
+
+
+@registry.register("rmsprop")
+class RMSprop(Optimizer):
+    """Divides the gradient by a running root mean square of it.
+
+    Args:
+        learning_rate: Size of a step.
+        rho: How much of the mean square stays at each step.
+        momentum: How much of the last step is taken again.
+        epsilon: Added to the mean square.
+        centered: Whether the gradient's variance is used instead of its mean square.
+        weight_decay: See `Optimizer`, as are all others.
+    Source: Hinton 2012 (lecture 6e); Graves 2013 (centered).
+    Example:
+        >>> weight = torch.nn.Parameter(torch.ones(2))
+        >>> RMSprop(learning_rate=0.1).apply([torch.tensor([1.0, -1.0])], [weight])
+        >>> weight.detach()
+        tensor([0.6838, 1.3162])
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
+        self.slots = ("velocity", *(["momentum"] if momentum > 0 else []), *(["average_gradient"] if centered else []))
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **kwargs)
+
+    def update(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], learning_rate: float
+    ) -> None:
+        torch._foreach_mul_(state["velocity"], self.rho)
+        torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.rho)
+        denominator = torch._foreach_add(state["velocity"], self.epsilon)
+        if self.centered:
+            mean = state["average_gradient"]
+            torch._foreach_lerp_(mean, gradients, 1 - self.rho)
+            torch._foreach_addcmul_(denominator, mean, mean, -1)
+        torch._foreach_sqrt_(denominator)
+        if self.momentum > 0:
+            torch._foreach_mul_(state["momentum"], self.momentum)
+            torch._foreach_addcdiv_(state["momentum"], gradients, denominator, learning_rate)
+            torch._foreach_sub_(parameters, state["momentum"])
+        else:
+            torch._foreach_addcdiv_(parameters, gradients, denominator, -learning_rate)

@@ -1,0 +1,61 @@
+"""Gradient descent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.optimizers.base import Optimizer, registry
+
+
+@registry.register()
+class SGD(Optimizer):
+    """Steps against the gradient, with momentum or without.
+
+    Args:
+        learning_rate: Size of a step.
+        momentum: How much of the last step is taken again; 0 to 1.
+        nesterov: Whether the momentum is applied before the gradient. Source: Sutskever et al. 2013.
+        weight_decay: See `Optimizer`, as are all others.
+    Raises: ValueError: if the momentum is not between 0 and 1.
+    Example:
+        >>> weight = torch.nn.Parameter(torch.ones(2))
+        >>> SGD(learning_rate=0.5).apply([torch.tensor([1.0, -1.0])], [weight])
+        >>> weight.detach()
+        tensor([0.5000, 1.5000])
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        if not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
+            raise ValueError(f"SGD: momentum must be between 0 and 1; got {momentum!r}.")
+        self.momentum, self.nesterov = momentum, nesterov
+        self.slots = ("momentum",) if momentum else ()
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **kwargs)
+
+    def update(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], learning_rate: float
+    ) -> None:
+        if not self.momentum:
+            torch._foreach_add_(parameters, gradients, alpha=-learning_rate)
+            return
+        momenta = state["momentum"]  # unlike torch's, they hold the learning rate of their own steps
+        torch._foreach_mul_(momenta, self.momentum)
+        torch._foreach_add_(momenta, gradients, alpha=-learning_rate)
+        if self.nesterov:
+            torch._foreach_add_(parameters, momenta, alpha=self.momentum)
+            torch._foreach_add_(parameters, gradients, alpha=-learning_rate)
+        else:
+            torch._foreach_add_(parameters, momenta)

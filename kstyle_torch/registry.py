@@ -1,0 +1,110 @@
+"""Strings and names -> objects: one table a kind, the names that layers get, and what the user registered."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def snake_case(name: str) -> str:
+    """`"MaxPooling2D"` -> `"max_pooling2d"`, as Keras names its layers."""
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'mse'?`, or the known names where none is near."""
+    known = [word for word in known if isinstance(word, str)]
+    exact = [word for word in known if word.lower() == str(name).lower()]
+    close = exact or difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    if close:
+        return f" Did you mean {' or '.join(map(repr, close))}?"
+    return f" Known: {', '.join(sorted(known))}."
+
+
+class Registry:
+    """The public objects of one kind, by every name that Keras knows them under.
+
+    Args:
+        kind: What the objects are, for messages (`"loss"`).
+        module: Keras' public module, as its files name it (`"keras.losses"`).
+    """
+
+    def __init__(self, kind: str, module: str):
+        self.kind, self.module = kind, module
+        self._objects: dict[str, Any] = {}
+
+    def register(self, *aliases: str) -> Callable[[T], T]:
+        """Decorator: enters a class or function under its name, its snake case and `aliases`."""
+
+        def enter(obj: T) -> T:
+            name = obj.__name__  # type: ignore[attr-defined]
+            self._objects.setdefault(snake_case(name), obj)  # a function of that name comes before its class
+            self._objects.update(dict.fromkeys((name, *aliases), obj))
+            HOMES[obj] = self.module
+            return obj
+
+        return enter
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._objects
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._objects)
+
+    def lookup(self, name: str) -> Any:
+        """The object called `name`, the user's own first.
+
+        Raises: ValueError: if there is none, with the nearest names.
+        """
+        found = registered_object(name)
+        if found is None:
+            found = self._objects.get(name)
+        if found is None:
+            raise ValueError(f"Unknown {self.kind} {name!r}.{did_you_mean(name, self._objects)}")
+        return found
+
+
+HOMES: dict[Any, str] = {}  # public class or function -> Keras' module for it
+CUSTOM_OBJECTS: dict[str, Any] = {}  # "package>name" -> what register_keras_serializable entered
+CUSTOM_NAMES: dict[Any, str] = {}  # and back
+_scopes: list[dict[str, Any]] = []  # innermost last
+
+
+def registered_object(name: str) -> Any | None:
+    """What the user registered, or brought into scope, as `name`; None if nothing."""
+    for scope in reversed(_scopes):
+        if name in scope:
+            return scope[name]
+    return CUSTOM_OBJECTS.get(name)
+
+
+@contextlib.contextmanager
+def custom_object_scope(custom_objects: dict[str, Any] | None) -> Iterator[None]:
+    """Makes `{name: class or function}` known to every look-up by name inside the block."""
+    _scopes.append(custom_objects or {})
+    try:
+        yield
+    finally:
+        _scopes.pop()
+
+
+_name_counts: Counter[str] = Counter()
+
+
+def unique_name(base: str) -> str:
+    """`dense`, `dense_1`, ... counted over the whole process, as Keras does."""
+    count = _name_counts[base]
+    _name_counts[base] += 1
+    return f"{base}_{count}" if count else base
+
+
+def reset_names() -> None:
+    """Starts all names again at their first."""
+    _name_counts.clear()

@@ -1,0 +1,269 @@
+"""Objects <-> Keras' JSON form, and the identifiers (name, class, config, object) that users pass.
+
+A config is the constructor's arguments, remembered when the object is made: classes do not write `get_config`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from kstyle_torch.registry import (
+    CUSTOM_NAMES,
+    CUSTOM_OBJECTS,
+    HOMES,
+    Registry,
+    custom_object_scope,
+    did_you_mean,
+    registered_object,
+)
+
+__all__ = [
+    "CustomObjectScope",
+    "custom_object_scope",
+    "deserialize_keras_object",
+    "get_custom_objects",
+    "get_registered_name",
+    "get_registered_object",
+    "register_keras_serializable",
+    "serialize_keras_object",
+]
+
+T = TypeVar("T")
+CustomObjectScope = custom_object_scope
+REGISTRIES: dict[str, Registry] = {}  # Keras' module -> what it holds
+
+
+def registry(kind: str, module: str) -> Registry:
+    """A new registry whose objects can be named in a config."""
+    return REGISTRIES.setdefault(module, Registry(kind, module))
+
+
+class Configurable:
+    """Remembers its constructor's arguments: they are its config."""
+
+    _arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        self = super().__new__(cls)
+        object.__setattr__(self, "_arguments", _bind(cls, args, kwargs))
+        return self
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain data; `from_config` makes an equal object of them."""
+        return {name: _plain(value) for name, value in self._arguments.items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """An object of this class from what `get_config` gave."""
+        return cls(**{name: _revive(value) for name, value in config.items()})
+
+
+@functools.cache
+def _signature(cls: type) -> inspect.Signature:
+    return inspect.signature(cls.__init__)  # type: ignore[misc]
+
+
+def _bind(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    try:
+        bound = _signature(cls).bind(None, *args, **kwargs)
+    except TypeError:  # unpickling makes the object bare; a wrong call is __init__'s to report
+        return {}
+    bound.apply_defaults()
+    arguments = {}
+    for parameter in list(_signature(cls).parameters.values())[1:]:
+        value = bound.arguments[parameter.name]
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments.update(value)
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            arguments[parameter.name] = value
+    return arguments
+
+
+def argument_names(cls: type) -> list[str]:
+    """Every keyword that `cls(...)` takes, its base classes' behind `**kwargs` included."""
+    names: list[str] = []
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = list(_signature(base).parameters.values())[1:]
+        names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return list(dict.fromkeys(names))
+
+
+def reject_unknown(obj: Any, kwargs: dict[str, Any]) -> None:
+    """Raises a ValueError that names the keyword `obj`'s class does not take, and the nearest that it does."""
+    for name in kwargs:
+        suggestion = did_you_mean(name, argument_names(type(obj)))
+        raise ValueError(f"{type(obj).__name__} has no argument {name!r}.{suggestion}")
+
+
+# ---------------------------------------------------------------------------------------------- to and from plain data
+
+
+def serialize_keras_object(obj: Any) -> Any:
+    """`obj` in the form that Keras' JSON has.
+
+    Returns: Plain data as it is; a function as its name; any other object as a dict with `module`, `class_name`,
+        `config` and `registered_name`.
+    Raises: TypeError: if the object has no `get_config`.
+    """
+    return _plain(obj)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value)) if type(value) in (list, tuple) else [*map(_plain, value)]
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        return {"class_name": "__numpy__", "config": {"value": value.tolist(), "dtype": value.dtype.name}}
+    if inspect.isfunction(value) or inspect.isbuiltin(value):
+        return _plain_function(value)
+    if not hasattr(value, "get_config"):
+        raise TypeError(f"{value!r} cannot be part of a config: it has no get_config().")
+    cls = type(value)
+    return {
+        "module": HOMES.get(cls, cls.__module__),
+        "class_name": cls.__name__,
+        "config": value.get_config(),
+        "registered_name": None if cls in HOMES else CUSTOM_NAMES.get(cls, cls.__name__),
+    }
+
+
+def _plain_function(function: Callable[..., Any]) -> Any:
+    if function in HOMES:
+        return function.__name__
+    name = CUSTOM_NAMES.get(function, function.__name__)
+    if name == "<lambda>":
+        raise TypeError("A lambda cannot be part of a config; give it a name with def.")
+    return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
+
+
+def deserialize_keras_object(
+    config: Any, custom_objects: dict[str, Any] | None = None, *, registry: Registry | None = None
+) -> Any:
+    """The object that a config in Keras' JSON form describes.
+
+    Args:
+        config: What `serialize_keras_object` gave.
+        custom_objects: `{name: class or function}` that the config may name beside the public ones.
+        registry: The kind of object expected, for configs that say no module.
+    Raises: ValueError: if the config names a class that is neither public nor the user's.
+    """
+    with custom_object_scope(custom_objects):
+        return _revive(config, registry)
+
+
+def _revive(config: Any, registry: Registry | None = None) -> Any:
+    if isinstance(config, (list, tuple)):
+        return type(config)(_revive(item) for item in config)
+    if not isinstance(config, dict):
+        return config
+    if "class_name" not in config or "config" not in config:
+        return {key: _revive(item) for key, item in config.items()}
+    class_name, inner = config["class_name"], config["config"]
+    if class_name == "__numpy__":
+        return np.array(inner["value"], dtype=inner["dtype"])
+    if class_name == "function":
+        return _find(inner, config, registry)
+    cls = _find(class_name, config, registry)
+    return cls.from_config(inner)
+
+
+def _find(name: str, config: dict[str, Any], registry: Registry | None) -> Any:
+    for custom_name in (config.get("registered_name"), name):
+        if custom_name and (custom := registered_object(custom_name)) is not None:
+            return custom
+    home = REGISTRIES.get(config.get("module") or "", registry)
+    if home is not None and name in home:
+        return home.lookup(name)
+    for home in REGISTRIES.values():
+        if name in home:
+            return home.lookup(name)
+    raise ValueError(
+        f"Unknown class {name!r}. If it is yours, pass custom_objects={{{name!r}: {name}}} or decorate it with "
+        "@register_keras_serializable()."
+    )
+
+
+def get(identifier: Any, registry: Registry) -> Any:
+    """What a user's identifier means: None, a name, a class, a config or the object itself.
+
+    Raises: ValueError: for an unknown name. TypeError: for anything that is no identifier.
+    """
+    if identifier is None:
+        return None
+    if isinstance(identifier, str):
+        found = registry.lookup(identifier)
+        return found() if inspect.isclass(found) else found
+    if isinstance(identifier, dict):
+        return deserialize_keras_object(identifier, registry=registry)
+    if inspect.isclass(identifier):
+        return identifier()
+    if callable(identifier) or isinstance(identifier, Configurable):
+        return identifier
+    raise TypeError(
+        f"Expected {_article(registry.kind)} (name, config or object); got {identifier!r} "
+        f"of type {type(identifier).__name__}."
+    )
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+# ------------------------------------------------------------------------------------------------- the user's own
+
+
+def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[T], T]:
+    """Decorator: lets configs and files name this class or function as `package>name`.
+
+    Args:
+        package: The namespace it is entered under.
+        name: Its name there; its own `__name__` if None.
+    """
+
+    def enter(obj: T) -> T:
+        key = f"{package}>{name or obj.__name__}"  # type: ignore[attr-defined]
+        if inspect.isclass(obj) and not hasattr(obj, "get_config"):
+            raise ValueError(f"Cannot register {obj.__name__}: a class needs a get_config() method.")
+        CUSTOM_OBJECTS[key] = obj
+        CUSTOM_NAMES[obj] = key
+        return obj
+
+    return enter
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """The table of everything registered by the user; entries may be added to it directly."""
+    return CUSTOM_OBJECTS
+
+
+def get_registered_name(obj: Any) -> str:
+    """The name that `obj` was registered under, else its own."""
+    return CUSTOM_NAMES.get(obj, obj.__name__)
+
+
+def get_registered_object(
+    name: str, custom_objects: dict[str, Any] | None = None, module_objects: dict[str, Any] | None = None
+) -> Any | None:
+    """What `name` is registered as, or None."""
+    with custom_object_scope(custom_objects):
+        found = registered_object(name)
+    return found if found is not None or module_objects is None else module_objects.get(name)

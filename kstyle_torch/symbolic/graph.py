@@ -1,0 +1,199 @@
+"""The graph behind some symbolic outputs, as a flat list of calls: it pickles and copies at any depth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from kstyle_torch import tree
+from kstyle_torch.symbolic.infer import Spec
+from kstyle_torch.symbolic.tensor import Node, SymbolicTensor, is_symbolic
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Stands for one value of a graph."""
+
+    index: int
+
+
+@dataclass(slots=True)
+class Call:
+    """One call: arguments and outputs hold a `Ref` wherever there is a tensor of the graph. See `Node`."""
+
+    target: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: Any
+    tags: list[tuple[Ref, Ref]] = field(default_factory=list)
+    filled: tuple[str, ...] = ()
+
+    def reads(self) -> Iterator[Ref]:
+        """The values that the call takes."""
+        return _refs((self.args, self.kwargs, self.tags))
+
+    def writes(self) -> Iterator[Ref]:
+        """The values that it gives."""
+        return _refs(self.outputs)
+
+
+@dataclass(slots=True)
+class Graph:
+    """What leads from some inputs to some outputs.
+
+    Args:
+        specs: Shape and dtype of every value.
+        inputs: Nest of `Ref`.
+        sources: The InputLayer of every input.
+        outputs: Nest of `Ref`.
+        masks: For every output leaf, the value that masks it, or None.
+        calls: In an order in which they can be run.
+        modules: Every module called, each once, in the order in which Keras lists layers.
+    """
+
+    specs: list[Spec]
+    inputs: Any
+    sources: list[Any]
+    outputs: Any
+    masks: list[Ref | None]
+    calls: list[Call]
+    modules: list[nn.Module]
+
+    def to_symbolic(self) -> tuple[Any, Any]:
+        """Symbolic inputs and outputs with this graph behind them, made anew."""
+        values = [SymbolicTensor(spec.shape, spec.dtype) for spec in self.specs]
+
+        def value(leaf: Any) -> Any:
+            return values[leaf.index] if isinstance(leaf, Ref) else leaf
+
+        for ref, source in zip(tree.flatten(self.inputs), self.sources, strict=True):
+            values[ref.index].source, values[ref.index].name = source, source.name
+        for call in self.calls:
+            args, kwargs, tags = tree.map_structure(value, (call.args, call.kwargs, call.tags))
+            node = Node(call.target, args, kwargs, dict(tags), call.filled)
+            node.outputs = tree.map_structure(value, call.outputs)
+            for ref in call.writes():
+                values[ref.index].node = node
+        outputs = tree.map_structure(value, self.outputs)
+        for output, mask in zip(tree.flatten(outputs), self.masks, strict=True):
+            output.mask = value(mask)
+        return tree.map_structure(value, self.inputs), outputs
+
+
+def trace(inputs: Any, outputs: Any, sources: list[Any]) -> Graph:
+    """The graph from `inputs` to `outputs`, nests of symbolic tensors.
+
+    Args:
+        sources: The InputLayer of every input.
+    Raises: ValueError: if an output needs an input that is not among `inputs`, or is no symbolic tensor.
+    """
+    flat_inputs = checked(inputs, "inputs")
+    flat_outputs = checked(outputs, "outputs")
+    masks = [output.mask for output in flat_outputs]
+    origin: dict[SymbolicTensor, Any] = dict(zip(flat_inputs, sources, strict=True))
+    drawn, met = _sorted_nodes(origin, flat_outputs)
+    nodes, _ = _sorted_nodes(origin, flat_outputs + [mask for mask in masks if mask is not None])
+    index: dict[SymbolicTensor, Ref] = {tensor: Ref(position) for position, tensor in enumerate(origin)}
+    for node in nodes:
+        for tensor in filter(is_symbolic, tree.flatten(node.outputs)):
+            index.setdefault(tensor, Ref(len(index)))
+
+    def ref(leaf: Any) -> Any:
+        return index[leaf] if is_symbolic(leaf) else leaf
+
+    return Graph(
+        specs=[Spec(tensor.shape, tensor.dtype) for tensor in index],
+        inputs=tree.map_structure(ref, inputs),
+        sources=sources,
+        outputs=tree.map_structure(ref, outputs),
+        masks=[None if mask is None else index[mask] for mask in masks],
+        calls=[_call(node, ref) for node in nodes],
+        modules=list(dict.fromkeys([*_listed_modules(drawn, origin, met), *_modules_of(nodes)])),
+    )
+
+
+def _call(node: Node, ref: Callable[[Any], Any]) -> Call:
+    parts = (node.args, node.kwargs, node.outputs, list(node.tags.items()))
+    args, kwargs, outputs, tags = tree.map_structure(ref, parts)
+    return Call(node.target, args, kwargs, outputs, tags, node.filled)
+
+
+def parents(node: Node) -> list[SymbolicTensor]:
+    """The symbolic tensors that a call takes."""
+    return list(filter(is_symbolic, tree.flatten((node.args, node.kwargs, list(node.tags.values())))))
+
+
+def checked(structure: Any, what: str) -> list[SymbolicTensor]:
+    """The leaves of a Model's `inputs` or `outputs`.
+
+    Raises: ValueError: if one is no symbolic tensor.
+    """
+    leaves = tree.flatten(structure)
+    for leaf in leaves:
+        if not is_symbolic(leaf):
+            raise ValueError(
+                f"The {what} of a Model must be symbolic tensors, made by Input() and by calling layers on one; "
+                f"got {type(leaf).__name__}."
+            )
+    return leaves
+
+
+def _sorted_nodes(
+    origin: dict[SymbolicTensor, Any], outputs: list[SymbolicTensor]
+) -> tuple[list[Node], dict[int, int]]:
+    """All calls between, parents first; and how early each module (by id) is met on the way back from the outputs."""
+    finished: dict[Node, None] = {}
+    met: dict[int, int] = {}
+    for output in outputs:
+        stack: list[tuple[Node | None, SymbolicTensor]] = [(None, output)]
+        while stack:
+            leaving, tensor = stack.pop()
+            if leaving is not None:
+                finished[leaving] = None
+            elif tensor in origin:
+                met.setdefault(id(origin[tensor]), len(met))
+            elif tensor.node is None:
+                raise ValueError(_disconnected(tensor, origin))
+            elif tensor.node not in finished:
+                met.setdefault(id(tensor.node.target), len(met))
+                stack.append((tensor.node, tensor))
+                stack.extend((None, parent) for parent in reversed(parents(tensor.node)))
+    return list(finished), met
+
+
+def _disconnected(tensor: SymbolicTensor, origin: dict[SymbolicTensor, Any]) -> str:
+    names = ", ".join(repr(source.name) for source in origin.values())
+    return (
+        f"The outputs need the input {tensor.name!r} of shape {tensor.shape}, which is not among the inputs "
+        f"of the Model ({names})."
+    )
+
+
+def _modules_of(nodes: list[Node]) -> list[nn.Module]:
+    return [node.target for node in nodes if isinstance(node.target, nn.Module)]
+
+
+def _listed_modules(nodes: list[Node], origin: dict[SymbolicTensor, Any], met: dict[int, int]) -> list[nn.Module]:
+    """Deepest first (most calls away from an output), then in the order met, as Keras lists layers."""
+    modules: dict[int, nn.Module] = {id(source): source for source in origin.values()}
+    modules.update((id(node.target), node.target) for node in nodes if isinstance(node.target, nn.Module))
+    node_depth: dict[Node, int] = {}
+    depth: dict[int, int] = dict.fromkeys(modules, 0)
+    for node in reversed(nodes):
+        own = max(node_depth.get(node, 0), depth.get(id(node.target), 0))
+        if id(node.target) in depth:
+            depth[id(node.target)] = own
+        for parent in parents(node):
+            if parent in origin:
+                key = id(origin[parent])
+                depth[key] = max(own + 1, depth[key])
+            elif parent.node is not None:
+                node_depth[parent.node] = max(own + 1, node_depth.get(parent.node, 0))
+    return [modules[key] for key in sorted(modules, key=lambda key: (-depth[key], met.get(key, -1)))]
+
+
+def _refs(structure: Any) -> Iterator[Ref]:
+    return (leaf for leaf in tree.flatten(structure) if isinstance(leaf, Ref))

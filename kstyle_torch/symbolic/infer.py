@@ -1,0 +1,151 @@
+"""Output shapes, from running the call itself: on zero rows, in eval mode, without gradients, on the real device.
+
+An output size that comes out 0 depends on the batch. Other unknown sizes are tried twice, at two sizes that survive
+five halvings (83 and 89, which Keras tries, break a U-Net); what differs is unknown. A call that refuses zero rows
+is tried on two and three rows of zeros.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch import config, tree
+
+OPEN_SIZES = (192, 320)
+
+
+class Spec(NamedTuple):
+    """Shape (None where unknown) and dtype of one output; how many axes the mask has that came out on it, if one did."""
+
+    shape: tuple[int | None, ...]
+    dtype: torch.dtype
+    mask_axes: int | None = None
+
+
+class Probe(NamedTuple):
+    """The sizes that stand for None in one run."""
+
+    rows: int
+    open_size: int
+
+    def fill(self, shape: tuple[int | None, ...]) -> list[int]:
+        """`shape` without None."""
+        first = [self.rows if size is None else size for size in shape[:1]]
+        return first + [self.open_size if size is None else size for size in shape[1:]]
+
+
+def infer(
+    target: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    is_symbolic: Callable[[Any], bool],
+    tags: Mapping[Any, Any] = MappingProxyType({}),
+) -> tuple[list[Any], Any]:
+    """What `target(*args, **kwargs)` gives, with masks (`tags`) on some of the arguments.
+
+    Returns: The leaves of its output, tensors as `Spec`, and the output's nest (with None for each leaf).
+    Raises: ValueError: if the call fails; it names the target and the shapes.
+    """
+    shapes = [leaf.shape for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf)]
+    has_open_size = any(size is None for shape in shapes for size in shape[1:])
+
+    def run(probe: Probe) -> Any:
+        device = _device_of(target)
+
+        def stand_in(leaf: Any) -> Any:
+            if is_symbolic(leaf):
+                tensor: Any = torch.zeros(probe.fill(leaf.shape), dtype=leaf.dtype, device=device)
+                if leaf in tags:
+                    tensor._keras_mask = torch.ones(probe.fill(tags[leaf].shape), dtype=torch.bool, device=device)
+                return tensor
+            return leaf.to(device) if isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter) else leaf
+
+        real_args, real_kwargs = tree.map_structure(stand_in, (args, kwargs))
+        return target(*real_args, **real_kwargs)
+
+    with untouched(target), torch.no_grad():
+        try:
+            outputs = [run(Probe(0, size)) for size in OPEN_SIZES[: 1 + has_open_size]]
+            zero_rows = True
+        except Exception:  # whatever the user's code raises on zero rows; the run on real rows decides
+            try:
+                outputs = [run(Probe(2, OPEN_SIZES[0])), run(Probe(3, OPEN_SIZES[has_open_size]))]
+                zero_rows = False
+            except Exception as error:
+                raise ValueError(f"{describe(target)} cannot be called on {_listed(shapes)}: {error}") from error
+    runs = [tree.flatten(output) for output in outputs]
+    return [_merge(leaves, zero_rows) for leaves in zip(*runs, strict=True)], _nest(outputs[0])
+
+
+def describe(target: Any) -> str:
+    """The name of a layer, module or function, for messages."""
+    name = getattr(target, "name", None)
+    if isinstance(target, nn.Module):
+        kind = type(target).__name__
+        return f"Layer {name!r} ({kind})" if isinstance(name, str) else kind
+    return getattr(target, "__name__", repr(target))
+
+
+def _merge(leaves: tuple[Any, ...], zero_rows: bool) -> Any:
+    first, last = leaves[0], leaves[-1]
+    if not isinstance(first, Tensor):
+        return first
+    sizes = zip(first.shape, last.shape, strict=True)
+    shape = tuple(None if a != b or (zero_rows and a == 0) else a for a, b in sizes)
+    mask = getattr(first, "_keras_mask", None)
+    return Spec(shape, first.dtype, None if mask is None else mask.dim())
+
+
+def _nest(output: Any) -> Any:
+    return tree.map_structure(lambda leaf: None, output)
+
+
+def _listed(shapes: list[tuple[int | None, ...]]) -> str:
+    return f"shape {shapes[0]}" if len(shapes) == 1 else f"shapes {', '.join(map(str, shapes))}"
+
+
+def _device_of(target: Any) -> torch.device:
+    weight = next(target.parameters(), None) if isinstance(target, nn.Module) else None
+    return config.device() if weight is None else weight.device
+
+
+@contextlib.contextmanager
+def untouched(target: Any) -> Iterator[None]:
+    """Runs the block in inference mode; puts mode, buffers, losses and random state back afterwards.
+
+    The random state stays as it is where weights were made from it.
+    """
+    if not isinstance(target, nn.Module):
+        target = nn.Identity()
+    training = [module for module in target.modules() if module.training]
+    buffers = [(module, key, buffer, buffer.clone()) for module, key, buffer in _own_buffers(target)]
+    num_losses = {id(module): len(getattr(module, "_losses", ())) for module in target.modules()}
+    num_weights = sum(1 for _ in target.parameters())
+    random_state = torch.get_rng_state()
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+        for module, key, buffer, before in buffers:
+            module._buffers[key] = buffer.copy_(before)
+        for module in target.modules():
+            if getattr(module, "_losses", None):
+                del module._losses[num_losses.get(id(module), 0) :]
+        if sum(1 for _ in target.parameters()) == num_weights:
+            torch.set_rng_state(random_state)
+
+
+def _own_buffers(target: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    for module in target.modules():
+        for key, buffer in module._buffers.items():
+            if buffer is not None:
+                yield module, key, buffer

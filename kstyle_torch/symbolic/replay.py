@@ -1,0 +1,55 @@
+"""A graph, called again on other symbolic inputs: with masks on them, or with other layers in the place of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kstyle_torch import tree
+from kstyle_torch.symbolic.graph import Graph, Ref
+from kstyle_torch.symbolic.tensor import SymbolicTensor, mask_of, record
+
+Target = Callable[..., Any]
+
+
+def _same(target: Target) -> Target:
+    return target
+
+
+def replay(
+    graph: Graph,
+    inputs: Sequence[SymbolicTensor],
+    replace: Callable[[Target], Target] = _same,
+    call_layer: Callable[..., Any] | None = None,
+) -> Any:
+    """The outputs of `graph` for other inputs.
+
+    Args:
+        graph: What to call again.
+        inputs: A symbolic tensor for every input, in order.
+        replace: Gives the layer or function to call in the place of one of the graph's.
+        call_layer: `f(layer, *args, **kwargs)` calls a layer; it is just called if None.
+    Returns: The nest of symbolic outputs.
+    """
+    values: dict[int, Any] = {}
+    for ref, tensor in zip(tree.flatten(graph.inputs), inputs, strict=True):
+        values[ref.index] = tensor
+
+    def value(leaf: Any) -> Any:
+        return values[leaf.index] if isinstance(leaf, Ref) else leaf
+
+    for call in graph.calls:
+        given = {name: argument for name, argument in call.kwargs.items() if name not in call.filled}
+        args, kwargs = tree.map_structure(value, (call.args, given))
+        if call.target is mask_of:
+            values[call.outputs.index] = args[0].mask
+            continue
+        target = replace(call.target)
+        if not hasattr(target, "_symbolic_call"):  # no layer, which records its calls itself
+            outputs = record(target, args, kwargs)
+        else:
+            outputs = target(*args, **kwargs) if call_layer is None else call_layer(target, *args, **kwargs)
+        for old, new in zip(tree.flatten(call.outputs), tree.flatten(outputs), strict=True):
+            if isinstance(old, Ref):
+                values[old.index] = new
+    return tree.map_structure(value, graph.outputs)

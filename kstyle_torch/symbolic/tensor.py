@@ -1,0 +1,185 @@
+"""The symbolic tensor: a shape, a dtype and the call that made it. What is done to it is recorded, not computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch import tree
+from kstyle_torch.initializers import DType, as_dtype
+from kstyle_torch.symbolic.infer import Spec, describe, infer
+
+Shape = tuple[int | None, ...]
+
+
+class Node:
+    """One recorded call: what was called, with what, and what came out.
+
+    Args:
+        target: The `nn.Module` or function that was called.
+        args: Its positional arguments, symbolic tensors among them.
+        kwargs: Its keyword arguments, likewise.
+        outputs: The nest of symbolic tensors that it gave.
+        tags: Argument -> the mask that is put on it (`_keras_mask`) before the call.
+        filled: Names of the keyword arguments that hold masks nobody passed.
+    """
+
+    __slots__ = ("args", "filled", "kwargs", "outputs", "tags", "target")
+
+    def __init__(
+        self,
+        target: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tags: dict[SymbolicTensor, SymbolicTensor] | None = None,
+        filled: Sequence[str] = (),
+    ):
+        self.target, self.args, self.kwargs = target, args, kwargs
+        self.tags, self.filled = tags or {}, tuple(filled)
+        self.outputs: Any = None
+
+
+class SymbolicTensor:
+    """A tensor without values. Layers, torch functions, operators and tensor methods can be called on it.
+
+    Args:
+        shape: Sizes; None where they are not known.
+        dtype: torch dtype or its name.
+        node: The call that gives it; None for an input of a graph.
+        name: Name, of inputs.
+    """
+
+    __hash__ = object.__hash__
+    __array_priority__ = 1000  # NumPy's scalars leave their operators to ours
+
+    def __init__(self, shape: Shape, dtype: DType = torch.float32, node: Node | None = None, name: str | None = None):
+        self.shape, self.dtype, self.node, self.name = tuple(shape), as_dtype(dtype), node, name
+        self.mask: SymbolicTensor | None = None  # which steps are real, for layers that take `mask`
+        self.mask_axes: int | None = None  # of the mask that the call itself put on it
+        self.source: Any = None  # the InputLayer of a graph's input
+
+    @classmethod
+    def __torch_function__(cls, function: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(function, "__name__", "")
+        if name.endswith("_") and not name.endswith("__"):
+            raise TypeError(f"A symbolic tensor cannot be changed in place; use {name[:-1]} instead of {name}.")
+        return record(function, args, kwargs or {})
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = None if name.startswith("_") else getattr(Tensor, name, None)
+        if attribute is None:
+            raise AttributeError(f"A symbolic tensor has no attribute {name!r}.")
+        if name.endswith("_"):
+            raise TypeError(f"A symbolic tensor cannot be changed in place; write `x = x.{name[:-1]}(...)`.")
+        if not callable(attribute):  # a property such as .mT
+            return record(getattr, (self, name), {})
+        return lambda *args, **kwargs: record(attribute, (self, *args), kwargs)
+
+    @property
+    def ndim(self) -> int:
+        """How many axes it has, the batch among them."""
+        return len(self.shape)
+
+    def dim(self) -> int:
+        """The same as `ndim`."""
+        return len(self.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The sizes, or that of axis `dim`."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def __getitem__(self, index: Any) -> Any:
+        return record(Tensor.__getitem__, (self, index), {})
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError("A symbolic tensor cannot be changed in place; use torch.where or torch.cat.")
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "A symbolic tensor has no value, so it cannot decide an `if` or `while`. Use torch.where, or put the "
+            "decision into a layer's call()."
+        )
+
+    def __len__(self) -> int:
+        raise TypeError("A symbolic tensor has no length; its sizes are in .shape.")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError("A symbolic tensor cannot be iterated; index it, or use torch.unbind.")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise TypeError(
+            "A symbolic tensor has no values for NumPy. Use the torch function of the same name, or a Lambda layer."
+        )
+
+    def __repr__(self) -> str:
+        return f"<SymbolicTensor name={self.name}, shape={self.shape}, dtype={self.dtype}>"
+
+
+KerasTensor = SymbolicTensor  # its public name
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether `value` is a symbolic tensor."""
+    return isinstance(value, SymbolicTensor)
+
+
+def any_symbolic(*structures: Any) -> bool:
+    """Whether a leaf of the nests is a symbolic tensor."""
+    return any(map(is_symbolic, tree.flatten(structures)))
+
+
+def record(
+    target: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    tags: dict[SymbolicTensor, SymbolicTensor] | None = None,
+    filled: Sequence[str] = (),
+) -> Any:
+    """Notes the call `target(*args, **kwargs)` and gives its outputs, symbolic.
+
+    Raises: ValueError: if the call fails on tensors of the arguments' shapes, or takes a parameter that no layer owns.
+    """
+    if any(isinstance(leaf, nn.Parameter) for leaf in tree.flatten((args, kwargs))):
+        raise ValueError(
+            f"{describe(target)}: a Parameter was used on a symbolic tensor, so no layer of the model would own it. Call "
+            "its module instead, or make it in a Layer with add_weight()."
+        )
+    node = Node(target, args, kwargs, tags, filled)
+    leaves, nest = infer(target, args, kwargs, is_symbolic, node.tags)
+    node.outputs = tree.pack_sequence_as(nest, [_given_by(node, leaf) for leaf in leaves])
+    return node.outputs
+
+
+def _given_by(node: Node, leaf: Any) -> Any:
+    if not isinstance(leaf, Spec):
+        return leaf
+    tensor = SymbolicTensor(leaf.shape, leaf.dtype, node)
+    tensor.mask_axes = leaf.mask_axes
+    return tensor
+
+
+def mask_of(x: Any) -> Any:
+    """The mask on a tensor."""
+    return x._keras_mask
+
+
+def mask_on(x: SymbolicTensor, num_axes: int) -> SymbolicTensor:
+    """The mask that will be on `x` when the graph runs."""
+    node = Node(mask_of, (x,), {})
+    node.outputs = SymbolicTensor(x.shape[:num_axes], torch.bool, node)
+    return node.outputs
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    method = getattr(Tensor, name)
+    return lambda self, *others: record(method, (self, *others), {})
+
+
+for _name in (
+    "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul neg abs lt le "
+    "gt ge eq ne and rand or ror xor rxor invert"
+).split():
+    setattr(SymbolicTensor, f"__{_name}__", _operator(f"__{_name}__"))

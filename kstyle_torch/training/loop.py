@@ -1,0 +1,215 @@
+"""The loops: epochs of training, tests, predictions. The only ones in the package."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kstyle_torch import tree
+from kstyle_torch.callbacks import CallbackList, ProgbarLogger
+from kstyle_torch.data.batches import Batches
+from kstyle_torch.layers.mode import switched_mode
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.compiled import read
+from kstyle_torch.training.meter import Logs, Meter, is_nan
+
+HOST_BYTES = 512 * 2**20  # predictions are brought to the host in pieces of this size
+
+
+def run_fit(
+    model: Any,
+    train: Batches,
+    validation: Batches | None,
+    callbacks: CallbackList,
+    *,
+    epochs: int,
+    initial_epoch: int = 0,
+    validation_freq: Any = 1,
+) -> None:
+    """Trains for some epochs.
+
+    Args:
+        model: Compiled and built.
+        train: The batches.
+        validation: Those for the validation after an epoch; None for no validation.
+        callbacks: The user's, the progress bar and the History.
+        epochs: The number of the last epoch.
+        initial_epoch: How many there have been.
+        validation_freq: Every how many epochs there is a validation, or the list of those epochs (from 1).
+    """
+    model.stop_training = False
+    with _finishing(model, callbacks):
+        callbacks.call("on_train_begin")
+        for epoch in range(initial_epoch, epochs):
+            callbacks.call("on_epoch_begin", epoch)
+            logs = _train_epoch(model, train, callbacks, epoch)
+            if validation is not None and _validates(epoch, validation_freq):
+                tested = run_evaluate(model, validation, callbacks)
+                logs.update({f"val_{key}": value for key, value in tested.items()})
+            callbacks.params["steps"] = train.steps
+            callbacks.call("on_epoch_end", epoch, logs)
+            if model.stop_training:
+                break
+        callbacks.call("on_train_end", logs if epochs > initial_epoch else {})
+
+
+def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: int) -> dict[str, Any]:
+    model.train()
+    steps.prepare(model)
+    model.reset_metrics()
+    meter = _meter(model)
+    own = model.overrides("train_step")
+    begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
+    logs: Any = None
+    for index, batch in enumerate(batches.epoch()):
+        for hook in begin:
+            hook(index, {})
+        if own:
+            logs = steps.user_step(model, model.train_step, batch)
+        else:
+            loss, y_pred = steps.train_step(model, *batch)
+            _note(model, meter, loss, batch, y_pred)
+        if end:
+            running = Logs(lambda logs=logs: _read_logs(model, logs))  # type: ignore[misc]
+            for hook in end:
+                hook(index, running)
+        if model.stop_training:
+            break
+    results = _read_logs(model, logs)
+    if is_nan(results) and meter.chunks:
+        meter.warn_of_nan(epoch)
+    return results
+
+
+def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
+    """Loss and metrics over the batches, in inference mode; every module gets its own mode back."""
+    begin, end = callbacks.hooks("on_test_batch_begin"), callbacks.hooks("on_test_batch_end")
+    own = model.overrides("test_step")
+    logs: Any = None
+    with switched_mode(model, False), torch.no_grad():
+        steps.note_losses(model)
+        model.reset_metrics()
+        meter = _meter(model)
+        callbacks.call("on_test_begin")
+        for index, batch in enumerate(batches.epoch()):
+            for hook in begin:
+                hook(index, {})
+            if own:
+                logs = steps.user_step(model, model.test_step, batch)
+            else:
+                loss, y_pred = steps.test_step(model, *batch)
+                _note(model, meter, loss, batch, y_pred)
+            if end:
+                running = Logs(lambda logs=logs: _read_logs(model, logs))  # type: ignore[misc]
+                for hook in end:
+                    hook(index, running)
+        results = _read_logs(model, logs)
+        callbacks.call("on_test_end", results)
+    return results
+
+
+def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
+    """The outputs for all batches, joined, as arrays."""
+    begin, end = callbacks.hooks("on_predict_batch_begin"), callbacks.hooks("on_predict_batch_end")
+    own = model.overrides("predict_step")
+    collected = Outputs()
+    with switched_mode(model, False), torch.no_grad():
+        callbacks.call("on_predict_begin")
+        for index, (x, y, weight) in enumerate(batches.epoch()):
+            for hook in begin:
+                hook(index, {})
+            data = (x,) if y is None else (x, y) if weight is None else (x, y, weight)
+            outputs = model.predict_step(data) if own else steps.predict_step(model, x)
+            collected.add(outputs)
+            for hook in end:
+                hook(index, {"outputs": outputs})
+        joined = collected.joined()
+        callbacks.call("on_predict_end")
+    return joined
+
+
+class Outputs:
+    """Outputs of several batches, kept on the device until there are many."""
+
+    def __init__(self) -> None:
+        self.nest: Any = None
+        self.columns: list[list[Tensor]] = []
+        self.on_host: list[list[np.ndarray]] = []
+        self.bytes = 0
+
+    def add(self, outputs: Any) -> None:
+        """Takes the outputs of a batch."""
+        leaves = tree.flatten(outputs)
+        if not self.columns:
+            self.nest = outputs
+            self.columns = [[] for _ in leaves]
+            self.on_host = [[] for _ in leaves]
+        for column, leaf in zip(self.columns, leaves, strict=True):
+            column.append(torch.as_tensor(leaf).detach())
+            self.bytes += column[-1].nbytes
+        if self.bytes > HOST_BYTES:
+            self._to_host()
+
+    def _to_host(self) -> None:
+        for column, arrays in zip(self.columns, self.on_host, strict=True):
+            if column:
+                arrays.append(torch.cat(column).cpu().numpy())
+                column.clear()
+        self.bytes = 0
+
+    def joined(self) -> Any:
+        """All outputs, in the nest that the model gives.
+
+        Raises: ValueError: if there was no batch.
+        """
+        if not self.columns:
+            raise ValueError("predict() got no batches.")
+        self._to_host()
+        arrays = [arrays[0] if len(arrays) == 1 else np.concatenate(arrays) for arrays in self.on_host]
+        return tree.pack_sequence_as(self.nest, arrays)
+
+
+def _meter(model: Any) -> Meter:
+    meter = Meter(model._compiled, with_metrics=not model.overrides("compute_metrics"))
+    model.__dict__["_meter"] = meter
+    return meter
+
+
+def _note(model: Any, meter: Meter, loss: Tensor, batch: Any, y_pred: Any) -> None:
+    x, y, weight = batch
+    meter.add(loss, y, y_pred, weight)
+    if model.overrides("compute_metrics"):
+        model.compute_metrics(x, y, y_pred, weight)
+
+
+def _read_logs(model: Any, logs: Any) -> dict[str, Any]:
+    """What a step of the user's returned, or the metrics so far; as numbers."""
+    values = logs if isinstance(logs, dict) else model.get_metrics_result()
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(value if isinstance(value, dict) else {key: value})
+    return read(flat)
+
+
+def _validates(epoch: int, frequency: Any) -> bool:
+    return (epoch + 1) % frequency == 0 if isinstance(frequency, int) else epoch + 1 in frequency
+
+
+@contextlib.contextmanager
+def _finishing(model: Any, callbacks: CallbackList) -> Iterator[None]:
+    """Whatever happens inside: inference mode, no leftovers on the parameters, the bar's line ended."""
+    try:
+        yield
+    finally:
+        model.eval()
+        steps.clear_losses(model)
+        for parameter in model._compiled.parameters:
+            parameter.grad = None
+        for callback in callbacks.callbacks:
+            if isinstance(callback, ProgbarLogger):
+                callback.abandon()

@@ -1,0 +1,106 @@
+"""One step of training, testing and predicting: all of it on the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch.data.split import unpack
+
+
+def run_model(model: Any, x: Any) -> Any:
+    """The model's output, in the mode that it is in."""
+    return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
+
+
+def train_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+    """Forward, loss, backward, optimizer.
+
+    Returns: The loss and the output.
+    """
+    clear_losses(model)
+    y_pred = run_model(model, x)
+    loss = model.compute_loss(x, y, y_pred, weight)
+    loss.backward()
+    apply_gradients(model)
+    return loss, y_pred
+
+
+def apply_gradients(model: Any) -> None:
+    """Takes the gradients off the parameters and gives them to the optimizer."""
+    compiled = model._compiled
+    gradients = []
+    for parameter in compiled.parameters:
+        gradients.append(parameter.grad)
+        parameter.grad = None
+    compiled.optimizer.step(gradients)
+
+
+def test_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+    """Forward and loss.
+
+    Returns: The loss and the output.
+    """
+    clear_losses(model)
+    y_pred = run_model(model, x)
+    return model.compute_loss(x, y, y_pred, weight, training=False), y_pred
+
+
+def compute_loss(model: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
+    """The compiled loss, the penalties on the weights and what layers added.
+
+    Raises: ValueError: if there is none of these.
+    """
+    compiled = model._compiled
+    if not compiled.loss.built:
+        compiled.build(model.output_names, y, y_pred)
+    total = compiled.compute_loss(y, y_pred, weight)
+    for view in model._penalised:
+        penalty = view.regularizer(view.read())
+        total = penalty if total is None else total + penalty
+    for layer in model._loss_layers:
+        for loss in layer._losses:
+            total = loss if total is None else total + loss
+    if total is None:
+        raise ValueError("No loss to compute: pass loss=... to compile(), or call add_loss() in a layer.")
+    return total
+
+
+def clear_losses(model: Any) -> None:
+    """Forgets what `add_loss` collected in the last step."""
+    for layer in model._loss_layers:
+        if layer._losses:
+            layer._losses.clear()
+
+
+def prepare(model: Any) -> None:
+    """Before an epoch: which weights are trained, which have penalties. A callback may have changed that."""
+    compiled = model._compiled
+    views = model.trainable_weights
+    compiled.optimizer.build(views)
+    compiled.parameters = [view.value for view in views]
+    for parameter in compiled.parameters:
+        parameter.grad = None
+    note_losses(model, views)
+
+
+def note_losses(model: Any, views: Any = None) -> None:
+    """Finds the penalties and the layers that may add losses."""
+    views = model.trainable_weights if views is None else views
+    model.__dict__["_penalised"] = [view for view in views if view.regularizer is not None]
+    model.__dict__["_loss_layers"] = model._flatten_layers()
+
+
+def user_step(model: Any, step: Any, batch: Any) -> Any:
+    """A step that the user has overridden, on the batch in Keras' form: `(x, y)`, or with weights `(x, y, weight)`."""
+    x, y, weight = unpack(batch)
+    return step((x, y) if weight is None else (x, y, weight))
+
+
+@torch.no_grad()
+def predict_step(model: Any, x: Any) -> Any:
+    """The output, with no graph behind it."""
+    y_pred = run_model(model, x)
+    return y_pred.detach() if isinstance(y_pred, Tensor) else y_pred

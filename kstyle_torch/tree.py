@@ -1,0 +1,193 @@
+"""Nested lists, tuples and dicts of leaves, over torch's pytree.
+
+Nests are list, tuple, named tuple, dict, OrderedDict, defaultdict and deque; all else is a leaf, None too. Dicts are
+read in the order of their sorted keys, OrderedDicts in their own.
+
+Example:
+    >>> tree.flatten({"b": [1, 2], "a": 3})
+    [3, 1, 2]
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from typing import Any
+
+from torch.utils import _pytree
+
+__all__ = [
+    "MAP_TO_NONE",
+    "assert_same_paths",
+    "assert_same_structure",
+    "flatten",
+    "flatten_with_path",
+    "is_nested",
+    "lists_to_tuples",
+    "map_shape_structure",
+    "map_structure",
+    "map_structure_up_to",
+    "pack_sequence_as",
+    "traverse",
+]
+
+
+NESTS = (list, tuple, dict, deque)
+
+
+class MAP_TO_NONE:  # noqa: N801, Keras' name
+    """What a function gives to `traverse` to put None in the place of a subtree."""
+
+
+def is_nested(structure: Any) -> bool:
+    """Whether `structure` is a nest rather than a leaf."""
+    return isinstance(structure, NESTS) and not _pytree.tree_is_leaf(structure)
+
+
+def flatten(structure: Any) -> list[Any]:
+    """The leaves, in order."""
+    return _pytree.tree_leaves(_ordered(structure) if isinstance(structure, NESTS) else structure)
+
+
+def flatten_with_path(structure: Any) -> list[tuple[tuple[Any, ...], Any]]:
+    """The leaves, each with the indices and keys that lead to it."""
+    found: list[tuple[tuple[Any, ...], Any]] = []
+
+    def walk(node: Any, path: tuple[Any, ...]) -> None:
+        if not is_nested(node):
+            found.append((path, node))
+        for key, child in _children(node):
+            walk(child, (*path, key))
+
+    walk(structure, ())
+    return found
+
+
+def map_structure(func: Callable[..., Any], *structures: Any, none_is_leaf: bool = True) -> Any:
+    """`func` of every leaf (of all structures side by side), in the same nest.
+
+    Args:
+        func: Takes as many leaves as there are structures.
+        structures: Nests of one form.
+        none_is_leaf: Whether `func` is called on None too; if not, None stays None.
+    Raises: ValueError: if the nests differ, or there is none.
+    """
+    if not structures:
+        raise ValueError("map_structure: needs at least one structure.")
+    if none_is_leaf:
+        return _pytree.tree_map(func, *structures)
+    return _pytree.tree_map(lambda *leaves: None if leaves[0] is None else func(*leaves), *structures)
+
+
+def map_structure_up_to(shallow_structure: Any, func: Callable[..., Any], *structures: Any) -> Any:
+    """`func` of what stands in each structure where `shallow_structure` has a leaf.
+
+    Raises: ValueError: if a structure is shallower, or there is none.
+    """
+    if not structures:
+        raise ValueError("map_structure_up_to: needs at least one structure.")
+    return _pytree.tree_map(lambda _, *subtrees: func(*subtrees), shallow_structure, *structures)
+
+
+def map_shape_structure(func: Callable[[Any], Any], structure: Any) -> Any:
+    """`map_structure` for which a list or tuple of ints and None, a shape, is a leaf."""
+    return _pytree.tree_map(func, structure, is_leaf=_is_shape)
+
+
+def _is_shape(node: Any) -> bool:
+    return isinstance(node, (list, tuple)) and all(size is None or isinstance(size, int) for size in node)
+
+
+def pack_sequence_as(structure: Any, flat_sequence: Any) -> Any:
+    """The leaves `flat_sequence`, in the nest that `structure` has.
+
+    Raises: ValueError: if there are more or fewer than it has.
+    """
+    return _pytree.tree_unflatten(flat_sequence, _pytree.tree_structure(_ordered(structure)))
+
+
+def assert_same_structure(a: Any, b: Any, check_types: bool | None = None) -> None:
+    """Checks that two nests differ in their leaves only.
+
+    Args:
+        a: Nest.
+        b: Nest.
+        check_types: Without effect, and deprecated: `assert_same_paths` is the looser check.
+    Raises: ValueError: if they do not.
+    """
+    if check_types is not None:
+        warnings.warn("check_types has no effect; use assert_same_paths not to compare types.", DeprecationWarning, 2)
+    first, second = (_pytree.tree_structure(_ordered(structure)) for structure in (a, b))
+    if first != second:
+        raise ValueError(f"The two structures do not have the same nested structure: {first} and {second}.")
+
+
+def assert_same_paths(a: Any, b: Any) -> None:
+    """Checks that two nests have leaves under the same indices and keys, whatever holds them.
+
+    Raises: ValueError: if they do not; it names the paths that only one of them has.
+    """
+    first, second = ({path for path, _ in flatten_with_path(structure)} for structure in (a, b))
+    if first != second:
+        raise ValueError(
+            f"`a` and `b` do not have the same paths: only in a {first - second}, only in b {second - first}."
+        )
+
+
+def traverse(func: Callable[[Any], Any], structure: Any, top_down: bool = True) -> Any:
+    """`func` of every nest within `structure` and of every leaf.
+
+    Args:
+        func: Gives what to put in the place of its argument, None to leave it (and, from the top, to go into it), or
+            `MAP_TO_NONE`.
+        structure: Nest.
+        top_down: Whether a nest comes before what is in it.
+    Raises: TypeError: if `func` is no function.
+    """
+    if not callable(func):
+        raise TypeError(f"traverse: func must be a function; got {func!r}.")
+
+    def visit(node: Any) -> Any:
+        if not top_down:
+            node = _with_children(node, visit)
+        new = func(node)
+        if new is None:
+            return _with_children(node, visit) if top_down else node
+        return None if new is MAP_TO_NONE else new
+
+    return visit(_ordered(structure))
+
+
+def lists_to_tuples(structure: Any) -> Any:
+    """The nest with a tuple for every list."""
+    return traverse(lambda node: tuple(node) if isinstance(node, list) else None, structure, top_down=False)
+
+
+def _ordered(structure: Any) -> Any:
+    """The nest with the keys of its dicts sorted."""
+    kind = type(structure)
+    if kind is dict or kind is defaultdict:
+        items = {key: _ordered(structure[key]) for key in sorted(structure)}
+        return items if kind is dict else defaultdict(structure.default_factory, items)
+    if kind is OrderedDict:
+        return OrderedDict((key, _ordered(item)) for key, item in structure.items())
+    if kind is list or kind is tuple:
+        return kind(map(_ordered, structure))
+    return _with_children(structure, _ordered) if is_nested(structure) else structure
+
+
+def _with_children(node: Any, func: Callable[[Any], Any]) -> Any:
+    """A nest with `func` of each of its children; a leaf as it is."""
+    if not is_nested(node):
+        return node
+    children, form = _pytree.tree_flatten(node, is_leaf=lambda child: child is not node)
+    return _pytree.tree_unflatten([func(child) for child in children], form)
+
+
+def _children(node: Any) -> list[tuple[Any, Any]]:
+    if isinstance(node, dict):
+        return [(key, node[key]) for key in (node if isinstance(node, OrderedDict) else sorted(node))]
+    if not is_nested(node):
+        return []
+    return list(enumerate(_pytree.tree_flatten(node, is_leaf=lambda child: child is not node)[0]))

@@ -1,0 +1,35 @@
+"""Tools around models: conversions, seeds, and objects to and from configs."""
+
+from kstyle_torch.serialization import (
+    CustomObjectScope,
+    custom_object_scope,
+    deserialize_keras_object,
+    get_custom_objects,
+    get_registered_name,
+    get_registered_object,
+    register_keras_serializable,
+    serialize_keras_object,
+)
+from kstyle_torch.utils.numeric import normalize, to_categorical
+from kstyle_torch.utils.plot import model_to_dot, model_to_mermaid, plot_model
+from kstyle_torch.utils.seeds import clear_session, set_random_seed
+from kstyle_torch.utils.sequences import pad_sequences
+
+__all__ = [
+    "CustomObjectScope",
+    "clear_session",
+    "custom_object_scope",
+    "deserialize_keras_object",
+    "get_custom_objects",
+    "get_registered_name",
+    "get_registered_object",
+    "model_to_dot",
+    "model_to_mermaid",
+    "normalize",
+    "pad_sequences",
+    "plot_model",
+    "register_keras_serializable",
+    "serialize_keras_object",
+    "set_random_seed",
+    "to_categorical",
+]

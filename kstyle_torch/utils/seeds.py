@@ -1,0 +1,50 @@
+"""A fresh start: seeds of all random numbers, and the names that layers get."""
+
+from __future__ import annotations
+
+import gc
+import random
+
+import numpy as np
+import torch
+
+from kstyle_torch.registry import reset_names
+
+__all__ = ["clear_session", "set_random_seed"]
+
+
+def set_random_seed(seed: int) -> None:
+    """Makes a program repeatable: seeds `random`, NumPy and torch, on all devices.
+
+    Args:
+        seed: From 0 to 2**32 - 1, as NumPy wants it.
+    Raises: ValueError: for anything else.
+    Example:
+        >>> set_random_seed(1)
+        >>> first = torch.rand(3)
+        >>> set_random_seed(1)
+        >>> torch.equal(first, torch.rand(3))
+        True
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+        raise ValueError(f"set_random_seed: seed must be an int from 0 to 2**32 - 1; got {seed!r}.")
+    random.seed(int(seed))
+    np.random.seed(int(seed))
+    torch.manual_seed(int(seed))
+
+
+def clear_session(free_memory: bool = True) -> None:
+    """Starts the names of layers and models again at `dense`, `sequential`, ...
+
+    Args:
+        free_memory: Whether to free what nobody refers to any more.
+    Example:
+        >>> clear_session()
+        >>> [layers.Dense(1).name, layers.Dense(1).name]
+        ['dense', 'dense_1']
+    """
+    reset_names()
+    if free_memory:
+        gc.collect()
+        if torch.accelerator.is_available():
+            torch.accelerator.empty_cache()

@@ -1,0 +1,429 @@
+"""The table that `model.summary()` prints."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch import config, tree
+from kstyle_torch.layers.base import Layer
+from kstyle_torch.layers.core import InputLayer
+from kstyle_torch.registry import snake_case
+from kstyle_torch.symbolic.graph import Call, Graph, Ref
+from kstyle_torch.symbolic.infer import Spec, infer, untouched
+from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic
+
+PREFIX = "   "
+BOXES = ("┏━┳┓", "┃┃", "┡━╇┩", "│", "├─┼┤", "└─┴┘")  # top, header, below it, row, between rows, bottom
+ASCII_BOXES = ("+-++", "||", "+=++", "|", "+-++", "+-++")
+
+
+class Row(NamedTuple):
+    """What one line of the table says."""
+
+    name: str
+    shape: str
+    params: str
+    connected: str
+    trainable: str
+
+
+class Maker(NamedTuple):
+    """Where a value is from: a row, which of its calls, and which output of that."""
+
+    row: Any
+    call: int
+    output: int
+
+
+def summary(
+    model: Any,
+    line_length: int | None = None,
+    positions: Sequence[float] | None = None,
+    print_fn: Callable[[str], Any] | None = None,
+    expand_nested: bool = False,
+    show_trainable: bool = False,
+    layer_range: Sequence[str] | None = None,
+) -> None:
+    """Prints a table of a model's layers, their output shapes and numbers of parameters.
+
+    Args:
+        model: Built or not.
+        line_length: Width of the table; what the terminal has, up to 88 characters (108 for a graph), if None.
+        positions: Where the columns end, as shares of the width or in characters.
+        print_fn: Called once, with the whole text, instead of `print`.
+        expand_nested: Whether the layers of nested models are listed.
+        show_trainable: Whether there is a column that says what is trained.
+        layer_range: First and last name (or pattern of it) of the layers to list.
+    Raises: ValueError: if the width does not do, or `layer_range` names no layer.
+    """
+    plain = not _can_encode("".join(BOXES))
+    listing = Listing(model, "+ " if plain else "└ ")
+    rows = _in_range(list(listing.top()), layer_range)
+    cells = [row for name_and_module in rows for row in listing.rows(*name_and_module, expand_nested)]
+    table = _table(cells, listing.is_chain, show_trainable, line_length, positions, plain)
+    lines = [f'Model: "{model.name}"', *table, *_totals(model)]
+    if not getattr(model, "built", True):
+        lines.append(" The model is not built; call build() or fit() to see its shapes and parameters.")
+    text = "\n".join(lines)
+    if print_fn is not None:
+        print_fn(text)
+    else:
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _can_encode(text: str) -> bool:
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+# ------------------------------------------------------------------------------------------------------------ the rows
+
+
+class Listing:
+    """The rows of a model.
+
+    Args:
+        model: Whose.
+        branch: Drawn in front of the layers of a nested model.
+    """
+
+    def __init__(self, model: Any, branch: str):
+        self.model, self.branch = model, branch
+        self.graph: Graph | None = getattr(model, "graph", None)
+        self.calls = [] if self.graph is None else _calls_of_values(self.graph)
+        self.names = _names(self.graph, self.calls)
+        self.is_chain = self.graph is None or _is_chain(self.graph, self.calls)
+
+    @functools.cached_property
+    def shapes(self) -> dict[int, Any]:
+        """Of every module's output, by id."""
+        return shapes_of_layers(self.model)
+
+    def top(self) -> Iterator[tuple[str, Any]]:
+        """Names and modules of the model's own rows (for a function, its call), in order."""
+        rows = _layers_of(self.model)
+        known = {id(module) for _, module in rows}
+        source = next((child for child in self.model.children() if isinstance(child, InputLayer)), None)
+        if source is not None and id(source) not in known:
+            rows.insert(0, (source.name, source))
+        for call in self.calls:  # a function comes behind the last of what it takes
+            if not isinstance(call.target, nn.Module):
+                before = [self.maker(ref).row for ref in data_reads(call)]
+                places = [place for place, (_, row) in enumerate(rows) if any(row is maker for maker in before)]
+                rows.insert(max(places, default=-1) + 1, (self.names[id(call)], call))
+        return iter(rows)
+
+    def rows(self, name: str, module: Any, expand: bool, level: int = 0) -> Iterator[Row]:
+        """The row of a layer, and if asked for those of the layers in it."""
+        prefix = PREFIX * level + self.branch if level else ""
+        kind = "function" if isinstance(module, Call) else type(module).__name__
+        connected = "-" if level else self._connections(module)
+        yield Row(f"{prefix}{name} ({kind})", self._shape(module), _params(module), connected, trained(module))
+        if expand and isinstance(module, Layer) and hasattr(module, "layers"):
+            for inner_name, inner in _layers_of(module):
+                yield from self.rows(inner_name, inner, expand, level + 1)
+
+    def _shape(self, module: Any) -> str:
+        if isinstance(module, Call):
+            assert self.graph is not None
+            return shown(shapes_of(self.graph, module.outputs))
+        return shown(self.shapes.get(id(module), "?"))
+
+    def row_of(self, call: Call) -> Any:
+        """The module that is called; for a function, the call itself."""
+        return call.target if isinstance(call.target, nn.Module) else call
+
+    def maker(self, ref: Ref) -> Maker:
+        """Where a value that the outputs depend on is from."""
+        assert self.graph is not None
+        sources = dict(zip(tree.flatten(self.graph.inputs), self.graph.sources, strict=True))
+        if ref in sources:
+            return Maker(sources[ref], 0, 0)
+        call = next(call for call in self.calls if ref in call.writes())
+        row = self.row_of(call)
+        siblings = [other for other in self.calls if self.row_of(other) is row]
+        number = next(place for place, other in enumerate(siblings) if other is call)
+        return Maker(row, number, list(call.writes()).index(ref))
+
+    def _connections(self, module: Any) -> str:
+        calls = [call for call in self.calls if self.row_of(call) is module]
+        makers = [self.maker(ref) for call in calls for ref in data_reads(call)]
+        return ", ".join(f"{self.names[id(row)]}[{number}][{output}]" for row, number, output in makers) or "-"
+
+
+def _layers_of(model: Any) -> list[tuple[str, Any]]:
+    keys = {id(child): key for key, child in model.named_children()}
+    layers = [layer for layer in model.layers if isinstance(layer, nn.Module)]
+    return [
+        (getattr(layer, "name", None) or keys.get(id(layer), snake_case(type(layer).__name__)), layer)
+        for layer in layers
+    ]
+
+
+def _in_range(rows: list[tuple[str, Any]], layer_range: Sequence[str] | None) -> list[tuple[str, Any]]:
+    if layer_range is None:
+        return rows
+    if len(layer_range) != 2 or not all(isinstance(name, str) for name in layer_range):
+        raise ValueError(f"layer_range must be two names, of the first and the last layer; got {layer_range!r}.")
+    first, last = ([place for place, (name, _) in enumerate(rows) if re.match(end, name)] for end in layer_range)
+    if not first or not last:
+        names = ", ".join(repr(name) for name, _ in rows)
+        raise ValueError(f"layer_range={layer_range!r} matches no layer; the layers are {names}.")
+    if min(first) > max(last):
+        first, last = last, first
+    return rows[min(first) : max(last) + 1]
+
+
+def _params(module: Any) -> str:
+    if isinstance(module, Layer):
+        return f"{module.count_params():,}" if module.built else "0 (unbuilt)"
+    return f"{sum(tensor.numel() for tensor in _tensors(module)):,}"
+
+
+def _tensors(module: Any) -> list[Tensor]:
+    """What a bare module has in its `state_dict`, each once."""
+    tensors = module.state_dict(keep_vars=True).values() if isinstance(module, nn.Module) else ()
+    return list({id(tensor): tensor for tensor in tensors if isinstance(tensor, Tensor)}.values())
+
+
+def trained(module: Any) -> str:
+    """Y or N; "-" for what has no weights."""
+    if isinstance(module, Layer):
+        return ("Y" if module.trainable else "N") if module.weights else "-"
+    tensors = _tensors(module)
+    return "-" if not tensors else "Y" if any(tensor.requires_grad for tensor in tensors) else "N"
+
+
+def _totals(model: Any) -> list[str]:
+    trainable = [view.value for view in model.trainable_weights]
+    frozen = [view.value for view in model.non_trainable_weights]
+    optimizer: Any = getattr(model, "optimizer", None)
+    built = getattr(optimizer, "built", False)
+    slots = [getattr(variable, "value", variable) for variable in optimizer.variables] if built else []
+    lines = [("Total", trainable + frozen + slots), ("Trainable", trainable), ("Non-trainable", frozen)]
+    return [
+        f" {what} params: {sum(t.numel() for t in tensors):,} ({_readable(sum(t.nbytes for t in tensors))})"
+        for what, tensors in lines + ([("Optimizer", slots)] if slots else [])
+    ]
+
+
+def _readable(size: float) -> str:
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if size < 1024:
+            return f"{size:.2f} {unit}"
+        size /= 1024
+    return f"{size:.2f} PB"
+
+
+# ----------------------------------------------------------------------------------------------------------- the graph
+
+
+def data_reads(call: Call) -> list[Ref]:
+    """The values that a call takes, its mask not among them."""
+    kwargs = {key: value for key, value in call.kwargs.items() if key != "mask"}
+    return [leaf for leaf in tree.flatten((call.args, kwargs)) if isinstance(leaf, Ref)]
+
+
+def _calls_of_values(graph: Graph) -> list[Call]:
+    """The calls that the outputs depend on; those that only make masks are left out, as in Keras."""
+    needed = {ref.index for ref in tree.flatten(graph.outputs)}
+    calls = []
+    for call in reversed(graph.calls):
+        if any(ref.index in needed for ref in call.writes()):
+            needed.update(ref.index for ref in data_reads(call))
+            calls.append(call)
+    return calls[::-1]
+
+
+def _names(graph: Graph | None, calls: list[Call]) -> dict[int, str]:
+    """Of every module and every call of a function, by id."""
+    modules = [] if graph is None else graph.modules
+    names = {id(module): str(getattr(module, "name", snake_case(type(module).__name__))) for module in modules}
+    for call in calls:
+        if not isinstance(call.target, nn.Module):
+            base = getattr(call.target, "__name__", "function").strip("_<>")
+            taken = [name for name in names.values() if name == base or re.fullmatch(rf"{re.escape(base)}_\d+", name)]
+            names[id(call)] = f"{base}_{len(taken)}" if taken else base
+    return names
+
+
+def _is_chain(graph: Graph, calls: list[Call]) -> bool:
+    """Whether every call takes just what the one before it gave."""
+    previous = {ref.index for ref in tree.flatten(graph.inputs)}
+    targets = [id(call.target) for call in calls if isinstance(call.target, nn.Module)]
+    if len(previous) != 1 or len({*targets}) != len(targets):
+        return False
+    for call in calls:
+        reads = [ref.index for ref in data_reads(call)]
+        if len(reads) != 1 or reads[0] not in previous:
+            return False
+        previous = {ref.index for ref in call.writes()}
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------------- the shapes
+
+
+def torchinfo_shapes(model: Any) -> dict[int, Any]:
+    """The output shapes that torchinfo finds, by id of the module; empty where it cannot run the model.
+
+    torchinfo is run as the package finds shapes, on zero rows, so its 0 means None. What it gets wrong or leaves behind is
+    kept out: its counts (shared parameters count twice there), the mode it sets, the model in its cache.
+    """
+    inputs = _inputs_of(model)
+    if inputs is None:
+        return {}
+    import torchinfo
+    from torchinfo.torchinfo import _cached_forward_pass as cache
+
+    def shapes_of_run(*args: Any) -> dict[int, Any]:
+        # a list, since a dict would be keyword arguments
+        run = torchinfo.summary(model, input_data=[*args], verbose=0, mode="eval")
+        sizes = {info.layer_id: info.output_size for info in run.summary_list if info.executed}
+        return {key: torch.empty(()).expand(size) for key, size in sizes.items()}  # no memory, whatever the size
+
+    weight = next(model.parameters(), None)
+    device = config.device() if weight is None else weight.device
+    layers = [module for module in model.modules() if isinstance(module, Layer)]
+    losses = [list(layer._losses) for layer in layers]
+    before = dict(cache)
+    try:
+        with untouched(model), config.device_scope(device):
+            leaves, nest = infer(shapes_of_run, inputs, {}, is_symbolic)
+    except ValueError:  # whatever the model or torchinfo raised
+        return {}
+    finally:
+        cache.clear()
+        cache.update(before)
+        for layer, collected in zip(layers, losses, strict=True):
+            layer._losses[:] = collected
+    return tree.pack_sequence_as(nest, [leaf.shape for leaf in leaves])
+
+
+def _inputs_of(model: Any) -> tuple[Any, ...] | None:
+    """Symbolic arguments for a run of the model; None if its input shapes are not known."""
+    graph: Graph | None = getattr(model, "graph", None)
+    if graph is not None:
+        return (tree.map_structure(lambda ref: SymbolicTensor(*graph.specs[ref.index][:2]), graph.inputs),)
+    called_on = getattr(model, "_called_on", None)
+    if called_on is None:
+        return None
+    return tree.map_structure(lambda leaf: SymbolicTensor(*leaf[:2]) if isinstance(leaf, Spec) else leaf, called_on)
+
+
+def shapes_of_layers(model: nn.Module) -> dict[int, Any]:
+    """The output shape of every module, or the nest of them, by id: torchinfo's, corrected by the graph's.
+
+    Of several outputs torchinfo gives the first only, and there are models that it cannot run.
+    """
+    known: dict[int, Any] = {}
+    for module in model.modules():
+        graph: Graph | None = getattr(module, "graph", None)
+        if graph is not None:
+            known.update((id(call.target), shapes_of(graph, call.outputs)) for call in graph.calls)
+    several = {key: shapes for key, shapes in known.items() if not isinstance(shapes, Shape)}
+    return {**known, **torchinfo_shapes(model), **several}
+
+
+class Shape(tuple):
+    """A shape, as one leaf of a nest."""
+
+
+def shapes_of(graph: Graph, outputs: Any) -> Any:
+    """The nest of values as one of shapes."""
+
+    def shape(leaf: Any) -> Any:
+        return Shape(graph.specs[leaf.index].shape) if isinstance(leaf, Ref) else leaf
+
+    return tree.map_structure(shape, outputs)
+
+
+def shown(shapes: Any) -> str:
+    """A nest of shapes as text."""
+    return str(shapes).replace("'", "")
+
+
+# ----------------------------------------------------------------------------------------------------------- the table
+
+
+def _table(
+    rows: list[Row],
+    is_chain: bool,
+    show_trainable: bool,
+    line_length: int | None,
+    positions: Sequence[float] | None,
+    plain: bool,
+) -> list[str]:
+    """The lines of the table."""
+    header, fields, shares = ["Layer (type)", "Output Shape", "Param #"], [0, 1, 2], [0.45, 0.80, 1.0]
+    default = 88
+    if not is_chain:
+        header, fields, shares, default = [*header, "Connected to"], [0, 1, 2, 3], [0.3, 0.56, 0.74, 1.0], 108
+    ends = shares if positions is None else [*positions]
+    if show_trainable:
+        header, fields, default = [*header, "Trainable"], [*fields, 4], default + 12
+        ends = [end * 0.9 for end in shares] + [1.0] if positions is None else ends
+    length = line_length or min(default, shutil.get_terminal_size().columns - 4)
+    widths = _widths(header, ends, length)
+    top, head, below, bar, between, bottom = ASCII_BOXES if plain else BOXES
+    lines = [_rule(top, widths), *_line(header, widths, head[0]), _rule(below, widths)]
+    for number, row in enumerate(rows):
+        lines += [_rule(between, widths)] if number else []
+        cells = [row[field] for field in fields]
+        cells[-1] = cells[-1].center(widths[-1]) if show_trainable else cells[-1]
+        lines += _line(cells, widths, bar)
+    return [*lines, _rule(bottom, widths)]
+
+
+def _widths(header: list[str], ends: Sequence[float], length: int) -> list[int]:
+    """Of the columns' text; `length` minus borders and a space on either side of each, and no header cut short."""
+    if len(ends) != len(header):
+        raise ValueError(f"positions must have {len(header)} numbers, the ends of {', '.join(header)}; got {[*ends]}.")
+    places = [0, *(int(end * length) if max(ends) <= 1 else int(end) for end in ends)]
+    widths = [end - start - 3 for start, end in itertools.pairwise(places)]
+    widths[0] -= 1
+    least = sum(map(len, header)) + 3 * len(header) + 1
+    if sum(widths) < sum(map(len, header)):
+        raise ValueError(f"line_length={length} is too narrow for the table; it needs {least} characters or more.")
+    while True:  # the column with most to spare gives to the one that lacks most
+        spare = [width - len(title) for width, title in zip(widths, header)]
+        if min(spare) >= 0:
+            return widths
+        widths[spare.index(min(spare))] += 1
+        widths[spare.index(max(spare))] -= 1
+
+
+def _rule(box: str, widths: list[int]) -> str:
+    left, line, cross, right = tuple(box)
+    return left + cross.join(line * (width + 2) for width in widths) + right
+
+
+def _line(cells: list[str], widths: list[int], bar: str) -> list[str]:
+    """A row, as many lines high as its highest cell."""
+    columns = []
+    for text, width, align in zip(cells, widths, (str.ljust, str.ljust, str.rjust, str.ljust, str.ljust)):
+        columns.append([align(part, width) for part in _wrapped(text, width)])
+    height = max(map(len, columns))
+    padded = [column + [" " * width] * (height - len(column)) for column, width in zip(columns, widths)]
+    return [f"{bar} " + f" {bar} ".join(parts) + f" {bar}" for parts in zip(*padded)]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    if len(text) <= width:
+        return [text]
+    lead = text[: len(text) - len(text.lstrip())]
+    return textwrap.wrap(text, width, subsequent_indent=lead, break_on_hyphens=False)

@@ -1,0 +1,157 @@
+"""Named values that are assigned to in place: metric state, and the views that `layer.weights` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kstyle_torch import config, initializers, tree
+from kstyle_torch.initializers import DType, as_dtype
+
+__all__ = ["Variable"]
+
+
+class Variable:
+    """A tensor with a name, read by any torch function or operator and written by `assign`.
+
+    Args:
+        initializer: Initial value (array, tensor or number), or an initializer or its name, which needs `shape`.
+        shape: Shape of the value.
+        dtype: torch dtype or its name; `config.floatx()` if None.
+        trainable: Whether it is meant to be trained.
+        name: Any string.
+    """
+
+    def __init__(
+        self,
+        initializer: Any,
+        shape: tuple[int, ...] | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        name: str | None = None,
+    ):
+        if shape is None and not callable(initializer) and not isinstance(initializer, str):
+            array = initializer if isinstance(initializer, Tensor) else np.asarray(initializer)
+            initializer, shape = initializers.Constant(array), tuple(array.shape)
+        if shape is None:
+            raise ValueError(f"Variable {name!r}: an initializer needs a shape; got {initializer!r} and shape=None.")
+        make = initializers.get(initializer)
+        assert make is not None
+        self._tensor = make(shape, as_dtype(dtype)).to(config.device())
+        self._trainable, self.name, self.path = trainable, name or "variable", name or "variable"
+
+    @property
+    def value(self) -> Tensor:
+        """The torch tensor that holds the value."""
+        return self._tensor
+
+    def read(self) -> Tensor:
+        """The value as a tensor in Keras' layout."""
+        return self._tensor
+
+    def assign(self, value: Any) -> Variable:
+        """Sets the value; a tensor on another device takes the variable there."""
+        with torch.no_grad():
+            value = value.read() if isinstance(value, Variable) else value
+            if not isinstance(value, Tensor):
+                value = torch.as_tensor(value, device=self._tensor.device)
+            if value.shape != self._tensor.shape:
+                raise ValueError(f"{self.name}: cannot assign shape {tuple(value.shape)} to {tuple(self.shape)}.")
+            self._tensor = value.detach().to(self._tensor.dtype, copy=True)
+        return self
+
+    def assign_add(self, value: Any) -> Variable:
+        """Adds to the value."""
+        return self.assign(self._on_device_of(value) + value)
+
+    def assign_sub(self, value: Any) -> Variable:
+        """Subtracts from the value."""
+        return self.assign(self._on_device_of(value) - value)
+
+    def _on_device_of(self, value: Any) -> Tensor:
+        if isinstance(value, Tensor) and value.device != self.value.device:
+            return self.read().detach().to(value.device)
+        return self.read().detach()
+
+    def numpy(self) -> np.ndarray:
+        """The value as an array; waits for the device."""
+        return self.read().detach().cpu().numpy()
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape, in Keras' layout."""
+        return self.read().shape
+
+    @property
+    def dtype(self) -> str:
+        """The dtype's name, as Keras gives it (`"float32"`)."""
+        return str(self.value.dtype).removeprefix("torch.")
+
+    @property
+    def ndim(self) -> int:
+        """How many axes the value has."""
+        return self.value.ndim
+
+    @property
+    def device(self) -> torch.device:
+        """Where the value is."""
+        return self.value.device
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes it."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+
+    @classmethod
+    def __torch_function__(cls, function: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = tree.map_structure(_read, (args, kwargs or {}))
+        return function(*args, **kwargs)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.numpy() if dtype is None else self.numpy().astype(dtype)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return self.read()[index]
+
+    def __len__(self) -> int:
+        return len(self.read())
+
+    def __bool__(self) -> bool:
+        return bool(self.read())
+
+    def __float__(self) -> float:
+        return float(self.read())
+
+    def __int__(self) -> int:
+        return int(self.read())
+
+    def __repr__(self) -> str:
+        return f"<Variable path={self.path}, shape={tuple(self.shape)}, dtype={self.dtype}, value={self.numpy()}>"
+
+
+def _read(value: Any) -> Any:
+    return value.read() if isinstance(value, Variable) else value
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    method = getattr(Tensor, name)
+
+    def operate(self: Variable, *others: Any) -> Any:
+        return method(self.read(), *map(_read, others))
+
+    operate.__name__ = name
+    return operate
+
+
+for _name in (
+    "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod pow rpow matmul rmatmul neg abs lt le gt ge"
+).split():
+    setattr(Variable, f"__{_name}__", _operator(f"__{_name}__"))

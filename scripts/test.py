@@ -1,0 +1,12 @@
+"""Sets up `.venv` (or uses the active environment) and runs the tests, in as many processes as there are cores:
+`python scripts/test.py [pytest arguments]`.
+"""
+
+import sys
+
+from _environment import call, install, python
+
+if __name__ == "__main__":
+    interpreter = python()
+    install(interpreter, "test")
+    sys.exit(call(interpreter, "-m", "pytest", "-n", "auto", *sys.argv[1:]))

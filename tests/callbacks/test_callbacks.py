@@ -1,0 +1,215 @@
+import io
+import sys
+
+import numpy as np
+import pytest
+
+import kstyle_torch as ks
+from kstyle_torch import layers
+from kstyle_torch.callbacks import base, progress
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(64, 5)).astype("float32")
+Y = (X.sum(1) > 0).astype("float32")
+
+
+def network(lr=0.01):
+    ks.utils.set_random_seed(1)
+    model = ks.Sequential([ks.Input((5,)), layers.Dense(1, activation="sigmoid")])
+    model.compile(ks.optimizers.SGD(lr), "bce", metrics=["accuracy"])
+    return model
+
+
+def recorder(library, calls):
+    def hook(name):
+        def with_number(self, number, logs=None):
+            calls.append((name, number))
+
+        def without(self, logs=None):
+            calls.append((name, None))
+
+        return with_number if "batch" in name or "epoch" in name else without
+
+    return type("Recorder", (library.callbacks.Callback,), {name: hook(name) for name in base.HOOKS})()
+
+
+def test_hooks_are_called_in_the_order_of_keras(keras):
+    results = []
+    for library in (keras, ks):
+        model = library.Sequential([library.Input((5,)), library.layers.Dense(1, activation="sigmoid")])
+        model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+        calls = []
+        callback = recorder(library, calls)
+        model.fit(X, Y, epochs=2, validation_split=0.25, verbose=0, callbacks=[callback])
+        model.evaluate(X, Y, verbose=0, callbacks=[callback])
+        model.predict(X, verbose=0, callbacks=[callback])
+        results.append(calls)
+    assert results[1] == results[0]
+
+
+def test_batch_logs_are_the_running_means():
+    seen = []
+    model = network()
+    keep = ks.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(dict(logs)))
+    history = model.fit(X, Y, batch_size=16, verbose=0, callbacks=[keep])
+    assert len(seen) == 4
+    assert seen[-1] == {name: values[0] for name, values in history.items()}
+    assert seen[0] != seen[-1]
+
+
+def test_hooks_that_nobody_overrides_are_not_called():
+    listed = ks.callbacks.CallbackList([ks.callbacks.History(), ks.callbacks.EarlyStopping("loss")], network())
+    assert listed.hooks("on_train_batch_end") == ()
+    assert len(listed.hooks("on_epoch_end")) == 2
+
+
+def test_stop_training_ends_within_an_epoch():
+    model = network()
+
+    class Stop(ks.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 1
+
+    model.fit(X, Y, epochs=3, batch_size=16, verbose=0, callbacks=[Stop()])
+    assert int(model.optimizer.iterations) == 2
+
+
+@pytest.mark.parametrize("restore", [False, True])
+def test_early_stopping_like_keras(keras, restore):
+    weights = network().get_weights()
+    epochs, results = [], []
+    for library in (keras, ks):
+        model = library.Sequential([library.Input((5,)), library.layers.Dense(1, activation="sigmoid")])
+        model.set_weights(weights)
+        model.compile(library.optimizers.SGD(8.0), "binary_crossentropy", metrics=["accuracy"])
+        stop = library.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=restore)
+        history = model.fit(
+            X[:32], 1 - Y[:32], epochs=40, validation_data=(X, Y), shuffle=False, verbose=0, callbacks=[stop]
+        )
+        epochs.append((history.epoch, stop.best_epoch, stop.stopped_epoch))
+        results.append(model.get_weights())
+    assert epochs[0] == epochs[1]
+    assert len(epochs[0][0]) < 40
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_early_stopping_watches_accuracy_upwards():
+    model = network(0.5)
+    stop = ks.callbacks.EarlyStopping("accuracy", patience=1)
+    history = model.fit(X, Y, epochs=50, verbose=0, callbacks=[stop])
+    assert stop.best == max(history["accuracy"])
+
+
+def test_model_checkpoint_keeps_the_best(tmp_path):
+    model = network(0.5)
+    save = ks.callbacks.ModelCheckpoint(
+        tmp_path / "best.safetensors", monitor="loss", save_best_only=True, save_weights_only=True
+    )
+    every = ks.callbacks.ModelCheckpoint(tmp_path / "sub" / "{epoch:02d}-{loss:.2f}.pt", save_weights_only=True)
+    history = model.fit(X, Y, epochs=3, verbose=0, callbacks=[save, every])
+    assert save.best == min(history["loss"])
+    assert sorted(p.name[:2] for p in (tmp_path / "sub").iterdir()) == ["01", "02", "03"]
+    other = network()
+    other.load_weights(tmp_path / "best.safetensors")
+    if history["loss"][-1] == min(history["loss"]):
+        np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])
+
+
+def test_model_checkpoint_every_some_batches(tmp_path):
+    save = ks.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}-{batch}.pt"), save_weights_only=True, save_freq=3)
+    network().fit(X, Y, batch_size=16, epochs=3, verbose=0, callbacks=[save])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1-3.pt", "2-2.pt", "3-1.pt", "3-4.pt"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"filepath": "m.keras"},
+        {"filepath": "m.safetensors"},
+        {"filepath": "m.pt", "save_weights_only": True, "save_freq": "never"},
+    ],
+    ids=str,
+)
+def test_model_checkpoint_refuses(arguments):
+    with pytest.raises(ValueError, match=r"saves weights for now|save_freq"):
+        ks.callbacks.ModelCheckpoint(**arguments)
+
+
+def test_lambda_callback_refuses_unknown_hooks():
+    with pytest.raises(ValueError, match="no hook 'on_epoch_ends'"):
+        ks.callbacks.LambdaCallback(on_epoch_ends=print)
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+class Ascii(Terminal):
+    encoding = "ascii"
+
+
+def printed(monkeypatch, stream, **kwargs):
+    model = network()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        history = model.fit(X, Y, batch_size=16, epochs=2, **{"verbose": 1, **kwargs})
+    return stream.getvalue(), history
+
+
+def test_the_bar_reads_like_that_of_keras(monkeypatch):
+    text, history = printed(monkeypatch, Terminal(), validation_split=0.5)
+    assert text.startswith("Epoch 1/2\n")
+    last = text.strip().split("\r")[-1]
+    expected = " - ".join(f"{name}: {values[-1]:.4f}" for name, values in history.items())
+    assert last.startswith("2/2 " + "━" * 20)
+    assert last.endswith(expected)
+    assert "/step - accuracy" in last
+    assert list(history) == ["accuracy", "loss", "val_accuracy", "val_loss"]
+
+
+def test_the_bar_falls_back_to_ascii(monkeypatch):
+    text, _ = printed(monkeypatch, Ascii())
+    text.encode("ascii")
+    assert "4/4 " + "=" * 20 in text
+
+
+def test_one_line_an_epoch_without_a_terminal(monkeypatch):
+    text, _ = printed(monkeypatch, io.StringIO())
+    lines = text.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("Epoch 1/2 - 4/4 - 0s - ")
+
+
+@pytest.mark.parametrize("verbose", [0, 2])
+def test_verbose(monkeypatch, verbose):
+    text, _ = printed(monkeypatch, Terminal(), verbose=verbose)
+    assert len(text.splitlines()) == verbose
+
+
+def test_no_thread_is_started(monkeypatch):
+    import threading
+
+    before = threading.active_count()
+    printed(monkeypatch, Terminal())
+    assert threading.active_count() == before
+
+
+def test_an_error_ends_the_bar_on_a_line_of_its_own(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+
+    def fail(batch, logs):
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        network().fit(X, Y, verbose=1, callbacks=[ks.callbacks.LambdaCallback(on_train_batch_end=fail)])
+    assert stream.getvalue().endswith("\n")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.0123, "12ms/step"), (2.4, "2s/step"), (5e-5, "50us/step")])
+def test_durations(seconds, text):
+    assert progress.duration(seconds) == text

@@ -1,0 +1,38 @@
+"""Keras on its torch backend is the oracle: its settings, made before anything imports it."""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "torch"
+os.environ["KERAS_TORCH_DEVICE"] = "cpu"
+
+import pytest
+import torch
+
+from kstyle_torch import config
+from kstyle_torch.registry import reset_names
+
+
+def pytest_configure(config):
+    """Warnings are errors, Keras' own excepted."""
+    config.addinivalue_line("filterwarnings", r"ignore:.*:Warning:keras\..*")
+    config.addinivalue_line("filterwarnings", r"ignore:__array__ implementation doesn't:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def fresh_process_state():
+    """Every test starts from the same seed, names, device and settings."""
+    torch.manual_seed(0)
+    reset_names()
+    with config.device_scope("cpu"):
+        yield
+    config.set_floatx("float32")
+    config.set_epsilon(1e-7)
+    config.set_image_data_format("channels_last")
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """The oracle."""
+    import keras
+
+    return keras

@@ -1,0 +1,33 @@
+"""One row a layer (and a way of using it), a file a family: the harness beside it does the rest."""
+
+from tests.layers.case import Case
+from tests.layers.cases import (
+    activation,
+    attention,
+    convolution,
+    core,
+    image,
+    merging,
+    normalization,
+    pooling,
+    preprocessing,
+    recurrent,
+    regularization,
+    reshaping,
+)
+
+FAMILIES = (
+    core,
+    activation,
+    regularization,
+    reshaping,
+    convolution,
+    pooling,
+    normalization,
+    merging,
+    attention,
+    recurrent,
+    preprocessing,
+    image,
+)
+CASES: list[Case] = [case for family in FAMILIES for case in family.CASES]

@@ -1,0 +1,323 @@
+"""The harness: every row of `layer_cases`, held to all that a layer promises."""
+
+import copy
+import pickle
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+import kstyle_torch
+from kstyle_torch import layers, tree
+from kstyle_torch.layers import Input
+from tests.layers.case import Case
+from tests.layers.layer_cases import CASES
+from tests.oracle import GraphModule, array, assert_close, uniform
+
+
+def cases(chosen):
+    """The mark that runs a test for every row chosen."""
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES if chosen(case)])
+
+
+every_case = cases(lambda case: True)
+with_config = cases(lambda case: case.has_config)
+traceable = cases(lambda case: not case.exempt)
+compared = cases(lambda case: case.has_config and case.oracle)
+repeatable = cases(lambda case: not (case.random and case.training))
+
+
+def make(case: Case, **more):
+    """The layer, not built."""
+    return getattr(layers, case.layer)(**copy.deepcopy(case.arguments_for(kstyle_torch)), **more)
+
+
+def keras_twin(case: Case, **more):
+    """Keras' layer of the same arguments."""
+    return getattr(keras.layers, case.keras_layer or case.layer)(**copy.deepcopy(case.arguments_for(keras)), **more)
+
+
+def random_weights(layer, low, high) -> list[np.ndarray]:
+    """New weights of a built layer's shapes; whole numbers stay as they are."""
+    return [
+        array(uniform(*w.shape, low=low, high=high, seed=i)) if w.dtype.kind == "f" else w
+        for i, w in enumerate(layer.get_weights())
+    ]
+
+
+def built(case: Case):
+    """The layer, built and with random weights."""
+    layer = make(case)
+    run(layer, case)
+    layer.set_weights(random_weights(layer, *case.weights))
+    return layer
+
+
+def run(layer, case: Case, **more):
+    """The layer's output on the case's inputs."""
+    torch.manual_seed(0)
+    return layer(*case.args(), **case.call(), **more)
+
+
+def symbols(case: Case):
+    """Symbolic inputs of the case's shapes: the arguments and keyword arguments of the call."""
+
+    def symbol(leaf):
+        return Input(leaf.shape[1:], dtype=leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf
+
+    return tree.map_structure(symbol, (case.args(), case.call()))
+
+
+def assert_same(ours, theirs, **tolerance):
+    """Two nests of tensors are equal."""
+    ours, theirs = tree.flatten(ours), tree.flatten(theirs)
+    assert len(ours) == len(theirs)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert_close(mine, other, **tolerance)
+
+
+def tensors(structure):
+    return [leaf for leaf in tree.flatten(structure) if isinstance(leaf, torch.Tensor)]
+
+
+@traceable
+def test_inferred_shape_is_the_real_one(case):
+    layer = make(case)
+    args, kwargs = symbols(case)
+    inferred = tree.flatten(layer(*args, **kwargs))
+    for symbol, real in zip(inferred, tree.flatten(run(layer, case)), strict=True):
+        assert symbol.shape == (None, *real.shape[1:])
+        assert symbol.dtype == real.dtype
+
+
+@cases(lambda case: not case.exempt and not case.spread and not case.call())
+def test_compute_output_shape_is_the_real_one(case):
+    layer = built(case)
+    shapes = [(None, *shape[1:]) for shape in case.shapes]
+    inferred = layer(*symbols(case)[0])
+    shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
+    assert shape == tree.map_structure(lambda symbol: symbol.shape, inferred)
+
+
+@traceable
+def test_symbolic_run_equals_eager(case):
+    layer = built(case)
+    args, kwargs = symbols(case)
+    outputs = layer(*args, **kwargs)
+    inputs = [leaf for leaf in tree.flatten((args, kwargs)) if hasattr(leaf, "source")]
+    graph = GraphModule(inputs, outputs)
+    assert_same(graph(tensors((case.args(), case.call()))), run(layer, case))
+
+
+@with_config
+def test_config_round_trip(case):
+    layer = built(case)
+    again = type(layer).from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    assert again.name == layer.name
+    run(again, case)
+    again.set_weights(layer.get_weights())
+    assert_same(run(again, case), run(layer, case))
+
+
+@compared
+def test_keras_takes_the_config(case):
+    layer = make(case)
+    theirs = keras_twin(case, name=layer.name)
+    again = type(theirs).from_config(layer.get_config())
+    assert plain(again.get_config()) == plain(theirs.get_config())
+
+
+def plain(config):
+    """A config without the names that a nested layer gets from a counter."""
+    if isinstance(config, dict):
+        return {
+            key: plain(value)
+            for key, value in config.items()
+            if key not in ("name", "build_config", "shared_object_id")
+        }
+    return [plain(item) for item in config] if isinstance(config, (list, tuple)) else config
+
+
+@compared
+def test_takes_the_config_of_keras(case):
+    layer = getattr(layers, case.layer).from_config(keras_twin(case).get_config())
+    run(layer, case)
+    reference = built(case)
+    layer.set_weights(reference.get_weights())
+    assert_same(run(layer, case), run(reference, case))
+
+
+@every_case
+def test_state_dict_into_a_second_layer(case):
+    layer, second = built(case), make(case)
+    run(second, case)
+    second.load_state_dict(layer.state_dict())
+    assert_same(run(second, case), run(layer, case))
+
+
+@every_case
+def test_deepcopy_is_equal_and_separate(case):
+    layer = built(case)
+    twin = copy.deepcopy(layer)
+    expected = run(layer, case)
+    assert_same(run(twin, case), expected)
+    with torch.no_grad():
+        for tensor in (*twin.parameters(), *twin.buffers()):
+            tensor.zero_()
+    assert_same(run(copy.deepcopy(layer), case), run(layer, case))
+
+
+@every_case
+def test_pickle(case):
+    layer = built(case)
+    again = pickle.loads(pickle.dumps(layer))
+    assert_same(run(again, case), run(layer, case))
+    assert [weight.path for weight in again.weights] == [weight.path for weight in layer.weights]
+
+
+@cases(lambda case: not case.exempt and not (case.random and case.training))
+def test_compiles_to_one_graph(case):
+    layer = built(case).train(case.training)
+    twin = copy.deepcopy(layer)
+    torch.compiler.reset()
+    with torch._dynamo.config.patch(allow_rnn=True):
+        compiled = torch.compile(layer, fullgraph=True, backend="eager")
+        assert_same(run(compiled, case), run(twin, case))
+
+
+@traceable
+def test_exports(case):
+    layer = built(case)
+    program = torch.export.export(layer, case.args(), case.call())
+    assert_same(run(program.module(), case), run(layer, case))
+
+
+@cases(lambda case: not case.exempt and case.high is None)
+def test_moves_to_another_dtype(case):
+    layer = built(case)
+    expected = cast(run(layer, case), torch.float32)
+    layer.to(torch.float64)
+    args, kwargs = cast((case.args(), case.call()), torch.float64)
+    torch.manual_seed(0)
+    outputs = layer(*args, **kwargs)
+    assert all(output.dtype != torch.float32 for output in tensors(outputs))
+    assert_same(cast(outputs, torch.float32), expected, rtol=1e-4, atol=1e-5)
+
+
+def cast(structure, dtype):
+    """The nest with its float tensors in another dtype."""
+
+    def to(leaf):
+        return leaf.to(dtype) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() else leaf
+
+    return tree.map_structure(to, structure)
+
+
+TOLERANCES = {"float64": 1e-5, "mixed_float16": 1e-2, "mixed_bfloat16": 5e-2, "float16": 2e-2, "bfloat16": 1e-1}
+
+
+@cases(
+    lambda case: (
+        not (case.exempt or case.random or callable(case.arguments))  # layers inside have a policy of their own
+        and case.has_config
+        and case.id not in ("input", "stft-angle", "resizing-whole-numbers")
+    )  # an angle jumps; whole numbers stay whole
+)
+def test_dtype_policies(case):
+    """Weights and outputs have the policy's dtypes, and about the numbers that they have in float32."""
+    reference = built(case)
+    expected = cast(run(reference, case), torch.float32)
+    scale = max((float(output.detach().abs().max()) for output in tensors(expected) if output.numel()), default=1)
+    for policy, tolerance in TOLERANCES.items():
+        layer = make(case, dtype=policy)
+        if policy.endswith("float16") and case.layer == "AveragePooling3D":
+            continue  # torch has no kernel for it on the CPU
+        run(layer, case)
+        layer.set_weights(reference.get_weights())
+        outputs = run(layer, case)
+        floats = {str(output.dtype) for output in tensors(outputs) if output.is_floating_point()}
+        assert floats <= {f"torch.{layer.compute_dtype}"}
+        kept = {view.dtype for view in layer.weights if view.value.is_floating_point()}
+        assert kept <= {layer.variable_dtype, "float32"}
+        assert_same(cast(outputs, torch.float32), expected, rtol=tolerance, atol=tolerance * max(scale, 1))
+
+
+@cases(lambda case: not case.exempt)
+def test_a_step_lowers_the_loss(case):
+    layer = built(case)
+    weights = [view.value for view in layer.weights if view.trainable]
+    if not weights:
+        return
+
+    def loss():
+        return sum((output.double() - 1).square().mean() for output in tensors(run(layer, case)))
+
+    before = loss()
+    if not before.requires_grad:
+        return
+    gradients = torch.autograd.grad(before, weights, allow_unused=True)
+    assert any(gradient is not None for gradient in gradients)
+    norm = sum(float(gradient.square().sum()) for gradient in gradients if gradient is not None)
+    with torch.no_grad():
+        for weight, gradient in zip(weights, gradients, strict=True):
+            if gradient is not None:
+                weight -= gradient * min(1e-3, 1e-2 * float(before) / max(norm, 1e-12))
+    assert norm < 1e-9 or loss() < before
+
+
+@every_case
+def test_starts_in_eval_mode(case):
+    layer = built(case)
+    assert not any(module.training for module in layer.modules())
+
+
+# Keras' InputLayer cannot be called
+@cases(lambda case: case.layer != "InputLayer" and case.oracle and not (case.random and case.training))
+def test_equals_keras(case):
+    """Values, gradients of inputs and weights, the weights' layout, and what a training call leaves in them."""
+    layer, keras_layer = built(case), keras_twin(case)
+    (theirs_in, theirs_call), (ours_in, ours_call) = inputs_with_grad(case), inputs_with_grad(case)
+    mode = {} if case.layer == "TorchModule" else {"training": case.training}
+    keras_layer(*theirs_in, **theirs_call, **mode)
+    assert [w.shape for w in layer.get_weights()] == [w.shape for w in keras_layer.get_weights()]
+    keras_layer.set_weights(layer.get_weights())
+    if hasattr(keras_layer, "finalize_state"):  # Keras' Normalization reads its weights only here
+        keras_layer.finalize_state()
+    theirs = keras_layer(*theirs_in, **theirs_call, **mode)
+    ours = layer(*ours_in, **ours_call, training=case.training)
+    tolerance = {"rtol": case.rtol, "atol": case.atol}
+    assert_same(ours, theirs, **tolerance)
+    assert_same_gradients(ours, theirs, (ours_in, ours_call), (theirs_in, theirs_call), layer, keras_layer, tolerance)
+    for mine, other in zip(layer.get_weights(), keras_layer.get_weights(), strict=True):
+        assert_close(mine, other, **tolerance)
+
+
+def inputs_with_grad(case: Case):
+    """The arguments and keyword arguments of the call, asking for gradients where they can have them."""
+
+    def asking(leaf):
+        return leaf.requires_grad_() if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() else leaf
+
+    return tree.map_structure(asking, (case.args(), case.call()))
+
+
+def assert_same_gradients(ours, theirs, ours_in, theirs_in, layer, keras_layer, tolerance):
+    ours, theirs = tensors(ours), tensors(theirs)
+    assert [output.requires_grad for output in ours] == [output.requires_grad for output in theirs]
+    differentiable = [output.requires_grad for output in ours]
+    if not any(differentiable):
+        return
+    for outputs in (ours, theirs):
+        sum(
+            (y * uniform(*y.shape, seed=9)).sum() for y, asks in zip(outputs, differentiable, strict=True) if asks
+        ).backward()
+    for mine, other in zip(tensors(ours_in), tensors(theirs_in), strict=True):
+        assert (mine.grad is None) == (other.grad is None)
+        if mine.grad is not None:
+            assert_close(mine.grad, other.grad, **tolerance)
+    trainable = [view for view in layer.weights if view.trainable]
+    for view, variable in zip(trainable, keras_layer.trainable_variables, strict=True):
+        if variable.value.grad is not None:
+            assert_close(view.layout.to_keras(view.value.grad), variable.value.grad, **tolerance)

@@ -1,0 +1,60 @@
+"""The public names: all of Keras', but those of other frameworks; and names of layers, inputs and outputs of any kind."""
+
+import copy
+import pickle
+
+import keras
+import pytest
+import torch
+
+import kstyle_torch as ks
+from kstyle_torch import layers
+from tests.oracle import assert_close, uniform
+
+OTHER_FRAMEWORKS = {"TFSMLayer", "JaxLayer", "FlaxLayer"}
+
+
+def test_every_layer_of_keras_is_here():
+    theirs = {name for name in dir(keras.layers) if not name.startswith("_")} - OTHER_FRAMEWORKS
+    assert theirs - {*layers.__all__} == set()
+
+
+@pytest.mark.parametrize(
+    "name", ["output", "input", "training", "class", "a.b", "x; import os", "层", "weights", "forward"]
+)
+def test_names_of_any_kind(name, tmp_path):
+    def network():
+        x = ks.Input((3,), name=name)
+        hidden = layers.Dense(4, name=f"{name}_1")(x)
+        return ks.Model(x, {name: layers.Dense(2, name=f"{name}_2")(hidden)}, name=name)
+
+    def chain():
+        return ks.Sequential([ks.Input((3,)), layers.Dense(4, name=name)], name=name)
+
+    for make, target in ((network, {name: uniform(2, 2)}), (chain, uniform(2, 4))):
+        model, x = make(), uniform(2, 3)
+        model.compile("sgd", "mse")
+        model.fit(x, target, verbose=0)
+        expected = model(x)
+        again = make()
+        model.save_weights(tmp_path / "w.safetensors")
+        again.load_weights(tmp_path / "w.safetensors")
+        rebuilt = type(model).from_config(model.get_config())
+        rebuilt.set_weights(model.get_weights())
+        copies = [again, rebuilt, copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+        copies.append(torch.export.export(model, (x,)).module())
+        torch.compiler.reset()
+        copies.append(torch.compile(model, fullgraph=True, backend="eager"))
+        for other in copies:
+            output = other(x)
+            pairs = [(output, expected)] if make is chain else [(output[name], expected[name])]
+            for mine, theirs in pairs:
+                assert_close(mine, theirs)
+
+
+def test_a_name_in_a_dict_of_data():
+    a, b = ks.Input((3,), name="class"), ks.Input((3,), name="a.b")
+    model = ks.Model([a, b], layers.Dense(1, name="return")(layers.Add()([a, b])))
+    model.compile("sgd", {"return": "mse"})
+    history = model.fit({"class": uniform(4, 3), "a.b": uniform(4, 3)}, {"return": uniform(4, 1)}, verbose=0)
+    assert list(history.history) == ["loss"]

@@ -1,0 +1,187 @@
+"""What users may write for a metric, their own metrics, and copies."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from kstyle_torch import metrics
+from kstyle_torch.metrics.accuracy import resolve_accuracy
+from kstyle_torch.metrics.base import is_accuracy, to_metric
+from tests.oracle import assert_close, integers, uniform
+
+
+class CountRight(metrics.Metric):
+    """How many predictions are on the right side of 0.5, and by what the largest was exceeded."""
+
+    def __init__(self, name="count_right", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.right = self.add_weight(name="right", initializer="zeros")
+        self.lowest = self.add_variable(shape=(2,), initializer="ones", name="lowest")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.right.assign_add(((y_pred > 0.5) == (y_true > 0.5)).sum())
+        self.lowest.assign(torch.minimum(self.lowest, y_pred.min()))
+
+    def result(self):
+        return {"right": self.right.value, "lowest": self.lowest.value.sum()}
+
+
+def test_custom_metric():
+    metric = CountRight()
+    y_true, y_pred = integers(6, 1, high=2), uniform(6, 1, low=0.0)
+    for _ in range(2):
+        result = metric(y_true, y_pred)
+    assert float(result["right"]) == 2 * int(((y_pred > 0.5) == (y_true > 0.5)).sum())
+    assert [variable.name for variable in metric.variables] == ["right", "lowest"]
+    metric.reset_state()
+    assert float(metric.result()["right"]) == 0.0 and float(metric.result()["lowest"]) == 2.0
+    assert CountRight.from_config(metric.get_config()).name == "count_right"
+
+
+def test_metric_without_super_init_arguments_gets_a_name():
+    class Nameless(metrics.Metric):
+        pass
+
+    assert Nameless().name == "nameless"
+    with pytest.raises(NotImplementedError, match="Nameless must define update_state"):
+        Nameless().update_state()
+    with pytest.raises(NotImplementedError, match="Nameless must define result"):
+        Nameless().result()
+
+
+NAMES = {
+    "mse": "MeanSquaredError",
+    "MSE": "MeanSquaredError",
+    "mean_squared_error": "MeanSquaredError",
+    "mae": "MeanAbsoluteError",
+    "mean_absolute_error": "MeanAbsoluteError",
+    "binary_accuracy": "BinaryAccuracy",
+    "BinaryAccuracy": "BinaryAccuracy",
+    "categorical_accuracy": "CategoricalAccuracy",
+    "sparse_categorical_accuracy": "SparseCategoricalAccuracy",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_name_gives_the_class_and_is_kept(name):
+    metric = to_metric(name)
+    assert type(metric).__name__ == NAMES[name]
+    assert metric.name == name
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [metrics.BinaryAccuracy, metrics.BinaryAccuracy(), metrics.binary_accuracy],
+    ids=["class", "object", "function"],
+)
+def test_all_kinds_of_identifier(identifier):
+    y_true, y_pred = integers(6, 1, high=2).float(), uniform(6, 1, low=0.0)
+    metric = to_metric(identifier)
+    assert metric.name == "binary_accuracy"
+    assert_close(metric(y_true, y_pred), metrics.BinaryAccuracy()(y_true, y_pred))
+
+
+def test_custom_function():
+    def gap(y_true, y_pred):
+        return (y_true - y_pred).abs()
+
+    metric = to_metric(gap)
+    assert metric.name == "gap"
+    assert_close(metric(uniform(6, 2), torch.zeros(6, 2)), uniform(6, 2).abs().mean())
+
+
+def test_custom_function_of_the_whole_batch():
+    metric = to_metric(lambda y_true, y_pred: (y_true - y_pred).abs().max())
+    metric.update_state(torch.zeros(3, 1), torch.ones(3, 1))
+    metric.update_state(torch.zeros(3, 1), 3 * torch.ones(3, 1))
+    assert float(metric.result()) == 2.0
+    assert not metric.rowwise
+
+
+class UpdateAndCompute:
+    """The shape of torchmetrics' objects."""
+
+    def __init__(self):
+        self.seen = []
+
+    def update(self, preds, target):
+        self.seen.append((preds, target))
+
+    def compute(self):
+        return torch.tensor(float(len(self.seen)))
+
+    def reset(self):
+        self.seen.clear()
+
+
+def test_object_of_another_library():
+    metric = to_metric(UpdateAndCompute())
+    metric.update_state(torch.zeros(4), uniform(4, 1).requires_grad_())
+    preds, target = metric.metric.seen[0]
+    assert metric.name == "update_and_compute"
+    assert preds.shape == target.shape == (4,) and not preds.requires_grad
+    assert float(metric.result()) == 1.0
+    metric.reset_state()
+    assert float(metric.result()) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("target", "output", "expected"),
+    [
+        ((6, 1), (6, 1), "BinaryAccuracy"),
+        ((6,), (6, 1), "BinaryAccuracy"),
+        ((6, 4), (6, 4), "CategoricalAccuracy"),
+        ((6,), (6, 4), "SparseCategoricalAccuracy"),
+        ((6, 1), (6, 4), "SparseCategoricalAccuracy"),
+        ((6, 5), (6, 5, 4), "SparseCategoricalAccuracy"),
+        ((6, 5, 4), (6, 5, 4), "CategoricalAccuracy"),
+    ],
+    ids=str,
+)
+def test_what_accuracy_means(target, output, expected):
+    metric = resolve_accuracy("acc", torch.zeros(target), torch.zeros(output))
+    assert type(metric).__name__ == expected
+    assert metric.name == "acc"
+
+
+def test_accuracy_is_recognised():
+    assert is_accuracy("acc") and is_accuracy("accuracy") and not is_accuracy("mse") and not is_accuracy(metrics.Mean())
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize("make", [metrics.BinaryAccuracy, CountRight], ids=lambda cls: cls.__name__)
+def test_copies_go_on_by_themselves(copied, make):
+    y_true, y_pred = integers(6, 1, high=2), uniform(6, 1, low=0.0)
+    metric = make()
+    metric.update_state(y_true, y_pred)
+    twin = copied(metric)
+    before = str(metric.result())
+    assert str(twin.result()) == before
+    twin.update_state(1 - y_true, y_pred)
+    twin.reset_state()
+    assert str(metric.result()) == before
+    assert str(twin.result()) == str(make().result())
+
+
+def test_state_needs_no_gradient_and_holds_no_graph():
+    y_pred = uniform(6, 1, low=0.0).requires_grad_()
+    metric = metrics.MeanSquaredError()
+    metric.update_state(torch.zeros(6, 1), y_pred)
+    assert not metric.result().requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"), [("acurracy", "accuracy"), ("mean_square_error", "mean_squared_error")]
+)
+def test_unknown_metric_suggests(name, suggestion):
+    with pytest.raises(ValueError, match=f"Unknown metric '{name}'. Did you mean .*'{suggestion}'"):
+        to_metric(name)
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="threshold must be between 0 and 1; got 2"):
+        metrics.BinaryAccuracy(threshold=2)
+    with pytest.raises(TypeError, match="Expected a metric"):
+        to_metric(3)

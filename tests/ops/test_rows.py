@@ -1,0 +1,127 @@
+"""Every row of the table: value, dtype and gradient as in Keras; symbolic, compiled and pickled as eager."""
+
+import pickle
+
+import pytest
+import torch
+
+from kstyle_torch import layers, ops, tree
+from kstyle_torch.symbolic.tensor import is_symbolic
+from tests.ops.cases import ROWS
+from tests.oracle import GraphModule, array, assert_close, uniform
+
+NARROWER = {torch.float64: torch.float32, torch.int64: torch.int32, torch.complex128: torch.complex64}
+per_row = pytest.mark.parametrize("row", ROWS, ids=str)
+
+
+def leaves(result):
+    return tree.flatten(result)
+
+
+def same_dtype(ours, theirs, inputs):
+    """Equal, or the 64-bit type of the inputs where Keras narrows it (or widens int64 to float64)."""
+    wide = any(tensor.dtype in NARROWER for tensor in inputs)
+    return ours == theirs or (wide and NARROWER.get(ours, ours) == NARROWER.get(theirs, theirs))
+
+
+@per_row
+def test_value_and_dtype_equal_keras(row, keras):
+    ours = leaves(getattr(ops, row.name)(*row.args, **row.kwargs))
+    theirs = leaves((row.oracle or getattr(keras.ops, row.name))(*row.args, **row.kwargs))
+    assert len(ours) == len(theirs)
+    tolerance = 2e-3 if any(tensor.dtype is torch.float16 for tensor in row.tensors()) else 1e-5
+    for one, other in zip(ours, theirs):
+        assert_close(one, other, rtol=tolerance)
+        if isinstance(other, torch.Tensor) and isinstance(one, torch.Tensor) and row.oracle is None:
+            assert same_dtype(one.dtype, other.dtype, row.tensors())
+
+
+def gradients(function, row):
+    tensors = [tensor.clone().requires_grad_(tensor.is_floating_point()) for tensor in row.tensors()]
+    args, kwargs = row.with_tensors(tensors)
+    outputs = [
+        leaf for leaf in leaves(function(*args, **kwargs)) if isinstance(leaf, torch.Tensor) and leaf.requires_grad
+    ]
+    if not outputs:
+        return None
+    total = sum((output * uniform(*output.shape, seed=7).to(output.dtype)).abs().sum() for output in outputs)
+    wanted = [tensor for tensor in tensors if tensor.requires_grad]
+    return torch.autograd.grad(total, wanted, allow_unused=True, materialize_grads=True)
+
+
+def with_gradient(kind):
+    rows = [row for row in ROWS if row.gradient == kind and any(t.dtype is torch.float32 for t in row.tensors())]
+    return pytest.mark.parametrize("row", rows, ids=str)
+
+
+@with_gradient(True)
+def test_gradient_equals_keras(row, keras):
+    ours, theirs = gradients(getattr(ops, row.name), row), gradients(getattr(keras.ops, row.name), row)
+    assert (ours is None) == (theirs is None)
+    for one, other in zip(ours or (), theirs or ()):
+        assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@with_gradient("numeric")
+def test_gradient_is_the_derivative(row):
+    tensors = [tensor.double() if tensor.is_floating_point() else tensor for tensor in row.tensors()]
+    tensors = [tensor.requires_grad_(tensor.is_floating_point()) for tensor in tensors]
+
+    def call(*given):
+        args, kwargs = row.with_tensors(given)
+        return tuple(leaf for leaf in leaves(getattr(ops, row.name)(*args, **kwargs)) if leaf.requires_grad)
+
+    if call(*tensors):
+        assert torch.autograd.gradcheck(call, tensors)
+
+
+def symbolic_call(row):
+    shapes = [(None, *tensor.shape[1:]) if row.batched else tuple(tensor.shape) for tensor in row.tensors()]
+    inputs = [layers.Input(batch_shape=shape, dtype=tensor.dtype) for shape, tensor in zip(shapes, row.tensors())]
+    args, kwargs = row.with_tensors(inputs)
+    return inputs, getattr(ops, row.name)(*args, **kwargs)
+
+
+with_tensors = [row for row in ROWS if row.tensors() and row.traces]
+
+
+@pytest.mark.parametrize("row", with_tensors, ids=str)
+def test_symbolic_equals_eager(row):
+    inputs, outputs = symbolic_call(row)
+    expected = leaves(getattr(ops, row.name)(*row.args, **row.kwargs))
+    outputs = leaves(outputs)
+    for symbol, value in zip(outputs, expected):
+        assert is_symbolic(symbol), "one call, one node"
+        shape = tuple(value.shape)
+        assert (symbol.shape, symbol.dtype) == ((None, *shape[1:]) if row.batched else shape, value.dtype)
+    assert len({symbol.node for symbol in outputs}) == 1
+    module = GraphModule(inputs, outputs)
+    for one, other in zip(module(row.tensors()), expected):
+        assert_close(one, other)
+
+
+@pytest.mark.parametrize("row", with_tensors, ids=str)
+def test_compiles_without_a_break(row):
+    torch.compiler.reset()
+
+    def call(*tensors):
+        args, kwargs = row.with_tensors(tensors)
+        return getattr(ops, row.name)(*args, **kwargs)
+
+    compiled = torch.compile(call, fullgraph=True, backend="eager")
+    for one, other in zip(leaves(compiled(*row.tensors())), leaves(call(*row.tensors()))):
+        assert_close(one, other)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.tensors()], ids=str)
+def test_takes_arrays(row):
+    args, kwargs = row.with_tensors([array(tensor) for tensor in row.tensors()])
+    expected = leaves(getattr(ops, row.name)(*row.args, **row.kwargs))
+    for one, other in zip(leaves(getattr(ops, row.name)(*args, **kwargs)), expected):
+        assert one.dtype == other.dtype
+        assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", sorted({row.name for row in ROWS}))
+def test_pickles_by_name(name):
+    assert pickle.loads(pickle.dumps(getattr(ops, name))) is getattr(ops, name)

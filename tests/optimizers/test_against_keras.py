@@ -1,0 +1,165 @@
+"""Optimizers against Keras: twenty steps on the same gradients.
+
+Adam's rates stay at 0.01: Keras takes `1 - beta**step` in float32, which loses up to 6e-5 of the first steps' size; here
+it is taken exactly.
+"""
+
+import keras
+import pytest
+import torch
+from torch import nn
+
+from kstyle_torch import optimizers
+from kstyle_torch.optimizers import adam
+from tests.oracle import assert_close, uniform
+
+SHAPES = [(4, 3), (3,), (2, 3, 2), ()]
+CASES = [
+    ("sgd", "SGD", {}),
+    ("sgd-momentum", "SGD", {"learning_rate": 0.1, "momentum": 0.9}),
+    ("sgd-nesterov", "SGD", {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True}),
+    ("sgd-decay", "SGD", {"learning_rate": 0.1, "weight_decay": 0.05}),
+    ("adam", "Adam", {}),
+    ("adam-betas", "Adam", {"learning_rate": 0.01, "beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-3}),
+    ("adam-amsgrad", "Adam", {"learning_rate": 0.01, "amsgrad": True}),
+    ("adam-decay", "Adam", {"learning_rate": 0.01, "weight_decay": 0.05}),
+    ("adamw", "AdamW", {}),
+    ("adamw-decay", "AdamW", {"learning_rate": 0.01, "weight_decay": 0.1}),
+    ("adamw-amsgrad", "AdamW", {"learning_rate": 0.01, "amsgrad": True}),
+    ("rmsprop", "RMSprop", {}),
+    ("rmsprop-momentum", "RMSprop", {"learning_rate": 0.01, "momentum": 0.9}),
+    ("rmsprop-centered", "RMSprop", {"learning_rate": 0.01, "centered": True, "rho": 0.8}),
+    ("rmsprop-both", "RMSprop", {"learning_rate": 0.01, "centered": True, "momentum": 0.5, "epsilon": 1e-4}),
+    ("rmsprop-decay", "RMSprop", {"weight_decay": 0.05}),
+    *[
+        (f"{name.lower()}-{kind}", name, {kind: bound, "learning_rate": 0.01})
+        for name in ("SGD", "Adam", "RMSprop")
+        for kind, bound in (("clipnorm", 0.7), ("clipvalue", 0.3), ("global_clipnorm", 1.1))
+    ],
+    ("sgd-clipnorm-decay", "SGD", {"clipnorm": 0.7, "weight_decay": 0.05, "momentum": 0.9}),
+]
+every_case = pytest.mark.parametrize(("name", "arguments"), [pytest.param(*case[1:], id=case[0]) for case in CASES])
+
+
+def start():
+    """The same weights there and here."""
+    values = [uniform(*shape, seed=seed) for seed, shape in enumerate(SHAPES)]
+    return [nn.Parameter(value.clone()) for value in values], [keras.Variable(value.clone()) for value in values]
+
+
+def gradients(step, scale=1.0):
+    """Of one step; the second variable's are small."""
+    drawn = [scale * uniform(*shape, low=-2.0, high=2.0, seed=100 * step + i) for i, shape in enumerate(SHAPES)]
+    drawn[1] *= 1e-3
+    return drawn
+
+
+def assert_equal_runs(name, arguments, steps=20, scale=1.0):
+    ours, theirs = getattr(optimizers, name)(**arguments), getattr(keras.optimizers, name)(**arguments)
+    parameters, variables = start()
+    for step in range(steps):
+        ours.apply(gradients(step, scale), parameters)
+        theirs.apply(gradients(step, scale), variables)
+        for parameter, variable in zip(parameters, variables, strict=True):
+            assert_close(parameter, variable)
+    assert int(ours.iterations) == int(theirs.iterations) == steps
+
+
+@every_case
+def test_twenty_steps(name, arguments):
+    assert_equal_runs(name, arguments)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-7, 1e-9, 0.0])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("Adam", {"learning_rate": 0.01}),
+        ("Adam", {"learning_rate": 0.01, "amsgrad": True}),
+        ("AdamW", {"learning_rate": 0.01}),
+        ("RMSprop", {"learning_rate": 0.1}),
+        ("RMSprop", {"learning_rate": 0.1, "centered": True, "momentum": 0.5}),
+    ],
+    ids=["adam", "amsgrad", "adamw", "rmsprop", "rmsprop-both"],
+)
+def test_tiny_gradients(name, arguments, scale):
+    """Here the steps depend on where epsilon is added."""
+    assert_equal_runs(name, arguments, scale=scale)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-7])
+@pytest.mark.parametrize("arguments", [{}, {"amsgrad": True}, {"weight_decay": 0.1}], ids=str)
+def test_the_path_without_the_fused_kernel(monkeypatch, arguments, scale):
+    monkeypatch.setattr(adam, "has_fused_adam", lambda device, dtype: False)
+    assert_equal_runs("Adam", {"learning_rate": 0.01, **arguments}, scale=scale)
+
+
+def test_the_fused_kernel_is_there():
+    assert adam.has_fused_adam(torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("amsgrad", [False, True], ids=["plain", "amsgrad"])
+def test_fused_and_foreach_are_equal(monkeypatch, amsgrad):
+    results = []
+    for fused in (True, False):
+        monkeypatch.setattr(adam, "has_fused_adam", lambda device, dtype, fused=fused: fused)
+        parameters, _ = start()
+        optimizer = optimizers.Adam(learning_rate=0.05, amsgrad=amsgrad)
+        for step in range(20):
+            optimizer.apply(gradients(step), parameters)
+        results.append(parameters)
+    for fused, foreach in zip(*results, strict=True):
+        assert_close(fused, foreach, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_learning_rate_set_in_between(name):
+    ours, theirs = getattr(optimizers, name)(0.01), getattr(keras.optimizers, name)(0.01)
+    parameters, variables = start()
+    for step, rate in enumerate((0.01, 0.001, 0.02, 0.0003)):
+        for optimizer in (ours, theirs):
+            optimizer.learning_rate = rate
+        ours.apply(gradients(step), parameters)
+        theirs.apply(gradients(step), variables)
+    for parameter, variable in zip(parameters, variables, strict=True):
+        assert_close(parameter, variable)
+
+
+@every_case
+def test_variable_without_a_gradient(name, arguments):
+    """It stays as it is, weight decay and all, and so does its state."""
+    ours, theirs = getattr(optimizers, name)(**arguments), getattr(keras.optimizers, name)(**arguments)
+    parameters, variables = start()
+    for step in range(6):
+        given = gradients(step)
+        if step % 2:
+            given[0] = given[3] = None
+        ours.apply(list(given), parameters)
+        theirs.apply(list(given), variables)
+    for parameter, variable in zip(parameters, variables, strict=True):
+        assert_close(parameter, variable)
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_excluded_from_weight_decay(name):
+    ours = getattr(optimizers, name)(learning_rate=0.01, weight_decay=2.0)
+    theirs = getattr(keras.optimizers, name)(learning_rate=0.01, weight_decay=2.0)
+    parameters, variables = start()
+    ours.exclude_from_weight_decay(var_list=[parameters[0]])
+    theirs.exclude_from_weight_decay(var_list=[variables[0]])
+    for step in range(5):
+        ours.apply(gradients(step), parameters)
+        theirs.apply(gradients(step), variables)
+    for parameter, variable in zip(parameters, variables, strict=True):
+        assert_close(parameter, variable)
+
+
+@every_case
+def test_config_goes_both_ways(name, arguments):
+    ours = getattr(optimizers, name)(**arguments)
+    theirs = keras.optimizers.deserialize(optimizers.serialize(ours))
+    again = optimizers.deserialize(keras.optimizers.serialize(theirs))
+    for key, value in ours.get_config().items():
+        if key == "name":
+            continue  # None here, and Keras writes the one it made up
+        assert again.get_config()[key] == (pytest.approx(value) if isinstance(value, float) else value), key

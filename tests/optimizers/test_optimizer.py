@@ -1,0 +1,278 @@
+"""What an optimizer does besides its numbers: identifiers, old spellings, state, copies, constraints."""
+
+import copy
+import functools
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from kstyle_torch import constraints, layers, optimizers
+from tests.oracle import assert_close, uniform
+
+ALL = ["SGD", "Adam", "AdamW", "RMSprop"]
+STATEFUL = [
+    functools.partial(optimizers.SGD, learning_rate=0.1, momentum=0.9),
+    functools.partial(optimizers.Adam, learning_rate=0.1),
+    functools.partial(optimizers.Adam, learning_rate=0.1, amsgrad=True),
+    functools.partial(optimizers.RMSprop, learning_rate=0.1, momentum=0.5, centered=True),
+]
+stateful = pytest.mark.parametrize("make", STATEFUL, ids=["sgd", "adam", "amsgrad", "rmsprop"])
+
+
+def parameters(*sizes, seed=0):
+    return [nn.Parameter(uniform(size, seed=seed + i)) for i, size in enumerate(sizes or (3, 4))]
+
+
+def step(optimizer, weights, number):
+    optimizer.apply([uniform(*w.shape, seed=50 + 10 * number + i) for i, w in enumerate(weights)], weights)
+
+
+# -------------------------------------------------------------------------------------------------------- identifiers
+
+
+@pytest.mark.parametrize("name", [*ALL, *(name.lower() for name in ALL)])
+def test_names_of_keras(name):
+    assert type(optimizers.get(name)).__name__.lower() == name.lower()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_class_and_object(name):
+    cls = getattr(optimizers, name)
+    optimizer = cls()
+    assert type(optimizers.get(cls)) is cls
+    assert optimizers.get(optimizer) is optimizer
+    assert type(optimizers.get(optimizers.serialize(optimizer))) is cls
+
+
+def test_unknown_name_suggests():
+    with pytest.raises(ValueError, match="Unknown optimizer 'adm'. Did you mean 'adam'"):
+        optimizers.get("adm")
+
+
+@pytest.mark.parametrize("wrong", [3, len], ids=["number", "function"])
+def test_what_is_no_optimizer(wrong):
+    with pytest.raises(TypeError, match="[Ee]xpected an optimizer"):
+        optimizers.get(wrong)
+
+
+# ------------------------------------------------------------------------------------------------------ old spellings
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_lr_warns_and_works(name):
+    with pytest.warns(UserWarning, match="older spelling of learning_rate"):
+        optimizer = getattr(optimizers, name)(lr=0.25)
+    assert float(optimizer.learning_rate) == 0.25
+    assert "lr" not in optimizer.get_config() and optimizer.get_config()["learning_rate"] == 0.25
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_decay_warns_and_is_ignored(name):
+    with pytest.warns(UserWarning, match="decay is ignored"):
+        optimizer = getattr(optimizers, name)(0.25, decay=1e-6)
+    assert "decay" not in optimizer.get_config()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "suggestion"), [("learning_rat", "learning_rate"), ("beta1", "beta_1"), ("clip_norm", "clipnorm")]
+)
+def test_unknown_argument_suggests(wrong, suggestion):
+    with pytest.raises(ValueError, match=f"Adam has no argument '{wrong}'. Did you mean .*'{suggestion}'"):
+        optimizers.Adam(**{wrong: 1.0})
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="Only one of clipnorm, clipvalue and global_clipnorm"):
+        optimizers.SGD(clipnorm=1.0, clipvalue=1.0)
+    with pytest.raises(ValueError, match="momentum must be between 0 and 1; got 2"):
+        optimizers.SGD(momentum=2)
+    with pytest.raises(ValueError, match="AdamW needs a weight_decay"):
+        optimizers.AdamW(weight_decay=None)
+    with pytest.raises(TypeError, match="learning_rate must be a number; got 'fast'"):
+        optimizers.SGD("fast")
+
+
+# ------------------------------------------------------------------------------------------------------ learning rate
+
+
+def test_learning_rate_reads_as_a_number():
+    optimizer = optimizers.SGD(0.25)
+    assert float(optimizer.learning_rate) == 0.25
+    assert optimizer.learning_rate.numpy() == 0.25
+    assert optimizer.learning_rate * 2 == 0.5
+    optimizer.lr = 0.5
+    assert float(optimizer.learning_rate) == 0.5 == float(optimizer.lr)
+    optimizer.learning_rate.assign(0.75)
+    assert optimizer.get_config()["learning_rate"] == 0.75
+    optimizer.learning_rate = optimizer.learning_rate * 2
+    assert float(optimizer.learning_rate) == 1.5
+
+
+# -------------------------------------------------------------------------------------------------------------- state
+
+
+@stateful
+def test_state_follows_its_parameter(make):
+    """Another order, one parameter less, one more: those that stay go on as they were."""
+    straight, shuffled = make(), make()
+    one, two = parameters(), parameters()
+    for number in range(3):
+        step(straight, one, number)
+        step(shuffled, two, number)
+    extra = nn.Parameter(torch.ones(2))
+    gradients = [uniform(*w.shape, seed=i) for i, w in enumerate(one)]
+    straight.apply(gradients, one)
+    shuffled.apply([torch.zeros(2), gradients[1], gradients[0]], [extra, two[1], two[0]])
+    for a, b in zip(one, two, strict=True):
+        assert_close(a, b)
+
+
+@stateful
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_copies_go_on_with_the_same_numbers(make, copied):
+    optimizer, weights = make(), parameters()
+    for number in range(3):
+        step(optimizer, weights, number)
+    twin, twin_weights = copied((optimizer, weights))
+    for number in range(3, 6):
+        step(optimizer, weights, number)
+    for number in range(3, 6):
+        step(twin, twin_weights, number)
+    for a, b in zip(weights, twin_weights, strict=True):
+        assert a is not b
+        assert torch.equal(a, b)
+    assert int(twin.iterations) == int(optimizer.iterations) == 6
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_exclusion_from_weight_decay_survives_a_copy(copied):
+    weights = parameters(3, 3)
+    optimizer = optimizers.SGD(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[weights[0]])
+    optimizer.build(weights)
+    twin, (first, second) = copied((optimizer, weights))
+    before = first.detach().clone(), second.detach().clone()
+    twin.build([first, second])  # as at every epoch
+    twin.apply([torch.zeros(3), torch.zeros(3)])
+    assert torch.equal(first, before[0]) and not torch.equal(second, before[1])
+
+
+def test_exclusion_by_name():
+    layer = layers.Dense(2, bias_initializer="ones")
+    layer.build((None, 3))
+    optimizer = optimizers.SGD(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    kernel = layer.kernel.numpy().copy()
+    optimizer.apply([torch.zeros(2, 3), torch.zeros(2)], layer.trainable_variables)
+    assert_close(layer.bias, torch.ones(2))
+    assert_close(layer.kernel.read(), kernel * 0.95)
+    with pytest.raises(ValueError, match="before the first step"):
+        optimizer.exclude_from_weight_decay(var_names=["kernel"])
+
+
+def test_variables_are_the_count_the_rate_and_the_state():
+    optimizer, weights = optimizers.Adam(), parameters()
+    step(optimizer, weights, 0)
+    assert len(optimizer.variables) == 2 + 2 * len(weights)
+    assert int(optimizer.variables[0]) == 1
+
+
+# -------------------------------------------------------------------------------------------------------------- steps
+
+
+def test_apply_gradients_takes_pairs():
+    weights = parameters()
+    before = [w.detach().clone() for w in weights]
+    optimizers.SGD(1.0).apply_gradients((torch.ones_like(w), w) for w in weights)
+    for weight, old in zip(weights, before, strict=True):
+        assert_close(weight, old - 1)
+
+
+def test_apply_without_variables_uses_the_last():
+    weights = parameters(3)
+    optimizer = optimizers.SGD(1.0)
+    optimizer.build(weights)
+    before = weights[0].detach().clone()
+    optimizer.apply([torch.ones(3)])
+    assert_close(weights[0], before - 1)
+
+
+def test_number_of_gradients_is_checked():
+    with pytest.raises(ValueError, match="1 gradients for 2 variables"):
+        optimizers.SGD().apply([torch.ones(3)], parameters())
+
+
+def test_missing_gradient_warns_at_the_first_step_only():
+    weights = parameters()
+    optimizer = optimizers.Adam()
+    with pytest.warns(UserWarning, match="1 trainable variable.* got no gradient"):
+        optimizer.apply([None, torch.ones(4)], weights)
+    optimizer.apply([None, torch.ones(4)], weights)
+
+
+def test_no_gradient_at_all_is_an_error():
+    with pytest.raises(ValueError, match="No variable got a gradient"):
+        optimizers.Adam().apply([None, None], parameters())
+
+
+def test_constraint_is_applied_after_the_step():
+    layer = layers.Dense(2, kernel_constraint="unit_norm")
+    layer.build((None, 3))
+    optimizers.SGD(0.5).apply([uniform(2, 3), uniform(2)], layer.trainable_variables)
+    assert_close(layer.kernel.numpy(), constraints.UnitNorm()(torch.tensor(layer.kernel.numpy())))
+    assert_close((layer.kernel.read() ** 2).sum(0), torch.ones(2))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_are_not_changed(name):
+    for arguments in ({}, {"clipnorm": 0.1}, {"global_clipnorm": 0.1}, {"clipvalue": 0.1}):
+        gradient = uniform(3)
+        getattr(optimizers, name)(**arguments).apply([gradient], parameters(3))
+        assert torch.equal(gradient, uniform(3))
+
+
+def test_custom_optimizer():
+    class SignDescent(optimizers.Optimizer):
+        slots = ("last",)
+
+        def update(self, parameters, gradients, state, learning_rate):
+            for parameter, gradient, last in zip(parameters, gradients, state["last"], strict=True):
+                parameter.sub_(learning_rate * gradient.sign())
+                last.copy_(gradient)
+
+    weights = parameters(3)
+    before = weights[0].detach().clone()
+    optimizer = SignDescent(learning_rate=0.5)
+    optimizer.apply([torch.tensor([2.0, -3.0, 0.0])], weights)
+    assert_close(weights[0], before - torch.tensor([0.5, -0.5, 0.0]))
+    assert_close(optimizer.state["last"][0], torch.tensor([2.0, -3.0, 0.0]))
+
+
+# ------------------------------------------------------------------------------------------------- torch's optimizers
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda weights: torch.optim.SGD(weights, lr=0.1, momentum=0.9),
+        lambda weights: functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+    ],
+    ids=["object", "partial"],
+)
+def test_torch_optimizer_is_taken_as_it_is(given):
+    ours, reference = parameters(), parameters()
+    optimizer = optimizers.get(given(ours))
+    expected = torch.optim.SGD(reference, lr=0.1, momentum=0.9)
+    optimizer.build(ours)
+    assert optimizer.learning_rate == 0.1
+    for number in range(4):
+        step(optimizer, ours, number)
+        for i, weight in enumerate(reference):
+            weight.grad = uniform(*weight.shape, seed=50 + 10 * number + i)
+        expected.step()
+    for a, b in zip(ours, reference, strict=True):
+        assert torch.equal(a, b)
+    optimizer.learning_rate = 0.5
+    assert optimizer.optimizer.param_groups[0]["lr"] == 0.5

@@ -1,0 +1,61 @@
+"""What tests against Keras share: comparing, random data, and running a symbolic graph."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from kstyle_torch import tree
+from kstyle_torch.symbolic.emit import Emitter
+from kstyle_torch.symbolic.graph import trace
+
+
+def array(value):
+    """An array of a tensor, a Keras or kstyle variable, or of anything that NumPy takes."""
+    value = getattr(value, "value", value)
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+
+
+def assert_close(ours, theirs, rtol=1e-5, atol=1e-6):
+    """Equal shapes, and numbers within the tolerance that the project promises."""
+    ours, theirs = array(ours), array(theirs)
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
+
+
+def uniform(*shape, low=-1.0, high=1.0, seed=0):
+    """A float32 tensor of random numbers."""
+    drawn = np.random.default_rng(seed).uniform(low, high, shape).astype("float32")
+    return torch.from_numpy(drawn)
+
+
+def integers(*shape, high=5, seed=0):
+    """An int64 tensor of random numbers from 0 on."""
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, high, shape))
+
+
+def value_and_grad(function, x):
+    """`function(x)` and the gradient of its sum, weighted by fixed random numbers."""
+    x = x.clone().requires_grad_()
+    y = function(x)
+    if y.requires_grad:
+        (y * uniform(*y.shape, seed=7)).sum().backward()
+    return y.detach(), torch.zeros_like(x) if x.grad is None else x.grad
+
+
+class GraphModule(nn.Module):
+    """The smallest model of a symbolic graph: emitted code over its modules."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        graph = trace(inputs, outputs, [tensor.source for tensor in tree.flatten(inputs)])
+        keys = {id(module): f"m{number}" for number, module in enumerate(graph.modules)}
+        for module in graph.modules:
+            self.add_module(keys[id(module)], module)
+        checks = [""] * len(graph.sources)
+        self.run, self.code = Emitter(graph, keys, adapt=None).emit(tree.flatten, checks)
+        self.graph = graph
+        self.eval()
+
+    def forward(self, inputs):
+        """Runs the graph."""
+        return self.run(self, inputs)

@@ -1,0 +1,174 @@
+"""Graphs as plain code: shared layers, several inputs and outputs, masks, and nothing of a name in the code."""
+
+import copy
+import pickle
+from typing import Any, NamedTuple
+
+import keras
+import pytest
+import torch
+
+from kstyle_torch import layers, tree
+from kstyle_torch.layers import Add, Concatenate, Dense, Embedding, Input, Layer
+from kstyle_torch.symbolic.graph import trace
+from tests.oracle import GraphModule, assert_close, integers, uniform
+
+
+def test_shared_layer_is_one_module():
+    a, b, dense = Input((3,)), Input((3,)), Dense(2)
+    graph = GraphModule([a, b], Add()([dense(a), dense(b)]))
+    x, y = uniform(4, 3), uniform(4, 3, seed=1)
+    assert_close(graph([x, y]), dense(x) + dense(y))
+    assert sum(1 for module in graph.children() if module is dense) == 1
+
+
+def test_nested_inputs_and_outputs():
+    inputs = {"a": Input((3,)), "b": [Input((2,)), Input((1,))]}
+    outputs = [torch.cat([inputs["a"], inputs["b"][0]], dim=-1), {"c": inputs["b"][1] * 2}]
+    graph = GraphModule(inputs, outputs)
+    a, b, c = uniform(4, 3), uniform(4, 2), uniform(4, 1)
+    first, second = graph({"a": a, "b": [b, c]})
+    assert_close(first, torch.cat([a, b], dim=-1))
+    assert_close(second["c"], c * 2)
+
+
+def test_cut_at_any_tensor():
+    x = Input((3,))
+    hidden = Dense(4)(x)
+    outputs = Dense(2)(hidden)
+    assert len(trace(x, hidden, [x.source]).calls) == 1
+    assert len(trace(hidden, outputs, [x.source]).calls) == 1
+
+
+def test_missing_input_is_named():
+    a, b = Input((3,), name="left"), Input((3,), name="right")
+    with pytest.raises(ValueError, match="need the input 'right'.*not among the inputs.*'left'"):
+        trace(a, a + b, [a.source])
+
+
+def test_what_is_no_symbolic_tensor_is_refused():
+    x = Input((3,))
+    with pytest.raises(ValueError, match="outputs of a Model must be symbolic.*got Tensor"):
+        trace(x, uniform(3), [x.source])
+
+
+def test_deep_graph_copies_and_pickles():
+    x = Input((2,))
+    y = x
+    for _ in range(1500):
+        y = y + 1
+    graph = trace(x, y, [x.source])
+    assert len(pickle.loads(pickle.dumps(graph)).calls) == len(copy.deepcopy(graph).calls) == 1500
+    assert_close(GraphModule(x, y)(torch.zeros(1, 2)), torch.full((1, 2), 1500.0))
+
+
+def test_graph_can_be_made_symbolic_again():
+    x = Input((3,))
+    y = Dense(2)(x) * 2
+    again_x, again_y = trace(x, y, [x.source]).to_symbolic()
+    assert again_y.shape == (None, 2) and again_x.name == x.name
+    value = uniform(4, 3)
+    assert_close(GraphModule(again_x, again_y)(value), GraphModule(x, y)(value))
+
+
+def test_compiles_to_one_graph():
+    a, b = Input((3,)), Input((3,))
+    graph = GraphModule([a, b], torch.relu(Dense(4)(Concatenate()([a, b]))) * 2)
+    x = [uniform(4, 3), uniform(4, 3, seed=1)]
+    torch.compiler.reset()
+    assert_close(torch.compile(graph, fullgraph=True, backend="eager")(x), graph(x))
+
+
+EVIL = ['");__import__("os").system("false");("', "import", "a b", "x'y", "self", "_modules", "ä", "1st", "lambda"]
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_no_text_of_a_name_enters_the_code(name):
+    x = Input((3,), name=name)
+    y = Dense(2, name=name)(x)
+    graph = GraphModule(x, y * 2)
+    assert graph(uniform(4, 3)).shape == (4, 2)
+    assert '__import__("os")' not in graph.code and "x'y" not in graph.code
+
+
+def test_constants_of_odd_types():
+    x = Input((3,))
+    y = torch.where(x > float("-inf"), x, float("nan")) + torch.tensor([1.0, 2.0, 3.0])
+    value = uniform(4, 3)
+    assert_close(GraphModule(x, y.sum(dim=(1,)))(value), (value + torch.tensor([1.0, 2.0, 3.0])).sum(1))
+
+
+def test_named_tuples_come_out_as_they_are():
+    class Pair(NamedTuple):
+        first: Any
+        second: Any
+
+    x = Input((3,))
+    value = uniform(4, 3)
+    top = GraphModule(x, torch.topk(x, 2))(value)
+    assert_close(top.values, torch.topk(value, 2).values)
+    assert torch.equal(top.indices, torch.topk(value, 2).indices)
+    pair = GraphModule(x, Pair(x + 1, x * 2))(value)
+    assert_close(pair.first, value + 1)
+    assert_close(pair.second, value * 2)
+
+
+# ------------------------------------------------------------------------------------------------------------------ masks
+
+
+class MaskReader(Layer):
+    """Sums the steps that the mask leaves."""
+
+    def call(self, x, mask=None):
+        return x.sum(1) if mask is None else (x * mask.unsqueeze(-1)).sum(1)
+
+
+def test_mask_reaches_the_layer_that_takes_it():
+    x = Input((5,), dtype="int64")
+    embedding, dense = Embedding(6, 3, mask_zero=True), Dense(4)
+    graph = GraphModule(x, MaskReader()(dense(embedding(x))))
+    ids = integers(4, 5, high=6)
+    expected = (dense(embedding(ids)) * (ids != 0).unsqueeze(-1)).sum(1)
+    assert_close(graph(ids), expected)
+
+
+def test_mask_of_the_output_is_on_it():
+    x = Input((5,), dtype="int64")
+    graph = GraphModule(x, Dense(4)(Embedding(6, 3, mask_zero=True)(x)))
+    ids = integers(4, 5, high=6)
+    assert torch.equal(graph(ids)._keras_mask, ids != 0)
+
+
+def test_no_mask_without_mask_zero():
+    x = Input((5,), dtype="int64")
+    y = Dense(4)(Embedding(6, 3)(x))
+    assert y.mask is None
+    assert not hasattr(GraphModule(x, y)(integers(4, 5, high=6)), "_keras_mask")
+
+
+def test_layer_that_does_not_support_masks_ends_them():
+    class Plain(Layer):
+        def call(self, x):
+            return x
+
+    x = Input((5,), dtype="int64")
+    assert Plain()(Embedding(6, 3, mask_zero=True)(x)).mask is None
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("Add", {}), ("Concatenate", {}), ("Concatenate", {"axis": 1})],
+    ids=["add", "last", "steps"],
+)
+def test_merged_masks_are_those_of_keras(name, arguments):
+    merge, theirs = getattr(layers, name)(**arguments), getattr(keras.layers, name)(**arguments)
+    a, b = Input((5,), dtype="int64"), Input((5,), dtype="int64")
+    embed = Embedding(6, 3, mask_zero=True)
+    graph = GraphModule([a, b], merge([embed(a), embed(b)]))
+    x, y = integers(4, 5, high=3), integers(4, 5, high=3, seed=1)
+    expected = theirs.compute_mask([embed(x), embed(y)], [x != 0, y != 0])
+    assert torch.equal(graph([x, y])._keras_mask, expected)
+
+
+def test_tree_of_masks_is_flat():
+    assert tree.flatten([1, {"a": (2, None)}]) == [1, 2, None]

@@ -1,0 +1,165 @@
+"""The shape of the package: imports point down, at the top of the file; files stay small; what is public is explained."""
+
+import ast
+import functools
+import importlib
+import inspect
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import kstyle_torch
+
+ROOT = Path(kstyle_torch.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+MAX_LINES = 600
+
+# From the ground up: a room imports from rooms listed before it, and from its own.
+ROOMS = (
+    "dtype_policies config mixed_precision registry tree draws serialization initializers activations "
+    "regularizers constraints variables symbolic ops random data layers losses metrics optimizers callbacks distribution "
+    "training saving utils models wrappers export datasets applications"
+).split()
+
+# What may be imported inside a function, since importing it takes long or it may not be there.
+LATE_IMPORTS = {
+    *("IPython", "h5py", "matplotlib", "pandas", "pydot", "safetensors", "scipy", "sklearn", "tensorboard", "torchinfo")
+}
+LATE_TORCH_IMPORTS = {"torch._dynamo", "torch.distributed", "torch.export", "torch.utils.tensorboard"}
+
+
+def dotted(path):
+    """`kstyle_torch.layers.base` for its file; for an `__init__.py` the package."""
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {dotted(path): path for path in FILES}
+
+
+def room_of(module):
+    return module.split(".")[1] if "." in module else None
+
+
+@functools.cache
+def syntax(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(node, module):
+    """The modules that an import statement names; `from package import module` counts as the module."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    base = node.module or ""
+    if node.level:
+        package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+        base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], *filter(None, [base])])
+    submodules = [f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in MODULES]
+    return submodules if len(submodules) == len(node.names) else [base, *submodules]
+
+
+def imports_of(module):
+    nodes = ast.walk(syntax(MODULES[module]))
+    return [name for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)) for name in imported(node, module)]
+
+
+def own_imports_of(module):
+    return [name for name in imports_of(module) if name.split(".")[0] == "kstyle_torch"]
+
+
+def per_file(function):
+    return pytest.mark.parametrize("module", MODULES, ids=str)(function)
+
+
+@per_file
+def test_imports_point_down(module):
+    room = room_of(module)
+    if room is None:
+        return  # kstyle_torch/__init__.py is on top of everything
+    assert room in ROOMS, f"{room} has no place in ROOMS yet"
+    for name in own_imports_of(module):
+        assert name in MODULES, f"{name} does not exist"
+        other = room_of(name)
+        assert other is not None, f"{module} imports the whole package"
+        assert ROOMS.index(other) <= ROOMS.index(room), f"{module} imports {name}, which is above it"
+
+
+def test_imports_have_no_cycle():
+    graph = {module: own_imports_of(module) for module in MODULES}
+    assert len([*TopologicalSorter(graph).static_order()]) == len(MODULES)  # raises CycleError, with the cycle
+
+
+@per_file
+def test_imports_are_at_the_top(module):
+    top = {id(node) for node in _top_level(syntax(MODULES[module]).body)}
+    for node in ast.walk(syntax(MODULES[module])):
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and id(node) not in top:
+            for name in imported(node, module):
+                late = name.split(".")[0] in LATE_IMPORTS or name in LATE_TORCH_IMPORTS
+                assert late, f"{module}, line {node.lineno}: {name} is imported inside a function"
+
+
+def _top_level(statements):
+    for node in statements:
+        if isinstance(node, (ast.If, ast.Try)):
+            yield from _top_level([*node.body, *node.orelse, *getattr(node, "finalbody", ())])
+            yield from (inner for handler in getattr(node, "handlers", ()) for inner in _top_level(handler.body))
+        yield node
+
+
+@per_file
+def test_heavy_packages_wait_until_they_are_used(module):
+    top = _top_level(syntax(MODULES[module]).body)
+    names = [name for node in top if isinstance(node, (ast.Import, ast.ImportFrom)) for name in imported(node, module)]
+    assert not {name.split(".")[0] for name in names} & LATE_IMPORTS
+    assert not {*names} & LATE_TORCH_IMPORTS
+
+
+@per_file
+def test_keras_is_never_imported(module):
+    assert not {name.split(".")[0] for name in imports_of(module)} & {"keras", "tensorflow", "jax"}
+
+
+@pytest.mark.parametrize("room", ["kstyle_torch", "tests", "examples", "benchmarks", "scripts"])
+def test_files_are_small(room):
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT.parent / room).rglob("*.py")}
+    assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
+
+
+@per_file
+def test_modules_say_what_they_are(module):
+    assert ast.get_docstring(syntax(MODULES[module])) or not MODULES[module].read_text(encoding="utf-8").strip()
+
+
+def public_namespaces():
+    modules = [importlib.import_module(module) for module in MODULES]
+    return [module for module in modules if hasattr(module, "__all__")]
+
+
+def public_objects():
+    """Every class and function of ours that a public namespace exports, once."""
+    found = {}
+    for namespace in public_namespaces():
+        for name in namespace.__all__:
+            value = getattr(namespace, name)
+            if (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__.startswith("kstyle_torch"):
+                found[value] = f"{namespace.__name__}.{name}"
+    return found
+
+
+@pytest.mark.parametrize("namespace", public_namespaces(), ids=lambda namespace: namespace.__name__)
+def test_what_is_exported_exists_once(namespace):
+    assert len({*namespace.__all__}) == len(namespace.__all__)
+    assert all(hasattr(namespace, name) for name in namespace.__all__)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"), public_objects().items(), ids=lambda item: item if isinstance(item, str) else ""
+)
+def test_what_is_public_has_a_docstring(value, name):
+    doc = vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
+    assert doc, f"{name} has no docstring"
+    if inspect.isclass(value) and issubclass(value, (kstyle_torch.Layer, kstyle_torch.Optimizer)):
+        shown = any(">>>" in (vars(base).get("__doc__") or "") for base in value.__mro__[:2])
+        assert shown, f"{name} has no example"
