@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kstyle_torch.data.split import unpack
-
 
 def run_model(model: Any, x: Any) -> Any:
     """The model's output, in the mode that it is in."""
@@ -94,9 +92,17 @@ def note_losses(model: Any, views: Any = None) -> None:
 
 
 def user_step(model: Any, step: Any, batch: Any) -> Any:
-    """A step that the user has overridden, on the batch in Keras' form: `(x, y)`, or with weights `(x, y, weight)`."""
-    x, y, weight = unpack(batch)
-    return step((x, y) if weight is None else (x, y, weight))
+    """A step that the user has overridden, on the batch in Keras' form: what is missing at the end is left out."""
+    return step(packed(*batch))
+
+
+def packed(x: Any, y: Any = None, weight: Any = None) -> Any:
+    """`(x, y, weight)`, `(x, y)`, or x; a nest of inputs alone is `(x,)`, as in Keras."""
+    if weight is not None:
+        return x, y, weight
+    if y is not None:
+        return x, y
+    return (x,) if isinstance(x, (tuple, list)) else x
 
 
 @torch.no_grad()
