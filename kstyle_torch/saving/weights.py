@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from kstyle_torch.saving.atomic import replacing
 
 TORCH_SUFFIXES = (".pt", ".pth")
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
@@ -29,7 +28,7 @@ def save_weights(model: nn.Module, filepath: str | os.PathLike[str], overwrite: 
     state = {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
     if not state:
         raise ValueError(f"{type(model).__name__} has no weights yet: build it or call it on data before saving.")
-    with _replacing(path) as unfinished:
+    with replacing(path) as unfinished:
         if path.suffix == ".safetensors":
             from safetensors.torch import save_file
 
@@ -78,17 +77,3 @@ def _check_state(model: nn.Module, state: dict[str, Any], path: Path) -> None:
 def _check_suffix(path: Path) -> None:
     if path.suffix not in SUFFIXES:
         raise ValueError(f"A weights file ends in {', '.join(SUFFIXES)}; got {str(path)!r}.")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[str]:
-    """A file beside `path` that takes its place when the block ends well."""
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield unfinished
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, path)
-    except BaseException:
-        os.unlink(unfinished)
-        raise
