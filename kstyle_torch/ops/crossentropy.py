@@ -72,7 +72,7 @@ def sparse_categorical_crossentropy(
         axis: The classes' axis.
     Raises: ValueError: if the shapes do not fit.
     """
-    target, output = target.long(), output
+    target = target.long()
     _check_classes(output, "sparse_categorical_crossentropy")
     log_p = _log_probabilities(output, from_logits, axis).movedim(axis, -1)
     if target.ndim == output.ndim and target.shape[axis] == 1:
@@ -82,8 +82,8 @@ def sparse_categorical_crossentropy(
             f"sparse_categorical_crossentropy: target must have the shape of output without its classes; got "
             f"{tuple(target.shape)} and {tuple(output.shape)}."
         )
-    classes = log_p if log_p.ndim < 3 else log_p.movedim(-1, 1)
-    return F.nll_loss(classes, target, reduction="none")
+    rows = log_p.reshape(-1, log_p.shape[-1])  # torch's kernel for images cannot go back through a channels_last view
+    return F.nll_loss(rows, target.flatten(), reduction="none").reshape(target.shape)
 
 
 @operation

@@ -238,18 +238,40 @@ def test_loss_has_the_dtype_of_the_predictions(dtype):
 
 
 @pytest.mark.parametrize("activation", ["softmax", None])
-def test_a_loss_over_the_pixels_of_images_trains_as_in_keras(activation):
-    def network(library):
-        model = library.Sequential(
-            [library.Input((8, 8, 3)), library.layers.Conv2D(3, 3, activation=activation, padding="same")]
-        )
-        model.compile("sgd", library.losses.SparseCategoricalCrossentropy(from_logits=activation is None))
+@pytest.mark.parametrize("cls", [CCE, SCCE])
+def test_a_loss_over_the_pixels_of_images_trains_as_in_keras(cls, activation):
+    """Keras on torch cannot go back through a sparse loss over images; it is asked about the same pixels as rows."""
+
+    def network(library, *end):
+        convolution = library.layers.Conv2D(3, 3, activation=activation, padding="same")
+        model = library.Sequential([library.Input((8, 8, 3)), convolution, *end])
+        model.compile("sgd", getattr(library.losses, cls)(from_logits=activation is None), metrics=["accuracy"])
         return model
 
-    ours, theirs = network(kstyle_torch), network(keras)
+    ours, theirs = network(kstyle_torch), network(keras, keras.layers.Reshape((64, 3)))
     theirs.set_weights(ours.get_weights())
     x, y = uniform(4, 8, 8, 3), integers(4, 8, 8, 1, high=3)
-    for model in (ours, theirs):
-        model.fit(x, y, verbose=0, epochs=2, shuffle=False)
+    y = y if cls == SCCE else torch.nn.functional.one_hot(y[..., 0], 3)
+    mine = ours.fit(x, y, verbose=0, epochs=2, shuffle=False).history
+    other = theirs.fit(x, y.reshape(4, 64, -1), verbose=0, epochs=2, shuffle=False).history
+    assert list(mine) == list(other)
+    assert_close(list(mine.values()), list(other.values()))
     for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         assert_close(mine, other)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("through", [activations.softmax, lambda h: h.softmax(-1), None], ids=["ours", "torch", "none"])
+def test_sparse_loss_goes_back_through_every_layout_of_images(through, layout):
+    x = uniform(2, 3, 4, 5).requires_grad_()
+    image = x.contiguous(memory_format=layout).permute(0, 2, 3, 1)
+    y_true, logits = integers(2, 4, 5, high=3), through is None
+    rows = uniform(2, 3, 4, 5).permute(0, 2, 3, 1).reshape(-1, 3).requires_grad_()
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+    expected(y_true.flatten(), rows if logits else rows.softmax(-1)).backward()
+    want = rows.grad.reshape(2, 4, 5, 3).permute(0, 3, 1, 2)
+    ours = losses.SparseCategoricalCrossentropy(from_logits=logits)
+    for loss in (ours, lambda t, p: kstyle_torch.ops.sparse_categorical_crossentropy(t, p, logits).mean()):
+        x.grad = None
+        loss(y_true, image if logits else through(image)).backward(retain_graph=True)
+        assert_close(x.grad, want)
