@@ -1,17 +1,24 @@
 """What can act during training."""
 
-from kstyle_torch.callbacks.base import Callback, CallbackList, LambdaCallback
+from kstyle_torch.callbacks.base import Callback, LambdaCallback
 from kstyle_torch.callbacks.checkpoint import ModelCheckpoint
-from kstyle_torch.callbacks.control import EarlyStopping
+from kstyle_torch.callbacks.control import EarlyStopping, LearningRateScheduler, ReduceLROnPlateau, TerminateOnNaN
 from kstyle_torch.callbacks.history import History
+from kstyle_torch.callbacks.list import CallbackList
+from kstyle_torch.callbacks.logging import CSVLogger, RemoteMonitor
 from kstyle_torch.callbacks.progress import ProgbarLogger
 
 __all__ = [
+    "CSVLogger",
     "Callback",
     "CallbackList",
     "EarlyStopping",
     "History",
     "LambdaCallback",
+    "LearningRateScheduler",
     "ModelCheckpoint",
     "ProgbarLogger",
+    "ReduceLROnPlateau",
+    "RemoteMonitor",
+    "TerminateOnNaN",
 ]

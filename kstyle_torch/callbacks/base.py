@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable as Function
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 HOOKS = (
@@ -29,6 +28,9 @@ class Callback:
 
     `logs` is a dict of metric values. At the end of a batch it reads the device only when a value is looked at.
 
+    `BackupAndRestore` keeps the numbers, strings, arrays and tensors among a callback's attributes, and lists and dicts of
+    them; define `state_dict` and `load_state_dict` where that is not enough.
+
     Attributes: model: The model in training. params: `verbose`, `epochs` and `steps`.
     Example:
         >>> class Stop(Callback):
@@ -53,6 +55,14 @@ class Callback:
     def set_params(self, params: dict[str, Any]) -> None:
         """Called before training, with `verbose`, `epochs` and `steps`."""
         self.params = params
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """What a resumed training needs of this callback, as plain data and tensors; None for its plain attributes."""
+        return None
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        vars(self).update(state)
 
     def on_batch_begin(self, batch: int, logs: Any = None) -> None:
         """The same as `on_train_batch_begin`."""
@@ -150,58 +160,3 @@ class LambdaCallback(Callback):
                 raise ValueError(f"LambdaCallback has no hook {name!r}; it has {', '.join(HOOKS)}.")
             if function is not None:
                 self.__dict__[name] = function
-
-
-class CallbackList:
-    """The callbacks of one run; for each hook, those that override it.
-
-    Args:
-        callbacks: In the order in which they are called.
-        model: What is run.
-        **params: What the callbacks see as `params`.
-    Raises: TypeError: for a class where an instance is meant, or what is no callback.
-    """
-
-    def __init__(self, callbacks: Iterable[Any], model: Any, **params: Any):
-        self.callbacks = [_checked(callback) for callback in callbacks]
-        self.params = params
-        for callback in self.callbacks:
-            callback.set_model(model)
-            callback.set_params(params)
-
-    def hooks(self, name: str) -> tuple[Function[..., Any], ...]:
-        """The bound hooks called `name` of the callbacks that override it."""
-        return tuple(getattr(callback, name) for callback in self.callbacks if _overrides(callback, name))
-
-    def call(self, name: str, *args: Any) -> None:
-        """Calls a hook of all callbacks."""
-        for callback in self.callbacks:
-            getattr(callback, name)(*args)
-
-
-def _overrides(callback: Any, name: str) -> bool:
-    names = [name, name.replace("train_batch", "batch")]
-    return any(
-        hook in vars(callback) or getattr(type(callback), hook, None) is not getattr(Callback, hook) for hook in names
-    )
-
-
-def _checked(callback: Any) -> Callback:
-    if isinstance(callback, type):
-        raise TypeError(
-            f"callbacks must hold instances; got the class {callback.__name__}: write {callback.__name__}()."
-        )
-    if not isinstance(callback, Callback):
-        raise TypeError(f"callbacks must hold Callback objects; got {callback!r}.")
-    return callback
-
-
-def flattened(callbacks: Any) -> list[Any]:
-    """What the user passed as `callbacks`, as a flat list."""
-    if callbacks is None:
-        return []
-    if isinstance(callbacks, CallbackList):
-        return list(callbacks.callbacks)
-    if isinstance(callbacks, Sequence):
-        return [callback for item in callbacks for callback in flattened(item)]
-    return [callbacks]

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from kstyle_torch.callbacks.control import Monitor
+from kstyle_torch.callbacks.monitor import Monitor
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 
@@ -85,7 +85,7 @@ class ModelCheckpoint(Monitor):
         if self.monitor not in logs and self.save_freq != "epoch":
             warnings.warn(f"ModelCheckpoint: {self.monitor!r} is not known within an epoch; saving.", stacklevel=3)
             return True
-        value = self.current(logs)
+        value = self.current(logs, "The model is saved.")
         if value is None:
             return True
         better = self.is_improvement(value, self.best)

@@ -1,71 +1,17 @@
-"""Callbacks that watch a metric and act."""
+"""Callbacks that watch training and act: stop it, or change its learning rate."""
 
 from __future__ import annotations
 
-import warnings
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kstyle_torch.callbacks.base import Callback
-from kstyle_torch.registry import did_you_mean
-
-
-class Monitor(Callback):
-    """Base of the callbacks that ask whether a metric has improved.
-
-    Args:
-        monitor: The metric's key in the logs.
-        mode: `"min"`, `"max"`, or `"auto"`: by what the metric is.
-        min_delta: What counts as an improvement.
-    """
-
-    def __init__(self, monitor: str = "val_loss", mode: str = "auto", min_delta: float = 0.0):
-        super().__init__()
-        if mode not in ("auto", "min", "max"):
-            warnings.warn(f"{type(self).__name__}: mode {mode!r} is unknown; 'auto' is used.", stacklevel=3)
-            mode = "auto"
-        self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
-        self.best: float | None = None
-
-    def current(self, logs: Any) -> float | None:
-        """The metric's value; None, with a warning, where there is no validation that could give it.
-
-        Raises: ValueError: for a key that the logs do not have, with the nearest.
-        """
-        logs = logs or {}
-        if self.monitor in logs:
-            return logs[self.monitor]
-        name = type(self).__name__
-        if self.monitor.startswith("val_") and not any(key.startswith("val_") for key in logs):
-            warnings.warn(
-                f"{name} watches {self.monitor!r}, but there is no validation; pass validation_split or "
-                f"validation_data to fit(), or watch one of: {', '.join(logs)}.",
-                stacklevel=4,
-            )
-            return None
-        raise ValueError(f"{name}: there is no metric {self.monitor!r}.{did_you_mean(self.monitor, logs)}")
-
-    def is_improvement(self, value: float, than: float | None) -> bool:
-        """Whether `value` is better than `than`, by more than `min_delta`."""
-        if than is None:
-            return True
-        return value - self.min_delta > than if self._goes_up() else value + self.min_delta < than
-
-    def _goes_up(self) -> bool:
-        if self.mode != "auto":
-            return self.mode == "max"
-        name = self.monitor.removeprefix("val_")
-        if name == "loss" or name.endswith("_loss"):
-            return False
-        direction = next((metric.direction for key, metric in self.model.compiled_metrics() if key == name), None)
-        if direction is None:
-            raise ValueError(
-                f"{type(self).__name__}: whether {self.monitor!r} should grow or shrink is not known; pass mode='max' "
-                "or mode='min'."
-            )
-        return direction == "up"
+from kstyle_torch.callbacks.monitor import Monitor
 
 
 class EarlyStopping(Monitor):
@@ -110,7 +56,7 @@ class EarlyStopping(Monitor):
         self._reset()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        value = self.current(logs)
+        value = self.current(logs, "Training goes on.")
         if value is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
@@ -146,3 +92,162 @@ class EarlyStopping(Monitor):
     def _restore(self) -> None:
         for view, best in zip(self.model.weights, self.best_weights or [], strict=True):
             view.value.copy_(best)
+
+
+class TerminateOnNaN(Callback):
+    """Ends training when the loss is NaN or infinite. It looks at every batch, so the host waits for the device there.
+
+    Args:
+        raise_error: Whether it raises a RuntimeError instead of ending training as usual.
+    Example:
+        >>> TerminateOnNaN(raise_error=True).on_batch_end(2, {"loss": float("nan")})
+        Traceback (most recent call last):
+        RuntimeError: The loss became nan at batch 2.
+    """
+
+    def __init__(self, raise_error: bool = False):
+        super().__init__()
+        self.raise_error = raise_error
+
+    def on_batch_end(self, batch: int, logs: Any = None) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is None or math.isfinite(loss):
+            return
+        if self.raise_error:
+            raise RuntimeError(f"The loss became {loss} at batch {batch}.")
+        print(f"Batch {batch}: the loss is {loss}, training ends.")
+        self.model.stop_training = True
+
+
+class ReduceLROnPlateau(Monitor):
+    """Reduces the learning rate when a metric has stopped improving.
+
+    Args:
+        monitor: The metric's key in the logs.
+        factor: What the learning rate is multiplied by; below 1.
+        patience: How many epochs without improvement are allowed.
+        verbose: 1 says so when it acts.
+        mode: `"min"`, `"max"`, or `"auto"`: by what the metric is.
+        min_delta: What counts as an improvement.
+        cooldown: How many epochs after a reduction are not counted.
+        min_lr: The learning rate never becomes smaller.
+    Raises: ValueError: if `factor` is 1 or more.
+    Example:
+        >>> ReduceLROnPlateau(factor=0.5, patience=2, min_lr=1e-5).factor
+        0.5
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        **kwargs: Any,  # older programs pass what later versions dropped, such as epsilon
+    ):
+        super().__init__(monitor, mode, min_delta)
+        if factor >= 1.0:
+            raise ValueError(f"ReduceLROnPlateau: factor must be below 1; got {factor!r}.")
+        self.factor, self.patience, self.verbose = factor, patience, verbose
+        self.cooldown, self.min_lr = cooldown, min_lr
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best = None
+        self.cooldown_counter = self.wait = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._reset()
+
+    def in_cooldown(self) -> bool:
+        """Whether the last reduction is so near that epochs are not counted."""
+        return self.cooldown_counter > 0
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs = {} if logs is None else logs
+        value = self.current(logs, "The learning rate stays.")
+        logs.update(learning_rates(self.model.optimizer))
+        if value is None:
+            return
+        if self.in_cooldown():
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self.is_improvement(value, self.best):
+            self.best, self.wait = value, 0
+        elif not self.in_cooldown():
+            self.wait += 1
+            if self.wait >= self.patience and self._reduce_all(epoch):
+                self.cooldown_counter, self.wait = self.cooldown, 0
+
+    def _reduce_all(self, epoch: int) -> bool:
+        reduced = [self._reduce(epoch, name, optimizer) for name, optimizer in parts(self.model.optimizer)]
+        return any(reduced)
+
+    def _reduce(self, epoch: int, name: str, optimizer: Any) -> bool:
+        old = float(optimizer.learning_rate)
+        if old <= np.float32(self.min_lr):
+            return False
+        new = max(old * self.factor, self.min_lr)
+        optimizer.learning_rate = new
+        if self.verbose:
+            print(f"\nEpoch {epoch + 1}: ReduceLROnPlateau sets the {name}learning rate to {new}.")
+        return True
+
+
+class LearningRateScheduler(Callback):
+    """Sets the learning rate at the beginning of every epoch.
+
+    Args:
+        schedule: `f(epoch, learning_rate)` or `f(epoch)`, giving the new learning rate, a float; epochs count from 0.
+        verbose: 1 says what it sets.
+    Raises: ValueError: in training, if `schedule` gives no float.
+    Example:
+        >>> LearningRateScheduler(lambda epoch, rate: rate if epoch < 10 else rate * 0.9).schedule(10, 1.0)
+        0.9
+    """
+
+    def __init__(self, schedule: Callable[..., Any], verbose: int = 0):
+        super().__init__()
+        self.schedule, self.verbose = schedule, verbose
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        for name, optimizer in parts(self.model.optimizer):
+            if not hasattr(optimizer, "learning_rate"):
+                raise ValueError(f"LearningRateScheduler: {type(optimizer).__name__} has no learning_rate.")
+            rate = self._scheduled(epoch, float(optimizer.learning_rate))
+            optimizer.learning_rate = rate
+            if self.verbose:
+                print(f"\nEpoch {epoch + 1}: LearningRateScheduler sets the {name}learning rate to {rate}.")
+
+    def _scheduled(self, epoch: int, rate: float) -> Any:
+        try:
+            new = self.schedule(epoch, rate)
+        except TypeError:  # the older form, of the epoch alone
+            new = self.schedule(epoch)
+        if isinstance(new, Tensor) and new.ndim == 0:
+            new = float(new)
+        if not isinstance(new, (float, np.float32, np.float64)):
+            raise ValueError(f"LearningRateScheduler: schedule must give a float; got {new!r}.")
+        return new
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if logs is not None:
+            logs.update(learning_rates(self.model.optimizer))
+
+
+def parts(optimizer: Any) -> Iterator[tuple[str, Any]]:
+    """The optimizers in an optimizer: itself, unnamed, or each part of a `MultiOptimizer` with its name and a space."""
+    several = getattr(optimizer, "optimizers", None)
+    if several is None:
+        yield "", optimizer
+    for each in several or ():
+        yield f"{each.name} ", each
+
+
+def learning_rates(optimizer: Any) -> dict[str, float]:
+    """What the logs say of the learning rate."""
+    return {"_".join(["learning_rate", *name.split()]): float(each.learning_rate) for name, each in parts(optimizer)}

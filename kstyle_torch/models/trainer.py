@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, tree
-from kstyle_torch.callbacks import CallbackList, History, ProgbarLogger
-from kstyle_torch.callbacks.base import flattened
+from kstyle_torch.callbacks import History
+from kstyle_torch.callbacks.list import as_list
 from kstyle_torch.callbacks.progress import resolve_verbose
 from kstyle_torch.data.arrays import num_samples
 from kstyle_torch.data.batches import (
@@ -42,6 +42,8 @@ class Trainer(nn.Module):
     _compiled: Compiled | None = None
     history: History | None = None
     stop_training: bool = False
+    stop_evaluating: bool = False
+    stop_predicting: bool = False
 
     # -------------------------------------------------------------------------------------------------------- compile
 
@@ -199,16 +201,12 @@ class Trainer(nn.Module):
             )
             rows = validation_batch_size or batch_size
             validation = self._batches(x, y, sample_weight, rows, False, validation_steps)
-        history = History()
-        bar = [ProgbarLogger()] if verbose else []
-        listed = CallbackList(
-            [*flattened(callbacks), *bar, history], self, verbose=verbose, epochs=epochs, steps=train.steps
-        )
-        self.__dict__["history"] = history
+        listed = as_list(callbacks, self, add_history=True, verbose=verbose, epochs=epochs, steps=train.steps)
         loop.run_fit(
             self, train, validation, listed, epochs=epochs, initial_epoch=initial_epoch, validation_freq=validation_freq
         )
-        return history
+        assert listed.history is not None
+        return listed.history
 
     def evaluate(
         self,
@@ -238,8 +236,7 @@ class Trainer(nn.Module):
         self._require_compiled("evaluate")
         verbose = resolve_verbose(verbose)
         batches = self._batches(x, y, sample_weight, batch_size, False, steps)
-        bar = [ProgbarLogger()] if verbose else []
-        listed = CallbackList([*flattened(callbacks), *bar], self, verbose=verbose, epochs=1, steps=batches.steps)
+        listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
         return self._as_results(loop.run_evaluate(self, batches, listed), return_dict)
 
     def predict(
@@ -272,8 +269,7 @@ class Trainer(nn.Module):
             steps=steps,
             prepare=self._checked_x,
         )
-        bar = [ProgbarLogger()] if verbose else []
-        listed = CallbackList([*flattened(callbacks), *bar], self, verbose=verbose, epochs=1, steps=batches.steps)
+        listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
         return loop.run_predict(self, batches, listed)
 
     def train_on_batch(

@@ -43,30 +43,32 @@ def run_fit(
         validation_freq: Every how many epochs there is a validation, or the list of those epochs (from 1).
     """
     model.stop_training = False
+    callbacks.sources = {"train": train, "validation": validation}
+    logs: dict[str, Any] = {}
     with _finishing(model, callbacks):
-        callbacks.call("on_train_begin")
-        for epoch in range(initial_epoch, epochs):
-            callbacks.call("on_epoch_begin", epoch)
+        callbacks.on_train_begin()
+        for epoch in range(initial_epoch if callbacks.first_epoch is None else callbacks.first_epoch, epochs):
+            model.reset_metrics()
+            callbacks.on_epoch_begin(epoch)
             logs = _train_epoch(model, train, callbacks, epoch)
             if validation is not None and _validates(epoch, validation_freq):
                 tested = run_evaluate(model, validation, callbacks)
                 logs.update({f"val_{key}": value for key, value in tested.items()})
             callbacks.params["steps"] = train.steps
-            callbacks.call("on_epoch_end", epoch, logs)
+            callbacks.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
-        callbacks.call("on_train_end", logs if epochs > initial_epoch else {})
+        callbacks.on_train_end(logs)
 
 
 def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: int) -> dict[str, Any]:
     model.train()
     steps.prepare(model)
-    model.reset_metrics()
     meter = _meter(model)
     own = model.overrides("train_step")
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
     logs: Any = None
-    for index, batch in enumerate(batches.epoch()):
+    for index, batch in callbacks.numbered(batches):
         for hook in begin:
             hook(index, {})
         if own:
@@ -93,9 +95,10 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
     logs: Any = None
     with switched_mode(model, False), torch.no_grad():
         steps.note_losses(model)
+        model.stop_evaluating = False
+        callbacks.on_test_begin()
         model.reset_metrics()
         meter = _meter(model)
-        callbacks.call("on_test_begin")
         for index, batch in enumerate(batches.epoch()):
             for hook in begin:
                 hook(index, {})
@@ -108,8 +111,10 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
                 running = Logs(lambda logs=logs: _read_logs(model, logs))  # type: ignore[misc]
                 for hook in end:
                     hook(index, running)
+            if model.stop_evaluating:
+                break
         results = _read_logs(model, logs)
-        callbacks.call("on_test_end", results)
+        callbacks.on_test_end(results)
     return results
 
 
@@ -119,7 +124,8 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
     own = model.overrides("predict_step")
     collected = Outputs()
     with switched_mode(model, False), torch.no_grad():
-        callbacks.call("on_predict_begin")
+        model.stop_predicting = False
+        callbacks.on_predict_begin()
         for index, (x, y, weight) in enumerate(batches.epoch()):
             for hook in begin:
                 hook(index, {})
@@ -128,8 +134,10 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
             collected.add(outputs)
             for hook in end:
                 hook(index, {"outputs": outputs})
+            if model.stop_predicting:
+                break
         joined = collected.joined()
-        callbacks.call("on_predict_end")
+        callbacks.on_predict_end()
     return joined
 
 
@@ -207,7 +215,8 @@ def _finishing(model: Any, callbacks: CallbackList) -> Iterator[None]:
         yield
     finally:
         model.eval()
-        steps.clear_losses(model)
+        if "_loss_layers" in model.__dict__:  # not before the first epoch
+            steps.clear_losses(model)
         for parameter in model._compiled.parameters:
             parameter.grad = None
         for callback in callbacks.callbacks:

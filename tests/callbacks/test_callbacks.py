@@ -58,7 +58,7 @@ def test_batch_logs_are_the_running_means():
 
 
 def test_hooks_that_nobody_overrides_are_not_called():
-    listed = ks.callbacks.CallbackList([ks.callbacks.History(), ks.callbacks.EarlyStopping("loss")], network())
+    listed = ks.callbacks.CallbackList([ks.callbacks.History(), ks.callbacks.EarlyStopping("loss")], model=network())
     assert listed.hooks("on_train_batch_end") == ()
     assert len(listed.hooks("on_epoch_end")) == 2
 

@@ -1,0 +1,194 @@
+"""The callbacks of one run, called in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from kstyle_torch.callbacks.base import HOOKS, Callback
+from kstyle_torch.callbacks.history import History
+from kstyle_torch.callbacks.progress import ProgbarLogger
+
+
+class CallbackList(Callback):
+    """Several callbacks as one: each hook calls that of all of them.
+
+    Args:
+        callbacks: Callback objects, in the order in which they are called; a nest of them is flattened.
+        add_history: Whether a `History` is added where there is none.
+        add_progbar: Whether a `ProgbarLogger` is added where there is none.
+        model: What is run.
+        **params: What the callbacks see as `params`.
+    Attributes: sources: In a run, the batches for training (`"train"`) and `"validation"`. first_epoch: Where a callback
+        that resumes wants to begin; None for the beginning. resumed: What then gives the rest of that epoch's batches.
+    Raises: TypeError: for a class where an instance is meant, or what is no callback.
+    Example:
+        >>> callbacks = CallbackList([LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs))])
+        >>> callbacks.on_epoch_end(0, {"loss": 0.5})
+        0 {'loss': 0.5}
+    """
+
+    def __init__(
+        self,
+        callbacks: Any = None,
+        add_history: bool = False,
+        add_progbar: bool = False,
+        model: Any = None,
+        **params: Any,
+    ):
+        super().__init__()
+        self.callbacks = [_checked(callback) for callback in flattened(callbacks)]
+        self.sources: dict[str, Any] = {}
+        self.first_epoch: int | None = None
+        self.resumed: Callable[[Any], Iterable[tuple[int, Any]]] | None = None
+        self._given = params
+        self.add_defaults(add_history, add_progbar)
+        self.set_model(model)
+        self.set_params(params)
+
+    def add_defaults(self, history: bool, progbar: bool) -> None:
+        """Adds what is not there yet of `History` and `ProgbarLogger`; what looks at all others comes last."""
+        for wanted, kind in ((history, History), (progbar, ProgbarLogger)):
+            if wanted and not any(isinstance(callback, kind) for callback in self.callbacks):
+                self.callbacks.append(kind())
+        self.callbacks.sort(key=lambda callback: hasattr(callback, "attach"))
+        for callback in self.callbacks:
+            if hasattr(callback, "attach"):
+                callback.attach(self)
+
+    @property
+    def history(self) -> History | None:
+        """The `History` among them."""
+        return next((callback for callback in self.callbacks if isinstance(callback, History)), None)
+
+    def set_model(self, model: Any) -> None:
+        """Hands the model to all callbacks."""
+        if model is None:
+            return
+        super().set_model(model)
+        if self.history is not None:
+            model.__dict__["history"] = self.history
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Hands `verbose`, `epochs` and `steps` to all callbacks."""
+        self.params = params
+        if params:
+            for callback in self.callbacks:
+                callback.set_params(params)
+
+    def hooks(self, name: str) -> tuple[Callable[..., Any], ...]:
+        """The bound hooks called `name` of the callbacks that override it."""
+        return tuple(getattr(callback, name) for callback in self.callbacks if _overrides(callback, name))
+
+    def numbered(self, batches: Any) -> Iterable[tuple[int, Any]]:
+        """The batches of the next epoch with their numbers; of an epoch that is resumed, those that are left."""
+        resumed, self.resumed = self.resumed, None
+        return enumerate(batches.epoch()) if resumed is None else resumed(batches)
+
+    def _call(self, name: str, *args: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, name)(*args)
+
+    def on_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._call("on_batch_begin", batch, _own(logs))
+
+    def on_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._call("on_batch_end", batch, _own(logs))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._call("on_epoch_begin", epoch, _own(logs))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._call("on_epoch_end", epoch, _own(logs))
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._call("on_train_batch_begin", batch, _own(logs))
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._call("on_train_batch_end", batch, _own(logs))
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._call("on_test_batch_begin", batch, _own(logs))
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._call("on_test_batch_end", batch, _own(logs))
+
+    def on_predict_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._call("on_predict_batch_begin", batch, _own(logs))
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._call("on_predict_batch_end", batch, _own(logs))
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._call("on_train_begin", _own(logs))
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._call("on_train_end", _own(logs))
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._call("on_test_begin", _own(logs))
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self._call("on_test_end", _own(logs))
+
+    def on_predict_begin(self, logs: Any = None) -> None:
+        self._call("on_predict_begin", _own(logs))
+
+    def on_predict_end(self, logs: Any = None) -> None:
+        self._call("on_predict_end", _own(logs))
+
+
+def as_list(callbacks: Any, model: Any, *, add_history: bool = False, **params: Any) -> CallbackList:
+    """What a user passed as `callbacks`, ready for a run; a bar is added if `verbose` asks for one.
+
+    Args:
+        callbacks: A callback, a nest of them, a `CallbackList`, which is used as it is, or None.
+        model: What is run.
+        add_history: Whether there must be a `History`.
+        **params: `verbose`, `epochs` and `steps`.
+    Raises: TypeError: see `CallbackList`.
+    """
+    if not isinstance(callbacks, CallbackList):
+        return CallbackList(callbacks, add_history, bool(params.get("verbose")), model, **params)
+    callbacks.add_defaults(add_history, progbar=False)
+    callbacks.sources, callbacks.first_epoch, callbacks.resumed = {}, None, None
+    callbacks.set_model(model)
+    callbacks.set_params({**params, **callbacks._given})
+    return callbacks
+
+
+def flattened(callbacks: Any) -> list[Any]:
+    """What the user passed as `callbacks`, as a flat list."""
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, CallbackList):
+        return list(callbacks.callbacks)
+    if isinstance(callbacks, dict):
+        return flattened(list(callbacks.values()))
+    if isinstance(callbacks, (Sequence, set)) and not isinstance(callbacks, str):
+        return [callback for item in callbacks for callback in flattened(item)]
+    return [callbacks]
+
+
+def _own(logs: Any) -> Any:
+    """A copy of the logs, so that what one callback adds reaches those after it, but not the caller."""
+    return dict(logs or {})
+
+
+def _overrides(callback: Any, name: str) -> bool:
+    names = [name, name.replace("train_batch", "batch")]
+    return any(
+        hook in vars(callback) or getattr(type(callback), hook, None) is not getattr(Callback, hook) for hook in names
+    )
+
+
+def _checked(callback: Any) -> Any:
+    if isinstance(callback, type):
+        raise TypeError(
+            f"callbacks must hold instances; got the class {callback.__name__}: write {callback.__name__}()."
+        )
+    if not all(hasattr(callback, name) for name in ("set_model", "set_params", *HOOKS)):  # another library's will do
+        raise TypeError(f"callbacks must hold Callback objects; got {callback!r}.")
+    return callback
