@@ -142,15 +142,26 @@ def record(
 
     Raises: ValueError: if the call fails on tensors of the arguments' shapes, or takes a parameter that no layer owns.
     """
-    if any(isinstance(leaf, nn.Parameter) for leaf in tree.flatten((args, kwargs))):
-        raise ValueError(
-            f"{describe(target)}: a Parameter was used on a symbolic tensor, so no layer of the model would own it. Call "
-            "its module instead, or make it in a Layer with add_weight()."
-        )
+    for leaf in tree.flatten((args, kwargs)):
+        if isinstance(leaf, Tensor) and leaf.requires_grad:
+            raise ValueError(f"{describe(target)}: {_untrainable(leaf)}")
     node = Node(target, args, kwargs, tags, filled)
     leaves, nest = infer(target, args, kwargs, is_symbolic, node.tags)
     node.outputs = tree.pack_sequence_as(nest, [_given_by(node, leaf) for leaf in leaves])
     return node.outputs
+
+
+def _untrainable(leaf: Tensor) -> str:
+    if isinstance(leaf, nn.Parameter):
+        return (
+            "a Parameter was used on a symbolic tensor, so no layer of the model would own it. Call its module instead, "
+            "or make it in a Layer with add_weight()."
+        )
+    return (
+        f"a tensor of shape {tuple(leaf.shape)} that was computed from weights was used on a symbolic tensor; the model "
+        "would keep its value of now and never train those weights. Compute it in the call() of a Layer, or detach() it "
+        "if a constant is meant."
+    )
 
 
 def _given_by(node: Node, leaf: Any) -> Any:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kstyle_torch.layers import Dense, Input
+from kstyle_torch.layers import Dense, Embedding, Input
 from kstyle_torch.symbolic.tensor import SymbolicTensor
 from tests.oracle import GraphModule, assert_close, uniform
 
@@ -139,6 +139,13 @@ def test_a_parameter_of_nobody_is_refused():
         Input((4,)) * nn.Parameter(torch.ones(4))
     with pytest.raises(ValueError, match="Parameter.*[Ll]ayer"):
         F.linear(Input((4,)), nn.Linear(4, 2).weight)
+
+
+def test_a_value_computed_from_weights_is_refused():
+    places = Embedding(4, 3)(torch.arange(4))
+    with pytest.raises(ValueError, match=r"shape \(4, 3\) that was computed from weights.*call\(\) of a Layer"):
+        Input((4, 3)) + places
+    assert (Input((4, 3)) + places.detach()).shape == (None, 4, 3)
 
 
 def test_failing_call_names_what_was_called_and_the_shapes():
