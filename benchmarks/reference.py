@@ -1,4 +1,4 @@
-"""Training loops in raw PyTorch, the yardsticks of the benchmarks. Both track loss and accuracy, as `fit` does.
+"""Loops in raw PyTorch, the yardsticks of the benchmarks. All track loss and accuracy, as `fit` does.
 
 B batch, N samples, C classes.
 """
@@ -84,6 +84,34 @@ def hand_tuned_loop(task: Task) -> Callable[[int], tuple[float, float]]:
         return history
 
     return fit
+
+
+def hand_tuned_evaluate(task: Task) -> Callable[[], tuple[float, float]]:
+    """Loss and accuracy over all batches, one wait for the device."""
+
+    @torch.inference_mode()
+    def evaluate() -> tuple[float, float]:
+        task.model.eval()
+        loss_sum = torch.zeros((), device=task.x.device)
+        correct = torch.zeros((), device=task.x.device, dtype=torch.int64)
+        for inputs, targets in zip(task.x.split(task.batch_size), task.y.split(task.batch_size), strict=True):
+            outputs, loss = task.forward(inputs, targets)
+            loss_sum += loss * len(inputs)
+            correct += task.count_correct(outputs, targets)
+        return float(loss_sum) / len(task.x), float(correct) / len(task.x)  # host waits for the device here
+
+    return evaluate
+
+
+def hand_tuned_predict(task: Task, link: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Any]:
+    """Probabilities for all rows as an array, in batches; `link` makes them of logits."""
+
+    @torch.inference_mode()
+    def predict(x: Tensor) -> Any:
+        task.model.eval()
+        return torch.cat([link(task.model(inputs)) for inputs in x.split(task.batch_size)]).cpu().numpy()
+
+    return predict
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:

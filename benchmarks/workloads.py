@@ -177,6 +177,7 @@ class TorchLSTM(nn.Module):
         super().__init__()
         self.embedding, self.lstm = nn.Embedding(WORDS, WIDTH), nn.LSTM(WIDTH, 64, batch_first=True)
         self.head = nn.Linear(64, 1)
+        nn.init.uniform_(self.embedding.weight, -0.05, 0.05)  # as Keras begins
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T) -> (B, 1)
         return self.head(self.lstm(self.embedding(x))[0][:, -1])
@@ -212,6 +213,8 @@ class TorchTransformer(nn.Module):
         self.project, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
         self.first_norm, self.second_norm = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.up, self.down, self.head = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH), nn.Linear(WIDTH, 1)
+        for table in (self.words, self.places):
+            nn.init.uniform_(table.weight, -0.05, 0.05)  # as Keras begins
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T) -> (B, 1)
         x = self.words(x) + self.places.weight
