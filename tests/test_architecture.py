@@ -19,14 +19,17 @@ MAX_LINES = 600
 ROOMS = (
     "dtype_policies config mixed_precision registry tree draws serialization initializers activations "
     "regularizers constraints variables symbolic ops random data layers losses metrics optimizers callbacks distribution "
-    "training saving utils models wrappers export datasets applications"
+    "training saving utils export models wrappers datasets applications __main__"
 ).split()
 
 # What may be imported inside a function, since importing it takes long or it may not be there.
 LATE_IMPORTS = {
     *("IPython", "h5py", "matplotlib", "pandas", "pydot", "safetensors", "scipy", "sklearn", "tensorboard", "torchinfo")
 }
-LATE_TORCH_IMPORTS = {"torch._dynamo", "torch.distributed", "torch.export", "torch.utils.tensorboard"}
+LATE_TORCH_IMPORTS = {
+    *("torch._dynamo", "torch._dynamo.exc", "torch._higher_order_ops.scan", "torch._subclasses.fake_tensor"),
+    *("torch.distributed", "torch.export", "torch.fx.experimental.symbolic_shapes", "torch.utils.tensorboard"),
+}
 
 
 def dotted(path):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from kstyle_torch import tree
+from kstyle_torch.export import formats
 from kstyle_torch.layers.base import Layer, uncounted_calls
 from kstyle_torch.layers.core import InputLayer
 from kstyle_torch.models.trainer import Trainer
@@ -335,6 +336,30 @@ class Model(Trainer, Layer):
         if skip_mismatch:
             raise ValueError("load_weights(skip_mismatch=True) is not supported for .safetensors and .pt files.")
         weights_files.load_weights(self, filepath)
+
+    def export(
+        self,
+        filepath: Any,
+        format: str | None = None,
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Writes the model for inference without this package: `.pt2` for plain torch, `.onnx` for onnxruntime.
+
+        Sizes that are None, the batch's too, stay open. `torch.export.load("m.pt2").module()` is the model again.
+
+        Args:
+            filepath: Where to; the suffix says the format.
+            format: "torch" or "onnx", where the suffix does not say it.
+            verbose: Whether more is printed.
+            input_signature: What the model is called on, where it has no graph that says it: an `InputSpec`, a symbolic
+                tensor, or an example batch; a nest of them for several inputs.
+            kwargs: `opset_version` for ONNX; for torch those of `torch.export.export`.
+        Raises: ValueError: for another format, or a model that cannot be exported. ImportError: for ONNX without the
+            extra `onnx`.
+        """
+        formats.write(self, filepath, format, input_signature, verbose=verbose, **kwargs)
 
     # -------------------------------------------------------------------------------------------------- being a module
 
