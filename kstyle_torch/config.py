@@ -20,11 +20,13 @@ __all__ = [
     "floatx",
     "image_data_format",
     "is_interactive_logging_enabled",
+    "resident_bytes",
     "set_device",
     "set_dtype_policy",
     "set_epsilon",
     "set_floatx",
     "set_image_data_format",
+    "set_resident_bytes",
 ]
 
 _IMAGE_FORMATS = ("channels_last", "channels_first")
@@ -33,6 +35,7 @@ _epsilon = 1e-7
 _image_data_format = "channels_last"
 _interactive_logging = True
 _device: torch.device | None = None
+_resident_bytes: int | None = None
 
 
 def backend() -> str:
@@ -90,6 +93,28 @@ def device_scope(value: str | torch.device) -> Iterator[None]:
         yield
     finally:
         _device = before
+
+
+def resident_bytes(on: str | torch.device | None = None) -> int:
+    """Arrays that are larger than this stay on the host, and are brought to the accelerator a part at a time.
+
+    Args:
+        on: The accelerator.
+    Returns: What `set_resident_bytes` chose, else half of the memory that is free there; 2 GiB if it does not say.
+    """
+    if _resident_bytes is not None:
+        return _resident_bytes
+    try:
+        free, _ = torch.accelerator.get_memory_info(device() if on is None else on)
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return 2 * 2**30
+    return free // 2
+
+
+def set_resident_bytes(value: int | None) -> None:
+    """Chooses the size up to which arrays are kept on the accelerator; None goes back to the default."""
+    global _resident_bytes
+    _resident_bytes = None if value is None else int(value)
 
 
 def enable_interactive_logging() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,18 +9,28 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, tree
+from kstyle_torch.data.frames import NUMERIC, frame_to_array, is_frame, numbers_in
+from kstyle_torch.data.rows import WHOLE_BYTES, Rows, as_tensor, is_lazy, is_mapped, torch_dtype
 from kstyle_torch.initializers import as_dtype
 
 
 def to_tensors(structure: Any, what: str) -> Any:
     """A nest of arrays, frames, lists of numbers and tensors -> the same nest of tensors.
 
+    What is in a file, or is sparse or to be converted and large, becomes `Rows`, which are read when they are needed.
+
     Args:
         structure: What the user passed; None stays None.
         what: What it is called, for messages (`"x"`).
     Raises: ValueError: for text, objects, rows of different lengths, or no rows at all.
     """
-    return tree.map_structure(lambda leaf: _to_tensor(leaf, what), _as_nest(structure))
+    return tree.map_structure(lambda leaf: to_tensor(leaf, what), _as_nest(structure, what))
+
+
+def is_array(data: Any) -> bool:
+    """Whether it is one array, tensor, frame or matrix of whatever library."""
+    known = isinstance(data, (Tensor, Rows, np.ndarray, np.generic)) or is_frame(data)
+    return known or any(hasattr(data, name) for name in ("__array__", "toarray"))
 
 
 def num_samples(structure: Any, what: str = "x") -> int:
@@ -32,7 +41,7 @@ def num_samples(structure: Any, what: str = "x") -> int:
     sizes = [leaf.shape[0] for leaf in tree.flatten(structure) if leaf is not None]
     if len(set(sizes)) > 1:
         raise ValueError(f"All of {what} must have as many samples; got {', '.join(map(str, sizes))}.")
-    if sizes[0] == 0:
+    if not sizes or sizes[0] == 0:
         raise ValueError(f"{what} has 0 samples.")
     return sizes[0]
 
@@ -45,17 +54,23 @@ def check_lengths(**named: Any) -> None:
         raise ValueError(f"x, y and sample_weight must have as many samples; got {listed}.")
 
 
-def _as_nest(structure: Any) -> Any:
+def _as_nest(structure: Any, what: str) -> Any:
     """Lists of numbers become arrays; lists and dicts of arrays stay nests."""
     if isinstance(structure, dict):
-        return {key: _as_nest(item) for key, item in structure.items()}
+        if not structure:
+            raise ValueError(f"{what} is an empty dict; it must hold arrays.")
+        return {key: _as_nest(item, what) for key, item in structure.items()}
     if isinstance(structure, (list, tuple)):
         if not structure:
-            raise ValueError("Got an empty list where data was expected.")
-        if any(isinstance(leaf, (int, float, bool, str, np.generic)) for leaf in _leaves(structure)):
-            return _from_lists(structure)
-        return [_as_nest(item) for item in structure]
+            raise ValueError(f"{what} is an empty list where data was expected: it has 0 samples.")
+        if any(_is_number(leaf) for leaf in _leaves(structure)):
+            return _from_lists(structure, what)
+        return [_as_nest(item, what) for item in structure]
     return structure
+
+
+def _is_number(leaf: Any) -> bool:
+    return isinstance(leaf, (int, float, bool, str, np.generic)) or (isinstance(leaf, Tensor) and leaf.dim() == 0)
 
 
 def _leaves(structure: Any) -> Any:
@@ -66,90 +81,101 @@ def _leaves(structure: Any) -> Any:
         yield item
 
 
-def _from_lists(structure: Any) -> np.ndarray:
+def _from_lists(structure: Any, what: str) -> np.ndarray:
     try:
         array = np.asarray(structure)
     except ValueError as error:
         raise ValueError(
-            "Got a list whose rows have different lengths; bring them to one length, such as with pad_sequences."
+            f"{what} is a list whose rows have different lengths; bring them to one length, such as with pad_sequences."
         ) from error
     return array.astype(config.floatx()) if array.dtype == np.float64 else array
 
 
-def _to_tensor(leaf: Any, what: str) -> Tensor | None:
-    if leaf is None:
-        return None
+def to_tensor(leaf: Any, what: str) -> Any:
+    if leaf is None or isinstance(leaf, Rows):
+        return leaf
+    tensor: Tensor | Rows
     if isinstance(leaf, Tensor):
-        tensor = leaf.detach()
-    elif hasattr(leaf, "to_numpy"):
-        tensor = torch.as_tensor(_contiguous(_from_frame(leaf, what)))
+        tensor = _usable(leaf, what)
+    elif is_lazy(leaf):
+        tensor = Rows(_checked(leaf, what))
+    elif hasattr(leaf, "toarray"):
+        tensor = _from_sparse(leaf, what)
     else:
-        array = np.asarray(leaf)
-        if array.dtype.kind not in "biuf":
-            raise ValueError(_not_numbers(array, what))
-        tensor = torch.as_tensor(_contiguous(array))
-    if tensor.dtype in (torch.float64, torch.float16, torch.bfloat16) and tensor.dtype != as_dtype(None):
-        tensor = tensor.to(as_dtype(None))
-    if tensor.ndim == 0:
+        tensor = _from_array(frame_to_array(leaf, what) if is_frame(leaf) else np.asarray(leaf), what)
+    if len(tensor.shape) == 0:
         raise ValueError(f"{what} must have an axis of samples; got a single number.")
     return tensor
 
 
-def _contiguous(array: np.ndarray) -> np.ndarray:
-    """Without negative strides and foreign byte order, and writable: what torch can share memory with."""
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if array.dtype in (np.uint16, np.uint32, np.uint64):
-        array = array.astype(np.int64)
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()
+def _usable(tensor: Tensor, what: str) -> Tensor:
+    """Without gradient, dense, every float `floatx`."""
+    tensor = tensor.detach()
+    if tensor.is_complex():
+        raise ValueError(f"{what} must hold real numbers; got a tensor of dtype {tensor.dtype}.")
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    return tensor.to(as_dtype(None)) if tensor.is_floating_point() else tensor
+
+
+def _from_sparse(matrix: Any, what: str) -> Tensor | Rows:
+    """A scipy matrix: small ones dense at once, others a batch at a time."""
+    rows = Rows(_checked(matrix.tocsr() if hasattr(matrix, "tocsr") else matrix, what))
+    return rows if rows.nbytes > WHOLE_BYTES else rows.to("cpu")
+
+
+def _from_array(array: np.ndarray, what: str) -> Tensor | Rows:
+    if array.dtype.kind == "O" and array.ndim == 1:
+        array = _from_object_rows(array)
+    _checked(array, what)
+    if is_mapped(array):
+        return Rows(array)
+    shared = array.flags.writeable and array.dtype.isnative and all(stride >= 0 for stride in array.strides)
+    if shared and torch_dtype(array.dtype) == getattr(torch, array.dtype.name, None):
+        return torch.from_numpy(array)
+    return Rows(array) if array.ndim and array.nbytes > WHOLE_BYTES else as_tensor(array)
+
+
+def _from_object_rows(array: np.ndarray) -> np.ndarray:
+    """Numbers, or rows of one length, that stand in an array of objects."""
+    numeric = numbers_in(array)
+    if numeric is not None and None not in array:
+        return numeric
+    if array.size and all(isinstance(item, (list, tuple, np.ndarray)) for item in array):
+        try:
+            return np.asarray(array.tolist())
+        except ValueError:
+            pass
     return array
 
 
-def _from_frame(frame: Any, what: str) -> np.ndarray:
-    """The values of a pandas (or polars) frame or series, numbers and booleans mixed at will."""
-    array = np.asarray(frame.to_numpy())
-    if array.dtype.kind in "biuf":
-        return array
-    columns = getattr(frame, "columns", None)
-    if columns is None:
-        return _numbers_of(array, what)
-    text = [str(name) for name in columns if not _is_numeric(np.asarray(frame[name].to_numpy()))]
-    if text:
-        raise ValueError(
-            f"{what} has columns that are not numbers: {', '.join(map(repr, text))}. Encode them (pandas.get_dummies, "
-            "LabelEncoder) or leave them out."
-        )
-    return array.astype(config.floatx())
+def _checked(array: Any, what: str) -> Any:
+    if array.dtype.kind not in NUMERIC:
+        raise ValueError(_not_numbers(array, what))
+    return array
 
 
-def _is_numeric(column: np.ndarray) -> bool:
-    if column.dtype.kind == "O":
-        return all(isinstance(value, (bool, int, float, np.generic)) for value in column)
-    return column.dtype.kind in "biuf"
-
-
-def _numbers_of(array: np.ndarray, what: str) -> np.ndarray:
-    if _is_numeric(array.ravel()):
-        return array.astype(config.floatx())
-    raise ValueError(_not_numbers(array, what))
-
-
-def _not_numbers(array: np.ndarray, what: str) -> str:
-    if array.dtype.kind == "O" and array.size and all(hasattr(item, "__len__") for item in array.flat):
-        if not any(isinstance(item, str) for item in array.flat):
-            return f"{what} has rows of different lengths; bring them to one length, such as with pad_sequences."
-    if array.dtype.kind in "US" or any(isinstance(item, str) for item in array.flat):
-        first = next((item for item in array.flat if isinstance(item, (str, bytes))), "")
+def _not_numbers(array: Any, what: str) -> str:
+    kind = array.dtype.kind
+    if array.dtype.names:
         return (
-            f"{what} contains text, such as {str(first)[:40]!r}; turn it into numbers first (scikit-learn's "
+            f"{what} is a structured array with the fields {', '.join(array.dtype.names)}; pass its columns as a dict "
+            "{name: array}, or stack them into one array."
+        )
+    if kind in "mM":
+        return f"{what} holds dates or times ({array.dtype}); turn them into numbers first, such as seconds or days."
+    if kind == "c":
+        return f"{what} must hold real numbers; got an array of dtype {array.dtype}."
+    items = [] if kind not in "OSU" else array.ravel()[:1000]
+    if kind == "O" and len(items) and all(hasattr(item, "__len__") for item in items):
+        if not any(isinstance(item, (str, bytes)) for item in items):
+            return f"{what} has rows of different lengths; bring them to one length, such as with pad_sequences."
+    text = next((item for item in items if isinstance(item, (str, bytes))), "" if kind in "US" else None)
+    if text is not None:
+        return (
+            f"{what} contains text, such as {str(text)[:40]!r}; turn it into numbers first (scikit-learn's "
             "LabelEncoder, or a StringLookup layer)."
         )
-    if array.dtype.kind == "O" and any(item is None for item in array.flat):
+    if any(item is None for item in items):
         return f"{what} is None, or contains None, where numbers are expected."
     return f"{what} must hold numbers; got an array of dtype {array.dtype}."
-
-
-def first_leaf(structure: Any, condition: Callable[[Any], bool] = lambda leaf: leaf is not None) -> Any:
-    """The first leaf for which `condition` holds; None if there is none."""
-    return next((leaf for leaf in tree.flatten(structure) if condition(leaf)), None)

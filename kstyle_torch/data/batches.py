@@ -1,89 +1,150 @@
-"""Batches on the device, from arrays, a Dataset, a DataLoader or any iterable of batches.
+"""What an epoch runs over: batches on the device. Those of arrays are here; what brings its own is in `stream`.
 
-Arrays never go through a DataLoader: they are on the device once, permuted once an epoch, and batches are views.
+Arrays never go through a DataLoader: they are on the device once, permuted a chunk at a time, and batches are views.
 """
 
 from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import data as torch_data
 
-from kstyle_torch import tree
-from kstyle_torch.data.arrays import check_lengths, num_samples, to_tensors
-from kstyle_torch.data.split import unpack
-from kstyle_torch.initializers import as_dtype
+from kstyle_torch import config, tree
+from kstyle_torch.data.rows import Rows
+from kstyle_torch.data.transfer import Carrier, read_ahead
 
 Batch = tuple[Any, Any, Any]  # x, y, sample_weight
-RESIDENT_BYTES = 2 * 2**30  # larger arrays stay on the host and are gathered a batch at a time
+HOST_CHUNK_BYTES = 4 * 2**20  # what is permuted at once: stays in the processor's cache, and is all that is copied
+DEVICE_CHUNK_BYTES = 64 * 2**20
 
 
 class Batches:
-    """What an epoch runs over. `steps` is the number of batches, None if only the end will tell."""
+    """What an epoch runs over.
 
-    steps: int | None = None
+    Args:
+        device: Where the batches are.
+        limit: How many batches make an epoch; all if None.
+        restarts: Whether each epoch begins with the first batch, though `limit` is given; else it goes on where the last
+            one stopped.
+    """
+
+    num_batches: int | None = None  # of all the data; None if only the end will tell
+
+    def __init__(self, device: torch.device, limit: int | None = None, restarts: bool = False):
+        self.device, self.limit, self.restarts = device, limit, restarts
+        self._running: Iterator[Any] | None = None
+        self._left: int | None = None
+
+    @property
+    def steps(self) -> int | None:
+        """Batches in an epoch; None if only the end will tell."""
+        known = [number for number in (self.limit, self.num_batches) if number is not None]
+        return min(known, default=None)
 
     def epoch(self) -> Iterable[Batch]:
         """The batches of the next epoch."""
+        return self._pass() if self.limit is None else self._limited()
+
+    def _pass(self) -> Iterable[Any]:
+        """All batches, once."""
         raise NotImplementedError
+
+    def _limited(self) -> Iterator[Any]:
+        if self._running is None or self.restarts:
+            self._running, self._left = iter(self._pass()), self.num_batches
+        taken = 0
+        for batch in itertools.islice(self._running, self.limit):
+            taken += 1
+            yield batch
+        self._left = None if self._left is None else self._left - taken
+        if self._left == 0 or taken < (self.limit or 0):
+            self._running = None
+        if taken < (self.limit or 0):
+            warn_of_end(taken, self.limit)
+
+
+def warn_of_end(taken: int, wanted: int | None) -> None:
+    """Says that there were fewer batches than an epoch should have."""
+    warnings.warn(
+        f"The data ran out after {taken} of {wanted or 'an unknown number of'} batches. It must give steps_per_epoch * "
+        "epochs batches; a generator can loop forever.",
+        stacklevel=3,
+    )
 
 
 class ArrayBatches(Batches):
-    """Batches of arrays in memory.
+    """Batches of arrays.
 
     Args:
-        arrays: x, y and sample_weight: nests of tensors with as many rows, or None.
+        arrays: x, y and sample_weight: nests of tensors or `Rows` with as many rows, or None.
         batch_size: Rows in a batch; the last one may be shorter.
         shuffle: Whether each epoch has its own order; `"batch"` shuffles whole batches.
-        device: Where the batches are.
-        steps: How many batches make an epoch; all if None.
+        device: See `Batches`.
+        limit: See `Batches`.
+        restarts: See `Batches`.
     """
 
-    def __init__(self, arrays: Batch, batch_size: int, shuffle: Any, device: torch.device, steps: int | None = None):
+    def __init__(
+        self,
+        arrays: Batch,
+        batch_size: int,
+        shuffle: Any,
+        device: torch.device,
+        limit: int | None = None,
+        restarts: bool = False,
+    ):
+        super().__init__(device, limit, restarts)
         leaves = tree.flatten(arrays)
         self.kept = [leaf is not None for leaf in leaves]
-        tensors = [leaf for leaf in leaves if leaf is not None]
         self.nest = arrays
-        self.rows = tensors[0].shape[0]
-        self.batch_size, self.shuffle, self.device = batch_size, shuffle, device
-        self.resident = sum(tensor.nbytes for tensor in tensors) <= RESIDENT_BYTES
+        self.is_plain = not any(tree.is_nested(part) for part in arrays)  # a zip of the batches is the batch
+        self.tensors: list[Any] = [leaf for leaf in leaves if leaf is not None]
+        self.rows = self.tensors[0].shape[0]
+        self.batch_size, self.shuffle = batch_size, shuffle
+        self.num_batches = -(-self.rows // batch_size)
+        row_bytes = max(1, sum(tensor.nbytes for tensor in self.tensors) // self.rows)
+        self.chunk = max(1, _chunk_bytes(device) // row_bytes // batch_size) * batch_size
+        self.resident = _fits(self.tensors, device)
         if self.resident:
-            tensors = [tensor.to(device) for tensor in tensors]
-        self.tensors = tensors
-        self.pattern = _pattern(arrays)
-        self.limit = steps
-        self.steps = -(-self.rows // batch_size) if steps is None else min(steps, -(-self.rows // batch_size))
+            self.tensors = [_brought(tensor, device, self.chunk) for tensor in self.tensors]
 
-    def epoch(self) -> Iterable[Batch]:
-        columns = self._columns()
-        flat: Iterable[Any] = zip(*columns, strict=True)
-        if self.limit is not None:
-            flat = itertools.islice(flat, self.limit)
-        return flat if self.pattern == "xyw" else self._packed(flat)
+    def _pass(self) -> Iterator[Batch]:
+        chunks = self._chunks(self._order())
+        flat: Iterator[Any] = itertools.chain.from_iterable(map(self._split, chunks))
+        return flat if self.is_plain else map(partial(_packed, self.nest), flat)
 
-    def _columns(self) -> list[Iterable[Any]]:
-        """For each array its batches, a row of None for what is missing."""
-        order = self._order()
-        if not self.resident:
-            indices = (torch.arange(self.rows) if order is None else order).split(self.batch_size)
-            split: list[Iterable[Tensor]] = [self._gathered(tensor, indices) for tensor in self.tensors]
-        else:
-            order = None if order is None else order.to(self.device)
-            chosen = self.tensors if order is None else [tensor.index_select(0, order) for tensor in self.tensors]
-            split = [tensor.split(self.batch_size) for tensor in chosen]
-        num_batches = -(-self.rows // self.batch_size)
-        columns = iter(split)
-        return [next(columns) if kept else itertools.repeat(None, num_batches) for kept in self.kept]
+    def _split(self, chunk: list[Tensor]) -> Iterable[tuple[Any, ...]]:
+        """The batches of a chunk, with None for what is missing."""
+        columns = iter([tensor.split(self.batch_size) for tensor in chunk])
+        number = -(-chunk[0].shape[0] // self.batch_size)
+        return zip(*(next(columns) if kept else itertools.repeat(None, number) for kept in self.kept), strict=True)
 
-    def _gathered(self, tensor: Tensor, indices: Iterable[Tensor]) -> Iterator[Tensor]:
-        for chosen in indices:
-            yield tensor.index_select(0, chosen.to(tensor.device)).to(self.device, non_blocking=True)
+    def _chunks(self, order: Tensor | None) -> Iterable[list[Tensor]]:
+        """The rows in their order, some batches at a time."""
+        if self.resident:
+            if order is None:
+                return [self.tensors]
+            places = order.to(self.device).split(self.chunk)
+            return ([tensor.index_select(0, chosen) for tensor in self.tensors] for chosen in places)
+        starts = range(0, self.rows, self.chunk)
+        parts = (
+            slice(start, start + self.chunk) if order is None else order[start : start + self.chunk] for start in starts
+        )
+        if self.device.type == "cpu":
+            return map(self._read, parts)
+        carrier = Carrier(self.device)
+        return map(carrier.receive, read_ahead(partial(self._send, carrier, part) for part in parts))
+
+    def _read(self, rows: Any) -> list[Tensor]:
+        return [_taken(tensor, rows).to(self.device) for tensor in self.tensors]
+
+    def _send(self, carrier: Carrier, rows: Any) -> Any:
+        return carrier.send([_taken(tensor, rows) for tensor in self.tensors])
 
     def _order(self) -> Tensor | None:
         if not self.shuffle:
@@ -94,159 +155,35 @@ class ArrayBatches(Batches):
         blocks = torch.arange(whole).view(-1, self.batch_size)[torch.randperm(whole // self.batch_size)]
         return torch.cat([blocks.flatten(), torch.arange(whole, self.rows)])
 
-    def _packed(self, flat: Iterable[tuple[Any, ...]]) -> Iterator[Batch]:
-        for leaves in flat:
-            yield tree.pack_sequence_as(self.nest, list(leaves))
+
+def _packed(nest: Any, leaves: tuple[Any, ...]) -> Batch:
+    return tree.pack_sequence_as(nest, list(leaves))
 
 
-class IterableBatches(Batches):
-    """Batches that something else makes: a DataLoader, a generator, any iterable of `(x, y)` or `(x, y, weight)`.
-
-    Args:
-        source: The iterable; an iterator goes on from epoch to epoch.
-        device: Where the batches are brought.
-        steps: How many batches make an epoch; all that there are if None.
-        weigh: Makes sample weights of the targets, for class weights.
-    """
-
-    def __init__(
-        self, source: Iterable[Any], device: torch.device, steps: int | None, weigh: Callable[..., Any] | None = None
-    ):
-        self.source, self.device, self.limit, self.weigh = source, device, steps, weigh
-        length = len(source) if isinstance(source, Sized) else None
-        self.steps = steps if length is None else length if steps is None else min(steps, length)
-        self.running = source if isinstance(source, Iterator) else None
-        self._begun: Iterator[Any] | None = None
-
-    def first(self) -> Batch | None:
-        """The first batch, which the next epoch still begins with; None if there is none."""
-        batches = iter(self.source) if self.running is None else self.running
-        item = next(batches, _NOTHING)
-        if item is _NOTHING:
-            return None
-        self._begun = itertools.chain([item], batches)
-        return self._on_device(item)
-
-    def epoch(self) -> Iterator[Batch]:
-        batches, self._begun = self._begun, None
-        if batches is None:
-            batches = iter(self.source) if self.running is None else self.running
-        taken = 0
-        for item in batches if self.limit is None else itertools.islice(batches, self.limit):
-            taken += 1
-            yield self._on_device(item)
-        if self.running is None and hasattr(self.source, "on_epoch_end"):
-            self.source.on_epoch_end()
-        if self.limit is not None and taken < self.limit:
-            warnings.warn(
-                f"The data ran out after {taken} of {self.limit} batches. It must give steps_per_epoch * epochs "
-                "batches; a generator can loop forever.",
-                stacklevel=2,
-            )
-        if self.steps is None:
-            self.steps = taken
-
-    def _on_device(self, item: Any) -> Batch:
-        x, y, weight = unpack(item if isinstance(item, (tuple, list)) else (item,))
-        if self.weigh is not None:
-            weight = self.weigh(y, weight)
-        return tree.map_structure(self._moved, (x, y, weight))
-
-    def _moved(self, leaf: Any) -> Any:
-        if leaf is None:
-            return None
-        tensor = leaf if isinstance(leaf, Tensor) else torch.as_tensor(np.asarray(leaf))
-        if tensor.dtype is torch.float64:
-            tensor = tensor.to(as_dtype(None))
-        return tensor.to(self.device, non_blocking=True)
+def _taken(tensor: Any, rows: Any) -> Tensor:
+    if isinstance(tensor, Rows):
+        return tensor.take(rows)
+    return tensor[rows] if isinstance(rows, slice) else tensor.index_select(0, rows.to(tensor.device))
 
 
-_NOTHING = object()
+def _chunk_bytes(device: torch.device) -> int:
+    return HOST_CHUNK_BYTES if device.type == "cpu" else DEVICE_CHUNK_BYTES
 
 
-def make_batches(
-    x: Any,
-    y: Any,
-    sample_weight: Any,
-    *,
-    batch_size: int | None,
-    shuffle: Any,
-    device: torch.device,
-    steps: int | None = None,
-    weigh: Callable[..., Any] | None = None,
-    prepare: Callable[[Any, Any, Any], Batch] | None = None,
-) -> Batches:
-    """Batches of whatever the user brings.
-
-    Args:
-        x: Arrays, or an iterable of batches.
-        y: Targets; None where x brings them.
-        sample_weight: Weights; None where x brings them.
-        batch_size: Rows in a batch of arrays; 32 if None.
-        shuffle: See `ArrayBatches`.
-        device: Where the batches are.
-        steps: How many batches make an epoch.
-        weigh: Makes sample weights of targets and weights.
-        prepare: Checks and changes x, y and weights of arrays, once.
-    Raises: ValueError: for data that cannot be used, or arguments that do not go together.
-    """
-    if is_iterable_data(x):
-        for name, value in (("y", y), ("sample_weight", sample_weight)):
-            if value is not None:
-                raise ValueError(f"{name} must not be given when x is a {type(x).__name__}, whose batches bring it.")
-        return IterableBatches(_loader(x, batch_size, shuffle), device, steps, weigh)
-    x, y, sample_weight = as_arrays(x, y, sample_weight)
-    if weigh is not None:
-        sample_weight = weigh(y, sample_weight)
-    if prepare is not None:
-        x, y, sample_weight = prepare(x, y, sample_weight)
-    return ArrayBatches((x, y, sample_weight), checked_batch_size(batch_size), shuffle, device, steps)
-
-
-def as_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> Batch:
-    """All three as tensors on the host, with as many rows.
-
-    Raises: ValueError: if that cannot be.
-    """
-    if x is None:
-        raise ValueError("x is None: there is nothing to run on.")
-    x = to_tensors(x, "x")
-    num_samples(x, "x")
-    if isinstance(y, tuple):
-        y = list(y)
-    y, sample_weight = to_tensors(y, "y"), to_tensors(sample_weight, "sample_weight")
-    check_lengths(x=x, y=y, sample_weight=sample_weight)
-    return x, y, sample_weight
-
-
-def is_iterable_data(x: Any) -> bool:
-    """Whether x brings batches, or items to make them of, instead of being an array or a nest of arrays."""
-    if isinstance(x, (torch_data.Dataset, torch_data.DataLoader)):
-        return True
-    if isinstance(x, (list, tuple, dict, Tensor, np.ndarray, str)) or hasattr(x, "__array__"):
+def _fits(tensors: list[Any], device: torch.device) -> bool:
+    """Whether all are, or should be brought, on the device; what is in a file stays there."""
+    if device.type == "cpu":
+        return not any(isinstance(tensor, Rows) for tensor in tensors)
+    if any(isinstance(tensor, Rows) and tensor.mapped for tensor in tensors):
         return False
-    return isinstance(x, (Iterator, Iterable)) and not hasattr(x, "to_numpy")
+    return sum(tensor.nbytes for tensor in tensors if tensor.device != device) <= config.resident_bytes(device)
 
 
-def _loader(x: Any, batch_size: int | None, shuffle: Any) -> Iterable[Any]:
-    if isinstance(x, torch_data.DataLoader) or not isinstance(x, torch_data.Dataset):
-        return x
-    shuffled = bool(shuffle) and not isinstance(x, torch_data.IterableDataset)
-    return torch_data.DataLoader(x, batch_size=checked_batch_size(batch_size), shuffle=shuffled)
-
-
-def checked_batch_size(batch_size: int | None) -> int:
-    """The batch size, 32 if None.
-
-    Raises: ValueError: if it is no positive whole number.
-    """
-    if batch_size is None:
-        return 32
-    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or int(batch_size) <= 0:
-        raise ValueError(f"batch_size must be a positive int; got {batch_size!r}.")
-    return int(batch_size)
-
-
-def _pattern(arrays: Batch) -> str:
-    """`"xyw"` where each of the three is one tensor or None, so that a zip of their batches is the batch."""
-    return "xyw" if not any(tree.is_nested(part) for part in arrays) else "nest"
+def _brought(tensor: Any, device: torch.device, chunk: int) -> Tensor:
+    """The whole on the device; rows are read a chunk at a time, so that the host never has all of them twice."""
+    if isinstance(tensor, Tensor):
+        return tensor.to(device)
+    whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+    for start in range(0, len(tensor), chunk):
+        whole[start : start + chunk].copy_(tensor.take(slice(start, start + chunk)))
+    return whole

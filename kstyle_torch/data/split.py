@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from torch.utils import data as torch_data
+
 from kstyle_torch import tree
+from kstyle_torch.data.py_dataset import PyDataset, PyDatasetPart
 
 
 def check_split(validation_split: float) -> None:
@@ -19,17 +22,46 @@ def split_off(arrays: Any, validation_split: float, num_samples: int) -> tuple[A
 
     Raises: ValueError: if one of the two would be empty.
     """
-    boundary = math.floor(num_samples * (1 - validation_split))
-    if boundary in (0, num_samples):
-        raise ValueError(
-            f"validation_split={validation_split} of {num_samples} samples leaves {boundary} for training and "
-            f"{num_samples - boundary} for validation; both need at least one."
-        )
+    boundary = _boundary(validation_split, num_samples, "samples")
 
     def part(rows: slice) -> Any:
         return tree.map_structure(lambda leaf: None if leaf is None else leaf[rows], arrays)
 
     return part(slice(None, boundary)), part(slice(boundary, None))
+
+
+def split_source(source: Any, validation_split: float) -> tuple[Any, Any]:
+    """A Dataset or PyDataset in two: the first samples, or batches, for training, the last ones for validation.
+
+    Raises: ValueError: for data that is not read by number, or if one of the two would be empty.
+    """
+    if isinstance(source, PyDataset) and source.num_batches is not None:
+        number = source.num_batches
+        boundary = _boundary(validation_split, number, "batches")
+        training = PyDatasetPart(source, range(boundary), hooks=True)
+        return training, PyDatasetPart(source, range(boundary, number), hooks=False)
+    by_number = isinstance(source, torch_data.Dataset) and not isinstance(source, torch_data.IterableDataset)
+    if not by_number or not hasattr(source, "__len__"):
+        raise ValueError(
+            "validation_split needs arrays or tensors, a Dataset read by number, or a PyDataset with an end; x is a "
+            f"{type(source).__name__}. Pass validation_data instead."
+        )
+    if type(source) is torch_data.TensorDataset:
+        parts = split_off(source.tensors, validation_split, len(source))
+        return torch_data.TensorDataset(*parts[0]), torch_data.TensorDataset(*parts[1])
+    number = len(source)
+    boundary = _boundary(validation_split, number, "samples")
+    return torch_data.Subset(source, range(boundary)), torch_data.Subset(source, range(boundary, number))
+
+
+def _boundary(validation_split: float, number: int, what: str) -> int:
+    boundary = math.floor(number * (1 - validation_split))
+    if boundary in (0, number):
+        raise ValueError(
+            f"validation_split={validation_split} of {number} {what} leaves {boundary} for training and "
+            f"{number - boundary} for validation; both need at least one."
+        )
+    return boundary
 
 
 def unpack(data: Any) -> tuple[Any, Any, Any]:
@@ -44,3 +76,26 @@ def unpack(data: Any) -> tuple[Any, Any, Any]:
     if not 1 <= len(data) <= 3:
         raise ValueError(f"Expected (x,), (x, y) or (x, y, sample_weight); got a tuple of {len(data)}.")
     return (*data, None, None)[:3]
+
+
+def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
+    """What `train_step` gets -> x, y and sample_weight, None where there is none.
+
+    Raises: ValueError: for a tuple of another length than 1 to 3.
+    Example:
+        >>> unpack_x_y_sample_weight(([1.0], [0]))
+        ([1.0], [0], None)
+    """
+    return unpack(data)
+
+
+def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+    """The tuple of what is there, as `train_step` gets it; x alone stays itself, unless it is a list or tuple.
+
+    Example:
+        >>> pack_x_y_sample_weight(1, 2), pack_x_y_sample_weight([1, 2])
+        ((1, 2), ([1, 2],))
+    """
+    if y is None:
+        return (x,) if isinstance(x, (list, tuple)) else x
+    return (x, y) if sample_weight is None else (x, y, sample_weight)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from kstyle_torch import tree
+from kstyle_torch.initializers import as_dtype
 
 
 def class_weigher(class_weight: dict[int, float] | None) -> Callable[[Any, Any], Any] | None:
@@ -21,23 +21,29 @@ def class_weigher(class_weight: dict[int, float] | None) -> Callable[[Any, Any],
     """
     if class_weight is None:
         return None
-    if not isinstance(class_weight, dict) or not all(hasattr(key, "__index__") for key in class_weight):
-        raise ValueError(f"class_weight must be a dict {{class number: weight}}; got {class_weight!r}.")
-    table = torch.ones(max(class_weight, default=0) + 1)
-    for label, weight in class_weight.items():
-        table[int(label)] = float(weight)
+    if not isinstance(class_weight, dict) or not class_weight or not all(map(_is_whole, class_weight)):
+        raise ValueError(
+            f"class_weight must be a dict {{class number: weight}}, such as dict(enumerate(weights)); got {class_weight!r}."
+        )
+    labels = torch.tensor(sorted(int(label) for label in class_weight))
+    weights = {int(label): float(weight) for label, weight in class_weight.items()}
+    table = torch.tensor([weights[int(label)] for label in labels], dtype=as_dtype(None))
 
     def weigh(y: Any, sample_weight: Any) -> Any:
         if sample_weight is not None:
             raise ValueError("class_weight and sample_weight cannot be given together.")
         if tree.is_nested(y) or y is None:
             raise ValueError("class_weight needs a model with a single output and its targets.")
-        y = y if isinstance(y, Tensor) else torch.as_tensor(np.asarray(y))
-        labels = _labels(y)
-        known = labels < len(table)
-        return torch.where(known, table.to(y.device)[labels.where(known, 0)], 1.0)
+        given = _labels(y if isinstance(y, Tensor) else y.to("cpu"))
+        known = labels.to(given.device)
+        places = torch.searchsorted(known, given).clamp_(max=len(known) - 1)
+        return torch.where(known[places] == given, table.to(given.device)[places], 1.0)
 
     return weigh
+
+
+def _is_whole(label: Any) -> bool:
+    return hasattr(label, "__index__") or (isinstance(label, float) and label.is_integer())
 
 
 def _labels(y: Tensor) -> Tensor:

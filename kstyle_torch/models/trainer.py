@@ -15,16 +15,16 @@ from kstyle_torch.callbacks import History
 from kstyle_torch.callbacks.list import as_list
 from kstyle_torch.callbacks.progress import resolve_verbose
 from kstyle_torch.data.arrays import num_samples
-from kstyle_torch.data.batches import (
-    Batch,
-    Batches,
-    IterableBatches,
+from kstyle_torch.data.batches import Batch, Batches
+from kstyle_torch.data.sources import (
     as_arrays,
+    check_own_batches,
     checked_batch_size,
     is_iterable_data,
     make_batches,
 )
-from kstyle_torch.data.split import check_split, split_off, unpack
+from kstyle_torch.data.split import check_split, split_off, split_source, unpack
+from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.metrics.base import Metric
@@ -184,10 +184,9 @@ class Trainer(nn.Module):
         check_split(validation_split)
         weigh = class_weigher(class_weight)
         if is_iterable_data(x):
-            if validation_split:
-                raise ValueError(
-                    f"validation_split needs arrays or tensors; x is a {type(x).__name__}. Pass validation_data instead."
-                )
+            check_own_batches(x, batch_size)
+            if validation_split and validation_data is None:
+                x, validation_data = split_source(x, validation_split)
         else:
             arrays = as_arrays(x, y, sample_weight)
             if validation_split and validation_data is None:
@@ -199,8 +198,9 @@ class Trainer(nn.Module):
             x, y, sample_weight = (
                 (validation_data, None, None) if is_iterable_data(validation_data) else unpack(validation_data)
             )
+            check_own_batches(x, validation_batch_size, "validation_batch_size")
             rows = validation_batch_size or batch_size
-            validation = self._batches(x, y, sample_weight, rows, False, validation_steps)
+            validation = self._batches(x, y, sample_weight, rows, False, validation_steps, restarts=True)
         listed = as_list(callbacks, self, add_history=True, verbose=verbose, epochs=epochs, steps=train.steps)
         loop.run_fit(
             self, train, validation, listed, epochs=epochs, initial_epoch=initial_epoch, validation_freq=validation_freq
@@ -382,6 +382,7 @@ class Trainer(nn.Module):
         shuffle: Any,
         steps: int | None,
         weigh: Callable[..., Any] | None = None,
+        restarts: bool = False,
     ) -> Batches:
         """Batches on the model's device, checked against model and loss."""
         batches = make_batches(
@@ -392,10 +393,11 @@ class Trainer(nn.Module):
             shuffle=shuffle,
             device=self._where(),
             steps=steps,
+            restarts=restarts,
             weigh=weigh,
             prepare=functools.partial(self._checked, batch_size=checked_batch_size(batch_size)),
         )
-        if isinstance(batches, IterableBatches) and (first := batches.first()) is not None:
+        if isinstance(batches, StreamBatches) and (first := batches.first()) is not None:
             self._checked(*first)
         return batches
 

@@ -1,5 +1,7 @@
 """Tools around models: conversions, seeds, and objects to and from configs."""
 
+from kstyle_torch.data.py_dataset import PyDataset
+from kstyle_torch.data.split import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from kstyle_torch.serialization import (
     CustomObjectScope,
     custom_object_scope,
@@ -15,8 +17,12 @@ from kstyle_torch.utils.plot import model_to_dot, model_to_mermaid, plot_model
 from kstyle_torch.utils.seeds import clear_session, set_random_seed
 from kstyle_torch.utils.sequences import pad_sequences
 
+Sequence = PyDataset  # its name in older Keras
+
 __all__ = [
     "CustomObjectScope",
+    "PyDataset",
+    "Sequence",
     "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",
@@ -26,10 +32,12 @@ __all__ = [
     "model_to_dot",
     "model_to_mermaid",
     "normalize",
+    "pack_x_y_sample_weight",
     "pad_sequences",
     "plot_model",
     "register_keras_serializable",
     "serialize_keras_object",
     "set_random_seed",
     "to_categorical",
+    "unpack_x_y_sample_weight",
 ]

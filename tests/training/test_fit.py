@@ -309,15 +309,6 @@ def test_the_last_short_batch_counts_by_its_size():
     assert model.evaluate(X, Y, batch_size=32, verbose=0) == pytest.approx(whole, rel=1e-5)
 
 
-def test_arrays_too_large_for_the_device_train_the_same(monkeypatch):
-    from kstyle_torch.data import batches as module
-
-    _, expected = fitted(X, Y)
-    monkeypatch.setattr(module, "RESIDENT_BYTES", 0)
-    _, got = fitted(X, Y)
-    same(got, expected)
-
-
 def test_many_steps_fold_into_the_same_metrics(monkeypatch):
     from kstyle_torch.training import meter
 

@@ -1,0 +1,174 @@
+"""A dataset of batches that is written by hand, and the workers that read it ahead."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch.utils import data as torch_data
+
+
+class PyDataset:
+    """A dataset whose items are whole batches: override `__getitem__` and `__len__`.
+
+    A dataset without end has a property `num_batches` that is None instead of `__len__`. `on_epoch_begin` and
+    `on_epoch_end` may be overridden too, to change the data between epochs.
+
+    Args:
+        workers: How many threads or processes read batches ahead; with 0 or 1 and no processes, `fit` reads them itself.
+        use_multiprocessing: Whether the workers are processes, each with a copy of the dataset.
+        max_queue_size: How many batches are read ahead at most.
+    Raises: ValueError: for a number of workers or batches that is no whole number.
+    Example:
+        >>> class Squares(PyDataset):
+        ...     def __len__(self):
+        ...         return 3
+        ...     def __getitem__(self, index):
+        ...         x = torch.arange(4.0)[:, None] + 4 * index
+        ...         return x, x**2
+        >>> [x.shape for x, y in Squares()]
+        [torch.Size([4, 1]), torch.Size([4, 1]), torch.Size([4, 1])]
+    """
+
+    def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10):
+        for name, value, least in (("workers", workers, 0), ("max_queue_size", max_queue_size, 1)):
+            if not hasattr(value, "__index__") or value < least:
+                raise ValueError(f"{type(self).__name__}: {name} must be an int of at least {least}; got {value!r}.")
+        self._workers, self._use_multiprocessing, self._max_queue_size = workers, use_multiprocessing, max_queue_size
+
+    def _setting(self, name: str, default: Any) -> Any:
+        if name not in self.__dict__:
+            warnings.warn(
+                f"{type(self).__name__}.__init__() does not call super().__init__(**kwargs), which takes workers, "
+                "use_multiprocessing and max_queue_size; their defaults are used.",
+                stacklevel=3,
+            )
+            self.__dict__.update({"_workers": 1, "_use_multiprocessing": False, "_max_queue_size": 10, **self.__dict__})
+        return self.__dict__.get(name, default)
+
+    @property
+    def workers(self) -> int:
+        """How many threads or processes read ahead."""
+        return self._setting("_workers", 1)
+
+    @workers.setter
+    def workers(self, value: int) -> None:
+        self._workers = value
+
+    @property
+    def use_multiprocessing(self) -> bool:
+        """Whether they are processes."""
+        return self._setting("_use_multiprocessing", False)
+
+    @use_multiprocessing.setter
+    def use_multiprocessing(self, value: bool) -> None:
+        self._use_multiprocessing = value
+
+    @property
+    def max_queue_size(self) -> int:
+        """How many batches are read ahead at most."""
+        return self._setting("_max_queue_size", 10)
+
+    @max_queue_size.setter
+    def max_queue_size(self, value: int) -> None:
+        self._max_queue_size = value
+
+    def __getitem__(self, index: int) -> Any:
+        """A batch: `(x,)`, `(x, y)` or `(x, y, sample_weight)`, or x as an array or dict."""
+        raise NotImplementedError(f"{type(self).__name__} must define __getitem__(self, index), which gives a batch.")
+
+    @property
+    def num_batches(self) -> int | None:
+        """How many batches there are; None if there is no end."""
+        if hasattr(self, "__len__"):
+            return len(self)
+        raise NotImplementedError(f"{type(self).__name__} must define __len__(self) or the property num_batches.")
+
+    def on_epoch_begin(self) -> None:
+        """Called before an epoch."""
+
+    def on_epoch_end(self) -> None:
+        """Called after an epoch."""
+
+    def __iter__(self) -> Iterator[Any]:
+        number = self.num_batches
+        for index in itertools.count() if number is None else range(number):
+            yield self[index]
+
+
+class PyDatasetPart(PyDataset):
+    """Some of the batches of a dataset, with its workers.
+
+    Args:
+        dataset: The whole.
+        batches: The numbers of the batches.
+        hooks: Whether the dataset is told of the beginning and end of epochs.
+    """
+
+    def __init__(self, dataset: PyDataset, batches: range, hooks: bool):
+        super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)
+        self.dataset, self.batches, self.hooks = dataset, batches, hooks
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[self.batches[index]]
+
+    def on_epoch_begin(self) -> None:
+        if self.hooks:
+            self.dataset.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        if self.hooks:
+            self.dataset.on_epoch_end()
+
+
+def iterate(dataset: PyDataset, shuffle: Any) -> Iterator[Any]:
+    """The batches of an epoch, read ahead by the dataset's workers; in order, unless it is shuffled and has an end."""
+    number = dataset.num_batches
+    indices: Iterable[int] = itertools.count() if number is None else range(number)
+    if shuffle and number is not None:
+        indices = torch.randperm(number).tolist()
+    workers = dataset.workers
+    if dataset.use_multiprocessing and workers > 0:
+        return iter(_process_loader(dataset, indices, workers))
+    if workers > 1:
+        return _threaded(dataset, iter(indices), workers)
+    return map(dataset.__getitem__, indices)
+
+
+def _threaded(dataset: PyDataset, indices: Iterator[int], workers: int) -> Iterator[Any]:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=type(dataset).__name__)
+    try:
+        ahead = itertools.islice(indices, dataset.max_queue_size)
+        waiting = deque(pool.submit(dataset.__getitem__, index) for index in ahead)
+        while waiting:
+            batch = waiting.popleft().result()
+            waiting.extend(pool.submit(dataset.__getitem__, index) for index in itertools.islice(indices, 1))
+            yield batch
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _process_loader(dataset: PyDataset, indices: Iterable[int], workers: int) -> torch_data.DataLoader:
+    """torch's own worker processes: batches come back in order, through shared memory, with seeds of their own."""
+    ahead = max(1, dataset.max_queue_size // workers)
+    return torch_data.DataLoader(
+        _Items(dataset), batch_size=None, sampler=indices, num_workers=workers, prefetch_factor=ahead
+    )
+
+
+class _Items(torch_data.Dataset):
+    """Hides from torch's DataLoader how many batches there are: its sampler knows."""
+
+    def __init__(self, dataset: PyDataset):
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[index]

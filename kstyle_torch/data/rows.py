@@ -1,0 +1,120 @@
+"""Arrays that are read a few rows at a time: in a file, sparse, or too large to be converted as a whole."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kstyle_torch.initializers import as_dtype
+
+WHOLE_BYTES = 64 * 2**20  # what has to be converted, and is larger, is converted a part at a time
+
+
+class Rows:
+    """An array on the host that answers like a tensor (`shape`, `dtype`, slices) and is read by `take` alone.
+
+    Args:
+        source: NumPy array, scipy sparse matrix, or anything that has `shape`, `dtype` and is indexed by rows.
+        start: First row.
+        stop: Row after the last; all if None.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, source: Any, start: int = 0, stop: int | None = None):
+        self.source = source
+        self.start, self.stop = start, source.shape[0] if stop is None else stop
+        self.shape = torch.Size((self.stop - self.start, *source.shape[1:]))
+        self.dtype = torch_dtype(source.dtype)
+        self.mapped = is_mapped(source) or _in_file(source)
+
+    @property
+    def ndim(self) -> int:
+        """How many axes it has."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows, once they are tensors."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def dim(self) -> int:
+        """How many axes it has."""
+        return len(self.shape)
+
+    def is_floating_point(self) -> bool:
+        """Whether the tensors that it gives are."""
+        return self.dtype.is_floating_point
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> Rows:
+        first, last, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError("Rows are taken in order: use a slice without a step, or take().")
+        return Rows(self.source, self.start + first, self.start + max(first, last))
+
+    def take(self, rows: Tensor | slice) -> Tensor:
+        """The rows at these places, as a tensor of its own."""
+        if isinstance(rows, slice):
+            first, last, _ = rows.indices(len(self))
+            return self._read(slice(self.start + first, self.start + last))
+        places = rows.numpy() + self.start if self.start else rows.numpy()
+        if not _in_file(self.source):
+            return self._read(places)
+        ascending = np.argsort(places)  # files are read forwards
+        read = self._read(places[ascending])
+        return torch.empty_like(read).index_copy_(0, torch.from_numpy(ascending), read)
+
+    def to(self, device: Any) -> Tensor:
+        """All rows, as a tensor there."""
+        return self.take(slice(None)).to(device)
+
+    def _read(self, rows: Any) -> Tensor:
+        part = self.source[rows]
+        part = part.toarray() if hasattr(part, "toarray") else np.asarray(part)
+        return as_tensor(part, fresh=not isinstance(rows, slice))
+
+
+def as_tensor(array: np.ndarray, fresh: bool = False) -> Tensor:
+    """A tensor of the array, in a dtype that torch works with; in memory of its own unless it is `fresh`."""
+    wanted = torch_dtype(array.dtype)
+    name = str(wanted).removeprefix("torch.")
+    if name == "bfloat16":
+        return torch.from_numpy(array.astype("float32")).bfloat16()
+    return torch.from_numpy(np.array(array, dtype=name, order="C", copy=None if fresh else True))
+
+
+def torch_dtype(dtype: Any) -> torch.dtype:
+    """What numbers of a NumPy dtype become: every float `config.floatx()`, integers that torch lacks int64."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "f":
+        return as_dtype(None)
+    if dtype.kind == "u" and dtype.itemsize > 1:
+        return torch.int64
+    return as_dtype(dtype.newbyteorder("=").name)
+
+
+def is_mapped(array: Any) -> bool:
+    """Whether the numbers are in a file that is mapped into memory."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return isinstance(array, mmap.mmap)
+
+
+def _in_file(source: Any) -> bool:
+    """Whether it is an array of h5py or zarr."""
+    return type(source).__module__.partition(".")[0] in ("h5py", "zarr")
+
+
+def is_lazy(array: Any) -> bool:
+    """Whether an array that is no NumPy array should be read by rows."""
+    return _in_file(array) and hasattr(array, "shape") and hasattr(array, "dtype")

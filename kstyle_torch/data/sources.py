@@ -1,0 +1,130 @@
+"""Whatever the user brings as x -> the batches of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch.utils import data as torch_data
+
+from kstyle_torch.data.arrays import check_lengths, is_array, num_samples, to_tensors
+from kstyle_torch.data.batches import ArrayBatches, Batch, Batches
+from kstyle_torch.data.split import unpack
+from kstyle_torch.data.stream import StreamBatches
+
+
+def make_batches(
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    batch_size: int | None,
+    shuffle: Any,
+    device: torch.device,
+    steps: int | None = None,
+    restarts: bool = False,
+    weigh: Callable[..., Any] | None = None,
+    prepare: Callable[[Any, Any, Any], Batch] | None = None,
+) -> Batches:
+    """Batches of whatever the user brings.
+
+    Args:
+        x: Arrays, or an iterable of batches.
+        y: Targets; None where x brings them.
+        sample_weight: Weights; None where x brings them.
+        batch_size: Rows in a batch of arrays; 32 if None, or as many as make `steps` batches.
+        shuffle: See `ArrayBatches`.
+        device: Where the batches are.
+        steps: How many batches make an epoch.
+        restarts: Whether each epoch begins with the first batch, though `steps` is given.
+        weigh: Makes sample weights of targets and weights.
+        prepare: Checks and changes x, y and weights of arrays, once.
+    Raises: ValueError: for data that cannot be used, or arguments that do not go together.
+    """
+    check_steps(steps)
+    if is_iterable_data(x):
+        _check_alone(x, y, sample_weight)
+        arrays = _tensors_of(x)
+        if arrays is None:
+            source = _loader(x, batch_size, shuffle)
+            return StreamBatches(source, device, steps, restarts, shuffle, weigh)
+        x, y, sample_weight = arrays
+    x, y, sample_weight = as_arrays(x, y, sample_weight)
+    if weigh is not None:
+        sample_weight = weigh(y, sample_weight)
+    if prepare is not None:
+        x, y, sample_weight = prepare(x, y, sample_weight)
+    if batch_size is None and steps is not None:
+        batch_size = -(-num_samples(x) // steps)
+    return ArrayBatches((x, y, sample_weight), checked_batch_size(batch_size), shuffle, device, steps, restarts)
+
+
+def as_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> Batch:
+    """All three as tensors on the host, with as many rows.
+
+    Raises: ValueError: if that cannot be.
+    """
+    if x is None:
+        raise ValueError("x is None: there is nothing to run on.")
+    x = to_tensors(x, "x")
+    num_samples(x, "x")
+    if isinstance(y, tuple):
+        y = list(y)
+    y, sample_weight = to_tensors(y, "y"), to_tensors(sample_weight, "sample_weight")
+    check_lengths(x=x, y=y, sample_weight=sample_weight)
+    return x, y, sample_weight
+
+
+def is_iterable_data(x: Any) -> bool:
+    """Whether x brings batches, or items to make them of, instead of being an array or a nest of arrays."""
+    if isinstance(x, (torch_data.Dataset, torch_data.DataLoader)):
+        return True
+    if isinstance(x, (list, tuple, dict, str, bytes)) or is_array(x):
+        return False
+    return isinstance(x, Iterable) or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
+
+
+def checked_batch_size(batch_size: int | None) -> int:
+    """The batch size, 32 if None.
+
+    Raises: ValueError: if it is no positive whole number.
+    """
+    if batch_size is None:
+        return 32
+    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or int(batch_size) <= 0:
+        raise ValueError(f"batch_size must be a positive int; got {batch_size!r}.")
+    return int(batch_size)
+
+
+def check_steps(steps: Any) -> None:
+    """Raises a ValueError unless it is None or a positive whole number."""
+    if steps is not None and (not hasattr(steps, "__index__") or isinstance(steps, bool) or int(steps) <= 0):
+        raise ValueError(f"The number of steps of an epoch must be a positive int or None; got {steps!r}.")
+
+
+def check_own_batches(x: Any, batch_size: int | None, what: str = "batch_size") -> None:
+    """Raises a ValueError for a batch size where x is a DataLoader, which has its own."""
+    if batch_size is not None and isinstance(x, torch_data.DataLoader) and x.batch_size != batch_size:
+        raise ValueError(
+            f"{what}={batch_size!r} was given, but the data is a DataLoader, which makes batches of "
+            f"{x.batch_size} itself; set it there, or pass the Dataset instead."
+        )
+
+
+def _check_alone(x: Any, y: Any, sample_weight: Any) -> None:
+    for name, value in (("y", y), ("sample_weight", sample_weight)):
+        if value is not None:
+            raise ValueError(f"{name} must not be given when x is a {type(x).__name__}, whose batches bring it.")
+
+
+def _tensors_of(x: Any) -> Batch | None:
+    """What is in a TensorDataset, which needs no loader; None for other data."""
+    return unpack(x.tensors) if type(x) is torch_data.TensorDataset else None
+
+
+def _loader(x: Any, batch_size: int | None, shuffle: Any) -> Iterable[Any]:
+    if isinstance(x, torch_data.DataLoader) or not isinstance(x, torch_data.Dataset):
+        return x
+    shuffled = bool(shuffle) and not isinstance(x, torch_data.IterableDataset)
+    return torch_data.DataLoader(x, batch_size=checked_batch_size(batch_size), shuffle=shuffled)
