@@ -7,39 +7,94 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.initializers import DType
 from kstyle_torch.losses.base import rowwise, same_rank
-from kstyle_torch.metrics.base import MeanMetricWrapper, registry
+from kstyle_torch.metrics.base import registry
+from kstyle_torch.metrics.reduction import FUNCTIONS, MeanMetricWrapper, pair
+from kstyle_torch.ops.math import in_top_k
 
 register = registry.register
 
 
 @rowwise
-def accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
+def accuracy(y_true: Any, y_pred: Any) -> Tensor:
     """1 where targets and predictions are equal, else 0; shape of the targets."""
-    y_true, y_pred = same_rank(y_true, y_pred)
-    return (y_true == y_pred).to(torch.float32)
+    y_true, y_pred = same_rank(*pair(y_true, y_pred))
+    return (y_true.to(y_pred.dtype) == y_pred).to(torch.float32)
 
 
 @rowwise
-def binary_accuracy(y_true: Tensor, y_pred: Tensor, threshold: float = 0.5) -> Tensor:
+def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
     """1 where `y_pred > threshold` is what `y_true` says, else 0; shape of the targets."""
-    y_true, y_pred = same_rank(y_true, y_pred)
+    y_true, y_pred = same_rank(*pair(y_true, y_pred))
     return (y_true == (y_pred > threshold).to(y_true.dtype)).to(torch.float32)
 
 
 @rowwise
-def categorical_accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
+def categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
     """1 where the largest prediction is at the largest target; (batch, ..., classes) -> (batch, ...)."""
-    return (y_true.argmax(-1) == y_pred.argmax(-1)).to(torch.float32)
+    y_true, y_pred = pair(y_true, y_pred)
+    return _equal(y_true.argmax(-1), y_pred.argmax(-1), "categorical_accuracy")
 
 
 @rowwise
-def sparse_categorical_accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
+def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
     """1 where the largest prediction is at the class number `y_true`, (batch, ...) or (batch, ..., 1); (batch, ...)."""
+    y_true, y_pred = pair(y_true, y_pred)
     if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
         y_true = y_true.squeeze(-1)
-    return (y_true == y_pred.argmax(-1).to(y_true.dtype)).to(torch.float32)
+    matches = _equal(y_true, y_pred.argmax(-1), "sparse_categorical_accuracy")
+    return matches.squeeze(-1) if matches.ndim > 1 and matches.shape[-1] == 1 else matches
+
+
+@rowwise
+def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
+    """1 where the largest target is at one of the `k` largest predictions; (batch, ..., classes) -> (batch, ...)."""
+    y_true, y_pred = pair(y_true, y_pred)
+    return _in_top(y_true.argmax(-1), y_pred, k)
+
+
+@rowwise
+def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5, from_sorted_ids: bool = False) -> Tensor:
+    """1 where the class number `y_true` is at one of the `k` largest predictions.
+
+    Args:
+        y_true: (batch, ...) or (batch, ..., 1).
+        y_pred: Scores, (batch, ..., classes); or the numbers of classes, the best first.
+        k: How many count.
+        from_sorted_ids: Whether `y_pred` holds numbers of classes.
+    Returns: Of the shape of `y_true`.
+    """
+    y_true, y_pred = pair(y_true, y_pred)
+    if from_sorted_ids:
+        numbers = y_pred.flatten(0, -2)[:, :k]
+        return (y_true.flatten().unsqueeze(1) == numbers).any(1).to(torch.float32).reshape(y_true.shape)
+    return _in_top(y_true, y_pred, k)
+
+
+def _equal(y_true: Tensor, y_pred: Tensor, name: str) -> Tensor:
+    if y_true.shape != y_pred.shape:
+        raise ValueError(
+            f"Metric {name!r}: targets for {tuple(y_true.shape)} do not fit predictions for {tuple(y_pred.shape)}."
+        )
+    return (y_true == y_pred.to(y_true.dtype)).to(torch.float32)
+
+
+def _in_top(y_true: Tensor, y_pred: Tensor, k: int) -> Tensor:
+    if k > y_pred.shape[-1]:
+        raise ValueError(f"k must not be above the number of classes; got k={k} for {y_pred.shape[-1]} classes.")
+    matches = in_top_k(y_true.flatten(), y_pred.flatten(0, -2), k)
+    return matches.to(torch.float32).reshape(y_true.shape)
+
+
+OF_THIS_FILE = (
+    accuracy,
+    binary_accuracy,
+    categorical_accuracy,
+    sparse_categorical_accuracy,
+    top_k_categorical_accuracy,
+    sparse_top_k_categorical_accuracy,
+)
+FUNCTIONS.update({function.__name__: function for function in OF_THIS_FILE})
 
 
 @register()
@@ -56,7 +111,7 @@ class Accuracy(MeanMetricWrapper):
 
     direction = "up"
 
-    def __init__(self, name: str = "accuracy", dtype: DType = None):
+    def __init__(self, name: str | None = "accuracy", dtype: Any = None):
         super().__init__(accuracy, name, dtype)
 
 
@@ -76,7 +131,7 @@ class BinaryAccuracy(MeanMetricWrapper):
 
     direction = "up"
 
-    def __init__(self, name: str = "binary_accuracy", dtype: DType = None, threshold: float = 0.5):
+    def __init__(self, name: str | None = "binary_accuracy", dtype: Any = None, threshold: float = 0.5):
         if threshold is not None and not 0 < threshold < 1:
             raise ValueError(f"BinaryAccuracy: threshold must be between 0 and 1; got {threshold!r}.")
         super().__init__(binary_accuracy, name, dtype, threshold=threshold)
@@ -97,7 +152,7 @@ class CategoricalAccuracy(MeanMetricWrapper):
 
     direction = "up"
 
-    def __init__(self, name: str = "categorical_accuracy", dtype: DType = None):
+    def __init__(self, name: str | None = "categorical_accuracy", dtype: Any = None):
         super().__init__(categorical_accuracy, name, dtype)
 
 
@@ -115,8 +170,55 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
 
     direction = "up"
 
-    def __init__(self, name: str = "sparse_categorical_accuracy", dtype: DType = None):
+    def __init__(self, name: str | None = "sparse_categorical_accuracy", dtype: Any = None):
         super().__init__(sparse_categorical_accuracy, name, dtype)
+
+
+@register()
+class TopKCategoricalAccuracy(MeanMetricWrapper):
+    """How often the class of a one-hot target is among those with the largest predictions.
+
+    Args:
+        k: How many count.
+        name: The key in logs and history.
+        dtype: Of the state.
+    Example:
+        >>> float(TopKCategoricalAccuracy(k=2)(torch.eye(3)[:2], torch.tensor([[0.5, 0.9, 0], [0.3, 0, 0.1]])))
+        0.5
+    """
+
+    direction = "up"
+
+    def __init__(self, k: int = 5, name: str | None = "top_k_categorical_accuracy", dtype: Any = None):
+        super().__init__(top_k_categorical_accuracy, name, dtype, k=k)
+        self.k = k
+
+
+@register()
+class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
+    """How often the class whose number is the target is among those with the largest predictions.
+
+    Args:
+        k: How many count.
+        name: The key in logs and history.
+        dtype: Of the state.
+        from_sorted_ids: Whether predictions are the numbers of classes, the best first.
+    Example:
+        >>> float(SparseTopKCategoricalAccuracy(k=1)([2, 1], [[0.1, 0.9, 0.8], [0.05, 0.95, 0]]))
+        0.5
+    """
+
+    direction = "up"
+
+    def __init__(
+        self,
+        k: int = 5,
+        name: str | None = "sparse_top_k_categorical_accuracy",
+        dtype: Any = None,
+        from_sorted_ids: bool = False,
+    ):
+        super().__init__(sparse_top_k_categorical_accuracy, name, dtype, k=k, from_sorted_ids=from_sorted_ids)
+        self.k, self.from_sorted_ids = k, from_sorted_ids
 
 
 def resolve_accuracy(name: str, y_true: Any, y_pred: Any) -> MeanMetricWrapper:

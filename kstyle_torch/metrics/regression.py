@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from kstyle_torch.initializers import DType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.initializers import as_dtype
 from kstyle_torch.losses import mean_absolute_error, mean_squared_error
-from kstyle_torch.metrics.base import MeanMetricWrapper, registry
+from kstyle_torch.losses.base import same_rank
+from kstyle_torch.metrics.base import registry
+from kstyle_torch.metrics.reduction import Mean, MeanMetricWrapper, pair
 
 register = registry.register
 
@@ -23,8 +30,39 @@ class MeanSquaredError(MeanMetricWrapper):
 
     direction = "down"
 
-    def __init__(self, name: str = "mean_squared_error", dtype: DType = None):
+    def __init__(self, name: str | None = "mean_squared_error", dtype: Any = None):
         super().__init__(mean_squared_error, name, dtype)
+
+
+@register()
+class RootMeanSquaredError(Mean):
+    """Square root of the mean of `(y_true - y_pred)**2`.
+
+    Args:
+        name: The key in logs and history.
+        dtype: Of the state.
+    Example:
+        >>> float(RootMeanSquaredError()(torch.zeros(2, 1), torch.tensor([[2.0], [2.0]])))
+        2.0
+    """
+
+    direction = "down"
+    rowwise = True
+
+    def __init__(self, name: str | None = "root_mean_squared_error", dtype: Any = None):
+        super().__init__(name, dtype)
+
+    @torch.no_grad()
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        """Takes a batch of targets, predictions and weights in."""
+        y_true, y_pred = pair(y_true, y_pred)
+        dtype = as_dtype(self.dtype)
+        y_true, y_pred = same_rank(y_true.to(dtype), y_pred.to(dtype))
+        super().update_state((y_pred - y_true).square(), sample_weight)
+
+    def result(self) -> Tensor:
+        """The root so far; 0 before the first value."""
+        return super().result().sqrt()
 
 
 @register("mae", "MAE")
@@ -41,5 +79,5 @@ class MeanAbsoluteError(MeanMetricWrapper):
 
     direction = "down"
 
-    def __init__(self, name: str = "mean_absolute_error", dtype: DType = None):
+    def __init__(self, name: str | None = "mean_absolute_error", dtype: Any = None):
         super().__init__(mean_absolute_error, name, dtype)

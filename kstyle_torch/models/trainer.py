@@ -27,7 +27,7 @@ from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layers.mode import switched_mode
-from kstyle_torch.metrics.base import Metric
+from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.training import check, loop, step
 from kstyle_torch.training.compiled import Compiled, read
 
@@ -105,7 +105,7 @@ class Trainer(nn.Module):
         if self._compiled is not None:
             found = [self._compiled.loss_tracker, self._compiled.metrics, *self._compiled.trackers]
         for module in self.modules():
-            found += [value for value in vars(module).values() if isinstance(value, Metric)]
+            found += metrics_in(module)
         return found
 
     @property

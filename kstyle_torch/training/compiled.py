@@ -11,7 +11,9 @@ from torch import Tensor
 from kstyle_torch import optimizers, tree
 from kstyle_torch.losses.base import Loss, to_loss
 from kstyle_torch.metrics.accuracy import resolve_accuracy
-from kstyle_torch.metrics.base import Mean, Metric, is_accuracy, to_metric
+from kstyle_torch.metrics.base import Metric
+from kstyle_torch.metrics.identifiers import is_accuracy, to_metric
+from kstyle_torch.metrics.reduction import Mean
 from kstyle_torch.registry import did_you_mean
 
 BY_SHAPE = ("crossentropy", "ce")  # like accuracy, a name whose meaning the shapes decide

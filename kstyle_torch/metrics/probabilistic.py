@@ -1,0 +1,98 @@
+"""How far predicted probabilities are off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kstyle_torch.losses import binary_crossentropy, categorical_crossentropy, sparse_categorical_crossentropy
+from kstyle_torch.metrics.base import registry
+from kstyle_torch.metrics.reduction import MeanMetricWrapper
+
+register = registry.register
+
+
+@register("bce", "BCE")
+class BinaryCrossentropy(MeanMetricWrapper):
+    """The mean crossentropy of yes-or-no targets.
+
+    Args:
+        name: The key in logs and history.
+        dtype: Of the state.
+        from_logits: Whether the predictions are logits instead of probabilities.
+        label_smoothing: How far targets move towards 0.5; 0 to 1.
+    Example:
+        >>> round(float(BinaryCrossentropy()([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])), 4)
+        0.8149
+    """
+
+    direction = "down"
+
+    def __init__(
+        self,
+        name: str | None = "binary_crossentropy",
+        dtype: Any = None,
+        from_logits: bool = False,
+        label_smoothing: float = 0,
+    ):
+        super().__init__(binary_crossentropy, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing)
+        self.from_logits, self.label_smoothing = from_logits, label_smoothing
+
+
+@register()
+class CategoricalCrossentropy(MeanMetricWrapper):
+    """The mean crossentropy of one-hot targets.
+
+    Args:
+        name: The key in logs and history.
+        dtype: Of the state.
+        from_logits: Whether the predictions are logits instead of probabilities.
+        label_smoothing: How far targets move towards the uniform distribution; 0 to 1.
+        axis: The classes' axis.
+    Example:
+        >>> round(float(CategoricalCrossentropy()([[0, 1, 0], [0, 0, 1]], [[0.05, 0.95, 0], [0.1, 0.8, 0.1]])), 4)
+        1.1769
+    """
+
+    direction = "down"
+
+    def __init__(
+        self,
+        name: str | None = "categorical_crossentropy",
+        dtype: Any = None,
+        from_logits: bool = False,
+        label_smoothing: float = 0,
+        axis: int = -1,
+    ):
+        options = {"from_logits": from_logits, "label_smoothing": label_smoothing, "axis": axis}
+        super().__init__(categorical_crossentropy, name, dtype, **options)
+        self.from_logits, self.label_smoothing, self.axis = from_logits, label_smoothing, axis
+
+
+@register()
+class SparseCategoricalCrossentropy(MeanMetricWrapper):
+    """The mean crossentropy of targets that are class numbers.
+
+    Args:
+        name: The key in logs and history.
+        dtype: Of the state.
+        from_logits: Whether the predictions are logits instead of probabilities.
+        ignore_class: A class number whose samples count 0.
+        axis: The classes' axis.
+    Example:
+        >>> round(float(SparseCategoricalCrossentropy()([1, 2], [[0.05, 0.95, 0], [0.1, 0.8, 0.1]])), 4)
+        1.1769
+    """
+
+    direction = "down"
+
+    def __init__(
+        self,
+        name: str | None = "sparse_categorical_crossentropy",
+        dtype: Any = None,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+    ):
+        options = {"from_logits": from_logits, "ignore_class": ignore_class, "axis": axis}
+        super().__init__(sparse_categorical_crossentropy, name, dtype, **options)
+        self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis

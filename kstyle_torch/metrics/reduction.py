@@ -1,0 +1,210 @@
+"""Sums and means, and the mean of a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch import losses
+from kstyle_torch.initializers import as_dtype
+from kstyle_torch.losses.base import apply_mask, same_rank
+from kstyle_torch.metrics.base import Metric, registry
+from kstyle_torch.ops.arithmetic import divide_no_nan
+from kstyle_torch.ops.operation import as_tensor
+from kstyle_torch.serialization import deserialize_keras_object
+
+Reduce = Callable[..., Tensor]
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {}  # by name, as configs give the functions of this room
+
+
+@registry.register()
+class Sum(Metric):
+    """The weighted sum of all values.
+
+    Args:
+        name: The key in logs and history.
+        dtype: Of the state.
+    Example:
+        >>> total = Sum()
+        >>> total.update_state([1.0, 3.0, 5.0], sample_weight=[1, 1, 0])
+        >>> float(total.result())
+        4.0
+    """
+
+    rowwise = True
+
+    def __init__(self, name: str | None = "sum", dtype: Any = None):
+        super().__init__(name=name, dtype=dtype)
+        self.total = self.add_variable((), "zeros", self.dtype, name="total")
+
+    @torch.no_grad()
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
+        """Takes values in; see `Mean.update_state`."""
+        values, _ = of_samples(values, sample_weight, torch.sum, as_dtype(self.dtype))
+        self.total.assign_add(values.sum())
+
+    def result(self) -> Tensor:
+        """The sum so far."""
+        return self.total.value
+
+
+@registry.register()
+class Mean(Metric):
+    """The weighted mean of all values.
+
+    Args:
+        name: The key in logs and history.
+        dtype: Of the state.
+    Example:
+        >>> mean = Mean()
+        >>> mean.update_state([1.0, 3.0, 5.0])
+        >>> float(mean.result())
+        3.0
+    """
+
+    rowwise = True
+
+    def __init__(self, name: str | None = "mean", dtype: Any = None):
+        super().__init__(name=name, dtype=dtype)
+        self.total = self.add_variable((), "zeros", self.dtype, name="total")
+        self.count = self.add_variable((), "zeros", self.dtype, name="count")
+
+    @torch.no_grad()
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
+        """Takes values in.
+
+        Args:
+            values: (batch, ...), or a scalar.
+            sample_weight: Weights of the samples, (batch,), of more of the leading axes, or one for all.
+        Raises: ValueError: if the weights do not fit the values.
+        """
+        values, weight = of_samples(values, sample_weight, torch.mean, as_dtype(self.dtype))
+        self.total.assign_add(values.sum())
+        if weight is None:  # filled on the device: a number would have to be copied there
+            weight = torch.full((), values.shape[0] if values.ndim else 1, dtype=values.dtype, device=values.device)
+        self.count.assign_add(weight.sum())
+
+    def result(self) -> Tensor:
+        """The mean so far; 0 before the first value."""
+        count = self.count.value
+        return divide_no_nan(self.total.value.to(count.device), count)
+
+
+@registry.register()
+class MeanMetricWrapper(Mean):
+    """The mean of a function `(y_true, y_pred) -> values`.
+
+    Args:
+        fn: The function; further keyword arguments are passed to it.
+        name: The key in logs and history.
+        dtype: Of the state.
+    Example:
+        >>> metric = MeanMetricWrapper(lambda y_true, y_pred: (y_true - y_pred).abs(), name="gap")
+        >>> float(metric(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])))
+        1.0
+    """
+
+    rowwise = True
+
+    def __init__(self, fn: Callable[..., Tensor], name: str | None = None, dtype: Any = None, **kwargs: Any):
+        super().__init__(name=name, dtype=dtype)
+        self._fn, self._fn_kwargs = fn, kwargs
+        by_row = getattr(fn, "rowwise", False) and not _joins_rows(kwargs.get("axis", -1))
+        self.rowwise = type(self).rowwise and by_row
+
+    @torch.no_grad()
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        """Takes a batch in.
+
+        Args:
+            y_true: Targets.
+            y_pred: Predictions; a mask on them (`_keras_mask`) leaves out what it hides.
+            sample_weight: As for `Mean`.
+        """
+        mask = getattr(y_pred, "_keras_mask", None)
+        y_true, y_pred = pair(y_true, y_pred)
+        values = self._fn(y_true, y_pred, **self._fn_kwargs)
+        if mask is not None:
+            weight = None if sample_weight is None else as_tensor(sample_weight).to(y_pred.device)
+            sample_weight = apply_mask(weight, mask, torch.float32, rescale=False)
+        super().update_state(values, sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain data."""
+        config = super().get_config()
+        if isinstance(config.get("fn"), str):
+            config["fn"] = {
+                "module": "builtins",
+                "class_name": "function",
+                "config": config["fn"],
+                "registered_name": "function",
+            }
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A metric from what `get_config` gave."""
+        return super().from_config({**config, "fn": _function(config["fn"])} if "fn" in config else config)
+
+
+def _function(config: Any) -> Any:
+    name = config.get("config") if isinstance(config, dict) else config
+    if isinstance(name, str) and name in FUNCTIONS:
+        return FUNCTIONS[name]
+    return losses.get(name) if isinstance(config, str) else deserialize_keras_object(config)
+
+
+def _joins_rows(axis: Any) -> bool:
+    """Whether an axis that a function goes along may be that of the samples."""
+    return any(number != -1 and number < 1 for number in (axis if isinstance(axis, (list, tuple)) else [axis]))
+
+
+def pair(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
+    """Both as tensors on the predictions' device."""
+    y_pred = as_tensor(y_pred).detach()
+    return as_tensor(y_true, device=y_pred.device).to(y_pred.device), y_pred
+
+
+def of_samples(values: Any, weight: Any, reduce: Reduce, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """The value of each sample times its weight, and the weights, as far as they go.
+
+    Args:
+        values: (batch, ...), or a scalar.
+        weight: Of as many leading axes as there are weights for; None for no weights.
+        reduce: `torch.mean` or `torch.sum`, for what is beyond the first axis.
+        dtype: Of both results.
+    Raises: ValueError: if the weights do not fit the values.
+    """
+    mask = getattr(values, "_keras_mask", None)
+    values = as_tensor(values).detach().to(dtype)
+    if weight is not None:
+        weight = as_tensor(weight, device=values.device).to(values.device, dtype)
+        weight = apply_mask(weight, mask, dtype, rescale=False)
+        values, weight = same_rank(values, weight)
+        num_axes = weight.ndim
+        if values.ndim > num_axes:
+            values = reduce(values, tuple(range(num_axes, values.ndim)))
+        weight = fitting(weight, values)
+        values = values * weight
+        if num_axes > 1:
+            weight = reduce(weight, tuple(range(1, num_axes)))
+    if values.ndim > 1:
+        values = reduce(values, tuple(range(1, values.ndim)))
+    return values, weight
+
+
+def fitting(weight: Tensor, values: Tensor) -> Tensor:
+    """The weights, of the values' shape.
+
+    Raises: ValueError: if they do not fit.
+    """
+    try:
+        return weight.broadcast_to(values.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"sample_weight of shape {tuple(weight.shape)} does not fit values of shape {tuple(values.shape)}; pass one "
+            "weight for each sample."
+        ) from None
