@@ -21,6 +21,7 @@ from kstyle_torch import (
     optimizers,
     random,
     regularizers,
+    saving,
     tree,
     utils,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "optimizers",
     "random",
     "regularizers",
+    "saving",
     "tree",
     "utils",
 ]

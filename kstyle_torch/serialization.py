@@ -5,9 +5,11 @@ A config is the constructor's arguments, remembered when the object is made: cla
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,6 +38,8 @@ __all__ = [
 
 T = TypeVar("T")
 CustomObjectScope = custom_object_scope
+_whole: ContextVar[bool] = ContextVar("whole_configs", default=False)
+_safe: ContextVar[bool] = ContextVar("safe_mode", default=True)
 REGISTRIES: dict[str, Registry] = {}  # Keras' module -> what it holds
 
 
@@ -138,12 +142,46 @@ def _plain(value: Any) -> Any:
     if not hasattr(value, "get_config"):
         raise TypeError(f"{value!r} cannot be part of a config: it has no get_config().")
     cls = type(value)
-    return {
+    config = {
         "module": HOMES.get(cls, cls.__module__),
         "class_name": cls.__name__,
         "config": value.get_config(),
         "registered_name": None if cls in HOMES else CUSTOM_NAMES.get(cls, cls.__name__),
     }
+    for more in ("build_config", "compile_config") if _whole.get() else ():  # of layers and of models
+        made = getattr(value, f"get_{more}", _nothing)()
+        if made is not None:
+            config[more] = _plain(made)
+    return config
+
+
+def _nothing() -> None:
+    return None
+
+
+@contextlib.contextmanager
+def whole_configs() -> Iterator[None]:
+    """Configs made inside the block say how layers were built and models compiled, as files do."""
+    token = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
+
+
+@contextlib.contextmanager
+def safe_mode_scope(safe_mode: bool) -> Iterator[None]:
+    """Whether configs read inside the block may hold code."""
+    token = _safe.set(safe_mode)
+    try:
+        yield
+    finally:
+        _safe.reset(token)
+
+
+def in_safe_mode() -> bool:
+    """Whether configs may hold no code, which is so unless the caller said otherwise."""
+    return _safe.get()
 
 
 def _plain_function(function: Callable[..., Any]) -> Any:
@@ -183,7 +221,15 @@ def _revive(config: Any, registry: Registry | None = None) -> Any:
     if class_name == "function":
         return _find(inner, config, registry)
     cls = _find(class_name, config, registry)
-    return cls.from_config(inner)
+    made = cls.from_config(inner)
+    if config.get("build_config") and _builds_itself(cls):
+        made.build_from_config(config["build_config"])
+    return made
+
+
+def _builds_itself(cls: Any) -> bool:
+    """Whether the user's class says how it is built from a config; ours are built when they are called."""
+    return not getattr(getattr(cls, "build_from_config", None), "__module__", "kstyle_torch").startswith("kstyle_torch")
 
 
 def _find(name: str, config: dict[str, Any], registry: Registry | None) -> Any:

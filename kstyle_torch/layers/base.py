@@ -192,6 +192,20 @@ class Layer(Configurable, WeightHolder):
                 self.build(**{p.name: named[p.name] for p in parameters if p.name in named})
         self.__dict__["built"] = True
 
+    def get_build_config(self) -> dict[str, Any] | None:
+        """The shapes that the layer was built for, for files; None if it was not."""
+        shapes = self.__dict__.get("_build_shapes")
+        if not shapes:
+            return None
+        return {"input_shape": next(iter(shapes.values()))} if len(shapes) == 1 else {"shapes_dict": shapes}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Builds the layer for the shapes that `get_build_config` gave."""
+        if "input_shape" in config:
+            self.build(as_shape(config["input_shape"]))
+        elif "shapes_dict" in config:
+            self.build(**{name: as_shape(shape) for name, shape in config["shapes_dict"].items()})
+
     def _build_child(self, child: Any, input_shape: Any) -> None:
         """Builds a layer inside this one, with this one's name in the paths of its weights, unless it is built."""
         if isinstance(child, Layer) and not child.built:
@@ -450,6 +464,8 @@ def _build_once(build: Callable[..., None]) -> Callable[..., None]:
             return
         build(self, *args, **kwargs)
         self.__dict__["built"] = True
+        names = list(inspect.signature(build).parameters)[1:]
+        self.__dict__["_build_shapes"] = {**dict(zip(names, args)), **kwargs}
         sync_trainable(self, self._frozen_above)
 
     return build_once
@@ -492,6 +508,11 @@ def _with_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:
     return args
 
 
+def open_shapes(structure: Any) -> Any:
+    """The shapes of a nest of tensors with None for the batch."""
+    return tree.map_structure(lambda leaf: (None, *leaf.shape[1:]) if hasattr(leaf, "shape") else None, structure)
+
+
 class _ShapeLeaf:
     """A shape, as one leaf of a nest."""
 
@@ -506,6 +527,16 @@ def _as_leaves(shape: Any) -> Any:
     if all(size is None or isinstance(size, int) for size in shape):
         return _ShapeLeaf(tuple(shape))
     return [_as_leaves(item) for item in shape]
+
+
+def as_shape(nest: Any) -> Any:
+    """A nest of shapes as JSON gives it, with tuples for the shapes."""
+    if isinstance(nest, dict):
+        return {key: as_shape(item) for key, item in nest.items()}
+    if not isinstance(nest, (list, tuple)):
+        return nest
+    is_shape = all(size is None or isinstance(size, int) for size in nest)
+    return tuple(nest) if is_shape else [as_shape(item) for item in nest]
 
 
 def _shapes(structure: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ class WeightHolder(nn.Module):
     """The half of a layer that is about its weights; the other half, `Layer`, is about building and calling."""
 
     _path_above = ""  # names of the layers that it is a part of
+    _saved_names: ClassVar[dict[str, str]] = {}  # attribute -> what Keras calls it, where it differs
 
     if TYPE_CHECKING:  # nn.Module says that every unknown attribute is a tensor or a module
 
@@ -127,12 +128,19 @@ class WeightHolder(nn.Module):
         cls: Any = type(self)
         return weight_table(cls)
 
+    def _own_views(self) -> list[WeightView]:
+        """The layer's own weights, its sublayers' not among them, trainable ones first."""
+        views = [self._view(row) for row in self._own_rows() if row.tensor_of(self) is not None]
+        return sorted(views, key=lambda view: not isinstance(view.value, nn.Parameter))
+
+    def _native_keys(self) -> set[str]:
+        """The children that hold weights of the table: the native modules."""
+        return {row.path.split(".")[0] for row in self._table_rows() if "." in row.path}
+
     @property
     def weights(self) -> list[WeightView]:
         """All weights in Keras' order: a layer's own, trainable ones first, then its sublayers'."""
-        views = [self._view(row) for row in self._own_rows() if row.tensor_of(self) is not None]
-        own = sorted(views, key=lambda view: not isinstance(view.value, nn.Parameter))
-        native = {row.path.split(".")[0] for row in self._table_rows() if "." in row.path}
+        own, native = self._own_views(), self._native_keys()
         for key, child in self._layer_children():
             if key not in native:
                 own += child.weights if isinstance(child, WeightHolder) else self._module_views(key, child)
@@ -189,6 +197,40 @@ class WeightHolder(nn.Module):
                 raise ValueError(f"{view.path} has shape {tuple(view.shape)}; set_weights() got {np.shape(weight)}.")
         for view, weight in zip(views, weights, strict=True):
             view.assign(weight)
+
+    # ---------------------------------------------------------------------------------------------------- Keras' files
+
+    def save_own_variables(self, store: Any) -> None:
+        """Puts the layer's own weights, its sublayers' not among them, into a dict for a file: `"0"`, `"1"`, ...
+
+        Override it, and `load_own_variables`, to say yourself how the layer's state is saved.
+        """
+        for number, view in enumerate(self._own_views()):
+            store[str(number)] = view
+
+    def load_own_variables(self, store: Any) -> None:
+        """Takes the layer's own weights from what `save_own_variables` put into a dict.
+
+        Raises: ValueError: if their number or a shape differs.
+        """
+        views = self._own_views()
+        if len(store) != len(views):
+            raise ValueError(
+                f"{self.name} has {len(views)} weights, {[view.name for view in views]}; the file has {len(store)}."
+            )
+        for number, view in enumerate(views):
+            view.assign(store[str(number)])
+
+    def _saved_children(self) -> list[tuple[str, Any]]:
+        """What is saved with the layer, under which name: sublayers, bare modules, lists and dicts of them.
+
+        In the order in which Keras walks over attributes, private ones last.
+        """
+        elsewhere = self._native_keys().union(*self._in_containers.values())
+        found = {key: child for key, child in self._modules.items() if child is not None and key not in elsewhere}
+        found.update((attribute, self.__dict__[attribute]) for attribute in self._in_containers)
+        found = {self._saved_names.get(name, name): child for name, child in found.items()}
+        return sorted(found.items(), key=lambda item: (item[0].startswith("_"), item[0]))
 
     def count_params(self) -> int:
         """How many numbers the weights hold.

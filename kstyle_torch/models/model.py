@@ -10,12 +10,11 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from kstyle_torch import tree
-from kstyle_torch.export import formats
-from kstyle_torch.layers.base import Layer, uncounted_calls
+from kstyle_torch.layers.base import Layer, open_shapes, uncounted_calls
 from kstyle_torch.layers.core import InputLayer
+from kstyle_torch.models.files import Files
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean, snake_case
-from kstyle_torch.saving import weights as weights_files
 from kstyle_torch.symbolic.emit import Emitter
 from kstyle_torch.symbolic.graph import Graph, checked, trace
 from kstyle_torch.symbolic.replay import replay
@@ -23,7 +22,7 @@ from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
 from kstyle_torch.utils.summary import summary
 
 
-class Model(Trainer, Layer):
+class Model(Trainer, Files, Layer):
     """A layer with `compile`, `fit`, `evaluate` and `predict`.
 
     `Model(inputs, outputs)` makes one of what leads from inputs to outputs. A subclass defines `call` instead.
@@ -298,7 +297,7 @@ class Model(Trainer, Layer):
         """What the inputs are called."""
         return [] if self.graph is None else [source.name for source in self.graph.sources]
 
-    # ------------------------------------------------------------------------------------------- summary and files
+    # ----------------------------------------------------------------------------------------------------- summary
 
     def summary(
         self,
@@ -321,46 +320,6 @@ class Model(Trainer, Layer):
         """
         summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
-    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
-        """Writes the weights to a `.safetensors` or `.pt` file.
-
-        Raises: ValueError: for another suffix, or a model without weights. FileExistsError: see `overwrite`.
-        """
-        weights_files.save_weights(self, filepath, overwrite)
-
-    def load_weights(self, filepath: Any, skip_mismatch: bool = False) -> None:
-        """Reads the weights from a `.safetensors` or `.pt` file; nothing changes unless all of it fits.
-
-        Raises: FileNotFoundError: if there is no such file. ValueError: if it does not fit.
-        """
-        if skip_mismatch:
-            raise ValueError("load_weights(skip_mismatch=True) is not supported for .safetensors and .pt files.")
-        weights_files.load_weights(self, filepath)
-
-    def export(
-        self,
-        filepath: Any,
-        format: str | None = None,
-        verbose: bool | None = None,
-        input_signature: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Writes the model for inference without this package: `.pt2` for plain torch, `.onnx` for onnxruntime.
-
-        Sizes that are None, the batch's too, stay open. `torch.export.load("m.pt2").module()` is the model again.
-
-        Args:
-            filepath: Where to; the suffix says the format.
-            format: "torch" or "onnx", where the suffix does not say it.
-            verbose: Whether more is printed.
-            input_signature: What the model is called on, where it has no graph that says it: an `InputSpec`, a symbolic
-                tensor, or an example batch; a nest of them for several inputs.
-            kwargs: `opset_version` for ONNX; for torch those of `torch.export.export`.
-        Raises: ValueError: for another format, or a model that cannot be exported. ImportError: for ONNX without the
-            extra `onnx`.
-        """
-        formats.write(self, filepath, format, input_signature, verbose=verbose, **kwargs)
-
     # -------------------------------------------------------------------------------------------------- being a module
 
     def build(self, input_shape: Any) -> None:
@@ -379,8 +338,31 @@ class Model(Trainer, Layer):
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if type(self).build is Model.build:  # the layers inside are built as the call reaches them
             self.__dict__["built"] = True
+            self.__dict__["_build_shapes"] = {
+                "input_shape": open_shapes(args[0] if args else next(iter(kwargs.values())))
+            }
         else:
             super()._build_for(args, kwargs)
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """The shape of the input, for files."""
+        if self.graph is not None:
+            return {"input_shape": self.input_shape}
+        return super().get_build_config()
+
+    def _saved_children(self) -> list[tuple[str, Any]]:
+        """The layers of a graph come first; those of a subclass where the name `layers` comes, as in Keras."""
+        found = dict(super()._saved_children())
+        layers = {"layers": self.layers}
+        if self.optimizer is not None:
+            found["optimizer"] = self.optimizer
+        if self._is_graph():
+            return [*layers.items(), *found.items()]
+        return sorted({**layers, **found}.items(), key=lambda item: (item[0].startswith("_"), item[0]))
+
+    def _is_graph(self) -> bool:
+        """Whether it is a Functional, and lists its layers itself."""
+        return self.graph is not None
 
     def __getstate__(self) -> dict[str, Any]:
         dropped = {"_run", "inputs", "outputs", "_ends", "_penalised", "_loss_layers", "_meter", "_masked_runs"}

@@ -177,6 +177,9 @@ class Sequential(Model):
         layers = [deserialize_keras_object(layer) for layer in config["layers"]]
         return cls(layers, name=config.get("name"), trainable=config.get("trainable", True))
 
+    def _is_graph(self) -> bool:
+        return True
+
     def call(self, inputs: Any, mask: Any = None) -> Any:
         """The output for a batch of inputs, with its mask (batch, steps) if it has one."""
         if self.graph is not None:

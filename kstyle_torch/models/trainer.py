@@ -77,10 +77,13 @@ class Trainer(nn.Module):
             device: Where to move the model; it stays where it is if None.
         Raises: ValueError: for an unknown name, with the nearest. TypeError: for what cannot be meant.
         """
+        given = {name: value for name, value in locals().items() if name != "self"}  # for files
         compiled = Compiled(optimizer, loss, loss_weights, metrics, weighted_metrics)
         if device is not None:
             self.to(device)
-        self.__dict__.update(_compiled=compiled, _device=None if device is None else torch.device(device))
+        self.__dict__.update(
+            _compile_arguments=given, _compiled=compiled, _device=None if device is None else torch.device(device)
+        )
         self.stop_training = False
 
     @property

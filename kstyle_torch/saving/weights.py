@@ -1,33 +1,35 @@
-"""Weights files: safetensors, and torch's own."""
+"""Weights files: Keras' own, safetensors, and torch's."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kstyle_torch.saving import archive, keras_file
 from kstyle_torch.saving.atomic import replacing
 
+KERAS_SUFFIX = ".weights.h5"
 TORCH_SUFFIXES = (".pt", ".pth")
-SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
+SUFFIXES = (KERAS_SUFFIX, ".safetensors", *TORCH_SUFFIXES)
 
 
-def save_weights(model: nn.Module, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-    """Writes the model's `state_dict`; a file of that name is replaced only once the new one is whole.
-
-    Raises: ValueError: for a suffix that is not known, or a model without weights yet. FileExistsError: if there is
-        such a file and `overwrite` is False.
-    """
+def save_weights(model: Any, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+    """Writes a model's weights; see `saving.save_weights`."""
     path = Path(filepath)
     _check_suffix(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; pass overwrite=True to replace it.")
+    _check_built(model, "saving")
+    if path.name.endswith(KERAS_SUFFIX):
+        with replacing(path) as unfinished:
+            keras_file.write_weights(model, unfinished)
+        return
     state = {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
-    if not state:
-        raise ValueError(f"{type(model).__name__} has no weights yet: build it or call it on data before saving.")
     with replacing(path) as unfinished:
         if path.suffix == ".safetensors":
             from safetensors.torch import save_file
@@ -37,18 +39,29 @@ def save_weights(model: nn.Module, filepath: str | os.PathLike[str], overwrite: 
             torch.save(state, unfinished)
 
 
-def load_weights(model: nn.Module, filepath: str | os.PathLike[str]) -> None:
-    """Reads what `save_weights` wrote into a model of the same layers; nothing changes unless everything fits.
-
-    Raises: FileNotFoundError: if there is no such file. ValueError: if names or shapes differ.
-    """
+def load_weights(model: Any, filepath: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
+    """Reads a model's weights; see `saving.load_weights`."""
     path = Path(filepath)
-    _check_suffix(path)
+    if path.suffix != ".keras":
+        _check_suffix(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no weights file {path}.")
-    state = _read(path)
-    _check_state(model, state, path)
-    model.load_state_dict(state)
+    _check_built(model, "loading")
+    with keras_file.explained(path):
+        if path.name.endswith(KERAS_SUFFIX):
+            keras_file.read_weights(model, path, skip_mismatch=skip_mismatch)
+        elif path.suffix == ".keras":
+            with archive.opened(path) as source, source.binary(archive.WEIGHTS) as file:
+                keras_file.read_weights(model, file, skip_mismatch=skip_mismatch)
+        else:
+            state = _read(path)
+            _check_state(model, state, skip_mismatch)
+            model.load_state_dict(state, strict=not skip_mismatch)
+
+
+def _check_built(model: Any, what: str) -> None:
+    if not model.built or not model.state_dict():
+        raise ValueError(f"{type(model).__name__} has no weights yet: build it or call it on data before {what}.")
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -59,21 +72,26 @@ def _read(path: Path) -> dict[str, Tensor]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _check_state(model: nn.Module, state: dict[str, Any], path: Path) -> None:
+def _check_state(model: nn.Module, state: dict[str, Any], skip_mismatch: bool) -> None:
+    """Takes out of `state` what does not fit, with a warning; or raises a ValueError that names it."""
     own = model.state_dict()
-    if not own:
-        raise ValueError(f"{type(model).__name__} has no weights yet: build it or call it on data before loading.")
-    problems = [f"missing: {key}" for key in own.keys() - state.keys()]
-    problems += [f"unknown: {key}" for key in state.keys() - own.keys()]
-    problems += [
-        f"{key}: {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the model"
+    problems = {key: f"missing: {key}" for key in own.keys() - state.keys()}
+    problems |= {key: f"unknown: {key}" for key in state.keys() - own.keys()}
+    problems |= {
+        key: f"{key}: {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the model"
         for key in own.keys() & state.keys()
         if state[key].shape != own[key].shape
-    ]
-    if problems:
-        raise ValueError(f"{path} does not fit {type(model).__name__}: {'; '.join(sorted(problems)[:8])}.")
+    }
+    if not problems:
+        return
+    listed = "; ".join(sorted(problems.values())[:8])
+    if not skip_mismatch:
+        raise ValueError(f"it does not fit {type(model).__name__}: {listed}.")
+    warnings.warn(f"Some weights are left as they are: {listed}.", stacklevel=5)
+    for key in problems:
+        state.pop(key, None)
 
 
 def _check_suffix(path: Path) -> None:
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"A weights file ends in {', '.join(SUFFIXES)}; got {str(path)!r}.")
+    if not path.name.endswith(SUFFIXES):
+        raise ValueError(f"A weights file must end in {', '.join(map(repr, SUFFIXES))}; got {str(path)!r}.")

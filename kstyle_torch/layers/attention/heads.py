@@ -299,6 +299,8 @@ class MultiHeadAttention(HeadAttention):
         torch.Size([2, 5, 8])
     """
 
+    _saved_names = {"gate_dense": "_gate_dense"}
+
     def __init__(
         self,
         num_heads: int,
@@ -380,6 +382,8 @@ class GroupQueryAttention(HeadAttention):
         >>> GroupQueryAttention(head_dim=4, num_query_heads=6, num_key_value_heads=2)(x, x).shape
         torch.Size([2, 5, 8])
     """
+
+    _saved_names = {f"{name}_dense": f"_{name}_dense" for name in ("query", "key", "value", "gate", "output")}
 
     def __init__(
         self,

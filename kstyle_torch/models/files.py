@@ -1,0 +1,94 @@
+"""How a model gets into a file and out of it: signatures and delegation. The formats are in `saving`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from kstyle_torch.export import formats
+from kstyle_torch.saving import api, compiling, keras_file
+from kstyle_torch.serialization import custom_object_scope, serialize_keras_object, whole_configs
+
+
+def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The model that `model.to_json()` wrote down, with new weights.
+
+    Args:
+        json_string: The text; Keras' own is understood too.
+        custom_objects: `{name: class or function}` for what it names and no library has.
+    Raises: ValueError: if it describes no model, or names a class that is not known.
+    """
+    with custom_object_scope(custom_objects), keras_file.explained("the JSON of a model"):
+        return keras_file.model_from_config(json.loads(json_string))
+
+
+class Files(nn.Module):
+    """What a model can do with files."""
+
+    if TYPE_CHECKING:  # nn.Module says that every unknown attribute is a tensor or a module
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+        """Writes the whole model: layers, weights, what `compile` was given, and the optimizer's state.
+
+        See `saving.save_model`.
+        """
+        api.save_model(self, filepath, overwrite, zipped, **kwargs)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
+        """Writes the weights alone, to `.weights.h5` as Keras does, `.safetensors` or `.pt`.
+
+        See `saving.save_weights`.
+        """
+        api.save_weights(self, filepath, overwrite, max_shard_size)
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Reads the weights; nothing changes unless all of it fits.
+
+        See `saving.load_weights`.
+        """
+        api.load_weights(self, filepath, skip_mismatch, **kwargs)
+
+    def to_json(self, **kwargs: Any) -> str:
+        """The architecture as text, for `models.model_from_json`.
+
+        Args:
+            kwargs: Of `json.dumps`.
+        """
+        with whole_configs():
+            return json.dumps(serialize_keras_object(self), **kwargs)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """What `compile` was given, as plain data."""
+        return compiling.compile_config(self)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles the model as `get_compile_config` says."""
+        compiling.compile_from_config(self, config)
+
+    def export(
+        self,
+        filepath: Any,
+        format: str | None = None,
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Writes the model for inference without this package: `.pt2` for plain torch, `.onnx` for onnxruntime.
+
+        Sizes that are None, the batch's too, stay open. `torch.export.load("m.pt2").module()` is the model again.
+
+        Args:
+            filepath: Where to; the suffix says the format.
+            format: "torch" or "onnx", where the suffix does not say it.
+            verbose: Whether more is printed.
+            input_signature: What the model is called on, where it has no graph that says it: an `InputSpec`, a symbolic
+                tensor, or an example batch; a nest of them for several inputs.
+            kwargs: `opset_version` for ONNX; for torch those of `torch.export.export`.
+        Raises: ValueError: for another format, or a model that cannot be exported. ImportError: for ONNX without the
+            extra `onnx`.
+        """
+        formats.write(self, filepath, format, input_signature, verbose=verbose, **kwargs)

@@ -1,0 +1,221 @@
+"""Which variables of a model stand under which path in Keras' files, and the way there and back.
+
+The paths mirror attributes: `layers/dense/vars/0`. In a list or dict an object goes by its class, numbered. The first path
+on which an object is met is its own; files that took another one are read too.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kstyle_torch.layers.holder import WeightHolder
+from kstyle_torch.registry import snake_case
+from kstyle_torch.saving import hdf5
+
+
+class Numbers:
+    """Gives `dense`, `dense_1`, ... for one container."""
+
+    def __init__(self) -> None:
+        self.used: dict[str, int] = {}
+
+    def __call__(self, name: str) -> str:
+        number = self.used[name] = self.used.get(name, -1) + 1
+        return f"{name}_{number}" if number else name
+
+
+def children(saveable: Any) -> Iterator[tuple[str, Any]]:
+    """What is saved inside an object, each with its path from there."""
+    if isinstance(saveable, WeightHolder):
+        for name, child in saveable._saved_children():
+            yield from _members(name, child)
+
+
+def _members(path: str, child: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(child, (list, tuple, dict)):
+        yield path, child
+        return
+    number = Numbers()
+    for item in child.values() if isinstance(child, dict) else child:
+        if isinstance(item, (list, tuple, dict)):
+            yield from _members(f"{path}/{number('container')}", item)
+        elif _is_saved(item):
+            yield f"{path}/{number(_class_name(item))}", item
+
+
+def _class_name(item: Any) -> str:
+    is_bare = isinstance(item, nn.Module) and not isinstance(item, WeightHolder)
+    return "torch_module_wrapper" if is_bare else snake_case(type(item).__name__)
+
+
+def _is_saved(item: Any) -> bool:
+    return isinstance(item, nn.Module) or hasattr(item, "save_own_variables")
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+
+
+def write(root: Any, make_group: Callable[[str], Any], folder: Path | None = None) -> None:
+    """Writes all variables, and the assets, of a model.
+
+    Args:
+        root: The model.
+        make_group: Gives the HDF5 group for the variables of the object at a path.
+        folder: Where assets go, such as vocabularies; they are not written if None.
+    """
+    met: set[int] = set()
+    waiting = [("", root)]
+    while waiting:
+        path, saveable = waiting.pop()
+        if id(saveable) in met:
+            continue
+        met.add(id(saveable))
+        group = make_group(path)
+        if isinstance(getattr(saveable, "name", None), str):
+            group.attrs["name"] = saveable.name
+        save_variables(saveable, hdf5.NewEntries(group))
+        if folder is not None and hasattr(saveable, "save_assets"):
+            _save_assets(saveable, folder / path)
+        below = [(f"{path}/{name}" if path else name, child) for name, child in children(saveable)]
+        waiting += reversed(below)
+
+
+def _save_assets(saveable: Any, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    saveable.save_assets(str(folder))
+
+
+def save_variables(saveable: Any, store: Any) -> None:
+    """What `saveable.save_own_variables` does, for bare modules too: their `state_dict`, by its keys."""
+    if hasattr(saveable, "save_own_variables"):
+        saveable.save_own_variables(store)
+    elif not isinstance(saveable, nn.Module):  # an optimizer
+        for number, variable in enumerate(saveable.variables):
+            store[str(number)] = variable
+    else:
+        for key, value in saveable.state_dict().items():
+            store[key] = value
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+class Plan:
+    """What of a file goes where: made and checked as a whole before anything changes.
+
+    Args:
+        root: The model.
+        entries_at: Gives the file's arrays for a path; empty where it has none.
+        skip_mismatch: Whether objects that do not fit are left out, with a warning.
+    Raises: ValueError: if something does not fit; it names everything that does not.
+    """
+
+    def __init__(self, root: Any, entries_at: Callable[[str], hdf5.Entries], skip_mismatch: bool = False):
+        self.entries_at, self.skip_mismatch = entries_at, skip_mismatch
+        self.found: dict[int, tuple[Any, hdf5.Entries, str]] = {}
+        self.problems: dict[int, str] = {}
+        self._done: set[int] = set()
+        self._visit(root, "", ())
+        if self.problems:
+            self._report()
+
+    def _report(self) -> None:
+        lines = [f"\n  {problem}" for problem in self.problems.values()]
+        more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
+        text = f"{len(lines)} part(s) of the model do not fit the file:{''.join(lines[:10])}{more}"
+        if not self.skip_mismatch:
+            raise ValueError(text)
+        warnings.warn(f"{text}\nThey are left as they are.", stacklevel=5)
+
+    def _visit(self, saveable: Any, path: str, above: tuple[int, ...]) -> None:
+        """Looks for the object at this path, and for what is in it; what was not found at one is looked for at another."""
+        key = id(saveable)
+        if key in self._done or key in above:
+            return
+        before = len(self.problems)
+        if key not in self.found:
+            self._match(saveable, path)
+        for name, child in children(saveable):
+            self._visit(child, f"{path}/{name}" if path else name, (*above, key))
+        if key in self.found and len(self.problems) <= before:
+            self._done.add(key)
+
+    def _match(self, saveable: Any, path: str) -> None:
+        entries = self.entries_at(path)
+        problem = misfit(saveable, entries)
+        if problem is None:
+            self.found[id(saveable)] = (saveable, entries, path)
+            self.problems.pop(id(saveable), None)
+        elif id(saveable) not in self.problems:
+            self.problems[id(saveable)] = f"{path or 'the model'}: {problem}"
+
+    def carry_out(self, folder: Path | None = None) -> None:
+        """Sets the variables, and reads the assets from a folder."""
+        for saveable, entries, path in self.found.values():
+            load_variables(saveable, entries)
+            if folder is not None and hasattr(saveable, "load_assets") and (folder / path).is_dir():
+                saveable.load_assets(os.fspath(folder / path))
+
+
+def misfit(saveable: Any, entries: hdf5.Entries) -> str | None:
+    """Why an object cannot take these arrays; None if it can, or decides itself."""
+    if isinstance(saveable, WeightHolder):
+        if type(saveable).load_own_variables is not WeightHolder.load_own_variables:
+            return None
+        wanted = {str(number): view for number, view in enumerate(saveable._own_views())}
+    elif isinstance(saveable, nn.Module):
+        wanted = dict(saveable.state_dict())
+    else:
+        return None
+    if len(wanted) != len(entries):
+        names = [getattr(value, "name", key) for key, value in wanted.items()]
+        where = f"{saveable.name!r}, " if isinstance(getattr(saveable, "name", None), str) else ""
+        return f"{where}{len(wanted)} variables {names}, but the file has {len(entries)}"
+    for key, value in wanted.items():
+        if key not in entries:
+            return f"the file has no {key!r}"
+        if entries.shape(key) != tuple(value.shape):
+            name = getattr(value, "path", key)
+            return f"{name} has shape {tuple(value.shape)}, but the file has {entries.shape(key)}"
+    return None
+
+
+@torch.no_grad()
+def load_variables(saveable: Any, entries: hdf5.Entries) -> None:
+    """What `saveable.load_own_variables` does, for bare modules too."""
+    if hasattr(saveable, "load_own_variables"):
+        saveable.load_own_variables(entries)
+        return
+    if not isinstance(saveable, nn.Module):
+        load_optimizer(saveable, entries)
+        return
+    for key, tensor in saveable.state_dict().items():
+        tensor.copy_(torch.as_tensor(entries[key]))
+
+
+def load_optimizer(optimizer: Any, entries: hdf5.Entries) -> None:
+    """Sets an optimizer's state, if the file has all of it; a warning says so if not, as Keras does."""
+    variables = list(optimizer.variables)
+    problem = _optimizer_misfit(variables, entries)
+    if problem is not None:
+        warnings.warn(f"The state of optimizer {optimizer.name!r} is left as it is: {problem}.", stacklevel=6)
+        return
+    for number, variable in enumerate(variables):
+        values = torch.as_tensor(entries[str(number)])
+        variable.copy_(values) if isinstance(variable, torch.Tensor) else variable.assign(values)
+
+
+def _optimizer_misfit(variables: list[Any], entries: hdf5.Entries) -> str | None:
+    if len(variables) != len(entries):
+        return f"it has {len(variables)} variables, and the file {len(entries)}"
+    for number, variable in enumerate(variables):
+        if str(number) not in entries or entries.shape(str(number)) != tuple(variable.shape):
+            return f"its variable {number} has shape {tuple(variable.shape)}, and the file another"
+    return None
