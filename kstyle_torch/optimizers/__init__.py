@@ -3,13 +3,51 @@
 from typing import Any
 
 from kstyle_torch import serialization
+from kstyle_torch.optimizers import legacy, schedules
+from kstyle_torch.optimizers.adadelta import Adadelta
+from kstyle_torch.optimizers.adafactor import Adafactor
+from kstyle_torch.optimizers.adagrad import Adagrad
 from kstyle_torch.optimizers.adam import Adam, AdamW
+from kstyle_torch.optimizers.adamax import Adamax
 from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.ftrl import Ftrl
+from kstyle_torch.optimizers.lamb import Lamb
+from kstyle_torch.optimizers.lion import Lion
+from kstyle_torch.optimizers.loss_scale import LossScaleOptimizer
+from kstyle_torch.optimizers.multi import MultiOptimizer, OptimizerMap
+from kstyle_torch.optimizers.muon import Muon
+from kstyle_torch.optimizers.nadam import Nadam
 from kstyle_torch.optimizers.native import TorchOptimizer, is_torch_optimizer
 from kstyle_torch.optimizers.rmsprop import RMSprop
+from kstyle_torch.optimizers.schedule_free_adamw import ScheduleFreeAdamW
 from kstyle_torch.optimizers.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "TorchOptimizer", "deserialize", "get", "serialize"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Ftrl",
+    "Lamb",
+    "Lion",
+    "LossScaleOptimizer",
+    "MultiOptimizer",
+    "Muon",
+    "Nadam",
+    "Optimizer",
+    "OptimizerMap",
+    "RMSprop",
+    "ScheduleFreeAdamW",
+    "TorchOptimizer",
+    "deserialize",
+    "get",
+    "legacy",
+    "schedules",
+    "serialize",
+]
 
 serialize = serialization.serialize_keras_object
 

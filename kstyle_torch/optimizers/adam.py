@@ -1,8 +1,7 @@
-"""Adam and its kin."""
+"""Adam and AdamW."""
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.fused import has_fused_adam
 
 
 @registry.register()
@@ -33,7 +33,7 @@ class Adam(Optimizer):
         tensor([0.9000, 1.1000])
     """
 
-    slots: tuple[str, ...] = ("momentum", "velocity")
+    slots: tuple[Any, ...] = (("momentum", "velocity"),)
 
     def __init__(
         self,
@@ -46,53 +46,64 @@ class Adam(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = None,
         **kwargs: Any,
     ):
         self.slots = (*self.slots, "velocity_hat") if amsgrad else self.slots
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **kwargs)
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
+            ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **kwargs,
+        )  # fmt: skip
         self.beta_1, self.beta_2, self.epsilon, self.amsgrad = beta_1, beta_2, epsilon, amsgrad
-        self._step: Tensor | None = None
+        self._step_tensor: Tensor | None = None
         self._counted = 0
 
     def update(
-        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], learning_rate: float
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        count = self.iterations.count
-        epsilon = self.epsilon / math.sqrt(1 - self.beta_2**count)
-        if not has_fused_adam(parameters[0].device, parameters[0].dtype):
+        if self._current().alike and has_fused_adam(parameters[0].device, parameters[0].dtype):
+            self._fused(parameters, gradients, state, learning_rate)
+        else:
             self._foreach(parameters, gradients, state, learning_rate)
-            return
-        step = self._step_on(parameters[0].device, count)
+
+    def _fused(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
+    ) -> None:
+        count = self.local_step
         torch._fused_adam_(
             parameters,
             gradients,
             state["momentum"],
             state["velocity"],
             state.get("velocity_hat", []),
-            [step] * len(parameters),
+            [self._step_on(parameters[0].device, count)] * len(parameters),
             lr=learning_rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
             weight_decay=0.0,
-            eps=epsilon,
+            eps=self.epsilon / math.sqrt(1 - self.beta_2**count),
             amsgrad=self.amsgrad,
             maximize=False,
         )
 
     def _step_on(self, device: torch.device, count: int) -> Tensor:
         """The step number as the kernel wants it; counted on the device, set anew only after a jump."""
-        if self._step is None or self._step.device != device or self._counted + 1 != count:
-            self._step = torch.full((), float(count), device=device)
+        if self._step_tensor is None or self._step_tensor.device != device or self._counted + 1 != count:
+            self._step_tensor = torch.full((), float(count), device=device)
         else:
-            self._step.add_(1)
+            self._step_tensor.add_(1)
         self._counted = count
-        return self._step
+        return self._step_tensor
 
     def _foreach(
-        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], learning_rate: float
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        count = self.iterations.count
+        count = self.local_step
         torch._foreach_lerp_(state["momentum"], gradients, 1 - self.beta_1)
         torch._foreach_mul_(state["velocity"], self.beta_2)
         torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.beta_2)
@@ -125,7 +136,7 @@ class AdamW(Adam):
     def __init__(
         self,
         learning_rate: Any = 0.001,
-        weight_decay: float | None = 0.004,
+        weight_decay: float = 0.004,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
@@ -133,27 +144,18 @@ class AdamW(Adam):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = None,
         **kwargs: Any,
     ):
         if weight_decay is None:
             raise ValueError("AdamW needs a weight_decay; without one it is Adam.")
         super().__init__(
-            learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay, clipnorm, clipvalue, global_clipnorm, name,
+            learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay, clipnorm, clipvalue, global_clipnorm,
+            use_ema, ema_momentum, ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name,
             **kwargs,
         )  # fmt: skip
-
-
-@functools.cache
-def has_fused_adam(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether torch's private one-kernel Adam works here; asked once."""
-    try:
-        one = [torch.ones(1, device=device, dtype=dtype) for _ in range(4)]
-        step = [torch.ones((), device=device)]
-        torch._fused_adam_(
-            one[:1], one[1:2], one[2:3], one[3:], [], step, lr=0.0, beta1=0.9, beta2=0.9, weight_decay=0.0, eps=1.0,
-            amsgrad=False, maximize=False,
-        )  # fmt: skip
-    except (RuntimeError, NotImplementedError, AttributeError, TypeError):
-        return False
-    return True

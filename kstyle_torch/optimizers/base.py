@@ -1,70 +1,60 @@
 """The optimizer: own state, torch's multi-tensor kernels, Keras' numbers.
 
-The trainer calls `build` with the variables at each epoch and `step` with their gradients; everything else is built on these.
+The trainer calls `track` with the variables at each epoch and `step` with their gradients; everything else is built on these.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from kstyle_torch import config, serialization
-from kstyle_torch.registry import snake_case
+from kstyle_torch import config, initializers, serialization
+from kstyle_torch.layers.weights import Layout
+from kstyle_torch.optimizers import clipping
+from kstyle_torch.optimizers.part import Part
+from kstyle_torch.optimizers.rate import current_rate, learning_rate_of, replaced_rate
+from kstyle_torch.optimizers.schedules import LearningRateSchedule
+from kstyle_torch.optimizers.variables import HostNumber, SlotView, layout_of, parameter_of, path_of
+from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, reject_unknown
 from kstyle_torch.variables import Variable
 
-# in Keras' configs; accepted while they are switched off
-KERAS_ONLY = ("ema_overwrite_frequency", "gradient_accumulation_steps", "jit_compile", "loss_scale_factor", "use_ema")
 registry = serialization.registry("optimizer", "keras.optimizers")
 
 
-class Counter(Variable):
-    """The number of steps taken: a plain int underneath, so that counting costs nothing."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._trainable, self.name, self.path = False, "iterations", "iterations"
-
-    @property
-    def value(self) -> Tensor:
-        """The count as an int64 tensor on the CPU."""
-        return torch.tensor(self.count)
-
-    def read(self) -> Tensor:
-        return self.value
-
-    def assign(self, value: Any) -> Counter:
-        """Sets the count."""
-        self.count = int(value)
-        return self
-
-
 class Optimizer(Configurable):
-    """Base class of optimizers. A subclass names its `slots` and defines `update`.
+    """Base class of optimizers. A subclass names its `slots` and defines `update`; or, as in Keras, makes its variables
+    in `build` and defines `update_step`.
 
     Args:
-        learning_rate: Size of a step.
+        learning_rate: Size of a step: a number, a `LearningRateSchedule`, or a function without arguments.
         weight_decay: Share of each weight that a step takes away, times the learning rate; none if None.
         clipnorm: Largest norm of a single variable's gradient.
         clipvalue: Largest absolute value in a gradient.
         global_clipnorm: Largest norm of all gradients together.
+        use_ema: Whether a running mean of the weights is kept, which they are set to when `fit` ends.
+        ema_momentum: How much of that mean stays at each step.
+        ema_overwrite_frequency: Every how many steps the weights are set to the mean; only at the end if None.
+        loss_scale_factor: What the loss was multiplied by (`scale_loss`), and the gradients are divided by.
+        gradient_accumulation_steps: How many steps' gradients are averaged for one change of the weights.
         name: What it is called.
-    Raises: ValueError: if more than one kind of clipping is asked for.
+    Raises: ValueError: if more than one kind of clipping is asked for, or a number is out of its range.
     Example:
         >>> class SignDescent(Optimizer):
         ...     def update(self, parameters, gradients, state, learning_rate):
         ...         torch._foreach_add_(parameters, torch._foreach_sign(gradients), alpha=-learning_rate)
-        >>> weight = nn.Parameter(torch.tensor([1.0, 1.0]))
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
         >>> SignDescent(0.5).apply([torch.tensor([3.0, -2.0])], [weight])
         >>> weight.tolist()
         [0.5, 1.5]
     """
 
-    slots: tuple[str, ...] = ()  # state tensors of each variable
+    slots: tuple[Any, ...] = ()  # state tensors of each variable; what is in a tuple alternates in `variables`
 
     def __init__(
         self,
@@ -73,31 +63,35 @@ class Optimizer(Configurable):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = None,
         **kwargs: Any,
     ):
         learning_rate = self._legacy(kwargs, learning_rate)
-        for key in KERAS_ONLY:
-            if not kwargs.get(key):
-                kwargs.pop(key, None)
-        if "use_ema" not in kwargs:
-            kwargs.pop("ema_momentum", None)
         reject_unknown(self, kwargs)
-        if sum(value is not None for value in (clipnorm, clipvalue, global_clipnorm)) > 1:
-            raise ValueError("Only one of clipnorm, clipvalue and global_clipnorm can be set.")
-        self.name = name or snake_case(type(self).__name__)
+        self.name = name or unique_name(snake_case(type(self).__name__))
         self.weight_decay = weight_decay
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
-        self.iterations: Any = Counter()
-        with config.device_scope("cpu"):  # read at each step: never on the device
-            self._learning_rate = Variable(_checked_rate(learning_rate), dtype="float32", name="learning_rate")
+        self.use_ema, self.ema_momentum = use_ema, ema_momentum
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+        self.loss_scale_factor = loss_scale_factor
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self._check()
+        self._iterations = HostNumber(0, "int32", "iteration", f"{self.name}/iteration")
+        self._learning_rate = learning_rate_of(learning_rate, self.name)
         self.built = False
+        self._variables: list[Any] = []  # all that it was ever given, in the order of their state
         self._parameters: list[Tensor] = []
-        self._variables: list[Any] = []
-        self._constraints: list[tuple[Any, Any]] = []
-        self._undecayed: tuple[list[Tensor], tuple[str, ...]] = ([], ())
-        self._decayed: list[Tensor] = []
-        self.state: dict[str, list[Tensor]] = {slot: [] for slot in self.slots}
+        self._undecayed: tuple[list[Any], str] = ([], "")
+        self._added: list[Variable] = []
+        self._part: Part | None = None
+        self.state: dict[str, list[Any]] = {slot: [] for group in self._groups() for slot in group}
+        self._own_apply = type(self).apply is not Optimizer.apply
+        self._by_variable = _defined_in(type(self), "update_step") < _defined_in(type(self), "update")
 
     def _legacy(self, kwargs: dict[str, Any], learning_rate: Any) -> Any:
         if "lr" in kwargs:
@@ -105,158 +99,340 @@ class Optimizer(Configurable):
             self._arguments["learning_rate"] = learning_rate
             warnings.warn(f"{type(self).__name__}(lr=...) is the older spelling of learning_rate=...", stacklevel=4)
         if kwargs.pop("decay", None):
-            warnings.warn(f"{type(self).__name__}: decay is ignored, as in Keras; use a schedule.", stacklevel=4)
+            warnings.warn(
+                f"{type(self).__name__}: decay is ignored, as in Keras; pass "
+                "learning_rate=schedules.InverseTimeDecay(rate, 1, decay) for what it used to do.",
+                stacklevel=4,
+            )
         for gone in ("lr", "decay"):
             self._arguments.pop(gone, None)
         return learning_rate
+
+    def _check(self) -> None:
+        bounds = {key: getattr(self, key) for key in ("clipnorm", "clipvalue", "global_clipnorm")}
+        bounds = {key: bound for key, bound in bounds.items() if bound is not None}
+        if len(bounds) > 1:
+            raise ValueError(f"Only one of clipnorm, clipvalue and global_clipnorm can be set; got {bounds}.")
+        for key, bound in {**bounds, "weight_decay": self.weight_decay or 0}.items():
+            if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not bound >= 0:
+                raise ValueError(f"{key} must be a number of at least 0, or None; got {bound!r}.")
+        steps, frequency = self.gradient_accumulation_steps, self.ema_overwrite_frequency
+        if steps and (not isinstance(steps, int) or steps < 2):
+            raise ValueError(f"gradient_accumulation_steps must be an integer of at least 2, or None; got {steps!r}.")
+        if self.use_ema and not 0 <= self.ema_momentum <= 1:
+            raise ValueError(f"ema_momentum must be between 0 and 1; got {self.ema_momentum!r}.")
+        if self.use_ema and frequency and (not isinstance(frequency, int) or frequency < 1):
+            raise ValueError(f"ema_overwrite_frequency must be a positive integer, or None; got {frequency!r}.")
 
     # ------------------------------------------------------------------------------------------------ learning rate
 
     @property
     def learning_rate(self) -> Any:
-        """Size of a step: a variable that reads as a number; set it to a number at any time."""
-        return self._learning_rate
+        """Size of a step: a variable that reads as a number, to be set at any time; of a schedule the current value."""
+        rate = self._learning_rate
+        if isinstance(rate, HostNumber):
+            return rate
+        return rate(self._iterations.value) if isinstance(rate, LearningRateSchedule) else rate()
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        self._learning_rate.assign(torch.as_tensor(_checked_rate(value), dtype=torch.float32).cpu())
+        self._learning_rate = replaced_rate(self._learning_rate, value, self.name)
 
-    lr = learning_rate
+    @property
+    def lr(self) -> Any:
+        """The older name of `learning_rate`."""
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        self.learning_rate = value
+
+    @property
+    def iterations(self) -> Any:
+        """How many steps were taken; with `gradient_accumulation_steps`, how often the weights were changed."""
+        steps = self.gradient_accumulation_steps
+        return torch.tensor(self._iterations.number // steps, dtype=torch.int32) if steps else self._iterations
+
+    @property
+    def local_step(self) -> int:
+        """The number, from 1, of the change of the weights that is next, or being made."""
+        return self._iterations.number // (self.gradient_accumulation_steps or 1) + 1
 
     # -------------------------------------------------------------------------------------------------------- state
 
+    def _groups(self) -> list[tuple[str, ...]]:
+        own = (*(["average"] if self.use_ema else []),)
+        own += (*(["gradient_accumulator"] if self.gradient_accumulation_steps else []),)
+        return [group if isinstance(group, tuple) else (group,) for group in (*own, *self.slots)]
+
     def build(self, variables: Iterable[Any]) -> None:
-        """Makes state for the variables; what it has for one of them already is kept, and follows it to its device.
+        """Makes state for the variables; a later call adds those that it has not seen yet.
 
         Args:
-            variables: Of a layer's `trainable_variables`, or parameters.
+            variables: Of a model's `trainable_variables`, or parameters.
+        """
+        if not self.built:
+            self._begin()
+        self._select(self._places(list(variables)))
+
+    def _begin(self) -> None:
+        """Makes what belongs to no variable."""
+
+    def track(self, variables: Iterable[Any]) -> None:
+        """Says whose gradients come next. State is kept, also of variables left out, and follows them to their device.
+
+        Raises: ValueError: if the optimizer makes its own variables in `build`, and one of these is new to it.
         """
         variables = list(variables)
-        parameters = [_parameter(variable) for variable in variables]
-        known = {id(parameter): index for index, parameter in enumerate(self._parameters)}
-        known |= {
-            id(variable): index for index, variable in enumerate(self._variables)
-        }  # its parameter may be replaced
-        places = [known.get(id(v), known.get(id(p))) for v, p in zip(variables, parameters, strict=True)]
-        for slot, tensors in self.state.items():
-            self.state[slot] = [
-                self._initial(slot, p) if place is None else self._carried(tensors[place], p)
-                for place, p in zip(places, parameters, strict=True)
-            ]
-        self._parameters, self._variables = parameters, variables
-        constraints = [(variable, getattr(variable, "constraint", None)) for variable in variables]
-        self._constraints = [(variable, constraint) for variable, constraint in constraints if constraint is not None]
-        self._decayed = [p for p, variable in zip(parameters, variables, strict=True) if self._decays(p, variable)]
-        self.built = True
+        if not self.built:
+            self.build(variables)
+        elif type(self).build is not Optimizer.build and (new := self._unknown(variables)):
+            raise ValueError(
+                f"{type(self).__name__} was built without the variable(s) {', '.join(map(path_of, new))}; make a new "
+                "optimizer, and compile again, after changing what is trainable."
+            )
+        self._select(self._places(variables))
 
-    def _initial(self, slot: str, parameter: Tensor) -> Tensor:
+    def _known(self) -> dict[int, int]:
+        places = {id(parameter): place for place, parameter in enumerate(self._parameters)}
+        return places | {id(variable): place for place, variable in enumerate(self._variables)}
+
+    def _unknown(self, variables: list[Any]) -> list[Any]:
+        known = self._known()
+        return [each for each in variables if id(each) not in known and id(parameter_of(each)) not in known]
+
+    def _places(self, variables: list[Any]) -> list[int]:
+        """Where the state of each is; makes it for the new ones."""
+        known = self._known()
+        places = []
+        for variable in variables:
+            parameter = parameter_of(variable)
+            place = known.get(id(variable), known.get(id(parameter)))
+            if place is None:
+                place = known[id(variable)] = known[id(parameter)] = self._add(variable, parameter)
+            elif parameter is not self._parameters[place]:
+                self._parameters[place] = parameter  # load_state_dict(assign=True), for one, puts another there
+            places.append(place)
+        return places
+
+    def _add(self, variable: Any, parameter: Tensor) -> int:
+        self._variables.append(variable)
+        self._parameters.append(parameter)
+        for slot, tensors in self.state.items():
+            tensors.append(self._initial(slot, parameter, variable))
+        return len(self._variables) - 1
+
+    def _initial(self, slot: str, parameter: Tensor, variable: Any) -> Any:
         return torch.zeros_like(parameter, requires_grad=False)
 
-    def _carried(self, tensor: Tensor, parameter: Tensor) -> Tensor:
-        if tensor.shape != parameter.shape:
-            return torch.zeros_like(parameter, requires_grad=False)
-        return tensor if tensor.device == parameter.device else tensor.to(parameter.device)
+    def _select(self, places: list[int]) -> None:
+        device = self._parameters[places[0]].device if places else None
+        for tensors in self.state.values():
+            for place in places:
+                tensors[place] = _carried(tensors[place], self._parameters[place])
+        for variable in self._added:
+            if device is not None and not isinstance(variable, HostNumber) and variable.value.device != device:
+                variable.assign(variable.value.to(device))
+        self._part = Part(self, places)
+        self.built = True
 
-    def _decays(self, parameter: Tensor, variable: Any) -> bool:
-        excluded, names = self._undecayed
-        path = getattr(variable, "path", "")
-        return not any(parameter is other for other in excluded) and not any(name in path for name in names)
+    def decays(self, variable: Any) -> bool:
+        """Whether the weight decay is for this variable too."""
+        excluded, pattern = self._undecayed
+        parameter = parameter_of(variable)
+        if any(parameter is parameter_of(other) for other in excluded):
+            return False
+        return not (pattern and re.search(pattern, getattr(variable, "name", None) or ""))
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Sequence[str] | None = None) -> None:
         """Leaves variables out of the weight decay.
 
         Args:
             var_list: The variables.
-            var_names: Parts of their paths, such as `["bias"]`.
+            var_names: Patterns of their names, such as `["bias"]`.
         Raises: ValueError: if the optimizer is built already.
         """
         if self.built:
             raise ValueError("exclude_from_weight_decay() must be called before the first step.")
-        self._undecayed = ([_parameter(variable) for variable in var_list or ()], tuple(var_names or ()))
+        self._undecayed = ([*(var_list or ())], "|".join(var_names or ()))
 
     @property
     def variables(self) -> list[Any]:
-        """Step count, learning rate and state, as tensors and variables."""
-        return [self.iterations, self._learning_rate, *(tensor for slot in self.state.values() for tensor in slot)]
+        """Step count, learning rate and state, in Keras' order and layout."""
+        numbers = [self._iterations]
+        if isinstance(self._learning_rate, HostNumber):
+            numbers.append(self._learning_rate)
+        return [*numbers, *self._slot_views(), *self._added]
+
+    def _slot_views(self) -> list[SlotView]:
+        return [
+            self._slot_view(slot, place)
+            for group in self._groups()
+            for place in range(len(self._variables))
+            for slot in group
+            if self.state[slot][place] is not None
+        ]
+
+    def _slot_view(self, slot: str, place: int) -> SlotView:
+        variable = self._variables[place]
+        name = f"{path_of(variable).replace('/', '_')}_{slot}"
+        return SlotView(self.state[slot], place, self._slot_layout(slot, variable), name, f"{self.name}/{name}")
+
+    def _slot_layout(self, slot: str, variable: Any) -> Layout:
+        return layout_of(variable)
+
+    @property
+    def _model_variables_moving_average(self) -> list[SlotView]:
+        return [self._slot_view("average", place) for place in range(len(self._variables) if self.use_ema else 0)]
+
+    @property
+    def _trainable_variables(self) -> list[Any]:
+        return self._variables
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Sets all `variables`.
+
+        Raises: ValueError: if the optimizer is not built, or the values do not fit.
+        """
+        if not self.built:
+            raise ValueError(
+                f"{self.name} is not built yet: call build(model.trainable_variables) before set_weights()."
+            )
+        variables = self.variables
+        if len(weights) != len(variables):
+            raise ValueError(f"set_weights() got {len(weights)} values for {len(variables)} variables of {self.name}.")
+        for variable, weight in zip(variables, weights, strict=True):
+            if tuple(variable.shape) != tuple(getattr(weight, "shape", ())):
+                raise ValueError(f"{variable.path} has shape {tuple(variable.shape)}; got {tuple(weight.shape)}.")
+        for variable, weight in zip(variables, weights, strict=True):
+            variable.assign(weight)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Puts the state into `store`, as arrays under "0", "1", ..."""
+        for number, variable in enumerate(self.variables):
+            store[str(number)] = variable.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Takes the state from `store`; warns and does nothing where it has another number of variables."""
+        variables = self.variables
+        if len(store.keys()) != len(variables):
+            warnings.warn(
+                f"The state of optimizer {self.name} was not loaded: it has {len(variables)} variables, the saved one "
+                f"{len(store.keys())}.",
+                stacklevel=2,
+            )
+            return
+        for number, variable in enumerate(variables):
+            variable.assign(store[str(number)])
 
     # -------------------------------------------------------------------------------------------------------- steps
 
     def step(self, gradients: list[Tensor | None]) -> None:
-        """One step of the variables given to `build`.
+        """One step of the variables given to `track`.
 
         Args:
-            gradients: One a variable; None for a variable that the loss does not depend on, which stays as it is.
+            gradients: One a variable, in torch's layout; None for one that the loss does not depend on.
+        Raises: ValueError: if all are None.
         """
-        if any(gradient is None for gradient in gradients):
-            self._partial_step(gradients)
+        if self._own_apply:
+            self.apply(gradients, self._current().variables)
         else:
-            self._full_step(self._parameters, gradients, self.state, self._decayed)  # type: ignore[arg-type]
+            self._step(gradients)
 
-    def _partial_step(self, gradients: list[Tensor | None]) -> None:
-        used = [index for index, gradient in enumerate(gradients) if gradient is not None]
-        if not used:
-            raise ValueError(
-                "No variable got a gradient: the loss does not depend on any trainable weight. Is the whole model "
-                "frozen, or its output detached?"
-            )
-        if self.iterations.count == 0:
-            warnings.warn(
-                f"{len(gradients) - len(used)} trainable variable(s) got no gradient: the loss does not depend on them.",
-                stacklevel=2,
-            )
-        parameters = [self._parameters[index] for index in used]
-        ids = set(map(id, parameters))
-        self._full_step(
-            parameters,
-            [gradients[index] for index in used],  # type: ignore[misc]
-            {slot: [tensors[index] for index in used] for slot, tensors in self.state.items()},
-            [parameter for parameter in self._decayed if id(parameter) in ids],
-        )
+    def _current(self) -> Part:
+        if self._part is None:
+            self._part = Part(self, list(range(len(self._variables))))
+        return self._part
 
     @torch.no_grad()
-    def _full_step(
-        self,
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        state: dict[str, list[Tensor]],
-        decayed: list[Tensor],
-    ) -> None:
-        self.iterations.count += 1
-        rate = self._learning_rate._tensor.item()  # on the CPU
-        if self.clipnorm or self.clipvalue or self.global_clipnorm:
-            gradients = self._clipped(gradients)
-        if self.weight_decay:
-            torch._foreach_mul_(decayed, 1 - rate * self.weight_decay)
-        self.update(parameters, gradients, state, rate)
-        for variable, constraint in self._constraints:
+    def _step(self, gradients: Any) -> None:
+        part = self._current()
+        if any(gradient is None for gradient in gradients):
+            part, gradients = part.used(gradients)
+        if self.loss_scale_factor is not None:
+            gradients = torch._foreach_div(gradients, self.loss_scale_factor)
+        if self.gradient_accumulation_steps:
+            self._accumulate(part, gradients)
+        else:
+            self._change(part, gradients)
+        if self.use_ema:
+            self._average()
+        for variable, constraint in part.constraints:
             variable.assign(constraint(variable.read()))
+        self._iterations.number += 1
+
+    def _change(self, part: Part, gradients: list[Tensor]) -> None:
+        rate = current_rate(self._learning_rate, self._iterations)
+        if self.clipnorm:
+            gradients = clipping.clip_by_norm(gradients, self.clipnorm)
+        elif self.global_clipnorm:
+            gradients = clipping.clip_by_global_norm(gradients, self.global_clipnorm)
+        elif self.clipvalue:
+            gradients = clipping.clip_by_value(gradients, self.clipvalue)
+        self._decay(part, rate)
+        self._update(part, gradients, rate)
+
+    def _decay(self, part: Part, rate: float) -> None:
+        if self.weight_decay and part.decayed:
+            torch._foreach_mul_(part.decayed, 1 - rate * self.weight_decay)
+
+    def _update(self, part: Part, gradients: list[Tensor], rate: float) -> None:
+        if not self._by_variable:
+            self.update(part.parameters, gradients, part.state, rate)
+            return
+        for variable, gradient in zip(part.variables, gradients, strict=True):
+            self.update_step(layout_of(variable).to_keras(gradient), variable, rate)
+
+    def _accumulate(self, part: Part, gradients: list[Tensor]) -> None:
+        steps, sums = self.gradient_accumulation_steps, part.state["gradient_accumulator"]
+        assert steps
+        torch._foreach_add_(sums, gradients)
+        if (self._iterations.number + 1) % steps == 0:
+            self._change(part, list(torch._foreach_div(sums, steps)))
+            torch._foreach_zero_(self.state["gradient_accumulator"])
+
+    def _average(self) -> None:
+        done = self.local_step - 1
+        averages = self.state["average"]
+        torch._foreach_lerp_(averages, self._parameters, 1 - self.ema_momentum if done else 1.0)
+        if self.ema_overwrite_frequency and (done + 1) % self.ema_overwrite_frequency == 0:
+            torch._foreach_copy_(self._parameters, averages)
+
+    @torch.no_grad()
+    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
+        """Sets the variables to their running means, where `use_ema` is on; `fit` does that at its end."""
+        if self.use_ema and self.built:
+            known = self._known()
+            places = [known.get(id(parameter_of(variable))) for variable in var_list]
+            for variable, place in zip(var_list, places, strict=True):
+                if place is not None:
+                    parameter_of(variable).copy_(self.state["average"][place])
 
     def update(
-        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], learning_rate: float
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        """Changes parameters and state in place.
+        """Changes parameters and state in place. `self.local_step` is the number of the step, from 1.
 
         Args:
-            parameters: The weights.
-            gradients: Of each of them.
+            parameters: The weights, in torch's layout.
+            gradients: Of each of them; not to be changed.
             state: For each slot, a tensor for each weight.
             learning_rate: Of this step.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define update().")
+        raise NotImplementedError(f"{type(self).__name__} must define update(), or update_step() as in Keras.")
 
-    def _clipped(self, gradients: list[Tensor]) -> list[Tensor]:
-        """Source: Pascanu et al. 2013. Nothing waits for the device."""
-        if self.clipvalue:
-            return [gradient.clamp(-self.clipvalue, self.clipvalue) for gradient in gradients]
-        norms = list(torch._foreach_norm(gradients))
-        if self.clipnorm:
-            return [
-                gradient * (self.clipnorm / norm.clamp(min=self.clipnorm))
-                for gradient, norm in zip(gradients, norms, strict=True)
-            ]
-        assert self.global_clipnorm
-        norm = torch.linalg.vector_norm(torch.stack(norms))
-        return list(torch._foreach_mul(gradients, self.global_clipnorm / norm.clamp(min=self.global_clipnorm)))
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
+        """Changes one variable: what a subclass in Keras' style defines.
+
+        Args:
+            gradient: In Keras' layout, like the variable.
+            variable: The variable; `self.assign`, `self.assign_add` and `self.assign_sub` change it.
+            learning_rate: Of this step.
+        """
+        place = self._get_variable_index(variable)
+        state = {slot: [tensors[place]] for slot, tensors in self.state.items()}
+        gradient = layout_of(variable).to_torch(gradient)
+        self.update([parameter_of(variable)], [gradient], state, learning_rate)
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         """One step from gradients computed by hand, as in an overridden `train_step`.
@@ -264,33 +440,141 @@ class Optimizer(Configurable):
         Args:
             grads: Of each variable, in torch's layout (`variable.value.grad`).
             trainable_variables: The variables; those of the last call if None.
-        Raises: ValueError: if there are not as many gradients as variables.
+        Raises: ValueError: if there are not as many gradients as variables, or all are None.
         """
+        grads = list(grads)
+        if not grads:
+            return
         if trainable_variables is not None:
-            parameters = [_parameter(variable) for variable in trainable_variables]
-            if len(parameters) != len(self._parameters) or any(
-                a is not b for a, b in zip(parameters, self._parameters, strict=True)
-            ):
-                self.build(trainable_variables)
-        if len(grads) != len(self._parameters):
-            raise ValueError(f"apply() got {len(grads)} gradients for {len(self._parameters)} variables.")
-        self.step(list(grads))
+            variables = list(trainable_variables)
+            if not self.built or not self._current().holds(variables):
+                self.track(variables)
+        elif not self.built:
+            raise ValueError(f"{self.name} is not built yet: pass the variables to apply(), or call build() first.")
+        part = self._current()
+        if len(grads) != len(part.parameters):
+            raise ValueError(f"apply() got {len(grads)} gradients for {len(part.parameters)} variables.")
+        self._step(part.fitted(grads))
 
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> None:
-        """The same as `apply`, from pairs `(gradient, variable)`."""
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> Any:
+        """The same as `apply`, from pairs `(gradient, variable)`. Returns: The step count."""
         pairs = list(grads_and_vars)
         self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
+        return self._iterations
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        """The loss times `loss_scale_factor`, for `backward`."""
+        return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether `scale_loss` does anything."""
+        return self.loss_scale_factor is not None
+
+    @property
+    def reversible(self) -> bool:
+        """Whether `changing` is all that a step changes on the device."""
+        return True
+
+    def changing(self) -> list[Tensor]:
+        """The tensors that a step changes in place: weights and state."""
+        return [*self._parameters, *(t for tensors in self.state.values() for t in tensors if t is not None)]
+
+    def back(self, steps: int) -> None:
+        """Takes steps off the count that were taken back on the device."""
+        self._iterations.number -= steps
+
+    # ------------------------------------------------------------------------------------- for subclasses as in Keras
+
+    def add_variable(
+        self,
+        shape: Sequence[int],
+        initializer: Any = "zeros",
+        dtype: Any = None,
+        aggregation: str = "none",
+        layout: Any = None,
+        name: str | None = None,
+    ) -> Variable:
+        """A variable of the optimizer's own, saved with it."""
+        with config.device_scope(self._parameters[0].device if self._parameters else config.device()):
+            variable = Variable(initializers.get(initializer), tuple(shape), dtype, trainable=False, name=name)
+        variable.path = f"{self.name}/{variable.name}"
+        self._added.append(variable)
+        return variable
+
+    def add_variable_from_reference(
+        self, reference_variable: Any, name: str | None = None, initializer: Any = "zeros"
+    ) -> Variable:
+        """A variable of the optimizer's own with the shape and dtype of a model's, in Keras' layout."""
+        name = f"{path_of(reference_variable).replace('/', '_')}_{name or 'var'}"
+        dtype = parameter_of(reference_variable).dtype
+        return self.add_variable(tuple(reference_variable.shape), initializer, dtype, name=name)
+
+    def add_optimizer_variables(self, trainable_variables: Sequence[Any], name: Any, initializer: Any = "zeros") -> Any:
+        """For each of the model's variables one of the optimizer's own; for a list of names a tuple of lists.
+
+        Raises: ValueError: if there are not as many initializers as names.
+        """
+        names = [name] if isinstance(name, str) else list(name)
+        given = list(initializer) if isinstance(initializer, (list, tuple)) else [initializer] * len(names)
+        if len(names) != len(given):
+            raise ValueError(f"add_optimizer_variables() got {len(given)} initializers for {len(names)} names.")
+        rows = [
+            [self.add_variable_from_reference(variable, *pair) for pair in zip(names, given, strict=True)]
+            for variable in trainable_variables
+        ]
+        columns = tuple([row[column] for row in rows] for column in range(len(names)))
+        return columns[0] if isinstance(name, str) else columns
+
+    def _get_variable_index(self, variable: Any) -> int:
+        known = self._known()
+        return known[id(variable)] if id(variable) in known else known[id(parameter_of(variable))]
+
+    def assign(self, variable: Any, value: Any) -> None:
+        """Sets a variable of the model's or the optimizer's."""
+        (variable if hasattr(variable, "assign") else _Assignable(variable)).assign(value)
+
+    def assign_add(self, variable: Any, value: Any) -> None:
+        """Adds to a variable of the model's or the optimizer's."""
+        self.assign(variable, variable + value)
+
+    def assign_sub(self, variable: Any, value: Any) -> None:
+        """Subtracts from a variable of the model's or the optimizer's."""
+        self.assign(variable, variable - value)
+
+    # -------------------------------------------------------------------------------------------------------- config
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, with the learning rate as it is now."""
-        return {**super().get_config(), "learning_rate": float(self._learning_rate)}
+        rate = self._learning_rate
+        rate = float(rate) if isinstance(rate, HostNumber) else serialization.serialize_keras_object(rate)
+        return {**super().get_config(), "name": self.name, "learning_rate": rate}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """An optimizer of this class from what `get_config` gave."""
+        with serialization.custom_object_scope(custom_objects):
+            return super().from_config(config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_part": None}
 
 
-def _parameter(variable: Any) -> Tensor:
-    return variable if isinstance(variable, nn.Parameter) else getattr(variable, "value", variable)
+class _Assignable:
+    """A bare parameter."""
+
+    def __init__(self, parameter: Tensor):
+        self.parameter = parameter
+
+    def assign(self, value: Any) -> None:
+        self.parameter.copy_(value.read() if isinstance(value, Variable) else torch.as_tensor(value))
 
 
-def _checked_rate(value: Any) -> float:
-    if isinstance(value, (str, dict)) or (callable(value) and not isinstance(value, (Tensor, Variable))):
-        raise TypeError(f"learning_rate must be a number; got {value!r}.")
-    return float(value)
+def _carried(tensor: Any, parameter: Tensor) -> Any:
+    """The state on its parameter's device."""
+    return tensor if tensor is None or tensor.device == parameter.device else tensor.to(parameter.device)
+
+
+def _defined_in(cls: type, method: str) -> int:
+    """How far along the MRO a method is defined."""
+    return next(place for place, base in enumerate(cls.__mro__) if method in vars(base))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kstyle_torch.optimizers.base import Optimizer
 from kstyle_torch.registry import snake_case
@@ -24,16 +23,38 @@ class TorchOptimizer(Optimizer):
         'sgd'
     """
 
+    @property
+    def reversible(self) -> bool:
+        """No: its state is its own."""
+        return False
+
     def __init__(self, optimizer: Any):
         made = getattr(optimizer, "func", optimizer)  # of a functools.partial
-        super().__init__(name=snake_case(getattr(made, "__name__", type(made).__name__)))
+        kind = made if isinstance(made, type) else type(made)
+        super().__init__(name=snake_case(kind.__name__))
+        if issubclass(kind, torch.optim.LBFGS):
+            raise ValueError(
+                "LBFGS computes the loss several times a step; fit computes it once. Take another optimizer."
+            )
         self.optimizer = optimizer
 
     def build(self, variables: Any) -> None:
-        """Notes whose gradients come; makes the optimizer if it was given as a class."""
-        super().build(variables)
+        self.track(variables)
+
+    def track(self, variables: Any) -> None:
+        """Notes whose gradients come; makes the optimizer if it was given as a class.
+
+        Raises: ValueError: if the optimizer holds none of the variables.
+        """
+        self._select(self._places(list(variables)))
         if not hasattr(self.optimizer, "param_groups"):
             self.optimizer = self.optimizer(self._parameters)
+        held = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        if self._parameters and not any(id(parameter) in held for parameter in self._parameters):
+            raise ValueError(
+                f"{type(self.optimizer).__name__} holds none of the model's trainable weights. Make it of "
+                "model.parameters() after the model is built, or pass its class or a functools.partial of it."
+            )
 
     @property
     def learning_rate(self) -> Any:
@@ -45,18 +66,22 @@ class TorchOptimizer(Optimizer):
         for group in self.optimizer.param_groups:
             group["lr"] = float(value)
 
-    lr = learning_rate
+    @property
+    def variables(self) -> list[Any]:
+        """The step count; the state is in the torch optimizer's own `state_dict()`."""
+        return [self._iterations]
 
-    def step(self, gradients: list[Tensor | None]) -> None:
-        self.iterations.count += 1
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+    def _step(self, gradients: Any) -> None:
+        part = self._current()
+        for parameter, gradient in zip(part.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.optimizer.step()
         with torch.no_grad():
-            for variable, constraint in self._constraints:
+            for variable, constraint in part.constraints:
                 variable.assign(constraint(variable.read()))
-        for parameter in self._parameters:
+        for parameter in part.parameters:
             parameter.grad = None
+        self._iterations.number += 1
 
     def get_config(self) -> dict[str, Any]:
         raise TypeError(f"{type(self.optimizer).__name__} is a torch optimizer and has no Keras config.")

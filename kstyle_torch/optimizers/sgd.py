@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.fused import has_fused_sgd
 
 
 @registry.register()
@@ -36,6 +37,11 @@ class SGD(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = None,
         **kwargs: Any,
     ):
@@ -43,15 +49,47 @@ class SGD(Optimizer):
             raise ValueError(f"SGD: momentum must be between 0 and 1; got {momentum!r}.")
         self.momentum, self.nesterov = momentum, nesterov
         self.slots = ("momentum",) if momentum else ()
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **kwargs)
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
+            ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **kwargs,
+        )  # fmt: skip
 
     def update(
-        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], learning_rate: float
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
+    ) -> None:
+        if self._current().alike and has_fused_sgd(parameters[0].device, parameters[0].dtype):
+            self._fused(parameters, gradients, state, learning_rate)
+        else:
+            self._foreach(parameters, gradients, state, learning_rate)
+
+    def _fused(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
+    ) -> None:
+        if not self.momentum:
+            torch._fused_sgd_(
+                parameters, gradients, [], weight_decay=0.0, momentum=0.0, lr=learning_rate, dampening=0.0,
+                nesterov=False, maximize=False, is_first_step=False,
+            )  # fmt: skip
+            return
+        # the kernel's buffer becomes Keras' momentum, which holds the learning rate of its own steps:
+        # maximize turns the gradient's sign, 1 - dampening is its factor, and the buffer is added to the weight
+        torch._fused_sgd_(
+            parameters, gradients, state["momentum"], weight_decay=0.0, momentum=self.momentum, lr=-1.0,
+            dampening=1 - learning_rate, nesterov=False, maximize=True, is_first_step=False,
+        )  # fmt: skip
+        if (
+            self.nesterov
+        ):  # the step just made, and a share of it again: mu * m - rate * g = m + (mu * m - rate * g) - m
+            torch._foreach_add_(parameters, state["momentum"], alpha=self.momentum - 1)
+            torch._foreach_add_(parameters, gradients, alpha=-learning_rate)
+
+    def _foreach(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
         if not self.momentum:
             torch._foreach_add_(parameters, gradients, alpha=-learning_rate)
             return
-        momenta = state["momentum"]  # unlike torch's, they hold the learning rate of their own steps
+        momenta = state["momentum"]
         torch._foreach_mul_(momenta, self.momentum)
         torch._foreach_add_(momenta, gradients, alpha=-learning_rate)
         if self.nesterov:

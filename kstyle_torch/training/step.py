@@ -23,7 +23,8 @@ def train_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     clear_losses(model)
     y_pred = run_model(model, x)
     loss = model.compute_loss(x, y, y_pred, weight)
-    backward(loss)
+    optimizer = model._compiled.optimizer
+    backward(optimizer.scale_loss(loss) if optimizer.scales_loss else loss)
     apply_gradients(model)
     return loss, y_pred
 
@@ -95,7 +96,7 @@ def prepare(model: Any) -> None:
     """Before an epoch: which weights are trained, which have penalties. A callback may have changed that."""
     compiled = model._compiled
     views = model.trainable_weights
-    compiled.optimizer.build(views)
+    compiled.optimizer.track(views)
     compiled.parameters = [view.value for view in views]
     for parameter in compiled.parameters:
         parameter.grad = None

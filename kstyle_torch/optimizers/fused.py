@@ -1,0 +1,43 @@
+"""torch's private one-kernel optimizers: whether they work on a device, asked once."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+ABSENT = (RuntimeError, NotImplementedError, AttributeError, TypeError)
+
+
+@functools.cache
+def has_fused_adam(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `torch._fused_adam_` does."""
+    try:
+        one = [torch.ones(1, device=device, dtype=dtype) for _ in range(4)]
+        step = [torch.ones((), device=device)]
+        torch._fused_adam_(
+            one[:1], one[1:2], one[2:3], one[3:], [], step, lr=0.0, beta1=0.9, beta2=0.9, weight_decay=0.0, eps=1.0,
+            amsgrad=False, maximize=False,
+        )  # fmt: skip
+    except ABSENT:
+        return False
+    return True
+
+
+@functools.cache
+def has_fused_sgd(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `torch._fused_sgd_` does."""
+    try:
+        one = [torch.ones(1, device=device, dtype=dtype) for _ in range(3)]
+        torch._fused_sgd_(
+            one[:1], one[1:2], one[2:], weight_decay=0.0, momentum=0.9, lr=0.0, dampening=0.0, nesterov=False,
+            maximize=False, is_first_step=False,
+        )  # fmt: skip
+    except ABSENT:
+        return False
+    return True
+
+
+def alike(tensors: list[torch.Tensor]) -> bool:
+    """Whether all are on one device and of one dtype, as a fused kernel wants them."""
+    return len({(tensor.device, tensor.dtype) for tensor in tensors}) <= 1

@@ -1,0 +1,149 @@
+"""Muon."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.part import Part
+from kstyle_torch.optimizers.variables import layout_of, path_of
+
+
+@registry.register()
+class Muon(Optimizer):
+    """Steps by an orthogonal matrix near the momentum, for hidden weights; by AdamW for all that is no matrix.
+
+    Args:
+        learning_rate: Size of a step.
+        adam_beta_1: `beta_1` of AdamW.
+        adam_beta_2: `beta_2` of AdamW.
+        adam_weight_decay: Weight decay of what AdamW trains.
+        epsilon: That of AdamW.
+        weight_decay: Weight decay of the matrices.
+        clipnorm: See `Optimizer`, as are all others up to `name`.
+        exclude_layers: Patterns of the paths of matrices that AdamW trains, such as the output layer's.
+        exclude_embeddings: Whether AdamW trains embeddings.
+        muon_a: First coefficient of the iteration that makes a matrix orthogonal.
+        muon_b: Second.
+        muon_c: Third.
+        adam_lr_ratio: Learning rate of AdamW, as a share of `learning_rate`.
+        momentum: How much of the momentum stays at each step.
+        ns_steps: How many iterations there are.
+        nesterov: Whether the momentum is applied before the gradient.
+        rms_rate: Root mean square of a step before the learning rate; None leaves the matrix as it is.
+    Source: Jordan 2024; Liu et al. 2025 (`rms_rate`).
+    Example:
+        >>> weight = torch.nn.Parameter(torch.eye(2))
+        >>> optimizer = Muon(learning_rate=0.1, weight_decay=None)
+        >>> optimizer.apply([torch.tensor([[3.0, 0.0], [0.0, 2.0]])], [weight])
+        >>> bool((weight.diagonal() < 1).all())
+        True
+    """
+
+    slots = (("momentum", "velocity"),)
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        adam_beta_1: float = 0.9,
+        adam_beta_2: float = 0.999,
+        adam_weight_decay: float | None = 0.004,
+        epsilon: float = 1e-7,
+        weight_decay: float | None = 0.004,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        exclude_layers: Sequence[str] | None = None,
+        exclude_embeddings: bool = True,
+        muon_a: float = 3.4445,
+        muon_b: float = -4.7750,
+        muon_c: float = 2.0315,
+        adam_lr_ratio: float = 1,
+        momentum: float = 0.95,
+        ns_steps: int = 5,
+        nesterov: bool = True,
+        rms_rate: float | None = 0.2,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
+            ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **kwargs,
+        )  # fmt: skip
+        self.adam_beta_1, self.adam_beta_2, self.epsilon = adam_beta_1, adam_beta_2, epsilon
+        self.adam_weight_decay, self.adam_lr_ratio = adam_weight_decay, adam_lr_ratio
+        self.exclude_layers, self.exclude_embeddings = list(exclude_layers or []), exclude_embeddings
+        self._arguments["exclude_layers"] = self.exclude_layers
+        self.muon_a, self.muon_b, self.muon_c, self.ns_steps = muon_a, muon_b, muon_c, ns_steps
+        self.momentum, self.nesterov, self.rms_rate = momentum, nesterov, rms_rate
+
+    def _uses_adam(self, variable: Any) -> bool:
+        path = path_of(variable)
+        if len(variable.shape) != 2 or (self.exclude_embeddings and "embedding" in path.lower()):
+            return True
+        return any(re.search(pattern, path) for pattern in self.exclude_layers)
+
+    def _initial(self, slot: str, parameter: Tensor, variable: Any) -> Any:
+        if slot == "velocity" and not self._uses_adam(variable):
+            return None
+        return super()._initial(slot, parameter, variable)
+
+    def _decay(self, part: Part, rate: float) -> None:
+        for variable, parameter, velocity in zip(part.variables, part.parameters, part.state["velocity"], strict=True):
+            share = self.weight_decay if velocity is None else self.adam_weight_decay
+            if share and self.decays(variable):
+                parameter.mul_(1 - rate * share)
+
+    def _update(self, part: Part, gradients: list[Tensor], rate: float) -> None:
+        rows = zip(part.variables, part.parameters, gradients, *(part.state[slot] for slot in self.state), strict=True)
+        adam: list[tuple[Tensor, ...]] = []
+        for variable, parameter, gradient, *slots in rows:
+            state = dict(zip(self.state, slots, strict=True))
+            if state["velocity"] is None:
+                layout = layout_of(variable)
+                momentum = layout.to_keras(state["momentum"])
+                change = self._orthogonal_step(layout.to_keras(gradient), momentum)
+                parameter.sub_(layout.to_torch(change), alpha=rate)
+            else:
+                adam.append((parameter, gradient, state["momentum"], state["velocity"]))
+        if adam:
+            columns = [[*column] for column in zip(*adam, strict=True)]
+            self._adam_step(columns[0], columns[1], columns[2], columns[3], rate * self.adam_lr_ratio)
+
+    def _orthogonal_step(self, gradient: Tensor, momentum: Tensor) -> Tensor:
+        momentum.mul_(self.momentum).add_(gradient)
+        change = self._orthogonal(gradient + self.momentum * momentum if self.nesterov else momentum)
+        return change if self.rms_rate is None else change * (math.sqrt(max(change.shape)) * self.rms_rate)
+
+    def _orthogonal(self, matrix: Tensor) -> Tensor:
+        """Near the orthogonal matrix of the polar decomposition, by Newton-Schulz iterations."""
+        tall = matrix.shape[0] > matrix.shape[1]
+        x = matrix.mT if tall else matrix
+        x = x / (torch.linalg.vector_norm(x) + 1e-7)
+        for _ in range(self.ns_steps):
+            gram = x @ x.mT
+            x = self.muon_a * x + (self.muon_b * gram + self.muon_c * gram @ gram) @ x
+        return x.mT if tall else x
+
+    def _adam_step(
+        self, parameters: list[Tensor], gradients: list[Tensor], means: list[Tensor], squares: list[Tensor], rate: float
+    ) -> None:
+        step = self.local_step
+        torch._foreach_lerp_(means, gradients, 1 - self.adam_beta_1)
+        torch._foreach_mul_(squares, self.adam_beta_2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - self.adam_beta_2)
+        denominator = torch._foreach_sqrt(squares)
+        torch._foreach_add_(denominator, self.epsilon)
+        size = rate * math.sqrt(1 - self.adam_beta_2**step) / (1 - self.adam_beta_1**step)
+        torch._foreach_addcdiv_(parameters, means, denominator, -size)

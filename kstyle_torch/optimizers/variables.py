@@ -1,0 +1,99 @@
+"""What an optimizer remembers, as Keras shows it: numbers of the host, and state in the layout of Keras' weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch.initializers import as_dtype
+from kstyle_torch.layers.weights import SAME, Layout
+from kstyle_torch.variables import Variable
+
+
+class HostNumber(Variable):
+    """A number that the host reads at every step: a plain Python number underneath, never on a device.
+
+    Args:
+        number: Its value; rounded to the dtype.
+        dtype: As Keras' files have it.
+        name: What it is called.
+        path: The same, with the names of what it is in.
+    """
+
+    def __init__(self, number: float, dtype: str, name: str, path: str = ""):
+        self._dtype = as_dtype(dtype)
+        self.number = self._rounded(number)
+        self._trainable, self.name, self.path = False, name, path or name
+
+    def _rounded(self, number: Any) -> Any:
+        return torch.tensor(number, dtype=self._dtype).item()
+
+    @property
+    def value(self) -> Tensor:
+        """The number as a tensor on the CPU."""
+        return torch.tensor(self.number, dtype=self._dtype)
+
+    def read(self) -> Tensor:
+        return self.value
+
+    def assign(self, value: Any) -> HostNumber:
+        """Sets the number; waits for the device if the value is there."""
+        number = value.item() if hasattr(value, "item") else float(value)
+        self.number = self._rounded(number)
+        return self
+
+
+class SlotView(Variable):
+    """A tensor of an optimizer's state, seen in the layout of the weight that it belongs to.
+
+    Args:
+        tensors: The state of all weights; a tensor may be replaced by one on another device.
+        index: Which.
+        layout: Of the weight.
+        name: What it is called.
+        path: The same, with the optimizer's name.
+    """
+
+    _trainable = False
+
+    def __init__(self, tensors: list[Any], index: int, layout: Layout, name: str, path: str):
+        self._tensors, self._index, self.layout = tensors, index, layout
+        self.name, self.path = name, path
+
+    @property
+    def value(self) -> Tensor:
+        """The tensor itself, in torch's layout."""
+        return self._tensors[self._index]
+
+    def read(self) -> Tensor:
+        """The value in Keras' layout."""
+        return self.layout.to_keras(self.value)
+
+    def assign(self, value: Any) -> SlotView:
+        """Sets the value, given in Keras' layout.
+
+        Raises: ValueError: if the shape is another.
+        """
+        with torch.no_grad():
+            given = value.read() if isinstance(value, Variable) else torch.as_tensor(value)
+            if given.shape != self.shape:
+                raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
+            self.value.copy_(self.layout.to_torch(given))
+        return self
+
+
+def parameter_of(variable: Any) -> Tensor:
+    """The torch tensor behind a weight."""
+    return variable if isinstance(variable, nn.Parameter) else getattr(variable, "value", variable)
+
+
+def layout_of(variable: Any) -> Layout:
+    """How Keras lays a weight out."""
+    return getattr(variable, "layout", SAME) if isinstance(variable, Variable) else SAME
+
+
+def path_of(variable: Any) -> str:
+    """Where a weight is; a bare parameter has no name."""
+    return getattr(variable, "path", None) or "variable"
