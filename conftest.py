@@ -24,3 +24,5 @@ def add_public_names(request, doctest_namespace):
             public = () if name == "ops" else getattr(module, "__all__", ())  # which would hide `sum`, `max` and others
             doctest_namespace.update({each: getattr(module, each) for each in public})
             doctest_namespace[name] = module
+    own = request.node.dtest.globs  # a loss and a metric may have the same name
+    doctest_namespace.update({name: own[name] for name in own.keys() & doctest_namespace.keys()})

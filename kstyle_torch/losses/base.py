@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from kstyle_torch import serialization
-from kstyle_torch.registry import snake_case
+from kstyle_torch import serialization, tree
+from kstyle_torch.initializers import as_dtype
+from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable
 
-REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None)
-ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
+MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")  # the same where nothing is weighted
+REDUCTIONS = (*MEANS, "sum", "none", None)
 F = TypeVar("F", bound=Callable[..., Any])
 registry = serialization.registry("loss", "keras.losses")
 
 
+@registry.register()
 class Loss(Configurable):
     """Base class of losses. Subclass it with `call(y_true, y_pred)`, which gives a value for each sample.
 
     Args:
-        name: What it is called.
+        name: What it is called; made from the class, and counted, if None.
         reduction: `"sum_over_batch_size"` (the same as `"mean"`: over all values), `"mean_with_sample_weight"` (over the
             sum of the weights), `"sum"`, or None (`"none"`): the values as they are.
-        dtype: Accepted for Keras' sake; the loss has the dtype of the predictions.
+        dtype: What targets and predictions are converted to, and the loss has; `config.floatx()` if None.
     Raises: ValueError: for another reduction.
+    Example:
+        >>> class Cubic(Loss):
+        ...     def call(self, y_true, y_pred):
+        ...         return (y_true - y_pred).abs() ** 3
+        >>> Cubic()([0.0, 0.0], [1.0, 2.0])
+        tensor(4.5000)
     """
 
-    sparse = False  # whether the targets are class numbers
+    sparse = False  # whether the targets are class numbers, which stay as they are
+    makes_mask = False  # whether its values may carry a mask
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None):
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}; got {reduction!r}.")
-        self.name = name or snake_case(type(self).__name__)
+        self.name = name or unique_name(snake_case(type(self).__name__))
         self.reduction = reduction
+        self._dtype = as_dtype(getattr(dtype, "compute_dtype", dtype))
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+    @property
+    def dtype(self) -> str:
+        """What the loss is computed in."""
+        return str(self._dtype).removeprefix("torch.")
+
+    def call(self, y_true: Any, y_pred: Any) -> Tensor:
         """The loss of each sample, not yet reduced."""
         raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred).")
 
@@ -51,21 +66,42 @@ class Loss(Configurable):
             sample_weight: Weight of each sample, (batch,), or of each value.
         Returns: A scalar, or the values where `reduction` is None.
         """
-        y_pred = torch.as_tensor(y_pred)
-        y_true = _as_target(y_true, y_pred, self.sparse)
         mask = getattr(y_pred, "_keras_mask", None)
+        y_pred = _each_tensor(self._prediction, y_pred)
+        like = tree.flatten(y_pred)[0]
+        y_true = _each_tensor(lambda leaf: self._target(leaf, like), y_true)
         values = self.call(y_true, y_pred)
         mask = _both(mask, getattr(values, "_keras_mask", None))
+        values = torch.as_tensor(values).to(self._dtype)
         return reduce_weighted(values, sample_weight, mask, self.reduction)
 
+    def _prediction(self, y_pred: Any) -> Tensor:
+        given = torch.as_tensor(y_pred)
+        if given.dtype is self._dtype:
+            return given
+        converted = given.to(self._dtype)
+        logits = getattr(given, "_keras_logits", None)
+        if logits is not None:
+            converted._keras_logits = logits.to(self._dtype)  # type: ignore[attr-defined]
+        return converted
 
+    def _target(self, y_true: Any, like: Tensor) -> Tensor:
+        if not isinstance(y_true, Tensor):
+            y_true = torch.as_tensor(y_true)
+        if y_true.device != like.device:
+            y_true = y_true.to(like.device)
+        return y_true if self.sparse or y_true.dtype is self._dtype else y_true.to(self._dtype)
+
+
+@registry.register("LossFunctionWrapper")
 class FunctionLoss(Loss):
     """A function `(y_true, y_pred) -> values` as a loss.
 
     Args:
         fn: The function; keyword arguments of the loss that it does not know itself are passed to it.
-        name: That of the function if None.
         reduction: As for every loss.
+        name: That of the function if None.
+        dtype: As for every loss.
     """
 
     def __init__(
@@ -76,16 +112,43 @@ class FunctionLoss(Loss):
         dtype: Any = None,
         **kwargs: Any,
     ):
-        super().__init__(name=name or getattr(fn, "__name__", None), reduction=reduction)
+        super().__init__(name or object_name(fn), reduction, dtype)
         self.fn, self._kwargs = fn, kwargs
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        y_true, y_pred = same_rank(y_true, y_pred)
+    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+        if isinstance(y_true, Tensor) and isinstance(y_pred, Tensor):
+            y_true, y_pred = same_rank(y_true, y_pred)
         return self.fn(y_true, y_pred, **self._kwargs)
 
 
 class PlainLoss(Loss):
-    """Base of the built-in losses: torch's kernel gives the values, or their mean at once where nothing is weighted."""
+    """Base of the built-in losses, which takes the short way where nothing is weighted or masked."""
+
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """The mean over all values."""
+        return self.call(y_true, y_pred).mean()
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        """The loss of a batch; see `Loss.__call__`."""
+        if (
+            sample_weight is None
+            and self.reduction in MEANS
+            and isinstance(y_pred, Tensor)
+            and y_pred.dtype is self._dtype
+            and not self.makes_mask
+            and not hasattr(y_pred, "_keras_mask")
+        ):
+            return self.mean(self._target(y_true, y_pred), y_pred)
+        return super().__call__(y_true, y_pred, sample_weight)
+
+
+class KernelLoss(PlainLoss):
+    """Base of the losses of which torch's kernel gives the values, or their mean at once."""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "call" in vars(cls):  # a user's, on top of ours
+            cls.mean = PlainLoss.mean  # type: ignore[method-assign]
 
     def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
         """One value for each sample (`reduction="none"`), or their mean (`"mean"`)."""
@@ -94,71 +157,11 @@ class PlainLoss(Loss):
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return self.values(y_true, y_pred, "none")
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        plain = sample_weight is None and self.reduction == "sum_over_batch_size" and isinstance(y_pred, Tensor)
-        if plain and not hasattr(y_pred, "_keras_mask"):
-            return self.values(_as_target(y_true, y_pred, self.sparse), y_pred, "mean")
-        return super().__call__(y_true, y_pred, sample_weight)
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return self.values(y_true, y_pred, "mean")
 
 
-class TorchLoss(Loss):
-    """A loss module of torch, which is called `(prediction, target)` and may weight and reduce by itself.
-
-    Args:
-        module: `nn.BCELoss()`, `nn.CrossEntropyLoss(weight=...)` and so on.
-        name: Its class's, in snake case, if None.
-    """
-
-    def __init__(self, module: nn.Module, name: str | None = None):
-        super().__init__(name=name or snake_case(type(module).__name__))
-        self.module = module
-        self.sparse = isinstance(module, (nn.CrossEntropyLoss, nn.NLLLoss))
-
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        """The loss of a batch; see `Loss.__call__`."""
-        target = self._target(torch.as_tensor(y_true), y_pred)
-        if next(self.module.buffers(), y_pred).device != y_pred.device:
-            self.module.to(y_pred.device)
-        if sample_weight is None:
-            value = self.module(y_pred, target)
-            return value if value.ndim == 0 else value.mean()
-        module: Any = copy.copy(self.module)
-        module.reduction = "none"
-        return reduce_weighted(module(y_pred, target), sample_weight, None, self.reduction)
-
-    def _target(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        if self.sparse and y_true.shape != y_pred.shape:
-            y_true = y_true.squeeze(-1) if y_true.ndim == y_pred.ndim else y_true
-            return y_true.long()
-        aligned, shaped = same_rank(y_true, y_pred)
-        if aligned.shape == shaped.shape:
-            return y_true.reshape(y_pred.shape).to(y_pred.dtype)
-        if isinstance(self.module, ELEMENTWISE):  # torch would broadcast
-            raise ValueError(mismatch(self.name, y_true.shape, y_pred.shape))
-        return y_true
-
-
-def to_loss(identifier: Any, name: str | None = None) -> Loss:
-    """The loss object that `compile(loss=...)` means.
-
-    Raises: ValueError: for an unknown name. TypeError: for what is no loss.
-    """
-    if isinstance(identifier, Loss):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, nn.Module):
-        identifier = identifier()
-    if isinstance(identifier, nn.Module):
-        return TorchLoss(identifier)
-    found = serialization.get(identifier, registry)
-    if isinstance(found, Loss):
-        return found
-    name = identifier if isinstance(identifier, str) else name
-    if found in CLASS_OF:
-        return CLASS_OF[found](name=name or found.__name__)
-    return FunctionLoss(found, name=name)
-
-
-CLASS_OF: dict[Any, type[PlainLoss]] = {}  # function -> the class with the same values
+CLASS_OF: dict[Any, type[Loss]] = {}  # function -> the class with the same values
 
 
 def same_values_as(function: Callable[..., Tensor]) -> Callable[[type], type]:
@@ -175,6 +178,12 @@ def rowwise(function: F) -> F:
     """Decorator: says that a function gives each sample a value of its own, whatever else is in the batch."""
     function.rowwise = True  # type: ignore[attr-defined]
     return function
+
+
+def object_name(obj: Any) -> str:
+    """What Keras calls an object: its `name`, or its own or its class's `__name__` in snake case."""
+    name = getattr(obj, "name", None)
+    return name if isinstance(name, str) else snake_case(getattr(obj, "__name__", type(obj).__name__))
 
 
 def same_rank(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,7 +221,9 @@ def mismatch(name: str, target: Any, output: Any) -> str:
 
 def reduce_weighted(values: Tensor, sample_weight: Any, mask: Tensor | None, reduction: str | None) -> Tensor:
     """The values, times weights and mask, reduced."""
-    weight = None if sample_weight is None else _as_target(sample_weight, values, False).to(values.dtype)
+    weight = None
+    if sample_weight is not None:
+        weight = torch.as_tensor(sample_weight).to(values.device, values.dtype)
     weight = apply_mask(weight, mask, values.dtype, rescale=reduction in ("mean", "sum_over_batch_size"))
     if weight is not None:
         values, weight = same_rank(values, weight)
@@ -248,12 +259,10 @@ def tensors(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     return torch.as_tensor(y_true).to(y_pred.device), y_pred
 
 
-def _as_target(y_true: Any, like: Tensor, sparse: bool) -> Tensor:
-    if not isinstance(y_true, Tensor):
-        y_true = torch.as_tensor(y_true)
-    if y_true.device != like.device:
-        y_true = y_true.to(like.device)
-    return y_true if sparse or y_true.dtype is like.dtype else y_true.to(like.dtype)
+def _each_tensor(function: Callable[[Any], Tensor], nest: Any) -> Any:
+    """Of every tensor of a nest; a list of numbers is one tensor."""
+    is_nest = tree.is_nested(nest) and isinstance(tree.flatten(nest)[0], (Tensor, np.ndarray))
+    return tree.map_structure(function, nest) if is_nest else function(nest)
 
 
 def _both(mask: Tensor | None, other: Tensor | None) -> Tensor | None:

@@ -11,7 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import config
-from kstyle_torch.losses.base import PlainLoss, mismatch, registry, rowwise, same_shape, same_values_as, tensors
+from kstyle_torch.losses.base import (
+    KernelLoss,
+    PlainLoss,
+    mismatch,
+    registry,
+    rowwise,
+    same_shape,
+    same_values_as,
+    tensors,
+)
 
 register = registry.register
 
@@ -32,7 +41,7 @@ def binary_crossentropy(
     Returns: (batch, ...).
     Raises: ValueError: if the shapes differ.
     """
-    return _mean_over(_binary(*tensors(y_true, y_pred), from_logits, label_smoothing, "none"), axis)
+    return mean_over(_binary(*tensors(y_true, y_pred), from_logits, label_smoothing, "none"), axis)
 
 
 @register()
@@ -75,7 +84,7 @@ def sparse_categorical_crossentropy(
 
 @register()
 @same_values_as(binary_crossentropy)
-class BinaryCrossentropy(PlainLoss):
+class BinaryCrossentropy(KernelLoss):
     """Crossentropy of yes-or-no targets.
 
     Args:
@@ -84,6 +93,7 @@ class BinaryCrossentropy(PlainLoss):
         axis: The axis averaged over.
         reduction: See `Loss`.
         name: What it is called.
+        dtype: See `Loss`.
     Example:
         >>> BinaryCrossentropy()(torch.tensor([[1.0], [0.0]]), torch.tensor([[0.9], [0.1]]))
         tensor(0.1054)
@@ -98,13 +108,13 @@ class BinaryCrossentropy(PlainLoss):
         name: str = "binary_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(name, reduction)
+        super().__init__(name, reduction, dtype)
         self.from_logits, self.axis = from_logits, axis
-        self.label_smoothing = _smoothing(label_smoothing)
+        self.label_smoothing = check_smoothing(label_smoothing)
 
     def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
         values = _binary(y_true, y_pred, self.from_logits, self.label_smoothing, reduction)
-        return values if reduction == "mean" else _mean_over(values, self.axis)
+        return values if reduction == "mean" else mean_over(values, self.axis)
 
 
 @register()
@@ -118,6 +128,7 @@ class CategoricalCrossentropy(PlainLoss):
         axis: The classes' axis.
         reduction: See `Loss`.
         name: What it is called.
+        dtype: See `Loss`.
     Example:
         >>> CategoricalCrossentropy()(torch.eye(2), torch.tensor([[0.9, 0.1], [0.1, 0.9]]))
         tensor(0.1054)
@@ -132,18 +143,17 @@ class CategoricalCrossentropy(PlainLoss):
         name: str = "categorical_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(name, reduction)
+        super().__init__(name, reduction, dtype)
         self.from_logits, self.axis = from_logits, axis
-        self.label_smoothing = _smoothing(label_smoothing)
+        self.label_smoothing = check_smoothing(label_smoothing)
 
-    def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
-        values = _categorical(y_true, y_pred, self.from_logits, self.label_smoothing, self.axis)
-        return values.mean() if reduction == "mean" else values
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return _categorical(y_true, y_pred, self.from_logits, self.label_smoothing, self.axis)
 
 
 @register()
 @same_values_as(sparse_categorical_crossentropy)
-class SparseCategoricalCrossentropy(PlainLoss):
+class SparseCategoricalCrossentropy(KernelLoss):
     """Crossentropy of targets that are class numbers.
 
     Args:
@@ -152,6 +162,7 @@ class SparseCategoricalCrossentropy(PlainLoss):
         reduction: See `Loss`.
         axis: The classes' axis.
         name: What it is called.
+        dtype: See `Loss`.
     Example:
         >>> SparseCategoricalCrossentropy()(torch.tensor([0, 1]), torch.tensor([[0.9, 0.1], [0.1, 0.9]]))
         tensor(0.1054)
@@ -168,13 +179,9 @@ class SparseCategoricalCrossentropy(PlainLoss):
         name: str = "sparse_categorical_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(name, reduction)
+        super().__init__(name, reduction, dtype)
         self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis
-
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        if self.ignore_class is not None:  # the values carry a mask
-            return super(PlainLoss, self).__call__(y_true, y_pred, sample_weight)
-        return super().__call__(y_true, y_pred, sample_weight)
+        self.makes_mask = ignore_class is not None
 
     def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
         return _sparse(y_true, y_pred, self.from_logits, self.ignore_class, self.axis, reduction)
@@ -191,45 +198,59 @@ def _binary(y_true: Tensor, y_pred: Tensor, from_logits: bool, smoothing: float,
 
 
 def _categorical(y_true: Tensor, y_pred: Tensor, from_logits: bool, smoothing: float, axis: int) -> Tensor:
-    if y_true.dtype is not y_pred.dtype:
-        y_true = y_true.to(y_pred.dtype)
-    if y_true.shape != y_pred.shape:
-        raise ValueError(_looks_sparse(y_true, y_pred))
-    if y_pred.shape[axis] == 1:
-        warnings.warn(
-            f"Loss 'categorical_crossentropy' got one class only, predictions of shape {tuple(y_pred.shape)}; for two "
-            "classes use 'binary_crossentropy' after a sigmoid.",
-            SyntaxWarning,
-            stacklevel=2,
-        )
-    if smoothing:
-        y_true = y_true * (1 - smoothing) + smoothing / y_true.shape[-1]
+    y_true = categorical_targets(y_true, y_pred, smoothing, axis, "categorical_crossentropy")
     return -(y_true * _log_probabilities(y_pred, from_logits, axis)).sum(axis)
 
 
 def _sparse(
     y_true: Tensor, y_pred: Tensor, from_logits: bool, ignore_class: int | None, axis: int, reduction: str
 ) -> Tensor:
-    if y_true.ndim == y_pred.ndim and y_true.shape[axis] == 1:
-        y_true = y_true.squeeze(axis)
-    classes = axis % y_pred.ndim
-    if y_true.shape != y_pred.shape[:classes] + y_pred.shape[classes + 1 :]:
-        raise ValueError(_looks_dense(y_true, y_pred))
-    if y_true.dtype is not torch.int64:
-        y_true = y_true.long()
+    y_true = class_numbers(y_true, y_pred, axis, "sparse_categorical_crossentropy")
     valid = None
     if ignore_class is not None:
         valid = y_true != ignore_class
         y_true = y_true.where(valid, 0)
     log_p = _log_probabilities(y_pred, from_logits, axis)
-    if log_p.ndim > 2:  # torch's kernel for images cannot go back through a channels_last view
-        log_p = log_p.movedim(classes, -1).flatten(0, -2)
+    if log_p.ndim != 2:  # torch's kernel for images cannot go back through a channels_last view
+        log_p = log_p.movedim(axis, -1).reshape(-1, log_p.shape[axis])
     values = F.nll_loss(log_p, y_true.flatten(), reduction=reduction)
     values = values.reshape(y_true.shape) if reduction == "none" else values
     if valid is not None:
-        values = values * valid
+        values = values.masked_fill(~valid, 0)
         values._keras_mask = valid  # type: ignore[attr-defined]
     return values
+
+
+def categorical_targets(y_true: Tensor, y_pred: Tensor, smoothing: float, axis: int, name: str) -> Tensor:
+    """A probability for every class, in the predictions' dtype, smoothed.
+
+    Raises: ValueError: if the shapes differ.
+    """
+    if y_true.dtype is not y_pred.dtype:
+        y_true = y_true.to(y_pred.dtype)
+    if y_true.shape != y_pred.shape:
+        raise ValueError(_looks_sparse(y_true, y_pred, name))
+    if y_pred.shape[axis] == 1:
+        warnings.warn(
+            f"Loss {name!r} got one class only, predictions of shape {tuple(y_pred.shape)}; for two classes use "
+            f"{name.replace('categorical', 'binary')!r} after a sigmoid.",
+            SyntaxWarning,
+            stacklevel=2,
+        )
+    return y_true * (1 - smoothing) + smoothing / y_true.shape[-1] if smoothing else y_true
+
+
+def class_numbers(y_true: Tensor, y_pred: Tensor, axis: int, name: str) -> Tensor:
+    """The number of every class, int64, without an axis in the classes' place.
+
+    Raises: ValueError: if the shapes do not fit.
+    """
+    if y_true.ndim == y_pred.ndim and y_true.shape[axis] == 1:
+        y_true = y_true.squeeze(axis)
+    classes = axis % y_pred.ndim
+    if y_true.shape != y_pred.shape[:classes] + y_pred.shape[classes + 1 :]:
+        raise ValueError(_looks_dense(y_true, y_pred, name))
+    return y_true if y_true.dtype is torch.int64 else y_true.long()
 
 
 def _log_probabilities(y_pred: Tensor, from_logits: bool, axis: int) -> Tensor:
@@ -247,18 +268,20 @@ def _log_probabilities(y_pred: Tensor, from_logits: bool, axis: int) -> Tensor:
 LOG_TOP = math.log1p(-(2.0**-23))  # of 1 - 1e-7 in float32
 
 
-def _mean_over(values: Tensor, axis: int) -> Tensor:
+def mean_over(values: Tensor, axis: int) -> Tensor:
+    """The mean over an axis, of what has one."""
     return values.mean(axis) if values.ndim else values
 
 
-def _smoothing(value: float) -> float:
+def check_smoothing(value: float) -> float:
+    """The value itself, if it may be a `label_smoothing`."""
     if not 0 <= value <= 1:
         raise ValueError(f"label_smoothing must be between 0 and 1; got {value!r}.")
     return value
 
 
-def _looks_sparse(y_true: Tensor, y_pred: Tensor) -> str:
-    text = mismatch("categorical_crossentropy", y_true.shape, y_pred.shape)
+def _looks_sparse(y_true: Tensor, y_pred: Tensor, name: str) -> str:
+    text = mismatch(name, y_true.shape, y_pred.shape)
     if y_true.ndim == y_pred.ndim - 1 or y_true.shape[-1:] == (1,):
         return (
             f"{text.split('. ')[0].rstrip('.')}. The targets look like class numbers: use "
@@ -267,8 +290,8 @@ def _looks_sparse(y_true: Tensor, y_pred: Tensor) -> str:
     return text
 
 
-def _looks_dense(y_true: Tensor, y_pred: Tensor) -> str:
-    text = mismatch("sparse_categorical_crossentropy", y_true.shape, y_pred.shape)
+def _looks_dense(y_true: Tensor, y_pred: Tensor, name: str) -> str:
+    text = mismatch(name, y_true.shape, y_pred.shape)
     if y_true.shape == y_pred.shape:
         return f"{text.split('. ')[0].rstrip('.')}. The targets look one-hot: use 'categorical_crossentropy'."
     return text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from kstyle_torch.losses.base import PlainLoss, registry, rowwise, same_shape, same_values_as, tensors
+from kstyle_torch import config, ops
+from kstyle_torch.losses.base import KernelLoss, PlainLoss, registry, rowwise, same_shape, same_values_as, tensors
 
 register = registry.register
 
@@ -26,6 +28,47 @@ def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
     return MeanAbsoluteError().call(*tensors(y_true, y_pred))
 
 
+@register("mape", "MAPE")
+@rowwise
+def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
+    """`100 * mean(|y_true - y_pred| / max(|y_true|, epsilon))` over the last axis; (batch, ..., values) -> (batch, ...)."""
+    y_true, y_pred = same_shape(*tensors(y_true, y_pred), "mean_absolute_percentage_error")
+    return 100 * _mean(((y_true - y_pred) / y_true.abs().clamp(min=config.epsilon())).abs())
+
+
+@register("msle", "MSLE")
+@rowwise
+def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
+    """`mean((log(1 + y_true) - log(1 + y_pred))**2)` over the last axis, of values cut off at epsilon below."""
+    y_true, y_pred = same_shape(*tensors(y_true, y_pred), "mean_squared_logarithmic_error")
+    logs = [(y.clamp(min=config.epsilon()) + 1).log() for y in (y_pred, y_true)]
+    return _mean((logs[0] - logs[1]).square())
+
+
+@register()
+@rowwise
+def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
+    """Minus the cosine of the angle between the vectors along `axis`: -1 where they point the same way.
+
+    Args:
+        y_true: Vectors.
+        y_pred: Of the same shape.
+        axis: The vectors' axis, or several.
+    Raises: ValueError: if the shapes differ.
+    """
+    y_true, y_pred = same_shape(*tensors(y_true, y_pred), "cosine_similarity")
+    return -(ops.normalize(y_true, axis) * ops.normalize(y_pred, axis)).sum(axis)
+
+
+@register("logcosh")
+@rowwise
+def log_cosh(y_true: Any, y_pred: Any) -> Tensor:
+    """`mean(log(cosh(y_pred - y_true)))` over the last axis: squared where small, straight where large."""
+    y_true, y_pred = same_shape(*tensors(y_true, y_pred), "log_cosh")
+    error = y_pred - y_true
+    return _mean(error + F.softplus(-2 * error) - math.log(2))  # which does not overflow
+
+
 @register()
 @rowwise
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
@@ -33,10 +76,10 @@ def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
     return Huber(delta).call(*tensors(y_true, y_pred))
 
 
-class _RegressionLoss(PlainLoss):
+class _RegressionLoss(KernelLoss):
     def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
         values = self._kernel(*same_shape(y_true, y_pred, self.name), reduction)
-        return values if reduction == "mean" or values.ndim == 0 else values.mean(-1)
+        return values if reduction == "mean" else _mean(values)
 
     def _kernel(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
         raise NotImplementedError
@@ -50,6 +93,7 @@ class MeanSquaredError(_RegressionLoss):
     Args:
         reduction: See `Loss`.
         name: What it is called.
+        dtype: See `Loss`.
     Example:
         >>> MeanSquaredError()(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]]))
         tensor(5.)
@@ -58,7 +102,7 @@ class MeanSquaredError(_RegressionLoss):
     def __init__(
         self, reduction: str | None = "sum_over_batch_size", name: str = "mean_squared_error", dtype: Any = None
     ):
-        super().__init__(name, reduction)
+        super().__init__(name, reduction, dtype)
 
     def _kernel(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
         return F.mse_loss(y_pred, y_true, reduction=reduction)
@@ -72,6 +116,7 @@ class MeanAbsoluteError(_RegressionLoss):
     Args:
         reduction: See `Loss`.
         name: What it is called.
+        dtype: See `Loss`.
     Example:
         >>> MeanAbsoluteError()(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]]))
         tensor(2.)
@@ -80,7 +125,7 @@ class MeanAbsoluteError(_RegressionLoss):
     def __init__(
         self, reduction: str | None = "sum_over_batch_size", name: str = "mean_absolute_error", dtype: Any = None
     ):
-        super().__init__(name, reduction)
+        super().__init__(name, reduction, dtype)
 
     def _kernel(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
         return F.l1_loss(y_pred, y_true, reduction=reduction)
@@ -95,6 +140,7 @@ class Huber(_RegressionLoss):
         delta: Where the straight part begins; positive.
         reduction: See `Loss`.
         name: What it is called.
+        dtype: See `Loss`.
     Raises: ValueError: if `delta` is not positive.
     Example:
         >>> Huber()(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]]))
@@ -108,10 +154,121 @@ class Huber(_RegressionLoss):
         name: str = "huber_loss",
         dtype: Any = None,
     ):
-        super().__init__(name, reduction)
+        super().__init__(name, reduction, dtype)
         if delta <= 0:
             raise ValueError(f"Huber: delta must be positive; got {delta!r}.")
         self.delta = delta
 
     def _kernel(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
         return F.huber_loss(y_pred, y_true, reduction=reduction, delta=self.delta)
+
+
+@register()
+@same_values_as(mean_absolute_percentage_error)
+class MeanAbsolutePercentageError(PlainLoss):
+    """Mean of `100 * |y_true - y_pred| / |y_true|`.
+
+    Args:
+        reduction: See `Loss`.
+        name: What it is called.
+        dtype: See `Loss`.
+    Example:
+        >>> MeanAbsolutePercentageError()(torch.ones(2, 1), torch.tensor([[1.5], [1.0]]))
+        tensor(25.)
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "mean_absolute_percentage_error",
+        dtype: Any = None,
+    ):
+        super().__init__(name, reduction, dtype)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return mean_absolute_percentage_error(y_true, y_pred)
+
+
+@register()
+@same_values_as(mean_squared_logarithmic_error)
+class MeanSquaredLogarithmicError(PlainLoss):
+    """Mean of `(log(1 + y_true) - log(1 + y_pred))**2`.
+
+    Args:
+        reduction: See `Loss`.
+        name: What it is called.
+        dtype: See `Loss`.
+    Example:
+        >>> MeanSquaredLogarithmicError()(torch.ones(1, 1), torch.tensor([[3.0]]))
+        tensor(0.4805)
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "mean_squared_logarithmic_error",
+        dtype: Any = None,
+    ):
+        super().__init__(name, reduction, dtype)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return mean_squared_logarithmic_error(y_true, y_pred)
+
+
+@register()
+@same_values_as(cosine_similarity)
+class CosineSimilarity(PlainLoss):
+    """Mean of minus the cosine of the angle between target and prediction: -1 where they point the same way.
+
+    Args:
+        axis: The vectors' axis, or several.
+        reduction: See `Loss`.
+        name: What it is called.
+        dtype: See `Loss`.
+    Example:
+        >>> CosineSimilarity()(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 2.0]]))
+        tensor(-1.)
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "cosine_similarity",
+        dtype: Any = None,
+    ):
+        super().__init__(name, reduction, dtype)
+        self.axis = axis
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return cosine_similarity(y_true, y_pred, self.axis)
+
+
+@register()
+@same_values_as(log_cosh)
+class LogCosh(PlainLoss):
+    """Mean of `log(cosh(y_pred - y_true))`: squared where small, straight where large.
+
+    Args:
+        reduction: See `Loss`.
+        name: What it is called.
+        dtype: See `Loss`.
+    Example:
+        >>> LogCosh()(torch.zeros(1, 1), torch.tensor([[1.0]]))
+        tensor(0.4338)
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "log_cosh",
+        dtype: Any = None,
+    ):
+        super().__init__(name, reduction, dtype)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return log_cosh(y_true, y_pred)
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.mean(-1) if values.ndim else values

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import optimizers, tree
-from kstyle_torch.losses.base import Loss, to_loss
+from kstyle_torch.losses.base import Loss
+from kstyle_torch.losses.identify import to_loss
 from kstyle_torch.metrics.accuracy import resolve_accuracy
 from kstyle_torch.metrics.base import Metric
 from kstyle_torch.metrics.identifiers import is_accuracy, to_metric

@@ -29,6 +29,11 @@ DENSE_LOGITS = (one_hot(ROWS), uniform(ROWS, CLASSES, low=-6.0, high=6.0))
 SPARSE = (integers(ROWS, high=CLASSES), probabilities(ROWS))
 SPARSE_LOGITS = (SPARSE[0], DENSE_LOGITS[1])
 STEPS = (integers(ROWS, 5, high=CLASSES), probabilities(ROWS, 5))
+POSITIVE = (uniform(ROWS, 3, low=0.0, high=4.0), uniform(ROWS, 3, low=0.1, high=3.0, seed=2))
+SIGNS = (2 * BINARY[0] - 1, uniform(ROWS, 3, low=-2.0, high=2.0, seed=2))
+MASKS = (integers(2, 4, 5, 1, high=2).float(), uniform(2, 4, 5, 1, low=0.0, high=1.0, seed=5))
+EMBEDDINGS = (integers(12, high=3), torch.nn.functional.normalize(uniform(12, 5), dim=-1))
+LETTERS = (torch.tensor([[1, 2, 2, 0], [3, 0, 0, 0], [1, 1, 1, 1]]), uniform(3, 9, 5, low=-3.0, high=3.0))
 
 # id, class, arguments, (targets, predictions)
 CASES = [
@@ -68,6 +73,51 @@ CASES = [
     ("mae-flat-targets", "MeanAbsoluteError", {}, (NUMBERS[0][:, 0], NUMBERS[1][:, :1])),
     ("huber", "Huber", {}, NUMBERS),
     ("huber-delta", "Huber", {"delta": 0.4}, NUMBERS),
+    ("mape", "MeanAbsolutePercentageError", {}, NUMBERS),
+    ("mape-zero", "MeanAbsolutePercentageError", {}, (torch.zeros(ROWS, 3), NUMBERS[1])),
+    ("mape-flat-targets", "MeanAbsolutePercentageError", {}, (NUMBERS[0][:, 0], NUMBERS[1][:, :1])),
+    ("msle", "MeanSquaredLogarithmicError", {}, POSITIVE),
+    ("msle-negative", "MeanSquaredLogarithmicError", {}, NUMBERS),
+    ("cosine", "CosineSimilarity", {}, NUMBERS),
+    ("cosine-axis", "CosineSimilarity", {"axis": 1}, (uniform(ROWS, 5, 3), uniform(ROWS, 5, 3, seed=1))),
+    ("cosine-axes", "CosineSimilarity", {"axis": (1, 2)}, (uniform(ROWS, 5, 3), uniform(ROWS, 5, 3, seed=1))),
+    ("cosine-zero", "CosineSimilarity", {}, (torch.zeros(ROWS, 3), NUMBERS[1])),
+    ("log-cosh", "LogCosh", {}, NUMBERS),
+    ("log-cosh-far", "LogCosh", {}, (NUMBERS[0], NUMBERS[1] * 1e4)),
+    ("hinge", "Hinge", {}, SIGNS),
+    ("hinge-binary", "Hinge", {}, (BINARY[0], SIGNS[1])),
+    ("hinge-at-margin", "Hinge", {}, (SIGNS[0], SIGNS[1].sign())),
+    ("hinge-flat-targets", "Hinge", {}, (SIGNS[0][:, 0], SIGNS[1][:, :1])),
+    ("squared-hinge", "SquaredHinge", {}, SIGNS),
+    ("squared-hinge-binary", "SquaredHinge", {}, (BINARY[0], SIGNS[1])),
+    ("categorical-hinge", "CategoricalHinge", {}, DENSE_LOGITS),
+    ("categorical-hinge-ties", "CategoricalHinge", {}, (DENSE[0], -DENSE[1].round())),
+    ("kld", "KLDivergence", {}, (DENSE[1], DENSE[1].flip(0))),
+    ("kld-one-hot", "KLDivergence", {}, DENSE),
+    ("kld-outside", "KLDivergence", {}, (NUMBERS[0], NUMBERS[1])),
+    ("poisson", "Poisson", {}, POSITIVE),
+    ("bfce", "BinaryFocalCrossentropy", {}, BINARY),
+    ("bfce-balanced", "BinaryFocalCrossentropy", {"apply_class_balancing": True, "alpha": 0.3, "gamma": 1.5}, BINARY),
+    ("bfce-gamma-0", "BinaryFocalCrossentropy", {"gamma": 0.0}, BINARY),
+    ("bfce-logits", "BinaryFocalCrossentropy", {"from_logits": True, "label_smoothing": 0.2}, BINARY_LOGITS),
+    ("bfce-axis", "BinaryFocalCrossentropy", {"axis": 1}, (one_hot(ROWS, 5), probabilities(ROWS, 5))),
+    ("cfce", "CategoricalFocalCrossentropy", {}, DENSE),
+    ("cfce-alphas", "CategoricalFocalCrossentropy", {"alpha": [0.1, 0.2, 0.3, 0.4], "gamma": 3.0}, DENSE),
+    ("cfce-logits", "CategoricalFocalCrossentropy", {"from_logits": True, "label_smoothing": 0.2}, DENSE_LOGITS),
+    ("cfce-axis", "CategoricalFocalCrossentropy", {"axis": 1}, (one_hot(ROWS, 5), probabilities(ROWS, 5))),
+    ("gce", "CategoricalGeneralizedCrossEntropy", {}, SPARSE),
+    ("gce-q", "CategoricalGeneralizedCrossEntropy", {"q": 0.8}, STEPS),
+    ("dice", "Dice", {}, MASKS),
+    ("dice-axis", "Dice", {"axis": (1, 2, 3)}, MASKS),
+    ("dice-empty", "Dice", {"axis": (1, 2, 3)}, (torch.zeros_like(MASKS[0]), torch.zeros_like(MASKS[1]))),
+    ("tversky", "Tversky", {}, MASKS),
+    ("tversky-axis", "Tversky", {"alpha": 0.3, "beta": 0.7, "axis": [1, 2, 3]}, MASKS),
+    ("circle", "Circle", {}, EMBEDDINGS),
+    ("circle-arguments", "Circle", {"gamma": 20.0, "margin": 0.2, "remove_diagonal": False}, EMBEDDINGS),
+    ("circle-column", "Circle", {}, (EMBEDDINGS[0][:, None], EMBEDDINGS[1])),
+    ("circle-alone", "Circle", {}, (torch.arange(12), EMBEDDINGS[1])),
+    ("ctc", "CTC", {}, LETTERS),
+    ("ctc-float-targets", "CTC", {}, (LETTERS[0].float(), LETTERS[1])),
 ]
 every_case = pytest.mark.parametrize(("cls", "arguments", "data"), [pytest.param(*c[1:], id=c[0]) for c in CASES])
 
@@ -215,6 +265,27 @@ FUNCTIONS = [
     ("mean_absolute_error", {}, NUMBERS),
     ("huber", {}, NUMBERS),
     ("huber", {"delta": 0.4}, NUMBERS),
+    ("mean_absolute_percentage_error", {}, NUMBERS),
+    ("mean_squared_logarithmic_error", {}, POSITIVE),
+    ("cosine_similarity", {}, NUMBERS),
+    ("cosine_similarity", {"axis": 0}, NUMBERS),
+    ("log_cosh", {}, NUMBERS),
+    ("hinge", {}, SIGNS),
+    ("squared_hinge", {}, (BINARY[0], SIGNS[1])),
+    ("categorical_hinge", {}, DENSE_LOGITS),
+    ("kl_divergence", {}, DENSE),
+    ("poisson", {}, POSITIVE),
+    ("binary_focal_crossentropy", {}, BINARY),
+    ("binary_focal_crossentropy", {"apply_class_balancing": True, "alpha": 0.4}, BINARY),
+    ("categorical_focal_crossentropy", {}, DENSE),
+    ("categorical_focal_crossentropy", {"alpha": 0.4, "gamma": 1.0, "from_logits": True}, DENSE_LOGITS),
+    ("categorical_generalized_cross_entropy", {"q": 0.7}, SPARSE),
+    ("dice", {}, MASKS),
+    ("dice", {"axis": (1, 2)}, MASKS),
+    ("tversky", {"alpha": 0.2, "axis": 1}, MASKS),
+    ("circle", {}, EMBEDDINGS),
+    ("circle", {"ref_labels": torch.tensor([0, 1, 2]), "ref_embeddings": EMBEDDINGS[1][:3] * 0.9}, EMBEDDINGS),
+    ("ctc", {}, LETTERS),
 ]
 
 
@@ -231,10 +302,27 @@ def test_lists_and_arrays_are_taken():
     assert_close(losses.mean_squared_error([[1.0], [2.0]], [[1.5], [0.0]]).mean(), expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-def test_loss_has_the_dtype_of_the_predictions(dtype):
-    for cls, _, data in (CASES[0][1:], CASES[9][1:], CASES[16][1:], CASES[27][1:]):
-        assert getattr(losses, cls)()(data[0], data[1].to(dtype)).dtype is dtype
+@pytest.mark.parametrize("floatx", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [None, "float64", "bfloat16", torch.float32, "mixed_bfloat16"], ids=str)
+@pytest.mark.parametrize("given", [torch.float64, torch.bfloat16, torch.float32], ids=str)
+def test_losses_convert_to_their_dtype(given, dtype, floatx):
+    kstyle_torch.config.set_floatx(floatx)
+    keras.config.set_floatx(floatx)
+    try:
+        for _, cls, arguments, data in CASES:
+            if cls in ("MeanSquaredError", "BinaryCrossentropy", SCCE, "Hinge", "CTC"):
+                policy = isinstance(dtype, str) and dtype.startswith("mixed")
+                mine = kstyle_torch.DTypePolicy(dtype) if policy else dtype
+                other = keras.DTypePolicy(dtype) if policy else str(dtype).removeprefix("torch.") if dtype else None
+                ours = getattr(losses, cls)(**arguments, dtype=mine)
+                theirs = getattr(keras.losses, cls)(**arguments, dtype=other)
+                assert ours.dtype == theirs.dtype
+                rough = "bfloat16" in (ours.dtype, str(given).removeprefix("torch."))
+                mine, other = ours(data[0], data[1].to(given)), theirs(data[0], data[1].to(given))
+                assert mine.dtype is getattr(torch, ours.dtype)  # Keras reduces float64 to float32
+                assert_close(mine.double(), other.double(), rtol=0.05 if rough else 1e-5)
+    finally:
+        keras.config.set_floatx("float32")
 
 
 @pytest.mark.parametrize("activation", ["softmax", None])

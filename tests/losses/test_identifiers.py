@@ -1,12 +1,15 @@
 """What users may write for a loss: names, classes, functions, torch's modules, configs."""
 
+import inspect
+
 import keras
 import pytest
 import torch
+from keras.src.losses import ALL_OBJECTS_DICT
 from torch import nn
 
 from kstyle_torch import losses
-from kstyle_torch.losses.base import to_loss
+from kstyle_torch.losses.identify import to_loss
 from tests.oracle import assert_close, integers, uniform
 
 NUMBERS = (uniform(6, 3), uniform(6, 3, seed=1))
@@ -36,6 +39,24 @@ NAMES = [
 def test_names_of_keras(name, data):
     theirs = keras.losses.get(name)(*data)
     assert_close(to_loss(name)(*data), theirs.mean())
+
+
+def test_every_name_of_keras_is_known():
+    theirs = {name for name in dir(keras.losses) if not name.startswith("_")}
+    assert theirs <= set(losses.__all__)
+    for name in set(ALL_OBJECTS_DICT) | (theirs - {"get", "serialize", "deserialize"}):
+        assert name in losses.base.registry
+        found = losses.base.registry.lookup(name)
+        expected = ALL_OBJECTS_DICT.get(name, getattr(keras.losses, name, None)).__name__
+        assert found.__name__ == expected.replace("LossFunctionWrapper", "FunctionLoss")
+
+
+@pytest.mark.parametrize("name", sorted(losses.__all__))
+def test_arguments_and_defaults_are_those_of_keras(name):
+    theirs = getattr(keras.losses, name, None)
+    if name not in ("get", "serialize", "deserialize") and theirs is not None:
+        expected, got = inspect.signature(theirs).parameters, inspect.signature(getattr(losses, name)).parameters
+        assert [(p.name, p.default) for p in got.values()] == [(p.name, p.default) for p in expected.values()]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +113,21 @@ def test_custom_class():
         losses.MeanSquaredError(),
         losses.MeanAbsoluteError(reduction=None),
         losses.Huber(name="mine"),  # Keras forgets the delta
+        losses.Hinge(),
+        losses.SquaredHinge(reduction="sum"),
+        losses.CategoricalHinge(),
+        losses.Circle(gamma=20.0, margin=0.3, remove_diagonal=False),
+        losses.KLDivergence(),
+        losses.Poisson(),
+        losses.LogCosh(),
+        losses.CosineSimilarity(),  # and the axis
+        losses.MeanAbsolutePercentageError(),
+        losses.MeanSquaredLogarithmicError(),
+        losses.BinaryFocalCrossentropy(apply_class_balancing=True, alpha=0.3, gamma=1.0, from_logits=True),
+        losses.CategoricalFocalCrossentropy(alpha=[0.2, 0.8], label_smoothing=0.1),
+        losses.Dice(axis=(1, 2)),
+        losses.Tversky(alpha=0.2, beta=0.8, axis=1),
+        losses.CTC(),
     ],
     ids=lambda loss: type(loss).__name__,
 )
@@ -100,6 +136,11 @@ def test_config_goes_both_ways(loss):
     assert type(theirs).__name__ == type(loss).__name__
     again = losses.deserialize(keras.losses.serialize(theirs))
     assert again.get_config() == loss.get_config()
+
+
+def test_config_of_a_loss_that_keras_cannot_read_back():
+    again = losses.deserialize(losses.serialize(losses.CategoricalGeneralizedCrossEntropy(q=0.7, name="mine")))
+    assert (again.q, again.name) == (0.7, "mine")
 
 
 # ----------------------------------------------------------------------------------------------------------- torch losses
@@ -223,3 +264,14 @@ def test_wrong_arguments_are_named():
 def test_one_class_warns_as_in_keras():
     with pytest.warns(SyntaxWarning, match="one class only"):
         losses.CategoricalCrossentropy()(torch.ones(3, 1), torch.ones(3, 1))
+
+
+@pytest.mark.parametrize("name", ["mse", "MSE", "mae", "MAE", "mape", "msle", "kld", "bce"])
+def test_short_names_of_keras_2_are_attributes(name):
+    assert getattr(losses, name) is losses.get(name)
+
+
+def test_reductions_of_keras_2():
+    kinds = losses.Reduction
+    for reduction in (kinds.AUTO, kinds.SUM, kinds.NONE, kinds.SUM_OVER_BATCH_SIZE):
+        assert losses.MeanSquaredError(reduction=reduction).reduction == reduction

@@ -1,0 +1,58 @@
+"""The loss of sequences whose alignment is unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch import ops
+from kstyle_torch.losses.base import PlainLoss, registry, rowwise, same_values_as, tensors
+
+register = registry.register
+
+
+@register()
+@rowwise
+def ctc(y_true: Any, y_pred: Any) -> Tensor:
+    """Minus the logarithm of the probability that the outputs mean the targets, in whatever rhythm.
+
+    Args:
+        y_true: Class numbers from 1 on, filled up with 0, (batch, longest target).
+        y_pred: Logits, (batch, time, classes), where class 0 is the blank.
+    Returns: (batch,).
+    Raises: ValueError: for other ranks, or if the batch sizes differ.
+    Source: Graves et al. 2006.
+    """
+    y_true, y_pred = tensors(y_true, y_pred)
+    if y_true.ndim != 2 or y_pred.ndim != 3 or len(y_true) != len(y_pred):
+        raise ValueError(
+            "Loss 'ctc' needs targets of shape (batch, longest target) and logits of shape (batch, time, classes); got "
+            f"{tuple(y_true.shape)} and {tuple(y_pred.shape)}."
+        )
+    lengths = torch.full((len(y_pred),), y_pred.shape[1], device=y_pred.device)
+    return ops.ctc_loss(y_true.long(), y_pred, (y_true != 0).sum(-1), lengths, mask_index=0)
+
+
+@register()
+@same_values_as(ctc)
+class CTC(PlainLoss):
+    """Connectionist temporal classification; see `losses.ctc`. Source: Graves et al. 2006.
+
+    Args:
+        reduction: See `Loss`.
+        name: What it is called.
+        dtype: See `Loss`.
+    Example:
+        >>> CTC()(torch.tensor([[1, 2]]), torch.zeros(1, 2, 3))
+        tensor(2.1972)
+    """
+
+    sparse = True
+
+    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str = "ctc", dtype: Any = None):
+        super().__init__(name, reduction, dtype)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return ctc(y_true, y_pred).to(y_pred.dtype)
