@@ -30,7 +30,7 @@ def to_tensors(structure: Any, what: str) -> Any:
 def is_array(data: Any) -> bool:
     """Whether it is one array, tensor, frame or matrix of whatever library."""
     known = isinstance(data, (Tensor, Rows, np.ndarray, np.generic)) or is_frame(data)
-    return known or any(hasattr(data, name) for name in ("__array__", "toarray"))
+    return known or any(hasattr(data, name) for name in ("__array__", "toarray", "numpy"))
 
 
 def num_samples(structure: Any, what: str = "x") -> int:
@@ -102,10 +102,16 @@ def to_tensor(leaf: Any, what: str) -> Any:
     elif hasattr(leaf, "toarray"):
         tensor = _from_sparse(leaf, what)
     else:
-        tensor = _from_array(frame_to_array(leaf, what) if is_frame(leaf) else np.asarray(leaf), what)
+        tensor = _from_array(frame_to_array(leaf, what) if is_frame(leaf) else _as_array(leaf), what)
     if len(tensor.shape) == 0:
         raise ValueError(f"{what} must have an axis of samples; got a single number.")
     return tensor
+
+
+def _as_array(leaf: Any) -> np.ndarray:
+    if hasattr(leaf, "numpy") and not hasattr(leaf, "__array__"):
+        leaf = leaf.numpy()
+    return np.asarray(leaf)
 
 
 def _usable(tensor: Tensor, what: str) -> Tensor:

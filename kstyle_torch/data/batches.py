@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,7 @@ class Batches:
 
     def __init__(self, device: torch.device, limit: int | None = None, restarts: bool = False):
         self.device, self.limit, self.restarts = device, limit, restarts
+        self.inspect: Callable[[Any, Any, Any], None] | None = None  # looks at what was not seen before, on the host
         self._running: Iterator[Any] | None = None
         self._left: int | None = None
 
@@ -136,15 +137,22 @@ class ArrayBatches(Batches):
             slice(start, start + self.chunk) if order is None else order[start : start + self.chunk] for start in starts
         )
         if self.device.type == "cpu":
-            return map(self._read, parts)
+            return map(self._read_to_host, parts)
         carrier = Carrier(self.device)
         return map(carrier.receive, read_ahead(partial(self._send, carrier, part) for part in parts))
 
     def _read(self, rows: Any) -> list[Tensor]:
-        return [_taken(tensor, rows).to(self.device) for tensor in self.tensors]
+        chunk = [_taken(tensor, rows) for tensor in self.tensors]
+        if self.inspect is not None and not all(isinstance(tensor, Tensor) for tensor in self.tensors):
+            leaves = iter(chunk)
+            self.inspect(*_packed(self.nest, tuple(next(leaves) if kept else None for kept in self.kept)))
+        return chunk
+
+    def _read_to_host(self, rows: Any) -> list[Tensor]:
+        return [tensor.cpu() for tensor in self._read(rows)]
 
     def _send(self, carrier: Carrier, rows: Any) -> Any:
-        return carrier.send([_taken(tensor, rows) for tensor in self.tensors])
+        return carrier.send(self._read(rows))
 
     def _order(self) -> Tensor | None:
         if not self.shuffle:

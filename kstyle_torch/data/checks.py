@@ -27,9 +27,9 @@ def warn_of_nan(structure: Any, what: str) -> None:
 
 def check_labels(y: Tensor, num_classes: int, name: str, ignored: int | None = None) -> None:
     """Raises a ValueError for a class number that the output has no unit for."""
-    if y.device.type != "cpu" or not y.numel():
+    if not isinstance(y, Tensor) or y.device.type != "cpu" or not y.numel():
         return
-    low, high = int(y.min()), int(y.max())
+    low, high = (int(value) for value in y.aminmax())
     worst = low if low < 0 else high
     if (low < 0 or high >= num_classes) and worst != ignored:
         raise ValueError(
@@ -40,9 +40,9 @@ def check_labels(y: Tensor, num_classes: int, name: str, ignored: int | None = N
 
 def check_table(x: Tensor, size: int, name: str) -> None:
     """Raises a ValueError for a number that an Embedding's table does not have."""
-    if x.device.type != "cpu" or not x.numel():
+    if not isinstance(x, Tensor) or x.device.type != "cpu" or not x.numel():
         return
-    low, high = int(x.min()), int(x.max())
+    low, high = (int(value) for value in x.aminmax())
     if low < 0 or high >= size:
         raise ValueError(
             f"Layer {name!r}: x contains {low if low < 0 else high}, which is not in its table; with input_dim={size} "

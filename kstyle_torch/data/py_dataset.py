@@ -137,7 +137,7 @@ def iterate(dataset: PyDataset, shuffle: Any) -> Iterator[Any]:
         indices = torch.randperm(number).tolist()
     workers = dataset.workers
     if dataset.use_multiprocessing and workers > 0:
-        return iter(_process_loader(dataset, indices, workers))
+        return _in_processes(dataset, indices, workers)
     if workers > 1:
         return _threaded(dataset, iter(indices), workers)
     return map(dataset.__getitem__, indices)
@@ -156,12 +156,18 @@ def _threaded(dataset: PyDataset, indices: Iterator[int], workers: int) -> Itera
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _process_loader(dataset: PyDataset, indices: Iterable[int], workers: int) -> torch_data.DataLoader:
+def _in_processes(dataset: PyDataset, indices: Iterable[int], workers: int) -> Iterator[Any]:
     """torch's own worker processes: batches come back in order, through shared memory, with seeds of their own."""
     ahead = max(1, dataset.max_queue_size // workers)
-    return torch_data.DataLoader(
+    loader = torch_data.DataLoader(
         _Items(dataset), batch_size=None, sampler=indices, num_workers=workers, prefetch_factor=ahead
     )
+    batches: Any = iter(loader)
+    try:
+        yield from batches
+    finally:
+        if hasattr(batches, "_shutdown_workers"):  # left to the garbage collector, it takes 5 s after an error
+            batches._shutdown_workers()
 
 
 class _Items(torch_data.Dataset):

@@ -47,19 +47,21 @@ class StreamBatches(Batches):
         self.source, self.shuffle, self.weigh = source, shuffle, weigh
         self.is_iterator = isinstance(source, Iterator)
         self.num_batches = _length(source)
-        self.inspect: Callable[[Any, Any, Any], None] | None = None  # looks at each batch, on the host
         self._begun = False
 
-    def first(self) -> Batch | None:
-        """The first batch, with which the next epoch will begin; None if there is none."""
+    def first(self) -> Batch:
+        """The first batch, with which the next epoch will begin, on the host.
+
+        Raises: ValueError: if there is none.
+        """
         if not self._begun:
             self._begin()
         assert self._running is not None
         item = next(self._running, _NOTHING)
         if item is _NOTHING:
-            return None
+            raise ValueError(f"The data, a {type(self.source).__name__}, gives no batches: it is empty.")
         self._running = itertools.chain([item], self._running)
-        return tree.map_structure(lambda leaf: None if leaf is None else leaf.to(self.device), self._prepared(item))
+        return self._prepared(item)
 
     def epoch(self) -> Iterator[Batch]:
         if not self._begun:

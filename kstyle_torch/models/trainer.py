@@ -28,7 +28,7 @@ from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.metrics.base import metrics_in
-from kstyle_torch.training import check, loop, step
+from kstyle_torch.training import check, loop, step, watch
 from kstyle_torch.training.compiled import Compiled, read
 
 
@@ -272,6 +272,7 @@ class Trainer(nn.Module):
             steps=steps,
             prepare=self._checked_x,
         )
+        batches.inspect = watch.batch_inspector(self, with_targets=False)
         listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
         return loop.run_predict(self, batches, listed)
 
@@ -400,8 +401,9 @@ class Trainer(nn.Module):
             weigh=weigh,
             prepare=functools.partial(self._checked, batch_size=checked_batch_size(batch_size)),
         )
-        if isinstance(batches, StreamBatches) and (first := batches.first()) is not None:
-            self._checked(*first)
+        if isinstance(batches, StreamBatches):
+            self._checked(*batches.first())
+        batches.inspect = watch.batch_inspector(self)
         return batches
 
     def _checked(self, x: Any, y: Any, sample_weight: Any, batch_size: int | None = None) -> Batch:

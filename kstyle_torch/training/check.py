@@ -46,6 +46,7 @@ def check_data(
             _check_given(compiled, y)
         compiled.build(model.output_names, y, y_pred)
         outputs = flat_outputs(y_pred, compiled.names)
+        compiled.output_shapes = [output.shape for output in outputs]
         warn_of_nan(batch[0], "x")
         warn_of_nan(batch[1], "y")
         if batch[1] is not None:

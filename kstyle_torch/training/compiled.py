@@ -193,6 +193,7 @@ class Compiled:
         self.metrics = CompiledMetrics(metrics, weighted_metrics)
         self.loss_tracker = Mean(name="loss")
         self.parameters: list[Any] = []
+        self.output_shapes: list[torch.Size] = []  # of some batch
         self.names: list[str | None] = [None]
 
     def build(self, names: list[str] | None, y_true: Any, y_pred: Any) -> None:
