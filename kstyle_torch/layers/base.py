@@ -41,6 +41,15 @@ KERAS_ONLY = ("lora_alpha", "lora_rank", "quantization_config")
 TORCH_METHODS = frozenset(name for name, value in vars(nn.Module).items() if callable(value) and name[0] != "_")
 
 
+class Changes:
+    """Counts how often an attribute of any layer was set: what was derived from them may not hold any more."""
+
+    count = 0
+
+
+changes = Changes()
+
+
 @contextlib.contextmanager
 def uncounted_calls(root: nn.Module) -> Iterator[None]:
     """Lets the layers below be called on symbolic tensors without that counting for `layer.input` and `.output`."""
@@ -377,6 +386,7 @@ class Layer(Configurable, WeightHolder):
     # ------------------------------------------------------------------------------------------------- being a module
 
     def __setattr__(self, name: str, value: Any) -> None:
+        changes.count += 1
         if isinstance(value, nn.Module):
             value.train(self.training) if value.training != self.training else None
         elif isinstance(value, (nn.Parameter, State)):

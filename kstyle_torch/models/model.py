@@ -365,7 +365,17 @@ class Model(Trainer, Files, Layer):
         return self.graph is not None
 
     def __getstate__(self) -> dict[str, Any]:
-        dropped = {"_run", "inputs", "outputs", "_ends", "_penalised", "_loss_layers", "_meter", "_masked_runs"}
+        dropped = {
+            "_run",
+            "inputs",
+            "outputs",
+            "_ends",
+            "_penalised",
+            "_loss_layers",
+            "_meter",
+            "_masked_runs",
+            "_recorded",
+        }
         return {key: value for key, value in super().__getstate__().items() if key not in dropped}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

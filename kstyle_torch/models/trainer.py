@@ -70,9 +70,11 @@ class Trainer(nn.Module):
             loss_weights: Factor of each output's loss.
             metrics: List of names, objects or functions; by output for several outputs.
             weighted_metrics: The same, but weighted by `sample_weight` and `class_weight`.
-            run_eagerly: Accepted; steps always run eagerly.
+            run_eagerly: Whether every step is plain Python, so that it can be looked into.
             steps_per_execution: Accepted; there is nothing to gain from it here.
-            jit_compile: Accepted; use `torch.compile` on the model to compile it.
+            jit_compile: `"auto"`: where enough steps lie ahead, one is recorded and run again without modules and autograd,
+                with the same numbers. `"record"` asks for that for the user's own layers and losses too, whose decisions in
+                Python are then made once. False: never.
             auto_scale_loss: Accepted; use `torch.amp` for mixed precision.
             device: Where to move the model; it stays where it is if None.
         Raises: ValueError: for an unknown name, with the nearest. TypeError: for what cannot be meant.
@@ -84,6 +86,7 @@ class Trainer(nn.Module):
         self.__dict__.update(
             _compile_arguments=given, _compiled=compiled, _device=None if device is None else torch.device(device)
         )
+        self.__dict__.update(run_eagerly=bool(run_eagerly), jit_compile=jit_compile, _recorded=None)
         self.stop_training = False
 
     @property

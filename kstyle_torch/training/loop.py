@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled import read
 from kstyle_torch.training.meter import Logs, Meter, is_nan
+from kstyle_torch.training.record import RecordedStep
 
 HOST_BYTES = 512 * 2**20  # predictions are brought to the host in pieces of this size
 
@@ -50,7 +52,7 @@ def run_fit(
         for epoch in range(initial_epoch if callbacks.first_epoch is None else callbacks.first_epoch, epochs):
             model.reset_metrics()
             callbacks.on_epoch_begin(epoch)
-            logs = _train_epoch(model, train, callbacks, epoch)
+            logs = _train_epoch(model, train, callbacks, epoch, epochs)
             if validation is not None and _validates(epoch, validation_freq):
                 tested = run_evaluate(model, validation, callbacks)
                 logs.update({f"val_{key}": value for key, value in tested.items()})
@@ -61,9 +63,10 @@ def run_fit(
         callbacks.on_train_end(logs)
 
 
-def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: int) -> dict[str, Any]:
+def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: int, epochs: int) -> dict[str, Any]:
     model.train()
     steps.prepare(model)
+    step = _chosen_step(model, (batches.steps or 0) * (epochs - epoch))
     meter = _meter(model)
     own = model.overrides("train_step")
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
@@ -74,7 +77,7 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
         if own:
             logs = steps.user_step(model, model.train_step, batch)
         else:
-            loss, y_pred = steps.train_step(model, *batch)
+            loss, y_pred = step(*batch)
             _note(model, meter, loss, batch, y_pred)
         if end:
             running = Logs(lambda logs=logs: _read_logs(model, logs))  # type: ignore[misc]
@@ -86,6 +89,17 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
     if is_nan(results) and meter.chunks:
         meter.warn_of_nan(epoch)
     return results
+
+
+def _chosen_step(model: Any, ahead: int) -> Callable[[Any, Any, Any], tuple[Tensor, Any]]:
+    """How the steps of an epoch are run, of which `ahead` are still to come in this `fit`."""
+    if model.run_eagerly or not model.jit_compile:
+        return functools.partial(steps.train_step, model)
+    recorded = model.__dict__.get("_recorded")
+    if recorded is None:
+        recorded = model.__dict__["_recorded"] = RecordedStep(model, asked=model.jit_compile == "record")
+    recorded.begin(ahead)
+    return recorded
 
 
 def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:

@@ -20,13 +20,34 @@ def train_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
 
     Returns: The loss and the output.
     """
+    loss, y_pred, gradients = forward_backward(model, x, y, weight)
+    model._compiled.optimizer.step(gradients)
+    return loss, y_pred
+
+
+def forward_backward(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any, list[Tensor | None]]:
+    """Forward, loss, backward.
+
+    Returns: The loss, the output, and the gradients, which are taken off the parameters.
+    """
     clear_losses(model)
     y_pred = run_model(model, x)
     loss = model.compute_loss(x, y, y_pred, weight)
     optimizer = model._compiled.optimizer
     backward(optimizer.scale_loss(loss) if optimizer.scales_loss else loss)
-    apply_gradients(model)
-    return loss, y_pred
+    return loss, y_pred, take_gradients(model)
+
+
+def captured_backward(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any, list[Tensor | None]]:
+    """The same, but the gradients never reach the parameters: what is recorded has no copies of them."""
+    clear_losses(model)
+    y_pred = run_model(model, x)
+    loss = model.compute_loss(x, y, y_pred, weight)
+    gradients = _engine_run_backward(
+        (loss,), (one(loss.dtype, loss.device),), False, False, tuple(model._compiled.parameters),
+        allow_unreachable=True, accumulate_grad=False,
+    )  # fmt: skip
+    return loss, y_pred, list(gradients)
 
 
 def backward(loss: Tensor) -> None:
@@ -35,24 +56,23 @@ def backward(loss: Tensor) -> None:
         loss.backward()
         return
     _engine_run_backward(
-        (loss,), (_one(loss.dtype, loss.device),), False, False, (), allow_unreachable=True, accumulate_grad=True
+        (loss,), (one(loss.dtype, loss.device),), False, False, (), allow_unreachable=True, accumulate_grad=True
     )
 
 
 @functools.cache
-def _one(dtype: torch.dtype, device: torch.device) -> Tensor:
+def one(dtype: torch.dtype, device: torch.device) -> Tensor:
     """The gradient of a loss with respect to itself."""
     return torch.ones((), dtype=dtype, device=device)
 
 
-def apply_gradients(model: Any) -> None:
-    """Takes the gradients off the parameters and gives them to the optimizer."""
-    compiled = model._compiled
+def take_gradients(model: Any) -> list[Tensor | None]:
+    """Takes the gradients off the parameters."""
     gradients = []
-    for parameter in compiled.parameters:
+    for parameter in model._compiled.parameters:
         gradients.append(parameter.grad)
         parameter.grad = None
-    compiled.optimizer.step(gradients)
+    return gradients
 
 
 def test_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:

@@ -1,0 +1,293 @@
+"""The recorded step: the numbers of the eager step, bit for bit, without the autograd engine and without calling modules.
+
+When enough steps lie ahead, a step is recorded (see `tape`), the next one is run both ways and compared, and those after
+it run from the tape. Whatever a tape cannot hold runs eagerly: the user's own code, hooks, values that decide what is
+computed, random generators other than torch's. A tape is left as soon as an attribute of a layer, a hook or the set of
+weights changes, and taken up again if all is as it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as nn_module
+from torch.utils.hooks import RemovableHandle
+
+from kstyle_torch import tree
+from kstyle_torch.layers.base import changes
+from kstyle_torch.layers.weights import TrainableWeight
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.tape import CannotRecordError, Recorder, TapeWriter
+
+PAYS_AFTER = 200  # steps; recording and checking cost 4 to 8 ms, what some 25 recorded steps of small layers save
+MAX_TAPES = 8  # batch shapes
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
+# of a module, what training changes without changing what a step computes
+FLEETING = {
+    *("_losses", "_views", "_rows", "_calls", "_penalised", "_loss_layers", "_meter", "history", "_compiled"),
+    *("stop_training", "_recorded", "_parameters", "_buffers", "_modules", "_masked_runs", "_fingerprint"),
+}
+
+
+class Tape(NamedTuple):
+    """A recorded step for batches of one shape."""
+
+    run: Callable[..., list[Any]]
+    source: str
+    checked: bool
+
+
+class RecordedStep:
+    """A training step that runs from a tape where it can.
+
+    Args:
+        model: Compiled.
+        asked: Whether the user wants it (`jit_compile="record"`): then user-written layers and losses are recorded too, and
+            a warning says what cannot be.
+    """
+
+    def __init__(self, model: Any, asked: bool = False):
+        self.model, self.asked = model, asked
+        self.tapes: dict[Any, Tape | None] = {}  # None: cannot be recorded
+        self.seen: dict[Any, int] = {}
+        self.ahead = 0
+        self.reason: str | None = None
+        self.warned = False
+        self.fingerprint: Any = None
+        self.marks = (-1, -1)
+        self.weights: list[tuple[dict[str, Any], str, Tensor]] = []
+
+    def begin(self, ahead: int) -> None:
+        """Before an epoch, with so many steps of the fit still to come."""
+        self.ahead = ahead
+        self.reason = why_not(self.model, self.asked)
+        if self.reason is not None:
+            self._warn(self.reason)
+        else:
+            self._look()
+
+    def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """One step. Returns: The loss and the output."""
+        self.ahead -= 1
+        if self.reason is not None:
+            return steps.train_step(self.model, x, y, weight)
+        flat = [x, y] if weight is None and type(x) is Tensor and type(y) is Tensor else _leaves(x, y, weight)
+        key = (weight is None, *[(tensor.shape, tensor.stride(), tensor.dtype) for tensor in flat])
+        tape = self.tapes.get(key, MISSING)
+        if tape is MISSING:
+            return self._first(key, flat, x, y, weight)
+        if tape is None or not self._unchanged():
+            return steps.train_step(self.model, x, y, weight)
+        if not tape.checked:
+            return self._check(key, tape, flat, x, y, weight)
+        with torch.no_grad():
+            loss, y_pred, *gradients = tape.run(*flat)
+        self.model._compiled.optimizer.step(gradients)
+        return loss, y_pred
+
+    def _first(self, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """An eager step for a new shape; recorded, once it is likely that enough of them will come."""
+        self.seen[key] = self.seen.get(key, 0) + 1
+        share = self.seen[key] / sum(self.seen.values())
+        if self.seen[key] < 2 or self.ahead * share < PAYS_AFTER * (not self.asked):
+            return steps.train_step(self.model, x, y, weight)
+        if len(self.tapes) >= MAX_TAPES or not self._unchanged():
+            return steps.train_step(self.model, x, y, weight)
+        recorder = Recorder()
+        try:
+            with recorder:
+                loss, y_pred, gradients = steps.captured_backward(self.model, x, y, weight)
+        except NotImplementedError:  # an operator that does not go through the dispatcher as others do
+            self.tapes[key] = None
+            return steps.train_step(self.model, x, y, weight)
+        self.tapes[key] = self._written(recorder, flat, loss, y_pred, gradients)
+        self.model._compiled.optimizer.step(gradients)
+        return loss, y_pred
+
+    def _written(
+        self, recorder: Recorder, flat: list[Tensor], loss: Tensor, y_pred: Any, gradients: Any
+    ) -> Tape | None:
+        try:
+            if type(y_pred) is not Tensor or hasattr(y_pred, "_keras_mask"):
+                raise CannotRecordError("the output is not one tensor without a mask")
+            if any(layer._losses for layer in self.model._loss_layers):
+                raise CannotRecordError("a layer calls add_loss()")
+            state = [tensor for _, _, tensor in self.weights]
+            writer = TapeWriter(flat, state, [steps.one(loss.dtype, loss.device)])
+            run, source = writer.write(recorder.calls, [loss, y_pred, *gradients])
+        except CannotRecordError as error:
+            self._warn(str(error))
+            return None
+        return Tape(run, source, checked=False)
+
+    def _check(self, key: Any, tape: Tape, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """A step done both ways, from the same state; the tape is kept if every bit is equal."""
+        buffers = [tensor for _, _, tensor in self.weights if not isinstance(tensor, nn.Parameter)]
+        before = _state(buffers)
+        expected = steps.forward_backward(self.model, x, y, weight)
+        after = _state(buffers)
+        _restore(buffers, before)
+        try:
+            with torch.no_grad():
+                got = tape.run(*flat)
+        except RuntimeError:
+            got = []
+        loss, y_pred, gradients = expected
+        wanted = [loss, y_pred, *gradients, *after]
+        same = self._unchanged() and _equal(wanted, [*got, *_state(buffers)])
+        _restore(buffers, after)
+        self.tapes[key] = tape._replace(checked=True) if same else None
+        if not same:
+            self._warn("the tape gave other numbers")
+        self.model._compiled.optimizer.step(gradients)
+        return loss, y_pred
+
+    def _unchanged(self) -> bool:
+        """Whether all that a tape takes for granted is as it was."""
+        for owner, name, tensor in self.weights:
+            if owner.get(name) is not tensor:
+                return False
+        if self.marks == (changes.count, RemovableHandle.next_id):
+            return True
+        return why_not(self.model, self.asked) is None and self._same_fingerprint()
+
+    def _same_fingerprint(self) -> bool:
+        if fingerprint(self.model) != self.fingerprint:
+            return False
+        self.marks = (changes.count, RemovableHandle.next_id)
+        return True
+
+    def _look(self) -> None:
+        """Takes note of what the tapes take for granted; tapes for anything else are of no use any more."""
+        if self.fingerprint is None or not self._same_fingerprint():
+            self.tapes.clear()
+            self.seen.clear()
+            self.fingerprint = fingerprint(self.model)
+            self.marks = (changes.count, RemovableHandle.next_id)
+        self.weights = [
+            (owner, name, tensor)
+            for module in self.model.modules()
+            for owner in (module._parameters, module._buffers)
+            for name, tensor in owner.items()
+            if tensor is not None
+        ]
+
+    def _warn(self, reason: str) -> None:
+        if self.asked and not self.warned:
+            self.warned = True
+            warnings.warn(f'jit_compile="record": {self.model.name} runs step by step, because {reason}.', stacklevel=6)
+
+
+MISSING: Any = object()
+
+
+def why_not(model: Any, asked: bool) -> str | None:
+    """Why steps of the model cannot be recorded at all; None if they may be."""
+    compiled = model._compiled
+    if model.overrides("train_step"):
+        return "it has a train_step() of its own"
+    if compiled.optimizer.scales_loss:
+        return "its optimizer scales the loss"
+    if len(compiled.loss.entries) != 1:
+        return "it has not just one loss"
+    if any(type(parameter) not in (nn.Parameter, TrainableWeight) for parameter in compiled.parameters):
+        return "a weight is no ordinary parameter"
+    devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
+    if not devices <= {"cpu"} and not devices <= {"cuda"}:
+        return "it is on a device that is not known to give the same numbers"
+    if torch.is_anomaly_enabled() or torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
+        return "something watches the calls of torch"
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+        return "autocast is on"
+    if _has_hooks(model):
+        return "there are hooks"
+    return None if asked else _foreign(model)
+
+
+def _has_hooks(model: nn.Module) -> bool:
+    if any(getattr(nn_module, f"_global{name}", None) for name in HOOKS):
+        return True
+    if any(getattr(module, name) for module in model.modules() for name in HOOKS):
+        return True
+    return any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters())
+
+
+def _foreign(model: Any) -> str | None:
+    """Why code that is not ours would be recorded, with all decisions that it makes."""
+    if model.overrides("compute_loss"):
+        return "it has a compute_loss() of its own"
+    parts = [*model.modules(), *(entry.loss for entry in model._compiled.loss.entries)]
+    parts += [view.regularizer for view in model._penalised]
+    for part in parts:
+        if not _is_ours(type(part)):
+            return f"{type(part).__name__} is the user's"
+        graph = getattr(part, "graph", None)
+        targets = [call.target for call in graph.calls] if graph is not None else []
+        values = [value for name, value in vars(part).items() if not name.endswith(("_initializer", "_constraint"))]
+        for value in (*values, *targets):
+            if callable(value) and not _is_ours(value):
+                return f"{getattr(value, '__name__', value)!r} is the user's"
+    return None
+
+
+def _is_ours(value: Any) -> bool:
+    if isinstance(value, functools.partial):
+        return all(_is_ours(part) for part in (value.func, *value.args, *value.keywords.values()) if callable(part))
+    home = getattr(value, "__module__", None) or getattr(type(value), "__module__", None) or ""
+    return str(home).split(".")[0] in OURS
+
+
+def fingerprint(model: nn.Module) -> list[Any]:
+    """All attributes of all modules: numbers and texts by value, other things by what they are."""
+    return [(id(module), module.training, [*_attributes(vars(module))], [*_held(module)]) for module in model.modules()]
+
+
+def _attributes(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if name not in FLEETING:
+            yield name, value if type(value) in (int, float, bool, str, tuple, type(None)) else id(value)
+
+
+def _held(module: nn.Module) -> Iterator[tuple[str, int, bool]]:
+    for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+        yield name, id(tensor), tensor is not None and tensor.requires_grad
+
+
+def _leaves(x: Any, y: Any, weight: Any) -> list[Tensor]:
+    return [leaf for leaf in tree.flatten((x, y, weight)) if leaf is not None]
+
+
+def _state(buffers: list[Tensor]) -> list[Tensor]:
+    random = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():
+        random.append(torch.cuda.get_rng_state())
+    return [*random, *(buffer.clone() for buffer in buffers)]
+
+
+def _restore(buffers: list[Tensor], state: list[Tensor]) -> None:
+    torch.set_rng_state(state[0])
+    if torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state[1])
+    with torch.no_grad():
+        for buffer, value in zip(buffers, state[-len(buffers) :] if buffers else [], strict=True):
+            buffer.copy_(value)
+
+
+def _equal(wanted: list[Any], got: list[Any]) -> bool:
+    """Whether all tensors are equal in every bit; the host waits for the device here."""
+    return len(wanted) == len(got) and all(_same_bits(one, other) for one, other in zip(wanted, got, strict=True))
+
+
+def _same_bits(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is other
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    raw = [tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)]
+    return torch.equal(*raw)

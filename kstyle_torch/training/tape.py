@@ -1,0 +1,210 @@
+"""The tape: the torch calls of one training step, written down as straight-line Python and run again without autograd.
+
+A step runs once under a `TorchDispatchMode`. What it called, backward pass included, becomes a function of the batch: no
+module is called and no graph is built when it runs. The code is made of numbers and of names of its own; every function
+and every tensor is bound by reference.
+"""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+UNTAPED = ("aten.mkldnn_rnn_layer", "aten._local_scalar_dense")  # needs what autograd keeps; brings data to Python
+UNTAPED_TAGS = (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
+ALIASES = ("aten.detach.default", "aten.alias.default", "aten.lift_fresh.default")
+_numbers = itertools.count()
+
+
+class CannotRecordError(Exception):
+    """Why a step cannot be run from a tape."""
+
+
+class Call(NamedTuple):
+    """One call of a torch operator."""
+
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Any
+
+
+class Recorder(TorchDispatchMode):
+    """Notes every call of a torch operator while it is entered, and keeps all tensors, so that each has its own id."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # saying so imports torch._dynamo and sympy, 1.2 s; nothing is compiled here
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.calls.append(Call(func, args, kwargs or {}, result))
+        return result
+
+
+class TapeWriter:
+    """Writes the function of a recorded step.
+
+    Args:
+        inputs: The tensors of the batch, in the order in which the function takes them.
+        state: Parameters and buffers, which it reads and changes where they are.
+        constants: Tensors that never change.
+    """
+
+    def __init__(self, inputs: list[Tensor], state: Iterable[Tensor], constants: Iterable[Tensor]):
+        self.namespace: dict[str, Any] = {}
+        self.bound: dict[int, str] = {}  # id of an object -> its name in the namespace
+        self.parameters = [f"a{position}" for position in range(len(inputs))]
+        self.names = {id(tensor): name for tensor, name in zip(inputs, self.parameters, strict=True)}
+        self.state = {id(tensor): tensor for tensor in state}
+        self.fixed = {id(tensor): tensor for tensor in constants}  # known when writing, and unchanged ever after
+        self.transposed: dict[str, str] = {}
+        self.lines: list[
+            tuple[list[str], str, list[str], bool]
+        ] = []  # results, code, what it reads, whether it must run
+        self.count = 0
+
+    def write(self, calls: list[Call], outputs: list[Tensor | None]) -> tuple[Callable[..., Any], str]:
+        """The function `batch -> outputs`, and its source.
+
+        Raises: CannotRecordError: if a call does not depend on the batch, the state and constants alone.
+        """
+        for call in calls:
+            self._take(call)
+        reads: list[str] = []
+        results = [self._render(output, reads) for output in outputs]
+        source = self._source(results, reads)
+        filename = f"<kstyle_torch step {next(_numbers)}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)  # tracebacks show it
+        exec(compile(source, filename, "exec"), self.namespace)
+        return self.namespace["step"], source
+
+    def _take(self, call: Call) -> None:
+        function, args, kwargs, result = call
+        name = str(function)
+        if name.startswith(UNTAPED) or any(tag in UNTAPED_TAGS for tag in function.tags):
+            raise CannotRecordError(f"{name} depends on values, not only on shapes")
+        if name in ALIASES and self._known(args[0], name):
+            self._alias(result, args[0])
+            return
+        must_run = function._schema.is_mutable or torch.Tag.nondeterministic_seeded in function.tags
+        tensors = list(_tensors((args, kwargs)))
+        is_number = isinstance(result, Tensor) and result.dim() == 0
+        if not must_run and (tensors or is_number) and all(id(tensor) in self.fixed for tensor in tensors):
+            self.fixed.update((id(tensor), tensor) for tensor in _tensors(result))
+            return
+        if function._schema.is_mutable and any(id(tensor) in self.fixed for tensor in tensors):
+            raise CannotRecordError(f"{name} may change a constant")
+        if name == "aten.t.default" and (base := self.transposed.get(self.names.get(id(args[0]), ""))) is not None:
+            self.names[id(result)] = base
+            return
+        self._write(function, args, kwargs, result, must_run)
+        if name == "aten.t.default":
+            self.transposed[self.names[id(result)]] = self._render(args[0], [])
+
+    def _known(self, tensor: Tensor, name: str) -> bool:
+        if id(tensor) in self.names or id(tensor) in self.state or id(tensor) in self.fixed:
+            return True
+        if name == "aten.lift_fresh.default":  # torch.tensor(...) of numbers in the code
+            self.fixed[id(tensor)] = tensor
+            return True
+        return False
+
+    def _alias(self, result: Tensor, tensor: Tensor) -> None:
+        tables: tuple[dict[int, Any], ...] = (self.names, self.state, self.fixed)
+        for table in tables:
+            if id(tensor) in table:
+                table[id(result)] = table[id(tensor)]
+
+    def _write(self, function: Any, args: Any, kwargs: Any, result: Any, must_run: bool) -> None:
+        reads: list[str] = []
+        values = [self._render(value, reads) for value in args]
+        values += [f"{key}={self._render(value, reads)}" for key, value in kwargs.items()]  # names in torch's schema
+        code = f"{self._bind(getattr(function, '_op', function))}({', '.join(values)})"
+        parts = list(result) if isinstance(result, (tuple, list)) else [result]
+        targets = [self._target(part) for part in parts]
+        if isinstance(result, (tuple, list)):
+            code = f"{', '.join(targets)}{',' * (len(targets) == 1)} = {code}" if targets else code
+        elif targets != ["_"]:
+            code = f"{targets[0]} = {code}"
+        self.lines.append((targets, code, reads, must_run))
+
+    def _target(self, part: Any) -> str:
+        """The variable that a result goes to; `_` for none, or for what has a name already (changed in place)."""
+        if part is None or (isinstance(part, Tensor) and self._has_name(part)):
+            return "_"
+        if not isinstance(part, Tensor):
+            raise CannotRecordError(f"a call gives a {type(part).__name__} to Python")
+        if part.layout is not torch.strided or type(part) not in (Tensor, torch.nn.Parameter):
+            raise CannotRecordError(f"a call gives a {part.layout} {type(part).__name__}")
+        self.count += 1
+        self.names[id(part)] = f"v{self.count}"
+        return f"v{self.count}"
+
+    def _has_name(self, tensor: Tensor) -> bool:
+        return id(tensor) in self.names or id(tensor) in self.state
+
+    def _render(self, value: Any, reads: list[str]) -> str:
+        if isinstance(value, Tensor):
+            return self._tensor(value, reads)
+        if isinstance(value, (list, tuple)):
+            return f"[{', '.join(self._render(item, reads) for item in value)}]"
+        if type(value) in (bool, int, type(None)):
+            return repr(value)
+        if isinstance(value, torch.Generator):
+            raise CannotRecordError("a random generator of its own is used")
+        return self._bind(value)
+
+    def _tensor(self, tensor: Tensor, reads: list[str]) -> str:
+        if id(tensor) in self.names:
+            reads.append(self.names[id(tensor)])
+            return self.names[id(tensor)]
+        if id(tensor) in self.state:
+            return self._bind(self.state[id(tensor)])
+        if id(tensor) in self.fixed:
+            return self._bind(self.fixed[id(tensor)])
+        raise CannotRecordError(f"a tensor of shape {tuple(tensor.shape)} comes from outside the step")
+
+    def _bind(self, value: Any) -> str:
+        if id(value) not in self.bound:
+            name = self.bound[id(value)] = f"c{len(self.bound)}"
+            self.namespace[name] = value  # keeps it, so that its id stays its own
+        return self.bound[id(value)]
+
+    def _source(self, results: list[str], reads: list[str]) -> str:
+        needed, kept = {*reads}, []
+        for targets, code, read, must_run in reversed(self.lines):
+            if must_run or needed.intersection(targets):
+                kept.append((code, read))
+                needed.update(read)
+        last: dict[str, int] = {name: line for line, (_, read) in enumerate(reversed(kept)) for name in read}
+        dying: dict[int, list[str]] = {}
+        for name, line in last.items():
+            if name not in reads and name[0] == "v":
+                dying.setdefault(line, []).append(name)
+        lines = [f"def step({', '.join(self.parameters)}):"]
+        for number, (code, _) in enumerate(reversed(kept)):
+            lines.append(f"    {code}")
+            if number in dying:
+                lines.append(f"    del {', '.join(dying[number])}")  # its memory is free for the next call
+        return "\n".join([*lines, f"    return [{', '.join(results)}]", ""])
+
+
+def _tensors(structure: Any) -> Iterator[Tensor]:
+    if isinstance(structure, Tensor):
+        yield structure
+    elif isinstance(structure, (list, tuple)):
+        for item in structure:
+            yield from _tensors(item)
+    elif isinstance(structure, dict):
+        yield from _tensors(list(structure.values()))

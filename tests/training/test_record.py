@@ -1,0 +1,326 @@
+"""The recorded step: every bit of the eager step, and the eager step wherever a tape does not hold."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import kstyle_torch as ks
+from kstyle_torch import layers
+from kstyle_torch.training import record
+
+
+@pytest.fixture(autouse=True)
+def recorded_soon(monkeypatch):
+    monkeypatch.setattr(record, "PAYS_AFTER", 1)
+
+
+def mlp():
+    return ks.Sequential(
+        [ks.Input((10,)), layers.Dense(16, "relu"), layers.Dense(8, "tanh"), layers.Dense(1, "sigmoid")]
+    )
+
+
+def noisy():
+    return ks.Sequential(
+        [
+            ks.Input((10,)),
+            layers.Dense(16, "gelu", kernel_regularizer="l2"),
+            layers.Dropout(0.3),
+            layers.GaussianNoise(0.1),
+            layers.BatchNormalization(),
+            layers.Dense(3, "softmax"),
+        ]
+    )
+
+
+def convnet():
+    return ks.Sequential(
+        [
+            ks.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.Activation("relu"),
+            layers.MaxPooling2D(),
+            layers.SeparableConv2D(6, 3, strides=2, padding="same", activation="relu"),
+            layers.Dropout(0.2),
+            layers.Flatten(),
+            layers.Dense(3, "softmax"),
+        ]
+    )
+
+
+def transformer():
+    inputs = ks.Input((6,), dtype="int32")
+    x = layers.Embedding(20, 8)(inputs)
+    a = layers.MultiHeadAttention(2, 4, dropout=0.1)(x, x)
+    x = layers.LayerNormalization()(layers.Add()([x, a]))
+    x = layers.GlobalAveragePooling1D()(x * 2 + 1)
+    return ks.Model(inputs, layers.Dense(1)(x))
+
+
+def two_inputs():
+    a, b = ks.Input((4,), name="a"), ks.Input((3,), name="b")
+    h = layers.Concatenate()([layers.Dense(8, activation="tanh")(a), layers.Dense(8, activation="swish")(b)])
+    return ks.Model([a, b], layers.Dense(1, activation="sigmoid")(h))
+
+
+def lstm():
+    return ks.Sequential([ks.Input((6, 3)), layers.LSTM(4), layers.Dense(1)])
+
+
+def data(kind, rows=100):
+    rng = np.random.default_rng(7)
+    y = rng.integers(0, 3, rows)
+    if kind == "pair":
+        x = {"a": rng.normal(size=(rows, 4)).astype("float32"), "b": rng.normal(size=(rows, 3)).astype("float32")}
+        return x, (y > 0).astype("float32")
+    if kind == "tokens":
+        return rng.integers(0, 20, (rows, 6)), y.astype("float32")
+    shape = {"table": (10,), "images": (8, 8, 1), "series": (6, 3)}[kind]
+    x = rng.normal(size=(rows, *shape)).astype("float32")
+    return x, (x.reshape(rows, -1).sum(1) > 0) if kind == "table" else y
+
+
+SPARSE = "sparse_categorical_crossentropy"
+CASES = {
+    "mlp": (mlp, "table", "binary_crossentropy", {}),
+    "noisy": (noisy, "table", SPARSE, {}),
+    "weighted": (noisy, "table", SPARSE, {"sample_weight": np.linspace(0, 2, 100, dtype="float32")}),
+    "convnet": (convnet, "images", SPARSE, {}),
+    "transformer": (transformer, "tokens", "mse", {}),
+    "seeded": (lambda: with_layer(lambda: layers.Dropout(0.5, seed=1))(), "table", "bce", {}),
+    "two inputs": (two_inputs, "pair", "bce", {}),
+}
+
+
+def fitted(make, kind, loss, jit_compile, epochs=4, callbacks=(), **settings):
+    torch.manual_seed(3)
+    model = make()
+    model.compile("adam", loss, metrics=["accuracy"], jit_compile=jit_compile)
+    x, y = data(kind)
+    history = model.fit(x, y, batch_size=16, epochs=epochs, verbose=0, callbacks=list(callbacks), **settings)
+    return model, history.history, torch.get_rng_state()
+
+
+def tapes_of(model):
+    return [tape for tape in model._recorded.tapes.values() if tape is not None and tape.checked]
+
+
+def assert_same(one, other):
+    assert one[1] == other[1]
+    assert torch.equal(one[2], other[2])
+    for mine, its in zip(one[0].get_weights(), other[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_bit_is_that_of_the_eager_step(case):
+    make, kind, loss, settings = CASES[case]
+    eager = fitted(make, kind, loss, False, **settings)
+    recorded = fitted(make, kind, loss, "auto", **settings)
+    assert tapes_of(recorded[0])
+    assert_same(eager, recorded)
+
+
+def test_eager_without_a_tape():
+    assert_same(fitted(*CASES["noisy"][:3], False), fitted(*CASES["noisy"][:3], "auto"))
+    torch.manual_seed(3)
+    model = noisy()
+    model.compile("adam", SPARSE, metrics=["accuracy"], run_eagerly=True)
+    history = model.fit(*data("table"), batch_size=16, epochs=4, verbose=0).history
+    assert model._recorded is None
+    assert_same((model, history, torch.get_rng_state()), fitted(*CASES["noisy"][:3], "auto"))
+
+
+def test_a_short_last_batch_has_a_tape_of_its_own():
+    model = fitted(*CASES["mlp"][:3], "auto")[0]
+    assert sorted(key[1][0][0] for key in model._recorded.tapes) == [4, 16]
+
+
+def test_nothing_is_recorded_for_a_few_steps(monkeypatch):
+    monkeypatch.setattr(record, "PAYS_AFTER", 200)
+    assert not fitted(*CASES["mlp"][:3], "auto")[0]._recorded.tapes
+
+
+class Recurrent(layers.Layer):
+    """User code that decides by the values it sees."""
+
+    def build(self, input_shape):
+        self.factor = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, x):
+        return x * self.factor if float(x.detach().mean()) > 0 else x - self.factor
+
+
+class Scale(layers.Layer):
+    def build(self, input_shape):
+        self.factor = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, x):
+        return x * self.factor
+
+
+def with_layer(layer):
+    return lambda: ks.Sequential([ks.Input((10,)), layers.Dense(8), layer(), layers.Dense(1, "sigmoid")])
+
+
+def with_hook():
+    model = mlp()
+    model.layers[0].register_forward_hook(lambda module, args, output: output + 0.1)
+    return model
+
+
+class Doubling(ks.Sequential):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return 2 * super().compute_loss(x, y, y_pred, sample_weight, training)
+
+
+UNRECORDED = {
+    "user layer": with_layer(Scale),
+    "values decide": with_layer(Recurrent),
+    "lambda": with_layer(lambda: layers.Lambda(lambda x: x * 2)),
+    "hook": with_hook,
+    "add_loss": with_layer(lambda: layers.Dense(4, activity_regularizer="l2")),
+    "user loss": lambda: Doubling([ks.Input((10,)), layers.Dense(1, "sigmoid")]),
+}
+
+
+@pytest.mark.parametrize("case", UNRECORDED)
+def test_what_a_tape_cannot_hold_runs_eagerly(case):
+    eager = fitted(UNRECORDED[case], "table", "bce", False)
+    quiet = fitted(UNRECORDED[case], "table", "bce", "auto")
+    assert not tapes_of(quiet[0])
+    assert_same(eager, quiet)
+
+
+def test_a_fused_lstm_runs_eagerly():
+    eager, quiet = fitted(lstm, "series", "mse", False), fitted(lstm, "series", "mse", "auto")
+    assert_same(eager, quiet)
+
+
+def test_a_user_function_as_loss_runs_eagerly():
+    def loss(y_true, y_pred):
+        return ((y_true - y_pred.squeeze(-1)) ** 2).mean()
+
+    model = fitted(mlp, "table", loss, "auto")[0]
+    assert not model._recorded.tapes
+
+
+def test_on_request_user_code_is_recorded():
+    eager = fitted(with_layer(Scale), "table", "bce", False)
+    recorded = fitted(with_layer(Scale), "table", "bce", "record")
+    assert tapes_of(recorded[0])
+    assert_same(eager, recorded)
+
+
+def test_on_request_a_warning_says_what_cannot_be_recorded():
+    with pytest.warns(UserWarning, match="depends on values"):
+        model = fitted(with_layer(Recurrent), "table", "bce", "record")[0]
+    assert not tapes_of(model)
+
+
+class AtBatch(ks.callbacks.Callback):
+    """Does something before a batch of the second epoch."""
+
+    def __init__(self, action, epoch=1, batch=3):
+        super().__init__()
+        self.action, self.epoch, self.batch, self.now = action, epoch, batch, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.now, batch) == (self.epoch, self.batch):
+            self.action(self.model)
+
+
+def set_rate(model):
+    model.layers[1].rate = 0.6
+
+
+def set_learning_rate(model):
+    model.optimizer.learning_rate = 0.1
+
+
+def set_weights(model):
+    model.set_weights([np.full_like(weight, 0.1) for weight in model.get_weights()])
+
+
+def replace_parameter(model):
+    linear = model.layers[0].linear
+    linear.weight = torch.nn.Parameter(torch.full_like(linear.weight, 0.2))
+
+
+def freeze(model):
+    model.layers[0].trainable = False
+
+
+def add_hook(model):
+    model.layers[0].register_forward_hook(lambda module, args, output: output * 0.5)
+
+
+def add_gradient_hook(model):
+    model.layers[0].linear.weight.register_hook(lambda gradient: gradient * 0)
+
+
+def predict(model):
+    model.predict(data("table")[0], verbose=0)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        set_rate,
+        set_learning_rate,
+        set_weights,
+        replace_parameter,
+        freeze,
+        add_hook,
+        add_gradient_hook,
+        predict,
+    ],
+    ids=lambda action: action.__name__,
+)
+def test_what_a_callback_changes_counts_at_once(action):
+    results = [fitted(noisy, "table", SPARSE, jit, callbacks=[AtBatch(action)]) for jit in (False, "auto")]
+    assert_same(*results)
+    untouched = fitted(noisy, "table", SPARSE, "auto")
+    assert results[1][1] != untouched[1] or action is predict
+
+
+def test_a_name_never_enters_the_code():
+    model = ks.Sequential(
+        [ks.Input((10,), name="x'); import os #"), layers.Dense(1, "sigmoid", name='"]; raise SystemExit #')]
+    )
+    model.compile("sgd", "bce")
+    model.fit(*data("table"), epochs=4, verbose=0)
+    (tape, *_) = tapes_of(model)
+    assert not {"import", "raise", '"', "'"} & set(tape.source.split())
+    assert "SystemExit" not in tape.source
+
+
+def test_a_model_with_tapes_can_be_copied_and_compiled_again(tmp_path):
+    import copy
+    import pickle
+
+    model = fitted(mlp, "table", "bce", "auto")[0]
+    twin = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    x = data("table")[0]
+    np.testing.assert_array_equal(twin.predict(x, verbose=0), model.predict(x, verbose=0))
+    model.compile("adam", "mse")
+    assert model._recorded is None
+
+
+def test_recording_imports_no_compiler():
+    code = """
+import sys, numpy as np, kstyle_torch as ks
+model = ks.Sequential([ks.Input((3,)), ks.layers.Dense(1)])
+model.compile("adam", "mse")
+model.fit(np.ones((640, 3), "float32"), np.ones(640), batch_size=2, verbose=0)
+assert any(tape.checked for tape in model._recorded.tapes.values())
+assert not {"torch._dynamo", "sympy"} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
