@@ -76,7 +76,13 @@ def described(optimizer):
     return [(v.name, v.path, tuple(v.shape), v.dtype) for v in optimizer.variables]
 
 
+def clear_names():
+    ks.utils.clear_session()
+    keras.backend.clear_session()
+
+
 def both_built(name, arguments):
+    clear_names()
     built = []
     for library in (ks, keras):
         model = small_model(library)
@@ -93,6 +99,7 @@ def test_variables_have_keras_order_names_and_shapes(name, arguments):
 
 
 def test_variables_of_a_wrapped_optimizer():
+    clear_names()
     optimizers_of = []
     for library in (ks, keras):
         inner = library.optimizers.Adam(library.optimizers.schedules.CosineDecay(0.1, 10), name="inner")
@@ -103,6 +110,7 @@ def test_variables_of_a_wrapped_optimizer():
 
 
 def test_variables_of_several_optimizers():
+    clear_names()
     optimizers_of = []
     for library in (ks, keras):
         of = library.optimizers
@@ -115,7 +123,6 @@ def test_variables_of_several_optimizers():
 
 @pytest.mark.parametrize(("name", "arguments"), OF_VARIABLES, ids=str)
 def test_names_count_up_as_in_keras(name, arguments):
-    for library in (ks, keras):
-        (library.utils if hasattr(library.utils, "clear_session") else library.backend).clear_session()
+    clear_names()
     names = [[getattr(library.optimizers, name)().name for _ in range(2)] for library in (ks, keras)]
     assert names[0] == names[1]
