@@ -82,8 +82,9 @@ def check_installed() -> None:
 
 
 def _output_names(model: nn.Module, program: Any) -> list[str]:
-    wanted = len(tree.flatten(program.call_spec.out_spec.unflatten([0] * program.call_spec.out_spec.num_leaves)))
-    names = list(getattr(model, "output_names", None) or ())
+    outputs = program.call_spec.out_spec.unflatten([0] * program.call_spec.out_spec.num_leaves)
+    wanted = len(tree.flatten(outputs))
+    names = list(outputs if isinstance(outputs, dict) else getattr(model, "output_names", None) or ())
     if len(names) != wanted or len({*names}) != wanted:
         names = ["output"] if wanted == 1 else [f"output_{number}" for number in range(wanted)]
     return names

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from kstyle_torch import serialization
+from kstyle_torch.losses.base import object_name
 from kstyle_torch.metrics.base import Metric, registry
 from kstyle_torch.metrics.reduction import MeanMetricWrapper
 from kstyle_torch.registry import did_you_mean, snake_case
@@ -27,15 +28,10 @@ def to_metric(identifier: Any) -> Any:
         return TorchMetric(identifier)
     found = serialization.get(identifier, registry)
     if not isinstance(found, Metric):
-        found = MeanMetricWrapper(found, name=_name_of(found))
+        found = MeanMetricWrapper(found, name=object_name(found))
     if isinstance(identifier, str):
         found.name = identifier
     return found
-
-
-def _name_of(function: Any) -> str:
-    given = getattr(function, "name", None) or getattr(function, "__name__", None)
-    return given if isinstance(given, str) else snake_case(type(function).__name__)
 
 
 def unknown_metric(name: str) -> str:

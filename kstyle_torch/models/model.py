@@ -281,11 +281,9 @@ class Model(Trainer, Files, Layer):
 
     @property
     def output_names(self) -> list[str] | None:
-        """What the outputs are called: by the layers that give them, or by the keys of a dict; None if not known."""
+        """The names of the layers that give the outputs, those of a dict in the order of its keys; None if not known."""
         if self.graph is None:
             return None
-        if isinstance(self.graph.outputs, dict):
-            return list(self.graph.outputs)
         names = []
         for position, ref in enumerate(tree.flatten(self.graph.outputs)):
             maker = next((call.target for call in self.graph.calls if ref in tree.flatten(call.outputs)), None)

@@ -104,15 +104,16 @@ class Trainer(nn.Module):
 
     @property
     def loss(self) -> Any:
-        """The loss that `compile` got, as an object."""
-        return None if self._compiled is None else self._compiled.loss.spec
+        """The loss that `compile` got."""
+        return None if self._compiled is None else self._compiled.loss.given
 
     @property
     def metrics(self) -> list[Any]:
         """The metrics: of the loss, of `compile` (as one), and those that the model and its layers have as attributes."""
         found: list[Any] = []
         if self._compiled is not None:
-            found = [self._compiled.loss_tracker, self._compiled.metrics, *self._compiled.trackers]
+            metrics = self._compiled.metrics
+            found = [self._compiled.loss_tracker, *([metrics] if metrics.given else []), *self._compiled.trackers]
         for module in self.modules():
             found += metrics_in(module)
         return found

@@ -13,7 +13,7 @@ from kstyle_torch.data.checks import check_labels, check_table, warn_of_nan
 from kstyle_torch.layers.embedding import Embedding
 from kstyle_torch.losses.probabilistic import SparseCategoricalCrossentropy
 from kstyle_torch.symbolic.infer import untouched
-from kstyle_torch.training.compiled import Compiled, align, flat_outputs
+from kstyle_torch.training.compiled import Compiled, needs_targets
 
 SAMPLE_ROWS = 32
 
@@ -45,7 +45,8 @@ def check_data(
         if needs_loss and compiled.loss.spec is not None:
             _check_given(compiled, y)
         compiled.build(model.output_names, y, y_pred)
-        outputs = flat_outputs(y_pred, compiled.names)
+        assert compiled.outputs is not None
+        outputs = compiled.outputs.flat(y_pred)
         compiled.output_shapes = [output.shape for output in outputs]
         warn_of_nan(batch[0], "x")
         warn_of_nan(batch[1], "y")
@@ -54,7 +55,7 @@ def check_data(
         targets, outputs, weights = compiled.by_output(y, y_pred, weight)
         for entry in compiled.loss.entries:
             if targets[entry.output] is None:
-                raise ValueError(f"Loss {entry.loss.name!r} needs targets, but there is no y for it.")
+                raise ValueError(needs_targets(entry.loss.name))
             entry.loss(targets[entry.output], outputs[entry.output], weights[entry.output])
 
 
@@ -67,7 +68,7 @@ def _check_given(compiled: Compiled, y: Any) -> None:
 
 
 def _check_labels(compiled: Compiled, y: Any, outputs: list[Tensor]) -> None:
-    targets = align(y, compiled.names, "y", compiled._trained_outputs())
+    targets = compiled.targets(y)
     for entry in compiled.loss.entries:
         target, loss = targets[entry.output], entry.loss
         if isinstance(loss, SparseCategoricalCrossentropy) and target is not None:
@@ -89,12 +90,9 @@ def targets_as_needed(model: Any, y: Any) -> Any:
     Only where everything that sees them is ours; a user's function gets what the user gave.
     """
     compiled: Compiled = model._compiled
-    if (
-        y is None
-        or tree.is_nested(y)
-        or len(compiled.names) != 1
-        or model.overrides("train_step", "test_step", "compute_loss")
-    ):
+    if y is None or compiled.outputs is None or len(compiled.outputs) != 1:
+        return y
+    if tree.is_nested(y) or model.overrides("train_step", "test_step", "compute_loss"):
         return y
     if not compiled.loss.entries or not all(entry.metric.rowwise for entry in compiled.metrics.entries):
         return y

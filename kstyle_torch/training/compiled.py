@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import numbers
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from kstyle_torch.metrics.accuracy import resolve_accuracy
 from kstyle_torch.metrics.base import Metric
 from kstyle_torch.metrics.identifiers import is_accuracy, to_metric
 from kstyle_torch.metrics.reduction import Mean
-from kstyle_torch.registry import did_you_mean
+from kstyle_torch.training.outputs import Outputs, each
 
 BY_SHAPE = ("crossentropy", "ce")  # like accuracy, a name whose meaning the shapes decide
 
@@ -42,37 +42,50 @@ class CompiledLoss:
     """The losses of all outputs.
 
     Args:
-        loss: What `compile(loss=...)` got: one for all outputs, or a list or dict by output.
-        weights: `loss_weights`: a number, or a list or dict by output.
-    Raises: ValueError: for an unknown name.
+        loss: What `compile(loss=...)` got: one for all outputs, or a list, dict or nest by output.
+        weights: `loss_weights`: a number, or a list, dict or nest by output.
+    Raises: ValueError: for an unknown name, or weights that are no numbers. TypeError: for what is no loss.
     """
 
     def __init__(self, loss: Any, weights: Any):
-        self.spec = _map(lambda item: item if item is None or item in BY_SHAPE else to_loss(item), loss)
+        self.given = loss
+        self.spec = each(lambda item: item if item is None or item in BY_SHAPE else to_loss(item), loss)
         self.weights = weights
         self.entries: list[OutputLoss] = []
         self.built = False
+        each(_check_weight, weights)
 
-    def build(self, names: list[str | None], y_true: list[Any], y_pred: list[Tensor]) -> None:
-        """Gives each output its loss, now that the outputs are known.
+    def trained(self, outputs: Outputs) -> list[bool]:
+        """Which outputs have a loss.
 
         Raises: ValueError: if the losses do not go with the outputs.
         """
-        specs = by_output(self.spec, names, "loss")
-        weights = by_output(self.weights, names, "loss_weights") if self.weights is not None else [None] * len(names)
+        specs = outputs.spread(self.spec, "loss")
+        return [any(part is not None for part in tree.flatten(specs.get(place))) for place in range(len(outputs))]
+
+    def build(self, outputs: Outputs, y_true: list[Any], y_pred: list[Tensor]) -> None:
+        """Gives each output its loss, now that the outputs are known.
+
+        Raises: ValueError: if losses and weights do not go with the outputs, or with each other.
+        """
+        specs = outputs.spread(self.spec, "loss")
+        weights = outputs.spread(self.weights, "loss_weights") if self.weights is not None else {}
         entries: list[tuple[int, Loss, Any]] = []
-        for index, (spec, weight) in enumerate(zip(specs, weights, strict=True)):
-            parts = spec if isinstance(spec, (list, tuple)) else [spec]
-            shares = weight if isinstance(weight, (list, tuple)) else [weight] * len(parts)
-            for part, share in zip(parts, shares, strict=True):
+        for place, spec in specs.items():
+            parts = [*spec] if isinstance(spec, (list, tuple)) else [spec]
+            share = weights.get(place)
+            shares = [*share] if isinstance(share, (list, tuple)) else [share] * len(parts)
+            if len(shares) != len(parts):
+                raise ValueError(f"loss_weights must match the losses: {len(parts)} loss(es), {len(shares)} weight(s).")
+            for part, factor in zip(parts, shares):
                 if part in BY_SHAPE and part is not None:
-                    part = to_loss(_crossentropy(y_true[index], y_pred[index]), part)
+                    part = to_loss(_crossentropy(y_true[place], y_pred[place]), part)
                 if part is not None:
-                    entries.append((index, part, share))
+                    entries.append((place, part, factor))
         several = len(entries) > 1
         self.entries = [
-            OutputLoss(index, loss, share, Mean(name=f"{names[index] or loss.name}_loss") if several else None)
-            for index, loss, share in entries
+            OutputLoss(place, loss, share, Mean(name=f"{outputs.label(place, loss.name)}_loss") if several else None)
+            for place, loss, share in entries
         ]
         self.built = True
 
@@ -80,7 +93,7 @@ class CompiledLoss:
         total = None
         for index, loss, share, tracker in self.entries:
             if y_true[index] is None:
-                raise ValueError(f"Loss {loss.name!r} needs targets, but there is no y for it.")
+                raise ValueError(needs_targets(loss.name))
             value = loss(y_true[index], y_pred[index], weights[index])
             if tracker is not None:
                 tracker.update_state(value, y_pred[index].shape[0])
@@ -101,33 +114,39 @@ class CompiledMetrics(Metric):
 
     def __init__(self, metrics: Any, weighted: Any):
         super().__init__(name="compile_metrics")
-        self.spec = _map(_metric, metrics)
-        self.weighted_spec = _map(_metric, weighted)
+        self.spec = each(_metric, metrics)
+        self.weighted_spec = each(_metric, weighted)
+        self.given = metrics is not None or weighted is not None
         self.entries: list[OutputMetric] = []
         self.built = False
-        self.names: list[str | None] = [None]
+        self.outputs: Outputs | None = None
 
-    def build(self, names: list[str | None], y_true: list[Any], y_pred: list[Tensor]) -> None:
+    def build(self, outputs: Outputs, y_true: list[Any], y_pred: list[Tensor]) -> None:
         """Gives each output its metrics, now that the outputs are known.
 
         Raises: ValueError: if the metrics do not go with the outputs.
         """
-        self.names = names
+        self.outputs = outputs
         used: dict[str, int] = {}
         self.entries = []
         for spec, weighted in ((self.spec, False), (self.weighted_spec, True)):
-            if not spec:
-                continue
-            per_output = by_output(spec, names, "weighted_metrics" if weighted else "metrics")
-            for index, group in enumerate(per_output):
-                for item in tree.flatten(group) if group is not None else []:
+            for place, group in sorted(self._groups(spec, weighted).items()):
+                prefix = f"{outputs.prefix(place)}_" if outputs.prefix(place) else ""
+                for item in tree.flatten(group):
                     if item is None:
                         continue
-                    metric = resolve_accuracy(item, y_true[index], y_pred[index]) if isinstance(item, str) else item
-                    prefix = f"{names[index]}_" if len(names) > 1 and names[index] else ""
+                    metric = resolve_accuracy(item, y_true[place], y_pred[place]) if isinstance(item, str) else item
                     key = _free_key(prefix, metric.name, used, weighted)
-                    self.entries.append(OutputMetric(key, index, metric, weighted))
+                    self.entries.append(OutputMetric(key, place, metric, weighted))
         self.built = True
+
+    def _groups(self, spec: Any, weighted: bool) -> dict[int, Any]:
+        assert self.outputs is not None
+        if not spec:
+            return {}
+        if len(self.outputs) == 1:
+            return {0: spec}
+        return self.outputs.spread(spec, "weighted_metrics" if weighted else "metrics")
 
     @property
     def metrics(self) -> list[Any]:
@@ -141,12 +160,12 @@ class CompiledMetrics(Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Takes a batch in."""
-        outputs = flat_outputs(y_pred, self.names)
-        names: list[str | None] = self.names if len(self.names) == len(outputs) else [None for _ in outputs]
-        targets = align(y_true, names, "y")
-        if not self.built:
-            self.build(names, targets, outputs)
-        self.update(targets, outputs, align(sample_weight, names, "sample_weight"))
+        if self.outputs is None:
+            outputs = Outputs(y_pred)
+            self.build(outputs, outputs.align(y_true, "y"), outputs.flat(y_pred))
+        assert self.outputs is not None
+        weights = self.outputs.align(sample_weight, "sample_weight")
+        self.update(self.outputs.align(y_true, "y"), self.outputs.flat(y_pred), weights)
 
     def update(self, y_true: list[Any], y_pred: list[Tensor], weights: list[Any]) -> None:
         """Takes a batch in, by output."""
@@ -194,30 +213,26 @@ class Compiled:
         self.loss_tracker = Mean(name="loss")
         self.parameters: list[Any] = []
         self.output_shapes: list[torch.Size] = []  # of some batch
-        self.names: list[str | None] = [None]
+        self.outputs: Outputs | None = None
+        self.has_loss: list[bool] | None = None  # by output
 
     def build(self, names: list[str] | None, y_true: Any, y_pred: Any) -> None:
         """Fits losses and metrics to the outputs; once.
 
         Args:
-            names: Of the outputs, if the model gives them names.
+            names: Of the layers that give the outputs, if they are known.
             y_true: Targets of some samples.
             y_pred: Outputs for them.
+        Raises: ValueError: if losses, metrics or targets do not go with the outputs.
         """
-        if self.loss.built and self.metrics.built:
+        if self.outputs is not None:
             return
-        if isinstance(y_pred, dict) and (not names or set(names) != set(y_pred)):
-            names = list(y_pred)
-        outputs = flat_outputs(y_pred, names)
-        known = bool(names) and len(names or ()) == len(outputs)
-        self.names = [*names] if known and names else [None for _ in outputs]
-        targets = align(y_true, self.names, "y", self._trained_outputs())
-        self.loss.build(self.names, targets, outputs)
-        self.metrics.build(self.names, targets, outputs)
-
-    def _trained_outputs(self) -> list[bool] | None:
-        spec = self.loss.spec
-        return [item is not None for item in spec] if isinstance(spec, (list, tuple)) else None
+        outputs = Outputs(y_pred, names)
+        has_loss = self.loss.trained(outputs)
+        targets, flat = outputs.align(y_true, "y", has_loss), outputs.flat(y_pred)
+        self.loss.build(outputs, targets, flat)
+        self.metrics.build(outputs, targets, flat)
+        self.outputs, self.has_loss = outputs, has_loss
 
     def compute_loss(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Tensor | None:
         """The loss of a batch; None if no output has one."""
@@ -227,11 +242,17 @@ class Compiled:
         """Targets, outputs and weights as lists with an entry for each output."""
         if isinstance(y_pred, Tensor) and not tree.is_nested(y_true) and not tree.is_nested(sample_weight):
             return [y_true], [y_pred], [sample_weight]
-        if not self.loss.built:
+        if self.outputs is None:
             self.build(None, y_true, y_pred)
-        outputs = flat_outputs(y_pred, self.names)
-        targets = align(y_true, self.names, "y", self._trained_outputs())
-        return targets, outputs, align(sample_weight, self.names, "sample_weight")
+        outputs = self.outputs
+        assert outputs is not None
+        targets = self.targets(y_true)
+        return targets, outputs.flat(y_pred), outputs.align(sample_weight, "sample_weight", self.has_loss)
+
+    def targets(self, y_true: Any) -> list[Any]:
+        """The targets as a list with an entry for each output."""
+        assert self.outputs is not None
+        return self.outputs.align(y_true, "y", self.has_loss)
 
     @property
     def trackers(self) -> list[Mean]:
@@ -239,71 +260,18 @@ class Compiled:
         return [entry.tracker for entry in self.loss.entries if entry.tracker is not None]
 
 
-def by_output(spec: Any, names: list[Any], what: str) -> list[Any]:
-    """What the user gave for all outputs, or by output as list or dict, as a list by output.
-
-    Raises: ValueError: if it does not go with the outputs.
-    """
-    if isinstance(spec, dict):
-        unknown = [key for key in spec if key not in names]
-        if unknown and not (len(names) == 1 and len(spec) == 1):
-            raise ValueError(f"Expected keys {names} in the {what} dict, but found {list(spec)}.")
-        return [next(iter(spec.values()))] if len(names) == 1 else [spec.get(name) for name in names]
-    if len(names) == 1:
-        return [spec]
-    if isinstance(spec, (list, tuple)):
-        if len(spec) != len(names):
-            raise ValueError(
-                f"{what} has {len(spec)} entries for {len(names)} outputs ({', '.join(map(str, names))}); give one for "
-                "each, or a dict by output name."
-            )
-        return list(spec)
-    return [spec] * len(names)
+def needs_targets(name: str) -> str:
+    """What to say of a loss that has nothing to compare with."""
+    return f"Loss {name!r} needs targets, but there is no y for it."
 
 
-def align(values: Any, names: list[Any], what: str, trained: list[bool] | None = None) -> list[Any]:
-    """Targets or weights as a list with an entry for each output; None where there is none.
-
-    Raises: ValueError: if they do not go with the outputs.
-    """
-    count = len(names)
-    if values is None:
-        return [None] * count
-    if isinstance(values, dict):
-        unknown = [key for key in values if key not in names]
-        if unknown and any(names) and not (count == 1 and len(values) == 1):
-            raise ValueError(f"{what} has no output {unknown[0]!r}.{did_you_mean(str(unknown[0]), names)}")
-        return list(values.values()) if not any(names) or count == 1 else [values.get(name) for name in names]
-    if not isinstance(values, (list, tuple)):
-        return [values] if count == 1 or what == "y" else [values] * count
-    flat = tree.flatten(values)
-    if len(flat) == count:
-        return flat
-    if trained is not None and len(flat) == sum(trained):
-        rest = iter(flat)
-        return [next(rest) if used else None for used in trained]
-    raise ValueError(f"{what} has {len(flat)} arrays, but the model has {count} outputs.")
-
-
-def flat_outputs(y_pred: Any, names: Any) -> list[Tensor]:
-    """The outputs in the order of their names."""
-    if isinstance(y_pred, Tensor):
-        return [y_pred]
-    if isinstance(y_pred, dict) and names and set(names) == set(y_pred):
-        return [y_pred[name] for name in names]
-    return tree.flatten(y_pred)
+def _check_weight(weight: Any) -> None:
+    if weight is not None and not isinstance(weight, (numbers.Real, Tensor)):
+        raise ValueError(f"loss_weights must be numbers, or a list or dict of them by output; got {weight!r}.")
 
 
 def _metric(item: Any) -> Any:
     return item if item is None or is_accuracy(item) else to_metric(item)
-
-
-def _map(function: Any, spec: Any) -> Any:
-    if isinstance(spec, dict):
-        return {key: _map(function, item) for key, item in spec.items()}
-    if isinstance(spec, (list, tuple)):
-        return [_map(function, item) for item in spec]
-    return function(spec)
 
 
 def _crossentropy(y_true: Any, y_pred: Tensor) -> str:
@@ -320,11 +288,6 @@ def _free_key(prefix: str, name: str, used: dict[str, int], weighted: bool) -> s
     number = used.get(key, 0)
     used[key] = number + 1
     return f"{key}_{number}" if number else key
-
-
-def iterate_views(model: Any) -> Iterator[Any]:
-    """The views of all weights that training changes and a penalty is on."""
-    return (view for view in model.trainable_weights if view.regularizer is not None)
 
 
 def read(values: dict[str, Any]) -> dict[str, float]:

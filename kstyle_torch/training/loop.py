@@ -56,6 +56,7 @@ def run_fit(
             if validation is not None and _validates(epoch, validation_freq):
                 tested = run_evaluate(model, validation, callbacks)
                 logs.update({f"val_{key}": value for key, value in tested.items()})
+                logs = {key: logs[key] for key in sorted(logs)}  # as in Keras, where weighted_... comes after val_...
             callbacks.params["steps"] = train.steps
             callbacks.on_epoch_end(epoch, logs)
             if model.stop_training:

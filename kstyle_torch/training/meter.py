@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.training.compiled import Compiled
+from kstyle_torch.tree import NESTS
 
 FOLD_STEPS = 256
 FOLD_BYTES = 64 * 2**20
@@ -42,7 +43,7 @@ class Meter:
         first = y_pred if isinstance(y_pred, Tensor) else self.compiled.by_output(y_true, y_pred, None)[1][0]
         self.rows.append(first.shape[0])
         if self.with_metrics:
-            if self.in_bulk and isinstance(y_pred, Tensor) and not hasattr(y_pred, "_keras_mask"):
+            if self.in_bulk and isinstance(y_pred, Tensor) and not _apart(y_pred, y_true, weight):
                 if not self.kept:
                     self.fold_at = max(1, min(FOLD_STEPS, FOLD_BYTES // max(1, y_pred.nbytes)))
                 self.kept.append((y_true, y_pred.detach(), weight))
@@ -88,6 +89,11 @@ def runs(rows: list[int]) -> Iterator[tuple[int, int]]:
         if stop == len(rows) or rows[stop] != rows[start]:
             yield start, stop
             start = stop
+
+
+def _apart(y_pred: Tensor, y_true: Any, weight: Any) -> bool:
+    """Whether batches are not to be joined: masked ones, and nests of one."""
+    return hasattr(y_pred, "_keras_mask") or isinstance(y_true, NESTS) or isinstance(weight, NESTS)
 
 
 def _joined(parts: tuple[Any, ...]) -> Any:

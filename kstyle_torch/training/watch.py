@@ -11,7 +11,7 @@ from kstyle_torch import tree
 from kstyle_torch.data.checks import check_labels, check_table
 from kstyle_torch.layers.embedding import Embedding
 from kstyle_torch.losses.probabilistic import SparseCategoricalCrossentropy
-from kstyle_torch.training.compiled import Compiled, align
+from kstyle_torch.training.compiled import Compiled
 
 Inspector = Callable[[Any, Any, Any], None]
 
@@ -52,7 +52,7 @@ def _target_check(compiled: Compiled | None) -> Callable[[Any], None] | None:
         return None
 
     def check(y: Any) -> None:
-        targets = [y] if isinstance(y, Tensor) else align(y, compiled.names, "y", compiled._trained_outputs())
+        targets = [y] if isinstance(y, Tensor) else compiled.targets(y)
         for entry in sparse:
             target, shape = targets[entry.output], shapes[entry.output]
             loss: Any = entry.loss
