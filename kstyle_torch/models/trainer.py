@@ -288,13 +288,14 @@ class Trainer(nn.Module):
     ) -> Any:
         """One step on one batch.
 
-        Returns: The loss and metrics, of all batches since `reset_metrics()`: as `evaluate`.
+        Returns: The loss and metrics of this batch: as `evaluate`.
         Raises: ValueError: as `fit`.
         """
         self._require_compiled("train_on_batch")
         data = self._one_batch(x, y, sample_weight, class_weigher(class_weight))
         self.train()
         step.prepare(self)
+        self.reset_metrics()
         try:
             logs = self.train_step(data)
         finally:
@@ -304,13 +305,14 @@ class Trainer(nn.Module):
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch.
 
-        Returns: Of all batches since `reset_metrics()`: as `evaluate`.
+        Returns: As `evaluate`.
         Raises: ValueError: as `fit`.
         """
         self._require_compiled("test_on_batch")
         data = self._one_batch(x, y, sample_weight, None)
         with switched_mode(self, False), torch.no_grad():
             step.note_losses(self)
+            self.reset_metrics()
             logs = self.test_step(data)
         return self._as_results(read(_flat(logs)), return_dict)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, tree
+from kstyle_torch.variables import Variable
 
 OPEN_SIZES = (192, 320)
 
@@ -125,6 +126,7 @@ def untouched(target: Any) -> Iterator[None]:
         target = nn.Identity()
     training = [module for module in target.modules() if module.training]
     buffers = [(module, key, buffer, buffer.clone()) for module, key, buffer in _own_buffers(target)]
+    seeds = [(seed, seed.value) for seed in _seed_states(target)]
     num_losses = {id(module): len(getattr(module, "_losses", ())) for module in target.modules()}
     num_weights = sum(1 for _ in target.parameters())
     random_state = torch.get_rng_state()
@@ -137,11 +139,22 @@ def untouched(target: Any) -> Iterator[None]:
             module.training = True
         for module, key, buffer, before in buffers:
             module._buffers[key] = buffer.copy_(before)
+        for seed, value in seeds:
+            seed.assign(value)
         for module in target.modules():
             if getattr(module, "_losses", None):
                 del module._losses[num_losses.get(id(module), 0) :]
         if sum(1 for _ in target.parameters()) == num_weights:
             torch.set_rng_state(random_state)
+
+
+def _seed_states(target: nn.Module) -> Iterator[Variable]:
+    """The states of the seed generators that modules have as attributes."""
+    for module in target.modules():
+        for value in vars(module).values():
+            state = getattr(value, "__dict__", {}).get("state")
+            if isinstance(state, Variable):
+                yield state
 
 
 def _own_buffers(target: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:

@@ -71,7 +71,7 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
     steps.prepare(model)
     step = _chosen_step(model, (batches.steps or 0) * (epochs - epoch))
     meter = _meter(model)
-    own = model.overrides("train_step")
+    own = model.overrides("train_step", "compute_metrics")
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
     logs: Any = None
     for index, batch in callbacks.numbered(batches):
@@ -81,7 +81,7 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
             logs = steps.user_step(model, model.train_step, batch)
         else:
             loss, y_pred = step(*batch)
-            _note(model, meter, loss, batch, y_pred)
+            meter.add(loss, batch[1], y_pred, batch[2])
         if end:
             running = Logs(lambda logs=logs: _read_logs(model, logs))  # type: ignore[misc]
             for hook in end:
@@ -108,7 +108,7 @@ def _chosen_step(model: Any, ahead: int) -> Callable[[Any, Any, Any], tuple[Tens
 def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
     """Loss and metrics over the batches, in inference mode; every module gets its own mode back."""
     begin, end = callbacks.hooks("on_test_batch_begin"), callbacks.hooks("on_test_batch_end")
-    own = model.overrides("test_step")
+    own = model.overrides("test_step", "compute_metrics")
     logs: Any = None
     with switched_mode(model, False), torch.no_grad():
         steps.note_losses(model)
@@ -123,7 +123,7 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
                 logs = steps.user_step(model, model.test_step, batch)
             else:
                 loss, y_pred = steps.test_step(model, *batch)
-                _note(model, meter, loss, batch, y_pred)
+                meter.add(loss, batch[1], y_pred, batch[2])
             if end:
                 running = Logs(lambda logs=logs: _read_logs(model, logs))  # type: ignore[misc]
                 for hook in end:
@@ -143,11 +143,10 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
     with switched_mode(model, False), torch.no_grad():
         model.stop_predicting = False
         callbacks.on_predict_begin()
-        for index, (x, y, weight) in enumerate(batches.epoch()):
+        for index, batch in enumerate(batches.epoch()):
             for hook in begin:
                 hook(index, {})
-            data = (x,) if y is None else (x, y) if weight is None else (x, y, weight)
-            outputs = model.predict_step(data) if own else steps.predict_step(model, x)
+            outputs = steps.user_step(model, model.predict_step, batch) if own else steps.predict_step(model, batch[0])
             collected.add(outputs)
             for hook in end:
                 hook(index, {"outputs": outputs})
@@ -200,16 +199,9 @@ class Outputs:
 
 
 def _meter(model: Any) -> Meter:
-    meter = Meter(model._compiled, with_metrics=not model.overrides("compute_metrics"))
+    meter = Meter(model._compiled)
     model.__dict__["_meter"] = meter
     return meter
-
-
-def _note(model: Any, meter: Meter, loss: Tensor, batch: Any, y_pred: Any) -> None:
-    x, y, weight = batch
-    meter.add(loss, y, y_pred, weight)
-    if model.overrides("compute_metrics"):
-        model.compute_metrics(x, y, y_pred, weight)
 
 
 def _read_logs(model: Any, logs: Any) -> dict[str, Any]:

@@ -24,12 +24,11 @@ class Meter:
 
     Args:
         compiled: Whose loss tracker and metrics are updated.
-        with_metrics: Whether the metrics are; a model that computes its own only wants the loss.
     """
 
-    def __init__(self, compiled: Compiled, with_metrics: bool = True):
+    def __init__(self, compiled: Compiled):
         self.compiled = compiled
-        self.with_metrics = with_metrics and bool(compiled.metrics.entries)
+        self.with_metrics = bool(compiled.metrics.entries)
         self.in_bulk = all(entry.metric.rowwise for entry in compiled.metrics.entries)
         self.losses: list[Tensor] = []
         self.rows: list[int] = []

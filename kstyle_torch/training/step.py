@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
 import torch
@@ -82,7 +83,16 @@ def test_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     """
     clear_losses(model)
     y_pred = run_model(model, x)
-    return model.compute_loss(x, y, y_pred, weight, training=False), y_pred
+    if takes_training(type(model)):
+        return model.compute_loss(x, y, y_pred, weight, training=False), y_pred
+    return model.compute_loss(x, y, y_pred, weight), y_pred
+
+
+@functools.cache
+def takes_training(cls: Any) -> bool:
+    """Whether `compute_loss` is told the mode; one that a user wrote for an early Keras 3 is not."""
+    parameters = inspect.signature(cls.compute_loss).parameters
+    return "training" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
 def compute_loss(model: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:

@@ -150,7 +150,6 @@ def test_on_batch_methods():
     other = network("sgd")
     history = other.fit(X, Y, batch_size=70, verbose=0)
     assert (loss, accuracy) == (pytest.approx(history["loss"][0]), pytest.approx(history["accuracy"][0]))
-    model.reset_metrics()
     assert model.test_on_batch(X, Y, return_dict=True) == pytest.approx(
         model.evaluate(X, Y, verbose=0, return_dict=True)
     )
