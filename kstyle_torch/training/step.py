@@ -83,7 +83,8 @@ def test_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     """
     clear_losses(model)
     y_pred = run_model(model, x)
-    if takes_training(type(model)):
+    cls: Any = type(model)
+    if takes_training(cls):
         return model.compute_loss(x, y, y_pred, weight, training=False), y_pred
     return model.compute_loss(x, y, y_pred, weight), y_pred
 
