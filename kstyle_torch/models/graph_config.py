@@ -6,6 +6,7 @@ Masks are left out: the layers hand them on again when the graph is built.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.overrides import get_overridable_functions, resolve_name
 from kstyle_torch import tree
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.core import InputLayer, input_tensor
+from kstyle_torch.models import op_nodes
 from kstyle_torch.registry import registered_object
 from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
 from kstyle_torch.symbolic.graph import Graph, Ref
@@ -40,9 +42,17 @@ def to_config(graph: Graph) -> dict[str, Any]:
     for position in needed:
         call = graph.calls[position]
         name = names.get(position) or _name_of(call.target)
-        entry = entries.setdefault(name, {**_entry(call.target, name), "inbound_nodes": []})
         given = {key: value for key, value in call.kwargs.items() if key not in call.filled}
         written = functools.partial(_written, graph=graph, made=made)
+        op = op_nodes.as_keras(call.target, call.args, given) if position in names else None
+        if op is not None:
+            config = {"name": name, **_map_leaves(written, op.config)}
+            entries[name] = _op_entry(op.op, name, config, _map_leaves(written, op.args))
+            for place, ref in enumerate(tree.flatten(call.outputs)):
+                if isinstance(ref, Ref):
+                    made[ref.index] = (name, 0, place)
+            continue
+        entry = entries.setdefault(name, {**_entry(call.target, name), "inbound_nodes": []})
         for place, ref in enumerate(tree.flatten(call.outputs)):
             if isinstance(ref, Ref):
                 made[ref.index] = (name, len(entry["inbound_nodes"]), place)
@@ -67,10 +77,11 @@ def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
     values: dict[tuple[str, int, int], Any] = {
         (name, 0, 0): input_tensor(layer) for name, layer in layers.items() if isinstance(layer, InputLayer)
     }
+    first = _first_numbers(config)
     waiting = [
         ((entry["name"], number), node)
         for entry in config["layers"]
-        for number, node in enumerate(entry["inbound_nodes"])
+        for number, node in enumerate(entry["inbound_nodes"], first[entry["name"]])
         if not isinstance(layers[entry["name"]], InputLayer)
     ]
     while waiting:
@@ -85,6 +96,19 @@ def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
             values.update({(name, number, place): leaf for place, leaf in enumerate(tree.flatten(outputs))})
         waiting = [(key, node) for key, node in waiting if (*key, 0) not in values]
     return tuple(_ends(config[key], values) for key in ("input_layers", "output_layers"))
+
+
+def _first_numbers(config: dict[str, Any]) -> dict[str, int]:
+    """The number of each layer's first call: 1 for the nested models of older Keras, which had a call of their own."""
+    highest: dict[str, int] = {}
+    ends = [_triples(config[key]) for key in ("input_layers", "output_layers")]
+    nodes = (node for entry in config["layers"] for node in entry["inbound_nodes"])
+    for name, number, _ in itertools.chain(*ends, *map(_histories, nodes)):
+        highest[name] = max(highest.get(name, 0), number)
+    return {
+        entry["name"]: 1 if highest.get(entry["name"], 0) >= max(len(entry["inbound_nodes"]), 1) else 0
+        for entry in config["layers"]
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
@@ -136,6 +160,11 @@ def _entry(target: Any, name: str = "") -> dict[str, Any]:
     return {"module": "kstyle_torch", "class_name": FUNCTION, "config": config, "registered_name": None, "name": name}
 
 
+def _op_entry(op: op_nodes.Op, name: str, config: dict[str, Any], args: list[Any]) -> dict[str, Any]:
+    entry = {"module": op.module, "class_name": op.class_name, "config": config, "registered_name": op.class_name}
+    return {**entry, "name": name, "inbound_nodes": [{"args": args, "kwargs": {}}]}
+
+
 def _function_path(function: Callable[..., Any]) -> Any:
     if function is getattr:
         return "getattr"
@@ -178,6 +207,8 @@ def _map_leaves(function: Callable[[Any], Any], structure: Any, mark_tuples: boo
 def _target(entry: dict[str, Any]) -> Any:
     if entry["class_name"] == FUNCTION:
         return _function(entry["config"]["function"])
+    if op_nodes.is_op(entry):
+        return op_nodes.function_of(entry, _read(entry["config"], {}))
     return deserialize_keras_object({key: entry[key] for key in ("module", "class_name", "config", "registered_name")})
 
 
@@ -238,7 +269,18 @@ def _read(structure: Any, values: dict[tuple[str, int, int], Any]) -> Any:
 
 
 def _call(target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    return target(*args, **kwargs) if isinstance(target, Layer) else record(target, tuple(args), kwargs)
+    if isinstance(target, (Layer, functools.partial)):  # functions of `ops` record themselves
+        return target(*args, **kwargs)
+    return record(target, tuple(args), kwargs)
+
+
+def _triples(structure: Any) -> list[tuple[str, int, int]]:
+    """All `[layer, call, output]` in a nest of them."""
+    if isinstance(structure, dict):
+        return [found for item in structure.values() for found in _triples(item)]
+    if len(structure) == 3 and isinstance(structure[0], str) and isinstance(structure[1], int):
+        return [tuple(structure)]
+    return [found for item in structure for found in _triples(item)]
 
 
 def _ends(structure: Any, values: dict[tuple[str, int, int], Any]) -> Any:

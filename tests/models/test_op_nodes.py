@@ -1,0 +1,106 @@
+"""Operations in graphs: Keras' classes and our functions."""
+
+import importlib
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from keras.src.ops.operation import Operation
+
+import kstyle_torch as ks
+from kstyle_torch import ops
+from kstyle_torch.models import op_nodes
+from tests.oracle import array, uniform
+
+# of another name, made of two others, or with functions in their config, which a file cannot hold
+NOT_HERE = {"Operation", "SegmentReduction", "ConvertToTensor"} | {
+    *("AssociativeScan", "Cond", "ForiLoop", "JVP", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop")
+}
+
+
+@pytest.mark.parametrize("module", op_nodes.CLASSES)
+def test_the_classes_are_those_of_keras(module):
+    """Names, and the arguments that stand in a config; what the newest Keras has more is none of ours yet."""
+    theirs = {
+        name: cls
+        for name, cls in vars(importlib.import_module(f"keras.src.ops.{module}")).items()
+        if inspect.isclass(cls) and issubclass(cls, Operation) and cls.__module__ == f"keras.src.ops.{module}"
+    }
+    ours = {name: op for name, op in op_nodes.by_class().items() if op.module.endswith(f".{module}")}
+    assert theirs.keys() - NOT_HERE == ours.keys()
+    for name, op in ours.items():
+        parameters = {*inspect.signature(theirs[name].__init__).parameters} - {"self", "name", "kwargs", "rms_scaling"}
+        assert parameters == {*op.settings}, name
+        assert parameters <= {*inspect.signature(op.function).parameters}, name
+
+
+def calculation(library):
+    """Functions with and without settings, operators with numbers on either side, indexing, several outputs."""
+    ops, a, b = library.ops, library.Input((4,)), library.Input((4,))
+    x = ops.concatenate([ops.tanh(a) * 2.0 + b, a], axis=-1)
+    x = ops.reshape(x, (-1, 2, 4))
+    z, x = x[:, 0, 1:3], x[..., 0]
+    x = ops.relu(ops.mean(x, axis=1, keepdims=True))
+    x = 1 - ops.where(x > 0.1, -x / 3, 0.5) ** 2
+    x = ops.squeeze(ops.expand_dims(ops.log_sigmoid(x), 1), 1)
+    x = ops.clip(ops.pad(x, ((0, 0), (1, 1))), 0.1, 0.9)
+    x = library.activations.relu(ops.einsum("ab,ac->bc", x, x), negative_slope=0.1)
+    x, y = ops.split(ops.stack([x, x * 2], axis=0), 2, axis=0)
+    inner_input = library.Input((3, 3))
+    inner = library.Model(inner_input, library.layers.Dense(2)(inner_input))  # called twice
+    return library.Model([a, b], [inner(x) + inner(y), z, ops.norm(z, axis=-1), ops.top_k(z, k=1)[0]])
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [pytest.param(keras, ks, id="to-ours"), pytest.param(ks, keras, id="to-keras"), pytest.param(ks, ks, id="here")],
+)
+def test_graphs_of_operations_go_both_ways(theirs, ours, tmp_path):
+    model = calculation(theirs)
+    model.save(tmp_path / "m.keras")
+    again = ours.saving.load_model(tmp_path / "m.keras")
+    data = [uniform(6, 4), uniform(6, 4, seed=1)]
+    with torch.no_grad():
+        for mine, other in zip(again(data), model(data), strict=True):
+            np.testing.assert_allclose(array(mine), array(other), rtol=1e-6, atol=1e-6)
+
+
+def test_functions_of_torch_are_written_as_the_operations_of_keras(tmp_path):
+    x = ks.Input((4,))
+    y = torch.exp(x) + torch.sigmoid(x) * 2
+    model = ks.Model(x, torch.where(y > 1, 3 - y, torch.rsqrt(y.square())) @ ops.ones((4, 2)))
+    model.save(tmp_path / "m.keras")
+    data = uniform(3, 4)
+    np.testing.assert_allclose(
+        array(keras.saving.load_model(tmp_path / "m.keras")(data)), array(model(data)), rtol=1e-6, atol=1e-6
+    )
+
+
+def test_functions_that_keras_lacks_are_read_here(tmp_path):
+    x = ks.Input((4,))
+    model = ks.Model(x, F.softplus(x, beta=2.0).roll(1, dims=1))
+    model.save(tmp_path / "m.keras")
+    data = uniform(3, 4)
+    assert torch.equal(ks.saving.load_model(tmp_path / "m.keras")(data), model(data))
+
+
+def test_an_operation_that_is_none():
+    config = calculation(ks).get_config()
+    entry = next(entry for entry in config["layers"] if entry["class_name"] == "Tanh")
+    entry["class_name"] = "Bomb"
+    with pytest.raises(ValueError, match="'Bomb'"):
+        ks.Functional.from_config(config)
+
+
+def test_a_nested_model_of_older_keras_begins_at_call_1():
+    inner_input, x = ks.Input((3,)), ks.Input((3,))
+    inner = ks.Model(inner_input, ks.layers.Dense(3)(inner_input), name="inner")
+    config = ks.Model(x, inner(inner(x))).get_config()
+    entry = next(entry for entry in config["layers"] if entry["name"] == "inner")
+    entry["inbound_nodes"][1]["args"][0]["config"]["keras_history"] = ["inner", 1, 0]
+    config["output_layers"] = ["inner", 2, 0]
+    again = ks.Functional.from_config(config)
+    assert len([call for call in again.graph.calls if call.target.name == "inner"]) == 2
