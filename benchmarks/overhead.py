@@ -38,8 +38,11 @@ def make_data() -> tuple[np.ndarray, np.ndarray]:
     return x, y.astype(np.float32)
 
 
-def keras_style(keras, x: np.ndarray, y: np.ndarray) -> Fit:
-    """The same program for both libraries, with accuracy, a callback of the user's and History on."""
+def keras_style(keras, x: np.ndarray, y: np.ndarray, more: bool) -> Fit:
+    """The same program for both libraries, with accuracy, a callback of the user's and History on.
+
+    With `more`, AUC, precision and recall are tracked too.
+    """
 
     class LossLog(keras.callbacks.Callback):
         def __init__(self) -> None:
@@ -57,7 +60,8 @@ def keras_style(keras, x: np.ndarray, y: np.ndarray) -> Fit:
             keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
-    model.compile(optimizer=keras.optimizers.Adam(0.001), loss="binary_crossentropy", metrics=["accuracy"])
+    further = [keras.metrics.AUC(), keras.metrics.Precision(), keras.metrics.Recall()] if more else []
+    model.compile(optimizer=keras.optimizers.Adam(0.001), loss="binary_crossentropy", metrics=["accuracy", *further])
 
     def fit(epochs: int) -> tuple[float, float]:
         history = model.fit(x, y, batch_size=BATCH_SIZE, epochs=epochs, verbose=0, callbacks=[LossLog()]).history
@@ -99,6 +103,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=15, help="turns that each contender gets")
     parser.add_argument("--epochs", type=int, default=10, help="epochs in a turn, of 32 steps each")
     parser.add_argument("--no-keras", action="store_true", help="leave Keras out, though it is installed")
+    parser.add_argument("--more-metrics", action="store_true", help="AUC, precision and recall beside accuracy in fit")
     arguments = parser.parse_args()
 
     torch.set_num_threads(1)
@@ -107,14 +112,14 @@ def main() -> None:
     x, y = make_data()
     baseline = "PyTorch, hand-tuned loop"
     contenders = {
-        "kstyle_torch, fit": keras_style(kstyle_torch, x, y),
+        "kstyle_torch, fit": keras_style(kstyle_torch, x, y, arguments.more_metrics),
         baseline: hand_tuned_loop(torch_task(x, y, logits=True)),
         "PyTorch, DataLoader loop": plain_loop(torch_task(x, y, logits=False)),
     }
     if not arguments.no_keras and find_spec("keras"):
         import keras
 
-        contenders[f"Keras {keras.__version__} on torch, fit"] = keras_style(keras, x, y)
+        contenders[f"Keras {keras.__version__} on torch, fit"] = keras_style(keras, x, y, arguments.more_metrics)
 
     times, results = measure(contenders, arguments.repetitions, arguments.epochs)
     print(f"10-64-32-1, batch {BATCH_SIZE}, loss and accuracy tracked; CPU microseconds per step, one thread,")

@@ -41,6 +41,7 @@ class AUC(ConfusionMetric):
         0.75
     """
 
+    rowwise = True
     direction = "up"
 
     def __init__(

@@ -160,7 +160,9 @@ class Metric(Configurable):
     def to(self, device: Any) -> None:
         """Moves the state to a device."""
         for variable in self.variables:
-            variable.assign(variable.value.to(device))
+            moved = variable.value.to(device)
+            if moved is not variable.value:
+                variable.assign(moved)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments as plain data, with name and dtype."""

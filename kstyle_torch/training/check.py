@@ -57,6 +57,15 @@ def check_data(
             if targets[entry.output] is None:
                 raise ValueError(needs_targets(entry.loss.name))
             entry.loss(targets[entry.output], outputs[entry.output], weights[entry.output])
+        _try_metrics(compiled, targets, outputs)
+
+
+def _try_metrics(compiled: Compiled, targets: list[Any], outputs: list[Tensor]) -> None:
+    """Lets those that are only updated after many steps say now what does not suit them."""
+    for entry in compiled.metrics.entries:
+        if entry.metric.rowwise and targets[entry.output] is not None:
+            state = [variable.value for variable in entry.metric.variables]
+            entry.metric.stateless_update_state(state, targets[entry.output], outputs[entry.output])
 
 
 def _check_given(compiled: Compiled, y: Any) -> None:

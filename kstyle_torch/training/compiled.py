@@ -103,6 +103,16 @@ class CompiledLoss:
         return total
 
 
+def update(entries: list[OutputMetric], y_true: list[Any], y_pred: list[Tensor], weights: list[Any]) -> None:
+    """Takes a batch into metrics; outputs without targets are left out."""
+    for _, index, metric, weighted in entries:
+        if y_true[index] is not None:
+            if weighted:
+                metric.update_state(y_true[index], y_pred[index], weights[index])
+            else:
+                metric.update_state(y_true[index], y_pred[index])
+
+
 class CompiledMetrics(Metric):
     """The metrics of all outputs, as one: `result()` is a dict.
 
@@ -169,12 +179,7 @@ class CompiledMetrics(Metric):
 
     def update(self, y_true: list[Any], y_pred: list[Tensor], weights: list[Any]) -> None:
         """Takes a batch in, by output."""
-        for _, index, metric, weighted in self.entries:
-            if y_true[index] is not None:
-                if weighted:
-                    metric.update_state(y_true[index], y_pred[index], weights[index])
-                else:
-                    metric.update_state(y_true[index], y_pred[index])
+        update(self.entries, y_true, y_pred, weights)
 
     def result(self) -> dict[str, Any]:
         """`{key: value so far}`."""

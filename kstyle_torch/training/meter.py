@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.training.compiled import Compiled
-from kstyle_torch.tree import NESTS
+from kstyle_torch.training.compiled import Compiled, update
 
 FOLD_STEPS = 256
 FOLD_BYTES = 64 * 2**20
+Kept = tuple[list[Any], list[Tensor], list[Any], list[Any]]  # targets, outputs, weights and masks of a step
 
 
 class Meter:
@@ -28,28 +28,34 @@ class Meter:
 
     def __init__(self, compiled: Compiled):
         self.compiled = compiled
-        self.with_metrics = bool(compiled.metrics.entries)
-        self.in_bulk = all(entry.metric.rowwise for entry in compiled.metrics.entries)
+        entries = compiled.metrics.entries
+        self.joined = [entry for entry in entries if entry.metric.rowwise]
+        self.at_once = [entry for entry in entries if not entry.metric.rowwise]
+        self.with_metrics = bool(entries)
         self.losses: list[Tensor] = []
         self.rows: list[int] = []
-        self.kept: list[tuple[Any, Any, Any]] = []
+        self.kept: list[Kept] = []
+        self.kept_bytes = 0
         self.chunks: list[Tensor] = []  # the losses of the epoch, for finding the step where NaN began
-        self.fold_at = FOLD_STEPS
 
     def add(self, loss: Tensor, y_true: Any, y_pred: Any, weight: Any) -> None:
         """Notes a step."""
         self.losses.append(loss.detach())
-        first = y_pred if isinstance(y_pred, Tensor) else self.compiled.by_output(y_true, y_pred, None)[1][0]
-        self.rows.append(first.shape[0])
+        targets, outputs, weights = self.compiled.by_output(y_true, y_pred, weight)
+        self.rows.append(outputs[0].shape[0])
         if self.with_metrics:
-            if self.in_bulk and isinstance(y_pred, Tensor) and not _apart(y_pred, y_true, weight):
-                if not self.kept:
-                    self.fold_at = max(1, min(FOLD_STEPS, FOLD_BYTES // max(1, y_pred.nbytes)))
-                self.kept.append((y_true, y_pred.detach(), weight))
-            else:
-                self.compiled.metrics.update(*self.compiled.by_output(y_true, y_pred, weight))
-        if len(self.losses) >= self.fold_at:
+            if self.at_once:
+                update(self.at_once, targets, outputs, weights)
+            if self.joined:
+                self._keep(targets, outputs, weights)
+        if len(self.losses) >= FOLD_STEPS or self.kept_bytes >= FOLD_BYTES:
             self.fold()
+
+    def _keep(self, targets: list[Any], outputs: list[Tensor], weights: list[Any]) -> None:
+        masks = [getattr(output, "_keras_mask", None) for output in outputs]
+        self.kept.append((targets, [output.detach() for output in outputs], weights, masks))
+        for leaf in (*outputs, *targets):
+            self.kept_bytes += getattr(leaf, "nbytes", 0)
 
     @torch.no_grad()
     def fold(self) -> None:
@@ -63,11 +69,9 @@ class Meter:
             tracker.total.assign_add(losses[start:stop].sum() * self.rows[start])
         tracker.count.assign_add(float(sum(self.rows)))
         self.losses, self.rows = [], []
-        kept, self.kept = self.kept, []
-        if kept:
-            y_true, y_pred, weights = zip(*kept, strict=True)
-            joined = _joined(y_true), torch.cat(y_pred), _joined(weights)
-            self.compiled.metrics.update(*self.compiled.by_output(*joined))
+        kept, self.kept, self.kept_bytes = self.kept, [], 0
+        for start, stop in runs([_layout(step) for step in kept]):
+            update(self.joined, *_joined(kept[start:stop]))
 
     def warn_of_nan(self, epoch: int) -> None:
         """Says at which step of the epoch the loss became NaN. Called when it is known that it has."""
@@ -81,22 +85,37 @@ class Meter:
             )
 
 
-def runs(rows: list[int]) -> Iterator[tuple[int, int]]:
-    """The stretches of equal numbers: one for the whole batches, one for a short last one."""
+def runs(values: list[Any]) -> Iterator[tuple[int, int]]:
+    """The stretches of equal values: one for the whole batches, one for a short last one."""
     start = 0
-    for stop in range(1, len(rows) + 1):
-        if stop == len(rows) or rows[stop] != rows[start]:
+    for stop in range(1, len(values) + 1):
+        if stop == len(values) or values[stop] != values[start]:
             yield start, stop
             start = stop
 
 
-def _apart(y_pred: Tensor, y_true: Any, weight: Any) -> bool:
-    """Whether batches are not to be joined: masked ones, and nests of one."""
-    return hasattr(y_pred, "_keras_mask") or isinstance(y_true, NESTS) or isinstance(weight, NESTS)
+def _layout(step: Kept) -> list[Any]:
+    """What the steps must have in common to be joined: sequences may be longer in one than in another.
+
+    Outputs of one axis stay as they are, since a function's mean over the last axis would then be over the samples.
+    """
+    leaves = [leaf for group in step for leaf in group if leaf is not None]
+    if any(output.ndim < 2 for output in step[1]) or not all(isinstance(leaf, Tensor) and leaf.ndim for leaf in leaves):
+        return [object()]
+    return [None if leaf is None else (leaf.shape[1:], leaf.dtype) for group in step for leaf in group]
 
 
-def _joined(parts: tuple[Any, ...]) -> Any:
-    return None if parts[0] is None else torch.cat(parts)
+def _joined(steps: list[Kept]) -> tuple[list[Any], list[Tensor], list[Any]]:
+    """Targets, outputs and weights of all steps, by output."""
+    groups: Any = steps[0]
+    if len(steps) > 1:
+        by_output = (zip(*group, strict=True) for group in zip(*steps, strict=True))
+        groups = [[None if parts[0] is None else torch.cat(parts) for parts in group] for group in by_output]
+    targets, outputs, weights, masks = groups
+    for output, mask in zip(outputs, masks, strict=True):
+        if mask is not None:
+            setattr(output, "_keras_mask", mask)  # noqa: B010, unknown to the type of tensors
+    return targets, outputs, weights
 
 
 class Logs(dict[str, Any]):
