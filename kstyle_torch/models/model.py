@@ -352,7 +352,7 @@ class Model(Trainer, Files, Layer):
         """The layers of a graph come first; those of a subclass where the name `layers` comes, as in Keras."""
         found = dict(super()._saved_children())
         layers = {"layers": self.layers}
-        if self.optimizer is not None:
+        if hasattr(self.optimizer, "save_own_variables"):  # torch's have no place in Keras' files
             found["optimizer"] = self.optimizer
         if self._is_graph():
             return [*layers.items(), *found.items()]

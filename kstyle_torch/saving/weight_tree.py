@@ -96,9 +96,6 @@ def save_variables(saveable: Any, store: Any) -> None:
     """What `saveable.save_own_variables` does, for bare modules too: their `state_dict`, by its keys."""
     if hasattr(saveable, "save_own_variables"):
         saveable.save_own_variables(store)
-    elif not isinstance(saveable, nn.Module):  # an optimizer
-        for number, variable in enumerate(saveable.variables):
-            store[str(number)] = variable
     else:
         for key, value in saveable.state_dict().items():
             store[key] = value
@@ -193,29 +190,5 @@ def load_variables(saveable: Any, entries: hdf5.Entries) -> None:
     if hasattr(saveable, "load_own_variables"):
         saveable.load_own_variables(entries)
         return
-    if not isinstance(saveable, nn.Module):
-        load_optimizer(saveable, entries)
-        return
     for key, tensor in saveable.state_dict().items():
         tensor.copy_(torch.as_tensor(entries[key]))
-
-
-def load_optimizer(optimizer: Any, entries: hdf5.Entries) -> None:
-    """Sets an optimizer's state, if the file has all of it; a warning says so if not, as Keras does."""
-    variables = list(optimizer.variables)
-    problem = _optimizer_misfit(variables, entries)
-    if problem is not None:
-        warnings.warn(f"The state of optimizer {optimizer.name!r} is left as it is: {problem}.", stacklevel=6)
-        return
-    for number, variable in enumerate(variables):
-        values = torch.as_tensor(entries[str(number)])
-        variable.copy_(values) if isinstance(variable, torch.Tensor) else variable.assign(values)
-
-
-def _optimizer_misfit(variables: list[Any], entries: hdf5.Entries) -> str | None:
-    if len(variables) != len(entries):
-        return f"it has {len(variables)} variables, and the file {len(entries)}"
-    for number, variable in enumerate(variables):
-        if str(number) not in entries or entries.shape(str(number)) != tuple(variable.shape):
-            return f"its variable {number} has shape {tuple(variable.shape)}, and the file another"
-    return None
