@@ -10,6 +10,7 @@ WHOLE = {
     "activations": set(),
     "constraints": set(),
     "initializers": set(),
+    "metrics": set(),
     "ops": set(),
     "random": set(),
     "regularizers": set(),

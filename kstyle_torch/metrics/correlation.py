@@ -46,7 +46,7 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
     return (normalize(y_true, axis) * normalize(y_pred, axis)).sum(axis)
 
 
-FUNCTIONS.update({f.__name__: f for f in (pearson_correlation, concordance_correlation, cosine_similarity)})
+FUNCTIONS.update({function.__name__: function for function in (pearson_correlation, concordance_correlation)})
 
 
 @registry.register()

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kstyle_torch.losses import binary_crossentropy, categorical_crossentropy, sparse_categorical_crossentropy
+from kstyle_torch.losses import (
+    binary_crossentropy,
+    categorical_crossentropy,
+    kl_divergence,
+    poisson,
+    sparse_categorical_crossentropy,
+)
 from kstyle_torch.metrics.base import registry
 from kstyle_torch.metrics.reduction import MeanMetricWrapper
 
@@ -96,3 +102,39 @@ class SparseCategoricalCrossentropy(MeanMetricWrapper):
         options = {"from_logits": from_logits, "ignore_class": ignore_class, "axis": axis}
         super().__init__(sparse_categorical_crossentropy, name, dtype, **options)
         self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis
+
+
+@register()
+class KLDivergence(MeanMetricWrapper):
+    """The mean Kullback-Leibler divergence: `sum(y_true * log(y_true / y_pred))`.
+
+    Args:
+        name: The key in logs and history.
+        dtype: Of the state.
+    Example:
+        >>> round(float(KLDivergence()([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])), 4)
+        0.4581
+    """
+
+    direction = "down"
+
+    def __init__(self, name: str | None = "kl_divergence", dtype: Any = None):
+        super().__init__(kl_divergence, name, dtype)
+
+
+@register()
+class Poisson(MeanMetricWrapper):
+    """The mean of `y_pred - y_true * log(y_pred)`.
+
+    Args:
+        name: The key in logs and history.
+        dtype: Of the state.
+    Example:
+        >>> round(float(Poisson()([[0, 1], [0, 0]], [[1, 1], [0, 0]])), 4)
+        0.5
+    """
+
+    direction = "down"
+
+    def __init__(self, name: str | None = "poisson", dtype: Any = None):
+        super().__init__(poisson, name, dtype)

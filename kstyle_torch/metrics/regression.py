@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.initializers import as_dtype
-from kstyle_torch.losses import mean_absolute_error, mean_squared_error
+from kstyle_torch.losses import (
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+)
 from kstyle_torch.losses.base import same_rank
 from kstyle_torch.metrics.base import registry
 from kstyle_torch.metrics.reduction import Mean, MeanMetricWrapper, pair
@@ -81,3 +87,57 @@ class MeanAbsoluteError(MeanMetricWrapper):
 
     def __init__(self, name: str | None = "mean_absolute_error", dtype: Any = None):
         super().__init__(mean_absolute_error, name, dtype)
+
+
+@register("mape", "MAPE")
+class MeanAbsolutePercentageError(MeanMetricWrapper):
+    """Mean of `100 * |y_true - y_pred| / |y_true|`.
+
+    Args:
+        name: The key in logs and history.
+        dtype: Of the state.
+    Example:
+        >>> float(MeanAbsolutePercentageError()([[2.0], [4.0]], [[1.0], [4.0]]))
+        25.0
+    """
+
+    direction = "down"
+
+    def __init__(self, name: str | None = "mean_absolute_percentage_error", dtype: Any = None):
+        super().__init__(mean_absolute_percentage_error, name, dtype)
+
+
+@register("msle", "MSLE")
+class MeanSquaredLogarithmicError(MeanMetricWrapper):
+    """Mean of `(log(1 + y_true) - log(1 + y_pred))**2`.
+
+    Args:
+        name: The key in logs and history.
+        dtype: Of the state.
+    Example:
+        >>> round(float(MeanSquaredLogarithmicError()([[0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]])), 4)
+        0.1201
+    """
+
+    direction = "down"
+
+    def __init__(self, name: str | None = "mean_squared_logarithmic_error", dtype: Any = None):
+        super().__init__(mean_squared_logarithmic_error, name, dtype)
+
+
+@register()
+class LogCoshError(MeanMetricWrapper):
+    """Mean of `log(cosh(y_pred - y_true))`.
+
+    Args:
+        name: The key in logs and history.
+        dtype: Of the state.
+    Example:
+        >>> round(float(LogCoshError()([[0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]])), 4)
+        0.1084
+    """
+
+    direction = "down"
+
+    def __init__(self, name: str | None = "logcosh", dtype: Any = None):
+        super().__init__(log_cosh, name, dtype)

@@ -5,9 +5,11 @@ import pickle
 
 import pytest
 import torch
+from keras.src.metrics import ALL_OBJECTS_DICT
 
 from kstyle_torch import metrics
 from kstyle_torch.metrics.accuracy import resolve_accuracy
+from kstyle_torch.metrics.base import registry
 from kstyle_torch.metrics.identifiers import is_accuracy, to_metric
 from tests.oracle import assert_close, integers, uniform
 
@@ -186,3 +188,9 @@ def test_wrong_arguments_are_named():
         metrics.BinaryAccuracy(threshold=2)
     with pytest.raises(TypeError, match="Expected a metric"):
         to_metric(3)
+
+
+def test_every_name_of_keras():
+    """What Keras' `metrics.get` knows, each as the class of the same name; a class that needs arguments says so."""
+    for name, theirs in ALL_OBJECTS_DICT.items():
+        assert registry.lookup(name).__name__ == theirs.__name__, name
