@@ -164,8 +164,14 @@ def tanh_shrink(x: Tensor) -> Tensor:
 
 @register()
 def sigmoid(x: Tensor) -> Tensor:
-    """`1 / (1 + exp(-x))`."""
-    return torch.sigmoid(x)
+    """`1 / (1 + exp(-x))`.
+
+    The result remembers `x`, so that a crossentropy behind it can start its backward pass there.
+    """
+    y = torch.sigmoid(x)
+    if type(y) is Tensor and not torch.compiler.is_compiling():
+        y._sigmoid_of = x  # type: ignore[attr-defined]
+    return y
 
 
 @register()

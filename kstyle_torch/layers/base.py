@@ -232,6 +232,13 @@ class Layer(Configurable, WeightHolder):
                 return nn.Module.__call__(self, args[0])
         return self._slow_call(args, kwargs)
 
+    def _direct(self) -> Callable[..., Any] | None:
+        """A function that does what a call on plain tensors does where no hook listens, for the inner loops.
+
+        Returns: The function; None if the layer gives back what it gets.
+        """
+        return self.forward
+
     def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Whatever a built layer's call with one tensor does not need."""
         if any_symbolic(args, kwargs):

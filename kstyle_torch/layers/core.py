@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
@@ -63,6 +64,9 @@ class InputLayer(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return x
+
+    def _direct(self) -> None:
+        return None
 
 
 def Input(  # noqa: N802, a class to its callers
@@ -168,6 +172,22 @@ class Dense(LoraLayer):
             a, b = self._thin_matrices(y.dtype)
             y = y + (x @ a) @ b
         return self.activation(y)
+
+    def _direct(self) -> Callable[[Tensor], Tensor]:
+        if type(self) is not Dense or "forward" in self.__dict__:
+            return self.forward
+        children, linear = self._modules, F.linear
+
+        def run(x: Tensor) -> Tensor:
+            child = children["linear"]
+            if type(child) is not nn.Linear or self.lora_enabled:  # somebody has put another in its place
+                return self.forward(x)
+            weights: dict[str, Any] = child._parameters
+            activation = self.activation
+            y = linear(x, weights["weight"], weights["bias"])
+            return torch.relu(y) if activation is activations.relu else activation(y)
+
+        return run
 
 
 @register()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kstyle_torch import tree
 from kstyle_torch.layers.base import Layer, open_shapes, uncounted_calls
 from kstyle_torch.layers.core import InputLayer
+from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean, snake_case
@@ -84,7 +85,26 @@ class Model(Trainer, Files, Layer):
         keys = {id(module): key for key, module in self._modules.items() if module is not None}
         emitter = Emitter(self.graph, keys, self._adapt)
         run, code = emitter.emit(self._unpack, self._input_checks())
-        self.__dict__.update(_run=run, code=code, _masked_runs={})
+        self.__dict__.update(_run=run, code=code, _masked_runs={}, _straight={})
+
+    def straight_run(self) -> Callable[[Any, Any], Any] | None:
+        """`run(model, inputs)`: the forward function without the calls of modules, for the inner loops.
+
+        Returns: None where somebody would miss them: a hook, or a class of the user's that overrides the call.
+        """
+        if self.graph is None or anybody_listens(self.modules()):
+            return None
+        as_usual = type(self).__call__ is Model.__call__ and type(self).forward in GRAPH_CALLS
+        if not as_usual or "forward" in self.__dict__:
+            return None
+        key = tuple("forward" in vars(module) for module in self.graph.modules)  # a layer's dtype may change
+        runs = self.__dict__.setdefault("_straight", {})
+        if key not in runs:
+            keys = {id(module): key for key, module in self._modules.items() if module is not None}
+            direct = {id(module): module._direct() for module in self.graph.modules if isinstance(module, Layer)}
+            emitter = Emitter(self.graph, keys, self._adapt, direct)
+            runs[key] = emitter.emit(self._unpack, self._input_checks())[0]
+        return runs[key]
 
     def _input_checks(self) -> list[str]:
         """For each input, when it must be adapted; nothing is interpolated but numbers and names of dtypes."""
@@ -373,6 +393,7 @@ class Model(Trainer, Files, Layer):
             "_meter",
             "_masked_runs",
             "_recorded",
+            "_straight",
         }
         return {key: value for key, value in super().__getstate__().items() if key not in dropped}
 
@@ -381,6 +402,9 @@ class Model(Trainer, Files, Layer):
         if self.graph is not None:
             self._set_ends(*self.graph.to_symbolic())
             self._emit()
+
+
+GRAPH_CALLS = {Model.forward}  # the calls that do nothing but run the graph
 
 
 def _source_of(tensor: SymbolicTensor) -> InputLayer:

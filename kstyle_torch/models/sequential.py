@@ -10,7 +10,7 @@ from torch import nn
 from kstyle_torch import tree
 from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.core import InputLayer, input_tensor
-from kstyle_torch.models.model import Model, free_key, is_graph_input
+from kstyle_torch.models.model import GRAPH_CALLS, Model, free_key, is_graph_input
 from kstyle_torch.registry import HOMES
 from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
 from kstyle_torch.symbolic.graph import trace
@@ -206,4 +206,5 @@ def _shape_wanted(layer: Any) -> Any:
     return None
 
 
+GRAPH_CALLS.add(Sequential.forward)
 HOMES[Sequential] = "keras"  # what Keras says in its own configs

@@ -30,6 +30,7 @@ OPERATORS = {
     "__pow__": "{} ** {}",
 }
 _numbers = itertools.count()
+call_it = nn.Module.__call__
 
 
 class Emitter:
@@ -39,11 +40,18 @@ class Emitter:
         graph: What to run.
         keys: Module id -> its key among the model's children.
         adapt: `adapt(x, position)` brings an input to the shape and dtype that the graph was made for.
+        direct: Module id -> a function that does what its call does where no hook listens; None if there is nothing to do.
     """
 
-    def __init__(self, graph: Graph, keys: dict[int, str], adapt: Callable[..., Any]):
-        self.graph, self.keys = graph, keys
-        self.namespace: dict[str, Any] = {"call": nn.Module.__call__, "adapt": adapt, "Tensor": Tensor, "torch": torch}
+    def __init__(
+        self,
+        graph: Graph,
+        keys: dict[int, str],
+        adapt: Callable[..., Any],
+        direct: dict[int, Callable[..., Any] | None] | None = None,
+    ):
+        self.graph, self.keys, self.direct = graph, keys, direct or {}
+        self.namespace: dict[str, Any] = {"call": call_it, "adapt": adapt, "Tensor": Tensor, "torch": torch}
         self.names: dict[int, str] = {}  # value -> its variable
         self.taken = {"self", "inputs", "modules", "unpack", *self.namespace, *dir(builtins)}
         self.lines: list[str] = []
@@ -81,7 +89,8 @@ class Emitter:
         for position, (variable, check) in enumerate(zip(variables, checks, strict=True)):
             if check:
                 self.lines.append(f"if {check.format(variable)}: {variable} = adapt({variable}, {position})")
-            self.lines.append(f"{variable} = call({self._module(self.graph.sources[position])}, {variable})")
+            if self.direct.get(id(self.graph.sources[position]), call_it) is not None:
+                self.lines.append(f"{variable} = call({self._module(self.graph.sources[position])}, {variable})")
 
     def _write_call(self, call: Call) -> None:
         for tensor, mask in call.tags:
@@ -92,10 +101,12 @@ class Emitter:
         if isinstance(call.target, nn.Module):
             module = self._module(call.target)
             name = self.keys[id(call.target)]
-            direct = "training" not in call.kwargs  # with it, the layer switches mode and back
-            value = (
-                f"call({', '.join([module, *args, *kwargs])})" if direct else f"{module}({', '.join(args + kwargs)})"
-            )
+            if "training" in call.kwargs:  # with it, the layer switches mode and back
+                value = f"{module}({', '.join(args + kwargs)})"
+            elif function := self.direct.get(id(call.target)):
+                value = f"{self._bind(name, function)}({', '.join(args + kwargs)})"
+            else:
+                value = f"call({', '.join([module, *args, *kwargs])})"
         elif name in OPERATORS and len(args) == 2 and not kwargs:
             value = OPERATORS[name].format(*args)
             name = name.strip("_")

@@ -220,6 +220,7 @@ class Compiled:
         self.output_shapes: list[torch.Size] = []  # of some batch
         self.outputs: Outputs | None = None
         self.has_loss: list[bool] | None = None  # by output
+        self.head: Any = None  # the loss and where its backward pass starts, in one; see losses/head.py
 
     def build(self, names: list[str] | None, y_true: Any, y_pred: Any) -> None:
         """Fits losses and metrics to the outputs; once.

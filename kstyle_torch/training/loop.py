@@ -72,20 +72,21 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
     own = model.overrides("train_step", "compute_metrics")
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
     logs: Any = None
-    for index, batch in callbacks.numbered(batches):
-        for hook in begin:
-            hook(index, {})
-        if own:
-            logs = steps.user_step(model, model.train_step, batch)
-        else:
-            loss, y_pred = step(*batch)
-            meter.add(loss, batch[1], y_pred, batch[2])
-        if end:
-            running = Logs(lambda logs=logs: _read_logs(model, logs))  # type: ignore[misc]
-            for hook in end:
-                hook(index, running)
-        if model.stop_training:
-            break
+    with steps.straight(model, (*begin, *end)):
+        for index, batch in callbacks.numbered(batches):
+            for hook in begin:
+                hook(index, {})
+            if own:
+                logs = steps.user_step(model, model.train_step, batch)
+            else:
+                loss, y_pred = step(*batch)
+                meter.add(loss, batch[1], y_pred, batch[2])
+            if end:
+                running = Logs(lambda logs=logs: _read_logs(model, logs))  # type: ignore[misc]
+                for hook in end:
+                    hook(index, running)
+            if model.stop_training:
+                break
     results = _read_logs(model, logs)
     if is_nan(results) and meter.chunks:
         meter.warn_of_nan(epoch)
@@ -108,7 +109,7 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
     begin, end = callbacks.hooks("on_test_batch_begin"), callbacks.hooks("on_test_batch_end")
     own = model.overrides("test_step", "compute_metrics")
     logs: Any = None
-    with switched_mode(model, False), torch.no_grad():
+    with switched_mode(model, False), torch.no_grad(), steps.straight(model, (*begin, *end)):
         steps.note_losses(model)
         model.stop_evaluating = False
         callbacks.on_test_begin()

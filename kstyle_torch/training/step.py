@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import _engine_run_backward
 
+from kstyle_torch.losses.head import Head, head_of
+
 
 def run_model(model: Any, x: Any) -> Any:
     """The model's output, in the mode that it is in."""
+    run = model.__dict__.get("_run_straight")
+    if run is not None:
+        return run(model, x)
     return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
+
+
+@contextlib.contextmanager
+def straight(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
+    """Runs the model without the calls of its modules inside, unless somebody would miss them.
+
+    Args:
+        hooks: What is called between the steps; if one is not our own, it may hook modules at any time.
+    """
+    ours = all(type(getattr(hook, "__self__", None)).__module__.startswith("kstyle_torch.") for hook in hooks)
+    run = model.straight_run() if ours and not model.run_eagerly else None
+    model.__dict__["_run_straight"] = run
+    try:
+        yield
+    finally:
+        model.__dict__.pop("_run_straight", None)
 
 
 def train_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
@@ -33,9 +56,8 @@ def forward_backward(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, A
     """
     clear_losses(model)
     y_pred = run_model(model, x)
-    loss = model.compute_loss(x, y, y_pred, weight)
-    optimizer = model._compiled.optimizer
-    backward(optimizer.scale_loss(loss) if optimizer.scales_loss else loss)
+    loss, root, gradient = loss_and_start(model, x, y, y_pred, weight)
+    backward(root, gradient)
     return loss, y_pred, take_gradients(model)
 
 
@@ -43,22 +65,33 @@ def captured_backward(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, 
     """The same, but the gradients never reach the parameters: what is recorded has no copies of them."""
     clear_losses(model)
     y_pred = run_model(model, x)
-    loss = model.compute_loss(x, y, y_pred, weight)
+    loss, root, gradient = loss_and_start(model, x, y, y_pred, weight)
     gradients = _engine_run_backward(
-        (loss,), (one(loss.dtype, loss.device),), False, False, tuple(model._compiled.parameters),
-        allow_unreachable=True, accumulate_grad=False,
+        (root,), (one(root.dtype, root.device) if gradient is None else gradient,), False, False,
+        tuple(model._compiled.parameters), allow_unreachable=True, accumulate_grad=False,
     )  # fmt: skip
     return loss, y_pred, list(gradients)
 
 
-def backward(loss: Tensor) -> None:
-    """`loss.backward()` without its checks in Python, which cost as much as the backward pass of a small layer."""
-    if type(loss) is not Tensor or loss.dim() or not loss.requires_grad or not loss.is_floating_point():
-        loss.backward()
-        return
-    _engine_run_backward(
-        (loss,), (one(loss.dtype, loss.device),), False, False, (), allow_unreachable=True, accumulate_grad=True
-    )
+def loss_and_start(model: Any, x: Any, y: Any, y_pred: Any, weight: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The loss, the tensor at which its backward pass starts, and the gradient there (None: the loss itself, and 1)."""
+    head, optimizer = model._compiled.head, model._compiled.optimizer
+    if head is not None and weight is None and not optimizer.scales_loss and not has_losses(model):
+        started = head(y, y_pred)
+        if started is not None:
+            return started
+    loss = model.compute_loss(x, y, y_pred, weight)
+    return loss, optimizer.scale_loss(loss) if optimizer.scales_loss else loss, None
+
+
+def backward(root: Tensor, gradient: Tensor | None = None) -> None:
+    """`root.backward(gradient)` without its checks in Python, which cost as much as the backward pass of a small layer."""
+    if gradient is None:
+        if type(root) is not Tensor or root.dim() or not root.requires_grad or not root.is_floating_point():
+            root.backward()
+            return
+        gradient = one(root.dtype, root.device)
+    _engine_run_backward((root,), (gradient,), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
 @functools.cache
@@ -116,6 +149,19 @@ def compute_loss(model: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
     return total
 
 
+def has_losses(model: Any) -> bool:
+    """Whether a layer has called `add_loss` in this step."""
+    return any(layer._losses for layer in model._loss_layers)
+
+
+def find_head(model: Any) -> Head | None:
+    """What computes the loss and where its backward pass starts, if nothing but one crossentropy is to be minimised."""
+    entries = model._compiled.loss.entries
+    if len(entries) != 1 or entries[0].weight is not None or model._penalised or model.overrides("compute_loss"):
+        return None
+    return head_of(entries[0].loss)
+
+
 def clear_losses(model: Any) -> None:
     """Forgets what `add_loss` collected in the last step."""
     for layer in model._loss_layers:
@@ -132,6 +178,7 @@ def prepare(model: Any) -> None:
     for parameter in compiled.parameters:
         parameter.grad = None
     note_losses(model, views)
+    compiled.head = find_head(model)
 
 
 def note_losses(model: Any, views: Any = None) -> None:

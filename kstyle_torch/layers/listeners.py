@@ -1,0 +1,21 @@
+"""Who wants to see the calls of modules: where nobody does, the inner loops need not make them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+from torch.nn.modules.module import _has_any_global_hook
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def anybody_listens(modules: Iterable[nn.Module]) -> bool:
+    """Whether a hook, or a compiled call, is on one of the modules, or a hook on all modules there are."""
+    if _has_any_global_hook():
+        return True
+    for module in modules:
+        fields = module.__dict__
+        if any(fields[name] for name in HOOKS) or fields.get("_compiled_call_impl") is not None:
+            return True
+    return False

@@ -1,0 +1,80 @@
+"""The crossentropies whose backward pass starts at the logits: Keras' losses and gradients, and when they step aside."""
+
+import keras
+import pytest
+import torch
+
+from kstyle_torch import activations, losses
+from kstyle_torch.losses.head import head_of
+from tests.oracle import assert_close, integers, uniform
+
+ROWS, CLASSES = 200, 3
+LOGITS = torch.cat([uniform(ROWS - 40, CLASSES, low=-6, high=6), torch.linspace(-20, 20, 120).reshape(40, CLASSES)])
+ONE_HOT = torch.eye(CLASSES)[integers(ROWS, high=CLASSES)]
+IMAGES = uniform(4, 5, 5, CLASSES, low=-9, high=9)
+
+# id, loss, arguments, activation, targets, logits
+CASES = {
+    "binary": ("BinaryCrossentropy", {}, "sigmoid", integers(ROWS, CLASSES, high=2).float(), LOGITS),
+    "binary-smooth": ("BinaryCrossentropy", {"label_smoothing": 0.2}, "sigmoid", ONE_HOT, LOGITS),
+    "binary-flat": ("BinaryCrossentropy", {}, "sigmoid", integers(ROWS, high=2).float(), LOGITS[:, :1]),
+    "sparse": ("SparseCategoricalCrossentropy", {}, "softmax", integers(ROWS, high=CLASSES), LOGITS),
+    "sparse-column": ("SparseCategoricalCrossentropy", {}, "softmax", integers(ROWS, 1, high=CLASSES), LOGITS),
+    "sparse-images": ("SparseCategoricalCrossentropy", {}, "softmax", integers(4, 5, 5, high=CLASSES), IMAGES),
+    "categorical": ("CategoricalCrossentropy", {}, "softmax", ONE_HOT, LOGITS),
+    "categorical-smooth": ("CategoricalCrossentropy", {"label_smoothing": 0.1}, "softmax", ONE_HOT, LOGITS),
+    "categorical-soft": ("CategoricalCrossentropy", {}, "softmax", uniform(ROWS, CLASSES, low=0, seed=3), LOGITS),
+}
+
+
+@pytest.mark.parametrize(("name", "arguments", "activation", "y", "logits"), CASES.values(), ids=CASES)
+def test_equals_keras(name, arguments, activation, y, logits):
+    """Saturated probabilities included, where the loss stops at Keras' clip and the gradient is zero."""
+    theirs_in, ours_in = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    rows = theirs_in.flatten(0, -2)  # torch cannot go back through Keras' loss over images
+    theirs = getattr(keras.losses, name)(**arguments)(
+        y.reshape(len(rows), -1), getattr(keras.activations, activation)(rows)
+    )
+    theirs.backward()
+    loss, start, gradient = head_of(getattr(losses, name)(**arguments))(y, getattr(activations, activation)(ours_in))
+    assert start is ours_in
+    assert not loss.requires_grad
+    assert_close(loss, theirs)
+    assert_close(gradient, theirs_in.grad, atol=1e-8)
+
+
+def test_the_saturated_have_no_gradient():
+    logits = torch.tensor([[17.0], [-17.0], [17.0]], requires_grad=True)
+    loss, _, gradient = head_of(losses.BinaryCrossentropy())(
+        torch.tensor([[0.0], [1.0], [1.0]]), activations.sigmoid(logits)
+    )
+    assert gradient.tolist() == [[0.0], [0.0], [0.0]]
+    assert loss > 10
+
+
+OTHERS = {
+    "from-logits": losses.BinaryCrossentropy(from_logits=True),
+    "sum": losses.BinaryCrossentropy(reduction="sum"),
+    "ignored-class": losses.SparseCategoricalCrossentropy(ignore_class=0),
+    "axis": losses.CategoricalCrossentropy(axis=1),
+    "mse": losses.MeanSquaredError(),
+    "subclass": type("Mine", (losses.BinaryCrossentropy,), {})(),
+}
+
+
+@pytest.mark.parametrize("loss", OTHERS.values(), ids=OTHERS)
+def test_other_losses_go_through_autograd(loss):
+    assert head_of(loss) is None
+
+
+def test_other_predictions_go_through_autograd():
+    """A softmax under the binary loss, a sigmoid under the categorical one, what is no activation's own result, masks."""
+    logits = LOGITS.clone().requires_grad_()
+    binary, categorical = (head_of(loss) for loss in (losses.BinaryCrossentropy(), losses.CategoricalCrossentropy()))
+    assert binary(ONE_HOT, activations.softmax(logits)) is None
+    assert categorical(ONE_HOT, activations.sigmoid(logits)) is None
+    assert binary(ONE_HOT, activations.sigmoid(logits) * 1.0) is None
+    assert binary(ONE_HOT, activations.sigmoid(logits.detach())) is None
+    masked = activations.sigmoid(logits)
+    masked._keras_mask = torch.ones(ROWS, dtype=torch.bool)
+    assert binary(ONE_HOT, masked) is None
