@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["generator", "normal", "truncated_normal", "uniform"]
+__all__ = ["generator", "normal", "random_state", "set_random_state", "truncated_normal", "uniform"]
 
 Generator = torch.Generator | None  # None for torch's own, which `torch.manual_seed` seeds
 
@@ -65,3 +67,37 @@ def truncated_normal(
     first = (tries.abs() < 2).max(-1, keepdim=True).indices
     kept = tries.gather(-1, first).squeeze(-1).clamp(-2, 2)  # once in 230,000 none of the four is within
     return kept * stddev + mean
+
+
+def random_state(generators: Iterable[torch.Generator] = ()) -> dict[str, Any]:
+    """Where all random numbers of the process are: torch's (also the accelerator's), NumPy's, Python's; as plain data.
+
+    Args:
+        generators: Generators of the user's whose state is wanted too.
+    """
+    kind, key, *rest = np.random.get_state()
+    device_state = getattr(_device_module(), "get_rng_state_all", list)
+    return {
+        "torch": torch.get_rng_state(),
+        "devices": list(device_state()),
+        "numpy": (str(kind), torch.from_numpy(np.asarray(key).astype(np.int64)), *rest),
+        "python": random.getstate(),
+        "generators": [each.get_state() for each in generators],
+    }
+
+
+def set_random_state(state: dict[str, Any], generators: Iterable[torch.Generator] = ()) -> None:
+    """Goes back to what `random_state` gave."""
+    torch.set_rng_state(state["torch"])
+    if state["devices"] and hasattr(_device_module(), "set_rng_state_all"):
+        _device_module().set_rng_state_all(state["devices"])
+    kind, key, *rest = state["numpy"]
+    np.random.set_state((kind, key.numpy().astype(np.uint32), *rest))
+    random.setstate(state["python"])
+    for each, own in zip(generators, state["generators"], strict=True):
+        each.set_state(own)
+
+
+def _device_module() -> Any:
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return None if device is None else torch.get_device_module(device)

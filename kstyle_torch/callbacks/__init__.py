@@ -1,5 +1,6 @@
 """What can act during training."""
 
+from kstyle_torch.callbacks.backup import BackupAndRestore
 from kstyle_torch.callbacks.base import Callback, LambdaCallback
 from kstyle_torch.callbacks.checkpoint import ModelCheckpoint
 from kstyle_torch.callbacks.control import EarlyStopping, LearningRateScheduler, ReduceLROnPlateau, TerminateOnNaN
@@ -9,6 +10,7 @@ from kstyle_torch.callbacks.logging import CSVLogger, RemoteMonitor
 from kstyle_torch.callbacks.progress import ProgbarLogger
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",

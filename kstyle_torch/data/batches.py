@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 from kstyle_torch import config, tree
 from kstyle_torch.data.rows import Rows
 from kstyle_torch.data.transfer import Carrier, read_ahead
+from kstyle_torch.draws import random_state, set_random_state
 
 Batch = tuple[Any, Any, Any]  # x, y, sample_weight
 HOST_CHUNK_BYTES = 4 * 2**20  # what is permuted at once: stays in the processor's cache, and is all that is copied
@@ -40,6 +42,8 @@ class Batches:
         self.inspect: Callable[[Any, Any, Any], None] | None = None  # looks at what was not seen before, on the host
         self._running: Iterator[Any] | None = None
         self._left: int | None = None
+        self._began: dict[str, Any] = {}  # the random state when the running pass over the data began
+        self._given = 0  # batches of it that earlier epochs had
 
     @property
     def steps(self) -> int | None:
@@ -55,13 +59,42 @@ class Batches:
         """All batches, once."""
         raise NotImplementedError
 
+    # ------------------------------------------------------------------------- for a training that goes on in another process
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """What draws the order, beside the process's own random state."""
+        return []
+
+    def position(self) -> dict[str, Any] | None:
+        """Where the epoch in course, or the next one, begins within a pass over the data; None for at its beginning."""
+        return None if self._running is None or self.restarts else {"began": self._began, "given": self._given}
+
+    def go_to(self, position: dict[str, Any] | None) -> None:
+        """Goes where `position()` said. It leaves the random state as it was when that pass began; nothing if None."""
+        self._running, self._given = None, 0
+        if position is None:
+            return
+        set_random_state(position["began"], self.generators)
+        if position["given"]:
+            self._began, self._given = position["began"], position["given"]
+            self._running, self._left = iter(self._pass()), self.num_batches
+            self._skip(self._given)
+
+    def _skip(self, number: int) -> None:
+        assert self._running is not None
+        deque(itertools.islice(self._running, number), maxlen=0)
+        self._left = None if self._left is None else self._left - number
+
     def _limited(self) -> Iterator[Any]:
         if self._running is None or self.restarts:
+            self._began, self._given = random_state(), 0
             self._running, self._left = iter(self._pass()), self.num_batches
         taken = 0
         for batch in itertools.islice(self._running, self.limit):
             taken += 1
             yield batch
+        self._given += taken
         self._left = None if self._left is None else self._left - taken
         if self._left == 0 or taken < (self.limit or 0):
             self._running = None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import data as torch_data
 
 from kstyle_torch import tree
 from kstyle_torch.data.arrays import to_tensor, to_tensors
@@ -17,6 +18,7 @@ from kstyle_torch.data.py_dataset import PyDataset, iterate
 from kstyle_torch.data.rows import Rows
 from kstyle_torch.data.split import unpack
 from kstyle_torch.data.transfer import Carrier, carried
+from kstyle_torch.draws import random_state, set_random_state
 
 AS_IT_IS = {torch.float32, torch.int64, torch.int32, torch.uint8, torch.bool}
 _NOTHING = object()
@@ -73,20 +75,65 @@ class StreamBatches(Batches):
             taken += 1
             yield batch
         self._tell("on_epoch_end")
+        self._given += taken
         if self._left is not None:
             self._left -= taken
         if taken < (self.limit or 1):
             warn_of_end(taken, self.limit)
-        if self.limit is None or self._left == 0 or taken < self.limit:
+        if self.limit is None or self._left == 0 or taken < self.limit or self.restarts:
             self._running = None
         if self.limit is None and not self.is_iterator:
             self.num_batches = taken
 
     def _begin(self) -> None:
+        now = {} if self.is_iterator else random_state(self.generators)
         self._tell("on_epoch_begin")
         if self._running is None or self.restarts:
+            if not self.is_iterator:
+                self._began, self._given = now, 0
             self._running, self._left = self._items(), self.num_batches
         self._begun = True
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """Those that the user gave a DataLoader or its sampler."""
+        if not isinstance(self.source, torch_data.DataLoader):
+            return []
+        found = [getattr(owner, "generator", None) for owner in (self.source, self.source.sampler)]
+        return list({id(each): each for each in found if each is not None}.values())
+
+    def position(self) -> dict[str, Any] | None:
+        """See `Batches`. The state of a data set that has `state_dict` is in it."""
+        kept = self._owner()
+        state = {} if kept is None else {"source": kept.state_dict()}
+        if self._running is None and not self.is_iterator:
+            return state or None
+        return {**state, "began": self._began, "given": self._given, "begun": self._begun}
+
+    def go_to(self, position: dict[str, Any] | None) -> None:
+        """See `Batches`. Of an iterator that gives the same again, what was used is skipped."""
+        position = position or {}
+        if "source" in position:
+            self._owner().load_state_dict(position["source"])
+        if not self.is_iterator:
+            self._running, self._begun, self._given = None, False, 0
+        if "began" not in position:
+            return
+        if position["began"]:
+            set_random_state(position["began"], self.generators)
+        self._given = position["given"]
+        if self._given:
+            self._began = position["began"]
+            self._running = self._items() if self._running is None else self._running
+            self._left = self.num_batches
+            self._skip(self._given)
+        elif position["begun"]:
+            self.first()
+
+    def _owner(self) -> Any:
+        """The data set that keeps its own state, such as the order that it shuffles itself into."""
+        owner = self.source.dataset if isinstance(self.source, torch_data.DataLoader) else self.source
+        return owner if hasattr(owner, "state_dict") and hasattr(owner, "load_state_dict") else None
 
     def _items(self) -> Iterator[Any]:
         if self.is_iterator:

@@ -1,0 +1,265 @@
+"""All that a training would need to go on elsewhere as if nothing had happened, as plain data and tensors."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch.metrics.base import Metric
+from kstyle_torch.optimizers.base import Optimizer
+from kstyle_torch.optimizers.variables import parameter_of
+from kstyle_torch.random import SeedGenerator
+from kstyle_torch.variables import Variable
+
+ARRAY = "__array__"  # the key under which a NumPy array lies, as a tensor
+NOT_STATE = {"_model", "params", "validation_data"}  # of a callback
+_NOTHING = object()
+
+
+# ------------------------------------------------------------------------------------------------ attributes of objects
+
+
+def plain(value: Any) -> Any:
+    """A number, text, array, tensor, or nest of these, as what can be saved, copied; `_NOTHING` of anything else."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, np.ndarray):
+        return {ARRAY: torch.from_numpy(value.copy())} if value.dtype.kind in "biuf" else _NOTHING
+    if type(value) in (list, tuple):
+        items = [plain(item) for item in value]
+        return _NOTHING if any(item is _NOTHING for item in items) else type(value)(items)
+    if type(value) is dict:
+        pairs = {key: plain(item) for key, item in value.items() if isinstance(key, (str, int))}
+        whole = len(pairs) == len(value) and not any(item is _NOTHING for item in pairs.values())
+        return pairs if whole else _NOTHING
+    return _NOTHING
+
+
+def saved(state: Any, name: str) -> Any:
+    """What somebody's `state_dict` gave, as what can be saved.
+
+    Raises: TypeError: if there is anything else in it.
+    """
+    found = plain(state)
+    if found is _NOTHING:
+        raise TypeError(
+            f"state_dict() of {name} may hold numbers, strings, arrays, tensors, and lists and dicts of them only."
+        )
+    return found
+
+
+def revived(value: Any) -> Any:
+    """What `plain` was given."""
+    if isinstance(value, dict):
+        return value[ARRAY].numpy() if ARRAY in value else {key: revived(item) for key, item in value.items()}
+    return type(value)(map(revived, value)) if isinstance(value, (list, tuple)) else value
+
+
+def attributes(thing: Any, leave_out: Iterable[str] = ()) -> dict[str, Any]:
+    """An object's plain attributes."""
+    found = {name: plain(value) for name, value in vars(thing).items() if name not in leave_out}
+    return {name: value for name, value in found.items() if value is not _NOTHING}
+
+
+def prints(values: dict[str, Any]) -> dict[str, Any]:
+    """A short print of each attribute, by which a change is seen."""
+    return {name: _print(value) for name, value in values.items()}
+
+
+def _print(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        raw = value.contiguous().reshape(-1).view(torch.uint8).numpy().data
+        return tuple(value.shape), str(value.dtype), zlib.crc32(raw)
+    if isinstance(value, dict):
+        return [(key, _print(item)) for key, item in value.items()]
+    return [type(value), *map(_print, value)] if isinstance(value, (list, tuple)) else (type(value), value)
+
+
+class Changes:
+    """The state of some objects: what their `state_dict` gives, or else their plain attributes that change from now on,
+    so that what the constructor got is not among them.
+
+    Args:
+        things: The objects, by name.
+    """
+
+    def __init__(self, things: dict[str, Any]):
+        self.things = things
+        self.before = {name: prints(_visible(thing)) for name, thing in things.items()}
+
+    def take(self) -> dict[str, Any]:
+        """The state by object; only of those that have some."""
+        taken = {name: self._state(name, thing) for name, thing in self.things.items()}
+        return {name: state for name, state in taken.items() if state}
+
+    def _state(self, name: str, thing: Any) -> Any:
+        own = None if isinstance(thing, nn.Module) or not hasattr(thing, "state_dict") else thing.state_dict()
+        if own is not None:
+            return saved(own, name)
+        before = self.before[name]
+        return {key: value for key, value in _visible(thing).items() if before.get(key, _NOTHING) != _print(value)}
+
+    def give_back(self, taken: dict[str, Any]) -> None:
+        """Sets the objects to what `take` gave in another process; one that is new is left alone."""
+        for name, state in taken.items():
+            thing = self.things.get(name)
+            if thing is not None and hasattr(thing, "load_state_dict") and not isinstance(thing, nn.Module):
+                thing.load_state_dict(revived(state))
+            elif thing is not None:
+                vars(thing).update(revived(state))
+
+
+def _visible(thing: Any) -> dict[str, Any]:
+    found = attributes(thing, NOT_STATE)
+    if isinstance(thing, nn.Module):
+        return {name: value for name, value in found.items() if not name.startswith("_") and name != "training"}
+    return found
+
+
+def numbered(things: Iterable[Any]) -> dict[str, Any]:
+    """Objects by their class and, where there are several, its number: the same names in the next process."""
+    named: dict[str, Any] = {}
+    for thing in things:
+        name = type(thing).__qualname__
+        number = sum(key.partition("#")[0] == name for key in named)
+        named[f"{name}#{number}"] = thing
+    return named
+
+
+# ----------------------------------------------------------------------------------------------------- tensors of models
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers, also those that a `state_dict` leaves out."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def optimizers_of(model: Any) -> list[Any]:
+    """The compiled optimizer, and those that the model has as attributes."""
+    own = [value for module in model.modules() for value in vars(module).values()]
+    found = [model.optimizer, *(value for value in own if isinstance(value, (Optimizer, torch.optim.Optimizer)))]
+    return list({id(each): each for each in found if each is not None}.values())
+
+
+def cells_of(model: Any) -> dict[str, Any]:
+    """Variables, seed generators and torch generators that the modules have as attributes, by name."""
+    known = {id(tensor) for tensor in tensors_of(model).values()}
+    found = {}
+    for path, module in model.named_modules():
+        for name, leaf in _leaves(vars(module)):
+            leaf = leaf.state if isinstance(leaf, SeedGenerator) else leaf
+            if isinstance(leaf, torch.Generator) or (isinstance(leaf, Variable) and id(leaf.value) not in known):
+                found[f"{path}:{name}"] = leaf
+    return found
+
+
+def _leaves(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if type(value) in (list, tuple):
+            yield from ((f"{name}.{number}", item) for number, item in enumerate(value))
+        elif type(value) is dict and name not in ("_parameters", "_buffers", "_modules"):
+            yield from ((f"{name}.{key}", item) for key, item in value.items())
+        else:
+            yield name, value
+
+
+def read_cell(cell: Any) -> Any:
+    """A copy of a variable's, tensor's or generator's state."""
+    if isinstance(cell, torch.Generator):
+        return cell.get_state()
+    return (cell.value if isinstance(cell, Variable) else cell).detach().cpu().clone()
+
+
+@torch.no_grad()
+def write_cell(cell: Any, state: Tensor) -> None:
+    """Sets a variable, tensor or generator to what `read_cell` gave."""
+    if isinstance(cell, torch.Generator):
+        cell.set_state(state)
+    elif isinstance(cell, Tensor):
+        cell.copy_(state)
+    elif cell.value is cell.value:  # its storage, and not made from a number when it is asked for
+        cell.value.copy_(state)
+    else:
+        cell.assign(state)
+
+
+# ------------------------------------------------------------------------------------------------ optimizers and metrics
+
+
+def weights_of(model: Any) -> dict[str, Any]:
+    """The weights that an optimizer is built with, by the names of their tensors."""
+    names = {id(tensor): name for name, tensor in tensors_of(model).items()}
+    return {names[id(view.value)]: view for view in model.weights if id(view.value) in names}
+
+
+def take_optimizer(model: Any, optimizer: Any) -> dict[str, Any]:
+    """The state of an optimizer, ours or torch's, and of schedulers that it holds."""
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return {"torch": optimizer.state_dict()}
+    names = {id(view.value): name for name, view in weights_of(model).items()}
+    return {
+        "weights": [names.get(id(parameter_of(variable))) for variable in _built_with(optimizer)],
+        "cells": [read_cell(cell) for cell in optimizer.variables],
+        "parts": {name: part.state_dict() for name, part in _torch_parts(optimizer)},
+    }
+
+
+def _built_with(optimizer: Any) -> list[Any]:
+    return getattr(optimizer, "inner_optimizer", optimizer)._variables
+
+
+def build_optimizer(model: Any, optimizer: Any, state: dict[str, Any]) -> None:
+    """Makes the state of an optimizer for the weights, in their order, that it had in what `take_optimizer` gave."""
+    if state.get("weights"):
+        known = weights_of(model)
+        optimizer.build([known[name] for name in state["weights"] if name in known])
+
+
+def fits(optimizer: Any, state: dict[str, Any]) -> bool:
+    """Whether what `take_optimizer` gave is that of such an optimizer for such weights."""
+    if isinstance(optimizer, torch.optim.Optimizer) or "torch" in state:
+        return isinstance(optimizer, torch.optim.Optimizer) and "torch" in state
+    cells, saved = [read_cell(cell) for cell in optimizer.variables], state["cells"]
+    return [cell.shape for cell in cells] == [cell.shape for cell in saved]
+
+
+def give_optimizer(optimizer: Any, state: dict[str, Any]) -> None:
+    """Sets an optimizer to what `take_optimizer` gave."""
+    if "torch" in state:
+        optimizer.load_state_dict(state["torch"])
+        return
+    for cell, own in zip(optimizer.variables, state["cells"], strict=True):
+        write_cell(cell, own)
+    for name, part in _torch_parts(optimizer):
+        part.load_state_dict(state["parts"][name])
+
+
+def _torch_parts(optimizer: Any) -> list[tuple[str, Any]]:
+    parts = vars(optimizer).items()
+    return [(n, p) for n, p in parts if hasattr(p, "load_state_dict") and not isinstance(p, (type, nn.Module))]
+
+
+def take_metric(metric: Any) -> dict[str, Any]:
+    """What a metric has seen."""
+    inner = getattr(metric, "metric", None)  # another library's, in our form
+    return {
+        "cells": [read_cell(variable) for variable in metric.variables],
+        "inner": {} if inner is None or isinstance(inner, Metric) else attributes(inner),
+    }
+
+
+def give_metric(metric: Any, state: dict[str, Any]) -> None:
+    """Sets a metric to what `take_metric` gave."""
+    for variable, value in zip(metric.variables, state["cells"], strict=True):
+        variable.assign(value.to(variable.value.device))
+    if state["inner"]:
+        vars(metric.metric).update({name: revived(value) for name, value in state["inner"].items()})
