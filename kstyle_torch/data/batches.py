@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, tree
+from kstyle_torch.data.gather import Gatherer
 from kstyle_torch.data.rows import Rows
 from kstyle_torch.data.transfer import Carrier, read_ahead
 from kstyle_torch.draws import random_state, set_random_state
 
 Batch = tuple[Any, Any, Any]  # x, y, sample_weight
-HOST_CHUNK_BYTES = 4 * 2**20  # what is permuted at once: stays in the processor's cache, and is all that is copied
+HOST_CHUNK_BYTES = 2**20  # what is permuted at once: stays in the processor's cache, and is all that is copied
 DEVICE_CHUNK_BYTES = 64 * 2**20
 
 
@@ -164,7 +165,8 @@ class ArrayBatches(Batches):
             if order is None:
                 return [self.tensors]
             places = order.to(self.device).split(self.chunk)
-            return ([tensor.index_select(0, chosen) for tensor in self.tensors] for chosen in places)
+            gatherers = [Gatherer(tensor) for tensor in self.tensors]
+            return ([gather(chosen) for gather in gatherers] for chosen in places)
         starts = range(0, self.rows, self.chunk)
         parts = (
             slice(start, start + self.chunk) if order is None else order[start : start + self.chunk] for start in starts
