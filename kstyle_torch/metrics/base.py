@@ -192,10 +192,15 @@ class Metric(Configurable):
 registry.register()(Metric)
 
 
+PLAIN = frozenset({bool, int, float, str, type(None), torch.dtype, torch.device})
+
+
 def metrics_in(holder: Any) -> list[Metric]:
     """The metrics that an object has as attributes, alone or in a list, tuple or dict that holds nothing else."""
     found: list[Metric] = []
     for value in vars(holder).values():
+        if type(value) in PLAIN:
+            continue
         items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else (value,)
         for item in items:
             if not isinstance(item, Metric):

@@ -216,7 +216,9 @@ class Compiled:
         self.loss = CompiledLoss(loss, loss_weights)
         self.metrics = CompiledMetrics(metrics, weighted_metrics)
         self.loss_tracker = Mean(name="loss")
+        self.views: list[Any] = []  # of the weights that are trained
         self.parameters: list[Any] = []
+        self.prepared: Any = None  # the state of the model for which they are those that are trained
         self.output_shapes: list[torch.Size] = []  # of some batch
         self.outputs: Outputs | None = None
         self.has_loss: list[bool] | None = None  # by output

@@ -65,7 +65,6 @@ def run_fit(
 
 
 def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: int, epochs: int) -> dict[str, Any]:
-    model.train()
     steps.prepare(model)
     step = _chosen_step(model, (batches.steps or 0) * (epochs - epoch))
     meter = _meter(model)

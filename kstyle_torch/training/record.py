@@ -19,9 +19,10 @@ from torch.nn.modules import module as nn_module
 from torch.utils.hooks import RemovableHandle
 
 from kstyle_torch import tree
-from kstyle_torch.layers.base import changes
+from kstyle_torch.layers.base import Layer, changes
 from kstyle_torch.layers.weights import TrainableWeight
 from kstyle_torch.training import step as steps
+from kstyle_torch.training.rewrite import shortened
 from kstyle_torch.training.tape import CannotRecordError, Recorder, TapeWriter
 
 PAYS_AFTER = 200  # steps; recording and checking cost 4 to 8 ms, what some 25 recorded steps of small layers save
@@ -61,25 +62,36 @@ class RecordedStep:
         self.reason: str | None = None
         self.warned = False
         self.fingerprint: Any = None
+        self.summary: Any = None  # of the fingerprint, what no mark tells of
         self.marks = (-1, -1)
         self.weights: list[tuple[dict[str, Any], str, Tensor]] = []
 
     def begin(self, ahead: int) -> None:
         """Before an epoch, with so many steps of the fit still to come."""
         self.ahead = ahead
+        if self.reason is None and self._as_before():
+            return
         self.reason = why_not(self.model, self.asked)
         if self.reason is not None:
             self._warn(self.reason)
         else:
             self._look()
 
+    def _as_before(self) -> bool:
+        """Whether nothing has changed since the last epoch that a tape takes for granted; the quick way to ask."""
+        return self.marks == marks() and self.summary == summary(self.model) and not watched()
+
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
         self.ahead -= 1
         if self.reason is not None:
             return steps.train_step(self.model, x, y, weight)
-        flat = [x, y] if weight is None and type(x) is Tensor and type(y) is Tensor else _leaves(x, y, weight)
-        key = (weight is None, *[(tensor.shape, tensor.stride(), tensor.dtype) for tensor in flat])
+        if weight is None and type(x) is Tensor and type(y) is Tensor:
+            flat = [x, y]
+            key: Any = (x.shape, x.stride(), x.dtype, y.shape, y.stride(), y.dtype)
+        else:
+            flat = _leaves(x, y, weight)
+            key = (weight is None, *[(tensor.shape, tensor.stride(), tensor.dtype) for tensor in flat])
         tape = self.tapes.get(key, MISSING)
         if tape is MISSING:
             return self._first(key, flat, x, y, weight)
@@ -121,7 +133,7 @@ class RecordedStep:
                 raise CannotRecordError("a layer calls add_loss()")
             state = [tensor for _, _, tensor in self.weights]
             writer = TapeWriter(flat, state, [steps.one(loss.dtype, loss.device)])
-            run, source = writer.write(recorder.calls, [loss, y_pred, *gradients])
+            run, source = writer.write(shortened(recorder.calls), [loss, y_pred, *gradients])
         except CannotRecordError as error:
             self._warn(str(error))
             return None
@@ -154,14 +166,14 @@ class RecordedStep:
         for owner, name, tensor in self.weights:
             if owner.get(name) is not tensor:
                 return False
-        if self.marks == (changes.count, RemovableHandle.next_id):
+        if self.marks == marks():
             return True
         return why_not(self.model, self.asked) is None and self._same_fingerprint()
 
     def _same_fingerprint(self) -> bool:
         if fingerprint(self.model) != self.fingerprint:
             return False
-        self.marks = (changes.count, RemovableHandle.next_id)
+        self.marks, self.summary = marks(), summary(self.model)
         return True
 
     def _look(self) -> None:
@@ -170,7 +182,7 @@ class RecordedStep:
             self.tapes.clear()
             self.seen.clear()
             self.fingerprint = fingerprint(self.model)
-            self.marks = (changes.count, RemovableHandle.next_id)
+            self.marks, self.summary = marks(), summary(self.model)
         self.weights = [
             (owner, name, tensor)
             for module in self.model.modules()
@@ -202,18 +214,26 @@ def why_not(model: Any, asked: bool) -> str | None:
     devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
     if not devices <= {"cpu"} and not devices <= {"cuda"}:
         return "it is on a device that is not known to give the same numbers"
-    if torch.is_anomaly_enabled() or torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
-        return "something watches the calls of torch"
-    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
-        return "autocast is on"
+    if watched():
+        return "autocast, anomaly detection or another mode of torch is on"
     if _has_hooks(model):
         return "there are hooks"
     return None if asked else _foreign(model)
 
 
+def watched() -> bool:
+    """Whether something that is not in the model changes or watches the calls of torch."""
+    return bool(
+        torch.is_anomaly_enabled()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
+        or torch.is_autocast_enabled("cpu")
+        or torch.is_autocast_enabled("cuda")
+        or any(getattr(nn_module, f"_global{name}", None) for name in HOOKS)
+    )
+
+
 def _has_hooks(model: nn.Module) -> bool:
-    if any(getattr(nn_module, f"_global{name}", None) for name in HOOKS):
-        return True
     if any(getattr(module, name) for module in model.modules() for name in HOOKS):
         return True
     return any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters())
@@ -242,6 +262,24 @@ def _is_ours(value: Any) -> bool:
         return all(_is_ours(part) for part in (value.func, *value.args, *value.keywords.values()) if callable(part))
     home = getattr(value, "__module__", None) or getattr(type(value), "__module__", None) or ""
     return str(home).split(".")[0] in OURS
+
+
+def marks() -> tuple[int, int]:
+    """Two counts that tell of attributes of our layers that were set, and of hooks."""
+    return changes.count, RemovableHandle.next_id
+
+
+def summary(model: nn.Module) -> list[Any]:
+    """Mode and weights of all modules, and all attributes of those whose changes are not counted."""
+    return [
+        (
+            id(module),
+            module.training,
+            [(id(tensor), tensor is not None and tensor.requires_grad) for tensor in module._parameters.values()],
+            None if isinstance(module, Layer) else [*_attributes(vars(module))],
+        )
+        for module in model.modules()
+    ]
 
 
 def fingerprint(model: nn.Module) -> list[Any]:

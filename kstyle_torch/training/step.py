@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import _engine_run_backward
 
+from kstyle_torch.layers.base import changes
 from kstyle_torch.losses.head import Head, head_of
 
 
@@ -170,14 +171,24 @@ def clear_losses(model: Any) -> None:
 
 
 def prepare(model: Any) -> None:
-    """Before an epoch: which weights are trained, which have penalties. A callback may have changed that."""
+    """Before an epoch: training mode; which weights are trained, which have penalties. A callback may have changed that."""
     compiled = model._compiled
-    views = model.trainable_weights
-    compiled.optimizer.track(views)
-    compiled.parameters = [view.value for view in views]
+    modules = [*model.modules()]
+    if not all(module.training for module in modules):
+        model.train()
+    weights = [
+        (id(tensor), tensor.requires_grad) for module in modules for tensor in module._parameters.values()
+        if tensor is not None
+    ]  # fmt: skip
+    now = (changes.count, weights)
+    if compiled.prepared != now:
+        compiled.views = model.trainable_weights
+        compiled.parameters = [view.value for view in compiled.views]
+        note_losses(model, compiled.views)
+        compiled.prepared = now
+    compiled.optimizer.track(compiled.views)
     for parameter in compiled.parameters:
         parameter.grad = None
-    note_losses(model, views)
     compiled.head = find_head(model)
 
 

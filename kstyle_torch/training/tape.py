@@ -98,10 +98,10 @@ class TapeWriter:
             self._alias(result, args[0])
             return
         must_run = function._schema.is_mutable or torch.Tag.nondeterministic_seeded in function.tags
-        tensors = list(_tensors((args, kwargs)))
+        tensors = list(tensors_in((args, kwargs)))
         is_number = isinstance(result, Tensor) and result.dim() == 0
         if not must_run and (tensors or is_number) and all(id(tensor) in self.fixed for tensor in tensors):
-            self.fixed.update((id(tensor), tensor) for tensor in _tensors(result))
+            self.fixed.update((id(tensor), tensor) for tensor in tensors_in(result))
             return
         if function._schema.is_mutable and any(id(tensor) in self.fixed for tensor in tensors):
             raise CannotRecordError(f"{name} may change a constant")
@@ -200,11 +200,12 @@ class TapeWriter:
         return "\n".join([*lines, f"    return [{', '.join(results)}]", ""])
 
 
-def _tensors(structure: Any) -> Iterator[Tensor]:
+def tensors_in(structure: Any) -> Iterator[Tensor]:
+    """The tensors in a call's arguments or result."""
     if isinstance(structure, Tensor):
         yield structure
     elif isinstance(structure, (list, tuple)):
         for item in structure:
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif isinstance(structure, dict):
-        yield from _tensors(list(structure.values()))
+        yield from tensors_in(list(structure.values()))

@@ -1,0 +1,72 @@
+"""Shorter ways to the same bits, for calls that autograd makes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.training.tape import Call, tensors_in
+
+aten = torch.ops.aten
+
+
+def shortened(calls: list[Call]) -> list[Call]:
+    """The calls, with fewer of them where the result is the same in every bit."""
+    uses: dict[int, int] = {}
+    for call in calls:
+        for tensor in tensors_in((call.args, call.kwargs)):
+            uses[id(tensor)] = uses.get(id(tensor), 0) + 1
+    makers = {id(call.result): call for call in calls}
+    dropped: set[int] = set()
+    written = []
+    for call in calls:
+        new = _clamp_backward(call, makers, uses, calls) or _sum_without_view(call, makers, uses)
+        if new is not None:
+            dropped.update(map(id, new[1:]))
+        written.append((call, call if new is None else new[0]))
+    return [new for call, new in written if id(call) not in dropped]
+
+
+def _clamp_backward(call: Call, makers: Any, uses: Any, calls: list[Call]) -> list[Any] | None:
+    """`where(ge(x, low) and le(x, high), gradient, 0)`: one kernel has bounds of its own, which it leaves out."""
+    if call.function is not aten.where.self:
+        return None
+    mask, gradient, other = call.args
+    both = next((each for each in calls if each.function is aten.logical_and_.default and each.args[0] is mask), None)
+    if both is None or uses[id(mask)] != 2 or uses[id(both.args[1])] != 1 or other.dim() or bool(other):
+        return None
+    low, high = _made_by(makers, both.args[1], mask, calls)
+    if low is None or high is None or low.args[0] is not high.args[0]:
+        return None
+    x = low.args[0]
+    if x.dtype not in (torch.float32, torch.float64) or gradient.dtype is not x.dtype or gradient.shape != x.shape:
+        return None
+    bounds = _next_to(low.args[1], -math.inf, x.dtype), _next_to(high.args[1], math.inf, x.dtype)
+    return [Call(aten.hardtanh_backward.default, (gradient, x, *bounds), {}, call.result), both, low, high]
+
+
+def _next_to(number: float, towards: float, dtype: torch.dtype) -> float:
+    return torch.nextafter(torch.tensor(number, dtype=dtype), torch.tensor(towards, dtype=dtype)).item()
+
+
+def _made_by(makers: Any, second: Tensor, mask: Tensor, calls: list[Call]) -> tuple[Call | None, Call | None]:
+    """The two comparisons; the mask itself has been changed in place since."""
+    low = next((each for each in calls if each.function is aten.ge.Scalar and each.result is mask), None)
+    high = makers.get(id(second))
+    return low, high if high is not None and high.function is aten.le.Scalar else None
+
+
+def _sum_without_view(call: Call, makers: Any, uses: Any) -> list[Any] | None:
+    """`view(sum(x, [0], keepdim=True))`, a bias's gradient."""
+    if call.function is not aten.view.default:
+        return None
+    summed = makers.get(id(call.args[0]))
+    if summed is None or summed.function is not aten.sum.dim_IntList or summed.kwargs or uses[id(summed.result)] != 1:
+        return None
+    x, axes, *keepdim = summed.args
+    if keepdim != [True] or list(axes) != [0] or tuple(call.args[1]) != tuple(x.shape[1:]):
+        return None
+    return [Call(summed.function, (x, axes, False), {}, call.result), summed]
