@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from kstyle_torch import config
@@ -196,12 +197,13 @@ def resolve_verbose(verbose: Any) -> int:
 
 
 def formatted(logs: Any) -> str:
-    """` - accuracy: 0.5000 - loss: 0.6931`; small numbers with an exponent."""
-    return "".join(
-        f" - {name}: {value:.4f}" if abs(value) > 1e-3 else f" - {name}: {value:.4e}"
-        for name, value in (logs or {}).items()
-        if isinstance(value, (int, float))
-    )
+    """` - accuracy: 0.5000 - loss: 0.6931`; small numbers with an exponent, of arrays the mean."""
+    parts = []
+    for name, value in (logs or {}).items():
+        number = float(value.mean()) if isinstance(value, np.ndarray) else value
+        if isinstance(number, (int, float)):
+            parts.append(f" - {name}: {number:.4f}" if abs(number) > 1e-3 else f" - {name}: {number:.4e}")
+    return "".join(parts)
 
 
 def duration(seconds: float) -> str:

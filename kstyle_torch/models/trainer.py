@@ -297,7 +297,7 @@ class Trainer(nn.Module):
             logs = self.train_step(data)
         finally:
             self.eval()
-        return self._as_results(read(_flat(logs)), return_dict)
+        return self._as_results(read(logs), return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch.
@@ -311,7 +311,7 @@ class Trainer(nn.Module):
             step.note_losses(self)
             self.reset_metrics()
             logs = self.test_step(data)
-        return self._as_results(read(_flat(logs)), return_dict)
+        return self._as_results(read(logs), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
@@ -451,13 +451,6 @@ class Trainer(nn.Module):
 @functools.cache
 def _overrides(cls: type, names: tuple[str, ...]) -> bool:
     return any(getattr(cls, name) is not getattr(Trainer, name) for name in names)
-
-
-def _flat(logs: Any) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in logs.items():
-        flat.update(value if isinstance(value, dict) else {key: value})
-    return flat
 
 
 def _moved(structure: Any, device: torch.device) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numbers
+from collections.abc import Iterator
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,9 @@ from kstyle_torch.metrics.accuracy import resolve_accuracy
 from kstyle_torch.metrics.base import Metric
 from kstyle_torch.metrics.identifiers import is_accuracy, to_metric
 from kstyle_torch.metrics.reduction import Mean
+from kstyle_torch.metrics.torch_metric import TorchMetric, no_weights
 from kstyle_torch.training.outputs import Outputs, each
+from kstyle_torch.variables import Variable
 
 BY_SHAPE = ("crossentropy", "ce")  # like accuracy, a name whose meaning the shapes decide
 
@@ -125,7 +128,7 @@ class CompiledMetrics(Metric):
     def __init__(self, metrics: Any, weighted: Any):
         super().__init__(name="compile_metrics")
         self.spec = each(_metric, metrics)
-        self.weighted_spec = each(_metric, weighted)
+        self.weighted_spec = each(_weighted_metric, weighted)
         self.given = metrics is not None or weighted is not None
         self.entries: list[OutputMetric] = []
         self.built = False
@@ -274,8 +277,15 @@ def needs_targets(name: str) -> str:
 
 
 def _check_weight(weight: Any) -> None:
-    if weight is not None and not isinstance(weight, (numbers.Real, Tensor)):
+    if weight is not None and not isinstance(weight, (Real, Tensor)):
         raise ValueError(f"loss_weights must be numbers, or a list or dict of them by output; got {weight!r}.")
+
+
+def _weighted_metric(item: Any) -> Any:
+    metric = _metric(item)
+    if isinstance(metric, TorchMetric):
+        raise ValueError(no_weights(metric.name))
+    return metric
 
 
 def _metric(item: Any) -> Any:
@@ -298,11 +308,35 @@ def _free_key(prefix: str, name: str, used: dict[str, int], weighted: bool) -> s
     return f"{key}_{number}" if number else key
 
 
-def read(values: dict[str, Any]) -> dict[str, float]:
-    """Scalars on a device -> floats, in one transfer."""
-    tensors = {key: value for key, value in values.items() if isinstance(value, Tensor)}
-    numbers = {key: float(value) for key, value in values.items() if key not in tensors}
+def read(values: dict[str, Any]) -> dict[str, Any]:
+    """What steps and metrics gave, on a device -> floats (of more than one number, arrays), in one transfer.
+
+    Keys are sorted; a dict among the values stands where its own key would, with the keys that are in it.
+    """
+    flat = dict(_leaves(values))
+    tensors = {key: value.detach() for key, value in flat.items() if isinstance(value, Tensor)}
     if tensors:
-        flat = torch.stack([value.detach().reshape(()).to(torch.float32) for value in tensors.values()])
-        numbers.update(zip(tensors, flat.tolist(), strict=True))  # host waits for the device here
-    return {key: numbers[key] for key in sorted(values)}
+        parts = [value.reshape(-1).to(torch.float32) for value in tensors.values()]
+        joined = torch.cat(parts).cpu().numpy()  # host waits for the device here
+        start = 0
+        for key, value in tensors.items():
+            numbers = joined[start : start + value.numel()]
+            flat[key] = numbers.reshape(value.shape) if value.ndim else float(numbers[0])
+            start += value.numel()
+    return {key: _number(value) for key, value in flat.items()}
+
+
+def _number(value: Any) -> Any:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def _leaves(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key in sorted(values):
+        value = values[key]
+        if isinstance(value, dict):
+            yield from _leaves(value)
+        else:
+            yield key, value.value if isinstance(value, Variable) else value

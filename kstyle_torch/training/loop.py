@@ -55,8 +55,7 @@ def run_fit(
             logs = _train_epoch(model, train, callbacks, epoch, epochs)
             if validation is not None and _validates(epoch, validation_freq):
                 tested = run_evaluate(model, validation, callbacks)
-                logs.update({f"val_{key}": value for key, value in tested.items()})
-                logs = {key: logs[key] for key in sorted(logs)}  # as in Keras, where weighted_... comes after val_...
+                logs = _with_validation(logs, tested)
             callbacks.params["steps"] = train.steps
             callbacks.on_epoch_end(epoch, logs)
             if model.stop_training:
@@ -204,11 +203,14 @@ def _meter(model: Any) -> Meter:
 
 def _read_logs(model: Any, logs: Any) -> dict[str, Any]:
     """What a step of the user's returned, or the metrics so far; as numbers."""
-    values = logs if isinstance(logs, dict) else model.get_metrics_result()
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat.update(value if isinstance(value, dict) else {key: value})
-    return read(flat)
+    return read(logs if isinstance(logs, dict) else model.get_metrics_result())
+
+
+def _with_validation(logs: dict[str, Any], tested: dict[str, Any]) -> dict[str, Any]:
+    """Both, those of the validation as `val_...`; in the order of the keys, as in Keras: `weighted_mae` comes last."""
+    last = {key: value for key, value in logs.items() if key > "val_"}
+    rest = {key: value for key, value in logs.items() if key not in last}
+    return {**rest, **{f"val_{key}": value for key, value in tested.items()}, **last}
 
 
 def _validates(epoch: int, frequency: Any) -> bool:

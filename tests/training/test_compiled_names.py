@@ -280,3 +280,31 @@ def test_names_order_and_values_are_those_of_keras(keras, case):
     for key in named:
         np.testing.assert_allclose(my_named[key], named[key], rtol=1e-5, atol=1e-6, err_msg=key)
     np.testing.assert_allclose(my_listed, listed, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["vector", "dict"])
+def test_metrics_of_several_numbers_are_logged_as_in_keras(keras, kind):
+    def metric(library):
+        class Pair(library.metrics.Metric):
+            def update_state(self, y_true, y_pred, sample_weight=None):
+                pass
+
+            def result(self):
+                return {"b": 1.0, "a": 2.0}
+
+        return library.metrics.F1Score() if kind == "vector" else Pair()
+
+    results = []
+    y = np.eye(3, dtype="float32")[Q]
+    weights = None
+    for library in (keras, kstyle_torch):
+        model = library.Sequential([library.Input((5,)), library.layers.Dense(3, activation="softmax")])
+        weights = weights or model.get_weights()
+        model.set_weights(weights)
+        model.compile("sgd", "categorical_crossentropy", metrics=[metric(library)])
+        history = model.fit(X, y, verbose=0, shuffle=False).history
+        results.append((history, model.evaluate(X, y, verbose=0)))
+    (theirs, listed), (ours, my_listed) = results
+    assert list(ours) == list(theirs)
+    for mine, other in zip([*ours.values(), *my_listed], [*theirs.values(), *listed], strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
