@@ -66,11 +66,14 @@ class Variable:
 
     def assign_add(self, value: Any) -> Variable:
         """Adds to the value."""
-        return self.assign(self._on_device_of(value) + value)
+        return self.assign(self._on_device_of(value) + self._operand(value))
 
     def assign_sub(self, value: Any) -> Variable:
         """Subtracts from the value."""
-        return self.assign(self._on_device_of(value) - value)
+        return self.assign(self._on_device_of(value) - self._operand(value))
+
+    def _operand(self, value: Any) -> Any:
+        return torch.as_tensor(value, device=self.device) if isinstance(value, (list, tuple, np.ndarray)) else value
 
     def _on_device_of(self, value: Any) -> Tensor:
         if isinstance(value, Tensor) and value.device != self.value.device:

@@ -19,6 +19,18 @@ from kstyle_torch.variables import Variable
 registry = serialization.registry("metric", "keras.metrics")
 
 
+class State(Variable):
+    """A piece of a metric's state: a Variable that `==` compares by value, as Keras' do."""
+
+    __hash__ = Variable.__hash__
+
+    def __eq__(self, other: Any) -> Any:
+        return self.read() == (other.read() if isinstance(other, Variable) else other)
+
+    def __ne__(self, other: Any) -> Any:
+        return self.read() != (other.read() if isinstance(other, Variable) else other)
+
+
 class Metric(Configurable):
     """Base class of metrics. Subclass it with `update_state` and `result`, over variables of `add_variable`.
 
@@ -83,7 +95,7 @@ class Metric(Configurable):
         if "name" not in vars(self):
             raise RuntimeError(f"{type(self).__name__}.__init__() must call super().__init__() before it makes state.")
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        variable = Variable(initializer, shape, dtype, trainable=False, name=name or unique_name("variable"))
+        variable = State(initializer, shape, dtype, trainable=False, name=name or unique_name("variable"))
         variable.path = f"{self.name.replace('/', '>')}/{variable.name}"
         self._variables.append(variable)
         return variable
