@@ -321,7 +321,7 @@ def read(values: dict[str, Any]) -> dict[str, Any]:
         start = 0
         for key, value in tensors.items():
             numbers = joined[start : start + value.numel()]
-            flat[key] = numbers.reshape(value.shape) if value.ndim else float(numbers[0])
+            flat[key] = numbers.reshape(value.shape) if len(numbers) != 1 else float(numbers[0])
             start += value.numel()
     return {key: _number(value) for key, value in flat.items()}
 
