@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,24 @@ __all__ = [
 Shape = Sequence[int]
 DType = torch.dtype | str | None
 registry = serialization.registry("initializer", "keras.initializers")
+_left_out: ContextVar[bool] = ContextVar("initializers_left_out", default=False)
+
+
+@contextlib.contextmanager
+def left_out() -> Iterator[None]:
+    """Weights made inside the block are zeros: they will be read from a file."""
+    token = _left_out.set(True)
+    try:
+        yield
+    finally:
+        _left_out.reset(token)
+
+
+def are_left_out() -> bool:
+    """Whether weights need no values of their own."""
+    return _left_out.get()
+
+
 register = registry.register
 
 

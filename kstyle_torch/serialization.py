@@ -5,9 +5,13 @@ A config is the constructor's arguments, remembered when the object is made: cla
 
 from __future__ import annotations
 
+import base64
+import builtins
 import contextlib
 import functools
 import inspect
+import marshal
+import types
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -218,6 +222,8 @@ def _revive(config: Any, registry: Registry | None = None) -> Any:
     class_name, inner = config["class_name"], config["config"]
     if class_name == "__numpy__":
         return np.array(inner["value"], dtype=inner["dtype"])
+    if class_name == "__lambda__":
+        return lambda_from(inner["value"], "A function in the config")
     if class_name == "function":
         return _find(inner, config, registry)
     cls = _find(class_name, config, registry)
@@ -230,6 +236,31 @@ def _revive(config: Any, registry: Registry | None = None) -> Any:
 def _builds_itself(cls: Any) -> bool:
     """Whether the user's class says how it is built from a config; ours are built when they are called."""
     return not getattr(getattr(cls, "build_from_config", None), "__module__", "kstyle_torch").startswith("kstyle_torch")
+
+
+def lambda_from(value: Any, what: str) -> Callable[..., Any]:
+    """The function that Keras wrote down as bytecode, where the caller allows that.
+
+    Args:
+        value: Bytecode in base64, default arguments, values of the surrounding function.
+        what: Whose function it is, for the message.
+    Raises: ValueError: in safe mode; or if the bytecode is another Python's.
+    """
+    if in_safe_mode():
+        raise ValueError(
+            f"{what} is a Python lambda, stored as bytecode that could do anything when loaded, so it is not. If you trust "
+            "whoever made the file, pass safe_mode=False; else make the model in code and load its weights."
+        )
+    code, defaults, closure = value if isinstance(value, (list, tuple)) else (value, None, None)
+    try:
+        made = marshal.loads(base64.b64decode(code))
+    except (ValueError, EOFError, TypeError) as error:
+        raise ValueError(f"{what} was written by another version of Python: {error}.") from error
+    if not isinstance(made, types.CodeType):
+        raise ValueError(f"{what} is no function.")
+    cells = None if closure is None else tuple(types.CellType(each) for each in closure)
+    arguments = None if defaults is None else tuple(defaults)
+    return types.FunctionType(made, {"__builtins__": builtins}, "lambda_of_file", arguments, cells)
 
 
 def _find(name: str, config: dict[str, Any], registry: Registry | None) -> Any:

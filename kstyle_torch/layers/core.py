@@ -279,3 +279,16 @@ class TorchModule(Layer):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A layer from what `get_config` gave.
+
+        Raises: ValueError: for Keras' config of such a layer, which holds the module as a pickle.
+        """
+        if isinstance(config.get("module"), str):
+            raise ValueError(
+                f"The torch module of layer {config.get('name')!r} is stored as a pickle, which could do anything when loaded, "
+                "so it is not. Make the model in code and load its weights."
+            )
+        return super().from_config(config)

@@ -55,6 +55,7 @@ class WeightHolder(nn.Module):
         wanted = self._dtype if dtype is None else as_dtype(dtype)
         shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
         make = initializers.get(initializer or ("glorot_uniform" if wanted.is_floating_point else "zeros"))
+        make = initializers.Zeros() if initializers.are_left_out() else make
         values = torch.as_tensor(make(shape, dtype=wanted)).to(device=config.device(), dtype=wanted)  # type: ignore[misc]
         weight: Any = TrainableWeight(values) if trainable else values.as_subclass(State)
         key = self._free_key(name or "weight")
@@ -99,7 +100,9 @@ class WeightHolder(nn.Module):
         """Fills weights of the table with values of initializers: `initialize(kernel=self.kernel_initializer)`."""
         for name, initializer in given.items():
             view = getattr(self, name)
-            if view is not None:
+            if view is not None and initializers.are_left_out():
+                view.value.detach().zero_()
+            elif view is not None:
                 view.assign(torch.as_tensor(initializer(tuple(view.shape), dtype=view.value.dtype)))
 
     # --------------------------------------------------------------------------------------------------- listing them

@@ -9,6 +9,7 @@ from typing import Any
 
 from kstyle_torch import tree
 from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.serialization import lambda_from
 
 
 @layer_registry.register()
@@ -80,14 +81,17 @@ class Lambda(Layer):
     def from_config(cls, config: dict[str, Any]) -> Any:
         """A layer from what `get_config` gave.
 
-        Raises: ValueError: if a function in it is a lambda that Keras wrote as bytecode.
+        Raises: ValueError: if a function in it is a lambda that Keras wrote as bytecode, unless `safe_mode=False` allows it.
         """
-        for key, value in config.items():
+        config = dict(config)
+        for key in ("function", "mask", "output_shape"):
+            value = config.get(key)
             if isinstance(value, dict) and value.get("class_name") == "__lambda__":
-                raise ValueError(
-                    f"The {key} of Lambda layer {config.get('name')!r} is a Python lambda, stored as bytecode that could "
-                    "do anything when loaded, so it is not. Make the model in code and load its weights."
-                )
+                config[key] = lambda_from(value["config"]["value"], f"The {key} of Lambda layer {config.get('name')!r}")
+            elif key == "function" and isinstance(value, (list, tuple)):  # Keras 2
+                config[key] = lambda_from(value, f"The function of Lambda layer {config.get('name')!r}")
+        for older in ("module", "function_type", "output_shape_type", "output_shape_module"):
+            config.pop(older, None)
         return super().from_config(config)
 
     def _functions(self) -> Sequence[Any]:

@@ -224,9 +224,18 @@ def _property(x: Any, name: str) -> Any:
 
 @functools.cache
 def torch_functions() -> dict[str, Callable[..., Any]]:
-    """The functions that torch lets act on other classes: what symbolic tensors can be given to."""
+    """The functions that a graph in a file may call: torch's public ones that compute a tensor and do nothing else."""
     functions = (function for group in get_overridable_functions().values() for function in group)
-    return {name: function for function in functions if (name := resolve_name(function))}
+    named = {name: function for function in functions if (name := resolve_name(function))}
+    return {name: function for name, function in named.items() if _is_harmless(*name.rpartition(".")[::2])}
+
+
+def _is_harmless(home: str, name: str) -> bool:
+    if home not in HOMES_OF_FUNCTIONS or UNWANTED.search(name):
+        return False
+    if name.startswith("__"):
+        return name.strip("_") in OPERATORS
+    return not name.startswith("_") and not name.endswith("_")
 
 
 def _histories(structure: Any) -> list[tuple[str, int, int]]:

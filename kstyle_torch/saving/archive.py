@@ -32,8 +32,8 @@ class Source:
         Raises: ValueError: if there is none, it is too large, or no text.
         """
         self._need(name)
-        if self._size(name) > MAX_CONFIG:
-            raise ValueError(f"{name} has {self._size(name)} bytes; more than {MAX_CONFIG} are not read.")
+        if self.size(name) > MAX_CONFIG:
+            raise ValueError(f"{name} has {self.size(name)} bytes; more than {MAX_CONFIG} are not read.")
         try:
             with self.binary(name) as file:
                 return file.read().decode()
@@ -54,7 +54,8 @@ class Source:
         if name not in self.names:
             raise ValueError(f"It has no {name}; it has {', '.join(sorted(self.names)[:8]) or 'nothing'}.")
 
-    def _size(self, name: str) -> int:
+    def size(self, name: str) -> int:
+        """How many bytes a file has; 0 if there is none."""
         raise NotImplementedError
 
     def binary(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
@@ -69,23 +70,28 @@ class Source:
 class ZipSource(Source):
     """A zip file, its members checked before any is read.
 
+    Args:
+        file: The zip file.
+        archive_size: How many bytes it has.
     Raises: ValueError: for members outside the archive's own folder, links, members that say to be much larger than they
         are, or a file that is no zip file.
     """
 
-    def __init__(self, file: zipfile.ZipFile):
+    def __init__(self, file: zipfile.ZipFile, archive_size: int):
         self.file = file
         members = file.infolist()
         if len(members) > MAX_MEMBERS:
             raise ValueError(f"It has {len(members)} members; more than {MAX_MEMBERS} are not read.")
         for member in members:
             check_member(member)
+        if sum(member.compress_size for member in members) > archive_size:
+            raise ValueError("Its members claim to be longer than it is.")
         self.names = frozenset(member.filename for member in members if not member.is_dir())
         if len({member.filename for member in members}) < len(members):
             raise ValueError("It has two members of one name.")
 
-    def _size(self, name: str) -> int:
-        return self.file.getinfo(name).file_size
+    def size(self, name: str) -> int:
+        return self.file.getinfo(name).file_size if name in self.names else 0
 
     @contextlib.contextmanager
     def binary(self, name: str) -> Iterator[IO[bytes]]:
@@ -145,8 +151,8 @@ class FolderSource(Source):
         files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
         self.names = frozenset(path.relative_to(root).as_posix() for path in files)
 
-    def _size(self, name: str) -> int:
-        return (self.root / name).stat().st_size
+    def size(self, name: str) -> int:
+        return (self.root / name).stat().st_size if name in self.names else 0
 
     @contextlib.contextmanager
     def binary(self, name: str) -> Iterator[IO[bytes]]:
@@ -174,7 +180,7 @@ def opened(path: Path) -> Iterator[Source]:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"It is no zip file, or it is truncated: {error}.") from error
     with file:
-        yield ZipSource(file)
+        yield ZipSource(file, path.stat().st_size)
 
 
 def write_zip(target: Path, folder: Path) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kstyle_torch import initializers
 from kstyle_torch.saving import archive, hdf5, weight_tree
 from kstyle_torch.saving.atomic import replacing, replacing_folder
+from kstyle_torch.saving.budget import Budget
 from kstyle_torch.serialization import deserialize_keras_object, safe_mode_scope, serialize_keras_object
 
 FORMAT_VERSION = "3.15.0"  # the Keras whose files these are
@@ -57,7 +59,8 @@ def load(path: Path, compile: bool = True, safe_mode: bool = True) -> Any:
     """
     with explained(path), archive.opened(path) as source, safe_mode_scope(safe_mode):
         config = source.json(archive.CONFIG)
-        model = model_from_config(config, compile)
+        with Budget(source.size(archive.WEIGHTS)), initializers.left_out():
+            model = model_from_config(config, compile)
         with source.binary(archive.WEIGHTS) as file, source.folder(archive.ASSETS) as assets:
             read_weights(model, file, assets)
     return model
