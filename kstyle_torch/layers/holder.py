@@ -20,6 +20,7 @@ class WeightHolder(nn.Module):
     """The half of a layer that is about its weights; the other half, `Layer`, is about building and calling."""
 
     _path_above = ""  # names of the layers that it is a part of
+    _saved_class: ClassVar[str] = ""  # what Keras calls the class, where it differs
     _saved_names: ClassVar[dict[str, str]] = {}  # attribute -> what Keras calls it, where it differs
 
     if TYPE_CHECKING:  # nn.Module says that every unknown attribute is a tensor or a module
@@ -208,7 +209,7 @@ class WeightHolder(nn.Module):
 
         Override it, and `load_own_variables`, to say yourself how the layer's state is saved.
         """
-        for number, view in enumerate(self._own_views()):
+        for number, view in enumerate(self._saved_views()):
             store[str(number)] = view
 
     def load_own_variables(self, store: Any) -> None:
@@ -216,13 +217,17 @@ class WeightHolder(nn.Module):
 
         Raises: ValueError: if their number or a shape differs.
         """
-        views = self._own_views()
+        views = self._saved_views()
         if len(store) != len(views):
             raise ValueError(
                 f"{self.name} has {len(views)} weights, {[view.name for view in views]}; the file has {len(store)}."
             )
         for number, view in enumerate(views):
             view.assign(store[str(number)])
+
+    def _saved_views(self) -> list[WeightView]:
+        """The weights that files hold for the layer, in order."""
+        return self._own_views()
 
     def _saved_children(self) -> list[tuple[str, Any]]:
         """What is saved with the layer, under which name: sublayers, bare modules, lists and dicts of them.

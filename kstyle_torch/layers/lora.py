@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.checks import positive_int
 from kstyle_torch.layers.holder import sync_trainable
+from kstyle_torch.layers.weights import WeightView
 
 
 class LoraLayer(Layer):
@@ -82,3 +84,23 @@ class LoraLayer(Layer):
         """The two, the second with the factor in it."""
         a, b = getattr(self, f"lora_{self._lora_target}_a"), getattr(self, f"lora_{self._lora_target}_b")
         return a.to(dtype), b.to(dtype) * (self.lora_alpha / self.lora_rank)
+
+    def _saved_views(self) -> list[WeightView]:
+        """Files hold the matrix with the thin ones' product in it, as Keras' do."""
+        thin = f"lora_{self._lora_target}_"
+        return [view for view in self._own_views() if not (self.lora_enabled and view.name.startswith(thin))]
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if self.lora_enabled:
+            place = [view.name for view in self._saved_views()].index(self._lora_target)
+            matrix = getattr(self, self._lora_target).read()
+            a, b = self._thin_matrices(matrix.dtype)
+            del store[str(place)]
+            store[str(place)] = matrix + a @ b
+
+    def load_own_variables(self, store: Any) -> None:
+        super().load_own_variables(store)
+        if self.lora_enabled:
+            for each in "ab":
+                getattr(self, f"lora_{self._lora_target}_{each}").assign(torch.zeros(()))

@@ -51,11 +51,9 @@ class SpectralNormalization(Wrapper):
         """The weight that is normalized."""
         return self.layer.kernel if hasattr(self.layer, "kernel") else getattr(self.layer, "embeddings", None)
 
-    @property
-    def weights(self) -> list[WeightView]:
-        """The kernel, `vector_u`, and what else the layer has."""
-        views = [self.kernel, *super().weights] if self.built else super().weights
-        return list({id(view.value): view for view in views}.values())
+    def _own_views(self) -> list[WeightView]:
+        """The kernel, which is the layer's too, and `vector_u`."""
+        return [self.kernel, *super()._own_views()] if self.built else super()._own_views()
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

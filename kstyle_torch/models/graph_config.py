@@ -24,6 +24,7 @@ from kstyle_torch.symbolic.graph import Graph, Ref
 from kstyle_torch.symbolic.tensor import record
 
 TENSOR, FUNCTION = "__keras_tensor__", "TorchFunction"
+GIVEN = "training_given"  # in a node: the user said `training=` in the call
 PROPERTIES = ("T", "mT", "H", "mH", "real", "imag")  # what `record(getattr, ...)` may read
 
 
@@ -56,7 +57,9 @@ def to_config(graph: Graph) -> dict[str, Any]:
             if isinstance(ref, Ref):
                 made[ref.index] = (name, len(entry["inbound_nodes"]), place)
         args, kwargs = _map_leaves(written, [list(call.args), given], mark_tuples=position in names)
-        entry["inbound_nodes"].append({"args": args, "kwargs": kwargs})
+        entry["inbound_nodes"].append(
+            {"args": args, "kwargs": kwargs, **({GIVEN: True} if "training" in kwargs else {})}
+        )
 
     def history(ref: Ref) -> list[Any]:
         return list(made[ref.index])
@@ -86,7 +89,10 @@ def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
         if not ready:
             raise ValueError(f"The config of {config.get('name')!r} has calls that no input leads to: {waiting[0][0]}.")
         for (name, number), node in ready:
-            outputs = _call(layers[name], *_read((node["args"], node["kwargs"]), values))
+            args, kwargs = _read((node["args"], node["kwargs"]), values)
+            if not node.get(GIVEN):  # Keras writes a mode down always, and never goes by it
+                kwargs.pop("training", None)
+            outputs = _call(layers[name], args, kwargs)
             values.update({(name, number, place): leaf for place, leaf in enumerate(tree.flatten(outputs))})
         waiting = [(key, node) for key, node in waiting if (*key, 0) not in values]
     return tuple(_ends(config[key], values) for key in ("input_layers", "output_layers"))

@@ -47,6 +47,7 @@ __all__ = [
     "legacy",
     "schedules",
     "serialize",
+    "with_loss_scale",
 ]
 
 serialize = serialization.serialize_keras_object
@@ -63,6 +64,13 @@ def get(identifier: Any) -> Any:
     if found is not None and not isinstance(found, Optimizer):
         raise TypeError(f"Expected an optimizer (name, config or object); got {identifier!r}.")
     return found
+
+
+def with_loss_scale(optimizer: Any) -> Any:
+    """The optimizer inside a `LossScaleOptimizer`, unless it is one, or there is none."""
+    if optimizer is None or isinstance(optimizer, LossScaleOptimizer):
+        return optimizer
+    return LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:

@@ -347,8 +347,13 @@ class Optimizer(Configurable):
     @torch.no_grad()
     def _step(self, gradients: Any) -> None:
         part = self._current()
-        if any(gradient is None for gradient in gradients):
+        try:
+            aligned = [gradient.stride() for gradient in gradients] == part.strides
+        except (AttributeError, RuntimeError):  # None; or a sparse one
             part, gradients = part.used(gradients)
+            aligned = False
+        if not aligned:
+            gradients = part.aligned(gradients)
         if self.loss_scale_factor is not None:
             gradients = torch._foreach_div(gradients, self.loss_scale_factor)
         if self.gradient_accumulation_steps:

@@ -30,6 +30,7 @@ class Part:
         self.constraints = [(variable, constraint) for variable, constraint in constraints if constraint is not None]
         self.device = self.parameters[0].device if places else None
         self.alike = alike(self.parameters)
+        self.strides = [parameter.stride() for parameter in self.parameters]
         self._parts: dict[tuple[int, ...], Part] = {}
 
     def holds(self, variables: list[Any]) -> bool:
@@ -59,6 +60,15 @@ class Part:
             self._parts[used] = Part(self.optimizer, [self.places[index] for index in used])
         return self._parts[used], [gradients[index] for index in used]  # type: ignore[misc]
 
+    def aligned(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Gradients that lie in memory as their parameters do: the fused kernels look at nothing else."""
+        return [
+            gradient
+            if not gradient.is_sparse and gradient.stride() == parameter.stride()
+            else torch.empty_like(parameter).copy_(gradient.to_dense() if gradient.is_sparse else gradient)
+            for gradient, parameter in zip(gradients, self.parameters, strict=True)
+        ]
+
     def fitted(self, gradients: list[Any]) -> list[Tensor | None]:
         """Gradients of a user's own making, as the kernels want them."""
         return [
@@ -70,8 +80,6 @@ class Part:
 def _fitted(gradient: Any, parameter: Tensor, variable: Any) -> Tensor:
     if not isinstance(gradient, Tensor):
         gradient = torch.as_tensor(getattr(gradient, "value", gradient), device=parameter.device)
-    if gradient.is_sparse:
-        gradient = gradient.to_dense()
     if gradient.shape != parameter.shape:
         layout = layout_of(variable)
         if gradient.shape != layout.to_keras(parameter).shape:
@@ -80,6 +88,4 @@ def _fitted(gradient: Any, parameter: Tensor, variable: Any) -> Tensor:
                 f"{tuple(parameter.shape)}, the shape of variable.value."
             )
         gradient = layout.to_torch(gradient)
-    if gradient.stride() != parameter.stride() or gradient.dtype != parameter.dtype:
-        gradient = torch.empty_like(parameter).copy_(gradient)  # fused kernels read both in memory order
-    return gradient
+    return gradient if gradient.dtype == parameter.dtype else gradient.to(parameter.dtype)

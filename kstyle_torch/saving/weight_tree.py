@@ -16,8 +16,11 @@ import torch
 from torch import nn
 
 from kstyle_torch.layers.holder import WeightHolder
+from kstyle_torch.layers.lora import LoraLayer
 from kstyle_torch.registry import snake_case
 from kstyle_torch.saving import hdf5
+
+CHECKED = (WeightHolder.load_own_variables, LoraLayer.load_own_variables)  # nobody's own
 
 
 class Numbers:
@@ -52,7 +55,12 @@ def _members(path: str, child: Any) -> Iterator[tuple[str, Any]]:
 
 def _class_name(item: Any) -> str:
     is_bare = isinstance(item, nn.Module) and not isinstance(item, WeightHolder)
-    return "torch_module_wrapper" if is_bare else snake_case(type(item).__name__)
+    return "torch_module_wrapper" if is_bare else snake_case(saved_class_name(type(item)))
+
+
+def saved_class_name(cls: type) -> str:
+    """The name of a class in Keras' files."""
+    return vars(cls).get("_saved_class") or cls.__name__
 
 
 def _is_saved(item: Any) -> bool:
@@ -164,9 +172,9 @@ class Plan:
 def misfit(saveable: Any, entries: hdf5.Entries) -> str | None:
     """Why an object cannot take these arrays; None if it can, or decides itself."""
     if isinstance(saveable, WeightHolder):
-        if type(saveable).load_own_variables is not WeightHolder.load_own_variables:
+        if type(saveable).load_own_variables not in CHECKED:
             return None
-        wanted = {str(number): view for number, view in enumerate(saveable._own_views())}
+        wanted = {str(number): view for number, view in enumerate(saveable._saved_views())}
     elif isinstance(saveable, nn.Module):
         wanted = dict(saveable.state_dict())
     else:

@@ -29,6 +29,15 @@ def recurrent():
     return Model(inputs, layers.Dense(1)(layers.GRU(3)(x)))
 
 
+def encoder_decoder():
+    """States that go from one recurrent layer to another, over short sequences of a known length."""
+    source, target = Input((6,), dtype="int64"), Input((4, 3))
+    embedded = layers.Embedding(20, 5, mask_zero=True)(source)
+    _, *states = layers.LSTM(4, return_state=True)(embedded)
+    decoded = layers.LSTM(4, return_sequences=True)(target, initial_state=states)
+    return Model([source, target], layers.TimeDistributed(layers.Dense(2))(decoded))
+
+
 def attention():
     """Sequences of any length through masked, causal attention."""
     inputs = Input((None,), dtype="int64")
@@ -78,7 +87,8 @@ def subclassed():
 MODELS = {
     "convnet": (convnet, lambda n: uniform(n, 12, 12, 3)),
     "sequential": (sequential, lambda n: uniform(n, 5)),
-    # "recurrent": (recurrent, lambda n: integers(n, 5 + n, high=20)),
+    "recurrent": (recurrent, lambda n: integers(n, 5 + n, high=20)),
+    "encoder-decoder": (encoder_decoder, lambda n: [integers(n, 6, high=4), uniform(n, 4, 3)]),
     "attention": (attention, lambda n: integers(n, 5 + n, high=20)),
     "nested": (nested, lambda n: {"a": uniform(n, 4), "b": uniform(n, 4, seed=1)}),
     "two-lists": (two_lists, lambda n: [uniform(n, 4), uniform(n, 3)]),

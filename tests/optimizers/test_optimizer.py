@@ -233,6 +233,34 @@ def test_gradients_are_not_changed(name):
         assert torch.equal(gradient, uniform(3))
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
+@pytest.mark.parametrize("arguments", [{}, {"clipnorm": 1e6}], ids=str)
+def test_gradients_may_lie_otherwise_in_memory(name, arguments):
+    """A transposed gradient, or a channels_last kernel's: torch's fused kernels read both in memory order."""
+    plain = [nn.Parameter(uniform(3, 4)), nn.Parameter(uniform(4, 3, 2, 2))]
+    odd = [plain[0].detach().clone(), plain[1].detach().clone().to(memory_format=torch.channels_last)]
+    odd = [nn.Parameter(tensor) for tensor in odd]
+    momentum = {"momentum": 0.9} if name == "SGD" else {}
+    one, other = (getattr(optimizers, name)(0.1, **momentum, **arguments) for _ in range(2))
+    for number in range(3):
+        gradients = [uniform(*w.shape, seed=20 * number + i) for i, w in enumerate(plain)]
+        one.apply(gradients, plain)
+        other.track(odd)
+        other.step([gradients[0].t().contiguous().t(), gradients[1]])
+    for a, b in zip(plain, odd, strict=True):
+        assert_close(a, b)
+
+
+def test_sparse_gradient():
+    table, twin = nn.Embedding(5, 3, sparse=True), nn.Embedding(5, 3)
+    twin.load_state_dict(table.state_dict())
+    for embedding, optimizer in ((table, optimizers.Adam(0.1)), (twin, optimizers.Adam(0.1))):
+        embedding(torch.tensor([1, 1, 4])).square().sum().backward()
+        optimizer.track([embedding.weight])
+        optimizer.step([embedding.weight.grad])
+    assert_close(table.weight, twin.weight)
+
+
 def test_custom_optimizer():
     class SignDescent(optimizers.Optimizer):
         slots = ("last",)

@@ -383,6 +383,7 @@ class GroupQueryAttention(HeadAttention):
         torch.Size([2, 5, 8])
     """
 
+    _saved_class = "GroupedQueryAttention"
     _saved_names = {f"{name}_dense": f"_{name}_dense" for name in ("query", "key", "value", "gate", "output")}
 
     def __init__(

@@ -18,7 +18,7 @@ from kstyle_torch import activations, config, constraints, initializers, regular
 from kstyle_torch.draws import generator
 from kstyle_torch.layers.base import Layer, Shape
 from kstyle_torch.layers.core import known_size, positive_int
-from kstyle_torch.layers.recurrent.sequence import last_valid, loop
+from kstyle_torch.layers.recurrent.sequence import last_valid, loop, writes_one_step
 from kstyle_torch.layers.weights import Weight, permuted
 
 RESOLVERS: dict[str, Callable[[Any], Any]] = {
@@ -125,7 +125,7 @@ class Cell(Layer):
             new = self.advance(gates, states, training)
             return new[0], new
 
-        return loop(step, self.project(x, training), states, inside, every_step)
+        return loop(step, self.project(x, training), states, inside, every_step, training)
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
         """Zeros for every state."""
@@ -245,7 +245,7 @@ class FusedCell(Cell):
         self, x: Tensor, states: Any, inside: Tensor | None, every_step: bool, final_states: bool, training: bool
     ) -> tuple[Tensor, Any]:
         drops_per_gate = training and self.implementation == 1 and (self.dropout or self.recurrent_dropout)
-        if not self.use_kernel or not self.has_kernel or drops_per_gate:
+        if not self.use_kernel or not self.has_kernel or drops_per_gate or writes_one_step(x):
             return super()._run(x, states, inside, every_step, final_states, training)
         for mask in self.dropout_masks("dropout", x[:, 0], training):
             x = x * mask.unsqueeze(1)

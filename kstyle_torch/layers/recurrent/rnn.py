@@ -122,7 +122,7 @@ class RNN(Layer):
         if runs_sequences(self.cell):
             result = self.cell.run(x, states, inside, every_step, final_states, training)
         else:
-            result = loop(self._step, x, states, inside, every_step)
+            result = loop(self._step, x, states, inside, every_step, training)
         self._reset_dropout(training)
         return result
 

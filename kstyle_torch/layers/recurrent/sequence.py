@@ -2,11 +2,15 @@
 
 `inside` says where an aligned sequence still has valid steps. At a step that is masked out the states stay as they
 are and the output is that of the last valid step, zeros before the first one.
+
+In a program of torch.export, sequences of any length, and long ones, are not moved: one step is written down for all.
+(torch.lstm would be unrolled for the length that it was exported with.)
 """
 
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,16 +19,31 @@ from torch import Tensor
 
 from kstyle_torch import tree
 
+MAX_UNROLLED = 16  # tracing one step takes about as long as unrolling so many
+
+
+def writes_one_step(x: Tensor) -> bool:
+    """Whether a program is being written, and for sequences (batch, time, ...) of so many steps that one is written."""
+    return torch.compiler.is_exporting() and not (isinstance(x.shape[1], int) and x.shape[1] <= MAX_UNROLLED)
+
 
 def align(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The valid steps first, in their order, zeros behind them; and `inside`."""
-    valid, order = mask.int().sort(dim=1, descending=True, stable=True)
+    if writes_one_step(x):
+        return x, mask
+    if torch.compiler.is_exporting():  # ONNX has no stable sort, and here no two are equal
+        order = (torch.arange(mask.shape[1], device=mask.device) - mask.int() * mask.shape[1]).argsort(1)
+        valid = mask.gather(1, order)
+    else:
+        valid, order = mask.int().sort(dim=1, descending=True, stable=True)
     inside = valid.bool()
     return x.gather(1, _like(order, x).expand_as(x)).masked_fill(~_like(inside, x), 0), inside
 
 
 def spread(outputs: Tensor, mask: Tensor, zero_output_for_mask: bool) -> Tensor:
     """The outputs of an aligned sequence, back at the steps that they belong to."""
+    if writes_one_step(mask):
+        return outputs.masked_fill(~_like(mask, outputs), 0) if zero_output_for_mask else outputs
     counts = mask.cumsum(1)
     latest = outputs.gather(1, _like((counts - 1).clamp(min=0), outputs).expand_as(outputs))
     return latest.masked_fill(~_like(mask if zero_output_for_mask else counts > 0, outputs), 0)
@@ -43,11 +62,14 @@ def loop(
     states: Any,
     inside: Tensor | None,
     every_step: bool,
+    training: bool = False,
 ) -> tuple[Tensor, Any]:
     """Calls `step(x_t, states)` for every step.
 
     Returns: The outputs of every step, or that of the last valid one, and the states after it.
     """
+    if writes_one_step(x) and not training:  # in training, cells keep their dropout masks between steps
+        return _scan(step, x, states, inside, every_step)
     outputs: list[Tensor] = []
     for time, x_t in enumerate(x.unbind(1)):
         output, new_states = step(x_t, states)
@@ -60,6 +82,28 @@ def loop(
         outputs = outputs if every_step else []
         outputs.append(output)
     return (torch.stack(outputs, 1) if every_step else outputs[-1]), states
+
+
+def _scan(
+    step: Callable[[Tensor, Any], tuple[Tensor, Any]], x: Tensor, states: Any, inside: Tensor | None, every_step: bool
+) -> tuple[Tensor, Any]:
+    """`loop` as one operation of a program; the valid steps may be anywhere."""
+    from torch._higher_order_ops.scan import scan
+
+    first = torch.zeros_like(step(x[:, 0], states)[0])
+    steps = [x.transpose(0, 1)] if inside is None else [x.transpose(0, 1), inside.transpose(0, 1)]
+
+    def advance(carried: list[Tensor], now: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        output, new = step(now[0], tree.pack_sequence_as(states, carried[1:]))
+        following = [output, *tree.flatten(new)]
+        if inside is not None:
+            following = [choose(now[1], after, before) for after, before in zip(following, carried)]
+        return [tensor.clone() for tensor in following], following[0].clone()
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The .grad attribute")  # tracing looks at it where nobody asked
+        (last, *final), outputs = scan(advance, [first, *tree.flatten(states)], steps)
+    return (outputs.transpose(0, 1) if every_step else last), tree.pack_sequence_as(states, final)
 
 
 def choose(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
