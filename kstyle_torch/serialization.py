@@ -223,7 +223,7 @@ def _revive(config: Any, registry: Registry | None = None) -> Any:
     if class_name == "__numpy__":
         return np.array(inner["value"], dtype=inner["dtype"])
     if class_name == "__lambda__":
-        return lambda_from(inner["value"], "A function in the config")
+        return lambda_from(inner.get("value"), "A function in the config")
     if class_name == "function":
         return _find(inner, config, registry)
     cls = _find(class_name, config, registry)

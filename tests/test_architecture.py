@@ -17,9 +17,9 @@ MAX_LINES = 600
 
 # From the ground up: a room imports from rooms listed before it, and from its own.
 ROOMS = (
-    "dtype_policies config mixed_precision registry tree draws serialization initializers activations "
-    "regularizers constraints variables symbolic ops random data layers losses metrics optimizers saving callbacks "
-    "distribution training utils export models wrappers datasets applications __main__"
+    "dtype_policies config registry tree draws serialization initializers activations "
+    "regularizers constraints variables symbolic ops random data layers losses metrics optimizers mixed_precision saving "
+    "callbacks distribution training utils export models wrappers datasets applications __main__"
 ).split()
 
 # What may be imported inside a function, since importing it takes long or it may not be there.

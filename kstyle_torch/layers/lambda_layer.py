@@ -87,7 +87,9 @@ class Lambda(Layer):
         for key in ("function", "mask", "output_shape"):
             value = config.get(key)
             if isinstance(value, dict) and value.get("class_name") == "__lambda__":
-                config[key] = lambda_from(value["config"]["value"], f"The {key} of Lambda layer {config.get('name')!r}")
+                config[key] = lambda_from(
+                    value["config"].get("value"), f"The {key} of Lambda layer {config.get('name')!r}"
+                )
             elif key == "function" and isinstance(value, (list, tuple)):  # Keras 2
                 config[key] = lambda_from(value, f"The function of Lambda layer {config.get('name')!r}")
         for older in ("module", "function_type", "output_shape_type", "output_shape_module"):

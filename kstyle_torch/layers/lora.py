@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kstyle_torch import initializers
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.checks import positive_int
 from kstyle_torch.layers.holder import sync_trainable
@@ -102,5 +103,6 @@ class LoraLayer(Layer):
     def load_own_variables(self, store: Any) -> None:
         super().load_own_variables(store)
         if self.lora_enabled:
-            for each in "ab":
-                getattr(self, f"lora_{self._lora_target}_{each}").assign(torch.zeros(()))
+            a, b = (getattr(self, f"lora_{self._lora_target}_{each}") for each in "ab")
+            a.assign(torch.as_tensor(initializers.HeUniform()(tuple(a.shape), dtype=a.dtype)))
+            b.assign(torch.zeros(()))  # both zero, as Keras has it, would never train

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,19 @@ from kstyle_torch.symbolic.graph import Graph, Ref
 from kstyle_torch.symbolic.tensor import record
 
 TENSOR, FUNCTION = "__keras_tensor__", "TorchFunction"
+HOMES_OF_FUNCTIONS = {
+    *("torch", "torch.Tensor", "torch.functional", "torch.nn.functional"),
+    *("torch.fft", "torch.linalg", "torch.special"),
+}
+OPERATORS = {
+    *"abs add and eq floordiv ge getitem gt invert le lt matmul mod mul ne neg or pos pow rpow".split(),
+    *"radd rand rfloordiv rmatmul rmod rmul ror rsub rtruediv rxor sub truediv xor".split(),
+}
+# looks behind the tensor, calls back, moves memory about, or is a kernel for others to check the arguments of
+UNWANTED = re.compile(
+    "unsafe|quant|miopen|cudnn|fbgemm|mkldnn|backward|data_ptr|storage|hook|stream|module_load|as_strided|pin_memory|share|"
+    "batch_norm_(stats|elemt|gather|update)|^(apply|map|numpy|tolist|item|cuda|xpu|cpu|set|resize|retain_grad)$"
+)
 GIVEN = "training_given"  # in a node: the user said `training=` in the call
 PROPERTIES = ("T", "mT", "H", "mH", "real", "imag")  # what `record(getattr, ...)` may read
 

@@ -28,6 +28,7 @@ from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.metrics.base import metrics_in
+from kstyle_torch.optimizers import with_loss_scale
 from kstyle_torch.training import check, loop, step, watch
 from kstyle_torch.training.compiled import Compiled, read
 
@@ -75,12 +76,14 @@ class Trainer(nn.Module):
             jit_compile: `"auto"`: where enough steps lie ahead, one is recorded and run again without modules and autograd,
                 with the same numbers. `"record"` asks for that for the user's own layers and losses too, whose decisions in
                 Python are then made once. False: never.
-            auto_scale_loss: Accepted; use `torch.amp` for mixed precision.
+            auto_scale_loss: Whether a `mixed_float16` model gets a `LossScaleOptimizer` around its optimizer.
             device: Where to move the model; it stays where it is if None.
         Raises: ValueError: for an unknown name, with the nearest. TypeError: for what cannot be meant.
         """
         given = {name: value for name, value in locals().items() if name != "self"}  # for files
         compiled = Compiled(optimizer, loss, loss_weights, metrics, weighted_metrics)
+        if auto_scale_loss and self.dtype_policy.name == "mixed_float16":
+            compiled.optimizer = with_loss_scale(compiled.optimizer)
         if device is not None:
             self.to(device)
         self.__dict__.update(
