@@ -392,7 +392,7 @@ class Model(Trainer, Files, Layer):
             "_loss_layers",
             "_meter",
             "_masked_runs",
-            "_recorded",
+            "_fast_step",
             "_straight",
         }
         return {key: value for key, value in super().__getstate__().items() if key not in dropped}

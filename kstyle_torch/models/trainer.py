@@ -31,6 +31,7 @@ from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.optimizers import with_loss_scale
 from kstyle_torch.training import check, loop, step, watch
 from kstyle_torch.training.compiled import Compiled, read
+from kstyle_torch.training.switches import check_switches
 
 
 class Trainer(nn.Module):
@@ -72,15 +73,17 @@ class Trainer(nn.Module):
             metrics: List of names, objects or functions; by output for several outputs.
             weighted_metrics: The same, but weighted by `sample_weight` and `class_weight`.
             run_eagerly: Whether every step is plain Python, so that it can be looked into.
-            steps_per_execution: Accepted; there is nothing to gain from it here.
+            steps_per_execution: How many batches there are from one call of batch-level callbacks to the next.
             jit_compile: `"auto"`: where enough steps lie ahead, one is recorded and run again without modules and autograd,
                 with the same numbers. `"record"` asks for that for the user's own layers and losses too, whose decisions in
-                Python are then made once. False: never.
+                Python are then made once. True, a mode of `torch.compile` or a dict of its arguments: forward and backward
+                pass are compiled. False: neither.
             auto_scale_loss: Whether a `mixed_float16` model gets a `LossScaleOptimizer` around its optimizer.
             device: Where to move the model; it stays where it is if None.
         Raises: ValueError: for an unknown name, with the nearest. TypeError: for what cannot be meant.
         """
         given = {name: value for name, value in locals().items() if name != "self"}  # for files
+        check_switches(jit_compile, steps_per_execution)
         compiled = Compiled(optimizer, loss, loss_weights, metrics, weighted_metrics)
         if auto_scale_loss and self.dtype_policy.name == "mixed_float16":
             compiled.optimizer = with_loss_scale(compiled.optimizer)
@@ -89,7 +92,8 @@ class Trainer(nn.Module):
         self.__dict__.update(
             _compile_arguments=given, _compiled=compiled, _device=None if device is None else torch.device(device)
         )
-        self.__dict__.update(run_eagerly=bool(run_eagerly), jit_compile=jit_compile, _recorded=None)
+        self.__dict__.update(run_eagerly=bool(run_eagerly), jit_compile=jit_compile, _fast_step=None)
+        self.__dict__["steps_per_execution"] = int(steps_per_execution)
         self.stop_training = False
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from kstyle_torch.callbacks import CallbackList, ProgbarLogger
 from kstyle_torch.data.batches import Batches
 from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.training import step as steps
+from kstyle_torch.training.compile import CompiledStep
 from kstyle_torch.training.compiled import read
 from kstyle_torch.training.meter import Logs, Meter, is_nan
 from kstyle_torch.training.record import RecordedStep
@@ -69,37 +70,49 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
     meter = _meter(model)
     own = model.overrides("train_step", "compute_metrics")
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
-    logs: Any = None
+    group = model.steps_per_execution
+    index, logs = -1, None
     with steps.straight(model, (*begin, *end)):
         for index, batch in callbacks.numbered(batches):
-            for hook in begin:
-                hook(index, {})
+            if begin and index % group == 0:
+                for hook in begin:
+                    hook(index, {})
             if own:
                 logs = steps.user_step(model, model.train_step, batch)
             else:
                 loss, y_pred = step(*batch)
                 meter.add(loss, batch[1], y_pred, batch[2])
-            if end:
-                running = Logs(lambda logs=logs: _read_logs(model, logs))  # type: ignore[misc]
-                for hook in end:
-                    hook(index, running)
+            if end and (index + 1) % group == 0:
+                _tell(end, model, index, logs)
             if model.stop_training:
                 break
+        else:
+            if end and (index + 1) % group:
+                _tell(end, model, index, logs)
     results = _read_logs(model, logs)
     if is_nan(results) and meter.chunks:
         meter.warn_of_nan(epoch)
     return results
 
 
+def _tell(hooks: Iterable[Any], model: Any, index: int, logs: Any) -> None:
+    """Calls the hooks after a batch, with logs that are read when somebody looks."""
+    running = Logs(lambda: _read_logs(model, logs))
+    for hook in hooks:
+        hook(index, running)
+
+
 def _chosen_step(model: Any, ahead: int) -> Callable[[Any, Any, Any], tuple[Tensor, Any]]:
     """How the steps of an epoch are run, of which `ahead` are still to come in this `fit`."""
-    if model.run_eagerly or not model.jit_compile:
+    how = model.jit_compile
+    if model.run_eagerly or not how:
         return functools.partial(steps.train_step, model)
-    recorded = model.__dict__.get("_recorded")
-    if recorded is None:
-        recorded = model.__dict__["_recorded"] = RecordedStep(model, asked=model.jit_compile == "record")
-    recorded.begin(ahead)
-    return recorded
+    step = model.__dict__.get("_fast_step")
+    if step is None:
+        step = RecordedStep(model, asked=how == "record") if how in ("auto", "record") else CompiledStep(model, how)
+        model.__dict__["_fast_step"] = step
+    step.begin(ahead)
+    return step
 
 
 def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
@@ -122,9 +135,7 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
                 loss, y_pred = steps.test_step(model, *batch)
                 meter.add(loss, batch[1], y_pred, batch[2])
             if end:
-                running = Logs(lambda logs=logs: _read_logs(model, logs))  # type: ignore[misc]
-                for hook in end:
-                    hook(index, running)
+                _tell(end, model, index, logs)
             if model.stop_evaluating:
                 break
         results = _read_logs(model, logs)

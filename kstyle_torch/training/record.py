@@ -32,7 +32,7 @@ OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
 # of a module, what training changes without changing what a step computes
 FLEETING = {
     *("_losses", "_views", "_rows", "_calls", "_penalised", "_loss_layers", "_meter", "history", "_compiled"),
-    *("stop_training", "_recorded", "_parameters", "_buffers", "_modules", "_masked_runs", "_fingerprint"),
+    *("stop_training", "_fast_step", "_parameters", "_buffers", "_modules", "_masked_runs", "_fingerprint"),
     *("_straight", "_run_straight"),
 }
 
@@ -142,10 +142,10 @@ class RecordedStep:
     def _check(self, key: Any, tape: Tape, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """A step done both ways, from the same state; the tape is kept if every bit is equal."""
         buffers = [tensor for _, _, tensor in self.weights if not isinstance(tensor, nn.Parameter)]
-        before = _state(buffers)
+        before = state_of(buffers)
         expected = steps.forward_backward(self.model, x, y, weight)
-        after = _state(buffers)
-        _restore(buffers, before)
+        after = state_of(buffers)
+        restore(buffers, before)
         try:
             with torch.no_grad():
                 got = tape.run(*flat)
@@ -153,8 +153,8 @@ class RecordedStep:
             got = []
         loss, y_pred, gradients = expected
         wanted = [loss, y_pred, *gradients, *after]
-        same = self._unchanged() and _equal(wanted, [*got, *_state(buffers)])
-        _restore(buffers, after)
+        same = self._unchanged() and _equal(wanted, [*got, *state_of(buffers)])
+        restore(buffers, after)
         self.tapes[key] = tape._replace(checked=True) if same else None
         if not same:
             self._warn("the tape gave other numbers")
@@ -212,8 +212,8 @@ def why_not(model: Any, asked: bool) -> str | None:
     if any(type(parameter) not in (nn.Parameter, TrainableWeight) for parameter in compiled.parameters):
         return "a weight is no ordinary parameter"
     devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
-    if not devices <= {"cpu"} and not devices <= {"cuda"}:
-        return "it is on a device that is not known to give the same numbers"
+    if len(devices) > 1 or not devices <= ({"cpu", "cuda"} if asked else {"cpu"}):
+        return "it is on a device where that has not been tried enough"
     if watched():
         return "autocast, anomaly detection or another mode of torch is on"
     if _has_hooks(model):
@@ -302,14 +302,16 @@ def _leaves(x: Any, y: Any, weight: Any) -> list[Tensor]:
     return [leaf for leaf in tree.flatten((x, y, weight)) if leaf is not None]
 
 
-def _state(buffers: list[Tensor]) -> list[Tensor]:
+def state_of(buffers: list[Tensor]) -> list[Tensor]:
+    """Copies of the random state and of the buffers."""
     random = [torch.get_rng_state()]
     if torch.cuda.is_initialized():
         random.append(torch.cuda.get_rng_state())
     return [*random, *(buffer.clone() for buffer in buffers)]
 
 
-def _restore(buffers: list[Tensor], state: list[Tensor]) -> None:
+def restore(buffers: list[Tensor], state: list[Tensor]) -> None:
+    """Sets random state and buffers to what `state_of` gave."""
     torch.set_rng_state(state[0])
     if torch.cuda.is_initialized():
         torch.cuda.set_rng_state(state[1])

@@ -1,0 +1,86 @@
+"""The compiled step: `torch.compile` of the forward pass and the loss, and through them of the backward pass."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch import tree
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.record import restore, state_of
+
+OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
+
+
+class CompiledStep:
+    """A training step whose forward and backward pass are compiled. Shapes that come seldom are run as they are.
+
+    Args:
+        model: Compiled in Keras' sense.
+        how: True, a mode of `torch.compile` such as `"max-autotune"`, or a dict of its arguments.
+    """
+
+    def __init__(self, model: Any, how: Any):
+        self.model = model
+        self.options = how if isinstance(how, dict) else {} if how is True else {"mode": how}
+        self.forward: Any = None  # made when it is needed: torch.compile imports the compiler, which takes seconds
+        self.seen: dict[Any, int] = {}
+        self.compiled_for: set[Any] = set()
+        self.failed = False
+
+    def begin(self, ahead: int) -> None:
+        """Before an epoch."""
+        if self.model.overrides("train_step") and not self.failed:
+            self._give_up("it has a train_step() of its own; call torch.compile in it where that pays")
+
+    def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """One step. Returns: The loss and the output."""
+        key = tuple(None if leaf is None else (leaf.shape, leaf.dtype) for leaf in tree.flatten((x, y, weight)))
+        if not self.failed and key in self.compiled_for:
+            return self._step(x, y, weight)
+        self.seen[key] = self.seen.get(key, 0) + 1
+        if self.failed or (self.compiled_for and self.seen[key] < OFTEN):
+            return steps.train_step(self.model, x, y, weight)
+        return self._first(key, x, y, weight)
+
+    def _first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """The step that compiles; if that cannot be done, it is taken back and done as ever."""
+        buffers = [*self.model.buffers()]
+        before = state_of(buffers)
+        try:
+            if self.forward is None:
+                self.forward = torch.compile(self._forward, **{"dynamic": False, **self.options})
+            loss, y_pred, gradients = self._passes(x, y, weight)
+        except Exception as error:
+            restore(buffers, before)
+            steps.take_gradients(self.model)
+            self._give_up(f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error) else ''}")
+            return steps.train_step(self.model, x, y, weight)
+        self.compiled_for.add(key)
+        self.model._compiled.optimizer.step(gradients)
+        return loss, y_pred
+
+    def _step(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        loss, y_pred, gradients = self._passes(x, y, weight)
+        self.model._compiled.optimizer.step(gradients)
+        return loss, y_pred
+
+    def _passes(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any, list[Tensor | None]]:
+        steps.clear_losses(self.model)
+        loss, y_pred = self.forward(x, y, weight)
+        optimizer = self.model._compiled.optimizer
+        steps.backward(optimizer.scale_loss(loss) if optimizer.scales_loss else loss)
+        return loss, y_pred, steps.take_gradients(self.model)
+
+    def _forward(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        y_pred = self.model(x)
+        return self.model.compute_loss(x, y, y_pred, weight), y_pred
+
+    def _give_up(self, reason: str) -> None:
+        self.failed = True
+        warnings.warn(
+            f"jit_compile: {self.model.name} is trained without being compiled, because {reason}", stacklevel=6
+        )

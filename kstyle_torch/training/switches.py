@@ -1,0 +1,28 @@
+"""The switches of `compile` that say how steps are run, looked at before anything changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kstyle_torch.registry import did_you_mean
+
+MODES = ("auto", "record", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+
+def check_switches(jit_compile: Any, steps_per_execution: Any) -> None:
+    """Looks at `jit_compile` and `steps_per_execution`.
+
+    Raises: ValueError: for an unknown mode, or a number of steps that is not positive. TypeError: for what is neither a mode
+        nor arguments of `torch.compile`.
+    """
+    if isinstance(jit_compile, str):
+        if jit_compile not in MODES:
+            raise ValueError(f"Unknown jit_compile {jit_compile!r}.{did_you_mean(jit_compile, [*MODES])}")
+    elif jit_compile is not None and not isinstance(jit_compile, (bool, dict)):
+        raise TypeError(
+            f"jit_compile must be a bool, one of {', '.join(map(repr, MODES))}, or a dict of arguments for torch.compile; "
+            f"got {jit_compile!r}."
+        )
+    whole = hasattr(steps_per_execution, "__index__") and not isinstance(steps_per_execution, bool)
+    if not whole or int(steps_per_execution) < 1:
+        raise ValueError(f"steps_per_execution must be a positive int; got {steps_per_execution!r}.")
