@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import os
+import string
 import warnings
 from pathlib import Path
 from typing import Any
 
 from kstyle_torch.callbacks.monitor import Monitor
+from kstyle_torch.registry import did_you_mean
+from kstyle_torch.saving.weights import SUFFIXES
 
-SUFFIXES = (".safetensors", ".pt", ".pth")
+MODEL_SUFFIX = ".keras"
 
 
 class ModelCheckpoint(Monitor):
-    """Saves the weights after each epoch, or only the best.
+    """Saves the model, or its weights, after each epoch or some batches, or only the best.
 
     Args:
-        filepath: Name of a weights file, `.safetensors` or `.pt`; may hold `{epoch}` and metrics, `{val_loss:.3f}`.
+        filepath: Ends in `.keras`; with `save_weights_only` in `.weights.h5`, `.safetensors` or `.pt`. It may hold
+            `{epoch}`, `{batch}` and metrics: `"{epoch:02d}-{val_loss:.2f}.keras"`. A folder in it is made.
         monitor: The metric's key in the logs, for `save_best_only`.
         verbose: 1 says so when it saves.
         save_best_only: Whether only an improvement is saved.
-        save_weights_only: Must be True: files of whole models are not there yet.
+        save_weights_only: Whether the weights are saved, not the whole model.
         mode: `"min"`, `"max"`, or `"auto"`: by what the metric is.
         save_freq: `"epoch"`, or a number of batches.
         initial_value_threshold: A value that must be beaten before anything is saved.
-    Raises: ValueError: for another kind of file, or an unknown `save_freq`.
+    Raises: ValueError: for another kind of file, or an unknown `save_freq`. KeyError: in training, if the logs do not have
+        what `filepath` asks for.
     Example:
-        >>> ModelCheckpoint("best-{epoch:02d}.safetensors", save_best_only=True, save_weights_only=True).monitor
+        >>> ModelCheckpoint("best-{epoch:02d}.keras", save_best_only=True).monitor
         'val_loss'
     """
 
@@ -41,18 +46,18 @@ class ModelCheckpoint(Monitor):
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
     ):
-        super().__init__(monitor, mode)
+        super().__init__(monitor, mode, best=initial_value_threshold)
         self.filepath = os.fspath(filepath)
-        if save_freq != "epoch" and not isinstance(save_freq, int):
-            raise ValueError(f"save_freq must be 'epoch' or a number of batches; got {save_freq!r}.")
-        if not save_weights_only or not self.filepath.endswith(SUFFIXES):
-            raise ValueError(
-                "ModelCheckpoint saves weights for now: pass save_weights_only=True and a file that ends in "
-                f".safetensors or .pt; got {self.filepath!r} with save_weights_only={save_weights_only}."
-            )
-        self.best = initial_value_threshold
-        self.verbose, self.save_best_only, self.save_freq = verbose, save_best_only, save_freq
-        self._epoch = self._batches = 0
+        if save_freq != "epoch" and (isinstance(save_freq, bool) or not isinstance(save_freq, int)):
+            raise ValueError(f"ModelCheckpoint: save_freq must be 'epoch' or a number of batches; got {save_freq!r}.")
+        endings = SUFFIXES if save_weights_only else (MODEL_SUFFIX,)
+        if not self.filepath.endswith(endings):
+            what = "weights" if save_weights_only else "whole models; for weights pass save_weights_only=True"
+            raise ValueError(f"ModelCheckpoint: a file of {what} ends in {', '.join(endings)}; got {self.filepath!r}.")
+        self.verbose, self.save_freq = verbose, save_freq
+        self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
+        self._epoch = self._unsaved = 0
+        self._last_batch = -1
         if save_freq != "epoch":  # only then is the hook there, and called
             self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
 
@@ -64,29 +69,39 @@ class ModelCheckpoint(Monitor):
             self._save(epoch, {}, logs or {})
 
     def _after_batch(self, batch: int, logs: Any = None) -> None:
-        self._batches += 1
-        if self._batches >= int(self.save_freq):
-            self._batches = 0
+        self._unsaved += batch - self._last_batch if batch > self._last_batch else batch + 1  # an epoch has begun
+        self._last_batch = batch
+        if self._unsaved >= int(self.save_freq):
+            self._unsaved = 0
             self._save(self._epoch, {"batch": batch + 1}, logs or {})
 
     def _save(self, epoch: int, batch: dict[str, int], logs: Any) -> None:
+        path = self._path({"epoch": epoch + 1, **batch, **logs})
         if self.save_best_only and not self._is_best(epoch, logs):
             return
-        try:
-            path = self.filepath.format(epoch=epoch + 1, **batch, **logs)
-        except KeyError as error:
-            raise KeyError(f"ModelCheckpoint: {self.filepath!r} wants {error}, which is not in the logs.") from None
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self.model.save_weights(path)
+        if Path(path).is_dir():
+            raise IsADirectoryError(f"ModelCheckpoint: {path!r} is a folder; a file is saved under that name.")
+        (self.model.save_weights if self.save_weights_only else self.model.save)(path, overwrite=True)
         if self.verbose:
             print(f"\nEpoch {epoch + 1}: saved to {path}")
 
+    def _path(self, known: dict[str, Any]) -> str:
+        for _, field, _, _ in string.Formatter().parse(self.filepath):
+            if field and field not in known:
+                hint = did_you_mean(field, known) or f" There is {', '.join(known)}."
+                raise KeyError(f"ModelCheckpoint: {self.filepath!r} asks for {field!r}, which the logs lack.{hint}")
+        return self.filepath.format(**known)
+
     def _is_best(self, epoch: int, logs: Any) -> bool:
         if self.monitor not in logs and self.save_freq != "epoch":
-            warnings.warn(f"ModelCheckpoint: {self.monitor!r} is not known within an epoch; saving.", stacklevel=3)
+            warnings.warn(f"ModelCheckpoint: {self.monitor!r} is not known within an epoch; saving.", stacklevel=4)
             return True
         value = self.current(logs, "The model is saved.")
         if value is None:
+            return True
+        if getattr(value, "ndim", 0):
+            warnings.warn(f"ModelCheckpoint: {self.monitor!r} is no single number; the model is saved.", stacklevel=4)
             return True
         better = self.is_improvement(value, self.best)
         if self.verbose:

@@ -101,41 +101,6 @@ def test_early_stopping_watches_accuracy_upwards():
     assert stop.best == max(history["accuracy"])
 
 
-def test_model_checkpoint_keeps_the_best(tmp_path):
-    model = network(0.5)
-    save = ks.callbacks.ModelCheckpoint(
-        tmp_path / "best.safetensors", monitor="loss", save_best_only=True, save_weights_only=True
-    )
-    every = ks.callbacks.ModelCheckpoint(tmp_path / "sub" / "{epoch:02d}-{loss:.2f}.pt", save_weights_only=True)
-    history = model.fit(X, Y, epochs=3, verbose=0, callbacks=[save, every])
-    assert save.best == min(history["loss"])
-    assert sorted(p.name[:2] for p in (tmp_path / "sub").iterdir()) == ["01", "02", "03"]
-    other = network()
-    other.load_weights(tmp_path / "best.safetensors")
-    if history["loss"][-1] == min(history["loss"]):
-        np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])
-
-
-def test_model_checkpoint_every_some_batches(tmp_path):
-    save = ks.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}-{batch}.pt"), save_weights_only=True, save_freq=3)
-    network().fit(X, Y, batch_size=16, epochs=3, verbose=0, callbacks=[save])
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["1-3.pt", "2-2.pt", "3-1.pt", "3-4.pt"]
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"filepath": "m.keras"},
-        {"filepath": "m.safetensors"},
-        {"filepath": "m.pt", "save_weights_only": True, "save_freq": "never"},
-    ],
-    ids=str,
-)
-def test_model_checkpoint_refuses(arguments):
-    with pytest.raises(ValueError, match=r"saves weights for now|save_freq"):
-        ks.callbacks.ModelCheckpoint(**arguments)
-
-
 def test_lambda_callback_refuses_unknown_hooks():
     with pytest.raises(ValueError, match="no hook 'on_epoch_ends'"):
         ks.callbacks.LambdaCallback(on_epoch_ends=print)
