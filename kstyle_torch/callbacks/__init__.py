@@ -1,5 +1,6 @@
 """What can act during training."""
 
+from kstyle_torch.callbacks.averages import SwapEMAWeights
 from kstyle_torch.callbacks.backup import BackupAndRestore
 from kstyle_torch.callbacks.base import Callback, LambdaCallback
 from kstyle_torch.callbacks.checkpoint import ModelCheckpoint
@@ -8,6 +9,7 @@ from kstyle_torch.callbacks.history import History
 from kstyle_torch.callbacks.list import CallbackList
 from kstyle_torch.callbacks.logging import CSVLogger, RemoteMonitor
 from kstyle_torch.callbacks.progress import ProgbarLogger
+from kstyle_torch.callbacks.tensorboard import TensorBoard
 
 __all__ = [
     "BackupAndRestore",
@@ -22,5 +24,7 @@ __all__ = [
     "ProgbarLogger",
     "ReduceLROnPlateau",
     "RemoteMonitor",
+    "SwapEMAWeights",
+    "TensorBoard",
     "TerminateOnNaN",
 ]

@@ -61,6 +61,7 @@ def run_fit(
             callbacks.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
+        model.optimizer.finalize_variable_values(model.trainable_weights)
         callbacks.on_train_end(logs)
 
 

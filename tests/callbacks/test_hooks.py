@@ -208,5 +208,4 @@ def test_what_is_no_callback_is_refused(callbacks, message):
 
 def test_the_public_callbacks_are_those_of_keras(keras):
     theirs = {name for name in dir(keras.callbacks) if not name.startswith("_")} - {"OrbaxCheckpoint"}
-    missing = {"SwapEMAWeights", "TensorBoard"}  # to come
-    assert set(ks.callbacks.__all__) == theirs - missing
+    assert set(ks.callbacks.__all__) == theirs
