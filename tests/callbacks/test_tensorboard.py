@@ -110,7 +110,7 @@ def test_tensorboard_draws_the_graph_that_it_draws_of_a_keras_model(keras, tmp_p
     def model_of(library):
         first, second = library.layers.Dense(2, name="first"), library.layers.Dense(2, name="second")
         if kind == "sequential":
-            return library.Sequential([library.Input((5,)), first, second], name="model")
+            return library.Sequential([library.Input((5,), name="input"), first, second], name="model")
         a, b = library.Input((5,), name="a"), library.Input((5,), name="b")
         return library.Model([a, b], library.layers.Add(name="both")([first(a), second(b)]), name="model")
 
