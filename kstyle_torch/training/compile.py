@@ -31,7 +31,7 @@ class CompiledStep:
         self.compiled_for: set[Any] = set()
         self.failed = False
 
-    def begin(self, ahead: int) -> None:
+    def begin(self, ahead: int, watchful: bool) -> None:
         """Before an epoch."""
         if self.model.overrides("train_step") and not self.failed:
             self._give_up("it has a train_step() of its own; call torch.compile in it where that pays")

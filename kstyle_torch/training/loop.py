@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.callbacks import CallbackList, ProgbarLogger
-from kstyle_torch.data.batches import Batches
+from kstyle_torch.data.batches import ArrayBatches, Batches
 from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compile import CompiledStep
@@ -67,10 +67,11 @@ def run_fit(
 
 def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: int, epochs: int) -> dict[str, Any]:
     steps.prepare(model)
-    step = _chosen_step(model, (batches.steps or 0) * (epochs - epoch))
     meter = _meter(model)
     own = model.overrides("train_step", "compute_metrics")
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
+    watchful = not isinstance(batches, ArrayBatches) or not steps.are_ours((*begin, *end))
+    step = _chosen_step(model, (batches.steps or 0) * (epochs - epoch), watchful)
     group = model.steps_per_execution
     index, logs = -1, None
     with steps.straight(model, (*begin, *end)):
@@ -103,8 +104,8 @@ def _tell(hooks: Iterable[Any], model: Any, index: int, logs: Any) -> None:
         hook(index, running)
 
 
-def _chosen_step(model: Any, ahead: int) -> Callable[[Any, Any, Any], tuple[Tensor, Any]]:
-    """How the steps of an epoch are run, of which `ahead` are still to come in this `fit`."""
+def _chosen_step(model: Any, ahead: int, watchful: bool) -> Callable[[Any, Any, Any], tuple[Tensor, Any]]:
+    """How the steps of an epoch are run, of which `ahead` are still to come in this `fit`; `watchful` as in `RecordedStep`."""
     how = model.jit_compile
     if model.run_eagerly or not how:
         return functools.partial(steps.train_step, model)
@@ -112,7 +113,7 @@ def _chosen_step(model: Any, ahead: int) -> Callable[[Any, Any, Any], tuple[Tens
     if step is None:
         step = RecordedStep(model, asked=how == "record") if how in ("auto", "record") else CompiledStep(model, how)
         model.__dict__["_fast_step"] = step
-    step.begin(ahead)
+    step.begin(ahead, watchful)
     return step
 
 

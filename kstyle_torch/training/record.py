@@ -8,33 +8,22 @@ weights changes, and taken up again if all is as it was.
 
 from __future__ import annotations
 
-import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as nn_module
-from torch.utils.hooks import RemovableHandle
 
 from kstyle_torch import tree
-from kstyle_torch.layers.base import Layer, changes
-from kstyle_torch.layers.weights import TrainableWeight
 from kstyle_torch.training import step as steps
+from kstyle_torch.training.guards import fingerprint, marks, summary, watched, why_not
 from kstyle_torch.training.rewrite import shortened
 from kstyle_torch.training.tape import CannotRecordError, Recorder, TapeWriter
 
 PAYS_AFTER = 200  # steps; recording and checking cost 4 to 8 ms, what some 25 recorded steps of small layers save
 MAX_TAPES = 8  # batch shapes
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
-# of a module, what training changes without changing what a step computes
-FLEETING = {
-    *("_losses", "_views", "_rows", "_calls", "_penalised", "_loss_layers", "_meter", "history", "_compiled"),
-    *("stop_training", "_fast_step", "_parameters", "_buffers", "_modules", "_masked_runs", "_fingerprint"),
-    *("_straight", "_run_straight"),
-}
+MAX_LOOKS = 32  # in an epoch; a look at everything takes as long as an eager step
 
 
 class Tape(NamedTuple):
@@ -61,14 +50,22 @@ class RecordedStep:
         self.ahead = 0
         self.reason: str | None = None
         self.warned = False
+        self.compiled: Any = None
         self.fingerprint: Any = None
         self.summary: Any = None  # of the fingerprint, what no mark tells of
         self.marks = (-1, -1)
         self.weights: list[tuple[dict[str, Any], str, Tensor]] = []
+        self.watchful = True
+        self.looks = 0
 
-    def begin(self, ahead: int) -> None:
-        """Before an epoch, with so many steps of the fit still to come."""
-        self.ahead = ahead
+    def begin(self, ahead: int, watchful: bool = True) -> None:
+        """Before an epoch.
+
+        Args:
+            ahead: How many steps of the fit are still to come.
+            watchful: Whether code of the user's runs between the steps, which may change anything.
+        """
+        self.ahead, self.watchful, self.looks = ahead, watchful, 0
         if self.reason is None and self._as_before():
             return
         self.reason = why_not(self.model, self.asked)
@@ -86,12 +83,15 @@ class RecordedStep:
         self.ahead -= 1
         if self.reason is not None:
             return steps.train_step(self.model, x, y, weight)
-        if weight is None and type(x) is Tensor and type(y) is Tensor:
-            flat = [x, y]
-            key: Any = (x.shape, x.stride(), x.dtype, y.shape, y.stride(), y.dtype)
-        else:
-            flat = _leaves(x, y, weight)
-            key = (weight is None, *[(tensor.shape, tensor.stride(), tensor.dtype) for tensor in flat])
+        try:
+            if weight is None and type(x) is Tensor and type(y) is Tensor:
+                flat = [x, y]
+                key: Any = (x.shape, x.stride(), x.dtype, y.shape, y.stride(), y.dtype)
+            else:
+                flat = _leaves(x, y, weight)
+                key = (weight is None, *[(tensor.shape, tensor.stride(), tensor.dtype) for tensor in flat])
+        except (RuntimeError, AttributeError):  # sparse, or no tensor
+            return steps.train_step(self.model, x, y, weight)
         tape = self.tapes.get(key, MISSING)
         if tape is MISSING:
             return self._first(key, flat, x, y, weight)
@@ -113,11 +113,14 @@ class RecordedStep:
         if len(self.tapes) >= MAX_TAPES or not self._unchanged():
             return steps.train_step(self.model, x, y, weight)
         recorder = Recorder()
+        buffers = [tensor for _, _, tensor in self.weights if not isinstance(tensor, nn.Parameter)]
+        before = state_of(buffers)
         try:
             with recorder:
                 loss, y_pred, gradients = steps.captured_backward(self.model, x, y, weight)
         except NotImplementedError:  # an operator that does not go through the dispatcher as others do
             self.tapes[key] = None
+            restore(buffers, before)
             return steps.train_step(self.model, x, y, weight)
         self.tapes[key] = self._written(recorder, flat, loss, y_pred, gradients)
         self.model._compiled.optimizer.step(gradients)
@@ -127,6 +130,8 @@ class RecordedStep:
         self, recorder: Recorder, flat: list[Tensor], loss: Tensor, y_pred: Any, gradients: Any
     ) -> Tape | None:
         try:
+            if recorder.is_full:
+                raise CannotRecordError("a step takes so much memory that there is nothing to gain")
             if type(y_pred) is not Tensor or hasattr(y_pred, "_keras_mask"):
                 raise CannotRecordError("the output is not one tensor without a mask")
             if any(layer._losses for layer in self.model._loss_layers):
@@ -166,8 +171,15 @@ class RecordedStep:
         for owner, name, tensor in self.weights:
             if owner.get(name) is not tensor:
                 return False
+        if self.model._compiled is not self.compiled:
+            return False
         if self.marks == marks():
-            return True
+            return not self.watchful or self.summary == summary(self.model)
+        self.looks += 1
+        if self.looks > MAX_LOOKS:
+            self.reason = "its attributes change at every step"
+            self._warn(self.reason)
+            return False
         return why_not(self.model, self.asked) is None and self._same_fingerprint()
 
     def _same_fingerprint(self) -> bool:
@@ -183,6 +195,7 @@ class RecordedStep:
             self.seen.clear()
             self.fingerprint = fingerprint(self.model)
             self.marks, self.summary = marks(), summary(self.model)
+        self.compiled = self.model._compiled
         self.weights = [
             (owner, name, tensor)
             for module in self.model.modules()
@@ -198,104 +211,6 @@ class RecordedStep:
 
 
 MISSING: Any = object()
-
-
-def why_not(model: Any, asked: bool) -> str | None:
-    """Why steps of the model cannot be recorded at all; None if they may be."""
-    compiled = model._compiled
-    if model.overrides("train_step"):
-        return "it has a train_step() of its own"
-    if compiled.optimizer.scales_loss:
-        return "its optimizer scales the loss"
-    if len(compiled.loss.entries) != 1:
-        return "it has not just one loss"
-    if any(type(parameter) not in (nn.Parameter, TrainableWeight) for parameter in compiled.parameters):
-        return "a weight is no ordinary parameter"
-    devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
-    if len(devices) > 1 or not devices <= ({"cpu", "cuda"} if asked else {"cpu"}):
-        return "it is on a device where that has not been tried enough"
-    if watched():
-        return "autocast, anomaly detection or another mode of torch is on"
-    if _has_hooks(model):
-        return "there are hooks"
-    return None if asked else _foreign(model)
-
-
-def watched() -> bool:
-    """Whether something that is not in the model changes or watches the calls of torch."""
-    return bool(
-        torch.is_anomaly_enabled()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._len_torch_function_stack()
-        or torch.is_autocast_enabled("cpu")
-        or torch.is_autocast_enabled("cuda")
-        or any(getattr(nn_module, f"_global{name}", None) for name in HOOKS)
-    )
-
-
-def _has_hooks(model: nn.Module) -> bool:
-    if any(getattr(module, name) for module in model.modules() for name in HOOKS):
-        return True
-    return any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters())
-
-
-def _foreign(model: Any) -> str | None:
-    """Why code that is not ours would be recorded, with all decisions that it makes."""
-    if model.overrides("compute_loss"):
-        return "it has a compute_loss() of its own"
-    parts = [*model.modules(), *(entry.loss for entry in model._compiled.loss.entries)]
-    parts += [view.regularizer for view in model._penalised]
-    for part in parts:
-        if not _is_ours(type(part)):
-            return f"{type(part).__name__} is the user's"
-        graph = getattr(part, "graph", None)
-        targets = [call.target for call in graph.calls] if graph is not None else []
-        values = [value for name, value in vars(part).items() if not name.endswith(("_initializer", "_constraint"))]
-        for value in (*values, *targets):
-            if callable(value) and not _is_ours(value):
-                return f"{getattr(value, '__name__', value)!r} is the user's"
-    return None
-
-
-def _is_ours(value: Any) -> bool:
-    if isinstance(value, functools.partial):
-        return all(_is_ours(part) for part in (value.func, *value.args, *value.keywords.values()) if callable(part))
-    home = getattr(value, "__module__", None) or getattr(type(value), "__module__", None) or ""
-    return str(home).split(".")[0] in OURS
-
-
-def marks() -> tuple[int, int]:
-    """Two counts that tell of attributes of our layers that were set, and of hooks."""
-    return changes.count, RemovableHandle.next_id
-
-
-def summary(model: nn.Module) -> list[Any]:
-    """Mode and weights of all modules, and all attributes of those whose changes are not counted."""
-    return [
-        (
-            id(module),
-            module.training,
-            [(id(tensor), tensor is not None and tensor.requires_grad) for tensor in module._parameters.values()],
-            None if isinstance(module, Layer) else [*_attributes(vars(module))],
-        )
-        for module in model.modules()
-    ]
-
-
-def fingerprint(model: nn.Module) -> list[Any]:
-    """All attributes of all modules: numbers and texts by value, other things by what they are."""
-    return [(id(module), module.training, [*_attributes(vars(module))], [*_held(module)]) for module in model.modules()]
-
-
-def _attributes(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in fields.items():
-        if name not in FLEETING:
-            yield name, value if type(value) in (int, float, bool, str, tuple, type(None)) else id(value)
-
-
-def _held(module: nn.Module) -> Iterator[tuple[str, int, bool]]:
-    for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-        yield name, id(tensor), tensor is not None and tensor.requires_grad
 
 
 def _leaves(x: Any, y: Any, weight: Any) -> list[Tensor]:

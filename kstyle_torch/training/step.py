@@ -31,13 +31,17 @@ def straight(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
     Args:
         hooks: What is called between the steps; if one is not our own, it may hook modules at any time.
     """
-    ours = all(type(getattr(hook, "__self__", None)).__module__.startswith("kstyle_torch.") for hook in hooks)
-    run = model.straight_run() if ours and not model.run_eagerly else None
+    run = model.straight_run() if are_ours(hooks) and not model.run_eagerly else None
     model.__dict__["_run_straight"] = run
     try:
         yield
     finally:
         model.__dict__.pop("_run_straight", None)
+
+
+def are_ours(hooks: Iterable[Any]) -> bool:
+    """Whether all callbacks that are called between steps are our own."""
+    return all(type(getattr(hook, "__self__", None)).__module__.startswith("kstyle_torch.") for hook in hooks)
 
 
 def train_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 UNTAPED = ("aten.mkldnn_rnn_layer", "aten._local_scalar_dense")  # needs what autograd keeps; brings data to Python
 UNTAPED_TAGS = (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
 ALIASES = ("aten.detach.default", "aten.alias.default", "aten.lift_fresh.default")
+MAX_BYTES = 256 * 2**20  # kept at once while recording; where steps are that large, calls cost nothing beside them
 _numbers = itertools.count()
 
 
@@ -41,6 +42,12 @@ class Recorder(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Call] = []
+        self.num_bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the tensors became too many to be kept; then there are no calls."""
+        return self.num_bytes > MAX_BYTES
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -48,7 +55,11 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self.calls.append(Call(func, args, kwargs or {}, result))
+        self.num_bytes += sum(tensor.nbytes for tensor in tensors_in(result) if tensor.layout is torch.strided)
+        if self.is_full:
+            self.calls.clear()
+        else:
+            self.calls.append(Call(func, args, kwargs or {}, result))
         return result
 
 

@@ -9,7 +9,7 @@ import torch
 
 import kstyle_torch as ks
 from kstyle_torch import layers
-from kstyle_torch.training import record
+from kstyle_torch.training import record, tape
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,7 @@ def noisy():
             ks.Input((10,)),
             layers.Dense(16, "gelu", kernel_regularizer="l2"),
             layers.Dropout(0.3),
+            torch.nn.Dropout(0.2),
             layers.GaussianNoise(0.1),
             layers.BatchNormalization(),
             layers.Dense(3, "softmax"),
@@ -106,7 +107,7 @@ def fitted(make, kind, loss, jit_compile, epochs=4, callbacks=(), **settings):
 
 
 def tapes_of(model):
-    return [tape for tape in model._fast_step.tapes.values() if tape is not None and tape.checked]
+    return [each for each in model._fast_step.tapes.values() if each is not None and each.checked]
 
 
 def assert_same(one, other):
@@ -266,6 +267,18 @@ def add_gradient_hook(model):
     model.layers[0].linear.weight.register_hook(lambda gradient: gradient * 0)
 
 
+def set_native_rate(model):
+    model.layers[2].p = 0.9
+
+
+def set_penalty(model):
+    model.layers[0].kernel_regularizer.l2 = 0.5
+
+
+def set_loss(model):
+    model._compiled.loss.entries[0].loss.from_logits = True
+
+
 def predict(model):
     model.predict(data("table")[0], verbose=0)
 
@@ -280,6 +293,9 @@ def predict(model):
         freeze,
         add_hook,
         add_gradient_hook,
+        set_native_rate,
+        set_penalty,
+        set_loss,
         predict,
     ],
     ids=lambda action: action.__name__,
@@ -291,15 +307,34 @@ def test_what_a_callback_changes_counts_at_once(action):
     assert results[1][1] != untouched[1] or action is predict
 
 
+def test_a_layer_that_changes_itself_runs_eagerly(monkeypatch):
+    class Counting(layers.Layer):
+        def call(self, x):
+            self.count = getattr(self, "count", 0) + 1
+            return x * self.count
+
+    eager = fitted(with_layer(Counting), "table", "bce", False, epochs=8)
+    monkeypatch.setattr(record, "MAX_LOOKS", 2)
+    with pytest.warns(UserWarning, match="attributes change"):
+        recorded = fitted(with_layer(Counting), "table", "bce", "record", epochs=8)
+    assert_same(eager, recorded)
+
+
+def test_a_large_step_is_not_kept_in_memory(monkeypatch):
+    monkeypatch.setattr(tape, "MAX_BYTES", 2000)
+    model = fitted(mlp, "table", "bce", "auto")[0]
+    assert set(model._fast_step.tapes.values()) == {None}
+
+
 def test_a_name_never_enters_the_code():
     model = ks.Sequential(
         [ks.Input((10,), name="x'); import os #"), layers.Dense(1, "sigmoid", name='"]; raise SystemExit #')]
     )
     model.compile("sgd", "bce")
     model.fit(*data("table"), epochs=4, verbose=0)
-    (tape, *_) = tapes_of(model)
-    assert not {"import", "raise", '"', "'"} & set(tape.source.split())
-    assert "SystemExit" not in tape.source
+    source = tapes_of(model)[0].source
+    assert not {"import", "raise", '"', "'"} & set(source.split())
+    assert "SystemExit" not in source
 
 
 def test_a_model_with_tapes_can_be_copied_and_compiled_again(tmp_path):

@@ -1,0 +1,124 @@
+"""What a recorded step takes for granted: when a step may be recorded at all, and how to see that something has changed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as nn_module
+from torch.utils.hooks import RemovableHandle
+
+from kstyle_torch.layers.base import Layer, changes
+from kstyle_torch.layers.listeners import HOOKS
+from kstyle_torch.layers.weights import TrainableWeight
+
+OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
+# of a module, what training changes without changing what a step computes
+FLEETING = {
+    *("_losses", "_views", "_rows", "_calls", "_penalised", "_loss_layers", "_meter", "history", "_compiled"),
+    *("stop_training", "_fast_step", "_parameters", "_buffers", "_modules", "_masked_runs", "_fingerprint"),
+    *("_straight", "_run_straight"),
+}
+
+
+def why_not(model: Any, asked: bool) -> str | None:
+    """Why steps of the model cannot be recorded at all; None if they may be."""
+    compiled = model._compiled
+    if model.overrides("train_step"):
+        return "it has a train_step() of its own"
+    if compiled.optimizer.scales_loss:
+        return "its optimizer scales the loss"
+    if len(compiled.loss.entries) != 1:
+        return "it has not just one loss"
+    if any(type(parameter) not in (nn.Parameter, TrainableWeight) for parameter in compiled.parameters):
+        return "a weight is no ordinary parameter"
+    devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
+    if len(devices) > 1 or not devices <= ({"cpu", "cuda"} if asked else {"cpu"}):
+        return "it is on a device where that has not been tried enough"
+    if watched():
+        return "autocast, anomaly detection or another mode of torch is on"
+    if _has_hooks(model):
+        return "there are hooks"
+    return None if asked else _foreign(model)
+
+
+def watched() -> bool:
+    """Whether something that is not in the model changes or watches the calls of torch."""
+    return bool(
+        torch.is_anomaly_enabled()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
+        or torch.is_autocast_enabled("cpu")
+        or torch.is_autocast_enabled("cuda")
+        or any(getattr(nn_module, f"_global{name}", None) for name in HOOKS)
+    )
+
+
+def _has_hooks(model: nn.Module) -> bool:
+    if any(getattr(module, name) for module in model.modules() for name in HOOKS):
+        return True
+    return any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters())
+
+
+def _foreign(model: Any) -> str | None:
+    """Why code that is not ours would be recorded, with all decisions that it makes."""
+    if model.overrides("compute_loss"):
+        return "it has a compute_loss() of its own"
+    parts = [*model.modules(), *(entry.loss for entry in model._compiled.loss.entries)]
+    parts += [view.regularizer for view in model._penalised]
+    for part in parts:
+        if not _is_ours(type(part)):
+            return f"{type(part).__name__} is the user's"
+        graph = getattr(part, "graph", None)
+        targets = [call.target for call in graph.calls] if graph is not None else []
+        values = [value for name, value in vars(part).items() if not name.endswith(("_initializer", "_constraint"))]
+        for value in (*values, *targets):
+            if callable(value) and not _is_ours(value):
+                return f"{getattr(value, '__name__', value)!r} is the user's"
+    return None
+
+
+def _is_ours(value: Any) -> bool:
+    if isinstance(value, functools.partial):
+        return all(_is_ours(part) for part in (value.func, *value.args, *value.keywords.values()) if callable(part))
+    home = getattr(value, "__module__", None) or getattr(type(value), "__module__", None) or ""
+    return str(home).split(".")[0] in OURS
+
+
+def marks() -> tuple[int, int]:
+    """Two counts that tell of attributes of our layers that were set, and of hooks."""
+    return changes.count, RemovableHandle.next_id
+
+
+def summary(model: Any) -> list[Any]:
+    """Mode and weights of all modules, and the attributes of all that is no layer of ours, whose changes are counted."""
+    losses = [entry.loss for entry in model._compiled.loss.entries]
+    others = [*losses, *(view.regularizer for view in model._penalised)]
+    return [[(id(other), [*_attributes(getattr(other, "__dict__", {}))]) for other in others]] + [
+        (
+            id(module),
+            module.training,
+            [(id(tensor), tensor is not None and tensor.requires_grad) for tensor in module._parameters.values()],
+            None if isinstance(module, Layer) else [*_attributes(vars(module))],
+        )
+        for module in model.modules()
+    ]
+
+
+def fingerprint(model: nn.Module) -> list[Any]:
+    """All attributes of all modules, losses and penalties: numbers and texts by value, other things by what they are."""
+    return [summary(model), [([*_attributes(vars(module))], [*_held(module)]) for module in model.modules()]]
+
+
+def _attributes(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if name not in FLEETING:
+            yield name, value if type(value) in (int, float, bool, str, tuple, type(None)) else id(value)
+
+
+def _held(module: nn.Module) -> Iterator[tuple[str, int, bool]]:
+    for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+        yield name, id(tensor), tensor is not None and tensor.requires_grad
