@@ -30,8 +30,11 @@ def check_labels(y: Tensor, num_classes: int, name: str, ignored: int | None = N
     if not isinstance(y, Tensor) or y.device.type != "cpu" or not y.numel():
         return
     low, high = (int(value) for value in y.aminmax())
+    if ignored in (low, high):
+        kept = y[y != ignored]
+        low, high = (int(value) for value in kept.aminmax()) if kept.numel() else (0, 0)
     worst = low if low < 0 else high
-    if (low < 0 or high >= num_classes) and worst != ignored:
+    if low < 0 or high >= num_classes:
         raise ValueError(
             f"Loss {name!r}: label {worst} is out of range for {num_classes} classes (labels must be 0 to "
             f"{num_classes - 1})."

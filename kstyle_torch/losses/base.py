@@ -72,8 +72,19 @@ class Loss(Configurable):
         y_true = _each_tensor(lambda leaf: self._target(leaf, like), y_true)
         values = self.call(y_true, y_pred)
         mask = _both(mask, getattr(values, "_keras_mask", None))
+        if values is None:
+            raise TypeError(f"Loss {self.name!r} returned None; it must return the loss of each sample.")
         values = torch.as_tensor(values).to(self._dtype)
         return reduce_weighted(values, sample_weight, mask, self.reduction)
+
+    def check_targets(self, y_true: Tensor, output: torch.Size) -> None:
+        """Looks through targets on the host, before they are used, for what no step has the time to look for.
+
+        Args:
+            y_true: All targets, or those of a batch.
+            output: The shape of the output for some samples.
+        Raises: ValueError: for a class number that the output has no place for, and the like.
+        """
 
     def _prediction(self, y_pred: Any) -> Tensor:
         given = torch.as_tensor(y_pred)
@@ -211,11 +222,13 @@ def same_shape(y_true: Tensor, y_pred: Tensor, name: str) -> tuple[Tensor, Tenso
 
 def mismatch(name: str, target: Any, output: Any) -> str:
     """What to say of a target that does not fit the output."""
-    hint = ""
-    if len(output) > len(target) + 1 or (len(output) == len(target) + 1 and len(output) > 2):
+    classes, hint = output[-1] if output else 1, ""
+    if len(output) > 2 and tuple(target) in (tuple(output[:-1]), (*output[:-1], 1)):
+        hint = f" If the targets are class numbers, give this loss utils.to_categorical(y, {classes})."
+    elif len(output) > len(target) + 1 or (len(output) == len(target) + 1 and len(output) > 2):
         hint = " Is a Flatten() missing before the last layer?"
-    elif len(output) == 2 and output[-1] > 1 and (len(target) == 1 or target[-1] == 1):
-        hint = f" Either the last layer needs 1 unit instead of {output[-1]}, or the targets {output[-1]} columns."
+    elif len(output) == 2 and classes > 1 and (len(target) == 1 or target[-1] == 1):
+        hint = f" Either the last layer needs 1 unit instead of {classes}, or the targets {classes} columns."
     return f"Loss {name!r}: targets of shape {tuple(target)} do not fit an output of shape {tuple(output)}.{hint}"
 
 
@@ -227,6 +240,8 @@ def reduce_weighted(values: Tensor, sample_weight: Any, mask: Tensor | None, red
     weight = apply_mask(weight, mask, values.dtype, rescale=reduction in ("mean", "sum_over_batch_size"))
     if weight is not None:
         values, weight = same_rank(values, weight)
+        if values.ndim and weight.shape != values.shape[: weight.ndim]:
+            _check_broadcast(weight.shape, values.shape)
         values = values * weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
     if reduction in (None, "none") or values.ndim == 0:
         return values
@@ -236,6 +251,14 @@ def reduce_weighted(values: Tensor, sample_weight: Any, mask: Tensor | None, red
         total = weight.sum()
         return torch.where(total == 0, torch.zeros_like(total), values.sum() / total.where(total != 0, 1))
     return values.mean() if values.numel() else values.sum()
+
+
+def _check_broadcast(weight: torch.Size, values: torch.Size) -> None:
+    if len(weight) > len(values) or any(size not in (1, wanted) for size, wanted in zip(weight, values)):
+        raise ValueError(
+            f"sample_weight of shape {tuple(weight)} does not fit losses of shape {tuple(values)}: give a weight for each "
+            "sample, or for each value."
+        )
 
 
 def apply_mask(weight: Tensor | None, mask: Any, dtype: torch.dtype, rescale: bool) -> Tensor | None:

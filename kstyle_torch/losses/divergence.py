@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kstyle_torch import config
+from kstyle_torch.data.checks import check_labels
 from kstyle_torch.losses.base import PlainLoss, registry, rowwise, same_shape, same_values_as, tensors
 from kstyle_torch.losses.probabilistic import class_numbers, mean_over
 
@@ -133,6 +135,10 @@ class CategoricalGeneralizedCrossEntropy(PlainLoss):
         if not 0 < q < 1:
             raise ValueError(f"CategoricalGeneralizedCrossEntropy: q must be between 0 and 1; got {q!r}.")
         self.q = q
+
+    def check_targets(self, y_true: Tensor, output: torch.Size) -> None:
+        if y_true.ndim < len(output) or y_true.shape[-1] == 1:
+            check_labels(y_true, output[-1], self.name)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return categorical_generalized_cross_entropy(y_true, y_pred, self.q)

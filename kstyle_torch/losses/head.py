@@ -32,7 +32,9 @@ def head_of(loss: Loss) -> Head | None:
 
     The function gives None for predictions that it cannot take, such as those of another activation.
     """
-    if loss.reduction not in ("sum_over_batch_size", "mean") or getattr(loss, "axis", None) != -1:
+    if loss.reduction not in ("sum_over_batch_size", "mean") or loss.dtype != "float32":
+        return None
+    if getattr(loss, "axis", None) != -1:
         return None
     if (
         getattr(loss, "from_logits", True)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import config
+from kstyle_torch.data.checks import check_labels
 from kstyle_torch.losses.base import (
     KernelLoss,
     PlainLoss,
@@ -182,6 +183,10 @@ class SparseCategoricalCrossentropy(KernelLoss):
         super().__init__(name, reduction, dtype)
         self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis
         self.makes_mask = ignore_class is not None
+
+    def check_targets(self, y_true: Tensor, output: torch.Size) -> None:
+        if y_true.ndim < len(output) or y_true.shape[self.axis] == 1:
+            check_labels(y_true, output[self.axis], self.name, self.ignore_class)
 
     def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
         return _sparse(y_true, y_pred, self.from_logits, self.ignore_class, self.axis, reduction)

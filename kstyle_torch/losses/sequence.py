@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import ops
+from kstyle_torch.data.checks import check_labels
 from kstyle_torch.losses.base import PlainLoss, registry, rowwise, same_values_as, tensors
 
 register = registry.register
@@ -53,6 +54,14 @@ class CTC(PlainLoss):
 
     def __init__(self, reduction: str | None = "sum_over_batch_size", name: str = "ctc", dtype: Any = None):
         super().__init__(name, reduction, dtype)
+
+    def check_targets(self, y_true: Tensor, output: torch.Size) -> None:
+        if y_true.ndim != 2 or len(output) != 3:
+            return
+        check_labels(y_true, output[-1], self.name)
+        longest = int((y_true != 0).sum(-1).max()) if y_true.numel() and y_true.device.type == "cpu" else 0
+        if longest > output[1]:
+            raise ValueError(f"Loss {self.name!r}: a target of {longest} letters does not fit into {output[1]} steps.")
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return ctc(y_true, y_pred).to(y_pred.dtype)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kstyle_torch.data.checks import check_labels
 from kstyle_torch.losses.base import Loss, mismatch, object_name, reduce_weighted, same_rank
 
 ELEMENTWISE: set[Any] = {nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss}
@@ -62,6 +63,11 @@ class TorchLoss(Loss):
                 "give it an attribute reduction, and let it return a value for each sample where that is 'none'."
             )
         return reduce_weighted(values, sample_weight, mask, self.reduction)
+
+    def check_targets(self, y_true: Tensor, output: torch.Size) -> None:
+        if self.sparse and tuple(y_true.shape[1:]) != tuple(output[1:]):
+            classes = 1 if len(output) > 2 and y_true.shape[1:] == output[2:] else -1
+            check_labels(y_true, output[classes], self.name, getattr(self.module, "ignore_index", -100))
 
     def _run(self, module: Any, y_pred: Tensor, target: Tensor) -> Tensor:
         return module(target, y_pred) if self.swapped else module(y_pred, target)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,13 +13,15 @@ from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.data.batches import Batch
-from kstyle_torch.data.checks import check_labels, check_table, warn_of_nan
+from kstyle_torch.data.checks import check_table, warn_of_nan
 from kstyle_torch.layers.embedding import Embedding
-from kstyle_torch.losses.probabilistic import SparseCategoricalCrossentropy
+from kstyle_torch.losses import BinaryCrossentropy, BinaryFocalCrossentropy
 from kstyle_torch.symbolic.infer import untouched
 from kstyle_torch.training.compiled import Compiled, needs_targets
 
 SAMPLE_ROWS = 32
+FEW = 16  # outputs of which nothing can be said
+_warned: weakref.WeakSet[Any] = weakref.WeakSet()  # losses of which it was said that they are behind a softmax
 
 
 def first_rows(structure: Any, device: torch.device, rows: int | None = SAMPLE_ROWS) -> Any:
@@ -44,20 +50,62 @@ def check_data(
             return
         if needs_loss and compiled.loss.spec is not None:
             _check_given(compiled, y)
-        compiled.build(model.output_names, y, y_pred)
-        assert compiled.outputs is not None
-        outputs = compiled.outputs.flat(y_pred)
-        compiled.output_shapes = [output.shape for output in outputs]
-        warn_of_nan(batch[0], "x")
-        warn_of_nan(batch[1], "y")
-        if batch[1] is not None:
-            _check_labels(compiled, batch[1], outputs)
-        targets, outputs, weights = compiled.by_output(y, y_pred, weight)
-        for entry in compiled.loss.entries:
-            if targets[entry.output] is None:
-                raise ValueError(needs_targets(entry.loss.name))
-            entry.loss(targets[entry.output], outputs[entry.output], weights[entry.output])
-        _try_metrics(compiled, targets, outputs)
+        with _undone(compiled):
+            compiled.build(model.output_names, y, y_pred)
+            compiled.output_shapes = [output.shape for output in compiled.outputs.flat(y_pred)]
+            warn_of_nan(batch[0], "x")
+            warn_of_nan(batch[1], "y")
+            if batch[1] is not None:
+                _check_labels(compiled, batch[1])
+            targets, outputs, weights = compiled.by_output(y, y_pred, weight)
+            _try_losses(compiled, targets, outputs, weights)
+            _try_metrics(compiled, targets, outputs)
+
+
+@contextlib.contextmanager
+def _undone(compiled: Compiled) -> Iterator[None]:
+    """What these data made of losses and metrics is forgotten if they are refused: the next may be of another kind."""
+    was_built = compiled.outputs is not None
+    try:
+        yield
+    except Exception:
+        if not was_built:
+            compiled.outputs = None
+        raise
+
+
+def _try_losses(compiled: Compiled, targets: list[Any], outputs: list[Tensor], weights: list[Any]) -> None:
+    for place, loss, _, _ in compiled.loss.entries:
+        if targets[place] is None:
+            raise ValueError(needs_targets(loss.name))
+        try:
+            value = loss(targets[place], outputs[place], weights[place])
+        except ValueError as error:
+            name = compiled.outputs.names[place]
+            raise ValueError(f"{error} This is output {name!r}." if name else str(error)) from error
+        if value.ndim:
+            raise ValueError(
+                f"Loss {loss.name!r} gives {tuple(value.shape)} values; training needs one number: leave reduction at "
+                "'sum_over_batch_size', or reduce it in a compute_loss() of the model."
+            )
+        _warn_of_probabilities(loss, outputs[place])
+
+
+def _warn_of_probabilities(loss: Any, output: Tensor) -> None:
+    """Says once that a loss of logits stands behind a sigmoid or softmax."""
+    if not getattr(loss, "from_logits", False) or output.numel() < FEW or loss in _warned:
+        return
+    looks_so = bool((output.min() >= 0) & (output.max() <= 1))
+    if looks_so and output.shape[-1] > 1 and not isinstance(loss, (BinaryCrossentropy, BinaryFocalCrossentropy)):
+        looks_so = bool(((output.sum(loss.axis) - 1).abs() < 1e-3).all())
+    if looks_so:
+        _warned.add(loss)
+        warnings.warn(
+            f"Loss {loss.name!r} has from_logits=True, but the output looks like probabilities (from "
+            f"{float(output.min()):.3g} to {float(output.max()):.3g}): leave out the sigmoid or softmax of the last "
+            "layer, or from_logits=True.",
+            stacklevel=2,
+        )
 
 
 def _try_metrics(compiled: Compiled, targets: list[Any], outputs: list[Tensor]) -> None:
@@ -76,14 +124,11 @@ def _check_given(compiled: Compiled, y: Any) -> None:
             raise ValueError(f"Loss {name!r} needs targets, but there is no y.")
 
 
-def _check_labels(compiled: Compiled, y: Any, outputs: list[Tensor]) -> None:
+def _check_labels(compiled: Compiled, y: Any) -> None:
     targets = compiled.targets(y)
-    for entry in compiled.loss.entries:
-        target, loss = targets[entry.output], entry.loss
-        if isinstance(loss, SparseCategoricalCrossentropy) and target is not None:
-            output = outputs[entry.output]
-            if target.ndim < output.ndim or target.shape[loss.axis] == 1:
-                check_labels(target, output.shape[loss.axis], loss.name, loss.ignore_class)
+    for place, loss, _, _ in compiled.loss.entries:
+        if isinstance(targets[place], Tensor):
+            loss.check_targets(targets[place], compiled.output_shapes[place])
 
 
 def check_tables(model: Any, x: Any) -> None:

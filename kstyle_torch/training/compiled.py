@@ -223,7 +223,7 @@ class Compiled:
         self.parameters: list[Any] = []
         self.prepared: Any = None  # the state of the model for which they are those that are trained
         self.output_shapes: list[torch.Size] = []  # of some batch
-        self.outputs: Outputs | None = None
+        self.outputs: Any = None  # Outputs, once they are known
         self.has_loss: list[bool] | None = None  # by output
         self.head: Any = None  # the loss and where its backward pass starts, in one; see losses/head.py
 
@@ -256,13 +256,11 @@ class Compiled:
         if self.outputs is None:
             self.build(None, y_true, y_pred)
         outputs = self.outputs
-        assert outputs is not None
         targets = self.targets(y_true)
         return targets, outputs.flat(y_pred), outputs.align(sample_weight, "sample_weight", self.has_loss)
 
     def targets(self, y_true: Any) -> list[Any]:
         """The targets as a list with an entry for each output."""
-        assert self.outputs is not None
         return self.outputs.align(y_true, "y", self.has_loss)
 
     @property

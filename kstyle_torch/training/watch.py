@@ -8,9 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from kstyle_torch import tree
-from kstyle_torch.data.checks import check_labels, check_table
+from kstyle_torch.data.checks import check_table
 from kstyle_torch.layers.embedding import Embedding
-from kstyle_torch.losses.probabilistic import SparseCategoricalCrossentropy
 from kstyle_torch.training.compiled import Compiled
 
 Inspector = Callable[[Any, Any, Any], None]
@@ -47,16 +46,14 @@ def _target_check(compiled: Compiled | None) -> Callable[[Any], None] | None:
     """Looks for class numbers that an output has no unit for; None where no output's targets are class numbers."""
     shapes = [] if compiled is None else compiled.output_shapes
     entries = [] if compiled is None or not shapes else compiled.loss.entries
-    sparse = [entry for entry in entries if isinstance(entry.loss, SparseCategoricalCrossentropy)]
+    sparse = [entry for entry in entries if entry.loss.sparse]
     if compiled is None or not sparse:
         return None
 
     def check(y: Any) -> None:
         targets = [y] if isinstance(y, Tensor) else compiled.targets(y)
         for entry in sparse:
-            target, shape = targets[entry.output], shapes[entry.output]
-            loss: Any = entry.loss
-            if target is not None and (target.ndim < len(shape) or target.shape[loss.axis] == 1):
-                check_labels(target, shape[loss.axis], loss.name, loss.ignore_class)
+            if targets[entry.output] is not None:
+                entry.loss.check_targets(targets[entry.output], shapes[entry.output])
 
     return check
