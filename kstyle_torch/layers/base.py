@@ -27,6 +27,7 @@ from kstyle_torch.layers.masks import (
     without_masks_of_none,
 )
 from kstyle_torch.layers.mode import switched_mode
+from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.layers.precision import PreciseForward
 from kstyle_torch.layers.weights import State
 from kstyle_torch.registry import snake_case, unique_name
@@ -186,6 +187,7 @@ class Layer(Configurable, WeightHolder):
 
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Builds the layer for the shapes of a call's arguments, on their device."""
+        take_path(self)
         first = args[0] if args else next(iter(kwargs.values()), None)
         if self.input_spec is not None:
             shapes = [tuple(leaf.shape) for leaf in tree.flatten(first) if hasattr(leaf, "shape")]
@@ -246,6 +248,11 @@ class Layer(Configurable, WeightHolder):
         args, kwargs = tree.map_structure(self._to_tensor, (_with_arrays(args), kwargs))
         if not self.built:
             self._build_for(args, kwargs)
+            with building_inside(self):
+                return self._masked_call(args, kwargs)
+        return self._masked_call(args, kwargs)
+
+    def _masked_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         masked = any_mask(args, kwargs)
         if masked:
             args = without_masks_of_none(self._parameter_names, args)
@@ -270,6 +277,11 @@ class Layer(Configurable, WeightHolder):
     def _symbolic_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self.built:
             self._build_for(args, kwargs)
+            with building_inside(self):
+                return self._recorded_call(args, kwargs)
+        return self._recorded_call(args, kwargs)
+
+    def _recorded_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kwargs = {key: value for key, value in kwargs.items() if value is not None}
         first = args[0] if args else next(iter(kwargs.values()))
         self._meet_dtypes(first)
@@ -479,7 +491,9 @@ def _build_once(build: Callable[..., None]) -> Callable[..., None]:
     def build_once(self: Layer, *args: Any, **kwargs: Any) -> None:
         if self.built:
             return
-        build(self, *args, **kwargs)
+        take_path(self)
+        with building_inside(self):
+            build(self, *args, **kwargs)
         self.__dict__["built"] = True
         names = list(inspect.signature(build).parameters)[1:]
         self.__dict__["_build_shapes"] = {**dict(zip(names, args)), **kwargs}

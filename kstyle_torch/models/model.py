@@ -13,6 +13,7 @@ from kstyle_torch import tree
 from kstyle_torch.layers.base import Layer, open_shapes, uncounted_calls
 from kstyle_torch.layers.core import InputLayer
 from kstyle_torch.layers.listeners import anybody_listens
+from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean, snake_case
@@ -348,13 +349,15 @@ class Model(Trainer, Files, Layer):
         """
         self.__dict__["built"] = True
         try:
-            self.compute_output_shape(input_shape)
+            with building_inside(self):
+                self.compute_output_shape(input_shape)
         except Exception:
             self.__dict__["built"] = False
             raise
 
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if type(self).build is Model.build:  # the layers inside are built as the call reaches them
+            take_path(self)
             self.__dict__["built"] = True
             self.__dict__["_build_shapes"] = {
                 "input_shape": open_shapes(args[0] if args else next(iter(kwargs.values())))

@@ -11,6 +11,8 @@ from kstyle_torch import tree
 from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.core import InputLayer, input_tensor
 from kstyle_torch.models.model import GRAPH_CALLS, Model, free_key, is_graph_input
+from kstyle_torch.layers.naming import building_inside
+from kstyle_torch.models.model import Model, free_key, is_graph_input
 from kstyle_torch.registry import HOMES
 from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
 from kstyle_torch.symbolic.graph import trace
@@ -122,7 +124,8 @@ class Sequential(Model):
             tensors[:] = [input_tensor(self._input_layer)]
         del tensors[len(self._chain) + 1 :]
         for layer in self._chain[len(tensors) - 1 :]:
-            x = layer(tensors[-1]) if isinstance(layer, Layer) else record(layer, (tensors[-1],), {})
+            with building_inside(self):
+                x = layer(tensors[-1]) if isinstance(layer, Layer) else record(layer, (tensors[-1],), {})
             if len(tree.flatten(x)) != 1:
                 raise ValueError(
                     f"{self.name}: every layer must give one tensor; {layer} gives {len(tree.flatten(x))}."

@@ -478,8 +478,8 @@ class Optimizer(Configurable):
 
     @property
     def reversible(self) -> bool:
-        """Whether `changing` is all that a step changes on the device."""
-        return True
+        """Whether `changing` and the count are all that a step changes, and what it does depends on no count of steps."""
+        return not (self.gradient_accumulation_steps or self.ema_overwrite_frequency)
 
     def changing(self) -> list[Tensor]:
         """The tensors that a step changes in place: weights and state."""

@@ -60,6 +60,11 @@ class Nadam(Optimizer):
     def _begin(self) -> None:
         self._added.append(self._product)
 
+    def back(self, steps: int) -> None:
+        for _ in range(steps):
+            super().back(1)
+            self._product.number /= self._momentum_at(self.local_step)
+
     def _momentum_at(self, step: int) -> float:
         return self.beta_1 * (1 - 0.5 * 0.96**step)
 

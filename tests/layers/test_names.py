@@ -1,9 +1,11 @@
 """The public names: all of Keras', but those of other frameworks; and names of layers, inputs and outputs of any kind."""
 
 import copy
+import functools
 import pickle
 
 import keras
+import numpy as np
 import pytest
 import torch
 
@@ -58,3 +60,40 @@ def test_a_name_in_a_dict_of_data():
     model.compile("sgd", {"return": "mse"})
     history = model.fit({"class": uniform(4, 3), "a.b": uniform(4, 3)}, {"return": uniform(4, 1)}, verbose=0)
     assert list(history.history) == ["loss"]
+
+
+def paths(library):
+    """Of the weights of models that are built in every way."""
+    dense = functools.partial(library.layers.Dense, 2)
+
+    class Own(library.Model):
+        def __init__(self):
+            super().__init__(name="own")
+            self.first, self.rest = dense(name="first"), library.Sequential([dense(name="last")], name="rest")
+
+        def call(self, x):
+            return self.rest(self.first(x))
+
+    class Block(library.layers.Layer):
+        def __init__(self):
+            super().__init__(name="block")
+            self.inner, self.late = dense(name="inner"), dense(name="late")
+
+        def build(self, input_shape):
+            self.inner.build(input_shape)
+
+        def call(self, x):
+            return self.late(self.inner(x))
+
+    inner = library.Sequential([library.Input((3,)), dense(name="a")], name="inner")
+    later = library.Sequential([library.Sequential([dense(name="b")], name="within"), dense(name="c")], name="later")
+    later.build((None, 3))
+    x = library.Input((3,))
+    graph = library.Model(x, Block()(dense(name="d")(inner(x))), name="graph")
+    own = Own()
+    own(np.ones((1, 3), "float32"))
+    return [weight.path for model in (inner, later, graph, own) for weight in model.weights]
+
+
+def test_paths_of_weights_are_keras():
+    assert paths(ks) == paths(keras)

@@ -1,0 +1,25 @@
+"""Where a weight's path begins: layers that are built while another one is called, or built, carry its names in front."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+_above: list[str] = []  # paths of the layers inside which others are being built
+
+
+def take_path(layer: Any) -> None:
+    """Puts a layer that is about to be built where it belongs."""
+    if _above and not layer._path_above:
+        layer.__dict__["_path_above"] = _above[-1]
+
+
+@contextlib.contextmanager
+def building_inside(layer: Any) -> Iterator[None]:
+    """What is built in this block is inside `layer`."""
+    _above.append("/".join(filter(None, (layer._path_above, layer.name))))
+    try:
+        yield
+    finally:
+        _above.pop()

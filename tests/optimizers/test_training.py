@@ -1,0 +1,350 @@
+"""Optimizers inside fit: averages, several at once, frozen and tied weights, copies, subclasses in Keras' style."""
+
+import copy
+import pickle
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import kstyle_torch as ks
+from kstyle_torch import layers, optimizers
+from tests.oracle import assert_close, uniform
+
+
+def model_of(library=ks):
+    return library.Sequential(
+        [
+            library.Input((5,)),
+            library.layers.Dense(6, "tanh", name="first"),
+            library.layers.Dense(4, "tanh", name="second", kernel_constraint="max_norm"),
+            library.layers.Dense(1, name="last"),
+        ],
+        name="small",
+    )
+
+
+def data():
+    x = uniform(40, 5).numpy()
+    return x, x.sum(axis=1, keepdims=True)
+
+
+def both(make, **options):
+    """The same model, compiled and fitted there and here."""
+    ours, theirs = model_of(), model_of(keras)
+    ours.set_weights([weight.numpy() for weight in theirs.weights])
+    for library, model in ((ks, ours), (keras, theirs)):
+        model.compile(make(library.optimizers), "mse")
+        model.fit(*data(), batch_size=16, epochs=3, shuffle=False, verbose=0, **options)
+    return ours, theirs
+
+
+def assert_same_state(ours, theirs):
+    """Weights, and all that the optimizers remember, in Keras' layout."""
+    for a, b in zip(ours.weights, theirs.weights, strict=True):
+        assert_close(a.read(), b)
+    for a, b in zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=5e-6, err_msg=a.path)
+
+
+FITS = {
+    "sgd": lambda of: of.SGD(0.05, momentum=0.9, nesterov=True, clipnorm=0.5),
+    "adam": lambda of: of.Adam(0.01, amsgrad=True, global_clipnorm=1.0),
+    "adafactor": lambda of: of.Adafactor(0.01),
+    "muon": lambda of: of.Muon(0.01, exclude_layers=["last"]),
+    "lamb": lambda of: of.Lamb(0.01),
+    "ftrl": lambda of: of.Ftrl(0.1),
+    "schedule": lambda of: of.RMSprop(of.schedules.ExponentialDecay(0.01, 3, 0.8)),
+    "averages": lambda of: of.AdamW(0.01, use_ema=True, ema_momentum=0.7),
+    "averages-often": lambda of: of.SGD(0.05, use_ema=True, ema_momentum=0.7, ema_overwrite_frequency=4),
+    "accumulation": lambda of: of.Adam(0.01, gradient_accumulation_steps=2, use_ema=True),
+    "several": lambda of: of.MultiOptimizer(
+        of.OptimizerMap(of.Adam(0.01), {".*bias": of.SGD(0.05, momentum=0.9), "small/last/kernel": of.Lion(0.001)})
+    ),
+}
+
+
+@pytest.mark.parametrize("make", FITS.values(), ids=FITS)
+def test_fit_ends_with_keras_weights_and_state(make):
+    assert_same_state(*both(make))
+
+
+@pytest.mark.parametrize("make", FITS.values(), ids=FITS)
+def test_state_goes_over_to_keras_and_back(make):
+    """As the files do it: all variables by their numbers; then one more step here and there."""
+    ours, theirs = both(make)
+    store, back = {}, {}
+    ours.optimizer.save_own_variables(store)
+    other = model_of(keras)
+    other.set_weights(ours.get_weights())
+    other.compile(make(keras.optimizers), "mse")
+    other.optimizer.build(other.trainable_variables)
+    other.optimizer.load_own_variables(store)
+    theirs.optimizer.save_own_variables(back)
+    again = model_of()
+    again.set_weights([weight.numpy() for weight in theirs.weights])
+    again.compile(make(optimizers), "mse")
+    again.optimizer.build(again.trainable_variables)
+    again.optimizer.load_own_variables(back)
+    for model in (ours, theirs, other, again):
+        model.fit(*data(), batch_size=20, shuffle=False, verbose=0)
+    for model in (other, again):
+        for a, b in zip(model.weights, theirs.weights, strict=True):
+            assert_close(a.numpy(), b.numpy(), rtol=1e-4, atol=2e-6)
+
+
+def test_state_of_another_size_is_left_alone():
+    optimizer = optimizers.SGD(momentum=0.9)
+    with pytest.warns(UserWarning, match="was not loaded: it has 2 variables, the saved one 1"):
+        optimizer.load_own_variables({"0": 3})
+    assert int(optimizer.iterations) == 0
+
+
+def test_set_weights():
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = optimizers.SGD(0.1, momentum=0.9)
+    with pytest.raises(ValueError, match="not built yet"):
+        optimizer.set_weights([])
+    optimizer.build([weight])
+    optimizer.set_weights([4, 0.5, np.array([1.0, 2.0, 3.0])])
+    assert int(optimizer.iterations) == 4 and float(optimizer.learning_rate) == 0.5
+    assert_close(optimizer.state["momentum"][0], torch.tensor([1.0, 2.0, 3.0]))
+    with pytest.raises(ValueError, match=r"has shape \(3,\); got \(2,\)"):
+        optimizer.set_weights([4, 0.5, np.ones(2)])
+
+
+# --------------------------------------------------------------------------------------------------- several optimizers
+
+
+def test_each_optimizer_gets_its_own_share():
+    model = model_of()
+    kernels, rest = optimizers.SGD(0.0), optimizers.SGD(0.5)
+    model.compile(optimizers.MultiOptimizer(optimizers.OptimizerMap(rest, {".*kernel": kernels})), "mse")
+    before = model.get_weights()
+    model.fit(*data(), verbose=0)
+    changed = [not np.allclose(a, b, rtol=1e-6) for a, b in zip(before, model.get_weights(), strict=True)]
+    assert changed == [False, True] * 3
+    assert int(kernels.iterations) == int(rest.iterations) == int(model.optimizer.iterations) == 2
+
+
+def test_config_of_several():
+    chosen = optimizers.OptimizerMap(optimizers.Adam(0.01), {".*kernel": optimizers.SGD(0.05)})
+    config = optimizers.serialize(optimizers.MultiOptimizer(chosen, loss_scale_factor=2.0))
+    theirs = keras.saving.deserialize_keras_object(config)
+    again = optimizers.deserialize(keras.saving.serialize_keras_object(theirs))
+    assert again.get_config().keys() == theirs.get_config().keys()
+    assert [type(each).__name__ for each in again.optimizers] == ["SGD", "Adam"]
+    assert all(each.loss_scale_factor == 2.0 for each in again.optimizers)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: optimizers.OptimizerMap("adam"), TypeError, "default_optimizer must be an optimizer; got 'adam'"),
+        (lambda: optimizers.OptimizerMap(optimizers.SGD(), [1]), TypeError, "must be a dict"),
+        (
+            lambda: optimizers.OptimizerMap(optimizers.SGD(), {3: optimizers.SGD()}),
+            ValueError,
+            "must be a string; got 3",
+        ),
+        (lambda: optimizers.OptimizerMap(optimizers.SGD(), {"a": 1}), ValueError, "plain optimizers inside; got 1"),
+        (
+            lambda: optimizers.OptimizerMap(optimizers.SGD(), {"a.*": optimizers.SGD(), ".*b": optimizers.SGD()})["ab"],
+            ValueError,
+            "Several patterns of the OptimizerMap match 'ab'",
+        ),
+        (lambda: optimizers.MultiOptimizer(3), TypeError, "needs an OptimizerMap or a function"),
+        (
+            lambda: optimizers.MultiOptimizer(lambda v: None).build([nn.Parameter(torch.ones(1))]),
+            ValueError,
+            "got None",
+        ),
+        (lambda: optimizers.MultiOptimizer(lambda v: None).learning_rate, AttributeError, "look at those in its"),
+    ],
+)
+def test_mistakes_with_several(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+# ------------------------------------------------------------------------------------------------- what is trained
+
+
+def test_freezing_and_thawing_keeps_the_state():
+    """As Keras: state of a frozen weight waits until it is trained again."""
+    trained = []
+    for library in (ks, keras):
+        model = model_of(library)
+        if library is ks:
+            start = model.get_weights()
+        else:
+            model.set_weights(start)
+        model.compile(library.optimizers.Adam(0.01), "mse")
+        for frozen in (False, True, False):
+            model.layers[0].trainable = not frozen
+            if library is keras:
+                model.train_function = None
+            model.fit(*data(), batch_size=20, shuffle=False, verbose=0)
+        trained.append(model)
+    assert_same_state(*trained)
+
+
+def test_thawing_more_than_before_starts_their_state():
+    model = model_of()
+    model.layers[0].trainable = False
+    optimizer = optimizers.Adam(0.01)
+    model.compile(optimizer, "mse")
+    model.fit(*data(), verbose=0)
+    assert len(optimizer.variables) == 2 + 2 * 4
+    model.layers[0].trainable = True
+    model.compile(optimizer, "mse")
+    before = model.get_weights()[0]
+    model.fit(*data(), verbose=0)
+    assert len(optimizer.variables) == 2 + 2 * 6
+    assert not np.array_equal(before, model.get_weights()[0])
+
+
+def test_tied_weights_are_stepped_once():
+    class Tied(ks.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = layers.Dense(5, use_bias=False), layers.Dense(5, use_bias=False)
+
+        def call(self, x):
+            return self.two(self.one(x))
+
+    model, x = Tied(), data()[0]
+    inputs, linear = torch.from_numpy(x), nn.functional.linear
+    model(inputs)
+    model.two.linear.weight = model.one.linear.weight
+    weight = model.one.linear.weight.detach().clone().requires_grad_()
+    model.compile(optimizers.SGD(0.1), "mse")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(x, x, batch_size=40, verbose=0)
+    (linear(linear(inputs, weight), weight) - inputs).square().mean().backward()
+    assert_close(model.one.linear.weight, weight - 0.1 * weight.grad)
+
+
+@pytest.mark.parametrize("make", FITS.values(), ids=FITS)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_a_copy_of_a_trained_model_trains_on_alike(make, copied):
+    model = model_of()
+    model.compile(make(optimizers), "mse")
+    model.fit(*data(), batch_size=16, verbose=0)
+    twin = copied(model)
+    for each in (model, twin):
+        each.fit(*data(), batch_size=16, shuffle=False, verbose=0)
+    for a, b in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert twin.optimizer.variables[0] is not model.optimizer.variables[0]
+
+
+def test_unused_weight_stays_and_is_named():
+    ks.utils.clear_session()
+
+    class Half(ks.Model):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = layers.Dense(1), layers.Dense(1)
+
+        def call(self, x):
+            self.unused(x)
+            return self.used(x)
+
+    model = Half()
+    model.compile("adam", "mse")
+    model(data()[0][:1])
+    before = model.unused.kernel.numpy().copy()
+    with pytest.warns(UserWarning, match="2 trainable .*half/dense_1/kernel"):
+        model.fit(*data(), verbose=0)
+    np.testing.assert_array_equal(before, model.unused.kernel.numpy())
+
+
+# ----------------------------------------------------------------------------------------- subclasses in Keras' style
+
+
+def momentum_sgd(library):
+    """The optimizer of Keras' own docstring, with what its subclasses may use."""
+
+    class MomentumSGD(library.optimizers.Optimizer):
+        def __init__(self, learning_rate=0.05, momentum=0.9, **kwargs):
+            super().__init__(learning_rate=learning_rate, **kwargs)
+            self.momentum = momentum
+
+        def build(self, variables):
+            if self.built:
+                return
+            super().build(variables)
+            self.momentums = self.add_optimizer_variables(variables, "momentum")
+            self.squares, self.means = self.add_optimizer_variables(variables, ["square", "mean"], ["ones", "zeros"])
+            self.count = self.add_variable((), name="count")
+
+        def update_step(self, gradient, variable, learning_rate):
+            ops = library.ops
+            learning_rate = ops.cast(learning_rate, variable.dtype)
+            index = self._get_variable_index(variable)
+            m = self.momentums[index]
+            self.assign(m, ops.subtract(m * self.momentum, gradient * learning_rate))
+            self.assign_add(self.squares[index], ops.square(gradient))
+            self.assign_add(self.count, 1.0)
+            self.assign_sub(variable, -m / ops.sqrt(self.squares[index] + ops.cast(self.iterations, "float32")))
+
+        def get_config(self):
+            return {**super().get_config(), "momentum": self.momentum}
+
+    return MomentumSGD
+
+
+@pytest.mark.parametrize("arguments", [{}, {"weight_decay": 0.1, "clipnorm": 0.5, "use_ema": True}], ids=str)
+def test_subclass_in_keras_style(arguments):
+    ours, theirs = both(lambda of: momentum_sgd(ks if of is optimizers else keras)(name="mine", **arguments))
+    assert_same_state(ours, theirs)
+    described = [[(v.name, v.path, tuple(v.shape)) for v in model.optimizer.variables] for model in (ours, theirs)]
+    assert described[0] == described[1]
+    cls = type(ours.optimizer)
+    assert cls.from_config(ours.optimizer.get_config()).momentum == 0.9
+
+
+def test_subclass_of_a_built_in_optimizer():
+    """It changes the gradient and leaves the rest to its base class."""
+
+    def centralized(library):
+        class Centralized(library.optimizers.SGD):
+            def update_step(self, gradient, variable, learning_rate):
+                super().update_step(gradient - gradient.mean(0, keepdim=True), variable, learning_rate)
+
+        return Centralized(0.05, momentum=0.9)
+
+    assert_same_state(*both(lambda of: centralized(ks if of is optimizers else keras)))
+
+
+def test_subclass_with_an_apply_of_its_own():
+    def halved(library):
+        class Halved(library.optimizers.SGD):
+            def apply(self, grads, trainable_variables=None):
+                super().apply([grad / 2 for grad in grads], trainable_variables)
+
+        return Halved(0.1)
+
+    assert_same_state(*both(lambda of: halved(ks if of is optimizers else keras)))
+
+
+def test_built_by_hand_for_other_variables():
+    optimizer = momentum_sgd(ks)()
+    optimizer.apply([torch.ones(2)], [nn.Parameter(torch.ones(2))])
+    with pytest.raises(ValueError, match="was built without the variable"):
+        optimizer.apply([torch.ones(2)], [nn.Parameter(torch.ones(2))])
+
+
+def test_gradients_in_keras_layout_are_taken_too():
+    layer = layers.Dense(2)
+    layer.build((None, 3))
+    before = layer.kernel.numpy().copy()
+    optimizers.SGD(1.0).apply([np.ones((3, 2), "float32"), np.ones(2, "float32")], layer.trainable_variables)
+    assert_close(layer.kernel.numpy(), before - 1)
+    with pytest.raises(ValueError, match=r"gradient of .*kernel has shape \(4, 4\); expected \(2, 3\)"):
+        optimizers.SGD(1.0).apply([torch.ones(4, 4), torch.ones(2)], layer.trainable_variables)
