@@ -61,7 +61,8 @@ def run_fit(
             callbacks.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
-        model.optimizer.finalize_variable_values(model.trainable_weights)
+        if epochs > 0 and model.optimizer is not None:
+            model.optimizer.finalize_variable_values(model.trainable_weights)
         callbacks.on_train_end(logs)
 
 
