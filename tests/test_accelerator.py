@@ -34,3 +34,12 @@ def test_layers_on_a_simulated_accelerator():
     assert done.returncode == 0, done.stdout + done.stderr
     problems = json.loads(done.stdout.splitlines()[-1])
     assert not problems, "\n".join(f"{row}: {problem}" for row, problem in problems.items())
+
+
+def test_metrics_on_a_simulated_accelerator():
+    """Every metric keeps its state on the device, makes nobody wait, and gives the CPU's numbers."""
+    command = [sys.executable, str(TESTS / "accelerator_metrics.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    problems = json.loads(done.stdout.splitlines()[-1])
+    assert not problems, "\n".join(f"{name}: {problem}" for name, problem in problems.items())

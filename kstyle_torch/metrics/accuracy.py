@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.losses.base import rowwise, same_rank
+from kstyle_torch.losses.base import rowwise
 from kstyle_torch.metrics.base import registry
-from kstyle_torch.metrics.reduction import FUNCTIONS, MeanMetricWrapper, pair
+from kstyle_torch.metrics.reduction import FUNCTIONS, MeanMetricWrapper, aligned, largest, pair
 from kstyle_torch.ops.math import in_top_k
 
 register = registry.register
@@ -18,14 +18,14 @@ register = registry.register
 @rowwise
 def accuracy(y_true: Any, y_pred: Any) -> Tensor:
     """1 where targets and predictions are equal, else 0; shape of the targets."""
-    y_true, y_pred = same_rank(*pair(y_true, y_pred))
+    y_true, y_pred = aligned(y_true, y_pred, "accuracy")
     return (y_true.to(y_pred.dtype) == y_pred).to(torch.float32)
 
 
 @rowwise
 def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
     """1 where `y_pred > threshold` is what `y_true` says, else 0; shape of the targets."""
-    y_true, y_pred = same_rank(*pair(y_true, y_pred))
+    y_true, y_pred = aligned(y_true, y_pred, "binary_accuracy")
     return (y_true == (y_pred > threshold).to(y_true.dtype)).to(torch.float32)
 
 
@@ -33,7 +33,7 @@ def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
 def categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
     """1 where the largest prediction is at the largest target; (batch, ..., classes) -> (batch, ...)."""
     y_true, y_pred = pair(y_true, y_pred)
-    return _equal(y_true.argmax(-1), y_pred.argmax(-1), "categorical_accuracy")
+    return _equal(largest(y_true), largest(y_pred), "categorical_accuracy")
 
 
 @rowwise
@@ -42,7 +42,7 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
     y_true, y_pred = pair(y_true, y_pred)
     if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
         y_true = y_true.squeeze(-1)
-    matches = _equal(y_true, y_pred.argmax(-1), "sparse_categorical_accuracy")
+    matches = _equal(y_true, largest(y_pred), "sparse_categorical_accuracy")
     return matches.squeeze(-1) if matches.ndim > 1 and matches.shape[-1] == 1 else matches
 
 
@@ -50,7 +50,7 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
 def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
     """1 where the largest target is at one of the `k` largest predictions; (batch, ..., classes) -> (batch, ...)."""
     y_true, y_pred = pair(y_true, y_pred)
-    return _in_top(y_true.argmax(-1), y_pred, k)
+    return _in_top(largest(y_true), y_pred, k)
 
 
 @rowwise
@@ -76,12 +76,16 @@ def _equal(y_true: Tensor, y_pred: Tensor, name: str) -> Tensor:
         raise ValueError(
             f"Metric {name!r}: targets for {tuple(y_true.shape)} do not fit predictions for {tuple(y_pred.shape)}."
         )
-    return (y_true == y_pred.to(y_true.dtype)).to(torch.float32)
+    return (y_true == y_pred).to(torch.float32)
 
 
 def _in_top(y_true: Tensor, y_pred: Tensor, k: int) -> Tensor:
     if k > y_pred.shape[-1]:
         raise ValueError(f"k must not be above the number of classes; got k={k} for {y_pred.shape[-1]} classes.")
+    if y_true.numel() * y_pred.shape[-1] != y_pred.numel():
+        raise ValueError(
+            f"Targets for {tuple(y_true.shape)} do not fit predictions of shape {tuple(y_pred.shape)} in a top-{k} accuracy."
+        )
     matches = in_top_k(y_true.flatten(), y_pred.flatten(0, -2), k)
     return matches.to(torch.float32).reshape(y_true.shape)
 

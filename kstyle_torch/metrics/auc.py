@@ -115,7 +115,7 @@ class AUC(ConfusionMetric):
     def result(self) -> Tensor:
         """The area so far; 0 before the first batch."""
         if not self._variables:
-            return torch.zeros(())
+            return torch.zeros((), device=config.device())
         if self.curve == "PR" and self.summation_method == "interpolation":
             areas = self._strips_of_interpolated_counts()
         else:

@@ -7,23 +7,23 @@ from typing import Any
 from torch import Tensor
 
 from kstyle_torch import config
-from kstyle_torch.losses.base import rowwise, same_rank
+from kstyle_torch.losses.base import rowwise
 from kstyle_torch.metrics.base import registry
-from kstyle_torch.metrics.reduction import FUNCTIONS, MeanMetricWrapper, pair
+from kstyle_torch.metrics.reduction import FUNCTIONS, MeanMetricWrapper, aligned
 from kstyle_torch.ops.normalization import normalize
 
 
-def _floats(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
-    y_true, y_pred = pair(y_true, y_pred)
+def _floats(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
+    y_true, y_pred = aligned(y_true, y_pred, name)
     y_pred = y_pred if y_pred.is_floating_point() else y_pred.float()
-    return same_rank(y_true.to(y_pred.dtype), y_pred)
+    return y_true.to(y_pred.dtype), y_pred
 
 
 @rowwise
 def pearson_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
     """Pearson's coefficient along `axis`: the mean of the product of both, standardised; NaN where one is constant."""
     standardised = []
-    for values in _floats(y_true, y_pred):
+    for values in _floats(y_true, y_pred, "pearson_correlation"):
         centred = values - values.mean(axis, keepdim=True)
         standardised.append(centred / centred.std(axis, correction=0, keepdim=True))
     return (standardised[0] * standardised[1]).mean(axis)
@@ -32,7 +32,7 @@ def pearson_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
 @rowwise
 def concordance_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
     """The concordance coefficient along `axis`: how near values are to the line of equality. Source: Lin 1989."""
-    y_true, y_pred = _floats(y_true, y_pred)
+    y_true, y_pred = _floats(y_true, y_pred, "concordance_correlation")
     mean_true, mean_pred = y_true.mean(axis, keepdim=True), y_pred.mean(axis, keepdim=True)
     spread = y_true.var(axis, correction=0, keepdim=True) + y_pred.var(axis, correction=0, keepdim=True)
     covariance = (y_true - mean_pred) * (y_pred - mean_pred)  # the same mean in sum, whichever y_true is moved by
@@ -42,7 +42,7 @@ def concordance_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
 @rowwise
 def cosine_similarity(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
     """The cosine of the angle between targets and predictions along `axis`; 0 where one of them is 0."""
-    y_true, y_pred = _floats(y_true, y_pred)
+    y_true, y_pred = _floats(y_true, y_pred, "cosine_similarity")
     return (normalize(y_true, axis) * normalize(y_pred, axis)).sum(axis)
 
 

@@ -107,7 +107,7 @@ class FBetaScore(Metric):
     def result(self) -> Tensor:
         """The score so far, (classes,) without an average; 0 before the first batch."""
         if not self._variables:
-            return torch.zeros(())
+            return torch.zeros((), device=config.device())
         epsilon = config.epsilon()
         hits, support = self.true_positives.value, self.intermediate_weights.value
         precision = hits / (hits + self.false_positives.value + epsilon)

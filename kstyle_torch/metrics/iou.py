@@ -11,7 +11,7 @@ from torch import Tensor
 from kstyle_torch import config
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.metrics.base import Metric, registry
-from kstyle_torch.metrics.reduction import pair
+from kstyle_torch.metrics.reduction import largest, pair
 from kstyle_torch.ops.operation import as_tensor
 
 register = registry.register
@@ -83,18 +83,19 @@ class IoU(Metric):
                 "sparse_y_true=False."
             )
         weight = self._weights(sample_weight, y_true)
-        y_true, y_pred = y_true.flatten().long(), y_pred.flatten().long()
+        dtype = as_dtype(self.dtype)
+        y_true, y_pred = y_true.flatten().to(dtype), y_pred.flatten().to(dtype)
         valid = (y_true >= 0) & (y_true < self.num_classes) & (y_pred >= 0) & (y_pred < self.num_classes)
         if self.ignore_class is not None:
             valid = valid & (y_true != self.ignore_class)
-        cell = torch.where(valid, y_true * self.num_classes + y_pred, 0)
+        cell = torch.where(valid, y_true.long() * self.num_classes + y_pred.long(), 0)
         found = torch.zeros(self.num_classes**2, dtype=weight.dtype, device=weight.device)
         found.scatter_add_(0, cell, torch.where(valid, weight, 0))
         self.total_cm.assign_add(found.view(self.num_classes, self.num_classes))
 
     def _class_numbers(self, y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
-        y_true = y_true if self.sparse_y_true else y_true.argmax(self.axis)
-        return y_true, y_pred if self.sparse_y_pred else y_pred.argmax(self.axis)
+        y_true = y_true if self.sparse_y_true else largest(y_true, self.axis)
+        return y_true, y_pred if self.sparse_y_pred else largest(y_pred, self.axis)
 
     def _weights(self, weight: Any, y_true: Tensor) -> Tensor:
         """The weight of each value, flat."""

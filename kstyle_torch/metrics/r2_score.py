@@ -97,7 +97,7 @@ class R2Score(Metric):
     def result(self) -> Tensor:
         """The score so far, (columns,) without an aggregation; 0 before the first batch."""
         if len(self._variables) == 1:
-            return torch.zeros(())
+            return torch.zeros_like(self.num_samples.value)
         total = self.squared_sum.value - self.sum.value * (self.sum.value / self.count.value)
         scores = 1 - self.total_mse.value / total
         scores = scores.where(~scores.isinf(), 0)

@@ -168,6 +168,23 @@ def pair(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     return as_tensor(y_true, device=y_pred.device).to(y_pred.device), y_pred
 
 
+def aligned(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
+    """Both as tensors of one shape on one device; a last axis of size 1 may be more or less.
+
+    Raises: ValueError: if the shapes differ by more; torch would broadcast.
+    """
+    y_true, y_pred = same_rank(*pair(y_true, y_pred))
+    if y_true.shape != y_pred.shape:
+        shapes = f"targets of shape {tuple(y_true.shape)} do not fit predictions of shape {tuple(y_pred.shape)}"
+        raise ValueError(f"Metric {name!r}: {shapes}.")
+    return y_true, y_pred
+
+
+def largest(values: Tensor, axis: int = -1) -> Tensor:
+    """Where the largest value along an axis is."""
+    return (values.to(torch.uint8) if values.dtype is torch.bool else values).argmax(axis)
+
+
 def of_samples(values: Any, weight: Any, reduce: Reduce, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """The value of each sample times its weight, and the weights, as far as they go.
 

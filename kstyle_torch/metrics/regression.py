@@ -15,9 +15,8 @@ from kstyle_torch.losses import (
     mean_squared_error,
     mean_squared_logarithmic_error,
 )
-from kstyle_torch.losses.base import same_rank
 from kstyle_torch.metrics.base import registry
-from kstyle_torch.metrics.reduction import Mean, MeanMetricWrapper, pair
+from kstyle_torch.metrics.reduction import Mean, MeanMetricWrapper, aligned
 
 register = registry.register
 
@@ -61,10 +60,9 @@ class RootMeanSquaredError(Mean):
     @torch.no_grad()
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         """Takes a batch of targets, predictions and weights in."""
-        y_true, y_pred = pair(y_true, y_pred)
         dtype = as_dtype(self.dtype)
-        y_true, y_pred = same_rank(y_true.to(dtype), y_pred.to(dtype))
-        super().update_state((y_pred - y_true).square(), sample_weight)
+        y_true, y_pred = aligned(y_true, y_pred, self.name)
+        super().update_state((y_pred.to(dtype) - y_true.to(dtype)).square(), sample_weight)
 
     def result(self) -> Tensor:
         """The root so far; 0 before the first value."""

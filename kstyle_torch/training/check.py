@@ -112,6 +112,7 @@ def _try_metrics(compiled: Compiled, targets: list[Any], outputs: list[Tensor]) 
     """Lets those that are only updated after many steps say now what does not suit them."""
     for entry in compiled.metrics.entries:
         if entry.metric.rowwise and targets[entry.output] is not None:
+            entry.metric.to(outputs[entry.output].device)
             state = [variable.value for variable in entry.metric.variables]
             entry.metric.stateless_update_state(state, targets[entry.output], outputs[entry.output])
 

@@ -3,6 +3,8 @@
 import copy
 import pickle
 
+import keras
+import numpy as np
 import pytest
 import torch
 from keras.src.metrics import ALL_OBJECTS_DICT
@@ -11,6 +13,7 @@ from kstyle_torch import metrics
 from kstyle_torch.metrics.accuracy import resolve_accuracy
 from kstyle_torch.metrics.base import registry
 from kstyle_torch.metrics.identifiers import is_accuracy, to_metric
+from kstyle_torch.utils import clear_session
 from tests.oracle import assert_close, integers, uniform
 
 
@@ -194,3 +197,96 @@ def test_every_name_of_keras():
     """What Keras' `metrics.get` knows, each as the class of the same name; a class that needs arguments says so."""
     for name, theirs in ALL_OBJECTS_DICT.items():
         assert registry.lookup(name).__name__ == theirs.__name__, name
+
+
+ODD = {
+    "one-hot-bools": ("CategoricalAccuracy", {}, torch.eye(3, dtype=torch.bool), torch.eye(3)),
+    "one-hot-bools-top": ("TopKCategoricalAccuracy", {"k": 2}, torch.eye(3, dtype=torch.bool), uniform(3, 3)),
+    "one-hot-bools-iou": ("OneHotMeanIoU", {"num_classes": 3}, torch.eye(3, dtype=torch.bool), uniform(3, 3)),
+    "sparse-bools": ("SparseCategoricalAccuracy", {}, integers(9, high=2).bool(), uniform(9, 3)),
+    "fractions": ("MeanIoU", {"num_classes": 3, "dtype": "float32"}, uniform(9, low=-1, high=3), integers(9, high=3)),
+    "fractions-cut": ("MeanIoU", {"num_classes": 3}, uniform(9, low=-1, high=3), integers(9, high=3)),
+    "lists": ("AUC", {}, [0, 0, 1, 1], [0, 0.5, 0.3, 0.9]),
+    "doubles": ("MeanSquaredError", {}, np.ones((4, 2)), np.zeros((4, 2))),
+    "halves": ("MeanSquaredError", {}, np.ones((5000, 2)), np.full((5000, 2), 9, "float16")),
+    "bytes": ("Precision", {}, np.array([1, 0, 1], "uint8"), np.array([1, 1, 0], "uint8")),
+    "no-rows": ("BinaryAccuracy", {}, torch.zeros(0, 3), torch.zeros(0, 3)),
+    "no-rows-to-count": ("AUC", {}, torch.zeros(0, 3), torch.zeros(0, 3)),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_odd_inputs(case):
+    cls, arguments, y_true, y_pred = ODD[case]
+    ours, theirs = getattr(metrics, cls)(**arguments), getattr(keras.metrics, cls)(**arguments)
+    for _ in range(2):
+        assert_close(ours(y_true, y_pred), theirs(y_true, y_pred))
+
+
+MISMATCHED = [
+    "Accuracy",
+    "BinaryAccuracy",
+    "RootMeanSquaredError",
+    "MeanSquaredError",
+    "CosineSimilarity",
+    "AUC",
+    "F1Score",
+]
+
+
+@pytest.mark.parametrize(
+    "cls", [*MISMATCHED, "PearsonCorrelation", "R2Score", "Precision", "TruePositives", "BinaryIoU"]
+)
+def test_shapes_that_torch_would_broadcast_are_refused(cls):
+    metric = getattr(metrics, cls)()
+    with pytest.raises(ValueError, match=r"\(4, 1\).*\(4, 4\)|4 targets.*16 predictions"):
+        metric.update_state(torch.ones(4, 1), torch.ones(4, 4))
+    assert all(not variable.numpy().any() for variable in metric.variables)
+
+
+@pytest.mark.parametrize("cls", ["TopKCategoricalAccuracy", "SparseTopKCategoricalAccuracy"])
+def test_top_k_of_fewer_classes(cls):
+    with pytest.raises(ValueError, match="got k=5 for 3 classes"):
+        getattr(metrics, cls)()(torch.eye(3) if cls[0] == "T" else [0, 1, 2], torch.eye(3))
+
+
+BAD_ARGUMENTS = [
+    ("AUC", {"num_thresholds": 1}, "num_thresholds must be greater than 1; got 1"),
+    ("AUC", {"curve": "roq"}, "curve must be one of 'ROC', 'PR', 'PRGAIN'; got 'ROQ'"),
+    ("AUC", {"summation_method": "middle"}, "summation_method must be one of .* got 'middle'"),
+    ("AUC", {"num_labels": 3}, "num_labels is for multi_label=True only"),
+    ("Precision", {"thresholds": [0.5, 1.5]}, r"thresholds must be between 0 and 1; got \[0.5, 1.5\]"),
+    ("FBetaScore", {"average": "mean"}, "average must be one of .* got 'mean'"),
+    ("FBetaScore", {"beta": 1}, "beta must be a positive float; got 1"),
+    ("F1Score", {"threshold": 2.0}, "threshold must be None or a float in .* got 2.0"),
+    ("IoU", {"num_classes": 2, "target_class_ids": [2]}, "target_class_ids must be between 0 and 1; got 2"),
+    ("R2Score", {"class_aggregation": "mean"}, "class_aggregation must be one of .* got 'mean'"),
+    ("R2Score", {"num_regressors": -1}, "num_regressors must not be negative; got -1"),
+    ("PrecisionAtRecall", {"recall": 2}, "PrecisionAtRecall: .* between 0 and 1; got 2"),
+    ("RecallAtPrecision", {"precision": 0.5, "num_thresholds": 0}, "num_thresholds must be a positive integer; got 0"),
+]
+
+
+@pytest.mark.parametrize(("cls", "arguments", "message"), BAD_ARGUMENTS)
+def test_bad_arguments(cls, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(metrics, cls)(**arguments)
+    with pytest.raises(ValueError):
+        getattr(keras.metrics, cls)(**arguments)
+
+
+def test_bad_batches():
+    with pytest.raises(ValueError, match=r"multi_label=True needs predictions of shape \(samples, 2\); got \(4, 3\)"):
+        metrics.AUC(multi_label=True, num_labels=2)(torch.ones(4, 3), torch.ones(4, 3))
+    with pytest.raises(ValueError, match="class_id 3 needs predictions of shape"):
+        metrics.Precision(class_id=3)(torch.ones(4, 3), torch.ones(4, 3))
+    with pytest.raises(ValueError, match="top_k must be between 1 and the number of classes; got 4"):
+        metrics.Recall(top_k=4)(torch.ones(4, 3), torch.ones(4, 3))
+    with pytest.raises(ValueError, match=r"sample_weight of shape \(3,\) does not fit"):
+        metrics.MeanSquaredError()(torch.ones(4, 3), torch.ones(4, 3), sample_weight=torch.ones(3))
+
+
+def test_names_count_until_the_session_is_cleared():
+    for _ in range(2):
+        clear_session()
+        assert [cls().name for cls in (metrics.AUC, metrics.AUC, metrics.Precision)] == ["auc", "auc_1", "precision"]
