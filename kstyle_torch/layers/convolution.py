@@ -126,6 +126,10 @@ class AnyConvolution(SpatialLayer):
         return conv.to(memory_format=MEMORY_FORMATS[self.rank]) if self._permutes and self.rank > 1 else conv
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.convolve(x))
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The output without the activation."""
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)
         if self._permutes:
@@ -133,7 +137,7 @@ class AnyConvolution(SpatialLayer):
         if self._pad is not None:
             x = self._pad(x)
         y = self.conv(x)
-        return self.activation(y.permute(self._to_last) if self._permutes else y)
+        return y.permute(self._to_last) if self._permutes else y
 
 
 class Convolution(AnyConvolution):

@@ -15,6 +15,7 @@ from kstyle_torch.layers.core import InputLayer
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.models.files import Files
+from kstyle_torch.models.rewrites import relu_after_pooling
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean, snake_case
 from kstyle_torch.symbolic.emit import Emitter
@@ -103,7 +104,7 @@ class Model(Trainer, Files, Layer):
         if key not in runs:
             keys = {id(module): key for key, module in self._modules.items() if module is not None}
             direct = {id(module): module._direct() for module in self.graph.modules if isinstance(module, Layer)}
-            emitter = Emitter(self.graph, keys, self._adapt, direct)
+            emitter = Emitter(self.graph, keys, self._adapt, {**direct, **relu_after_pooling(self.graph)})
             runs[key] = emitter.emit(self._unpack, self._input_checks())[0]
         return runs[key]
 

@@ -1,0 +1,88 @@
+"""Pooling before a relu: every bit is as it was, and nobody sees another order."""
+
+import numpy as np
+import pytest
+import torch
+
+import kstyle_torch as ks
+from kstyle_torch import layers
+from kstyle_torch.models import rewrites
+
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(40, 9, 9, 2)).astype("float32")
+Y = RNG.integers(0, 3, 40)
+
+
+def chain(*between, pool=None):
+    torch.manual_seed(4)
+    pool = pool or layers.MaxPooling2D()
+    model = ks.Sequential([ks.Input((9, 9, 2)), *between, pool, layers.Flatten(), layers.Dense(3, "softmax")])
+    return model
+
+
+def conv(activation="relu", **arguments):
+    return layers.Conv2D(4, 3, activation=activation, **arguments)
+
+
+def shared():
+    torch.manual_seed(4)
+    inputs, one = ks.Input((9, 9, 2)), layers.Conv2D(2, 3, padding="same", activation="relu")
+    pooled = layers.MaxPooling2D()(one(one(inputs)))
+    return ks.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(pooled)))
+
+
+def also_an_output():
+    torch.manual_seed(4)
+    inputs = ks.Input((9, 9, 2))
+    y = conv()(inputs)
+    pooled = layers.MaxPooling2D()(y)
+    flat = layers.Concatenate()([layers.Flatten()(pooled), layers.Flatten()(y)])
+    return ks.Model(inputs, layers.Dense(3, activation="softmax")(flat))
+
+
+SWAPPED = {
+    "in the convolution": lambda: chain(conv()),
+    "overlapping windows": lambda: chain(conv(), pool=layers.MaxPooling2D(3, strides=1)),
+    "same": lambda: chain(conv(padding="same"), pool=layers.MaxPooling2D(2, padding="same")),
+    "a layer of its own": lambda: chain(conv(None), layers.BatchNormalization(), layers.Activation("relu")),
+    "depthwise": lambda: chain(layers.DepthwiseConv2D(3, activation="relu")),
+}
+AS_THEY_ARE = {
+    "tanh": lambda: chain(conv("tanh")),
+    "a mean": lambda: chain(conv(), pool=layers.AveragePooling2D()),
+    "called twice": shared,
+    "read twice": also_an_output,
+}
+
+
+def trained(model, eagerly):
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=eagerly, jit_compile=False)
+    torch.manual_seed(5)
+    history = model.fit(X, Y, batch_size=16, epochs=3, verbose=0).history
+    return history, model.get_weights(), model.predict(X, verbose=0)
+
+
+@pytest.mark.parametrize("case", [*SWAPPED, *AS_THEY_ARE])
+def test_every_bit_is_as_it_was(case):
+    make = (SWAPPED | AS_THEY_ARE)[case]
+    assert bool(rewrites.relu_after_pooling(make().graph)) == (case in SWAPPED)
+    (history, weights, outputs), (expected, wanted, predicted) = trained(make(), False), trained(make(), True)
+    assert history == expected
+    np.testing.assert_array_equal(outputs, predicted)
+    for mine, other in zip(weights, wanted, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_a_hook_sees_the_layers_own_output():
+    model, seen = chain(conv()), []
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.layers[0].register_forward_hook(lambda layer, args, output: seen.append(float(output.detach().min())))
+    model.fit(X, Y, verbose=0)
+    assert seen and min(seen) >= 0
+
+
+def test_an_activation_that_is_replaced_counts():
+    expected, model = chain(conv("tanh")), chain(conv())
+    model.predict(X, verbose=0)
+    model.layers[0].activation = torch.tanh
+    np.testing.assert_array_equal(model.predict(X, verbose=0), expected.predict(X, verbose=0))
