@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils import data as torch_data
 
+from kstyle_torch import tree
 from kstyle_torch.data.arrays import check_lengths, is_array, num_samples, to_tensors
 from kstyle_torch.data.batches import ArrayBatches, Batch, Batches
 from kstyle_torch.data.split import unpack
@@ -73,7 +74,23 @@ def as_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> Batch:
         y = list(y)
     y, sample_weight = to_tensors(y, "y"), to_tensors(sample_weight, "sample_weight")
     check_lengths(x=x, y=y, sample_weight=sample_weight)
+    _check_one_weight(y, sample_weight)
     return x, y, sample_weight
+
+
+def _check_one_weight(y: Any, sample_weight: Any) -> None:
+    """Raises a ValueError for a single array of weights, for several outputs, that is not one number a sample."""
+    if (
+        tree.is_nested(y)
+        and len(tree.flatten(y)) > 1
+        and sample_weight is not None
+        and not tree.is_nested(sample_weight)
+    ):
+        if len(sample_weight.shape) > 1 and tuple(sample_weight.shape[1:]) != (1,):
+            raise ValueError(
+                f"sample_weight has shape {tuple(sample_weight.shape)}, but one array for several outputs must be one "
+                "number a sample, (samples,); for more, pass a list or dict with an array for each output."
+            )
 
 
 def is_iterable_data(x: Any) -> bool:
