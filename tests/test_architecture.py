@@ -19,12 +19,24 @@ MAX_LINES = 600
 ROOMS = (
     "dtype_policies config registry tree draws serialization initializers activations "
     "regularizers constraints variables symbolic ops random data layers losses metrics optimizers mixed_precision saving "
-    "callbacks distribution training utils export models wrappers datasets applications __main__"
+    "callbacks distribution training utils preprocessing export models wrappers datasets applications __main__"
 ).split()
 
 # What may be imported inside a function, since importing it takes long or it may not be there.
 LATE_IMPORTS = {
-    *("IPython", "h5py", "matplotlib", "pandas", "pydot", "safetensors", "scipy", "sklearn", "tensorboard", "torchinfo")
+    *(
+        "IPython",
+        "PIL",
+        "h5py",
+        "matplotlib",
+        "pandas",
+        "pydot",
+        "safetensors",
+        "scipy",
+        "sklearn",
+        "tensorboard",
+        "torchinfo",
+    )
 }
 LATE_TORCH_IMPORTS = {
     *("torch._dynamo", "torch._dynamo.exc", "torch._higher_order_ops.scan", "torch._subclasses.fake_tensor"),

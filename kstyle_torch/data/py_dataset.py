@@ -35,6 +35,8 @@ class PyDataset:
         [torch.Size([4, 1]), torch.Size([4, 1]), torch.Size([4, 1])]
     """
 
+    keeps_order = False  # whether `fit(shuffle=True)` leaves the order of the batches as it is
+
     def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10):
         for name, value, least in (("workers", workers, 0), ("max_queue_size", max_queue_size, 1)):
             if not hasattr(value, "__index__") or value < least:
@@ -133,7 +135,7 @@ def iterate(dataset: PyDataset, shuffle: Any) -> Iterator[Any]:
     """The batches of an epoch, read ahead by the dataset's workers; in order, unless it is shuffled and has an end."""
     number = dataset.num_batches
     indices: Iterable[int] = itertools.count() if number is None else range(number)
-    if shuffle and number is not None:
+    if shuffle and number is not None and not dataset.keeps_order:
         indices = torch.randperm(number).tolist()
     workers = dataset.workers
     if dataset.use_multiprocessing and workers > 0:

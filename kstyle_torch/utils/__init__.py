@@ -12,10 +12,12 @@ from kstyle_torch.serialization import (
     register_keras_serializable,
     serialize_keras_object,
 )
+from kstyle_torch.utils.images import array_to_img, img_to_array, load_img, save_img
 from kstyle_torch.utils.numeric import normalize, to_categorical
 from kstyle_torch.utils.plot import model_to_dot, model_to_mermaid, plot_model
 from kstyle_torch.utils.seeds import clear_session, set_random_seed
 from kstyle_torch.utils.sequences import pad_sequences
+from kstyle_torch.utils.timeseries import timeseries_dataset_from_array
 
 Sequence = PyDataset  # its name in older Keras
 
@@ -23,12 +25,15 @@ __all__ = [
     "CustomObjectScope",
     "PyDataset",
     "Sequence",
+    "array_to_img",
     "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",
     "get_custom_objects",
     "get_registered_name",
     "get_registered_object",
+    "img_to_array",
+    "load_img",
     "model_to_dot",
     "model_to_mermaid",
     "normalize",
@@ -36,8 +41,10 @@ __all__ = [
     "pad_sequences",
     "plot_model",
     "register_keras_serializable",
+    "save_img",
     "serialize_keras_object",
     "set_random_seed",
+    "timeseries_dataset_from_array",
     "to_categorical",
     "unpack_x_y_sample_weight",
 ]
