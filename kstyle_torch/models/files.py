@@ -45,12 +45,12 @@ class Files(nn.Module):
         """
         api.save_weights(self, filepath, overwrite, max_shard_size)
 
-    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, by_name: bool = False) -> None:
         """Reads the weights; nothing changes unless all of it fits.
 
         See `saving.load_weights`.
         """
-        api.load_weights(self, filepath, skip_mismatch, **kwargs)
+        api.load_weights(self, filepath, skip_mismatch, by_name)
 
     def to_json(self, **kwargs: Any) -> str:
         """The architecture as text, for `models.model_from_json`.

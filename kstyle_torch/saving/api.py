@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from kstyle_torch.saving import keras_file, weights
+from kstyle_torch.saving import keras_file, legacy_h5, weights
 from kstyle_torch.serialization import custom_object_scope, whole_configs
+
+LEGACY = (".h5", ".hdf5")
 
 
 def save_model(
@@ -23,7 +25,7 @@ def save_model(
 
     Args:
         model: Any model.
-        filepath: Ends in `.keras`; a folder with `zipped=False`.
+        filepath: Ends in `.keras`, or in `.h5` for the older format; a folder with `zipped=False`.
         overwrite: Whether a file of that name is replaced.
         zipped: False for a folder with the same files in it.
         kwargs: `include_optimizer` and `save_format`, from older Keras.
@@ -35,17 +37,44 @@ def save_model(
     """
     path = Path(filepath)
     kwargs.pop("save_format", None)
-    kwargs.pop("include_optimizer", True)
+    include_optimizer = kwargs.pop("include_optimizer", True)
     if kwargs:
         raise ValueError(f"save_model() has no argument {next(iter(kwargs))!r}.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{str(path)!r} exists already; pass overwrite=True to replace it.")
     zipped = zipped is None or zipped
+    if zipped and path.suffix in LEGACY:
+        with whole_configs():
+            legacy_h5.save(model, path, include_optimizer)
+        return
     if zipped != (path.suffix == ".keras"):
-        wanted = "A model's file ends in '.keras'" if zipped else "A folder (zipped=False) does not end in '.keras'"
+        wanted = (
+            "A model's file ends in '.keras' (or '.h5')"
+            if zipped
+            else "A folder (zipped=False) does not end in '.keras'"
+        )
         raise ValueError(f"{wanted}; got {str(filepath)!r}. For weights alone there is save_weights().")
     with whole_configs():
         keras_file.save(model, path, zipped)
+
+
+def _is_hdf5(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
+def _check_kind(path: Path) -> None:
+    """Says what a file or folder is that this cannot read."""
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {str(path)!r}.")
+    if path.is_dir() and (path / "saved_model.pb").exists():
+        raise ValueError(
+            f"{str(path)!r} is a SavedModel of TensorFlow, which only TensorFlow opens. Save the model as '.keras' there."
+        )
+    if path.suffix in (".safetensors", ".pt", ".pth"):
+        raise ValueError(f"{str(path)!r} holds weights without a model; make the model and call load_weights().")
 
 
 def load_model(
@@ -59,7 +88,7 @@ def load_model(
     No code from the file is run, and nothing is imported because the file names it.
 
     Args:
-        filepath: A `.keras` file, or a folder with the same in it.
+        filepath: A `.keras` file, a folder with the same in it, or an `.h5` file of Keras 2 or 3.
         custom_objects: `{name: class or function}` for what the file names and no library has.
         compile: Whether the model is compiled as it was, with the optimizer's state.
         safe_mode: Whether lambdas, which are code, are refused.
@@ -73,10 +102,10 @@ def load_model(
         torch.Size([1, 2])
     """
     path = Path(filepath)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {str(filepath)!r}.")
+    _check_kind(path)
     with custom_object_scope(custom_objects):
-        return keras_file.load(path, compile, safe_mode)
+        load = legacy_h5.load if _is_hdf5(path) else keras_file.load
+        return load(path, compile, safe_mode)
 
 
 def save_weights(
@@ -89,21 +118,27 @@ def save_weights(
 
     Args:
         model: A model that is built.
-        filepath: Ends in `.weights.h5`, which Keras reads too, `.safetensors` or `.pt`.
+        filepath: Ends in `.weights.h5` or `.weights.json` (shards), which Keras reads too, `.safetensors` or `.pt`.
         overwrite: Whether a file of that name is replaced.
-        max_shard_size: Not supported yet.
+        max_shard_size: Gigabytes of one file; the others lie beside `.weights.json`, which says what is where.
     Raises: ValueError: for another ending, or a model without weights. FileExistsError: see `overwrite`.
     """
-    weights.save_weights(model, filepath, overwrite)
+    weights.save_weights(model, filepath, overwrite, max_shard_size)
 
 
-def load_weights(model: Any, filepath: str | os.PathLike[str], skip_mismatch: bool = False, **kwargs: Any) -> None:
+def load_weights(
+    model: Any,
+    filepath: str | os.PathLike[str],
+    skip_mismatch: bool = False,
+    by_name: bool = False,
+) -> None:
     """Reads weights into a model; nothing changes unless all of it fits.
 
     Args:
         model: A model that is built.
-        filepath: What `save_weights` or `save_model` wrote, here or in Keras.
+        filepath: What `save_weights` or `save_model` wrote, here or in Keras 2 or 3.
         skip_mismatch: Whether layers that do not fit are left as they are, with a warning.
+        by_name: For `.h5` files of Keras 2: whether layers are looked up by name.
     Raises: FileNotFoundError: if there is no such file. ValueError: if it does not fit.
     """
-    weights.load_weights(model, filepath, skip_mismatch)
+    weights.load_weights(model, filepath, skip_mismatch, by_name)

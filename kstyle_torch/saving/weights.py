@@ -10,21 +10,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kstyle_torch.saving import archive, keras_file
+from kstyle_torch.saving import archive, hdf5, keras_file, legacy_h5, shards
 from kstyle_torch.saving.atomic import replacing
 
-KERAS_SUFFIX = ".weights.h5"
+KERAS_SUFFIX, SHARDS_SUFFIX = ".weights.h5", ".weights.json"
 TORCH_SUFFIXES = (".pt", ".pth")
-SUFFIXES = (KERAS_SUFFIX, ".safetensors", *TORCH_SUFFIXES)
+SUFFIXES = (KERAS_SUFFIX, SHARDS_SUFFIX, ".safetensors", *TORCH_SUFFIXES)
+READ_TOO = (".keras", ".h5", ".hdf5")
 
 
-def save_weights(model: Any, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+def save_weights(
+    model: Any, filepath: str | os.PathLike[str], overwrite: bool = True, max_shard_size: float | None = None
+) -> None:
     """Writes a model's weights; see `saving.save_weights`."""
     path = Path(filepath)
-    _check_suffix(path)
+    _check_suffix(path, SUFFIXES)
+    if (max_shard_size is not None) != path.name.endswith(SHARDS_SUFFIX):
+        raise ValueError(f"max_shard_size and a file that ends in {SHARDS_SUFFIX!r} go together; got {str(path)!r}.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; pass overwrite=True to replace it.")
     _check_built(model, "saving")
+    if max_shard_size is not None:
+        shards.write(model, path, int(max_shard_size * 1024**3))
+        return
     if path.name.endswith(KERAS_SUFFIX):
         with replacing(path) as unfinished:
             keras_file.write_weights(model, unfinished)
@@ -39,24 +47,40 @@ def save_weights(model: Any, filepath: str | os.PathLike[str], overwrite: bool =
             torch.save(state, unfinished)
 
 
-def load_weights(model: Any, filepath: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
+def load_weights(
+    model: Any, filepath: str | os.PathLike[str], skip_mismatch: bool = False, by_name: bool = False
+) -> None:
     """Reads a model's weights; see `saving.load_weights`."""
     path = Path(filepath)
-    if path.suffix != ".keras":
-        _check_suffix(path)
+    _check_suffix(path, (*SUFFIXES, *READ_TOO))
     if not path.exists():
         raise FileNotFoundError(f"There is no weights file {path}.")
     _check_built(model, "loading")
     with keras_file.explained(path):
-        if path.name.endswith(KERAS_SUFFIX):
-            keras_file.read_weights(model, path, skip_mismatch=skip_mismatch)
+        if path.suffix in TORCH_SUFFIXES or path.suffix == ".safetensors":
+            state = _read(path)
+            _check_state(model, state, skip_mismatch)
+            model.load_state_dict(state, strict=not skip_mismatch)
+        elif path.name.endswith(SHARDS_SUFFIX):
+            shards.read(model, path, skip_mismatch)
         elif path.suffix == ".keras":
             with archive.opened(path) as source, source.binary(archive.WEIGHTS) as file:
                 keras_file.read_weights(model, file, skip_mismatch=skip_mismatch)
         else:
-            state = _read(path)
-            _check_state(model, state, skip_mismatch)
-            model.load_state_dict(state, strict=not skip_mismatch)
+            _read_hdf5(model, path, skip_mismatch, by_name)
+
+
+def _read_hdf5(model: Any, path: Path, skip_mismatch: bool, by_name: bool) -> None:
+    """Keras' `.weights.h5`, or a file of Keras 2, of weights alone or of a whole model."""
+    with hdf5.opened(path) as root:
+        group = hdf5.group_at(root, "model_weights") or root
+        is_legacy = "layer_names" in group.attrs or "layer_names0" in group.attrs
+        if is_legacy:
+            legacy_h5.read_weights(model, group, by_name, skip_mismatch)
+            return
+    if by_name:
+        raise ValueError("by_name=True is for the '.h5' files of Keras 2; this one holds weights by path.")
+    keras_file.read_weights(model, path, skip_mismatch=skip_mismatch)
 
 
 def _check_built(model: Any, what: str) -> None:
@@ -92,6 +116,6 @@ def _check_state(model: nn.Module, state: dict[str, Any], skip_mismatch: bool) -
         state.pop(key, None)
 
 
-def _check_suffix(path: Path) -> None:
-    if not path.name.endswith(SUFFIXES):
-        raise ValueError(f"A weights file must end in {', '.join(map(repr, SUFFIXES))}; got {str(path)!r}.")
+def _check_suffix(path: Path, known: tuple[str, ...]) -> None:
+    if not path.name.endswith(known):
+        raise ValueError(f"A weights file must end in {', '.join(map(repr, known))}; got {str(path)!r}.")
