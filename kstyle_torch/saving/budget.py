@@ -108,6 +108,7 @@ def _resized(args: Any, kwargs: dict[str, Any]) -> float:
 
 MEASURES: dict[str, Callable[[Any, dict[str, Any]], float]] = {
     **dict.fromkeys(("empty", "zeros", "ones", "rand", "randn"), _filled),
+    **dict.fromkeys((f"{window}_window" for window in "bartlett blackman hamming hann kaiser".split()), _filled),
     **dict.fromkeys(("full", "randint", "normal", "empty_strided"), _drawn_or_full),
     **dict.fromkeys(("new_empty", "new_zeros", "new_ones", "new_full", "expand", "broadcast_to"), _of_size),
     **dict.fromkeys(("repeat", "tile"), _repeated),

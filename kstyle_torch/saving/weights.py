@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -90,10 +91,20 @@ def _check_built(model: Any, what: str) -> None:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"it is no safetensors file, or it is truncated: {error}.") from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, OSError) as error:
+        raise ValueError(f"it holds more than tensors, or is broken: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"expected a state_dict; it holds a {type(state).__name__}.")
+    return state
 
 
 def _check_state(model: nn.Module, state: dict[str, Any], skip_mismatch: bool) -> None:
