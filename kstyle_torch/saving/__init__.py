@@ -1,6 +1,7 @@
 """Files of models and weights, in Keras' formats and torch's, and objects as plain data."""
 
 from kstyle_torch.saving.api import load_model, load_weights, save_model, save_weights
+from kstyle_torch.saving.editor import KerasFileEditor
 from kstyle_torch.serialization import (
     CustomObjectScope,
     custom_object_scope,
@@ -14,6 +15,7 @@ from kstyle_torch.serialization import (
 
 __all__ = [
     "CustomObjectScope",
+    "KerasFileEditor",
     "custom_object_scope",
     "deserialize_keras_object",
     "get_custom_objects",
