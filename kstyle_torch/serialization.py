@@ -222,6 +222,8 @@ def _revive(config: Any, registry: Registry | None = None) -> Any:
     class_name, inner = config["class_name"], config["config"]
     if class_name == "__numpy__":
         return np.array(inner["value"], dtype=inner["dtype"])
+    if class_name == "__tensor__":
+        return _tensor(inner["value"], inner["dtype"])
     if class_name == "__lambda__":
         return lambda_from(inner.get("value"), "A function in the config")
     if class_name == "function":
@@ -261,6 +263,13 @@ def lambda_from(value: Any, what: str) -> Callable[..., Any]:
     cells = None if closure is None else tuple(types.CellType(each) for each in closure)
     arguments = None if defaults is None else tuple(defaults)
     return types.FunctionType(made, {"__builtins__": builtins}, "lambda_of_file", arguments, cells)
+
+
+def _tensor(value: Any, name: Any) -> torch.Tensor:
+    dtype = getattr(torch, str(name), None)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"Unknown dtype {name!r} of a tensor in a config.")
+    return torch.tensor(value, dtype=dtype)
 
 
 def _find(name: str, config: dict[str, Any], registry: Registry | None) -> Any:

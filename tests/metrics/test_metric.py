@@ -290,3 +290,9 @@ def test_names_count_until_the_session_is_cleared():
     for _ in range(2):
         clear_session()
         assert [cls().name for cls in (metrics.AUC, metrics.AUC, metrics.Precision)] == ["auc", "auc_1", "precision"]
+
+
+def test_a_tensor_of_no_known_dtype_in_a_config():
+    config = {"class_name": "__tensor__", "config": {"value": [1.0], "dtype": "nn"}}
+    with pytest.raises(ValueError, match="Unknown dtype 'nn'"):
+        metrics.deserialize({"class_name": "AUC", "config": {"label_weights": config}})
