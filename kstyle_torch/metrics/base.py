@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -204,22 +205,28 @@ class Metric(Configurable):
 registry.register()(Metric)
 
 
-PLAIN = frozenset({bool, int, float, str, type(None), torch.dtype, torch.device})
-
-
 def metrics_in(holder: Any) -> list[Metric]:
     """The metrics that an object has as attributes, alone or in a list, tuple or dict that holds nothing else."""
     found: list[Metric] = []
     for value in vars(holder).values():
-        if type(value) in PLAIN:
+        kind: Any = type(value)
+        role = _role(kind)
+        if role == "other" or not (role == "metric" or value):
             continue
-        items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else (value,)
-        for item in items:
+        for item in (value,) if role == "metric" else value.values() if role == "dict" else value:
             if not isinstance(item, Metric):
                 break  # such as a vocabulary: a look at its first word is enough
             if not _is_in(item, found):
                 found.append(item)
     return found
+
+
+@functools.cache
+def _role(kind: type) -> str:
+    """What an attribute of this class may be; asked for every attribute of every layer at the start of each epoch."""
+    if issubclass(kind, Metric):
+        return "metric"
+    return "dict" if issubclass(kind, dict) else "sequence" if issubclass(kind, (list, tuple)) else "other"
 
 
 def _is_in(value: Any, others: list[Any]) -> bool:

@@ -84,6 +84,7 @@ class Model(Trainer, Files, Layer):
 
     def _emit(self) -> None:
         assert self.graph is not None
+        self.__dict__.pop("_readers", None)
         keys = {id(module): key for key, module in self._modules.items() if module is not None}
         emitter = Emitter(self.graph, keys, self._adapt)
         run, code = emitter.emit(self._unpack, self._input_checks())
@@ -123,12 +124,17 @@ class Model(Trainer, Files, Layer):
         """The inputs, by position, that only go into layers which take whole numbers, with the first such layer."""
         if self.graph is None:
             return {}
+        if "_readers" not in self.__dict__:
+            self.__dict__["_readers"] = self._find_integer_readers(self.graph)
+        return self.__dict__["_readers"]
+
+    def _find_integer_readers(self, graph: Graph) -> dict[int, Layer]:
         readers: dict[int, Layer] = {}
-        for position, ref in enumerate(tree.flatten(self.graph.inputs)):
-            targets = [call.target for call in self.graph.calls if any(read == ref for read in call.reads())]
+        for position, ref in enumerate(tree.flatten(graph.inputs)):
+            targets = [call.target for call in graph.calls if any(read == ref for read in call.reads())]
             layers: list[Any] = [target for target in targets if getattr(target, "integer_inputs", False)]
             masks = [target for target in targets if not isinstance(target, nn.Module)]
-            if layers and len(layers) + len(masks) == len(targets) and not self.graph.sources[position].dtype_given:
+            if layers and len(layers) + len(masks) == len(targets) and not graph.sources[position].dtype_given:
                 readers[position] = layers[0]
         return readers
 
@@ -398,6 +404,8 @@ class Model(Trainer, Files, Layer):
             "_masked_runs",
             "_fast_step",
             "_straight",
+            "_readers",
+            "_tried",
         }
         return {key: value for key, value in super().__getstate__().items() if key not in dropped}
 

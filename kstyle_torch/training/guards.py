@@ -20,7 +20,7 @@ OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
 FLEETING = {
     *("_losses", "_views", "_rows", "_calls", "_penalised", "_loss_layers", "_meter", "history", "_compiled"),
     *("stop_training", "_fast_step", "_parameters", "_buffers", "_modules", "_masked_runs", "_fingerprint"),
-    *("_straight", "_run_straight"),
+    *("_straight", "_run_straight", "_readers", "_tried"),
 }
 
 

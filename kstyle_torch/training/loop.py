@@ -151,13 +151,14 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
     begin, end = callbacks.hooks("on_predict_batch_begin"), callbacks.hooks("on_predict_batch_end")
     own = model.overrides("predict_step")
     collected = Outputs()
-    with switched_mode(model, False), torch.no_grad():
+    # not inference_mode: the states of stateful layers would be of no use in training
+    with switched_mode(model, False), torch.no_grad(), steps.straight(model, (*begin, *end)):
         model.stop_predicting = False
         callbacks.on_predict_begin()
         for index, batch in enumerate(batches.epoch()):
             for hook in begin:
                 hook(index, {})
-            outputs = steps.user_step(model, model.predict_step, batch) if own else steps.predict_step(model, batch[0])
+            outputs = steps.user_step(model, model.predict_step, batch) if own else steps.run_model(model, batch[0])
             collected.add(outputs)
             for hook in end:
                 hook(index, {"outputs": outputs})
@@ -179,7 +180,7 @@ class Outputs:
 
     def add(self, outputs: Any) -> None:
         """Takes the outputs of a batch."""
-        leaves = tree.flatten(outputs)
+        leaves = [outputs] if type(outputs) is Tensor else tree.flatten(outputs)
         if not self.columns:
             self.nest = outputs
             self.columns = [[] for _ in leaves]

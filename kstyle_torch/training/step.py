@@ -31,7 +31,7 @@ def straight(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
     Args:
         hooks: What is called between the steps; if one is not our own, it may hook modules at any time.
     """
-    run = model.straight_run() if are_ours(hooks) and not model.run_eagerly else None
+    run = model.straight_run() if are_ours(hooks) and not getattr(model, "run_eagerly", False) else None
     model.__dict__["_run_straight"] = run
     try:
         yield
