@@ -1,6 +1,6 @@
 """What the progress bar costs: `fit` to a terminal with verbose=1 against verbose=0, CPU time, alternating.
 
-    python benchmarks/progress.py --repetitions 9
+python benchmarks/progress.py --repetitions 9
 """
 
 import argparse

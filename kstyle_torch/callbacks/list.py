@@ -82,6 +82,11 @@ class CallbackList(Callback):
         """The bound hooks called `name` of the callbacks that override it."""
         return tuple(getattr(callback, name) for callback in self.callbacks if _overrides(callback, name))
 
+    def only_bar(self, hooks: Sequence[Callable[..., Any]]) -> ProgbarLogger | None:
+        """The progress bar, if nobody else looks at batches: it need not be called before it is due."""
+        owner = getattr(hooks[0], "__self__", None) if len(hooks) == 1 else None
+        return owner if type(owner) is ProgbarLogger else None
+
     def numbered(self, batches: Any) -> Iterable[tuple[int, Any]]:
         """The batches of the next epoch with their numbers; of an epoch that is resumed, those that are left."""
         resumed, self.resumed = self.resumed, None

@@ -1,7 +1,8 @@
-"""The progress bar: tqdm's engine, Keras' looks. One line an epoch where the output is no terminal and no notebook."""
+"""The progress bar: tqdm's engine, Keras' looks. One line at an epoch's end where there is no terminal and no notebook."""
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
@@ -37,6 +38,14 @@ class ProgbarLogger(Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._line.advance(batch + 1, logs)  # type: ignore[union-attr]
+
+    def is_due(self) -> bool:
+        """Whether it is time to draw."""
+        return time.perf_counter() >= self._line.due  # type: ignore[union-attr]
+
+    def note(self, done: int) -> None:
+        """Says how many steps are done, where it was not called after each."""
+        self._line.done = done  # type: ignore[union-attr]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._end(logs)
@@ -82,20 +91,23 @@ class Line:
     """One line, printed in the end.
 
     Args:
-        title: Of the epoch, or empty.
+        title: Of the epoch, printed at once on a line of its own; or empty.
         steps: How many there will be, if known.
     """
 
     def __init__(self, title: str, steps: int | None):
-        self.title, self.steps, self.done = title, steps, 0
+        self.steps, self.done = steps, 0
+        if title:
+            print(title)
         self.began = time.perf_counter()
         self.warm = self.began  # when the first step, which is not like the others, was done
+        self.due = self.began  # when to look again
 
     def advance(self, done: int, logs: Any) -> None:
         """Says that so many steps are done."""
         self.done = done
         if done == 1:
-            self.warm = time.perf_counter()
+            self.warm, self.due = time.perf_counter(), math.inf
 
     def seconds_per_step(self) -> float:
         """The mean, without the first step where there are others."""
@@ -105,9 +117,8 @@ class Line:
 
     def finish(self, logs: Any) -> None:
         """Prints the line, with the metrics at the end."""
-        parts = [self.title] if self.title else []
         seconds = time.perf_counter() - self.began
-        parts += [f"{self.done}/{self.done}", f"{seconds:.0f}s", duration(self.seconds_per_step())]
+        parts = [f"{self.done}/{self.done}", f"{seconds:.0f}s", duration(self.seconds_per_step())]
         print(" - ".join(parts) + formatted(logs), flush=True)
 
     def abandon(self) -> None:
@@ -119,9 +130,6 @@ class Bar(Line):
 
     def __init__(self, title: str, steps: int | None):
         super().__init__(title, steps)
-        if title:
-            print(title)
-        self._next = 0.0
         self._bar = _Tqdm(total=steps, **_looks(steps))
 
     def advance(self, done: int, logs: Any) -> None:
@@ -130,9 +138,10 @@ class Bar(Line):
         now = time.perf_counter()
         if done == 1:
             self.warm = now
-        if now >= self._next:
-            self._next = now + REDRAW_SECONDS
-            self._draw(logs, ended=False)
+        if now >= self.due:
+            if done > 1 or now - self.began > REDRAW_SECONDS:  # not at once: a short epoch is drawn at its end
+                self._draw(logs, ended=False)
+            self.due = now + REDRAW_SECONDS
 
     def finish(self, logs: Any) -> None:
         """Draws the bar for the last time, whole even where it is wider than the terminal."""

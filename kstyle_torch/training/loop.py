@@ -71,6 +71,7 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
     meter = _meter(model)
     own = model.overrides("train_step", "compute_metrics")
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
+    bar = callbacks.only_bar(end)
     watchful = not isinstance(batches, ArrayBatches) or not steps.are_ours((*begin, *end))
     step = _chosen_step(model, (batches.steps or 0) * (epochs - epoch), watchful)
     group = model.steps_per_execution
@@ -85,13 +86,15 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
             else:
                 loss, y_pred = step(*batch)
                 meter.add(loss, batch[1], y_pred, batch[2])
-            if end and (index + 1) % group == 0:
+            if end and (index + 1) % group == 0 and (bar is None or bar.is_due()):
                 _tell(end, model, index, logs)
             if model.stop_training:
                 break
         else:
             if end and (index + 1) % group:
                 _tell(end, model, index, logs)
+    if bar is not None and index >= 0:
+        bar.note(index + 1)
     results = _read_logs(model, logs)
     if is_nan(results) and meter.chunks:
         meter.warn_of_nan(epoch)

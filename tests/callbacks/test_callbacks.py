@@ -121,7 +121,7 @@ def printed(monkeypatch, stream, **kwargs):
     model = network()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
-        history = model.fit(X, Y, batch_size=16, epochs=2, **{"verbose": 1, **kwargs})
+        history = model.fit(X, Y, batch_size=16, **{"epochs": 2, "verbose": 1, **kwargs})
     return stream.getvalue(), history
 
 
@@ -142,17 +142,18 @@ def test_the_bar_falls_back_to_ascii(monkeypatch):
     assert "4/4 " + "=" * 20 in text
 
 
-def test_one_line_an_epoch_without_a_terminal(monkeypatch):
+def test_two_lines_an_epoch_without_a_terminal(monkeypatch):
     text, _ = printed(monkeypatch, io.StringIO())
     lines = text.splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith("Epoch 1/2 - 4/4 - 0s - ")
+    assert len(lines) == 4
+    assert lines[0] == "Epoch 1/2"
+    assert lines[1].startswith("4/4 - 0s - ")
 
 
 @pytest.mark.parametrize("verbose", [0, 2])
 def test_verbose(monkeypatch, verbose):
     text, _ = printed(monkeypatch, Terminal(), verbose=verbose)
-    assert len(text.splitlines()) == verbose
+    assert len(text.splitlines()) == 2 * verbose
 
 
 def test_no_thread_is_started(monkeypatch):
@@ -178,3 +179,43 @@ def test_an_error_ends_the_bar_on_a_line_of_its_own(monkeypatch):
 @pytest.mark.parametrize(("seconds", "text"), [(0.0123, "12ms/step"), (2.4, "2s/step"), (5e-5, "50us/step")])
 def test_durations(seconds, text):
     assert progress.duration(seconds) == text
+
+
+def test_the_bar_is_drawn_when_it_is_due_and_metrics_are_read_only_then(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(progress.Bar, "_draw", lambda self, logs, ended: drawn.append((self.done, dict(logs), ended)))
+    monkeypatch.setattr(progress, "REDRAW_SECONDS", 1e-9)
+    printed(monkeypatch, Terminal(), epochs=1)
+    assert [done for done, _, _ in drawn] == [1, 2, 3, 4, 4]
+    drawn.clear()
+    monkeypatch.setattr(progress, "REDRAW_SECONDS", 100)
+    _, history = printed(monkeypatch, Terminal(), epochs=1)
+    assert drawn == [(4, {name: values[0] for name, values in history.items()}, True)]
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_an_unknown_number_of_steps_is_known_after_an_epoch(monkeypatch, stream):
+    class Endless:
+        def __iter__(self):
+            return iter([(X[:16], Y[:16])] * 3)
+
+    out = stream()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(progress, "REDRAW_SECONDS", 1e-9)
+    network().fit(Endless(), epochs=2, verbose=1)
+    first, second = out.getvalue().split("Epoch 2/2")
+    assert ("2/Unknown" in first) == (stream is Terminal)
+    assert first.split("\r")[-1].startswith("3") or stream is not Terminal
+    assert "3/3" in second and "Unknown" not in second
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_an_epoch_that_is_stopped_says_where(monkeypatch, stream):
+    out = stream()
+    monkeypatch.setattr(sys, "stdout", out)
+    model = network()
+    stop = ks.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", batch == 1)
+    )
+    model.fit(X, Y, batch_size=16, verbose=1, callbacks=[stop])
+    assert out.getvalue().split("\r")[-1].startswith("2/4" if stream is Terminal else "2/2")
