@@ -53,9 +53,11 @@ class Meter:
 
     def _keep(self, targets: list[Any], outputs: list[Tensor], weights: list[Any]) -> None:
         masks = [getattr(output, "_keras_mask", None) for output in outputs]
-        self.kept.append((targets, [output.detach() for output in outputs], weights, masks))
-        for leaf in (*outputs, *targets):
-            self.kept_bytes += getattr(leaf, "nbytes", 0)
+        outputs = [output.detach() for output in outputs]
+        self.kept.append((targets, outputs, weights, masks))
+        for leaf in outputs + targets:
+            if leaf is not None:
+                self.kept_bytes += leaf.nbytes
 
     @torch.no_grad()
     def fold(self) -> None:
@@ -99,6 +101,9 @@ def _layout(step: Kept) -> list[Any]:
 
     Outputs of one axis stay as they are, since a function's mean over the last axis would then be over the samples.
     """
+    (target, *more), (output, *_), (weight, *_), (mask, *_) = step
+    if not more and weight is None and mask is None and type(target) is Tensor and target.ndim and output.ndim > 1:
+        return [target.shape[1:], target.dtype, output.shape[1:], output.dtype]  # the usual case, quickly
     leaves = [leaf for group in step for leaf in group if leaf is not None]
     if any(output.ndim < 2 for output in step[1]) or not all(isinstance(leaf, Tensor) and leaf.ndim for leaf in leaves):
         return [object()]
