@@ -48,14 +48,14 @@ class CompiledStep:
 
     def _first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """The step that compiles; if that cannot be done, it is taken back and done as ever."""
-        buffers = [*self.model.buffers()]
-        before = state_of(buffers)
+        weights = [*self.model.parameters(), *self.model.buffers()]
+        before = state_of(weights)
         try:
             if self.forward is None:
                 self.forward = torch.compile(self._forward, **{"dynamic": False, **self.options})
             loss, y_pred, gradients = self._passes(x, y, weight)
         except Exception as error:
-            restore(buffers, before)
+            restore(weights, before)
             steps.take_gradients(self.model)
             self._give_up(f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error) else ''}")
             return steps.train_step(self.model, x, y, weight)

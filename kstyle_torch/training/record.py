@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.training import step as steps
@@ -113,14 +113,14 @@ class RecordedStep:
         if len(self.tapes) >= MAX_TAPES or not self._unchanged():
             return steps.train_step(self.model, x, y, weight)
         recorder = Recorder()
-        buffers = [tensor for _, _, tensor in self.weights if not isinstance(tensor, nn.Parameter)]
-        before = state_of(buffers)
+        weights = [tensor for _, _, tensor in self.weights]
+        before = state_of(weights)
         try:
             with recorder:
                 loss, y_pred, gradients = steps.captured_backward(self.model, x, y, weight)
         except NotImplementedError:  # an operator that does not go through the dispatcher as others do
             self.tapes[key] = None
-            restore(buffers, before)
+            restore(weights, before)
             return steps.train_step(self.model, x, y, weight)
         self.tapes[key] = self._written(recorder, flat, loss, y_pred, gradients)
         self.model._compiled.optimizer.step(gradients)
@@ -146,11 +146,11 @@ class RecordedStep:
 
     def _check(self, key: Any, tape: Tape, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """A step done both ways, from the same state; the tape is kept if every bit is equal."""
-        buffers = [tensor for _, _, tensor in self.weights if not isinstance(tensor, nn.Parameter)]
-        before = state_of(buffers)
+        weights = [tensor for _, _, tensor in self.weights]  # a layer may change a parameter while it runs
+        before = state_of(weights)
         expected = steps.forward_backward(self.model, x, y, weight)
-        after = state_of(buffers)
-        restore(buffers, before)
+        after = state_of(weights)
+        restore(weights, before)
         try:
             with torch.no_grad():
                 got = tape.run(*flat)
@@ -158,8 +158,8 @@ class RecordedStep:
             got = []
         loss, y_pred, gradients = expected
         wanted = [loss, y_pred, *gradients, *after]
-        same = self._unchanged() and _equal(wanted, [*got, *state_of(buffers)])
-        restore(buffers, after)
+        same = self._unchanged() and _equal(wanted, [*got, *state_of(weights)])
+        restore(weights, after)
         self.tapes[key] = tape._replace(checked=True) if same else None
         if not same:
             self._warn("the tape gave other numbers")
@@ -217,22 +217,22 @@ def _leaves(x: Any, y: Any, weight: Any) -> list[Tensor]:
     return [leaf for leaf in tree.flatten((x, y, weight)) if leaf is not None]
 
 
-def state_of(buffers: list[Tensor]) -> list[Tensor]:
-    """Copies of the random state and of the buffers."""
+def state_of(weights: list[Tensor]) -> list[Tensor]:
+    """Copies of the random state and of the weights."""
     random = [torch.get_rng_state()]
     if torch.cuda.is_initialized():
         random.append(torch.cuda.get_rng_state())
-    return [*random, *(buffer.clone() for buffer in buffers)]
+    return [*random, *(weight.detach().clone() for weight in weights)]
 
 
-def restore(buffers: list[Tensor], state: list[Tensor]) -> None:
-    """Sets random state and buffers to what `state_of` gave."""
+def restore(weights: list[Tensor], state: list[Tensor]) -> None:
+    """Sets random state and weights to what `state_of` gave."""
     torch.set_rng_state(state[0])
     if torch.cuda.is_initialized():
         torch.cuda.set_rng_state(state[1])
     with torch.no_grad():
-        for buffer, value in zip(buffers, state[-len(buffers) :] if buffers else [], strict=True):
-            buffer.copy_(value)
+        for weight, value in zip(weights, state[-len(weights) :] if weights else [], strict=True):
+            weight.copy_(value)
 
 
 def _equal(wanted: list[Any], got: list[Any]) -> bool:
