@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kstyle_torch.metrics.base import Metric
 from kstyle_torch.optimizers.base import Optimizer
-from kstyle_torch.optimizers.variables import parameter_of
+from kstyle_torch.optimizers.variables import HostNumber, parameter_of
 from kstyle_torch.random import SeedGenerator
 from kstyle_torch.variables import Variable
 
@@ -176,14 +176,18 @@ def read_cell(cell: Any) -> Any:
     """A copy of a variable's, tensor's or generator's state."""
     if isinstance(cell, torch.Generator):
         return cell.get_state()
+    if isinstance(cell, HostNumber):
+        return cell.number  # of more digits than its dtype
     return (cell.value if isinstance(cell, Variable) else cell).detach().cpu().clone()
 
 
 @torch.no_grad()
-def write_cell(cell: Any, state: Tensor) -> None:
+def write_cell(cell: Any, state: Any) -> None:
     """Sets a variable, tensor or generator to what `read_cell` gave."""
     if isinstance(cell, torch.Generator):
         cell.set_state(state)
+    elif isinstance(cell, HostNumber):
+        cell.number = state
     elif isinstance(cell, Tensor):
         cell.copy_(state)
     elif cell.value is cell.value:  # its storage, and not made from a number when it is asked for
@@ -228,8 +232,8 @@ def fits(optimizer: Any, state: dict[str, Any]) -> bool:
     """Whether what `take_optimizer` gave is that of such an optimizer for such weights."""
     if isinstance(optimizer, torch.optim.Optimizer) or "torch" in state:
         return isinstance(optimizer, torch.optim.Optimizer) and "torch" in state
-    cells, saved = [read_cell(cell) for cell in optimizer.variables], state["cells"]
-    return [cell.shape for cell in cells] == [cell.shape for cell in saved]
+    own, others = [read_cell(cell) for cell in optimizer.variables], state["cells"]
+    return [getattr(cell, "shape", None) for cell in own] == [getattr(cell, "shape", None) for cell in others]
 
 
 def give_optimizer(optimizer: Any, state: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """BackupAndRestore: a training that was killed ends as if it had not been."""
 
+import functools
 import json
 import os
 import pathlib
@@ -277,3 +278,82 @@ def test_a_state_dict_that_cannot_be_saved_is_an_error(tmp_path):
 
     with pytest.raises(TypeError, match=r"state_dict\(\) of .*Odd#0 may hold numbers"):
         fit(network(), Odd(), ks.callbacks.BackupAndRestore(tmp_path))
+
+
+OPTIMIZERS = {
+    "schedule": lambda: ks.optimizers.Adam(ks.optimizers.schedules.ExponentialDecay(0.05, 3, 0.9), amsgrad=True),
+    "ema": lambda: ks.optimizers.SGD(0.1, momentum=0.9, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=7),
+    "accumulation": lambda: ks.optimizers.Nadam(0.01, gradient_accumulation_steps=3),
+    "schedule-free": lambda: ks.optimizers.ScheduleFreeAdamW(0.01),
+    "loss-scale": lambda: ks.optimizers.LossScaleOptimizer(ks.optimizers.Adam(0.01), dynamic_growth_steps=3),
+    "multi": lambda: ks.optimizers.MultiOptimizer(
+        ks.optimizers.OptimizerMap(ks.optimizers.RMSprop(0.01), {".*bias": ks.optimizers.SGD(0.1, momentum=0.5)})
+    ),
+    "torch": lambda: functools.partial(torch.optim.NAdam, lr=0.01),
+}
+
+
+@pytest.mark.parametrize("save_freq", ["epoch", 3])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_kind_of_optimizer_goes_on(tmp_path, name, save_freq):
+    def model():
+        made = network()
+        made.compile(OPTIMIZERS[name](), "mse", metrics=["mae"])
+        return made
+
+    whole, resumed = model(), model()
+    swap = [ks.callbacks.SwapEMAWeights(swap_on_epoch=True)] if name == "ema" else []
+    fit(whole, *swap, validation_data=(X, Y))
+    for at, batch in ((1, 1), (2, None), (3, 3)):
+        swap = [ks.callbacks.SwapEMAWeights(swap_on_epoch=True)] if name == "ema" else []
+        with pytest.raises(KeyboardInterrupt):
+            fit(
+                model(),
+                ks.callbacks.BackupAndRestore(tmp_path, save_freq=save_freq),
+                *swap,
+                Interrupt(at, batch),
+                validation_data=(X, Y),
+            )
+    swap = [ks.callbacks.SwapEMAWeights(swap_on_epoch=True)] if name == "ema" else []
+    fit(resumed, ks.callbacks.BackupAndRestore(tmp_path, save_freq=save_freq), *swap, validation_data=(X, Y))
+    for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(resumed.optimizer.variables, whole.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@pytest.mark.parametrize(
+    "tier", [{"run_eagerly": True}, {"jit_compile": "record"}, {"steps_per_execution": 2}], ids=str
+)
+def test_every_way_of_running_steps_goes_on(tmp_path, tier):
+    def model():
+        made = network()
+        made.compile("adam", "mse", metrics=["mae"], **tier)
+        return made
+
+    whole, resumed = model(), model()
+    fit(whole)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model(), ks.callbacks.BackupAndRestore(tmp_path, save_freq=2), Interrupt(2, 3))
+    fit(resumed, ks.callbacks.BackupAndRestore(tmp_path, save_freq=2))
+    np.testing.assert_array_equal(resumed.get_weights()[0], whole.get_weights()[0])
+    assert int(resumed.optimizer.iterations) == int(whole.optimizer.iterations) == 20
+
+
+def test_stateful_layers_go_on(tmp_path):
+    x = RNG.normal(size=(40, 3, 2)).astype("float32")
+
+    def model():
+        ks.utils.set_random_seed(4)
+        made = ks.Sequential([ks.Input((3, 2), batch_size=8), layers.LSTM(3, stateful=True), layers.Dense(1)])
+        made.compile("adam", "mse")
+        return made
+
+    def train(made, *callbacks):
+        made.fit(x, Y, batch_size=8, epochs=3, shuffle=False, verbose=0, callbacks=list(callbacks))
+        return made.get_weights()[0]
+
+    whole = train(model())
+    with pytest.raises(KeyboardInterrupt):
+        train(model(), ks.callbacks.BackupAndRestore(tmp_path, save_freq=2), Interrupt(1, 2))
+    np.testing.assert_array_equal(train(model(), ks.callbacks.BackupAndRestore(tmp_path, save_freq=2)), whole)
