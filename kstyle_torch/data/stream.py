@@ -47,7 +47,7 @@ class StreamBatches(Batches):
     ):
         super().__init__(device, limit, restarts)
         self.source, self.shuffle, self.weigh = source, shuffle, weigh
-        self.is_iterator = isinstance(source, Iterator)
+        self.is_iterator = isinstance(source, Iterator) and not isinstance(source, PyDataset)
         self.num_batches = _length(source)
         self._begun = False
 

@@ -1,6 +1,14 @@
 """Tools of older Keras programs that prepare images, sequences and texts."""
 
-from kstyle_torch.preprocessing import sequence, text
+from kstyle_torch.preprocessing import image, sequence, text
+from kstyle_torch.utils.folders import image_dataset_from_directory, text_dataset_from_directory
 from kstyle_torch.utils.timeseries import timeseries_dataset_from_array
 
-__all__ = ["sequence", "text", "timeseries_dataset_from_array"]
+__all__ = [
+    "image",
+    "image_dataset_from_directory",
+    "sequence",
+    "text",
+    "text_dataset_from_directory",
+    "timeseries_dataset_from_array",
+]
