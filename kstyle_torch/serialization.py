@@ -12,6 +12,7 @@ import functools
 import inspect
 import marshal
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -43,7 +44,9 @@ __all__ = [
 T = TypeVar("T")
 CustomObjectScope = custom_object_scope
 _whole: ContextVar[bool] = ContextVar("whole_configs", default=False)
+_lenient: ContextVar[bool] = ContextVar("lenient_configs", default=False)
 _safe: ContextVar[bool] = ContextVar("safe_mode", default=True)
+DEFAULTS_ELSEWHERE = [("groups", 1), ("implementation", 2), ("schedule_decay", 0.004)]  # of older versions
 REGISTRIES: dict[str, Registry] = {}  # Keras' module -> what it holds
 
 
@@ -69,7 +72,51 @@ class Configurable:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """An object of this class from what `get_config` gave."""
-        return cls(**{name: _revive(value) for name, value in config.items()})
+        return _made_of(cls, {name: _revive(value) for name, value in config.items()})
+
+
+class UnknownArgumentError(ValueError):
+    """A keyword that a class does not take."""
+
+    def __init__(self, owner: type, name: str, message: str):
+        super().__init__(message)
+        self.owner, self.name = owner, name
+
+
+def _made_of(cls: type, arguments: dict[str, Any]) -> Any:
+    """`cls(**arguments)`; of our classes, arguments in a file that only another Keras knows are left out.
+
+    A warning names those that do not look like a default.
+    """
+    if not _lenient.get() or not cls.__module__.startswith("kstyle_torch"):
+        return cls(**arguments)
+    parameters = _signature(cls).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for name in arguments.keys() - parameters.keys():
+            _leave_out(cls, name, arguments)
+    while True:
+        try:
+            return cls(**arguments)
+        except UnknownArgumentError as error:
+            if error.owner is not cls or error.name not in arguments:
+                raise
+            _leave_out(cls, error.name, arguments)
+
+
+def _leave_out(cls: type, name: str, arguments: dict[str, Any]) -> None:
+    value = arguments.pop(name)
+    if value not in (None, False, "") and (name, value) not in DEFAULTS_ELSEWHERE:
+        warnings.warn(f"{cls.__name__}: the setting {name}={value!r} of another Keras is ignored.", stacklevel=2)
+
+
+@contextlib.contextmanager
+def lenient_configs() -> Iterator[None]:
+    """Configs read inside the block may have settings that are not known here."""
+    token = _lenient.set(True)
+    try:
+        yield
+    finally:
+        _lenient.reset(token)
 
 
 @functools.cache
@@ -110,7 +157,8 @@ def reject_unknown(obj: Any, kwargs: dict[str, Any]) -> None:
     """Raises a ValueError that names the keyword `obj`'s class does not take, and the nearest that it does."""
     for name in kwargs:
         suggestion = did_you_mean(name, argument_names(type(obj)))
-        raise ValueError(f"{type(obj).__name__} has no argument {name!r}.{suggestion}")
+        message = f"{type(obj).__name__} has no argument {name!r}.{suggestion}"
+        raise UnknownArgumentError(type(obj), name, message)
 
 
 # ---------------------------------------------------------------------------------------------- to and from plain data

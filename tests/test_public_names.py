@@ -12,9 +12,11 @@ WHOLE = {
     "constraints": set(),
     "initializers": set(),
     "metrics": set(),
+    "models": set(),
     "ops": set(),
     "random": set(),
     "regularizers": set(),
+    "saving": set(),
     "tree": set(),
     "layers": {"TFSMLayer", "JaxLayer", "FlaxLayer"},  # of other frameworks
     "mixed_precision": set(),

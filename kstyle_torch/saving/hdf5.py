@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import os
+import re
 from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -17,6 +20,7 @@ import torch
 from torch import Tensor
 
 MAX_EXPANSION = 1000  # how many times its stored size an array may have, as in Keras
+HEAP = re.compile(b"GCOL\x01\0\0\0")
 FREE_SIZE = 1 << 20  # bytes; smaller ones are not worth a look
 
 
@@ -47,6 +51,32 @@ def readable() -> Iterator[None]:
         yield
     except (OSError, RuntimeError, KeyError, TypeError, UnicodeDecodeError, OverflowError) as error:
         raise ValueError(f"The HDF5 file is broken: {error}.") from error
+
+
+def check_heaps(path: Path) -> None:
+    """Looks through the heaps that a file's long attributes are in: the HDF5 library runs in circles in a broken one.
+
+    Raises: ValueError: if one is broken.
+    """
+    if not path.stat().st_size:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for found in HEAP.finditer(content):
+            _check_heap(content, found.start())
+
+
+def _check_heap(content: mmap.mmap, start: int) -> None:
+    """The objects of a heap, each with its size in front, fill it; number 0 is what is free at its end."""
+    place = start + 16
+    end = start + int.from_bytes(content[start + 8 : place], "little")
+    while place + 16 <= end <= len(content):
+        size = int.from_bytes(content[place + 8 : place + 16], "little")
+        if content[place : place + 2] == bytes(2):
+            place += size
+            break
+        place += 16 + -(-size // 8) * 8
+    if not end - 16 < place <= end <= len(content):
+        raise ValueError("The HDF5 file is broken: the sizes in a heap do not add up.")
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -108,7 +138,7 @@ def array_of(dataset: Any) -> Any:
     Raises: ValueError: if they are no numbers, or see `shape_of`.
     """
     shape_of(dataset)
-    is_bfloat16 = _text(dataset.attrs.get("dtype")) == "bfloat16" and dataset.dtype.itemsize == 2
+    is_bfloat16 = dataset.dtype.kind == "V" and dataset.dtype.itemsize == 2  # no other numbers are kept that way
     if dataset.dtype.kind not in "biufc" and not is_bfloat16:
         raise ValueError(f"The HDF5 dataset {dataset.name} holds {dataset.dtype}, not numbers.")
     with readable():
@@ -116,10 +146,6 @@ def array_of(dataset: Any) -> Any:
     if is_bfloat16:
         return torch.from_numpy(values.view(np.int16).copy()).view(torch.bfloat16)
     return values
-
-
-def _text(value: Any) -> Any:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 class Entries(Mapping[str, Any]):

@@ -13,7 +13,12 @@ from kstyle_torch import initializers
 from kstyle_torch.saving import archive, hdf5, weight_tree
 from kstyle_torch.saving.atomic import replacing, replacing_folder
 from kstyle_torch.saving.budget import Budget
-from kstyle_torch.serialization import deserialize_keras_object, safe_mode_scope, serialize_keras_object
+from kstyle_torch.serialization import (
+    deserialize_keras_object,
+    lenient_configs,
+    safe_mode_scope,
+    serialize_keras_object,
+)
 
 FORMAT_VERSION = "3.15.0"  # the Keras whose files these are
 # what a constructor may raise when a config gives it nonsense
@@ -73,13 +78,15 @@ def model_from_config(config: Any, compile: bool = True) -> Any:
     """
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
         raise ValueError("config.json does not describe a model.")
-    model: Any = deserialize_keras_object({key: value for key, value in config.items() if key != "compile_config"})
+    with lenient_configs():
+        model: Any = deserialize_keras_object({key: value for key, value in config.items() if key != "compile_config"})
     if not hasattr(model, "compile_from_config"):
         raise ValueError(f"config.json describes a {type(model).__name__}, not a model.")
     if not model.built and config.get("build_config"):
         model.build_from_config(config["build_config"])
     if compile and config.get("compile_config"):
-        model.compile_from_config(config["compile_config"])
+        with lenient_configs():
+            model.compile_from_config(config["compile_config"])
     return model
 
 

@@ -17,7 +17,13 @@ from kstyle_torch.registry import snake_case
 from kstyle_torch.saving import hdf5, keras2, keras_file
 from kstyle_torch.saving.atomic import replacing
 from kstyle_torch.saving.budget import Budget
-from kstyle_torch.serialization import REGISTRIES, deserialize_keras_object, safe_mode_scope, serialize_keras_object
+from kstyle_torch.serialization import (
+    REGISTRIES,
+    deserialize_keras_object,
+    lenient_configs,
+    safe_mode_scope,
+    serialize_keras_object,
+)
 
 NAMED = ("loss", "metrics", "weighted_metrics")
 SHAPED = ("accuracy", "acc", "crossentropy", "ce")  # whose kind the outputs decide
@@ -32,13 +38,15 @@ def load(path: Path, compile: bool = True, safe_mode: bool = True) -> Any:
 
     Raises: ValueError: if it is broken, or holds weights alone.
     """
+    with keras_file.explained(path):
+        hdf5.check_heaps(path)
     with keras_file.explained(path), hdf5.opened(path) as root, safe_mode_scope(safe_mode):
         with hdf5.readable():
             config, training = (_json(root.attrs.get(f"{what}_config")) for what in ("model", "training"))
         if config is None:
             raise ValueError("it holds weights without a model; make the model and call load_weights().")
         config = keras2.modern(config)
-        with Budget(path.stat().st_size), initializers.left_out():
+        with Budget(path.stat().st_size), initializers.left_out(), lenient_configs():
             model = deserialize_keras_object({"module": None, "registered_name": None, **config})
             if not hasattr(model, "compile_from_config"):
                 raise ValueError(f"it describes a {type(model).__name__}, not a model.")
@@ -61,7 +69,8 @@ def _json(text: Any) -> Any:
 
 def _compile(model: Any, training: Any, group: Any) -> None:
     try:
-        model.compile_from_config(keras2.compile_config(training))
+        with lenient_configs():
+            model.compile_from_config(keras2.compile_config(training))
     except (ValueError, TypeError) as error:
         warnings.warn(f"The model is not compiled as it was: {error}", stacklevel=5)
         return

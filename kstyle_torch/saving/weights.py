@@ -73,6 +73,7 @@ def load_weights(
 
 def _read_hdf5(model: Any, path: Path, skip_mismatch: bool, by_name: bool) -> None:
     """Keras' `.weights.h5`, or a file of Keras 2, of weights alone or of a whole model."""
+    hdf5.check_heaps(path)
     with hdf5.opened(path) as root:
         group = hdf5.group_at(root, "model_weights") or root
         is_legacy = "layer_names" in group.attrs or "layer_names0" in group.attrs

@@ -377,6 +377,22 @@ def test_pickles_among_weights(folder):
         model.load_weights("m.safetensors")
 
 
+def test_a_heap_in_which_hdf5_runs_in_circles(folder):
+    model = network()
+    model.save("m.h5")
+    content = bytearray((folder / "m.h5").read_bytes())
+    heap = content.index(b"GCOL")
+    free = heap + 16
+    while content[free : free + 2] != bytes(2):
+        free += 16 + -(-int.from_bytes(content[free + 8 : free + 16], "little") // 8) * 8
+    content[free + 8 : free + 16] = bytes(8)
+    (folder / "m.h5").write_bytes(content)
+    with pytest.raises(ValueError, match="sizes in a heap"):
+        saving.load_model("m.h5")
+    with pytest.raises(ValueError, match="sizes in a heap"):
+        model.load_weights("m.h5")
+
+
 def test_other_kinds_of_files(folder):
     (folder / "saved").mkdir()
     (folder / "saved" / "saved_model.pb").write_bytes(b"x")

@@ -1,0 +1,220 @@
+"""Models of every kind in files: classes of the user's, names of any kind, settings of other versions, killed saves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+import kstyle_torch as ks
+from kstyle_torch import layers, saving
+from tests.oracle import array, assert_close, uniform
+
+X = uniform(4, 5)
+
+
+def classes(library):
+    """A layer and a model of the user's, registered under one name in both libraries."""
+
+    @library.saving.register_keras_serializable("tests")
+    class Scaled(library.layers.Layer):
+        def __init__(self, factor, **kwargs):
+            super().__init__(**kwargs)
+            self.factor, self.inner = factor, library.layers.Dense(3)
+
+        def build(self, input_shape):
+            self.inner.build(input_shape)
+            self.shift = self.add_weight(shape=(3,), initializer="ones", name="shift")
+
+        def call(self, x):
+            return self.inner(x) * self.factor + self.shift
+
+        def get_config(self):
+            return {**super().get_config(), "factor": self.factor}
+
+    @library.saving.register_keras_serializable("tests")
+    class Pair(library.Model):
+        def __init__(self, units, **kwargs):
+            super().__init__(**kwargs)
+            self.units = units
+            self.first, self.second = library.layers.Dense(units, activation="relu"), Scaled(2.0)
+
+        def call(self, x):
+            return self.second(self.first(x))
+
+        def get_config(self):
+            return {**super().get_config(), "units": self.units}
+
+    return Scaled, Pair
+
+
+OURS, THEIRS = classes(ks), classes(keras)
+BOTH_WAYS = [
+    pytest.param(keras, ks, id="to-ours"),
+    pytest.param(ks, keras, id="to-keras"),
+    pytest.param(ks, ks, id="here"),
+]
+
+
+def assert_equal_outputs(model, other, x=X):
+    with torch.no_grad():
+        assert_close(array(model(x)), array(other(x)), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), BOTH_WAYS)
+def test_classes_of_the_user(theirs, ours, tmp_path):
+    scaled, pair = OURS if theirs is ks else THEIRS
+    graph = theirs.Sequential([theirs.Input((5,)), scaled(3.0)])
+    model = pair(7)
+    model(X)
+    model.compile("adam", "mse")
+    model.train_on_batch(X.numpy(), np.ones((4, 3), "float32"))
+    for each in (graph, model):
+        each.save(tmp_path / "m.keras")
+        again = ours.saving.load_model(tmp_path / "m.keras")
+        assert_equal_outputs(again, each)
+    assert int(again.optimizer.iterations) == 1
+
+
+def test_a_class_that_is_not_known(tmp_path):
+    class Mine(layers.Layer):
+        def call(self, x):
+            return x + 1
+
+    model = ks.Sequential([ks.Input((5,)), Mine()])
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match=r"Unknown class 'Mine'.*custom_objects=\{'Mine': Mine\}.*register_keras_ser"):
+        saving.load_model(tmp_path / "m.keras")
+    assert_equal_outputs(saving.load_model(tmp_path / "m.keras", custom_objects={"Mine": Mine}), model)
+    with saving.custom_object_scope({"Mine": Mine}):
+        assert_equal_outputs(saving.load_model(tmp_path / "m.keras"), model)
+
+
+NAMES = [
+    "output",
+    "input",
+    "training",
+    "class",
+    "a.b",
+    "x; import os",
+    "层",
+    "weights",
+    "forward_",
+    "0",
+    "a b",
+    "é{}'\"",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_any_kind(name, tmp_path):
+    x = ks.Input((5,), name=f"{name}_in")
+    y = layers.Dense(3, name=name)(x)
+    model = ks.Model({f"{name}/key": x}, {f"{name}/a": layers.Dense(2, name=f"{name} 2")(y), "b": y * 2}, name=name)
+    model.save(tmp_path / "m.keras")
+    data = {f"{name}/key": X}
+    for library in (ks,) if "." in name else (keras, ks):  # which Keras on torch refuses
+        again = library.saving.load_model(tmp_path / "m.keras")
+        assert again.name == name
+        assert [layer.name for layer in again.layers] == [f"{name}_in", name, f"{name} 2"]
+        with torch.no_grad():
+            ours, theirs = model(data), again(data)
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            assert_close(array(theirs[key]), array(ours[key]), rtol=1e-6, atol=1e-6)
+    assert again.get_layer(name) is not None
+
+
+def edited(path, **settings):
+    """Adds settings to the config of the file's Dense layer."""
+    with zipfile.ZipFile(path) as file:
+        members = {member: file.read(member) for member in file.namelist()}
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["config"].update(settings)
+    with zipfile.ZipFile(path, "w") as file:
+        for member, content in {**members, "config.json": json.dumps(config)}.items():
+            file.writestr(member, content)
+
+
+def test_settings_of_another_version(tmp_path, recwarn):
+    path = tmp_path / "m.keras"
+    model = ks.Sequential([ks.Input((5,)), layers.Dense(3)])
+    model.save(path)
+    edited(path, new_setting=None, another=False)
+    assert_equal_outputs(saving.load_model(path), model)
+    assert not recwarn
+    edited(
+        path,
+        third={"a": 1},
+        kernel_initializer={"module": "keras.initializers", "class_name": "HeNormal", "config": {"x": 2}},
+    )
+    with pytest.warns(UserWarning, match="Dense: the setting third") as noted:
+        assert_equal_outputs(saving.load_model(path), model)
+    assert any("HeNormal: the setting x=2" in str(each.message) for each in noted)
+    with pytest.raises(ValueError, match="no argument 'third'"):
+        layers.Dense.from_config({"units": 2, "third": 3})
+
+
+def test_vocabularies(tmp_path):
+    @saving.register_keras_serializable("tests")
+    class Texts(ks.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.text, self.lookup = layers.TextVectorization(output_mode="tf_idf"), layers.StringLookup()
+            self.dense = layers.Dense(2)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = Texts()
+    model(X)
+    model.text.adapt(["a b c", "a b", "中 文"])
+    model.lookup.adapt(["x", "y", "x"])
+    model.save(tmp_path / "m.keras")
+    assert any(name.startswith("assets/") for name in zipfile.ZipFile(tmp_path / "m.keras").namelist())
+    again = saving.load_model(tmp_path / "m.keras")
+    assert again.text.get_vocabulary() == model.text.get_vocabulary()
+    assert_close(array(again.text(["a 中"])), array(model.text(["a 中"])))
+    assert again.lookup.get_vocabulary() == ["[UNK]", "x", "y"]
+
+
+# ------------------------------------------------------------------------------------------------------- killed saves
+
+SAVES = """
+import sys, time
+import kstyle_torch as ks
+model = ks.Sequential([ks.Input((300,)), ks.layers.Dense(1000)])
+print("ready", flush=True)
+number = 0
+while True:
+    number += 1
+    model.set_weights([w * 0 + number for w in model.get_weights()])
+    model.save(sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does")
+def test_killed_at_any_moment(tmp_path):
+    """Killed during the saves again and again, the file is always a whole one."""
+    path = tmp_path / "m.keras"
+    model = ks.Sequential([ks.Input((300,)), layers.Dense(1000)])
+    for moment in (0.0, 0.01, 0.025):
+        process = subprocess.Popen([sys.executable, "-c", SAVES, str(path)], stdout=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        while not path.exists():
+            time.sleep(0.001)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        model.load_weights(path)
+        values = {float(w.flat[0]) for w in model.get_weights()}
+        assert len(values) == 1 and values.pop() >= 1
+        assert all(np.ptp(w) == 0 for w in model.get_weights())
