@@ -47,6 +47,11 @@ _whole: ContextVar[bool] = ContextVar("whole_configs", default=False)
 _lenient: ContextVar[bool] = ContextVar("lenient_configs", default=False)
 _safe: ContextVar[bool] = ContextVar("safe_mode", default=True)
 DEFAULTS_ELSEWHERE = [("groups", 1), ("implementation", 2), ("schedule_decay", 0.004)]  # of older versions
+NEWER = {  # settings that came after Keras 3.3
+    *"renorm renorm_clipping renorm_momentum use_cudnn lora_alpha flash_attention use_gate sliding_window seed".split(),
+    *"optional ragged oov_method salt antialias value_range noise_shape input_axes output_axes".split(),
+    *"bounding_box_format data_format ignore_class from_sorted_ids quantization_config".split(),
+}
 REGISTRIES: dict[str, Registry] = {}  # Keras' module -> what it holds
 
 
@@ -200,11 +205,26 @@ def _plain(value: Any) -> Any:
         "config": value.get_config(),
         "registered_name": None if cls in HOMES else CUSTOM_NAMES.get(cls, cls.__name__),
     }
+    if _whole.get() and cls in HOMES:
+        config["config"] = _without_newer(cls, config["config"])
     for more in ("build_config", "compile_config") if _whole.get() else ():  # of layers and of models
         made = getattr(value, f"get_{more}", _nothing)()
         if made is not None:
             config[more] = _plain(made)
     return config
+
+
+def _without_newer(cls: type, config: Any) -> Any:
+    """The config without defaults that older Keras 3 does not know, so that it reads the file too."""
+    if not isinstance(config, dict) or not NEWER & config.keys():
+        return config
+    defaults: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if "__init__" in vars(base):
+            defaults.update((name, each.default) for name, each in _signature(base).parameters.items())
+    return {
+        key: value for key, value in config.items() if key not in NEWER or key not in defaults or value != defaults[key]
+    }
 
 
 def _nothing() -> None:

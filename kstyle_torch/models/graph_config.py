@@ -60,7 +60,8 @@ def to_config(graph: Graph) -> dict[str, Any]:
         written = functools.partial(_written, graph=graph, made=made)
         op = op_nodes.as_keras(call.target, call.args, given) if position in names else None
         if op is not None:
-            config = {"name": name, **_map_leaves(written, op.config)}
+            # older Keras takes no name where there are settings
+            config = _map_leaves(written, op.config) if op.op.settings else {"name": name}
             entries[name] = _op_entry(op.op, name, config, _map_leaves(written, op.args))
             for place, ref in enumerate(tree.flatten(call.outputs)):
                 if isinstance(ref, Ref):
@@ -79,7 +80,10 @@ def to_config(graph: Graph) -> dict[str, Any]:
         return list(made[ref.index])
 
     ends = {"input_layers": graph.inputs, "output_layers": graph.outputs}
-    return {"layers": list(entries.values()), **{key: _map_leaves(history, end) for key, end in ends.items()}}
+    written_ends = {key: _map_leaves(history, end) for key, end in ends.items()}
+    # a list around a single one, without which older Keras does not read it
+    written_ends = {key: [end] if isinstance(ends[key], Ref) else end for key, end in written_ends.items()}
+    return {"layers": list(entries.values()), **written_ends}
 
 
 def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
@@ -109,7 +113,13 @@ def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
             outputs = _call(layers[name], args, kwargs)
             values.update({(name, number, place): leaf for place, leaf in enumerate(tree.flatten(outputs))})
         waiting = [(key, node) for key, node in waiting if (*key, 0) not in values]
-    return tuple(_ends(config[key], values) for key in ("input_layers", "output_layers"))
+    return tuple(_ends(_single(config[key]), values) for key in ("input_layers", "output_layers"))
+
+
+def _single(ends: Any) -> Any:
+    """Inputs or outputs without the list around a single one: to Keras a list of one is the one."""
+    is_one = isinstance(ends, list) and len(ends) == 1 and isinstance(ends[0], list) and len(_triples(ends)) == 1
+    return ends[0] if is_one else ends
 
 
 def _first_numbers(config: dict[str, Any]) -> dict[str, int]:
