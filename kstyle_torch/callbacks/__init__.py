@@ -10,6 +10,7 @@ from kstyle_torch.callbacks.list import CallbackList
 from kstyle_torch.callbacks.logging import CSVLogger, RemoteMonitor
 from kstyle_torch.callbacks.progress import ProgbarLogger
 from kstyle_torch.callbacks.tensorboard import TensorBoard
+from kstyle_torch.callbacks.torch_scheduler import TorchScheduler
 
 __all__ = [
     "BackupAndRestore",
@@ -27,4 +28,5 @@ __all__ = [
     "SwapEMAWeights",
     "TensorBoard",
     "TerminateOnNaN",
+    "TorchScheduler",
 ]

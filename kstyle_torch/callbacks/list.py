@@ -8,6 +8,7 @@ from typing import Any
 from kstyle_torch.callbacks.base import HOOKS, Callback
 from kstyle_torch.callbacks.history import History
 from kstyle_torch.callbacks.progress import ProgbarLogger
+from kstyle_torch.callbacks.torch_scheduler import as_callback
 
 
 class CallbackList(Callback):
@@ -37,7 +38,7 @@ class CallbackList(Callback):
         **params: Any,
     ):
         super().__init__()
-        self.callbacks = [_checked(callback) for callback in flattened(callbacks)]
+        self.callbacks = [_checked(as_callback(callback)) for callback in flattened(callbacks)]
         self.sources: dict[str, Any] = {}
         self.first_epoch: int | None = None
         self.resumed: Callable[[Any], Iterable[tuple[int, Any]]] | None = None
