@@ -38,10 +38,10 @@ def make_data() -> tuple[np.ndarray, np.ndarray]:
     return x, y.astype(np.float32)
 
 
-def keras_style(keras, x: np.ndarray, y: np.ndarray, more: bool) -> Fit:
+def keras_style(keras, x: np.ndarray, y: np.ndarray, more: bool, **switches: bool) -> Fit:
     """The same program for both libraries, with accuracy, a callback of the user's and History on.
 
-    With `more`, AUC, precision and recall are tracked too.
+    With `more`, AUC, precision and recall are tracked too. `switches` are those of `compile`.
     """
 
     class LossLog(keras.callbacks.Callback):
@@ -61,7 +61,8 @@ def keras_style(keras, x: np.ndarray, y: np.ndarray, more: bool) -> Fit:
         ]
     )
     further = [keras.metrics.AUC(), keras.metrics.Precision(), keras.metrics.Recall()] if more else []
-    model.compile(optimizer=keras.optimizers.Adam(0.001), loss="binary_crossentropy", metrics=["accuracy", *further])
+    optimizer = keras.optimizers.Adam(0.001)
+    model.compile(optimizer=optimizer, loss="binary_crossentropy", metrics=["accuracy", *further], **switches)
 
     def fit(epochs: int) -> tuple[float, float]:
         history = model.fit(x, y, batch_size=BATCH_SIZE, epochs=epochs, verbose=0, callbacks=[LossLog()]).history
@@ -113,6 +114,7 @@ def main() -> None:
     baseline = "PyTorch, hand-tuned loop"
     contenders = {
         "kstyle_torch, fit": keras_style(kstyle_torch, x, y, arguments.more_metrics),
+        "kstyle_torch, fit, not recorded": keras_style(kstyle_torch, x, y, arguments.more_metrics, jit_compile=False),
         baseline: hand_tuned_loop(torch_task(x, y, logits=True)),
         "PyTorch, DataLoader loop": plain_loop(torch_task(x, y, logits=False)),
     }
