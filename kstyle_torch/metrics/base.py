@@ -25,6 +25,14 @@ class State(Variable):
 
     __hash__ = Variable.__hash__
 
+    def assign_add(self, value: Any) -> Variable:
+        """Adds to the value. The sum is a new tensor, so what was read before stays as it was."""
+        old = self._tensor
+        if type(value) is not Tensor or value.requires_grad or value.dtype is not old.dtype or value.shape != old.shape:
+            return super().assign_add(value)
+        self._tensor = (old if old.device == value.device else old.to(value.device)) + value
+        return self
+
     def __eq__(self, other: Any) -> Any:
         return self.read() == (other.read() if isinstance(other, Variable) else other)
 

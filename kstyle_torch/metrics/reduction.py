@@ -84,8 +84,9 @@ class Mean(Metric):
         values, weight = of_samples(values, sample_weight, torch.mean, as_dtype(self.dtype))
         self.total.assign_add(values.sum())
         if weight is None:  # filled on the device: a number would have to be copied there
-            weight = torch.full((), values.shape[0] if values.ndim else 1, dtype=values.dtype, device=values.device)
-        self.count.assign_add(weight.sum())
+            self.count.assign_add(values.new_full((), values.shape[0] if values.ndim else 1))
+        else:
+            self.count.assign_add(weight.sum())
 
     def result(self) -> Tensor:
         """The mean so far; 0 before the first value."""
