@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kstyle_torch import config, dtype_policies, regularizers, tree
 from kstyle_torch.dtype_policies import DTypePolicy
 from kstyle_torch.initializers import DType, as_dtype
+from kstyle_torch.layers import added_losses
 from kstyle_torch.layers.containers import may_hold_modules, modules_in, tracked
 from kstyle_torch.layers.holder import WeightHolder, sync_trainable
 from kstyle_torch.layers.input_spec import check_inputs
@@ -340,6 +341,8 @@ class Layer(Configurable, WeightHolder):
         """Adds a scalar (or a list of them), computed in `call`, to what `fit` minimises."""
         if torch.compiler.is_exporting():
             return  # a program has no place for them
+        if not added_losses.met:
+            added_losses.note()
         self._losses.extend(loss if isinstance(loss, (list, tuple)) else [loss])
 
     @property

@@ -67,9 +67,13 @@ class Loss(Configurable):
         Returns: A scalar, or the values where `reduction` is None.
         """
         mask = getattr(y_pred, "_keras_mask", None)
-        y_pred = _each_tensor(self._prediction, y_pred)
-        like = tree.flatten(y_pred)[0]
-        y_true = _each_tensor(lambda leaf: self._target(leaf, like), y_true)
+        if isinstance(y_pred, Tensor) and isinstance(y_true, Tensor):
+            y_pred = self._prediction(y_pred)
+            y_true = self._target(y_true, y_pred)
+        else:
+            y_pred = _each_tensor(self._prediction, y_pred)
+            like = tree.flatten(y_pred)[0]
+            y_true = _each_tensor(lambda leaf: self._target(leaf, like), y_true)
         values = self.call(y_true, y_pred)
         mask = _both(mask, getattr(values, "_keras_mask", None))
         if values is None:

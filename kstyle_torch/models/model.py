@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
+from kstyle_torch.layers import added_losses
 from kstyle_torch.layers.base import Layer, open_shapes, uncounted_calls
 from kstyle_torch.layers.core import InputLayer
 from kstyle_torch.layers.listeners import anybody_listens
@@ -256,6 +258,9 @@ class Model(Trainer, Files, Layer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
+            if added_losses.met and not torch.compiler.is_compiling():
+                with added_losses.one_call(self):
+                    return super().__call__(*args, **kwargs)
             return super().__call__(*args, **kwargs)
         except (RuntimeError, IndexError):  # torch's message says nothing of layers
             if self.graph is not None and args and isinstance(args[0], Tensor):

@@ -127,7 +127,7 @@ def untouched(target: Any) -> Iterator[None]:
     training = [module for module in target.modules() if module.training]
     buffers = [(module, key, buffer, buffer.clone()) for module, key, buffer in _own_buffers(target)]
     seeds = [(seed, seed.value) for seed in _seed_states(target)]
-    num_losses = {id(module): len(getattr(module, "_losses", ())) for module in target.modules()}
+    losses = {id(module): [*getattr(module, "_losses", ())] for module in target.modules()}
     num_weights = sum(1 for _ in target.parameters())
     random_state = torch.get_rng_state()
     for module in training:
@@ -142,8 +142,8 @@ def untouched(target: Any) -> Iterator[None]:
         for seed, value in seeds:
             seed.assign(value)
         for module in target.modules():
-            if getattr(module, "_losses", None):
-                del module._losses[num_losses.get(id(module), 0) :]
+            if getattr(module, "_losses", None) or losses.get(id(module)):
+                module._losses[:] = losses.get(id(module), [])
         if sum(1 for _ in target.parameters()) == num_weights:
             torch.set_rng_state(random_state)
 

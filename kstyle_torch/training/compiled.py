@@ -55,7 +55,6 @@ class CompiledLoss:
         self.spec = each(lambda item: item if item is None or item in BY_SHAPE else to_loss(item), loss)
         self.weights = weights
         self.entries: list[OutputLoss] = []
-        self.built = False
         each(_check_weight, weights)
 
     def trained(self, outputs: Outputs) -> list[bool]:
@@ -90,7 +89,6 @@ class CompiledLoss:
             OutputLoss(place, loss, share, Mean(name=f"{outputs.label(place, loss.name)}_loss") if several else None)
             for place, loss, share in entries
         ]
-        self.built = True
 
     def __call__(self, y_true: list[Any], y_pred: list[Tensor], weights: list[Any]) -> Tensor | None:
         total = None
@@ -275,7 +273,7 @@ def needs_targets(name: str) -> str:
 
 
 def _check_weight(weight: Any) -> None:
-    if weight is not None and not isinstance(weight, (Real, Tensor)):
+    if weight is not None and not isinstance(weight, (Real, Tensor, Variable)):
         raise ValueError(f"loss_weights must be numbers, or a list or dict of them by output; got {weight!r}.")
 
 

@@ -12,12 +12,24 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import _engine_run_backward
 
+from kstyle_torch.layers import added_losses
 from kstyle_torch.layers.base import changes
 from kstyle_torch.losses.head import Head, head_of
 
 
 def run_model(model: Any, x: Any) -> Any:
     """The model's output, in the mode that it is in."""
+    if not added_losses.met or torch.compiler.is_compiling():
+        return _run_model(model, x)
+    running = added_losses.running  # so that sub-models know that they are called within a model
+    running.depth += 1
+    try:
+        return _run_model(model, x)
+    finally:
+        running.depth -= 1
+
+
+def _run_model(model: Any, x: Any) -> Any:
     run = model.__dict__.get("_run_straight")
     if run is not None:
         return run(model, x)
@@ -140,9 +152,11 @@ def compute_loss(model: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
     Raises: ValueError: if there is none of these.
     """
     compiled = model._compiled
-    if not compiled.loss.built:
+    if "_penalised" not in model.__dict__:  # in a loop of the user's own
+        note_losses(model)
+    if compiled is not None and compiled.outputs is None:
         compiled.build(model.output_names, y, y_pred)
-    total = compiled.compute_loss(y, y_pred, weight)
+    total = None if compiled is None else compiled.compute_loss(y, y_pred, weight)
     for view in model._penalised:
         penalty = view.regularizer(view.read())
         total = penalty if total is None else total + penalty
@@ -220,5 +234,9 @@ def packed(x: Any, y: Any = None, weight: Any = None) -> Any:
 @torch.no_grad()
 def predict_step(model: Any, x: Any) -> Any:
     """The output, with no graph behind it."""
-    y_pred = run_model(model, x)
+    if added_losses.met and not torch.compiler.is_compiling():
+        with added_losses.one_call(model):
+            y_pred = _run_model(model, x)
+    else:
+        y_pred = _run_model(model, x)
     return y_pred.detach() if isinstance(y_pred, Tensor) else y_pred

@@ -167,6 +167,17 @@ def test_masks(cls, data, weighted, reduction):
     check(*make(cls, {"reduction": reduction}), *data, sample_weight=weight, mask=mask)
 
 
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean_with_sample_weight"])
+@every_case
+def test_a_mask_and_weights_of_samples_together(cls, arguments, data, reduction):
+    ours, theirs = make(cls, {**arguments, "reduction": reduction})
+    shape = theirs.call(keras.ops.convert_to_tensor(data[0]), data[1]).shape
+    weight = uniform(*shape, low=0.0, high=2.0)
+    mask = integers(*shape, high=3) > 0
+    # copies, since Keras multiplies the mask into the caller's weights
+    check(lambda *given: ours(*given, weight.clone()), lambda *given: theirs(*given, weight.clone()), *data, mask=mask)
+
+
 def test_mask_that_hides_all_gives_zero():
     y_true, y_pred = STEPS
     y_pred = y_pred.clone()
@@ -363,3 +374,18 @@ def test_sparse_loss_goes_back_through_every_layout_of_images(through, layout):
         x.grad = None
         loss(y_true, image if logits else through(image)).backward(retain_graph=True)
         assert_close(x.grad, want)
+
+
+def test_loss_of_a_model_in_half_precision_is_computed_in_float32():
+    model = kstyle_torch.Sequential(
+        [kstyle_torch.Input((4,)), kstyle_torch.layers.Dense(3, activation="softmax", dtype="mixed_bfloat16")]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = uniform(8, 4), integers(8, high=3)
+    assert model(x).dtype is torch.bfloat16
+    loss = model.compute_loss(x, y, model(x))
+    assert loss.dtype is torch.float32
+    logits = model(x)._keras_logits.float()
+    assert_close(loss, torch.nn.functional.cross_entropy(logits, y))
+    loss.backward()
+    assert model.layers[0].kernel.value.grad.isfinite().all()

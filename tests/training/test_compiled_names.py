@@ -308,3 +308,26 @@ def test_metrics_of_several_numbers_are_logged_as_in_keras(keras, kind):
     assert list(ours) == list(theirs)
     for mine, other in zip([*ours.values(), *my_listed], [*theirs.values(), *listed], strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_compute_loss_in_a_loop_of_ones_own(keras):
+    """Before any fit: the compiled loss, penalties and added losses; and of a model that is not compiled."""
+
+    def network(library):
+        class Shrink(library.layers.Layer):
+            def call(self, x):
+                self.add_loss(0.01 * library.ops.sum(x * x))
+                return x
+
+        x = library.Input((5,))
+        return library.Model(x, library.layers.Dense(1, kernel_regularizer="l2")(Shrink()(x)))
+
+    theirs, ours = network(keras), network(kstyle_torch)
+    ours.set_weights(theirs.get_weights())
+    values = []
+    for model in (theirs, ours):
+        found = [model.compute_loss(X, P, model(X))]
+        model.compile("sgd", "mse")
+        found += [model.compute_loss(X, P, model(X)), model.compute_loss(X, P, model(X), WEIGHTS)]
+        values.append([float(value.detach()) for value in found])
+    np.testing.assert_allclose(values[1], values[0], rtol=1e-5)
