@@ -12,6 +12,7 @@ from kstyle_torch.serialization import (
     register_keras_serializable,
     serialize_keras_object,
 )
+from kstyle_torch.utils.files import get_file
 from kstyle_torch.utils.folders import image_dataset_from_directory, text_dataset_from_directory
 from kstyle_torch.utils.images import array_to_img, img_to_array, load_img, save_img
 from kstyle_torch.utils.numeric import normalize, to_categorical
@@ -31,6 +32,7 @@ __all__ = [
     "custom_object_scope",
     "deserialize_keras_object",
     "get_custom_objects",
+    "get_file",
     "get_registered_name",
     "get_registered_object",
     "image_dataset_from_directory",
