@@ -94,6 +94,43 @@ def test_wrong_arguments_are_named():
         optimizers.SGD("fast")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"clipnorm": -1.0}, "clipnorm must be a number of at least 0, or None; got -1.0"),
+        ({"weight_decay": "0.1"}, "weight_decay must be a number of at least 0, or None; got '0.1'"),
+        ({"gradient_accumulation_steps": 1}, "gradient_accumulation_steps must be an integer of at least 2"),
+        ({"use_ema": True, "ema_momentum": 1.5}, "ema_momentum must be between 0 and 1; got 1.5"),
+        ({"use_ema": True, "ema_overwrite_frequency": 0.5}, "ema_overwrite_frequency must be a positive integer"),
+        ({"learning_rate": float("nan")}, "learning_rate must be finite; got nan"),
+    ],
+)
+def test_numbers_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        optimizers.Adam(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optimizers.Lion(beta_1=0.0), "Lion: beta_1 must be above 0 and at most 1; got 0.0"),
+        (lambda: optimizers.Adagrad(initial_accumulator_value=-1.0), "Adagrad: initial_accumulator_value must be"),
+        (lambda: optimizers.Ftrl(learning_rate_power=0.5), "Ftrl: -learning_rate_power must be at least 0; got -0.5"),
+        (lambda: optimizers.Ftrl(l1_regularization_strength=-0.5), "Ftrl: l1_regularization_strength must be"),
+        (lambda: optimizers.get(torch.optim.LBFGS(parameters())), "LBFGS computes the loss several times a step"),
+    ],
+)
+def test_bad_values_of_one_optimizer(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_torch_optimizer_of_another_model():
+    optimizer = optimizers.get(torch.optim.SGD(parameters(), lr=0.1))
+    with pytest.raises(ValueError, match="SGD holds none of the model's trainable weights"):
+        optimizer.track(parameters())
+
+
 # ------------------------------------------------------------------------------------------------------ learning rate
 
 
