@@ -39,7 +39,8 @@ LATE_IMPORTS = {
     )
 }
 LATE_TORCH_IMPORTS = {
-    *("torch._dynamo", "torch._dynamo.exc", "torch._higher_order_ops.scan", "torch._subclasses.fake_tensor"),
+    *("torch._dynamo", "torch._dynamo.exc", "torch._higher_order_ops.scan", "torch._dispatch.python"),
+    *("torch._subclasses.fake_tensor", "torch.utils._sympy.printers"),
     *("torch.distributed", "torch.export", "torch.fx.experimental.symbolic_shapes", "torch.utils.tensorboard"),
 }
 

@@ -1,5 +1,6 @@
 """Ways out: programs of torch.export, ONNX, and plain torch source."""
 
 from kstyle_torch.export.program import to_program
+from kstyle_torch.export.source import to_source
 
-__all__ = ["to_program"]
+__all__ = ["to_program", "to_source"]

@@ -11,10 +11,11 @@ from torch import nn
 
 from kstyle_torch.export.onnx import write_onnx
 from kstyle_torch.export.program import write_program
+from kstyle_torch.export.source import write_source
 from kstyle_torch.registry import did_you_mean
 
-WRITERS: dict[str, Callable[..., None]] = {".pt2": write_program, ".onnx": write_onnx}
-SUFFIXES = {"torch": ".pt2", "pt2": ".pt2", "onnx": ".onnx"}  # Keras' names, and ours
+WRITERS: dict[str, Callable[..., None]] = {".pt2": write_program, ".onnx": write_onnx, ".py": write_source}
+SUFFIXES = {"torch": ".pt2", "pt2": ".pt2", "onnx": ".onnx", "source": ".py"}  # Keras' names, and ours
 OTHERS = ("tf_saved_model", "openvino", "litert")
 
 
@@ -30,7 +31,7 @@ def write(
     Args:
         model: What to write; built.
         filepath: Where to.
-        format: "torch" or "onnx"; by the suffix if None.
+        format: "torch", "onnx" or "source"; by the suffix if None.
         input_signature: See `to_program`.
         options: For the writer.
     Raises: ValueError: for another format, or a model that cannot be written so. ImportError: without the format's extra.
@@ -42,7 +43,7 @@ def write(
     suffix = Path(filepath).suffix.lower() if format is None else SUFFIXES[format]
     if suffix not in WRITERS:
         raise ValueError(
-            f"export() writes {' and '.join(WRITERS)} files, or what format='torch' or 'onnx' says; got {str(filepath)!r}."
+            f"export() writes {', '.join(WRITERS)} files, or what format= ({', '.join(SUFFIXES)}) says; got {str(filepath)!r}."
         )
     if not getattr(model, "built", True):
         raise ValueError(

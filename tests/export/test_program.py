@@ -99,7 +99,7 @@ def test_added_losses_do_not_stay_behind():
 
 
 MISTAKES = {
-    "suffix": (lambda: MODELS["sequential"][0]().export("m.tflite"), ValueError, r"\.pt2 and \.onnx.*m\.tflite"),
+    "suffix": (lambda: MODELS["sequential"][0]().export("m.tflite"), ValueError, r"\.pt2, \.onnx, \.py.*m\.tflite"),
     "format": (lambda: MODELS["sequential"][0]().export("m", format="onx"), ValueError, "Did you mean 'onnx'"),
     "other framework": (
         lambda: MODELS["sequential"][0]().export("m", format="tf_saved_model"),

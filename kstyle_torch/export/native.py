@@ -1,0 +1,71 @@
+"""torch's own modules as the expressions that make them: `nn.Linear(3, 4)`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+NOT_ARGUMENTS = ("device", "dtype")
+LITERALS = (bool, int, float, str, type(None), torch.dtype)
+
+
+def arguments_of(module: nn.Module) -> tuple[list[Any], dict[str, Any]] | None:
+    """Positional and keyword arguments with which `nn.X(...)` is such a module; None if it is none of `torch.nn`, or
+    was changed after it was made."""
+    cls = type(module)
+    if getattr(nn, cls.__name__, None) is not cls or module._forward_hooks or module._forward_pre_hooks:
+        return None
+    if isinstance(module, (nn.MultiheadAttention, nn.Transformer)) or any(True for _ in module.children()):
+        return None  # has children of its own
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for parameter in inspect.signature(cls.__init__).parameters.values():
+        if parameter.name == "self" or parameter.name in NOT_ARGUMENTS or parameter.name.startswith("_"):
+            continue
+        found, value = _value(module, parameter)
+        if not found or not _is_literal(value):
+            return None
+        if parameter.default is parameter.empty:
+            args.append(_simple(value))
+        elif value != parameter.default and value != _as_tuple(parameter.default, value):
+            kwargs[parameter.name] = _simple(value)
+    weight = next((tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()), None)
+    if weight is not None and weight.dtype != torch.float32:
+        kwargs["dtype"] = weight.dtype
+    return (args, kwargs) if _makes_the_same(module, args, kwargs) else None
+
+
+def _value(module: nn.Module, parameter: inspect.Parameter) -> tuple[bool, Any]:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        return parameter.kind is parameter.VAR_KEYWORD and not vars(module).get(parameter.name), parameter.default
+    value = getattr(module, parameter.name, parameter.empty)
+    if parameter.name in ("bias", "weight") and (value is None or isinstance(value, torch.Tensor)):
+        value = value is not None
+    return value is not parameter.empty, value
+
+
+def _simple(value: Any) -> Any:
+    """One number for several equal ones."""
+    return value[0] if isinstance(value, tuple) and len(value) > 1 and len({*value}) == 1 else value
+
+
+def _as_tuple(default: Any, value: Any) -> Any:
+    return (default,) * len(value) if isinstance(value, tuple) else default
+
+
+def _is_literal(value: Any) -> bool:
+    return all(map(_is_literal, value)) if isinstance(value, (tuple, list)) else isinstance(value, LITERALS)
+
+
+def _makes_the_same(module: nn.Module, args: list[Any], kwargs: dict[str, Any]) -> bool:
+    try:
+        with torch.random.fork_rng(devices=[]):
+            twin = type(module)(*args, **kwargs)
+    except Exception:  # whatever its constructor raises: then it is not made this way
+        return False
+    state, other = module.state_dict(), twin.state_dict()
+    shapes = {key: tensor.shape for key, tensor in state.items()}
+    return shapes == {key: tensor.shape for key, tensor in other.items()} and repr(module) == repr(twin)
