@@ -32,7 +32,7 @@ from kstyle_torch.initializers import Initializer
 from kstyle_torch.layers import Input, Layer
 from kstyle_torch.losses import Loss
 from kstyle_torch.metrics import Metric
-from kstyle_torch.models import Functional, Model, Sequential
+from kstyle_torch.models import Functional, Model, Sequential, from_torch
 from kstyle_torch.optimizers import Optimizer
 from kstyle_torch.regularizers import Regularizer
 from kstyle_torch.symbolic.tensor import KerasTensor
@@ -63,6 +63,7 @@ __all__ = [
     "constraints",
     "dtype_policies",
     "export",
+    "from_torch",
     "initializers",
     "layers",
     "losses",

@@ -28,6 +28,7 @@ LATE_IMPORTS = {
         "IPython",
         "PIL",
         "h5py",
+        "huggingface_hub",
         "matplotlib",
         "pandas",
         "pydot",

@@ -526,6 +526,8 @@ def _plain(value: Any) -> Expr:
         return literal("()", [_plain(item) for item in value])
     if isinstance(value, float) and repr(value) in ("inf", "-inf", "nan"):
         return f'float("{value}")'
+    if isinstance(value, float):
+        return repr(value).replace("e+", "e")
     return str(value) if isinstance(value, torch.dtype) else repr(value)
 
 

@@ -31,6 +31,8 @@ def to_program(model: nn.Module, input_signature: Any = None, **options: Any) ->
     """
     signature = Signature.of(model, input_signature)
     options.setdefault("dynamic_shapes", signature.open_axes())
+    if len(signature.leaves) == 1:  # what from_torch wraps may have children called as a Model's properties are
+        model = vars(model).get("wrapped", model)
     with inference(model):
         try:
             return torch.export.export(model, signature.example(), **options)

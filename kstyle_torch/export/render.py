@@ -174,7 +174,10 @@ class Body:
             words = PARTS.get(wish, ())
             wishes = [words[i] if i < len(words) else "part" for i in range(len(paths))]
             wishes = [wish, *["mask"] * len(extra)] if extra and isinstance(step.outputs, Ref) else wishes
-            parts = [self._part(ref, word) if ref.key in used else "_" for (_, ref), word in zip(paths, wishes)]
+            parts = [
+                self._part(ref, word) if ref.key in used and ref.key not in self.names else "_"
+                for (_, ref), word in zip(paths, wishes, strict=True)
+            ]
             self._say(f"{', '.join(parts)} = ", expr, "", context)
             return
         whole = self.fresh(wish)
@@ -277,7 +280,7 @@ class Body:
         if isinstance(value, str):
             return text(value)
         if isinstance(value, float):
-            return repr(value) if math.isfinite(value) else f'float("{value}")'
+            return repr(value).replace("e+", "e") if math.isfinite(value) else f'float("{value}")'
         if value is None or value is Ellipsis or isinstance(value, (bool, int, complex)):
             return "..." if value is Ellipsis else repr(value)
         if isinstance(value, np.generic):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from kstyle_torch.export import formats
-from kstyle_torch.saving import api, compiling, keras_file
+from kstyle_torch.saving import api, compiling, hub, keras_file
 from kstyle_torch.serialization import custom_object_scope, serialize_keras_object, whole_configs
 
 
@@ -77,13 +77,13 @@ class Files(nn.Module):
         input_signature: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Writes the model for inference without this package: `.pt2` for plain torch, `.onnx` for onnxruntime.
+        """Writes the model for use without this package: `.pt2` for plain torch, `.onnx` for onnxruntime, or `.py`.
 
         Sizes that are None, the batch's too, stay open. `torch.export.load("m.pt2").module()` is the model again.
 
         Args:
             filepath: Where to; the suffix says the format.
-            format: "torch" or "onnx", where the suffix does not say it.
+            format: "torch", "onnx" or "source", where the suffix does not say it; the last is `export.to_source`.
             verbose: Whether more is printed.
             input_signature: What the model is called on, where it has no graph that says it: an `InputSpec`, a symbolic
                 tensor, or an example batch; a nest of them for several inputs.
@@ -92,3 +92,52 @@ class Files(nn.Module):
             extra `onnx`.
         """
         formats.write(self, filepath, format, input_signature, verbose=verbose, **kwargs)
+
+    def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
+        """Writes the model as a folder of the Hugging Face Hub: `config.json` and `model.safetensors`.
+
+        Args:
+            save_directory: Where to; made if it is not there.
+            push_to_hub: Whether the folder is uploaded.
+            kwargs: For `push_to_hub`.
+        Raises: ValueError: if the model has no weights. TypeError: if a layer has no config.
+        """
+        return hub.save_pretrained(self, save_directory, push_to_hub, **kwargs)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: Any,
+        custom_objects: dict[str, Any] | None = None,
+        compile: bool = True,
+        safe_mode: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """The model in such a folder, or in a repository of the Hub (extra `hub`).
+
+        Args:
+            pretrained_model_name_or_path: A folder, or `"user/name"`.
+            custom_objects: `{name: class or function}` for what the config names; the class this is called on is known.
+            compile: Whether the model is compiled as it was; the optimizer starts anew.
+            safe_mode: Whether lambdas, which are code, are refused.
+            kwargs: For the download: `revision`, `token`, `cache_dir`, `local_files_only`.
+        Raises: FileNotFoundError: if a file is missing. ValueError: if they do not fit, or name a class that is not known.
+        """
+        known = {cls.__name__: cls, **(custom_objects or {})}
+        model = hub.from_pretrained(pretrained_model_name_or_path, known, compile, safe_mode, **kwargs)
+        if not isinstance(model, cls):
+            raise ValueError(
+                f"{str(pretrained_model_name_or_path)!r} holds a {type(model).__name__}, no {cls.__name__}."
+            )
+        return model
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
+        """Uploads the model, and a model card, to the Hugging Face Hub (extra `hub`).
+
+        Args:
+            repo_id: `"user/name"`; made if it is not there.
+            kwargs: `commit_message`, `private`, `token`, and those of `HfApi.upload_folder`.
+        Returns: What the Hub says of the commit.
+        Raises: ImportError: without the extra `hub`.
+        """
+        return hub.push_to_hub(self, repo_id, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,17 @@ def save_weights(
 
 
 def load_weights(
-    model: Any, filepath: str | os.PathLike[str], skip_mismatch: bool = False, by_name: bool = False
+    model: Any,
+    filepath: str | os.PathLike[str],
+    skip_mismatch: bool = False,
+    by_name: bool = False,
+    keys: Sequence[str] | None = None,
 ) -> None:
-    """Reads a model's weights; see `saving.load_weights`."""
+    """Reads a model's weights; see `saving.load_weights`.
+
+    Args:
+        keys: What torch's form of file calls the weights, in the model's order, where they had other names then.
+    """
     path = Path(filepath)
     _check_suffix(path, (*SUFFIXES, *READ_TOO))
     if not path.exists():
@@ -60,6 +69,9 @@ def load_weights(
     with keras_file.explained(path):
         if path.suffix in TORCH_SUFFIXES or path.suffix == ".safetensors":
             state = _read(path)
+            own = [*model.state_dict()]
+            if keys is not None and {*keys} == {*state} and len(own) == len(keys):
+                state = {key: state[old] for key, old in zip(own, keys, strict=True)}
             _check_state(model, state, skip_mismatch)
             model.load_state_dict(state, strict=not skip_mismatch)
         elif path.name.endswith(SHARDS_SUFFIX):

@@ -22,8 +22,15 @@ def sequential():
 
 
 def recurrent():
-    """Masked sequences of any length through recurrent layers."""
+    """Masked sequences of any length through a recurrent layer."""
     inputs = Input((None,), dtype="int64")
+    x = layers.Embedding(20, 6, mask_zero=True)(inputs)
+    return Model(inputs, layers.Dense(1)(layers.LSTM(4)(x)))
+
+
+def bidirectional():
+    """Masked sequences of a known length through layers for both directions, on one another."""
+    inputs = Input((5,), dtype="int64")
     x = layers.Embedding(20, 6, mask_zero=True)(inputs)
     x = layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)
     return Model(inputs, layers.Dense(1)(layers.GRU(3)(x)))
@@ -88,6 +95,7 @@ MODELS = {
     "convnet": (convnet, lambda n: uniform(n, 12, 12, 3)),
     "sequential": (sequential, lambda n: uniform(n, 5)),
     "recurrent": (recurrent, lambda n: integers(n, 5 + n, high=20)),
+    "bidirectional": (bidirectional, lambda n: integers(n, 5, high=4)),
     "encoder-decoder": (encoder_decoder, lambda n: [integers(n, 6, high=4), uniform(n, 4, 3)]),
     "attention": (attention, lambda n: integers(n, 5 + n, high=20)),
     "nested": (nested, lambda n: {"a": uniform(n, 4), "b": uniform(n, 4, seed=1)}),

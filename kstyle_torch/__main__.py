@@ -1,0 +1,129 @@
+"""The command line: `python -m kstyle_torch convert a.keras b.safetensors`, `summary m.keras`, `info`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kstyle_torch import __version__, config
+from kstyle_torch.models import Model, load_model
+
+EXTRAS = {
+    "plot": ("matplotlib", "pydot"),
+    "tensorboard": ("tensorboard",),
+    "onnx": ("onnx", "onnxscript"),
+    "hub": ("huggingface_hub",),
+}
+REQUIRED = ("torch", "numpy", "h5py", "safetensors", "scikit-learn", "torchinfo", "tqdm")
+WHOLE = (".keras", ".h5")
+WEIGHTS = (".weights.h5", ".safetensors", ".pt", ".pth")
+EXPORTED = (".pt2", ".onnx", ".py")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: Those of the command line if None.
+    Returns: What the process exits with: 0, or 1 after an error.
+    """
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m kstyle_torch", description="The Keras API as real PyTorch.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="command", required=True)
+
+    convert = commands.add_parser("convert", help="write a model's file in another format")
+    convert.add_argument(
+        "source", type=Path, help="a .keras or .h5 file with a whole model, or a save_pretrained folder"
+    )
+    convert.add_argument("target", type=Path, help=f"ends in {', '.join((*WHOLE, *WEIGHTS, *EXPORTED))}")
+    convert.add_argument("--force", action="store_true", help="replace the target if it is there")
+    convert.set_defaults(run=_convert)
+
+    summary = commands.add_parser("summary", help="print a model's layers")
+    summary.add_argument("source", type=Path, help="as for convert")
+    summary.add_argument("--expand-nested", action="store_true", help="list the layers of nested models")
+    summary.add_argument("--show-trainable", action="store_true", help="say which layers are trained")
+    summary.add_argument("--line-length", type=int, help="width of the table")
+    summary.set_defaults(run=_summary)
+
+    info = commands.add_parser("info", help="print versions, devices and extras")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _convert(given: argparse.Namespace) -> None:
+    write = _writer(given.target)
+    if given.target.exists() and not given.force:
+        raise FileExistsError(f"{str(given.target)!r} exists already; --force replaces it.")
+    if not given.target.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(given.target.parent)!r}.")
+    model = _load(given.source)
+    write(model, given.target)
+    print(f"{given.source} -> {given.target} ({given.target.stat().st_size:,} bytes)")
+
+
+def _writer(target: Path) -> Callable[[Any, Path], None]:
+    """What writes a file of that name."""
+    if target.name.endswith(WEIGHTS):
+        return lambda model, path: model.save_weights(path)
+    if target.suffix in WHOLE:
+        return lambda model, path: model.save(path)
+    if target.suffix in EXPORTED:
+        return lambda model, path: model.export(path)
+    raise ValueError(f"{str(target)!r}: the target must end in {', '.join((*WHOLE, *WEIGHTS, *EXPORTED))}.")
+
+
+def _load(source: Path) -> Any:
+    """The model in a file or folder."""
+    if (source / "model.safetensors").is_file():
+        return Model.from_pretrained(source)
+    if source.name.endswith(WEIGHTS):
+        raise ValueError(
+            f"{str(source)!r} holds weights alone; the source must be a whole model, such as a .keras file."
+        )
+    return load_model(source)
+
+
+def _summary(given: argparse.Namespace) -> None:
+    model = _load(given.source)
+    model.summary(line_length=given.line_length, expand_nested=given.expand_nested, show_trainable=given.show_trainable)
+
+
+def _info(given: argparse.Namespace) -> None:
+    print(f"kstyle_torch {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for package in REQUIRED:
+        print(f"  {package:<15}{_version(package)}")
+    print(f"device: {config.device()}, {torch.get_num_threads()} thread(s)")
+    for extra, modules in EXTRAS.items():
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        state = "installed" if not missing else f"not installed: pip install 'kstyle-torch[{extra}]'"
+        print(f"extra {extra:<13}{state}")
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""`from_torch(module)`: any `nn.Module`, with `compile` and `fit`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+from kstyle_torch.models.model import Model
+
+
+def from_torch(module: nn.Module, name: str | None = None) -> TorchModel:
+    """A model around any `nn.Module`: `fit`, `evaluate` and `predict` train and run the module itself.
+
+    Parameters, buffers and children are the module's own, so that `state_dict` has its keys, and what is trained, loaded or
+    moved here is so there.
+
+    Args:
+        module: The module; used itself, not copied. Lists of inputs become its positional arguments where it takes several,
+            dicts its keyword arguments where it has those.
+        name: Of the model; made from the module's class if None.
+    Raises: TypeError: for what is no module.
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+        >>> model = from_torch(net)
+        >>> model.compile("adam", torch.nn.MSELoss())
+        >>> history = model.fit(torch.ones(8, 3), torch.ones(8, 1), verbose=0)
+        >>> list(model.state_dict()) == list(net.state_dict())
+        True
+    """
+    return TorchModel(module, name=name)
+
+
+class TorchModel(Model):
+    """What `from_torch` gives; see there.
+
+    Args:
+        module: The module; used itself, not copied.
+        name: Of the model.
+    Example:
+        >>> TorchModel(torch.nn.Linear(3, 2))(torch.ones(1, 3)).shape
+        torch.Size([1, 2])
+    """
+
+    def __init__(self, module: nn.Module, name: str | None = None, **kwargs: Any):
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"from_torch() wraps an nn.Module; got {type(module).__name__}.")
+        if isinstance(module, Model):
+            raise TypeError(f"{module.name!r} is a Model already; compile and fit it itself.")
+        super().__init__(name=name, **kwargs)
+        module.eval()  # as every model starts; `fit` switches it
+        own = {"_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"}
+        self.__dict__.update({key: vars(module)[key] for key in own}, wrapped=module, built=True)
+        self.__dict__["_parameter_list"] = [*inspect.signature(module.forward).parameters.values()]
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """What the module gives for a batch of inputs."""
+        module = self.__dict__["wrapped"]
+        module.training = self.training  # its children are this model's, and follow by themselves
+        if isinstance(inputs, dict) and inputs.keys() <= {p.name for p in self._parameter_list}:
+            return module(**inputs)
+        if isinstance(inputs, (list, tuple)) and self._takes(len(inputs)):
+            return module(*inputs)
+        return module(inputs)
+
+    def _takes(self, count: int) -> bool:
+        """Whether `forward` has so many positional arguments."""
+        kinds = [p.kind for p in self._parameter_list]
+        positional = sum(
+            kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds
+        )
+        return inspect.Parameter.VAR_POSITIONAL in kinds or (count > 1 and positional >= count)
+
+    def train(self, mode: bool = True) -> Any:
+        """Training or inference mode, the module's too."""
+        if "wrapped" in self.__dict__:
+            self.__dict__["wrapped"].training = mode
+        return super().train(mode)
+
+    def get_config(self) -> dict[str, Any]:
+        """Raises a TypeError: a bare module has no config; its weights can be saved."""
+        raise TypeError(
+            f"{self.name!r} wraps a {type(self.__dict__['wrapped']).__name__}, which cannot be written down. "
+            "save_weights() and export() do without."
+        )

@@ -1,0 +1,157 @@
+"""Folders as the Hugging Face Hub keeps them: `config.json` and `model.safetensors`, nothing that runs code."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from kstyle_torch.saving import keras_file, weights
+from kstyle_torch.saving.atomic import write_text
+from kstyle_torch.serialization import custom_object_scope, safe_mode_scope, serialize_keras_object, whole_configs
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+MAX_CONFIG_BYTES = 2**26
+LIBRARY = "kstyle-torch"
+CARD_TEXT = """---
+library_name: {library}
+tags:
+- keras
+- pytorch
+---
+
+A model of `kstyle_torch`: the Keras API on plain PyTorch.
+
+```python
+from kstyle_torch import Model
+
+model = Model.from_pretrained("{repo_id}")
+```
+"""
+
+
+def save_pretrained(model: Any, folder: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> Any:
+    """Writes `config.json` (the layers, and how the model was compiled) and `model.safetensors` (the weights).
+
+    Args:
+        model: What to write; built.
+        folder: Where to; made if it is not there.
+        push_to_hub: Whether `push_to_hub` follows.
+        kwargs: For `push_to_hub`; `repo_id` is the folder's name if it is not among them.
+    Raises: ValueError: if the model has no weights. TypeError: if a layer has no config. NotADirectoryError: if there is a
+        file of that name.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"save_pretrained() writes a folder, and {str(folder)!r} is a file.")
+    with whole_configs():
+        more = {"library_name": LIBRARY, "weight_keys": [*model.state_dict()]}  # in the model's order
+        config = json.dumps({**serialize_keras_object(model), **more}, indent=1)
+    if not model.state_dict():
+        raise ValueError(f"{model.name!r} has no weights yet: build it or call it on data before saving.")
+    folder.mkdir(parents=True, exist_ok=True)
+    weights.save_weights(model, folder / WEIGHTS)
+    write_text(folder / CONFIG, config)
+    if push_to_hub:
+        repo_id = kwargs.pop("repo_id", folder.name)
+        return _upload(folder, repo_id, **kwargs)
+    return None
+
+
+def from_pretrained(
+    name_or_folder: str | os.PathLike[str],
+    custom_objects: dict[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+    **kwargs: Any,
+) -> Any:
+    """The model in a folder that `save_pretrained` wrote, or in a repository of the Hub.
+
+    No code from either is run, and nothing is imported because they name it.
+
+    Args:
+        name_or_folder: A folder, or `"user/name"`.
+        custom_objects: `{name: class or function}` for what the config names and no library has.
+        compile: Whether the model is compiled as it was; the optimizer starts anew.
+        safe_mode: Whether lambdas, which are code, are refused.
+        kwargs: For the download: `revision`, `token`, `cache_dir`, `local_files_only`.
+    Raises: FileNotFoundError: if a file is missing. ValueError: if they do not fit, or name a class that is not known.
+        ImportError: for a repository, without the extra `hub`.
+    """
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        folder = _download(str(name_or_folder), **kwargs)
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"There is no {name} in {str(name_or_folder)!r}.")
+    if (folder / CONFIG).stat().st_size > MAX_CONFIG_BYTES:
+        raise ValueError(f"{CONFIG} in {str(name_or_folder)!r} is over {MAX_CONFIG_BYTES} bytes long.")
+    with custom_object_scope(custom_objects), safe_mode_scope(safe_mode), keras_file.explained(name_or_folder):
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        model = keras_file.model_from_config(config, compile)
+        weights.load_weights(model, folder / WEIGHTS, keys=config.get("weight_keys"))
+    return model
+
+
+def push_to_hub(
+    model: Any,
+    repo_id: str,
+    commit_message: str | None = None,
+    private: bool | None = None,
+    token: str | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Uploads what `save_pretrained` writes, and a model card, to the Hub.
+
+    Args:
+        model: What to upload; built.
+        repo_id: `"user/name"`; made if it is not there. A model card that is there stays.
+        commit_message: Of the commit.
+        private: Whether a new repository is private.
+        token: Of the account; the one that is logged in if None.
+        kwargs: For `HfApi.upload_folder`: `revision`, `create_pr`, ...
+    Returns: What the Hub says of the commit.
+    Raises: ImportError: without the extra `hub`. What `huggingface_hub` raises, where the Hub refuses.
+    """
+    _hub()
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, folder)
+        return _upload(Path(folder), repo_id, commit_message, private, token, **kwargs)
+
+
+def _upload(
+    folder: Path,
+    repo_id: str,
+    commit_message: str | None = None,
+    private: bool | None = None,
+    token: str | None = None,
+    **kwargs: Any,
+) -> Any:
+    api = _hub().HfApi(token=token)
+    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    if not api.file_exists(repo_id, CARD):
+        card = CARD_TEXT.format(library=LIBRARY, repo_id=repo_id)
+        api.upload_file(path_or_fileobj=card.encode(), path_in_repo=CARD, repo_id=repo_id)
+    return api.upload_folder(
+        repo_id=repo_id,
+        folder_path=str(folder),
+        allow_patterns=[CONFIG, WEIGHTS],
+        commit_message=commit_message or "Upload model",
+        **kwargs,
+    )
+
+
+def _download(repo_id: str, **kwargs: Any) -> Path:
+    if repo_id.count("/") != 1 or repo_id.startswith((".", "/")):
+        raise FileNotFoundError(f"There is no folder {repo_id!r}, and it is no name on the Hub ('user/name').")
+    return Path(_hub().snapshot_download(repo_id, allow_patterns=[CONFIG, WEIGHTS], **kwargs))
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise ImportError("The Hub needs huggingface_hub: pip install 'kstyle-torch[hub]'.") from error
+    return huggingface_hub
