@@ -98,6 +98,8 @@ def test_imports_point_down(module):
     for name in own_imports_of(module):
         assert name in MODULES, f"{name} does not exist"
         other = room_of(name)
+        if room == "__main__" and other is None:
+            continue  # it is on top of that, too
         assert other is not None, f"{module} imports the whole package"
         assert ROOMS.index(other) <= ROOMS.index(room), f"{module} imports {name}, which is above it"
 

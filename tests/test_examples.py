@@ -41,6 +41,8 @@ def test_examples_learn(name, least, capsys):
     [
         ("functional_multi_input", 0.9),
         ("siamese_shared_layers", 0.9),
+        ("load_keras_file", 0.95),
+        ("eject_to_torch", 0.93),
         ("text_classification_lstm", 0.98),
         ("text_classification_transformer", 0.98),
     ],
