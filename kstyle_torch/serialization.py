@@ -196,6 +196,11 @@ def _plain(value: Any) -> Any:
         return {"class_name": "__numpy__", "config": {"value": value.tolist(), "dtype": value.dtype.name}}
     if inspect.isfunction(value) or inspect.isbuiltin(value):
         return _plain_function(value)
+    if isinstance(value, torch.nn.Module) and not hasattr(value, "get_config"):
+        raise TypeError(
+            f"The bare torch module {type(value).__name__} cannot be part of a config: nothing says how it was made. Put it "
+            "into a Layer of your own, or save the weights alone."
+        )
     if not hasattr(value, "get_config"):
         raise TypeError(f"{value!r} cannot be part of a config: it has no get_config().")
     cls = type(value)

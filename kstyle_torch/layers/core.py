@@ -62,6 +62,10 @@ class InputLayer(Layer):
         self.dtype_given = dtype is not None
         self.__dict__["built"] = True
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; data have a dtype, not a policy."""
+        return {**super().get_config(), "dtype": self.dtype}
+
     def forward(self, x: Tensor) -> Tensor:
         return x
 

@@ -185,6 +185,27 @@ def test_vocabularies(tmp_path):
     assert again.lookup.get_vocabulary() == ["[UNK]", "x", "y"]
 
 
+@pytest.mark.parametrize("library", [ks, keras], ids=["here", "keras"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16", "float64"])
+def test_policies(policy, library, tmp_path):
+    ks.mixed_precision.set_global_policy(policy)
+    try:
+        model = ks.Sequential([ks.Input((5,)), layers.Dense(3), layers.Dense(2, dtype="float32")])
+        model.save(tmp_path / "m.keras")
+    finally:
+        ks.mixed_precision.set_global_policy("float32")
+    again = library.saving.load_model(tmp_path / "m.keras")
+    assert again.layers[0].dtype_policy.name == policy
+    assert_close(again.predict(X.numpy(), verbose=0), model.predict(X.numpy(), verbose=0), rtol=1e-2, atol=1e-2)
+
+
+def test_a_bare_module_has_no_config(tmp_path):
+    model = ks.Sequential([ks.Input((5,)), torch.nn.Linear(5, 2)])
+    with pytest.raises(TypeError, match="bare torch module Linear"):
+        model.save(tmp_path / "m.keras")
+    assert not os.listdir(tmp_path)
+
+
 # ------------------------------------------------------------------------------------------------------- killed saves
 
 SAVES = """
