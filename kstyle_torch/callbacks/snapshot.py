@@ -119,10 +119,9 @@ class Changes:
 
 
 def _visible(thing: Any) -> dict[str, Any]:
-    found = attributes(thing, NOT_STATE)
-    if isinstance(thing, nn.Module):
-        return {name: value for name, value in found.items() if not name.startswith("_") and name != "training"}
-    return found
+    if isinstance(thing, nn.Module):  # what begins with _ is torch's and ours, and holds the weights
+        return attributes(thing, ["training", *(name for name in vars(thing) if name.startswith("_"))])
+    return attributes(thing, NOT_STATE)
 
 
 def numbered(things: Iterable[Any]) -> dict[str, Any]:
