@@ -173,6 +173,32 @@ def check_callbacks():
     np.testing.assert_allclose(model.evaluate(x[70:], y[70:], verbose=0)[0], expected, rtol=1e-5)
 
 
+def check_resumed():
+    """A training that was interrupted within an epoch, with running means of the weights swapped in for the validation."""
+
+    class Interrupt(callbacks.Callback):
+        steps = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps += 1
+            if self.steps == 6:
+                raise KeyboardInterrupt
+
+    def train(*others):
+        model = built("mlp", NAME, optimizer=keras.optimizers.Adam(0.01, use_ema=True))
+        fit(model, "mlp", validation_split=0.2, callbacks=[callbacks.SwapEMAWeights(), *others])
+        return model
+
+    whole = train()
+    with tempfile.TemporaryDirectory() as folder:
+        with pytest.raises(KeyboardInterrupt):
+            train(callbacks.BackupAndRestore(folder, save_freq=2), Interrupt())
+        resumed = train(callbacks.BackupAndRestore(folder, save_freq=2))
+    assert_on(resumed, NAME)
+    for mine, other in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
 def check_moving(optimizer):
     """A model that is moved after training trains on, there, with its optimizer's state."""
     moved, stayed = built("mlp", NAME, optimizer), built("mlp", "cpu", optimizer)
@@ -280,6 +306,7 @@ CHECKS = {
     **{f"waits of {name}": functools.partial(check_waits, name) for name in MODELS},
     "waits of a shuffled fit": check_shuffle_waits,
     "callbacks": check_callbacks,
+    "resumed": check_resumed,
     **{f"moving with {name}": functools.partial(check_moving, name) for name in ("sgd", "adam")},
     "choosing": check_choosing,
     "input kinds": check_input_kinds,
