@@ -7,7 +7,7 @@ import pytest
 import torch
 
 NAMESPACES = (
-    "activations callbacks config constraints initializers layers losses metrics models ops optimizers random "
+    "activations backend callbacks config constraints initializers layers losses metrics models ops optimizers random "
     "registry regularizers saving tree utils"
 ).split()
 
@@ -21,7 +21,9 @@ def add_public_names(request, doctest_namespace):
     for name in NAMESPACES:
         if importlib.util.find_spec(f"kstyle_torch.{name}") is not None:
             module = importlib.import_module(f"kstyle_torch.{name}")
-            public = () if name == "ops" else getattr(module, "__all__", ())  # which would hide `sum`, `max` and others
+            public = (
+                () if name in ("ops", "backend") else getattr(module, "__all__", ())
+            )  # which would hide `sum`, `max` and others
             doctest_namespace.update({each: getattr(module, each) for each in public})
             doctest_namespace[name] = module
     own = request.node.dtest.globs  # a loss and a metric may have the same name

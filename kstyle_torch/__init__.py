@@ -7,6 +7,7 @@ gc.disable()  # a collection of all that torch made, in the middle of the import
 
 from kstyle_torch import (
     activations,
+    backend,
     callbacks,
     config,
     constraints,
@@ -58,6 +59,7 @@ __all__ = [
     "Sequential",
     "Variable",
     "activations",
+    "backend",
     "callbacks",
     "config",
     "constraints",
