@@ -42,6 +42,7 @@ LATE_IMPORTS = {
 LATE_TORCH_IMPORTS = {
     *("torch._dynamo", "torch._dynamo.exc", "torch._higher_order_ops.scan", "torch._dispatch.python"),
     *("torch._subclasses.fake_tensor", "torch.utils._sympy.printers"),
+    *("torch._higher_order_ops.while_loop", "torch.fx.experimental.proxy_tensor"),
     *("torch.distributed", "torch.export", "torch.fx.experimental.symbolic_shapes", "torch.utils.tensorboard"),
 }
 

@@ -408,6 +408,7 @@ class Model(Trainer, Files, Layer):
             "_meter",
             "_masked_runs",
             "_fast_step",
+            "_fast_epoch",
             "_straight",
             "_readers",
             "_tried",

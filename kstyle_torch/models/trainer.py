@@ -57,7 +57,7 @@ class Trainer(nn.Module):
         metrics: Any = None,
         weighted_metrics: Any = None,
         run_eagerly: bool = False,
-        steps_per_execution: int = 1,
+        steps_per_execution: Any = 1,
         jit_compile: Any = "auto",
         auto_scale_loss: bool = True,
         *,
@@ -73,7 +73,10 @@ class Trainer(nn.Module):
             metrics: List of names, objects or functions; by output for several outputs.
             weighted_metrics: The same, but weighted by `sample_weight` and `class_weight`.
             run_eagerly: Whether every step is plain Python, so that it can be looked into.
-            steps_per_execution: How many batches there are from one call of batch-level callbacks to the next.
+            steps_per_execution: How many batches there are from one call of batch-level callbacks to the next. `"epoch"`, with
+                `jit_compile=True`: all whole batches of an epoch are one compiled call, where no callback looks at batches,
+                the arrays are in memory on the CPU, the model has one input, one output and no random layers, and the
+                optimizer is a plain SGD, RMSprop, Adam or AdamW; else a warning says why, and steps are single.
             jit_compile: `"auto"`: where enough steps lie ahead, one is recorded and run again without modules and autograd,
                 with the same numbers. `"record"` asks for that for the user's own layers and losses too, whose decisions in
                 Python are then made once. True, a mode of `torch.compile` or a dict of its arguments: forward and backward
@@ -93,7 +96,8 @@ class Trainer(nn.Module):
             _compile_arguments=given, _compiled=compiled, _device=None if device is None else torch.device(device)
         )
         self.__dict__.update(run_eagerly=bool(run_eagerly), jit_compile=jit_compile, _fast_step=None)
-        self.__dict__["steps_per_execution"] = int(steps_per_execution)
+        whole = steps_per_execution == "epoch"
+        self.__dict__.update(steps_per_execution="epoch" if whole else int(steps_per_execution), _fast_epoch=None)
         self.stop_training = False
 
     @property

@@ -19,7 +19,16 @@ OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
 # of a module, what training changes without changing what a step computes
 FLEETING = {
     *("_losses", "_views", "_rows", "_calls", "_penalised", "_loss_layers", "_meter", "history", "_compiled"),
-    *("stop_training", "_fast_step", "_parameters", "_buffers", "_modules", "_masked_runs", "_fingerprint"),
+    *(
+        "stop_training",
+        "_fast_step",
+        "_fast_epoch",
+        "_parameters",
+        "_buffers",
+        "_modules",
+        "_masked_runs",
+        "_fingerprint",
+    ),
     *("_straight", "_run_straight", "_readers", "_tried"),
 }
 

@@ -18,6 +18,7 @@ from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compile import CompiledStep
 from kstyle_torch.training.compiled import read
+from kstyle_torch.training.epoch import CompiledEpoch
 from kstyle_torch.training.meter import Logs, Meter, is_nan
 from kstyle_torch.training.record import RecordedStep
 
@@ -73,11 +74,18 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
     bar = callbacks.only_bar(end)
     watchful = not isinstance(batches, ArrayBatches) or not steps.are_ours((*begin, *end))
-    step = _chosen_step(model, (batches.steps or 0) * (epochs - epoch), watchful)
-    group = model.steps_per_execution
-    index, logs = -1, None
+    unseen = not begin and (not end or bar is not None)
+    at_once = _whole_epoch(model, batches, meter) if unseen and callbacks.resumed is None else None
+    if at_once is None:
+        step = _chosen_step(model, (batches.steps or 0) * (epochs - epoch), watchful)
+        done, left = 0, callbacks.numbered(batches)
+    else:
+        step = functools.partial(steps.train_step, model)
+        done, left = at_once
+    group = 1 if model.steps_per_execution == "epoch" else model.steps_per_execution
+    index, logs = done - 1, None
     with steps.straight(model, (*begin, *end)):
-        for index, batch in callbacks.numbered(batches):
+        for index, batch in left:
             if begin and index % group == 0:
                 for hook in begin:
                     hook(index, {})
@@ -106,6 +114,16 @@ def _tell(hooks: Iterable[Any], model: Any, index: int, logs: Any) -> None:
     running = Logs(lambda: _read_logs(model, logs))
     for hook in hooks:
         hook(index, running)
+
+
+def _whole_epoch(model: Any, batches: Batches, meter: Meter) -> Any:
+    """Runs the whole batches in one call, if that is asked for and can be; see `CompiledEpoch.run`."""
+    if model.steps_per_execution != "epoch" or model.run_eagerly:
+        return None
+    whole = model.__dict__.get("_fast_epoch")
+    if whole is None:
+        whole = model.__dict__["_fast_epoch"] = CompiledEpoch(model, model.jit_compile)
+    return whole.run(batches, meter)
 
 
 def _chosen_step(model: Any, ahead: int, watchful: bool) -> Callable[[Any, Any, Any], tuple[Tensor, Any]]:

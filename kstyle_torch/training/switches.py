@@ -23,6 +23,12 @@ def check_switches(jit_compile: Any, steps_per_execution: Any) -> None:
             f"jit_compile must be a bool, one of {', '.join(map(repr, MODES))}, or a dict of arguments for torch.compile; "
             f"got {jit_compile!r}."
         )
+    if isinstance(steps_per_execution, str):
+        if steps_per_execution != "epoch":
+            raise ValueError(f'steps_per_execution must be a positive int or "epoch"; got {steps_per_execution!r}.')
+        if jit_compile in (None, False, "auto", "record"):
+            raise ValueError(f'steps_per_execution="epoch" needs jit_compile=True; got jit_compile={jit_compile!r}.')
+        return
     whole = hasattr(steps_per_execution, "__index__") and not isinstance(steps_per_execution, bool)
     if not whole or int(steps_per_execution) < 1:
-        raise ValueError(f"steps_per_execution must be a positive int; got {steps_per_execution!r}.")
+        raise ValueError(f'steps_per_execution must be a positive int or "epoch"; got {steps_per_execution!r}.')

@@ -1,0 +1,140 @@
+"""The steps of common optimizers as functions without effects, the rates tensors: for a graph that takes many steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.optimizers.adam import Adam, AdamW
+from kstyle_torch.optimizers.rmsprop import RMSprop
+from kstyle_torch.optimizers.schedules import LearningRateSchedule
+from kstyle_torch.optimizers.sgd import SGD
+from kstyle_torch.optimizers.variables import HostNumber
+
+State = dict[str, list[Tensor]]
+Change = Callable[[Any, list[Tensor], list[Tensor], State, Tensor], tuple[list[Tensor], State]]
+PREVENTING = (
+    "clipnorm clipvalue global_clipnorm use_ema loss_scale_factor gradient_accumulation_steps"
+).split()  # fmt: skip
+
+
+class PureStep(NamedTuple):
+    """How an optimizer steps.
+
+    Args:
+        change: Of optimizer, weights, gradients, state and size of the step: the new weights and state.
+        settings: The attributes that it reads.
+    """
+
+    change: Change
+    settings: tuple[str, ...]
+
+
+def why_not_pure(optimizer: Any) -> str | None:
+    """Why the optimizer's step cannot be had as a function; None if it can."""
+    if type(optimizer) not in STEPS:
+        return f"the optimizer is {type(optimizer).__name__}; it would have to be SGD, RMSprop, Adam or AdamW"
+    for name in PREVENTING:
+        if getattr(optimizer, name):
+            return f"the optimizer has {name}"
+    if not isinstance(optimizer._learning_rate, (HostNumber, LearningRateSchedule)):
+        return "the learning rate is a function"
+    return "a weight has a constraint" if optimizer._current().constraints else None
+
+
+def settings_of(optimizer: Any) -> tuple[Any, ...]:
+    """All numbers that a pure step takes as given; the learning rate is none of them."""
+    names = (*STEPS[type(optimizer)].settings, "weight_decay")
+    decayed = [id(parameter) for parameter in optimizer._current().decayed]
+    return (type(optimizer), *(getattr(optimizer, name) for name in names), *decayed)
+
+
+def step_sizes(optimizer: Any, steps: int) -> Tensor:
+    """For each of the next steps its learning rate, and its size with the bias corrections: (steps, 2), float32."""
+    rate, first = optimizer._learning_rate, optimizer._iterations.number
+    if isinstance(rate, HostNumber):
+        rates = torch.full((steps,), rate.number, dtype=torch.float64)
+    else:
+        rates = torch.tensor([rate.at(step) for step in range(first, first + steps)], dtype=torch.float64)
+    sizes = rates
+    if isinstance(optimizer, Adam):
+        count = torch.arange(first + 1, first + steps + 1, dtype=torch.float64)
+        sizes = rates * (1 - optimizer.beta_2**count).sqrt() / (1 - optimizer.beta_1**count)
+    return torch.stack([rates, sizes], dim=1).float()
+
+
+def pure_step(
+    optimizer: Any, weights: list[Tensor], gradients: list[Tensor], state: State, rate: Tensor, size: Tensor
+) -> tuple[list[Tensor], State]:
+    """The weights and the state after a step; those given stay as they are.
+
+    Args:
+        optimizer: One that `why_not_pure` has nothing against.
+        weights: In the order of `track`.
+        gradients: Of each.
+        state: Of each slot, a tensor for each weight.
+        rate: The learning rate, a scalar; see `step_sizes`.
+        size: Of the step, likewise.
+    """
+    if optimizer.weight_decay:
+        part = optimizer._current()
+        decayed = {id(parameter) for parameter in part.decayed}
+        kept = 1 - rate * optimizer.weight_decay
+        weights = [w * kept if id(p) in decayed else w for w, p in zip(weights, part.parameters, strict=True)]
+    return STEPS[type(optimizer)].change(optimizer, weights, gradients, state, size)
+
+
+def _sgd(
+    optimizer: Any, weights: list[Tensor], gradients: list[Tensor], state: State, size: Tensor
+) -> tuple[list[Tensor], State]:
+    if not optimizer.momentum:
+        return [weight - size * gradient for weight, gradient in zip(weights, gradients, strict=True)], {}
+    share = optimizer.momentum
+    momenta = [share * m - size * gradient for m, gradient in zip(state["momentum"], gradients, strict=True)]
+    steps = momenta
+    if optimizer.nesterov:
+        steps = [share * m - size * gradient for m, gradient in zip(momenta, gradients, strict=True)]
+    return [weight + step for weight, step in zip(weights, steps, strict=True)], {"momentum": momenta}
+
+
+def _adam(
+    optimizer: Any, weights: list[Tensor], gradients: list[Tensor], state: State, size: Tensor
+) -> tuple[list[Tensor], State]:
+    rest_1, rest_2 = 1 - optimizer.beta_1, 1 - optimizer.beta_2
+    momenta = [m + (g - m) * rest_1 for m, g in zip(state["momentum"], gradients, strict=True)]
+    squares = [v * optimizer.beta_2 + g * g * rest_2 for v, g in zip(state["velocity"], gradients, strict=True)]
+    after = {"momentum": momenta, "velocity": squares}
+    if optimizer.amsgrad:
+        squares = [torch.maximum(top, v) for top, v in zip(state["velocity_hat"], squares, strict=True)]
+        after["velocity_hat"] = squares
+    triples = zip(weights, momenta, squares, strict=True)
+    return [weight - size * m / (v.sqrt() + optimizer.epsilon) for weight, m, v in triples], after
+
+
+def _rmsprop(
+    optimizer: Any, weights: list[Tensor], gradients: list[Tensor], state: State, size: Tensor
+) -> tuple[list[Tensor], State]:
+    rho = optimizer.rho
+    squares = [v * rho + g * g * (1 - rho) for v, g in zip(state["velocity"], gradients, strict=True)]
+    after, spreads = {"velocity": squares}, squares
+    if optimizer.centered:
+        means = [m + (g - m) * (1 - rho) for m, g in zip(state["average_gradient"], gradients, strict=True)]
+        after["average_gradient"] = means
+        spreads = [v - m * m for v, m in zip(squares, means, strict=True)]
+    steps = [size * g / (v + optimizer.epsilon).sqrt() for g, v in zip(gradients, spreads, strict=True)]
+    if optimizer.momentum > 0:
+        steps = [m * optimizer.momentum + step for m, step in zip(state["momentum"], steps, strict=True)]
+        after["momentum"] = steps
+    return [weight - step for weight, step in zip(weights, steps, strict=True)], after
+
+
+ADAM = PureStep(_adam, ("beta_1", "beta_2", "epsilon", "amsgrad"))
+STEPS: dict[type, PureStep] = {
+    SGD: PureStep(_sgd, ("momentum", "nesterov")),
+    RMSprop: PureStep(_rmsprop, ("rho", "momentum", "epsilon", "centered")),
+    Adam: ADAM,
+    AdamW: ADAM,
+}

@@ -1,0 +1,177 @@
+"""Whole epochs in one compiled call: the numbers of ordinary steps, and ordinary steps where it cannot be."""
+
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import kstyle_torch as ks
+from kstyle_torch import layers
+from kstyle_torch.training import step as steps
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(70, 6)).astype("float32")
+Y = (X.sum(1) > 0).astype("float32")
+EPOCH = {"jit_compile": {"backend": "aot_eager"}, "steps_per_execution": "epoch"}
+QUICK = {"jit_compile": {"backend": "eager"}, "steps_per_execution": "epoch"}
+
+
+def network(optimizer="adam", inside=(), **switches):
+    torch.manual_seed(2)
+    model = ks.Sequential([ks.Input((6,)), layers.Dense(8, "relu"), *inside, layers.Dense(1, "sigmoid")])
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"], **switches)
+    return model
+
+
+def fit(model, **arguments):
+    torch.manual_seed(3)
+    return model.fit(X, Y, **{"batch_size": 16, "epochs": 3, "verbose": 0, **arguments}).history
+
+
+def assert_same(got, expected):
+    assert got.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-5, atol=1e-6)
+
+
+def assert_same_state(model, other):
+    ours, theirs = ([*each.weights, *each.optimizer.variables] for each in (model, other))
+    for mine, its in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine.numpy(), its.numpy(), rtol=2e-5, atol=1e-6)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The batches of the steps that are not in a compiled call."""
+    sizes, own = [], steps.train_step
+
+    def counting(model, x, *rest):
+        sizes.append(len(x))
+        return own(model, x, *rest)
+
+    monkeypatch.setattr(steps, "train_step", counting)
+    return sizes
+
+
+# ----------------------------------------------------------------------------------------------------- the same numbers
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch compiles with a C++ compiler")
+def test_an_epoch_compiled_by_inductor_gives_the_numbers_of_ordinary_steps(counted):
+    """Takes some seconds: it is the compiler that is tried."""
+    expected, plain = fit(ordinary := network(jit_compile=False)), [*counted]
+    model = network(jit_compile=True, steps_per_execution="epoch")
+    counted.clear()
+    assert_same(fit(model), expected)
+    assert_same_state(model, ordinary)
+    assert (plain, counted) == ([16, 16, 16, 16, 6] * 3, [6] * 3)
+
+
+def test_all_goes_on_from_a_compiled_epoch(counted):
+    """Validation, a schedule, weights that are not trained, another fit with single steps, a changed rate, and back."""
+    histories, models = [], []
+    for switches in ({"jit_compile": False}, EPOCH):
+        inside = [layers.BatchNormalization(), layers.Dense(4, kernel_regularizer="l2", trainable=False)]
+        model = network(ks.optimizers.SGD(0.1, momentum=0.9), inside, **switches)
+        history = [fit(model, validation_split=0.2, verbose=2 * (switches is EPOCH))]
+        counted.clear()
+        history += [fit(model, batch_size=35, validation_split=0.2)]
+        model.optimizer.learning_rate = 0.01
+        watcher = ks.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+        history += [fit(model, callbacks=[watcher]), fit(model, batch_size=35, validation_split=0.2)]
+        histories.append(history)
+        models.append(model)
+    for got, expected in zip(histories[1], histories[0], strict=True):
+        assert_same(got, expected)
+    assert_same_state(models[1], models[0])
+    assert 35 not in counted
+    assert int(models[1].optimizer.iterations) == int(models[0].optimizer.iterations)
+
+
+def test_weights_of_samples_count():
+    weights = np.linspace(0, 1, len(X)).astype("float32")
+    expected = fit(network(jit_compile=False), sample_weight=weights)
+    assert_same(fit(network(**EPOCH), sample_weight=weights, shuffle="batch"), fit(
+        network(jit_compile=False), sample_weight=weights, shuffle="batch"
+    ))  # fmt: skip
+    assert_same(fit(network(**EPOCH), sample_weight=weights), expected)
+
+
+def test_the_step_where_the_loss_left_the_numbers_is_named():
+    model = ks.Sequential([ks.Input((6,)), layers.Dense(1)])
+    model.compile("sgd", "mse", **EPOCH)
+    x = X.copy()
+    x[35] = 1e30
+    with pytest.warns(UserWarning, match="inf at epoch 1, step 3"):
+        model.fit(x, Y, batch_size=16, shuffle=False, verbose=0)
+
+
+# ------------------------------------------------------------------------------------------------------- where it cannot
+
+
+def generator():
+    while True:
+        yield X[:16], Y[:16]
+
+
+CANNOT = {
+    "an optimizer": (lambda: network("nadam", **QUICK), {}, "Nadam"),
+    "clipping": (lambda: network(ks.optimizers.Adam(clipnorm=1.0), **QUICK), {}, "clipnorm"),
+    "random numbers": (lambda: network(inside=[layers.Dropout(0.5)], **QUICK), {}, "random numbers"),
+    "a constraint": (
+        lambda: network(inside=[layers.Dense(4, kernel_constraint="non_neg")], **QUICK), {}, "constraint"
+    ),
+    "part of the data": (lambda: network(**QUICK), {"steps_per_epoch": 1}, "steps_per_epoch"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "arguments", "words"), CANNOT.values(), ids=CANNOT)
+def test_where_it_cannot_be_a_warning_says_why(make, arguments, words):
+    with pytest.warns(UserWarning, match=words) as caught:
+        got = fit(make(), **arguments)
+    assert len([one for one in caught if "steps_per_execution" in str(one.message)]) == 1
+    model = make()
+    model.steps_per_execution = 1
+    assert_same(got, fit(model, **arguments))
+
+
+def test_a_generator_is_run_step_by_step():
+    model = network(**QUICK)
+    with pytest.warns(UserWarning, match="not all in memory"):
+        model.fit(generator(), steps_per_epoch=3, epochs=2, verbose=0)
+
+
+def test_a_compiler_that_fails_costs_warnings_and_nothing_else():
+    def refuses(graph, inputs):
+        raise RuntimeError("no compiler here")
+
+    expected = fit(network(jit_compile=False))
+    model = network(jit_compile={"backend": refuses}, steps_per_execution="epoch")
+    with pytest.warns(UserWarning, match="step by step, because that fails .*no compiler here"):
+        got = fit(model)
+    assert got == expected
+
+
+def test_callbacks_that_look_at_batches_see_each(counted):
+    seen = []
+    callback = ks.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(network(**QUICK), epochs=1, callbacks=[callback])
+    assert seen == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("switches", "words"),
+    [
+        ({"steps_per_execution": "epoch"}, "needs jit_compile=True"),
+        ({"steps_per_execution": "epoch", "jit_compile": "record"}, "needs jit_compile=True"),
+        ({"steps_per_execution": "epochs", "jit_compile": True}, 'or "epoch"'),
+    ],
+    ids=["default", "recorded", "misspelt"],
+)
+def test_a_wrong_switch_is_named(switches, words):
+    with pytest.raises(ValueError, match=words):
+        network(**switches)
