@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -52,7 +54,7 @@ class CompiledStep:
         before = state_of(weights)
         try:
             if self.forward is None:
-                self.forward = torch.compile(self._forward, **{"dynamic": False, **self.options})
+                self.forward = torch.compile(with_own_code(self._forward), **{"dynamic": False, **self.options})
             loss, y_pred, gradients = self._passes(x, y, weight)
         except Exception as error:
             restore(weights, before)
@@ -84,3 +86,12 @@ class CompiledStep:
         warnings.warn(
             f"jit_compile: {self.model.name} is trained without being compiled, because {reason}", stacklevel=6
         )
+
+
+def with_own_code(function: Any) -> Callable[..., Any]:
+    """The function with a copy of its code: torch compiles the same code a few times only, then never again, for any model."""
+    plain = getattr(function, "__func__", function)
+    copy = FunctionType(
+        plain.__code__.replace(), plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__
+    )
+    return copy if plain is function else MethodType(copy, function.__self__)

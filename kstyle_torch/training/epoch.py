@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.draws import random_state, set_random_state
 from kstyle_torch.optimizers.pure import pure_step, settings_of, step_sizes, why_not_pure
 from kstyle_torch.training import step as steps
+from kstyle_torch.training.compile import with_own_code
 from kstyle_torch.training.guards import fingerprint, marks, summary, watched, why_not
 from kstyle_torch.training.meter import Meter
 from kstyle_torch.training.pure import CannotCompileError, NoRandomNumbers, State, replaced
@@ -124,8 +124,7 @@ class CompiledEpoch:
 
             return while_loop(ahead, body, (torch.zeros((), dtype=torch.int64), *state))[1:]
 
-        own = FunctionType(epoch.__code__.replace(), epoch.__globals__, "epoch", None, epoch.__closure__)
-        call = torch.compile(own, fullgraph=True, dynamic=False, **self.options)  # own code: own place in torch's cache
+        call = torch.compile(with_own_code(epoch), fullgraph=True, dynamic=False, **self.options)
         order = torch.zeros(batches.rows // batches.batch_size, batches.batch_size, dtype=torch.int64)
         with torch.no_grad():
             call(batches.tensors, order, torch.zeros(len(order), 2), torch.tensor(0), fixed, *state.flat)

@@ -44,6 +44,20 @@ def test_a_compiler_that_fails_costs_a_warning_and_nothing_else():
     assert history == expected
 
 
+def test_the_tenth_model_is_compiled_too():
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph
+
+    counts = []
+    for _ in range(10):
+        network(jit_compile={"backend": backend}).fit(X[:16], Y[:16], batch_size=16, verbose=0)
+        counts.append(len(compiled))
+    assert len({*counts}) == 10
+
+
 def test_a_step_of_the_users_is_not_compiled():
     class Own(ks.Sequential):
         def train_step(self, data):
