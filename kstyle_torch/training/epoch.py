@@ -21,7 +21,7 @@ from kstyle_torch.training import step as steps
 from kstyle_torch.training.compile import with_own_code
 from kstyle_torch.training.guards import fingerprint, marks, summary, watched, why_not
 from kstyle_torch.training.meter import Meter
-from kstyle_torch.training.pure import CannotCompileError, NoRandomNumbers, State, replaced
+from kstyle_torch.training.pure import CannotCompileError, State, has_drawn, replaced
 
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
 
@@ -57,9 +57,10 @@ class CompiledEpoch:
                 self._check(batches)
                 self.call = self._compiled_for(batches)
             except Exception as error:
-                set_random_state(random)
                 self._give_up(error)
                 return None
+            finally:
+                set_random_state(random)
             self.noted = self._now(batches)
         return None if self.call is None else self._run(self.call, batches, meter)
 
@@ -125,10 +126,35 @@ class CompiledEpoch:
             return while_loop(ahead, body, (torch.zeros((), dtype=torch.int64), *state))[1:]
 
         call = torch.compile(with_own_code(epoch), fullgraph=True, dynamic=False, **self.options)
-        order = torch.zeros(batches.rows // batches.batch_size, batches.batch_size, dtype=torch.int64)
-        with torch.no_grad():
-            call(batches.tensors, order, torch.zeros(len(order), 2), torch.tensor(0), fixed, *state.flat)
+        self._compare(call, batches, state, fixed)
         return call
+
+    def _compare(self, call: Callable[..., Any], batches: ArrayBatches, state: State, fixed: list[Tensor]) -> None:
+        """Compiles, and takes the first step in both ways; nothing of it stays.
+
+        Raises: CannotCompileError: if they go to different places. Rounding alone moves weights that have next to no gradient.
+        """
+        optimizer, rows, number = self.model.optimizer, batches.batch_size, batches.rows // batches.batch_size
+        order = torch.arange(number * rows).view(number, rows)
+        with torch.no_grad():
+            flat = call(batches.tensors, order, step_sizes(optimizer, number), torch.tensor(1), fixed, *state.flat)
+        changing = [*state.weights, *state.slots, *state.buffers]
+        before = [tensor.clone() for tensor in changing]
+        columns = iter([tensor[:rows] for tensor in batches.tensors])
+        try:
+            loss, _ = steps.train_step(self.model, *(next(columns) if kept else None for kept in batches.kept))
+            after = [tensor.clone() for tensor in state.weights]
+            optimizer.back(1)
+        finally:
+            for tensor, value in zip(changing, before, strict=True):
+                tensor.copy_(value)
+        got = state.like(flat)
+        change = sum((one - other).double().square().sum() for one, other in zip(after, before))
+        error = sum((one - other).double().square().sum() for one, other in zip(after, got.weights, strict=True))
+        expected, total = loss.detach().float() * rows, got.loss[0]
+        same = error <= 0.1 * change and torch.allclose(total, expected, rtol=1e-3, atol=1e-5)
+        if expected.isfinite() and not same:
+            raise CannotCompileError("the compiled step gives other numbers")
 
     def _traced(self, batches: ArrayBatches, state: State, fixed: list[Tensor]) -> Any:
         """One step as a graph of torch's basic operators, its inputs all it depends on."""
@@ -139,12 +165,14 @@ class CompiledEpoch:
             x, y, weight = [next(columns) if kept else None for kept in batches.kept]
             return self._step(x, y, weight, index, sizes, fixed, state.like(flat)).flat
 
-        batch = [tensor[: batches.batch_size].clone() for tensor in batches.tensors]
+        batch, random = [tensor[: batches.batch_size].clone() for tensor in batches.tensors], random_state()
         try:
-            with torch.no_grad(), NoRandomNumbers():
+            with torch.no_grad():
                 graph = make_fx(one_step)(batch, torch.tensor(0), torch.zeros(2), fixed, state.flat)
         finally:
             steps.clear_losses(self.model)
+            if has_drawn(random):
+                raise CannotCompileError("its layers draw random numbers, as Dropout does")
         graph.graph.eliminate_dead_code()
         graph.recompile()
         own = {tensor.data_ptr() for tensor in (*self.model.parameters(), *self.model.buffers()) if tensor.numel()}
@@ -232,8 +260,7 @@ class CompiledEpoch:
             after = epoch(batches.tensors, whole, sizes, torch.tensor(number), self._fixed(), *state.flat)
             result = state.like(after)
             kept = [*state.weights, *state.slots, *state.buffers]
-            for tensor, value in zip(kept, [*result.weights, *result.slots, *result.buffers], strict=True):
-                tensor.copy_(value)
+            torch._foreach_copy_(kept, [*result.weights, *result.slots, *result.buffers])
         for variable, value in zip(self._metric_variables(), result.counts, strict=True):
             variable.assign(value)
         optimizer._iterations.number += number

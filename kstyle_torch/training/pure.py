@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from kstyle_torch.draws import random_state
 
 
 class CannotCompileError(Exception):
@@ -36,13 +37,12 @@ class State(NamedTuple):
         return State(*(list(flat[start:stop]) for start, stop in pairwise(ends)))
 
 
-class NoRandomNumbers(TorchDispatchMode):
-    """Does not let torch draw: every step of a compiled loop would have the same numbers, or others than ordinary steps."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            raise CannotCompileError("its layers draw random numbers, as Dropout does")
-        return func(*args, **(kwargs or {}))
+def has_drawn(before: dict[str, Any]) -> bool:
+    """Whether there were random numbers since `random_state()` gave this: torch's, NumPy's or Python's."""
+    now = random_state()
+    torch_same = torch.equal(now["torch"], before["torch"])
+    numpy_same = torch.equal(now["numpy"][1], before["numpy"][1]) and now["numpy"][2:] == before["numpy"][2:]
+    return not (torch_same and numpy_same and now["python"] == before["python"])
 
 
 @contextlib.contextmanager
