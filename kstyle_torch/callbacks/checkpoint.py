@@ -12,15 +12,16 @@ from kstyle_torch.callbacks.monitor import Monitor
 from kstyle_torch.registry import did_you_mean
 from kstyle_torch.saving.weights import SUFFIXES
 
-MODEL_SUFFIX = ".keras"
+MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 class ModelCheckpoint(Monitor):
     """Saves the model, or its weights, after each epoch or some batches, or only the best.
 
     Args:
-        filepath: Ends in `.keras`; with `save_weights_only` in `.weights.h5`, `.safetensors` or `.pt`. It may hold
-            `{epoch}`, `{batch}` and metrics: `"{epoch:02d}-{val_loss:.2f}.keras"`. A folder in it is made.
+        filepath: Ends in `.keras` (or `.h5`, as in older programs); with `save_weights_only` in `.weights.h5`,
+            `.safetensors` or `.pt`. It may hold `{epoch}`, `{batch}` and metrics, `"{epoch:02d}-{val_loss:.2f}.keras"`. A
+            folder in it is made.
         monitor: The metric's key in the logs, for `save_best_only`.
         verbose: 1 says so when it saves.
         save_best_only: Whether only an improvement is saved.
@@ -50,8 +51,8 @@ class ModelCheckpoint(Monitor):
         self.filepath = os.fspath(filepath)
         if save_freq != "epoch" and (isinstance(save_freq, bool) or not isinstance(save_freq, int)):
             raise ValueError(f"ModelCheckpoint: save_freq must be 'epoch' or a number of batches; got {save_freq!r}.")
-        endings = SUFFIXES if save_weights_only else (MODEL_SUFFIX,)
-        if not self.filepath.endswith(endings):
+        endings = SUFFIXES if save_weights_only else MODEL_SUFFIXES
+        if not self.filepath.endswith(endings) or (not save_weights_only and self.filepath.endswith(".weights.h5")):
             what = "weights" if save_weights_only else "whole models; for weights pass save_weights_only=True"
             raise ValueError(f"ModelCheckpoint: a file of {what} ends in {', '.join(endings)}; got {self.filepath!r}.")
         self.verbose, self.save_freq = verbose, save_freq

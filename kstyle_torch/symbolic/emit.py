@@ -53,7 +53,7 @@ class Emitter:
         self.graph, self.keys, self.direct = graph, keys, direct or {}
         self.namespace: dict[str, Any] = {"call": call_it, "adapt": adapt, "Tensor": Tensor, "torch": torch}
         self.names: dict[int, str] = {}  # value -> its variable
-        self.taken = {"self", "inputs", "modules", "unpack", *self.namespace, *dir(builtins)}
+        self.taken = {"forward", "self", "inputs", "modules", "unpack", *self.namespace, *dir(builtins)}
         self.lines: list[str] = []
 
     def emit(self, unpack: Callable[[Any], list[Any]], checks: list[str]) -> tuple[Callable[..., Any], str]:

@@ -68,6 +68,14 @@ def test_the_whole_model_goes_on_as_the_one_that_was_saved(tmp_path):
     np.testing.assert_array_equal(resumed.get_weights()[0], model.get_weights()[0])
 
 
+@pytest.mark.parametrize("ending", ["h5", "hdf5"])
+def test_whole_models_in_the_files_of_older_programs(ending, tmp_path):
+    model = network()
+    fit(model, ks.callbacks.ModelCheckpoint(tmp_path / f"best.{ending}", monitor="loss"), epochs=1)
+    loaded = ks.models.load_model(tmp_path / f"best.{ending}")
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+
+
 def test_the_best_is_loaded_again(tmp_path):
     model = network()
     path = tmp_path / "best.safetensors"
@@ -91,9 +99,9 @@ def test_it_says_what_it_does(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"filepath": "m"}, r"whole models; .* ends in \.keras; got 'm'"),
+        ({"filepath": "m"}, r"whole models; .* ends in \.keras, .*; got 'm'"),
         ({"filepath": "m.weights.h5"}, "for weights pass save_weights_only=True"),
-        ({"filepath": "m.keras", "save_weights_only": True}, r"ends in \.weights\.h5, \.safetensors, \.pt"),
+        ({"filepath": "m.keras", "save_weights_only": True}, r"ends in \.weights\.h5, .*\.safetensors, \.pt"),
         ({"filepath": "m.keras", "save_freq": "never"}, "got 'never'"),
         ({"filepath": "m.keras", "save_freq": True}, "got True"),
     ],
