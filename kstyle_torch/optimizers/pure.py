@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,15 +56,12 @@ def settings_of(optimizer: Any) -> tuple[Any, ...]:
 def step_sizes(optimizer: Any, steps: int) -> Tensor:
     """For each of the next steps its learning rate, and its size with the bias corrections: (steps, 2), float32."""
     rate, first = optimizer._learning_rate, optimizer._iterations.number
-    if isinstance(rate, HostNumber):
-        rates = torch.full((steps,), rate.number, dtype=torch.float64)
-    else:
-        rates = torch.tensor([rate.at(step) for step in range(first, first + steps)], dtype=torch.float64)
-    sizes = rates
+    known = rate.number if isinstance(rate, HostNumber) else [rate.at(step) for step in range(first, first + steps)]
+    rates = sizes = np.broadcast_to(np.asarray(known, dtype=np.float64), steps)  # NumPy's calls are the quicker ones
     if isinstance(optimizer, Adam):
-        count = torch.arange(first + 1, first + steps + 1, dtype=torch.float64)
-        sizes = rates * (1 - optimizer.beta_2**count).sqrt() / (1 - optimizer.beta_1**count)
-    return torch.stack([rates, sizes], dim=1).float()
+        count = np.arange(first + 1, first + steps + 1, dtype=np.float64)
+        sizes = rates * np.sqrt(1 - optimizer.beta_2**count) / (1 - optimizer.beta_1**count)
+    return torch.from_numpy(np.stack([rates, sizes], axis=1).astype(np.float32))
 
 
 def pure_step(

@@ -39,6 +39,7 @@ class CompiledEpoch:
         self.options = _options(how)
         self.compiled: dict[Any, Callable[..., Any]] = {}
         self.call: Callable[..., Any] | None = None  # the one for what is noted
+        self.fixed: list[Tensor] = []
         self.noted: Any = None
         self.failed = False
 
@@ -61,7 +62,7 @@ class CompiledEpoch:
                 return None
             finally:
                 set_random_state(random)
-            self.noted = self._now(batches)
+            self.noted, self.fixed = self._now(batches), self._fixed()
         return None if self.call is None else self._run(self.call, batches, meter)
 
     def _now(self, batches: Any) -> Any:
@@ -257,7 +258,7 @@ class CompiledEpoch:
         whole, rest = order[: number * rows].view(number, rows), order[number * rows :]
         sizes = step_sizes(optimizer, number)
         with torch.no_grad():
-            after = epoch(batches.tensors, whole, sizes, torch.tensor(number), self._fixed(), *state.flat)
+            after = epoch(batches.tensors, whole, sizes, torch.tensor(number), self.fixed, *state.flat)
             result = state.like(after)
             kept = [*state.weights, *state.slots, *state.buffers]
             torch._foreach_copy_(kept, [*result.weights, *result.slots, *result.buffers])
@@ -288,4 +289,11 @@ def _options(how: Any) -> dict[str, Any]:
     """The arguments of `torch.compile`; by default the loop around the steps is C++ too."""
     given = how if isinstance(how, dict) else {} if how in (True, "default") else {"mode": how}
     given = {name: value for name, value in given.items() if name not in ("dynamic", "fullgraph")}
-    return given if {"mode", "options", "backend"} & {*given} else {**given, "options": {"cpp_wrapper": True}}
+    if {"mode", "options", "backend"} & {*given}:
+        return given
+    return {**given, "options": {"cpp_wrapper": True, "guard_filter_fn": _no_guards}}
+
+
+def _no_guards(guards: Any) -> list[bool]:
+    """Which conditions torch is to look at before a call: none, `CompiledEpoch` has looked."""
+    return [False for _ in guards]
