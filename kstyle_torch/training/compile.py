@@ -95,3 +95,17 @@ def with_own_code(function: Any) -> Callable[..., Any]:
         plain.__code__.replace(), plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__
     )
     return copy if plain is function else MethodType(copy, function.__self__)
+
+
+def epoch_options(how: Any) -> dict[str, Any]:
+    """The arguments of `torch.compile`; by default the loop around the steps is C++ too."""
+    given = how if isinstance(how, dict) else {} if how in (True, "default") else {"mode": how}
+    given = {name: value for name, value in given.items() if name not in ("dynamic", "fullgraph")}
+    if {"mode", "options", "backend"} & {*given}:
+        return given
+    return {**given, "options": {"cpp_wrapper": True, "guard_filter_fn": _no_guards}}
+
+
+def _no_guards(guards: Any) -> list[bool]:
+    """Which conditions torch is to look at before a call: none, `epoch.CompiledEpoch` has looked."""
+    return [False for _ in guards]

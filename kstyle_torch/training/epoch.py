@@ -18,7 +18,7 @@ from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.draws import random_state, set_random_state
 from kstyle_torch.optimizers.pure import pure_step, settings_of, step_sizes, why_not_pure
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.compile import with_own_code
+from kstyle_torch.training.compile import epoch_options, with_own_code
 from kstyle_torch.training.guards import fingerprint, marks, summary, watched, why_not
 from kstyle_torch.training.meter import Meter
 from kstyle_torch.training.pure import CannotCompileError, State, has_drawn, replaced
@@ -36,11 +36,13 @@ class CompiledEpoch:
 
     def __init__(self, model: Any, how: Any):
         self.model = model
-        self.options = _options(how)
+        self.options = epoch_options(how)
         self.compiled: dict[Any, Callable[..., Any]] = {}
         self.call: Callable[..., Any] | None = None  # the one for what is noted
         self.fixed: list[Tensor] = []
         self.noted: Any = None
+        self.fingerprint: Any = None
+        self.marks = (-1, -1)
         self.failed = False
 
     def run(self, batches: Any, meter: Meter) -> tuple[int, list[tuple[int, Any]]] | None:
@@ -51,8 +53,7 @@ class CompiledEpoch:
         """
         if self.failed:
             return None
-        now = self._now(batches)
-        if self.call is None or now != self.noted:
+        if self.call is None or not self._as_before(batches):
             random = random_state()
             try:
                 self._check(batches)
@@ -62,21 +63,32 @@ class CompiledEpoch:
                 return None
             finally:
                 set_random_state(random)
-            self.noted, self.fixed = self._now(batches), self._fixed()
+            self.noted, self.marks, self.fixed = self._now(batches), marks(), self._fixed()
+            self.fingerprint = fingerprint(self.model)
         return None if self.call is None else self._run(self.call, batches, meter)
+
+    def _as_before(self, batches: Any) -> bool:
+        """Whether the compiled epoch is still one of this model and these batches."""
+        if self._now(batches) != self.noted:
+            return False
+        if marks() == self.marks:
+            return True
+        if why_not(self.model, asked=True) is not None or fingerprint(self.model) != self.fingerprint:
+            return False
+        self.marks = marks()  # it was something else that changed, or nothing that counts
+        return True
 
     def _now(self, batches: Any) -> Any:
         """All that a compiled epoch takes for granted, as far as it can be told quickly."""
         if not isinstance(batches, ArrayBatches):
             return None
         compiled = self.model._compiled
-        shapes = (
-            [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in batches.tensors] if batches.resident else []
-        )
+        tensors = batches.tensors if batches.resident else []
+        shapes = [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors]
         metrics = [id(entry.metric) for entry in compiled.metrics.entries]
         settings = why_not_pure(compiled.optimizer) or settings_of(compiled.optimizer)
         data = (shapes, batches.kept, batches.batch_size, batches.limit, batches.device)
-        return data, metrics, settings, marks(), watched(), summary(self.model)
+        return data, metrics, settings, watched(), summary(self.model)
 
     def _check(self, batches: Any) -> None:
         model = self.model
@@ -283,17 +295,3 @@ class CompiledEpoch:
         warnings.warn(
             f'steps_per_execution="epoch": {self.model.name} is trained step by step, because {reason}.', stacklevel=6
         )
-
-
-def _options(how: Any) -> dict[str, Any]:
-    """The arguments of `torch.compile`; by default the loop around the steps is C++ too."""
-    given = how if isinstance(how, dict) else {} if how in (True, "default") else {"mode": how}
-    given = {name: value for name, value in given.items() if name not in ("dynamic", "fullgraph")}
-    if {"mode", "options", "backend"} & {*given}:
-        return given
-    return {**given, "options": {"cpp_wrapper": True, "guard_filter_fn": _no_guards}}
-
-
-def _no_guards(guards: Any) -> list[bool]:
-    """Which conditions torch is to look at before a call: none, `CompiledEpoch` has looked."""
-    return [False for _ in guards]

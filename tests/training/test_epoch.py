@@ -92,6 +92,17 @@ def test_all_goes_on_from_a_compiled_epoch(counted):
     assert int(models[1].optimizer.iterations) == int(models[0].optimizer.iterations)
 
 
+def test_a_changed_layer_is_compiled_anew():
+    model, ordinary = (network(inside=[layers.LeakyReLU(0.1)], **how) for how in (EPOCH, {"jit_compile": False}))
+    for each in (model, ordinary):
+        fit(each, epochs=1)
+        fit(each, epochs=1)
+        each.layers[1].negative_slope = 0.9
+    assert len(model._fast_epoch.compiled) == 1
+    assert_same(fit(model, epochs=1), fit(ordinary, epochs=1))
+    assert (len(model._fast_epoch.compiled), model._fast_epoch.failed) == (2, False)
+
+
 def test_weights_of_samples_count():
     weights = np.linspace(0, 1, len(X)).astype("float32")
     expected = fit(network(jit_compile=False), sample_weight=weights)
