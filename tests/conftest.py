@@ -1,5 +1,6 @@
 """Keras on its torch backend is the oracle: its settings, made before anything imports it."""
 
+import gc
 import os
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -16,6 +17,12 @@ def pytest_configure(config):
     """Warnings are errors, Keras' own excepted."""
     config.addinivalue_line("filterwarnings", r"ignore:.*:Warning:keras\..*")
     config.addinivalue_line("filterwarnings", r"ignore:__array__ implementation doesn't:DeprecationWarning")
+
+
+def pytest_collection_finish():
+    """What is there now stays until the end; collections need not look through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -126,7 +126,8 @@ class AnyConvolution(SpatialLayer):
         return conv.to(memory_format=MEMORY_FORMATS[self.rank]) if self._permutes and self.rank > 1 else conv
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.convolve(x))
+        y = self.convolve(x)
+        return y if self.activation is activations.linear else self.activation(y)
 
     def convolve(self, x: Tensor) -> Tensor:
         """The output without the activation."""

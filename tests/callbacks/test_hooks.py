@@ -208,4 +208,4 @@ def test_what_is_no_callback_is_refused(callbacks, message):
 
 def test_the_public_callbacks_are_those_of_keras(keras):
     theirs = {name for name in dir(keras.callbacks) if not name.startswith("_")} - {"OrbaxCheckpoint"}
-    assert set(ks.callbacks.__all__) == theirs
+    assert set(ks.callbacks.__all__) - {"TorchScheduler"} == theirs

@@ -114,7 +114,7 @@ MODELS = [mlp, convnet, embedding, chain, shared, frozen, nested, nested_chain, 
 @pytest.fixture
 def pair(keras, request):
     """The same model here and in Keras, with the same names."""
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     return request.param(kstyle_torch), request.param(keras)
 
 
@@ -148,7 +148,7 @@ def test_totals_are_those_of_keras(pair):
 
 
 def test_layer_names_are_those_of_keras(keras):
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     ours, theirs = table_of(mlp(kstyle_torch)), table_of(mlp(keras))
     assert ours[1] == ["inp (InputLayer)", "(None, 10)", "0"]
     assert [ours[0], *ours[2:]] == theirs
@@ -197,7 +197,7 @@ def test_bad_arguments(options, message):
     "layer_range", [("dense", "dropout"), ("dropout", "dropout"), ("dropout", "dense$"), ("d.*", "d.*")], ids=str
 )
 def test_layer_range(keras, layer_range):
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     assert table_of(mlp(kstyle_torch), layer_range=layer_range) == table_of(mlp(keras), layer_range=layer_range)
 
 
