@@ -70,6 +70,7 @@ class Model(Trainer, Files, Layer):
 
     def _set_graph(self, inputs: Any, outputs: Any) -> None:
         """Takes the modules between inputs and outputs as children and writes the forward function."""
+        inputs, outputs = _only(inputs), _only(outputs)
         sources = [_source_of(tensor) for tensor in checked(inputs, "inputs")]
         graph = trace(inputs, outputs, sources)
         _check_names(graph.modules)
@@ -420,6 +421,11 @@ class Model(Trainer, Files, Layer):
         if self.graph is not None:
             self._set_ends(*self.graph.to_symbolic())
             self._emit()
+
+
+def _only(ends: Any) -> Any:
+    """What is in a list of one; as in Keras, a model of `[x]` and `[y]` takes and gives tensors."""
+    return ends[0] if isinstance(ends, (list, tuple)) and len(ends) == 1 else ends
 
 
 GRAPH_CALLS = {Model.forward}  # the calls that do nothing but run the graph

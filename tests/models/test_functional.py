@@ -7,6 +7,7 @@ import torch
 
 import kstyle_torch as ks
 from kstyle_torch import layers
+from tests.oracle import assert_close, uniform
 
 
 def two_in_two_out():
@@ -185,3 +186,18 @@ def test_layers_whose_class_is_a_keyword_get_keys_of_their_own():
     model = ks.Model(x, layers.Lambda(lambda t: t + 1)(layers.Lambda(lambda t: t * 2)(x)))
     assert torch.equal(model(torch.ones(1, 4)), torch.full((1, 4), 3.0))
     assert [*dict(model.named_children())][1:] == ["lambda_", "lambda__1"]
+
+
+@pytest.mark.parametrize("wrap", [list, tuple], ids=["list", "tuple"])
+def test_a_list_of_one_is_that_one(wrap, keras):
+    """Many programs write `Model(inputs=[x], outputs=[y])` and go on with `predict(...) > 0.5`."""
+    x = uniform(4, 3)
+    made = []
+    for library in (ks, keras):
+        inputs = library.Input((3,))
+        model = library.Model(inputs=wrap([inputs]), outputs=wrap([library.layers.Dense(2)(inputs)]))
+        model.compile("sgd", "mse")
+        model.set_weights([np.ones((3, 2)), np.zeros(2)])
+        made.append([model(x), model.predict(x.numpy(), verbose=0), *model.fit([x], [x[:, :2]], verbose=0).history])
+    assert [type(part) for part in made[0]] == [type(part) for part in made[1]] == [torch.Tensor, np.ndarray, str]
+    assert_close(made[0][1], made[1][1])
