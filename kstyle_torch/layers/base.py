@@ -151,7 +151,7 @@ class Layer(Configurable, WeightHolder):
         reject_unknown(self, kwargs)
         self.activity_regularizer = regularizers.get(activity_regularizer)
         if self.activity_regularizer is not None:
-            self.register_forward_hook(_regularize_activity)
+            self.register_forward_hook(regularize_activity)
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -480,7 +480,8 @@ class Layer(Configurable, WeightHolder):
         return f"name={self.name!r}"
 
 
-def _regularize_activity(layer: Any, args: Any, outputs: Any) -> None:
+def regularize_activity(layer: Any, args: Any, outputs: Any) -> None:
+    """The hook of layers with an `activity_regularizer`."""
     for output in tree.flatten(outputs):
         if isinstance(output, Tensor):
             penalty = layer.activity_regularizer(output)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
@@ -10,12 +11,20 @@ from torch.nn.modules.module import _has_any_global_hook
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def anybody_listens(modules: Iterable[nn.Module]) -> bool:
-    """Whether a hook, or a compiled call, is on one of the modules, or a hook on all modules there are."""
+def anybody_listens(modules: Iterable[nn.Module], besides: Collection[Callable[..., Any]] = ()) -> bool:
+    """Whether a hook, or a compiled call, is on one of the modules, or a hook on all modules there are.
+
+    Args:
+        modules: All that are asked about.
+        besides: Hooks that do not matter.
+    """
     if _has_any_global_hook():
         return True
     for module in modules:
         fields = module.__dict__
-        if any(fields[name] for name in HOOKS) or fields.get("_compiled_call_impl") is not None:
+        for name in HOOKS:
+            if fields[name] and not all(hook in besides for hook in fields[name].values()):
+                return True
+        if fields.get("_compiled_call_impl") is not None:
             return True
     return False

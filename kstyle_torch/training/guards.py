@@ -8,29 +8,21 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules import module as nn_module
+from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.hooks import RemovableHandle
 
-from kstyle_torch.layers.base import Layer, changes
-from kstyle_torch.layers.listeners import HOOKS
+from kstyle_torch.layers.base import Layer, changes, regularize_activity
+from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.weights import TrainableWeight
 
 OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
 # of a module, what training changes without changing what a step computes
-FLEETING = {
-    *("_losses", "_views", "_rows", "_calls", "_penalised", "_loss_layers", "_meter", "history", "_compiled"),
-    *(
-        "stop_training",
-        "_fast_step",
-        "_fast_epoch",
-        "_parameters",
-        "_buffers",
-        "_modules",
-        "_masked_runs",
-        "_fingerprint",
-    ),
-    *("_straight", "_run_straight", "_readers", "_tried"),
-}
+FLEETING = frozenset(
+    """
+    _losses _views _rows _calls _penalised _loss_layers _meter history _compiled stop_training _fast_step _fast_epoch
+    _parameters _buffers _modules _masked_runs _fingerprint _straight _run_straight _readers _tried
+    """.split()
+)
 
 
 def why_not(model: Any, asked: bool) -> str | None:
@@ -38,10 +30,6 @@ def why_not(model: Any, asked: bool) -> str | None:
     compiled = model._compiled
     if model.overrides("train_step"):
         return "it has a train_step() of its own"
-    if compiled.optimizer.scales_loss:
-        return "its optimizer scales the loss"
-    if len(compiled.loss.entries) != 1:
-        return "it has not just one loss"
     if any(type(parameter) not in (nn.Parameter, TrainableWeight) for parameter in compiled.parameters):
         return "a weight is no ordinary parameter"
     devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
@@ -49,8 +37,10 @@ def why_not(model: Any, asked: bool) -> str | None:
         return "it is on a device where that has not been tried enough"
     if watched():
         return "autocast, anomaly detection or another mode of torch is on"
-    if _has_hooks(model):
+    if anybody_listens(model.modules(), besides=(regularize_activity,)):
         return "there are hooks"
+    if any(weight._backward_hooks or weight._post_accumulate_grad_hooks for weight in model.parameters()):
+        return "there are hooks on weights"
     return None if asked else _foreign(model)
 
 
@@ -62,14 +52,8 @@ def watched() -> bool:
         or torch._C._len_torch_function_stack()
         or torch.is_autocast_enabled("cpu")
         or torch.is_autocast_enabled("cuda")
-        or any(getattr(nn_module, f"_global{name}", None) for name in HOOKS)
+        or _has_any_global_hook()
     )
-
-
-def _has_hooks(model: nn.Module) -> bool:
-    if any(getattr(module, name) for module in model.modules() for name in HOOKS):
-        return True
-    return any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters())
 
 
 def _foreign(model: Any) -> str | None:
@@ -77,7 +61,7 @@ def _foreign(model: Any) -> str | None:
     if model.overrides("compute_loss"):
         return "it has a compute_loss() of its own"
     parts = [*model.modules(), *(entry.loss for entry in model._compiled.loss.entries)]
-    parts += [view.regularizer for view in model._penalised]
+    parts += _penalties(model)
     for part in parts:
         if not _is_ours(type(part)):
             return f"{type(part).__name__} is the user's"
@@ -105,8 +89,9 @@ def marks() -> tuple[int, int]:
 def summary(model: Any) -> list[Any]:
     """Mode and weights of all modules, and the attributes of all that is no layer of ours, whose changes are counted."""
     losses = [entry.loss for entry in model._compiled.loss.entries]
-    others = [*losses, *(view.regularizer for view in model._penalised)]
-    return [[(id(other), [*_attributes(getattr(other, "__dict__", {}))]) for other in others]] + [
+    others = [*losses, *_penalties(model)]
+    factor = model._compiled.optimizer.loss_scale_factor
+    return [factor, [(id(other), [*_attributes(getattr(other, "__dict__", {}))]) for other in others]] + [
         (
             id(module),
             module.training,
@@ -115,6 +100,12 @@ def summary(model: Any) -> list[Any]:
         )
         for module in model.modules()
     ]
+
+
+def _penalties(model: Any) -> list[Any]:
+    """What penalises weights and outputs."""
+    of_outputs = (layer.__dict__.get("activity_regularizer") for layer in model._loss_layers)
+    return [view.regularizer for view in model._penalised] + [each for each in of_outputs if each is not None]
 
 
 def fingerprint(model: nn.Module) -> list[Any]:

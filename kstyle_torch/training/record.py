@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kstyle_torch import tree
 from kstyle_torch.training import step as steps
+from kstyle_torch.training.effects import Cells, Effects
 from kstyle_torch.training.guards import fingerprint, marks, summary, watched, why_not
 from kstyle_torch.training.rewrite import shortened
 from kstyle_torch.training.tape import CannotRecordError, Recorder, TapeWriter
@@ -32,6 +32,7 @@ class Tape(NamedTuple):
     run: Callable[..., list[Any]]
     source: str
     checked: bool
+    effects: Effects | None  # where a step leaves more than a loss, one output and gradients
 
 
 class RecordedStep:
@@ -88,8 +89,8 @@ class RecordedStep:
                 flat = [x, y]
                 key: Any = (x.shape, x.stride(), x.dtype, y.shape, y.stride(), y.dtype)
             else:
-                flat = _leaves(x, y, weight)
-                key = (weight is None, *[(tensor.shape, tensor.stride(), tensor.dtype) for tensor in flat])
+                flat = []
+                key = (_described(x, flat), _described(y, flat), _described(weight, flat))
         except (RuntimeError, AttributeError):  # sparse, or no tensor
             return steps.train_step(self.model, x, y, weight)
         tape = self.tapes.get(key, MISSING)
@@ -99,20 +100,28 @@ class RecordedStep:
             return steps.train_step(self.model, x, y, weight)
         if not tape.checked:
             return self._check(key, tape, flat, x, y, weight)
+        if tape.effects is not None:
+            return self._with_effects(tape, tape.effects, flat)
         with torch.no_grad():
             loss, y_pred, *gradients = tape.run(*flat)
+        self.model._compiled.optimizer.step(gradients)
+        return loss, y_pred
+
+    def _with_effects(self, tape: Tape, effects: Effects, flat: list[Tensor]) -> tuple[Tensor, Any]:
+        with torch.no_grad():
+            loss, values, *gradients = tape.run(*flat, *[cell.value for cell in effects.cells])
+        y_pred = effects.given(values)
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
 
     def _first(self, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """An eager step for a new shape; recorded, once it is likely that enough of them will come."""
         self.seen[key] = self.seen.get(key, 0) + 1
-        share = self.seen[key] / sum(self.seen.values())
-        if self.seen[key] < 2 or self.ahead * share < PAYS_AFTER * (not self.asked):
+        if self.seen[key] < 2 or not (self.asked or self._pays(key)):
             return steps.train_step(self.model, x, y, weight)
         if len(self.tapes) >= MAX_TAPES or not self._unchanged():
             return steps.train_step(self.model, x, y, weight)
-        recorder = Recorder()
+        recorder, cells = Recorder(), Cells(self.model)
         weights = [tensor for _, _, tensor in self.weights]
         before = state_of(weights)
         try:
@@ -121,43 +130,51 @@ class RecordedStep:
         except NotImplementedError:  # an operator that does not go through the dispatcher as others do
             self.tapes[key] = None
             restore(weights, before)
+            cells.undo()
             return steps.train_step(self.model, x, y, weight)
-        self.tapes[key] = self._written(recorder, flat, loss, y_pred, gradients)
+        self.tapes[key] = self._written(recorder, cells, flat, loss, y_pred, gradients)
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
 
+    def _pays(self, key: Any) -> bool:
+        """Whether enough batches of this shape lie ahead, or as many have come in fits that did not say how many there are."""
+        share = self.seen[key] / sum(self.seen.values())
+        return self.ahead * share >= PAYS_AFTER or self.seen[key] > PAYS_AFTER
+
     def _written(
-        self, recorder: Recorder, flat: list[Tensor], loss: Tensor, y_pred: Any, gradients: Any
+        self, recorder: Recorder, cells: Cells, flat: list[Tensor], loss: Tensor, y_pred: Any, gradients: Any
     ) -> Tape | None:
         try:
             if recorder.is_full:
                 raise CannotRecordError("a step takes so much memory that there is nothing to gain")
-            if type(y_pred) is not Tensor or hasattr(y_pred, "_keras_mask"):
-                raise CannotRecordError("the output is not one tensor without a mask")
-            if any(layer._losses for layer in self.model._loss_layers):
-                raise CannotRecordError("a layer calls add_loss()")
+            calls, used = shortened(recorder.calls), cells.used(recorder.calls)
+            effects = Effects(self.model, y_pred, [cell for cell, _ in used])
             state = [tensor for _, _, tensor in self.weights]
-            writer = TapeWriter(flat, state, [steps.one(loss.dtype, loss.device)])
-            run, source = writer.write(shortened(recorder.calls), [loss, y_pred, *gradients])
+            state += [each.weight for each in self.model._compiled.loss.entries if isinstance(each.weight, Tensor)]
+            writer = TapeWriter([*flat, *(old for _, old in used)], state, [steps.one(loss.dtype, loss.device)])
+            outputs = y_pred if effects.are_few else effects.taken(y_pred)
+            run, source = writer.write(calls, [loss, outputs, *gradients])
         except CannotRecordError as error:
             self._warn(str(error))
             return None
-        return Tape(run, source, checked=False)
+        return Tape(run, source, False, None if effects.are_few else effects)
 
     def _check(self, key: Any, tape: Tape, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """A step done both ways, from the same state; the tape is kept if every bit is equal."""
         weights = [tensor for _, _, tensor in self.weights]  # a layer may change a parameter while it runs
-        before = state_of(weights)
+        before, effects = state_of(weights), tape.effects
+        cells = [] if effects is None else [cell.value for cell in effects.cells]
         expected = steps.forward_backward(self.model, x, y, weight)
         after = state_of(weights)
         restore(weights, before)
         try:
             with torch.no_grad():
-                got = tape.run(*flat)
+                got = tape.run(*flat, *cells)
         except RuntimeError:
             got = []
         loss, y_pred, gradients = expected
-        wanted = [loss, y_pred, *gradients, *after]
+        outputs = y_pred if effects is None else effects.taken(y_pred)
+        wanted = [loss, outputs, *gradients, *after]
         same = self._unchanged() and _equal(wanted, [*got, *state_of(weights)])
         restore(weights, after)
         self.tapes[key] = tape._replace(checked=True) if same else None
@@ -213,8 +230,21 @@ class RecordedStep:
 MISSING: Any = object()
 
 
-def _leaves(x: Any, y: Any, weight: Any) -> list[Tensor]:
-    return [leaf for leaf in tree.flatten((x, y, weight)) if leaf is not None]
+def _described(part: Any, leaves: list[Tensor]) -> Any:
+    """What a tape takes for granted of a part of the batch: nest, shapes, strides, dtypes. Its tensors go to `leaves`.
+
+    Raises: AttributeError: for what is neither a tensor nor a list, tuple or dict of them.
+    """
+    if type(part) is Tensor:
+        leaves.append(part)
+        return part.shape, part.stride(), part.dtype
+    if part is None:
+        return None
+    if isinstance(part, dict):
+        return tuple([(key, _described(value, leaves)) for key, value in part.items()])
+    if not isinstance(part, (list, tuple)):
+        raise AttributeError(f"a batch with a {type(part).__name__}")
+    return type(part), *[_described(value, leaves) for value in part]
 
 
 def state_of(weights: list[Tensor]) -> list[Tensor]:
@@ -241,6 +271,8 @@ def _equal(wanted: list[Any], got: list[Any]) -> bool:
 
 
 def _same_bits(one: Any, other: Any) -> bool:
+    if isinstance(one, list):
+        return _equal(one, other)
     if one is None or other is None:
         return one is other
     if one.shape != other.shape or one.dtype != other.dtype:

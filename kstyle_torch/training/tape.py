@@ -85,8 +85,8 @@ class TapeWriter:
         ] = []  # results, code, what it reads, whether it must run
         self.count = 0
 
-    def write(self, calls: list[Call], outputs: list[Tensor | None]) -> tuple[Callable[..., Any], str]:
-        """The function `batch -> outputs`, and its source.
+    def write(self, calls: list[Call], outputs: list[Any]) -> tuple[Callable[..., Any], str]:
+        """The function `batch -> outputs` (tensors, None, or lists of them), and its source.
 
         Raises: CannotRecordError: if a call does not depend on the batch, the state and constants alone.
         """

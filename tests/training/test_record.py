@@ -184,7 +184,6 @@ UNRECORDED = {
     "values decide": with_layer(Recurrent),
     "lambda": with_layer(lambda: layers.Lambda(lambda x: x * 2)),
     "hook": with_hook,
-    "add_loss": with_layer(lambda: layers.Dense(4, activity_regularizer="l2")),
     "user loss": lambda: Doubling([ks.Input((10,)), layers.Dense(1, "sigmoid")]),
 }
 
