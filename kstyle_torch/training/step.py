@@ -15,6 +15,7 @@ from torch.autograd.graph import _engine_run_backward
 from kstyle_torch.layers import added_losses
 from kstyle_torch.layers.base import changes
 from kstyle_torch.losses.head import Head, head_of
+from kstyle_torch.training.memory import keep_for_the_next_step
 
 
 def run_model(model: Any, x: Any) -> Any:
@@ -43,6 +44,7 @@ def straight(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
     Args:
         hooks: What is called between the steps; if one is not our own, it may hook modules at any time.
     """
+    keep_for_the_next_step()
     run = model.straight_run() if are_ours(hooks) and not getattr(model, "run_eagerly", False) else None
     model.__dict__["_run_straight"] = run
     try:
