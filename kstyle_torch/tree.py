@@ -34,6 +34,7 @@ __all__ = [
 
 
 NESTS = (list, tuple, dict, deque)
+FLAT = (list, tuple)
 
 
 class MAP_TO_NONE:  # noqa: N801, Keras' name
@@ -47,7 +48,11 @@ def is_nested(structure: Any) -> bool:
 
 def flatten(structure: Any) -> list[Any]:
     """The leaves, in order."""
-    return _pytree.tree_leaves(_ordered(structure) if isinstance(structure, NESTS) else structure)
+    if not isinstance(structure, NESTS):
+        return [structure]
+    if type(structure) in FLAT and not any(isinstance(item, NESTS) for item in structure):
+        return [*structure]  # the usual nest, quickly
+    return _pytree.tree_leaves(_ordered(structure))
 
 
 def flatten_with_path(structure: Any) -> list[tuple[tuple[Any, ...], Any]]:
@@ -75,6 +80,8 @@ def map_structure(func: Callable[..., Any], *structures: Any, none_is_leaf: bool
     """
     if not structures:
         raise ValueError("map_structure: needs at least one structure.")
+    if not isinstance(structures[0], NESTS) and len(structures) == 1:
+        return func(structures[0]) if none_is_leaf or structures[0] is not None else None
     if none_is_leaf:
         return _pytree.tree_map(func, *structures)
     return _pytree.tree_map(lambda *leaves: None if leaves[0] is None else func(*leaves), *structures)
@@ -104,6 +111,8 @@ def pack_sequence_as(structure: Any, flat_sequence: Any) -> Any:
 
     Raises: ValueError: if there are more or fewer than it has.
     """
+    if not isinstance(structure, NESTS) and len(flat_sequence) == 1:
+        return flat_sequence[0]
     return _pytree.tree_unflatten(flat_sequence, _pytree.tree_structure(_ordered(structure)))
 
 

@@ -23,7 +23,9 @@ def shortened(calls: list[Call]) -> list[Call]:
     dropped: set[int] = set()
     written = []
     for call in calls:
-        new = _clamp_backward(call, makers, uses, calls) or _sum_without_view(call, makers, uses)
+        new = (
+            _clamp_backward(call, makers, uses, calls) or _sum_without_view(call, makers, uses) or _linear(call, makers)
+        )
         if new is not None:
             dropped.update(map(id, new[1:]))
         written.append((call, call if new is None else new[0]))
@@ -70,3 +72,14 @@ def _sum_without_view(call: Call, makers: Any, uses: Any) -> list[Any] | None:
     if keepdim != [True] or list(axes) != [0] or tuple(call.args[1]) != tuple(x.shape[1:]):
         return None
     return [Call(summed.function, (x, axes, False), {}, call.result), summed]
+
+
+def _linear(call: Call, makers: Any) -> list[Any] | None:
+    """`addmm(bias, x, t(weight))`, a dense layer: one call transposes too. Who else reads `t(weight)` keeps it."""
+    if call.function is not aten.addmm.default or call.kwargs:
+        return None
+    bias, x, weight = call.args
+    transposed = makers.get(id(weight))
+    if transposed is None or transposed.function is not aten.t.default or bias.dim() != 1:
+        return None
+    return [Call(aten.linear.default, (x, transposed.args[0], bias), {}, call.result)]

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 UNTAPED = ("aten.mkldnn_rnn_layer", "aten._local_scalar_dense")  # needs what autograd keeps; brings data to Python
 UNTAPED_TAGS = (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
 ALIASES = ("aten.detach.default", "aten.alias.default", "aten.lift_fresh.default")
+BINDINGS: tuple[Any, ...] = (torch._C._VariableFunctions, torch._C._nn, torch._C.TensorBase)
 MAX_BYTES = 256 * 2**20  # kept at once while recording; where steps are that large, calls cost nothing beside them
 _numbers = itertools.count()
 
@@ -139,9 +140,11 @@ class TapeWriter:
 
     def _write(self, function: Any, args: Any, kwargs: Any, result: Any, must_run: bool) -> None:
         reads: list[str] = []
+        if hasattr(torch._C._nn, base_name(function)):  # its bindings have defaults of their own
+            args = (*args, *[each.default_value for each in positional(function)[len(args) :]])
         values = [self._render(value, reads) for value in args]
         values += [f"{key}={self._render(value, reads)}" for key, value in kwargs.items()]  # names in torch's schema
-        code = f"{self._bind(getattr(function, '_op', function))}({', '.join(values)})"
+        code = f"{self._bind(binding_of(function))}({', '.join(values)})"
         parts = list(result) if isinstance(result, (tuple, list)) else [result]
         targets = [self._target(part) for part in parts]
         if isinstance(result, (tuple, list)):
@@ -209,6 +212,25 @@ class TapeWriter:
             if number in dying:
                 lines.append(f"    del {', '.join(dying[number])}")  # its memory is free for the next call
         return "\n".join([*lines, f"    return [{', '.join(results)}]", ""])
+
+
+def base_name(function: Any) -> str:
+    """An operator's name without its namespace and overload."""
+    return function._schema.name.split("::")[1]
+
+
+def positional(function: Any) -> list[Any]:
+    """The arguments of an operator that may be given by position."""
+    return [argument for argument in function._schema.arguments if not argument.kwarg_only]
+
+
+def binding_of(function: Any) -> Any:
+    """What runs an operator with the least ado: its binding in Python, which reads its arguments more quickly."""
+    if function.namespace == "aten" and not function._overloadname.endswith("out"):
+        for home in BINDINGS:
+            if hasattr(home, base_name(function)):
+                return getattr(home, base_name(function))
+    return getattr(function, "_op", function)
 
 
 def tensors_in(structure: Any) -> Iterator[Tensor]:
