@@ -79,8 +79,9 @@ class Trainer(nn.Module):
                 optimizer is a plain SGD, RMSprop, Adam or AdamW; else a warning says why, and steps are single.
             jit_compile: `"auto"`: where enough steps lie ahead, one is recorded and run again without modules and autograd,
                 with the same numbers. `"record"` asks for that for the user's own layers and losses too, whose decisions in
-                Python are then made once. True, a mode of `torch.compile` or a dict of its arguments: forward and backward
-                pass are compiled. False: neither.
+                Python are then made once. True, a mode of `torch.compile` or a dict of its arguments: a step is compiled to
+                one graph, with a plain SGD, RMSprop, Adam or AdamW in it; its decisions in Python are made once. With
+                another optimizer, or random layers, forward and backward pass are compiled. False: neither.
             auto_scale_loss: Whether a `mixed_float16` model gets a `LossScaleOptimizer` around its optimizer.
             device: Where to move the model; it stays where it is if None.
         Raises: ValueError: for an unknown name, with the nearest. TypeError: for what cannot be meant.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.optimizers.adam import Adam, AdamW
+from kstyle_torch.optimizers.rate import current_rate
 from kstyle_torch.optimizers.rmsprop import RMSprop
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
 from kstyle_torch.optimizers.sgd import SGD
@@ -62,6 +64,15 @@ def step_sizes(optimizer: Any, steps: int) -> Tensor:
         count = np.arange(first + 1, first + steps + 1, dtype=np.float64)
         sizes = rates * np.sqrt(1 - optimizer.beta_2**count) / (1 - optimizer.beta_1**count)
     return torch.from_numpy(np.stack([rates, sizes], axis=1).astype(np.float32))
+
+
+def step_size(optimizer: Any) -> tuple[float, float]:
+    """The same for the next step alone, as numbers."""
+    number = optimizer._iterations.number
+    rate = size = current_rate(optimizer._learning_rate, optimizer._iterations)
+    if isinstance(optimizer, Adam):
+        size = rate * math.sqrt(1 - optimizer.beta_2 ** (number + 1)) / (1 - optimizer.beta_1 ** (number + 1))
+    return rate, size
 
 
 def pure_step(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -13,12 +14,14 @@ from torch import Tensor
 from kstyle_torch import tree
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.record import restore, state_of
+from kstyle_torch.training.whole import WholeSteps
 
 OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
 
 
 class CompiledStep:
-    """A training step whose forward and backward pass are compiled. Shapes that come seldom are run as they are.
+    """A compiled training step: one graph with the optimizer in it where that can be (see `whole`), else the forward and
+    backward pass. Shapes that come seldom are run as they are.
 
     Args:
         model: Compiled in Keras' sense.
@@ -28,6 +31,7 @@ class CompiledStep:
     def __init__(self, model: Any, how: Any):
         self.model = model
         self.options = how if isinstance(how, dict) else {} if how is True else {"mode": how}
+        self.whole = WholeSteps(model, partial(one_graph, options=step_options(how)))
         self.forward: Any = None  # made when it is needed: torch.compile imports the compiler, which takes seconds
         self.seen: dict[Any, int] = {}
         self.compiled_for: set[Any] = set()
@@ -37,16 +41,21 @@ class CompiledStep:
         """Before an epoch."""
         if self.model.overrides("train_step") and not self.failed:
             self._give_up("it has a train_step() of its own; call torch.compile in it where that pays")
+        if not self.failed:
+            self.whole.begin(watchful)
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
-        key = tuple(None if leaf is None else (leaf.shape, leaf.dtype) for leaf in tree.flatten((x, y, weight)))
+        key = layout_of(x, y, weight)
+        step = self.whole.get(key)
+        if step is not None:
+            return step(x, y, weight)
         if not self.failed and key in self.compiled_for:
             return self._step(x, y, weight)
         self.seen[key] = self.seen.get(key, 0) + 1
-        if self.failed or (self.compiled_for and self.seen[key] < OFTEN):
+        if self.failed or ((self.compiled_for or self.whole.calls) and self.seen[key] < OFTEN):
             return steps.train_step(self.model, x, y, weight)
-        return self._first(key, x, y, weight)
+        return self.whole.first(key, x, y, weight) or self._first(key, x, y, weight)
 
     def _first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """The step that compiles; if that cannot be done, it is taken back and done as ever."""
@@ -88,6 +97,20 @@ class CompiledStep:
         )
 
 
+def layout_of(x: Any, y: Any, weight: Any) -> Any:
+    """What a compiled step takes for granted of a batch."""
+    if type(x) is Tensor and type(y) is Tensor and weight is None:
+        return x.shape, x.stride(), x.dtype, y.shape, y.stride(), y.dtype
+    leaves = tree.flatten((x, y, weight))
+    kinds = [tuple(part) if isinstance(part, dict) else type(part) for part in (x, y, weight)]
+    return *kinds, *(None if leaf is None else (leaf.shape, leaf.stride(), leaf.dtype) for leaf in leaves)
+
+
+def one_graph(function: Any, options: dict[str, Any]) -> Any:
+    """The function compiled for tensors of one layout, without a break."""
+    return torch.compile(with_own_code(function), fullgraph=True, dynamic=False, **options)
+
+
 def with_own_code(function: Any) -> Callable[..., Any]:
     """The function with a copy of its code: torch compiles the same code a few times only, then never again, for any model."""
     plain = getattr(function, "__func__", function)
@@ -95,6 +118,15 @@ def with_own_code(function: Any) -> Callable[..., Any]:
         plain.__code__.replace(), plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__
     )
     return copy if plain is function else MethodType(copy, function.__self__)
+
+
+def step_options(how: Any) -> dict[str, Any]:
+    """The arguments of `torch.compile` for a whole step."""
+    given = how if isinstance(how, dict) else {} if how in (True, "default") else {"mode": how}
+    given = {name: value for name, value in given.items() if name not in ("dynamic", "fullgraph")}
+    if {"mode", "options", "backend"} & {*given}:
+        return given
+    return {**given, "options": {"guard_filter_fn": _no_guards}}
 
 
 def epoch_options(how: Any) -> dict[str, Any]:

@@ -10,11 +10,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kstyle_torch.callbacks.snapshot import cells_of
 from kstyle_torch.draws import random_state
+from kstyle_torch.optimizers.pure import pure_step, why_not_pure
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.guards import marks, why_not
 
 
 class CannotCompileError(Exception):
-    """Why an epoch of this model cannot be one call."""
+    """Why a step or an epoch of this model cannot be one call."""
 
 
 class State(NamedTuple):
@@ -23,8 +27,8 @@ class State(NamedTuple):
     weights: list[Tensor]
     slots: list[Tensor]  # of the optimizer
     buffers: list[Tensor]
-    counts: list[Tensor]  # of the metrics
-    loss: list[Tensor]  # sum so far; first step where it was not finite, and what it was there
+    cells: list[Tensor]  # what counts the losses of several outputs; in an epoch, the metrics' state too
+    loss: list[Tensor]  # of an epoch: sum so far; first step where it was not finite, and what it was there
 
     @property
     def flat(self) -> list[Tensor]:
@@ -35,6 +39,133 @@ class State(NamedTuple):
         """The same groups, of other tensors."""
         ends = accumulate([len(group) for group in self], initial=0)
         return State(*(list(flat[start:stop]) for start, stop in pairwise(ends)))
+
+
+class StepFunction:
+    """A training step of a model as a function without effects.
+
+    Args:
+        model: Compiled, and prepared for an epoch.
+    Raises: CannotCompileError: if its steps are no function of the batch and of what `state` holds.
+    """
+
+    def __init__(self, model: Any):
+        compiled = model._compiled
+        reason = why_not(model, asked=True) or why_not_pure(compiled.optimizer)
+        if cells_of(model):
+            reason = reason or "a layer has variables or generators that are no weights"
+        if reason is not None:
+            raise CannotCompileError(reason)
+        self.model, self.optimizer, self.parameters = model, compiled.optimizer, compiled.parameters
+        trained = {id(parameter) for parameter in self.parameters}
+        self.frozen = [parameter for parameter in model.parameters() if id(parameter) not in trained]
+        self.buffers = [
+            (module._buffers, name) for module in model.modules() for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]  # fmt: skip
+        if len(self.buffers) != len([*model.buffers()]):
+            raise CannotCompileError("modules share a buffer")
+        self.cells = [variable for tracker in compiled.trackers for variable in tracker.variables]
+
+    def state(self) -> State:
+        """The tensors that a step changes, as they are now."""
+        slots = self.optimizer._current().state.values()
+        return State(
+            self.parameters,
+            [tensor for tensors in slots for tensor in tensors],
+            self.buffers_now(),
+            [cell.value for cell in self.cells],
+            [],
+        )
+
+    def buffers_now(self) -> list[Tensor]:
+        """Those that are in the modules at this moment."""
+        return [owner[name] for owner, name in self.buffers]
+
+    def __call__(
+        self, x: Any, y: Any, weight: Any, sizes: Tensor, fixed: list[Tensor], state: State
+    ) -> tuple[Tensor, Any, State]:
+        """One step.
+
+        Args:
+            x: The batch, as for the model.
+            y: Targets.
+            weight: Of the samples.
+            sizes: The learning rate, and the size of the optimizer's step; see `step_sizes`.
+            fixed: What stands for the weights that are not trained.
+            state: What it starts from; that of the model and its optimizer is left alone.
+        Returns: The loss, the output, and the state after.
+        Raises: CannotCompileError: if the loss does not depend on all weights.
+        """
+        model = self.model
+        leaves = [tensor.detach().requires_grad_() for tensor in state.weights]
+        buffers = [tensor.clone() for tensor in state.buffers]  # some layers change theirs in place
+        pairs = [*zip(self.parameters, leaves), *zip(self.buffers_now(), buffers), *zip(self.frozen, fixed)]
+        with torch.enable_grad(), replaced(model, pairs), self._holding(state.cells):
+            steps.clear_losses(model)
+            y_pred = model(x)
+            loss = model.compute_loss(x, y, y_pred, weight)
+            gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+            buffers = [tensor.detach().clone() for tensor in self.buffers_now()]
+            cells = [cell.value.detach() for cell in self.cells]
+        if any(gradient is None for gradient in gradients):
+            raise CannotCompileError("the loss does not depend on all trainable weights")
+        weights, slots = self._changed(state, gradients, sizes)
+        return loss.detach(), y_pred, State(weights, slots, buffers, cells, [])
+
+    def _changed(self, state: State, gradients: Any, sizes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Weights and slots after the optimizer's step."""
+        number, names = len(state.weights), [*self.optimizer._current().state]
+        slots = {name: state.slots[place * number : (place + 1) * number] for place, name in enumerate(names)}
+        weights, slots = pure_step(self.optimizer, state.weights, [*gradients], slots, *sizes.unbind())
+        return weights, [tensor for name in names for tensor in slots[name]]
+
+    @contextlib.contextmanager
+    def _holding(self, values: list[Tensor]) -> Iterator[None]:
+        before = [cell.value for cell in self.cells]
+        for cell, value in zip(self.cells, values, strict=True):
+            cell._tensor = value
+        try:
+            yield
+        finally:
+            for cell, value in zip(self.cells, before, strict=True):
+                cell._tensor = value
+
+    def traced(self, function: Any, *example: Any) -> Any:
+        """A function that takes a step, as a graph of torch's basic operators; its inputs are all it depends on.
+
+        Args:
+            function: Of tensors and lists of them.
+            example: What it is called with to see what it does.
+        Raises: CannotCompileError: if it depends on anything else.
+        """
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        random, before = random_state(), marks()
+        try:
+            with torch.no_grad():
+                graph = make_fx(function)(*example)
+        finally:
+            steps.clear_losses(self.model)
+            if has_drawn(random):
+                raise CannotCompileError("its layers draw random numbers, as Dropout does")
+        if marks() != before:
+            raise CannotCompileError("a layer changes its attributes in each step")
+        graph.graph.eliminate_dead_code()
+        graph.recompile()
+        own = {tensor.data_ptr() for tensor in (*self.model.parameters(), *self.model.buffers()) if tensor.numel()}
+        if any(isinstance(value, Tensor) and value.data_ptr() in own for value in vars(graph).values()):
+            raise CannotCompileError("a layer keeps its weights where they cannot be replaced")
+        return graph
+
+
+def went_elsewhere(before: list[Tensor], after: list[Tensor], got: list[Tensor]) -> bool:
+    """Whether weights were changed otherwise than they should be; rounding alone moves those with next to no gradient."""
+    change = sum((one - other).double().square().sum() for one, other in zip(after, before, strict=True))
+    error = sum((one - other).double().square().sum() for one, other in zip(after, got, strict=True))
+    return not bool(error <= 0.1 * change) and bool(
+        torch.as_tensor(change).isfinite()
+    )  # host waits for the device here
 
 
 def has_drawn(before: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.optimizers import pure
-from kstyle_torch.training import epoch
+from kstyle_torch.training import pure as training_pure
 from kstyle_torch.training import step as steps
 
 RNG = np.random.default_rng(5)
@@ -172,7 +172,7 @@ def test_a_compiled_step_that_gives_other_numbers_is_not_used(monkeypatch):
     def wrong(optimizer, weights, gradients, *rest):
         return pure.pure_step(optimizer, weights, [-gradient for gradient in gradients], *rest)
 
-    monkeypatch.setattr(epoch, "pure_step", wrong)
+    monkeypatch.setattr(training_pure, "pure_step", wrong)
     with pytest.warns(UserWarning, match="other numbers"):
         got = fit(model := network(**QUICK))
     assert_same(got, fit(ordinary := network(jit_compile=False)))

@@ -1,0 +1,126 @@
+"""The whole step as one graph: the numbers of the eager step, and what is done where it cannot be."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import kstyle_torch as ks
+from kstyle_torch import layers
+from kstyle_torch.training import pure
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(70, 6)).astype("float32")
+Y = (X.sum(1) > 0).astype("float32")
+GRAPHS = {"jit_compile": {"backend": "aot_eager"}}
+
+
+def network(optimizer="adam", inside=(), **switches):
+    torch.manual_seed(2)
+    model = ks.Sequential([ks.Input((6,)), layers.Dense(8, "relu"), *inside, layers.Dense(1, "sigmoid")])
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"], **switches)
+    return model
+
+
+def fit(model, **arguments):
+    torch.manual_seed(3)
+    return model.fit(X, Y, **{"batch_size": 16, "epochs": 3, "verbose": 0, **arguments}).history
+
+
+def assert_same(model, other, *histories):
+    got, expected = histories
+    assert got.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-5, atol=1e-6)
+    ours, theirs = ([*each.weights, *each.optimizer.variables] for each in (model, other))
+    for mine, its in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine.numpy(), its.numpy(), rtol=2e-5, atol=1e-6)
+
+
+def graphs_of(model):
+    return [step for step in model._fast_step.whole.calls.values() if step is not None]
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch compiles with a C++ compiler")
+def test_a_step_compiled_by_inductor_gives_the_numbers_of_the_eager_one():
+    """Takes some seconds: it is the compiler that is tried. The step has batch statistics and a frozen layer."""
+    inside = [layers.BatchNormalization(), layers.Dense(4, kernel_regularizer="l2"), layers.Dense(4, trainable=False)]
+    histories, models = [], []
+    for how in (True, False):
+        model = network(inside=[type(layer).from_config(layer.get_config()) for layer in inside], jit_compile=how)
+        histories.append(fit(model))
+        models.append(model)
+    assert_same(*models, *histories)
+    assert len(graphs_of(models[0])) == 1
+
+
+OPTIMIZERS = {
+    "sgd": lambda: ks.optimizers.SGD(0.1),
+    "momentum": lambda: ks.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+    "rmsprop": lambda: ks.optimizers.RMSprop(0.01),
+    "a schedule": lambda: ks.optimizers.Adam(ks.optimizers.schedules.ExponentialDecay(0.01, 3, 0.5)),
+    "adamw": lambda: ks.optimizers.AdamW(0.01, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_the_optimizer_is_in_the_graph(make, monkeypatch):
+    model, ordinary = network(make(), **GRAPHS), network(make(), jit_compile=False)
+    called = []
+    monkeypatch.setattr(
+        model.optimizer, "step", lambda *args: called.append(args) or type(model.optimizer).step(model.optimizer, *args)
+    )
+    assert_same(model, ordinary, fit(model), fit(ordinary))
+    assert len(called) == 4  # the first step, which is compared, and the short batches
+
+
+def test_a_changed_model_gets_another_graph():
+    """A layer's attribute, the learning rate, a layer that is frozen: between fits, and within one."""
+    histories, models = [], []
+    for switches in (GRAPHS, {"jit_compile": False}):
+        model = network(inside=[layers.LeakyReLU(0.1)], **switches)
+        history = [fit(model)]
+        model.layers[1].negative_slope = 0.9
+        model.optimizer.learning_rate = 0.1
+        history += [fit(model)]
+
+        def steepen(epoch, logs, model=model):
+            model.layers[1].negative_slope = 0.5 / (epoch + 1)
+
+        history += [fit(model, callbacks=[ks.callbacks.LambdaCallback(on_epoch_begin=steepen)])]
+        model.layers[0].trainable = False
+        history += [fit(model)]
+        models.append(model)
+        histories.append({name: [value for each in history for value in each[name]] for name in history[0]})
+    assert_same(*models, *histories)
+
+
+def test_a_step_that_gives_other_numbers_is_not_used(monkeypatch):
+    own = pure.pure_step
+    monkeypatch.setattr(
+        pure,
+        "pure_step",
+        lambda optimizer, weights, gradients, *rest: own(optimizer, weights, [-g for g in gradients], *rest),
+    )
+    model, ordinary = network(**GRAPHS), network(jit_compile=False)
+    assert_same(model, ordinary, fit(model), fit(ordinary))
+    assert not graphs_of(model)
+
+
+CANNOT = {
+    "another optimizer": ("nadam", ()),
+    "clipping": (lambda: ks.optimizers.Adam(clipnorm=1.0), ()),
+    "a constraint": ("adam", lambda: [layers.Dense(4, kernel_constraint="non_neg")]),
+}
+
+
+@pytest.mark.parametrize(("optimizer", "inside"), CANNOT.values(), ids=CANNOT)
+def test_where_it_cannot_be_one_graph_forward_and_backward_are_compiled(optimizer, inside):
+    models = [
+        network(optimizer() if callable(optimizer) else optimizer, inside() if inside else (), **switches)
+        for switches in (GRAPHS, {"jit_compile": False})
+    ]
+    assert_same(*models, *map(fit, models))
+    assert not graphs_of(models[0])
+    assert models[0]._fast_step.compiled_for
