@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
 
@@ -28,6 +29,7 @@ class Adadelta(Optimizer):
     """
 
     slots = (("accumulated_grad", "accumulated_delta_var"),)
+    packs = "steps"
 
     def __init__(
         self,
@@ -56,16 +58,16 @@ class Adadelta(Optimizer):
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
         squares, deltas = state["accumulated_grad"], state["accumulated_delta_var"]
-        torch._foreach_mul_(squares, self.rho)
+        foreach.mul_(squares, self.rho)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - self.rho)
         delta = self._root(deltas)
         torch._foreach_mul_(delta, gradients)
         torch._foreach_div_(delta, self._root(squares))
-        torch._foreach_mul_(deltas, self.rho)
+        foreach.mul_(deltas, self.rho)
         torch._foreach_addcmul_(deltas, delta, delta, 1 - self.rho)
         torch._foreach_add_(parameters, delta, alpha=-learning_rate)
 
     def _root(self, squares: list[Tensor]) -> list[Tensor]:
-        root = torch._foreach_add(squares, self.epsilon)
+        root = foreach.add(squares, self.epsilon)
         torch._foreach_sqrt_(root)
         return list(root)

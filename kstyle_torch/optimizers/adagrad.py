@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
 
@@ -29,6 +30,7 @@ class Adagrad(Optimizer):
     """
 
     slots = ("accumulator",)
+    packs = "steps"
 
     def __init__(
         self,
@@ -66,6 +68,6 @@ class Adagrad(Optimizer):
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
         torch._foreach_addcmul_(state["accumulator"], gradients, gradients, 1.0)
-        denominator = torch._foreach_add(state["accumulator"], self.epsilon)
+        denominator = foreach.add(state["accumulator"], self.epsilon)
         torch._foreach_sqrt_(denominator)
         torch._foreach_addcdiv_(parameters, gradients, denominator, -learning_rate)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
-from kstyle_torch.optimizers.fused import has_fused_adam
+from kstyle_torch.optimizers.fused import endless, has_fused_adam
 
 
 @registry.register()
@@ -60,61 +61,46 @@ class Adam(Optimizer):
             ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **kwargs,
         )  # fmt: skip
         self.beta_1, self.beta_2, self.epsilon, self.amsgrad = beta_1, beta_2, epsilon, amsgrad
-        self._step_tensor: Tensor | None = None
-        self._counted = 0
 
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        if self._current().alike and has_fused_adam(parameters[0].device, parameters[0].dtype):
+        if self._current().fused:
             self._fused(parameters, gradients, state, learning_rate)
         else:
             self._foreach(parameters, gradients, state, learning_rate)
 
+    def is_fused(self, parameter: Tensor) -> bool:
+        return has_fused_adam(parameter.device, parameter.dtype)
+
     def _fused(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        count = self.local_step
+        # after endless steps the kernel corrects nothing: the correction is in the learning rate, and epsilon in front of it
         torch._fused_adam_(
-            parameters,
-            gradients,
-            state["momentum"],
-            state["velocity"],
-            state.get("velocity_hat", []),
-            [self._step_on(parameters[0].device, count)] * len(parameters),
-            lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            weight_decay=0.0,
-            eps=self.epsilon / math.sqrt(1 - self.beta_2**count),
-            amsgrad=self.amsgrad,
-            maximize=False,
-        )
+            parameters, gradients, state["momentum"], state["velocity"], state.get("velocity_hat", []),
+            [endless(parameters[0].device)] * len(parameters), lr=self._size(learning_rate), beta1=self.beta_1,
+            beta2=self.beta_2, weight_decay=0.0, eps=self.epsilon, amsgrad=self.amsgrad, maximize=False,
+        )  # fmt: skip
 
-    def _step_on(self, device: torch.device, count: int) -> Tensor:
-        """The step number as the kernel wants it; counted on the device, set anew only after a jump."""
-        if self._step_tensor is None or self._step_tensor.device != device or self._counted + 1 != count:
-            self._step_tensor = torch.full((), float(count), device=device)
-        else:
-            self._step_tensor.add_(1)
-        self._counted = count
-        return self._step_tensor
+    def _size(self, learning_rate: float) -> float:
+        """The learning rate with the bias corrections of this step."""
+        count = self.local_step
+        return learning_rate * math.sqrt(1 - self.beta_2**count) / (1 - self.beta_1**count)
 
     def _foreach(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        count = self.local_step
         torch._foreach_lerp_(state["momentum"], gradients, 1 - self.beta_1)
-        torch._foreach_mul_(state["velocity"], self.beta_2)
+        foreach.mul_(state["velocity"], self.beta_2)
         torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.beta_2)
         velocity = state["velocity"]
         if self.amsgrad:
             torch._foreach_maximum_(state["velocity_hat"], velocity)
             velocity = state["velocity_hat"]
         denominator = torch._foreach_sqrt(velocity)
-        torch._foreach_add_(denominator, self.epsilon)
-        size = learning_rate * math.sqrt(1 - self.beta_2**count) / (1 - self.beta_1**count)
-        torch._foreach_addcdiv_(parameters, state["momentum"], denominator, -size)
+        foreach.add_(denominator, self.epsilon)
+        torch._foreach_addcdiv_(parameters, state["momentum"], denominator, -self._size(learning_rate))
 
 
 @registry.register("adamw")

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
 
@@ -29,6 +30,7 @@ class Adamax(Optimizer):
     """
 
     slots = (("momentum", "norm"),)
+    packs = "steps"
 
     def __init__(
         self,
@@ -58,8 +60,8 @@ class Adamax(Optimizer):
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
         torch._foreach_lerp_(state["momentum"], gradients, 1 - self.beta_1)
-        torch._foreach_mul_(state["norm"], self.beta_2)
+        foreach.mul_(state["norm"], self.beta_2)
         torch._foreach_maximum_(state["norm"], torch._foreach_abs(gradients))
-        denominator = torch._foreach_add(state["norm"], self.epsilon)
+        denominator = foreach.add(state["norm"], self.epsilon)
         size = learning_rate / (1 - self.beta_1**self.local_step)
         torch._foreach_addcdiv_(parameters, state["momentum"], denominator, -size)

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch import config, initializers, serialization
+from kstyle_torch import serialization
 from kstyle_torch.layers.weights import Layout
 from kstyle_torch.optimizers import clipping
-from kstyle_torch.optimizers.part import Part
+from kstyle_torch.optimizers.own_variables import OwnVariables
+from kstyle_torch.optimizers.part import Part, is_shared
 from kstyle_torch.optimizers.rate import current_rate, learning_rate_of, replaced_rate
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
 from kstyle_torch.optimizers.variables import HostNumber, SlotView, layout_of, parameter_of, path_of
@@ -27,7 +28,7 @@ from kstyle_torch.variables import Variable
 registry = serialization.registry("optimizer", "keras.optimizers")
 
 
-class Optimizer(Configurable):
+class Optimizer(OwnVariables, Configurable):
     """Base class of optimizers. A subclass names its `slots` and defines `update`; or, as in Keras, makes its variables
     in `build` and defines `update_step`.
 
@@ -55,6 +56,8 @@ class Optimizer(Configurable):
     """
 
     slots: tuple[Any, ...] = ()  # state tensors of each variable; what is in a tuple alternates in `variables`
+    packs: str | None = None  # of an `update` that takes each number by itself: "steps" if all it does to parameters is
+    # adding to them, "weights" if it reads them; then a CPU takes all small ones in one tensor
 
     def __init__(
         self,
@@ -89,9 +92,12 @@ class Optimizer(Configurable):
         self._undecayed: tuple[list[Any], str] = ([], "")
         self._added: list[Variable] = []
         self._part: Part | None = None
+        self._parts: dict[tuple[int, ...], Part] = {}  # by places
         self.state: dict[str, list[Any]] = {slot: [] for group in self._groups() for slot in group}
         self._own_apply = type(self).apply is not Optimizer.apply
         self._by_variable = _defined_in(type(self), "update_step") < _defined_in(type(self), "update")
+        if self._by_variable or _defined_in(type(self), "update") < _defined_in(type(self), "packs"):
+            self.packs = None  # a subclass has an `update` of its own
 
     def _legacy(self, kwargs: dict[str, Any], learning_rate: Any) -> Any:
         if "lr" in kwargs:
@@ -186,6 +192,9 @@ class Optimizer(Configurable):
         variables = list(variables)
         if not self.built:
             self.build(variables)
+        elif self._part is not None and self._part.holds(variables):
+            self._part.look()
+            return
         elif type(self).build is not Optimizer.build and (new := self._unknown(variables)):
             raise ValueError(
                 f"{type(self).__name__} was built without the variable(s) {', '.join(map(path_of, new))}; make a new "
@@ -229,12 +238,23 @@ class Optimizer(Configurable):
         device = self._parameters[places[0]].device if places else None
         for tensors in self.state.values():
             for place in places:
-                tensors[place] = _carried(tensors[place], self._parameters[place])
+                carried = _carried(tensors[place], self._parameters[place])
+                if carried is not tensors[place]:
+                    tensors[place] = carried
+                    self._parts.clear()
         for variable in self._added:
             if device is not None and not isinstance(variable, HostNumber) and variable.value.device != device:
                 variable.assign(variable.value.to(device))
-        self._part = Part(self, places)
+        self._part = self._parts.get(tuple(places))
+        if self._part is None or not self._part.holds([self._parameters[place] for place in places]):
+            self._part = Part(self, places)
+            self._parts[tuple(places)] = self._part
+        self._part.look()
         self.built = True
+
+    def is_fused(self, parameter: Tensor) -> bool:
+        """Whether `update` is one kernel for parameters like this one, all of one device and dtype."""
+        return False
 
     def decays(self, variable: Any) -> bool:
         """Whether the weight decay is for this variable too."""
@@ -336,24 +356,27 @@ class Optimizer(Configurable):
         """
         if self._own_apply:
             self.apply(gradients, self._current().variables)
-        else:
+        elif not torch.is_grad_enabled():
             self._step(gradients)
+        else:
+            torch._C._set_grad_enabled(False)  # a sixth of what `with torch.no_grad()` takes
+            try:
+                self._step(gradients)
+            finally:
+                torch._C._set_grad_enabled(True)
 
     def _current(self) -> Part:
         if self._part is None:
             self._part = Part(self, list(range(len(self._variables))))
         return self._part
 
-    @torch.no_grad()
     def _step(self, gradients: Any) -> None:
-        part = self._current()
+        part = self._part or self._current()
         try:
-            aligned = [gradient.stride() for gradient in gradients] == part.strides
-        except (AttributeError, RuntimeError):  # None; or a sparse one
+            gradients = part.taken(gradients)
+        except (AttributeError, RuntimeError, TypeError):  # None; or a sparse one
             part, gradients = part.used(gradients)
-            aligned = False
-        if not aligned:
-            gradients = part.aligned(gradients)
+            gradients = part.taken(gradients)
         if self.loss_scale_factor is not None:
             gradients = torch._foreach_div(gradients, self.loss_scale_factor)
         if self.gradient_accumulation_steps:
@@ -362,14 +385,15 @@ class Optimizer(Configurable):
             self._change(part, gradients)
         if self.use_ema:
             self._average()
-        for variable, constraint in part.constraints:
-            variable.assign(constraint(variable.read()))
+        if part.constraints:
+            for variable, constraint in part.constraints:
+                variable.assign(constraint(variable.read()))
         self._iterations.number += 1
 
     def _change(self, part: Part, gradients: list[Tensor]) -> None:
         rate = current_rate(self._learning_rate, self._iterations)
         if self.clipnorm:
-            gradients = clipping.clip_by_norm(gradients, self.clipnorm)
+            gradients = part.clipped(gradients, self.clipnorm)
         elif self.global_clipnorm:
             gradients = clipping.clip_by_global_norm(gradients, self.global_clipnorm)
         elif self.clipvalue:
@@ -379,17 +403,21 @@ class Optimizer(Configurable):
 
     def _decay(self, part: Part, rate: float) -> None:
         if self.weight_decay and part.decayed:
-            torch._foreach_mul_(part.decayed, 1 - rate * self.weight_decay)
+            torch._foreach_add_(part.decayed, part.decayed, alpha=-rate * self.weight_decay)
 
     def _update(self, part: Part, gradients: list[Tensor], rate: float) -> None:
-        if not self._by_variable:
+        if self._by_variable:
+            for variable, gradient in zip(part.variables, gradients, strict=True):
+                self.update_step(layout_of(variable).to_keras(gradient), variable, rate)
+        elif part.pack is None:
             self.update(part.parameters, gradients, part.state, rate)
-            return
-        for variable, gradient in zip(part.variables, gradients, strict=True):
-            self.update_step(layout_of(variable).to_keras(gradient), variable, rate)
+        else:
+            self.update(part.pack.begin(), gradients, part.pieces, rate)
+            part.pack.finish()
 
     def _accumulate(self, part: Part, gradients: list[Tensor]) -> None:
-        steps, sums = self.gradient_accumulation_steps, part.state["gradient_accumulator"]
+        steps = self.gradient_accumulation_steps
+        sums = (part.state if part.pack is None else part.pieces)["gradient_accumulator"]
         assert steps
         torch._foreach_add_(sums, gradients)
         if (self._iterations.number + 1) % steps == 0:
@@ -459,7 +487,8 @@ class Optimizer(Configurable):
         part = self._current()
         if len(grads) != len(part.parameters):
             raise ValueError(f"apply() got {len(grads)} gradients for {len(part.parameters)} variables.")
-        self._step(part.fitted(grads))
+        with torch.no_grad():
+            self._step(part.fitted(grads))
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> Any:
         """The same as `apply`, from pairs `(gradient, variable)`. Returns: The step count."""
@@ -489,64 +518,6 @@ class Optimizer(Configurable):
         """Takes steps off the count that were taken back on the device."""
         self._iterations.number -= steps
 
-    # ------------------------------------------------------------------------------------- for subclasses as in Keras
-
-    def add_variable(
-        self,
-        shape: Sequence[int],
-        initializer: Any = "zeros",
-        dtype: Any = None,
-        aggregation: str = "none",
-        layout: Any = None,
-        name: str | None = None,
-    ) -> Variable:
-        """A variable of the optimizer's own, saved with it."""
-        with config.device_scope(self._parameters[0].device if self._parameters else config.device()):
-            variable = Variable(initializers.get(initializer), tuple(shape), dtype, trainable=False, name=name)
-        variable.path = f"{self.name}/{variable.name}"
-        self._added.append(variable)
-        return variable
-
-    def add_variable_from_reference(
-        self, reference_variable: Any, name: str | None = None, initializer: Any = "zeros"
-    ) -> Variable:
-        """A variable of the optimizer's own with the shape and dtype of a model's, in Keras' layout."""
-        name = f"{path_of(reference_variable).replace('/', '_')}_{name or 'var'}"
-        dtype = parameter_of(reference_variable).dtype
-        return self.add_variable(tuple(reference_variable.shape), initializer, dtype, name=name)
-
-    def add_optimizer_variables(self, trainable_variables: Sequence[Any], name: Any, initializer: Any = "zeros") -> Any:
-        """For each of the model's variables one of the optimizer's own; for a list of names a tuple of lists.
-
-        Raises: ValueError: if there are not as many initializers as names.
-        """
-        names = [name] if isinstance(name, str) else list(name)
-        given = list(initializer) if isinstance(initializer, (list, tuple)) else [initializer] * len(names)
-        if len(names) != len(given):
-            raise ValueError(f"add_optimizer_variables() got {len(given)} initializers for {len(names)} names.")
-        rows = [
-            [self.add_variable_from_reference(variable, *pair) for pair in zip(names, given, strict=True)]
-            for variable in trainable_variables
-        ]
-        columns = tuple([row[column] for row in rows] for column in range(len(names)))
-        return columns[0] if isinstance(name, str) else columns
-
-    def _get_variable_index(self, variable: Any) -> int:
-        known = self._known()
-        return known[id(variable)] if id(variable) in known else known[id(parameter_of(variable))]
-
-    def assign(self, variable: Any, value: Any) -> None:
-        """Sets a variable of the model's or the optimizer's."""
-        (variable if hasattr(variable, "assign") else _Assignable(variable)).assign(value)
-
-    def assign_add(self, variable: Any, value: Any) -> None:
-        """Adds to a variable of the model's or the optimizer's."""
-        self.assign(variable, variable + value)
-
-    def assign_sub(self, variable: Any, value: Any) -> None:
-        """Subtracts from a variable of the model's or the optimizer's."""
-        self.assign(variable, variable - value)
-
     # -------------------------------------------------------------------------------------------------------- config
 
     def get_config(self) -> dict[str, Any]:
@@ -562,22 +533,22 @@ class Optimizer(Configurable):
             return super().from_config(config)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_part": None}
-
-
-class _Assignable:
-    """A bare parameter."""
-
-    def __init__(self, parameter: Tensor):
-        self.parameter = parameter
-
-    def assign(self, value: Any) -> None:
-        self.parameter.copy_(value.read() if isinstance(value, Variable) else torch.as_tensor(value))
+        state = {  # a packed tensor would bring all that it lies beside
+            slot: [tensor.clone() if tensor is not None and is_shared(tensor) else tensor for tensor in tensors]
+            for slot, tensors in self.state.items()
+        }
+        return {**self.__dict__, "_part": None, "_parts": {}, "state": state}
 
 
 def _carried(tensor: Any, parameter: Tensor) -> Any:
-    """The state on its parameter's device."""
-    return tensor if tensor is None or tensor.device == parameter.device else tensor.to(parameter.device)
+    """The state where and as its parameter is."""
+    if tensor is None or not tensor.is_floating_point():
+        return tensor if tensor is None else tensor.to(parameter.device)
+    if tensor.shape != parameter.shape:
+        return tensor.to(parameter)
+    same = tensor.dtype == parameter.dtype and tensor.device == parameter.device
+    same = same and tensor.stride() == parameter.stride()
+    return tensor if same else torch.empty_like(parameter, requires_grad=False).copy_(tensor)
 
 
 def _defined_in(cls: type, method: str) -> int:

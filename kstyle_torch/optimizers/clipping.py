@@ -15,11 +15,9 @@ def clip_by_value(gradients: list[Tensor], bound: float) -> list[Tensor]:
 
 def clip_by_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
     """Each gradient scaled down to a norm of `bound` where its norm is larger."""
-    norms = torch._foreach_norm(gradients)
-    factors = torch._foreach_clamp_min(norms, bound)
-    torch._foreach_reciprocal_(factors)
-    torch._foreach_mul_(factors, bound)
-    return list(torch._foreach_mul(gradients, factors))
+    norms = torch.stack(torch._foreach_norm(gradients))  # foreach takes a call for each
+    factors = norms.clamp_(min=bound).reciprocal_().mul_(bound)
+    return list(torch._foreach_mul(gradients, factors.unbind()))
 
 
 def clip_by_global_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
@@ -27,6 +25,9 @@ def clip_by_global_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
 
     Source: Pascanu et al. 2013.
     """
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if len(gradients) == 1:
+        norm = torch.linalg.vector_norm(gradients[0])
+    else:
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     factor = bound / norm.clamp(min=bound) + (norm - norm)
     return list(torch._foreach_mul(gradients, factor))

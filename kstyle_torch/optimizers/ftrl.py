@@ -33,6 +33,7 @@ class Ftrl(Optimizer):
     """
 
     slots = (("accumulator", "linear"),)
+    packs = "weights"
 
     def __init__(
         self,

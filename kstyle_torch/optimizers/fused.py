@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 
@@ -36,6 +37,12 @@ def has_fused_sgd(device: torch.device, dtype: torch.dtype) -> bool:
     except ABSENT:
         return False
     return True
+
+
+@functools.cache
+def endless(device: torch.device) -> torch.Tensor:
+    """A count of steps after which the fused Adam corrects no bias."""
+    return torch.full((), math.inf, device=device)
 
 
 def alike(tensors: list[torch.Tensor]) -> bool:

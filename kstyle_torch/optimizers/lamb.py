@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
 
@@ -59,11 +60,11 @@ class Lamb(Optimizer):
     ) -> None:
         step = self.local_step
         torch._foreach_lerp_(state["momentum"], gradients, 1 - self.beta_1)
-        torch._foreach_mul_(state["velocity"], self.beta_2)
+        foreach.mul_(state["velocity"], self.beta_2)
         torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.beta_2)
         denominator = torch._foreach_div(state["velocity"], 1 - self.beta_2**step)
         torch._foreach_sqrt_(denominator)
-        torch._foreach_add_(denominator, self.epsilon)
+        foreach.add_(denominator, self.epsilon)
         change = torch._foreach_div(state["momentum"], 1 - self.beta_1**step)
         torch._foreach_div_(change, denominator)
         weight_norm, change_norm = (torch.stack(torch._foreach_norm(each)) for each in (parameters, change))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
 
@@ -29,6 +30,7 @@ class Lion(Optimizer):
     """
 
     slots = ("momentum",)
+    packs = "steps"
 
     def __init__(
         self,
@@ -58,9 +60,9 @@ class Lion(Optimizer):
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        direction = torch._foreach_mul(state["momentum"], self.beta_1)
+        direction = foreach.mul(state["momentum"], self.beta_1)
         torch._foreach_add_(direction, gradients, alpha=1 - self.beta_1)
         torch._foreach_sign_(direction)
         torch._foreach_add_(parameters, direction, alpha=-learning_rate)
-        torch._foreach_mul_(state["momentum"], self.beta_2)
+        foreach.mul_(state["momentum"], self.beta_2)
         torch._foreach_add_(state["momentum"], gradients, alpha=1 - self.beta_2)

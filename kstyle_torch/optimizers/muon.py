@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.part import Part
 from kstyle_torch.optimizers.variables import layout_of, path_of
@@ -141,9 +142,9 @@ class Muon(Optimizer):
     ) -> None:
         step = self.local_step
         torch._foreach_lerp_(means, gradients, 1 - self.adam_beta_1)
-        torch._foreach_mul_(squares, self.adam_beta_2)
+        foreach.mul_(squares, self.adam_beta_2)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - self.adam_beta_2)
         denominator = torch._foreach_sqrt(squares)
-        torch._foreach_add_(denominator, self.epsilon)
+        foreach.add_(denominator, self.epsilon)
         size = rate * math.sqrt(1 - self.adam_beta_2**step) / (1 - self.adam_beta_1**step)
         torch._foreach_addcdiv_(parameters, means, denominator, -size)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.variables import HostNumber
 
@@ -31,6 +32,7 @@ class Nadam(Optimizer):
     """
 
     slots = (("momentum", "velocity"),)
+    packs = "steps"
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class Nadam(Optimizer):
         self._product.number *= now
         product = self._product.number
         torch._foreach_lerp_(state["momentum"], gradients, 1 - self.beta_1)
-        torch._foreach_mul_(state["velocity"], self.beta_2)
+        foreach.mul_(state["velocity"], self.beta_2)
         torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.beta_2)
         scale = math.sqrt(1 - self.beta_2**step)
         denominator = torch._foreach_sqrt(state["velocity"])

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.optimizers.clipping import clip_by_norm
 from kstyle_torch.optimizers.fused import alike
+from kstyle_torch.optimizers.pack import SMALL, Pack, aligned
 from kstyle_torch.optimizers.variables import layout_of, parameter_of, path_of
 
 
@@ -18,29 +20,68 @@ class Part:
     Args:
         optimizer: Whose.
         places: Where each one's state is.
+        whole: Whether it may pack small variables: not if it is for those of another part that have a gradient.
     """
 
-    def __init__(self, optimizer: Any, places: list[int]):
+    def __init__(self, optimizer: Any, places: list[int], whole: bool = True):
         self.optimizer, self.places = optimizer, places
         self.variables = [optimizer._variables[place] for place in places]
         self.parameters: list[Tensor] = [optimizer._parameters[place] for place in places]
-        self.state = {slot: [tensors[place] for place in places] for slot, tensors in optimizer.state.items()}
         self.decayed = [parameter_of(variable) for variable in self.variables if optimizer.decays(variable)]
-        constraints = [(variable, getattr(variable, "constraint", None)) for variable in self.variables]
-        self.constraints = [(variable, constraint) for variable, constraint in constraints if constraint is not None]
+        self.look()
         self.device = self.parameters[0].device if places else None
         self.alike = alike(self.parameters)
         self.strides = [parameter.stride() for parameter in self.parameters]
+        self.lying = _lying(self.parameters)
+        self.pack = self._packed() if whole else None
+        self.pieces = {} if self.pack is None else self._adopted(self.pack)
+        self.state = {slot: [tensors[place] for place in places] for slot, tensors in optimizer.state.items()}
+        self.fused: bool = self.alike and bool(places) and optimizer.is_fused(self.parameters[0])
         self._parts: dict[tuple[int, ...], Part] = {}
 
+    def look(self) -> None:
+        """Finds the constraints, which a user may set at any time."""
+        constraints = [(variable, getattr(variable, "constraint", None)) for variable in self.variables]
+        self.constraints = [(variable, constraint) for variable, constraint in constraints if constraint is not None]
+
+    def _packed(self) -> Pack | None:
+        """The small variables, but for those that another part has packed; on a CPU, where each is a call of its own."""
+        if not self.optimizer.packs or not self.alike or self.device is None or self.device.type != "cpu":
+            return None
+        small = [index for index, parameter in enumerate(self.parameters) if self._can_pack(index, parameter)]
+        return Pack(self.parameters, small, self.optimizer.packs == "weights") if len(small) > 1 else None
+
+    def _can_pack(self, index: int, parameter: Tensor) -> bool:
+        state = [tensors[self.places[index]] for tensors in self.optimizer.state.values()]
+        return (
+            0 < parameter.numel() <= SMALL
+            and torch.empty_like(parameter).stride() == parameter.stride()  # no holes, nothing twice
+            and all(
+                tensor is not None and tensor.shape == parameter.shape and not is_shared(tensor) for tensor in state
+            )
+        )
+
+    def _adopted(self, pack: Pack) -> dict[str, list[Tensor]]:
+        """Lets the pack keep the state. Returns: Its pieces."""
+        self.optimizer._parts.clear()  # they have the tensors that were there before
+        pieces = {}
+        for slot, tensors in self.optimizer.state.items():
+            kept, pieces[slot] = pack.adopt([tensors[place] for place in self.places])
+            for place, tensor in zip(self.places, kept, strict=True):
+                tensors[place] = tensor
+        return pieces
+
     def holds(self, variables: list[Any]) -> bool:
-        """Whether these are its variables, where they were."""
-        if len(variables) != len(self.parameters) or self.parameters[0].device != self.device:
+        """Whether these are its variables, where and as they were."""
+        if len(variables) != len(self.parameters):
             return False
-        return all(parameter_of(a) is b for a, b in zip(variables, self.parameters, strict=True))
+        for variable, parameter in zip(variables, self.parameters, strict=True):
+            if variable is not parameter and parameter_of(variable) is not parameter:
+                return False
+        return _lying(self.parameters) == self.lying
 
     def used(self, gradients: list[Tensor | None]) -> tuple[Part, list[Tensor]]:
-        """The part that has gradients; the rest stays as it is.
+        """The part that has gradients, and these, none of them sparse; the rest stays as it is.
 
         Raises: ValueError: if nothing has one.
         """
@@ -50,6 +91,11 @@ class Part:
                 "No variable got a gradient: the loss does not depend on any trainable weight. Is the whole model "
                 "frozen, or its output detached?"
             )
+        found = [
+            gradient.to_dense() if gradient.is_sparse else gradient for gradient in gradients if gradient is not None
+        ]
+        if len(used) == len(gradients):
+            return self, found
         if self.optimizer._iterations.number == 0:
             unused = [path_of(v) for v, gradient in zip(self.variables, gradients, strict=True) if gradient is None]
             warnings.warn(
@@ -57,17 +103,23 @@ class Part:
                 stacklevel=4,
             )
         if used not in self._parts:
-            self._parts[used] = Part(self.optimizer, [self.places[index] for index in used])
-        return self._parts[used], [gradients[index] for index in used]  # type: ignore[misc]
+            self._parts[used] = Part(self.optimizer, [self.places[index] for index in used], whole=False)
+        return self._parts[used], found
 
-    def aligned(self, gradients: list[Tensor]) -> list[Tensor]:
-        """Gradients that lie in memory as their parameters do: the fused kernels look at nothing else."""
-        return [
-            gradient
-            if not gradient.is_sparse and gradient.stride() == parameter.stride()
-            else torch.empty_like(parameter).copy_(gradient.to_dense() if gradient.is_sparse else gradient)
-            for gradient, parameter in zip(gradients, self.parameters, strict=True)
-        ]
+    def taken(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Gradients as `update` wants them: pieces if there is a pack.
+
+        Raises: TypeError or RuntimeError: if one is None or sparse.
+        """
+        if self.pack is not None:
+            return self.pack.gather(gradients)
+        return aligned(gradients, self.parameters, self.strides)
+
+    def clipped(self, gradients: list[Tensor], bound: float) -> list[Tensor]:
+        """Those of `taken`, each with a norm of at most `bound`."""
+        if self.pack is None:
+            return clip_by_norm(gradients, bound)
+        return self.pack.gather(clip_by_norm(self.pack.split(gradients), bound))
 
     def fitted(self, gradients: list[Any]) -> list[Tensor | None]:
         """Gradients of a user's own making, as the kernels want them."""
@@ -89,3 +141,13 @@ def _fitted(gradient: Any, parameter: Tensor, variable: Any) -> Tensor:
             )
         gradient = layout.to_torch(gradient)
     return gradient if gradient.dtype == parameter.dtype else gradient.to(parameter.dtype)
+
+
+def _lying(parameters: list[Tensor]) -> list[Any]:
+    """How parameters lie in memory, and where."""
+    return [(parameter.device, parameter.dtype, parameter.stride()) for parameter in parameters]
+
+
+def is_shared(tensor: Tensor) -> bool:
+    """Whether other tensors lie in the same piece of memory: those of a pack do."""
+    return tensor.untyped_storage().nbytes() != tensor.numel() * tensor.element_size()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
 
@@ -28,6 +29,8 @@ class RMSprop(Optimizer):
         >>> weight.detach()
         tensor([0.6838, 1.3162])
     """
+
+    packs = "steps"
 
     def __init__(
         self,
@@ -58,16 +61,16 @@ class RMSprop(Optimizer):
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        torch._foreach_mul_(state["velocity"], self.rho)
+        foreach.mul_(state["velocity"], self.rho)
         torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.rho)
-        denominator = torch._foreach_add(state["velocity"], self.epsilon)
+        denominator = foreach.add(state["velocity"], self.epsilon)
         if self.centered:
             mean = state["average_gradient"]
             torch._foreach_lerp_(mean, gradients, 1 - self.rho)
             torch._foreach_addcmul_(denominator, mean, mean, -1)
         torch._foreach_sqrt_(denominator)
         if self.momentum > 0:
-            torch._foreach_mul_(state["momentum"], self.momentum)
+            foreach.mul_(state["momentum"], self.momentum)
             torch._foreach_addcdiv_(state["momentum"], gradients, denominator, learning_rate)
             torch._foreach_sub_(parameters, state["momentum"])
         else:

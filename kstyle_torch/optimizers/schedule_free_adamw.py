@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
 
@@ -30,6 +31,7 @@ class ScheduleFreeAdamW(Optimizer):
     """
 
     slots = (("momentum", "velocity"),)
+    packs = "weights"
 
     def __init__(
         self,
@@ -68,11 +70,11 @@ class ScheduleFreeAdamW(Optimizer):
         if self.warmup_steps > 0:
             learning_rate *= min(step / self.warmup_steps, 1.0)
         ahead, velocity = state["momentum"], state["velocity"]
-        torch._foreach_mul_(velocity, self.beta_2)
+        foreach.mul_(velocity, self.beta_2)
         torch._foreach_addcmul_(velocity, gradients, gradients, 1 - self.beta_2)
         denominator = torch._foreach_div(velocity, 1 - self.beta_2**step)
         torch._foreach_sqrt_(denominator)
-        torch._foreach_add_(denominator, self.epsilon)
+        foreach.add_(denominator, self.epsilon)
         torch._foreach_addcdiv_(ahead, gradients, denominator, -learning_rate)
         # Keras on torch takes the share (1 - beta_1) of `ahead` out and in again after it has moved, so that beta_1
         # drops out; in the paper, and in Keras on its other backends, it is taken out where it was before

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.fused import has_fused_sgd
 
@@ -57,7 +58,7 @@ class SGD(Optimizer):
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        if self._current().alike and has_fused_sgd(parameters[0].device, parameters[0].dtype):
+        if self._current().fused:
             self._fused(parameters, gradients, state, learning_rate)
         else:
             self._foreach(parameters, gradients, state, learning_rate)
@@ -65,23 +66,23 @@ class SGD(Optimizer):
     def _fused(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        if not self.momentum:
+        if not self.momentum or self.nesterov:
             torch._fused_sgd_(
                 parameters, gradients, [], weight_decay=0.0, momentum=0.0, lr=learning_rate, dampening=0.0,
                 nesterov=False, maximize=False, is_first_step=False,
             )  # fmt: skip
+        if not self.momentum:
             return
         # the kernel's buffer becomes Keras' momentum, which holds the learning rate of its own steps:
-        # maximize turns the gradient's sign, 1 - dampening is its factor, and the buffer is added to the weight
+        # maximize turns the gradient's sign, 1 - dampening is its factor, and a share of the buffer is added to the weight
         torch._fused_sgd_(
-            parameters, gradients, state["momentum"], weight_decay=0.0, momentum=self.momentum, lr=-1.0,
-            dampening=1 - learning_rate, nesterov=False, maximize=True, is_first_step=False,
+            parameters, gradients, state["momentum"], weight_decay=0.0, momentum=self.momentum,
+            lr=-self.momentum if self.nesterov else -1.0, dampening=1 - learning_rate, nesterov=False, maximize=True,
+            is_first_step=False,
         )  # fmt: skip
-        if (
-            self.nesterov
-        ):  # the step just made, and a share of it again: mu * m - rate * g = m + (mu * m - rate * g) - m
-            torch._foreach_add_(parameters, state["momentum"], alpha=self.momentum - 1)
-            torch._foreach_add_(parameters, gradients, alpha=-learning_rate)
+
+    def is_fused(self, parameter: Tensor) -> bool:
+        return has_fused_sgd(parameter.device, parameter.dtype)
 
     def _foreach(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
@@ -90,7 +91,7 @@ class SGD(Optimizer):
             torch._foreach_add_(parameters, gradients, alpha=-learning_rate)
             return
         momenta = state["momentum"]
-        torch._foreach_mul_(momenta, self.momentum)
+        foreach.mul_(momenta, self.momentum)
         torch._foreach_add_(momenta, gradients, alpha=-learning_rate)
         if self.nesterov:
             torch._foreach_add_(parameters, momenta, alpha=self.momentum)

@@ -1,0 +1,48 @@
+"""torch's foreach calls with a number: on a CPU they make a tensor of it, for each tensor, at each call; here once."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def mul_(tensors: Any, number: float) -> None:
+    """Multiplies tensors by a number that is the same at most steps."""
+    torch._foreach_mul_(tensors, _constant(tensors, number))
+
+
+def mul(tensors: Any, number: float) -> list[Tensor]:
+    """Products with a number that is the same at most steps."""
+    return list(torch._foreach_mul(tensors, _constant(tensors, number)))
+
+
+def add_(tensors: Any, number: float) -> None:
+    """Adds a number that is the same at most steps."""
+    torch._foreach_add_(tensors, [_constant(tensors, number)] * len(tensors))
+
+
+def add(tensors: Any, number: float) -> list[Tensor]:
+    """Sums with a number that is the same at most steps."""
+    return list(torch._foreach_add(tensors, [_constant(tensors, number)] * len(tensors)))
+
+
+def _constant(tensors: Any, number: float) -> Any:
+    """The number as a tensor; as it is, where that would be slower, or of fewer bits than what is computed with."""
+    dtype = tensors[0].dtype
+    if dtype not in EXACT or not tensors[0].is_cpu:
+        return number
+    for tensor in tensors:
+        if tensor.dtype is not dtype:
+            return number
+    return _made(number, dtype)
+
+
+EXACT = (torch.float32, torch.float64)
+
+
+@functools.lru_cache(maxsize=256)
+def _made(number: float, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(number, dtype=dtype)
