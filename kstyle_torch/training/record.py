@@ -9,7 +9,7 @@ weights changes, and taken up again if all is as it was.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -56,6 +56,7 @@ class RecordedStep:
         self.summary: Any = None  # of the fingerprint, what no mark tells of
         self.marks = (-1, -1)
         self.weights: list[tuple[dict[str, Any], str, Tensor]] = []
+        self.generators: list[torch.Generator] = []  # of layers with a seed
         self.watchful = True
         self.looks = 0
 
@@ -123,13 +124,13 @@ class RecordedStep:
             return steps.train_step(self.model, x, y, weight)
         recorder, cells = Recorder(), Cells(self.model)
         weights = [tensor for _, _, tensor in self.weights]
-        before = state_of(weights)
+        before = state_of(weights, self.generators)
         try:
             with recorder:
                 loss, y_pred, gradients = steps.captured_backward(self.model, x, y, weight)
         except NotImplementedError:  # an operator that does not go through the dispatcher as others do
             self.tapes[key] = None
-            restore(weights, before)
+            restore(weights, before, self.generators)
             cells.undo()
             return steps.train_step(self.model, x, y, weight)
         self.tapes[key] = self._written(recorder, cells, flat, loss, y_pred, gradients)
@@ -147,11 +148,14 @@ class RecordedStep:
         try:
             if recorder.is_full:
                 raise CannotRecordError("a step takes so much memory that there is nothing to gain")
+            if recorder.reads.met:
+                raise CannotRecordError("numbers are brought to Python, where they may decide what is computed")
             calls, used = shortened(recorder.calls), cells.used(recorder.calls)
             effects = Effects(self.model, y_pred, [cell for cell, _ in used])
             state = [tensor for _, _, tensor in self.weights]
             state += [each.weight for each in self.model._compiled.loss.entries if isinstance(each.weight, Tensor)]
-            writer = TapeWriter([*flat, *(old for _, old in used)], state, [steps.one(loss.dtype, loss.device)])
+            constants = [steps.one(loss.dtype, loss.device)]
+            writer = TapeWriter([*flat, *(old for _, old in used)], state, constants, self.generators)
             outputs = y_pred if effects.are_few else effects.taken(y_pred)
             run, source = writer.write(calls, [loss, outputs, *gradients])
         except CannotRecordError as error:
@@ -162,11 +166,11 @@ class RecordedStep:
     def _check(self, key: Any, tape: Tape, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """A step done both ways, from the same state; the tape is kept if every bit is equal."""
         weights = [tensor for _, _, tensor in self.weights]  # a layer may change a parameter while it runs
-        before, effects = state_of(weights), tape.effects
+        before, effects = state_of(weights, self.generators), tape.effects
         cells = [] if effects is None else [cell.value for cell in effects.cells]
         expected = steps.forward_backward(self.model, x, y, weight)
-        after = state_of(weights)
-        restore(weights, before)
+        after = state_of(weights, self.generators)
+        restore(weights, before, self.generators)
         try:
             with torch._C._AutoDispatchBelowAutograd():
                 got = tape.run(*flat, *cells)
@@ -175,8 +179,8 @@ class RecordedStep:
         loss, y_pred, gradients = expected
         outputs = y_pred if effects is None else effects.taken(y_pred)
         wanted = [loss, outputs, *gradients, *after]
-        same = self._unchanged() and _equal(wanted, [*got, *state_of(weights)])
-        restore(weights, after)
+        same = self._unchanged() and _equal(wanted, [*got, *state_of(weights, self.generators)])
+        restore(weights, after, self.generators)
         self.tapes[key] = tape._replace(checked=True) if same else None
         if not same:
             self._warn("the tape gave other numbers")
@@ -220,6 +224,8 @@ class RecordedStep:
             for name, tensor in owner.items()
             if tensor is not None
         ]
+        fields = [value for module in self.model.modules() for value in vars(module).values()]
+        self.generators = [*{id(value): value for value in fields if isinstance(value, torch.Generator)}.values()]
 
     def _warn(self, reason: str) -> None:
         if self.asked and not self.warned:
@@ -247,22 +253,25 @@ def _described(part: Any, leaves: list[Tensor]) -> Any:
     return type(part), *[_described(value, leaves) for value in part]
 
 
-def state_of(weights: list[Tensor]) -> list[Tensor]:
-    """Copies of the random state and of the weights."""
-    random = [torch.get_rng_state()]
-    if torch.cuda.is_initialized():
-        random.append(torch.cuda.get_rng_state())
+def state_of(weights: list[Tensor], generators: Iterable[torch.Generator] = ()) -> list[Tensor]:
+    """Copies of the random state, that of further generators too, and of the weights."""
+    random = [source.get_state() for source in _sources(generators)]
     return [*random, *(weight.detach().clone() for weight in weights)]
 
 
-def restore(weights: list[Tensor], state: list[Tensor]) -> None:
+def restore(weights: list[Tensor], state: list[Tensor], generators: Iterable[torch.Generator] = ()) -> None:
     """Sets random state and weights to what `state_of` gave."""
-    torch.set_rng_state(state[0])
-    if torch.cuda.is_initialized():
-        torch.cuda.set_rng_state(state[1])
+    values = iter(state)
+    for source in _sources(generators):
+        source.set_state(next(values))
     with torch.no_grad():
-        for weight, value in zip(weights, state[-len(weights) :] if weights else [], strict=True):
-            weight.copy_(value)
+        for weight in weights:
+            weight.copy_(next(values))
+
+
+def _sources(generators: Iterable[torch.Generator]) -> list[torch.Generator]:
+    of_devices = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
+    return [torch.default_generator, *of_devices, *generators]
 
 
 def _equal(wanted: list[Any], got: list[Any]) -> bool:

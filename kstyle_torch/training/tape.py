@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-UNTAPED = ("aten.mkldnn_rnn_layer", "aten._local_scalar_dense")  # needs what autograd keeps; brings data to Python
+UNTAPED = "aten._local_scalar_dense"  # brings data to Python
 UNTAPED_TAGS = (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
 ALIASES = ("aten.detach.default", "aten.alias.default", "aten.lift_fresh.default")
 BINDINGS: tuple[Any, ...] = (torch._C._VariableFunctions, torch._C._nn, torch._C.TensorBase)
 MAX_BYTES = 256 * 2**20  # kept at once while recording; where steps are that large, calls cost nothing beside them
+TO_PYTHON = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)  # no operator is called for these
 _numbers = itertools.count()
 
 
@@ -44,6 +46,15 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.calls: list[Call] = []
         self.num_bytes = 0
+        self.reads = HostReads()
+
+    def __enter__(self) -> Any:
+        self.reads.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.reads.__exit__(*error)
 
     @property
     def is_full(self) -> bool:
@@ -64,6 +75,27 @@ class Recorder(TorchDispatchMode):
         return result
 
 
+class HostReads(TorchFunctionMode):
+    """Notes whether numbers are brought to Python past the operators, where they may decide what is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.met = self.met or func in TO_PYTHON
+        return func(*args, **(kwargs or {}))
+
+
+def _rnn_layer(*args: Any) -> Any:
+    """The CPU's fused LSTM, which keeps what its backward pass needs only while gradients are switched on."""
+    with torch.enable_grad():
+        return torch.ops.aten.mkldnn_rnn_layer(*[arg.detach() if isinstance(arg, Tensor) else arg for arg in args])
+
+
+KEEPING = {"aten.mkldnn_rnn_layer.default": _rnn_layer}
+
+
 class TapeWriter:
     """Writes the function of a recorded step.
 
@@ -71,9 +103,17 @@ class TapeWriter:
         inputs: The tensors of the batch, in the order in which the function takes them.
         state: Parameters and buffers, which it reads and changes where they are.
         constants: Tensors that never change.
+        generators: Those that may draw, beside torch's own.
     """
 
-    def __init__(self, inputs: list[Tensor], state: Iterable[Tensor], constants: Iterable[Tensor]):
+    def __init__(
+        self,
+        inputs: list[Tensor],
+        state: Iterable[Tensor],
+        constants: Iterable[Tensor],
+        generators: Iterable[torch.Generator] = (),
+    ):
+        self.generators = {address(each): each for each in generators}  # a call sees another object for the same one
         self.namespace: dict[str, Any] = {}
         self.bound: dict[int, str] = {}  # id of an object -> its name in the namespace
         self.parameters = [f"a{position}" for position in range(len(inputs))]
@@ -104,13 +144,15 @@ class TapeWriter:
     def _take(self, call: Call) -> None:
         function, args, kwargs, result = call
         name = str(function)
-        if name.startswith(UNTAPED) or any(tag in UNTAPED_TAGS for tag in function.tags):
+        if name.startswith(UNTAPED) or (any(tag in UNTAPED_TAGS for tag in function.tags) and not _picks(name, args)):
             raise CannotRecordError(f"{name} depends on values, not only on shapes")
         if name in ALIASES and self._known(args[0], name):
             self._alias(result, args[0])
             return
         must_run = function._schema.is_mutable or torch.Tag.nondeterministic_seeded in function.tags
         tensors = list(tensors_in((args, kwargs)))
+        if not tensors and not must_run and not any(True for _ in tensors_in(result)):
+            return  # a question about dtypes, answered once
         is_number = isinstance(result, Tensor) and result.dim() == 0
         if not must_run and (tensors or is_number) and all(id(tensor) in self.fixed for tensor in tensors):
             self.fixed.update((id(tensor), tensor) for tensor in tensors_in(result))
@@ -144,7 +186,8 @@ class TapeWriter:
             args = (*args, *[each.default_value for each in positional(function)[len(args) :]])
         values = [self._render(value, reads) for value in args]
         values += [f"{key}={self._render(value, reads)}" for key, value in kwargs.items()]  # names in torch's schema
-        code = f"{self._bind(binding_of(function))}({', '.join(values)})"
+        run = KEEPING.get(str(function)) or binding_of(function)
+        code = f"{self._bind(run)}({', '.join(values)})"
         parts = list(result) if isinstance(result, (tuple, list)) else [result]
         targets = [self._target(part) for part in parts]
         if isinstance(result, (tuple, list)):
@@ -176,7 +219,9 @@ class TapeWriter:
         if type(value) in (bool, int, type(None)):
             return repr(value)
         if isinstance(value, torch.Generator):
-            raise CannotRecordError("a random generator of its own is used")
+            if address(value) not in self.generators:
+                raise CannotRecordError("a random generator is used that is no attribute of a layer")
+            value = self.generators[address(value)]
         return self._bind(value)
 
     def _tensor(self, tensor: Tensor, reads: list[str]) -> str:
@@ -231,6 +276,18 @@ def binding_of(function: Any) -> Any:
             if hasattr(home, base_name(function)):
                 return getattr(home, base_name(function))
     return getattr(function, "_op", function)
+
+
+def address(generator: Any) -> int:
+    """Where the generator is that a Python object stands for."""
+    return generator._cdata
+
+
+def _picks(name: str, args: Any) -> bool:
+    """Whether a call takes what numbers point to: as much as there are numbers, where a mask takes as much as is true."""
+    return name == "aten.index.Tensor" and all(
+        index.dtype in (torch.int64, torch.int32) for index in tensors_in(args[1])
+    )
 
 
 def tensors_in(structure: Any) -> Iterator[Tensor]:

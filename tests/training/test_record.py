@@ -69,7 +69,36 @@ def two_inputs():
 
 
 def lstm():
-    return ks.Sequential([ks.Input((6, 3)), layers.LSTM(4), layers.Dense(1)])
+    return ks.Sequential(
+        [
+            ks.Input((6, 3)),
+            layers.LSTM(5, return_sequences=True, dropout=0.2),
+            layers.Bidirectional(layers.LSTM(4)),
+            layers.Dense(1),
+        ]
+    )
+
+
+def masked_lstm():
+    return ks.Sequential(
+        [ks.Input((6,), dtype="int32"), layers.Embedding(20, 8, mask_zero=True), layers.LSTM(4), layers.Dense(1)]
+    )
+
+
+def stateful():
+    return ks.Sequential([ks.Input((6, 3), batch_size=20), layers.LSTM(4, stateful=True), layers.Dense(1)])
+
+
+def augmented():
+    return ks.Sequential(
+        [
+            ks.Input((8, 8, 1)),
+            layers.RandomFlip("horizontal", seed=1),
+            layers.RandomRotation(0.1),
+            layers.Flatten(),
+            layers.Dense(3, "softmax"),
+        ]
+    )
 
 
 def data(kind, rows=100):
@@ -94,6 +123,10 @@ CASES = {
     "transformer": (transformer, "tokens", "mse", {}),
     "seeded": (lambda: with_layer(lambda: layers.Dropout(0.5, seed=1))(), "table", "bce", {}),
     "two inputs": (two_inputs, "pair", "bce", {}),
+    "lstm": (lstm, "series", "mse", {}),
+    "masked lstm": (masked_lstm, "tokens", "mse", {}),
+    "stateful lstm": (stateful, "series", "mse", {"batch_size": 20, "shuffle": False}),
+    "augmented": (augmented, "images", SPARSE, {}),
 }
 
 
@@ -102,7 +135,8 @@ def fitted(make, kind, loss, jit_compile, epochs=4, callbacks=(), **settings):
     model = make()
     model.compile("adam", loss, metrics=["accuracy"], jit_compile=jit_compile)
     x, y = data(kind)
-    history = model.fit(x, y, batch_size=16, epochs=epochs, verbose=0, callbacks=list(callbacks), **settings)
+    settings = {"batch_size": 16, **settings}
+    history = model.fit(x, y, epochs=epochs, verbose=0, callbacks=list(callbacks), **settings)
     return model, history.history, torch.get_rng_state()
 
 
@@ -179,6 +213,14 @@ class Doubling(ks.Sequential):
         return 2 * super().compute_loss(x, y, y_pred, sample_weight, training)
 
 
+class Choosing(layers.Layer):
+    """Decides on the host, past all operators; in one batch of some as in another."""
+
+    def call(self, x):
+        chosen = (x.detach().numpy() if self.by_array else x.detach()).tolist()
+        return x * 2 if sum(map(sum, chosen)) > -5 else x + 1
+
+
 UNRECORDED = {
     "user layer": with_layer(Scale),
     "values decide": with_layer(Recurrent),
@@ -196,11 +238,6 @@ def test_what_a_tape_cannot_hold_runs_eagerly(case):
     assert_same(eager, quiet)
 
 
-def test_a_fused_lstm_runs_eagerly():
-    eager, quiet = fitted(lstm, "series", "mse", False), fitted(lstm, "series", "mse", "auto")
-    assert_same(eager, quiet)
-
-
 def test_a_user_function_as_loss_runs_eagerly():
     def loss(y_true, y_pred):
         return ((y_true - y_pred.squeeze(-1)) ** 2).mean()
@@ -214,6 +251,18 @@ def test_on_request_user_code_is_recorded():
     recorded = fitted(with_layer(Scale), "table", "bce", "record")
     assert tapes_of(recorded[0])
     assert_same(eager, recorded)
+
+
+@pytest.mark.parametrize("by_array", [True, False], ids=["array", "list"])
+def test_numbers_that_python_sees_are_not_recorded(by_array):
+    def make():
+        layer = Choosing()
+        layer.by_array = by_array
+        return layer
+
+    eager = fitted(with_layer(make), "table", "bce", False)
+    with pytest.warns(UserWarning, match="brought to Python"):
+        assert_same(eager, fitted(with_layer(make), "table", "bce", "record"))
 
 
 def test_on_request_a_warning_says_what_cannot_be_recorded():
