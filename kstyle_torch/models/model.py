@@ -17,7 +17,7 @@ from kstyle_torch.layers.core import InputLayer
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.models.files import Files
-from kstyle_torch.models.rewrites import relu_after_pooling
+from kstyle_torch.models.rewrites import eager_runs, straight_runs
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean, snake_case
 from kstyle_torch.symbolic.emit import Emitter
@@ -93,23 +93,29 @@ class Model(Trainer, Files, Layer):
         run, code = emitter.emit(self._unpack, self._input_checks())
         self.__dict__.update(_run=run, code=code, _masked_runs={}, _straight={})
 
-    def straight_run(self) -> Callable[[Any, Any], Any] | None:
-        """`run(model, inputs)`: the forward function without the calls of modules, for the inner loops.
+    def straight_run(self, eagerly: bool = False) -> Callable[[Any, Any], Any] | None:
+        """`run(model, inputs)`: the forward function for the inner loops, without what nobody would miss.
 
-        Returns: None where somebody would miss them: a hook, or a class of the user's that overrides the call.
+        Args:
+            eagerly: Whether modules are to be called nevertheless; the numbers are the same.
+        Returns: None where somebody listens: a hook, or a class of the user's that overrides the call.
         """
         if self.graph is None or anybody_listens(self.modules()):
             return None
         as_usual = type(self).__call__ is Model.__call__ and type(self).forward in GRAPH_CALLS
         if not as_usual or "forward" in self.__dict__:
             return None
-        key = tuple("forward" in vars(module) for module in self.graph.modules)  # a layer's dtype may change
+        key = (eagerly, *["forward" in vars(module) for module in self.graph.modules])  # a layer's dtype may change
         runs = self.__dict__.setdefault("_straight", {})
         if key not in runs:
             keys = {id(module): key for key, module in self._modules.items() if module is not None}
-            direct = {id(module): module._direct() for module in self.graph.modules if isinstance(module, Layer)}
-            emitter = Emitter(self.graph, keys, self._adapt, {**direct, **relu_after_pooling(self.graph)})
-            runs[key] = emitter.emit(self._unpack, self._input_checks())[0]
+            if eagerly:
+                instead = eager_runs(self.graph)
+            else:
+                direct = {id(module): module._direct() for module in self.graph.modules if isinstance(module, Layer)}
+                instead = straight_runs(self.graph, direct)
+            emitter = Emitter(self.graph, keys, self._adapt, instead)
+            runs[key] = emitter.emit(self._unpack, self._input_checks())[0] if instead else None
         return runs[key]
 
     def _input_checks(self) -> list[str]:

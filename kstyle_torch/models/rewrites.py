@@ -1,21 +1,52 @@
-"""Orders of calls that cost less and give the same bits, for the inner loops; whoever looks at a layer sees its own output."""
+"""Ways to the same numbers that cost less, for the inner loops; whoever looks at a layer sees its own output."""
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kstyle_torch import activations, tree
+from kstyle_torch import activations
 from kstyle_torch.layers.convolution import AnyConvolution
 from kstyle_torch.layers.core import Activation
 from kstyle_torch.layers.pooling import MaxPooling1D, MaxPooling2D, MaxPooling3D
+from kstyle_torch.models.cropping import crops
 from kstyle_torch.symbolic.graph import Call, Graph, Ref
 
 MAX_POOLS = (MaxPooling1D, MaxPooling2D, MaxPooling3D)
+Runs = dict[int, Callable[..., Any] | None]  # module id -> what to run instead of its call; None for nothing
+
+
+def straight_runs(graph: Graph, direct: Runs) -> Runs:
+    """What to run where nobody sees the calls of modules.
+
+    Args:
+        direct: What does the same as the call of each.
+    """
+    return _with_crops(graph, {**direct, **relu_after_pooling(graph)})
+
+
+def eager_runs(graph: Graph) -> Runs:
+    """What to run where they are seen, with the same numbers; empty if that is each module's own call."""
+    return _with_crops(graph, {})
+
+
+def _with_crops(graph: Graph, runs: Runs) -> Runs:
+    for layer, crop in crops(graph):
+        run = runs.get(id(layer)) or functools.partial(nn.Module.__call__, layer)
+        runs[id(layer)] = _cropped(crop, run)
+    return runs
+
+
+def _cropped(crop: Callable[[Tensor], Tensor], run: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+    def run_on_part(x: Tensor) -> Any:
+        return run(crop(x))
+
+    return run_on_part
 
 
 def relu_after_pooling(graph: Graph) -> dict[int, Callable[..., Any]]:
@@ -26,8 +57,7 @@ def relu_after_pooling(graph: Graph) -> dict[int, Callable[..., Any]]:
     """
     calls = Counter(id(call.target) for call in graph.calls)
     makers = {ref: call for call in graph.calls for ref in call.writes()}
-    reads = Counter(ref for call in graph.calls for ref in call.reads())
-    reads.update(leaf for leaf in tree.flatten((graph.outputs, graph.masks)) if isinstance(leaf, Ref))
+    reads = graph.count_reads()
     swapped: dict[int, Callable[..., Any]] = {}
     for call in graph.calls:
         maker = makers.get(call.args[0]) if type(call.target) in MAX_POOLS and _is_plain(call) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +62,12 @@ class Graph:
     masks: list[Ref | None]
     calls: list[Call]
     modules: list[nn.Module]
+
+    def count_reads(self) -> Counter[Ref]:
+        """How often each value is read; being an output or a mask counts too."""
+        reads = Counter(ref for call in self.calls for ref in call.reads())
+        reads.update(_refs((self.outputs, self.masks)))
+        return reads
 
     def to_symbolic(self) -> tuple[Any, Any]:
         """Symbolic inputs and outputs with this graph behind them, made anew."""

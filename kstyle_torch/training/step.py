@@ -45,7 +45,7 @@ def straight(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
         hooks: What is called between the steps; if one is not our own, it may hook modules at any time.
     """
     keep_for_the_next_step()
-    run = model.straight_run() if are_ours(hooks) and not getattr(model, "run_eagerly", False) else None
+    run = model.straight_run(bool(getattr(model, "run_eagerly", False))) if are_ours(hooks) else None
     model.__dict__["_run_straight"] = run
     try:
         yield
