@@ -16,7 +16,7 @@ from kstyle_torch import config, dtype_policies, regularizers, tree
 from kstyle_torch.dtype_policies import DTypePolicy
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layers import added_losses
-from kstyle_torch.layers.containers import may_hold_modules, modules_in, tracked
+from kstyle_torch.layers.containers import may_hold_metrics, may_hold_modules, modules_in, tracked
 from kstyle_torch.layers.holder import WeightHolder, sync_trainable
 from kstyle_torch.layers.input_spec import check_inputs
 from kstyle_torch.layers.masks import (
@@ -30,6 +30,7 @@ from kstyle_torch.layers.masks import (
 from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.layers.precision import PreciseForward
+from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.layers.weights import State
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, registry, reject_unknown
@@ -110,6 +111,7 @@ class Layer(Configurable, WeightHolder):
     _parameter_names: tuple[str, ...] = ()  # of forward
     _has_precision = True  # whether inputs and outputs are brought to the dtype of its policy
     _makes_mask = False  # whether the class says what the mask of its output is
+    _holds_metrics = False  # whether one may be among the attributes
 
     # ------------------------------------------------------------------------------------------------ making one
 
@@ -409,6 +411,8 @@ class Layer(Configurable, WeightHolder):
 
     def __setattr__(self, name: str, value: Any) -> None:
         changes.count += 1
+        if may_hold_metrics(value):
+            self.__dict__["_holds_metrics"] = True  # else nobody looks for them, which takes long
         if isinstance(value, nn.Module):
             value.train(self.training) if value.training != self.training else None
         elif isinstance(value, (nn.Parameter, State)):
@@ -455,7 +459,7 @@ class Layer(Configurable, WeightHolder):
         super().add_module(name, module)
 
     def _flatten_layers(self) -> list[Layer]:
-        return [module for module in self.modules() if isinstance(module, Layer)]
+        return [module for module in modules_of(self) if isinstance(module, Layer)]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         result = super()._apply(fn, recurse)

@@ -83,6 +83,13 @@ def may_hold_modules(value: Any) -> bool:
     return (not leaves and type(value) is not tuple) or any(isinstance(leaf, nn.Module) for leaf in leaves)
 
 
+def may_hold_metrics(value: Any) -> bool:
+    """Whether an attribute of this value is a metric, or a container of them, or may become one."""
+    if isinstance(value, (list, dict)):
+        return True
+    return any(map(may_hold_metrics, value)) if type(value) is tuple else getattr(value, "is_metric", None) is True
+
+
 def tracked(value: Any, owner: nn.Module, attribute: str) -> Any:
     """The container, with every list and dict in it telling `owner` of its changes."""
     made: Any

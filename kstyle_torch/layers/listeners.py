@@ -22,9 +22,13 @@ def anybody_listens(modules: Iterable[nn.Module], besides: Collection[Callable[.
         return True
     for module in modules:
         fields = module.__dict__
-        for name in HOOKS:
-            if fields[name] and not all(hook in besides for hook in fields[name].values()):
-                return True
+        if (
+            fields["_forward_hooks"]
+            or fields["_forward_pre_hooks"]
+            or fields["_backward_hooks"]
+            or fields["_backward_pre_hooks"]
+        ) and not all(hook in besides for name in HOOKS for hook in fields[name].values()):
+            return True
         if fields.get("_compiled_call_impl") is not None:
             return True
     return False

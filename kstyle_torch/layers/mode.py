@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from kstyle_torch.layers.walk import modules_of
+
 
 @contextlib.contextmanager
 def switched_mode(module: nn.Module, training: bool) -> Iterator[None]:
     """Puts a module and all below it into a mode, and each back into what it had. Not safe between threads."""
-    switched = [child for child in module.modules() if child.training is not training]
+    switched = [child for child in modules_of(module) if child.training is not training]
     for child in switched:
         child.__dict__["training"] = training
     try:

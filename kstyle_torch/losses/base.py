@@ -40,6 +40,7 @@ class Loss(Configurable):
 
     sparse = False  # whether the targets are class numbers, which stay as they are
     makes_mask = False  # whether its values may carry a mask
+    rowwise = False  # whether each sample's value is its own, whatever else is in the batch
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None):
         if reduction not in REDUCTIONS:
@@ -47,6 +48,11 @@ class Loss(Configurable):
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.reduction = reduction
         self._dtype = as_dtype(getattr(dtype, "compute_dtype", dtype))
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if {"call", "__call__"} & vars(cls).keys():
+            cls.rowwise = False  # what the user does with a batch is not known
 
     @property
     def dtype(self) -> str:
@@ -184,6 +190,7 @@ def same_values_as(function: Callable[..., Tensor]) -> Callable[[type], type]:
 
     def enter(cls: type) -> type:
         CLASS_OF[function] = cls
+        cls.rowwise = getattr(function, "rowwise", False)  # type: ignore[attr-defined]
         return cls
 
     return enter

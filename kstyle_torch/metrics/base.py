@@ -63,6 +63,8 @@ class Metric(Configurable):
     _variables: list[Variable]
     direction: str | None = None  # "up" or "down": where better is
     rowwise = False  # whether several batches may be joined to one before update_state
+    is_metric = True  # for rooms below this one
+    _only_added = True  # whether no attribute may hold state but what `add_variable` has made
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls, *args, **kwargs)
@@ -77,6 +79,12 @@ class Metric(Configurable):
     def __init__(self, dtype: Any = None, name: str | None = None):
         self.name = name or unique_name(snake_case(type(self).__name__))
         self._dtype = _dtype_name(dtype)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        kind: Any = type(value)
+        if _role(kind) != "other" or (isinstance(value, Variable) and not _is_in(value, self._variables)):
+            self.__dict__["_only_added"] = False
 
     @property
     def dtype(self) -> str:
@@ -119,6 +127,8 @@ class Metric(Configurable):
     def variables(self) -> list[Variable]:
         """The state: what was added, then that of metrics in attributes."""
         own = list(self._variables)
+        if self._only_added:
+            return own
         own += [value for value in vars(self).values() if isinstance(value, Variable) and not _is_in(value, own)]
         return own + [variable for metric in metrics_in(self) for variable in metric.variables]
 
@@ -133,7 +143,11 @@ class Metric(Configurable):
     def reset_state(self) -> None:
         """Forgets all batches: sets the state to zeros, as Keras does, whatever it started with."""
         for variable in self.variables:
-            variable.assign(torch.zeros_like(variable.value))
+            zeros = torch.zeros_like(variable.value)
+            if type(variable) is State:
+                variable._tensor = zeros
+            else:
+                variable.assign(zeros)
 
     def stateless_update_state(self, metric_variables: Any, *args: Any, **kwargs: Any) -> list[Tensor]:
         """The state after a batch, from that before it; the metric's own stays as it is.

@@ -109,10 +109,12 @@ class MeanMetricWrapper(Mean):
     """
 
     rowwise = True
+    _fn: Callable[..., Tensor]
+    _fn_kwargs: dict[str, Any]
 
     def __init__(self, fn: Callable[..., Tensor], name: str | None = None, dtype: Any = None, **kwargs: Any):
         super().__init__(name=name, dtype=dtype)
-        self._fn, self._fn_kwargs = fn, kwargs
+        self.__dict__.update(_fn=fn, _fn_kwargs=kwargs)  # no state among them
         by_row = getattr(fn, "rowwise", False) and not _joins_rows(kwargs.get("axis", -1))
         self.rowwise = type(self).rowwise and by_row
 

@@ -16,6 +16,7 @@ from kstyle_torch.layers.base import Layer, open_shapes, uncounted_calls
 from kstyle_torch.layers.core import InputLayer
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.naming import building_inside, take_path
+from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.rewrites import eager_runs, straight_runs
 from kstyle_torch.models.trainer import Trainer
@@ -100,7 +101,7 @@ class Model(Trainer, Files, Layer):
             eagerly: Whether modules are to be called nevertheless; the numbers are the same.
         Returns: None where somebody listens: a hook, or a class of the user's that overrides the call.
         """
-        if self.graph is None or anybody_listens(self.modules()):
+        if self.graph is None or anybody_listens(modules_of(self)):
             return None
         as_usual = type(self).__call__ is Model.__call__ and type(self).forward in GRAPH_CALLS
         if not as_usual or "forward" in self.__dict__:
@@ -410,6 +411,8 @@ class Model(Trainer, Files, Layer):
             "inputs",
             "outputs",
             "_ends",
+            "_seen",
+            "_trained",
             "_penalised",
             "_loss_layers",
             "_meter",

@@ -26,7 +26,9 @@ from kstyle_torch.data.sources import (
 from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
+from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.mode import switched_mode
+from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.optimizers import with_loss_scale
 from kstyle_torch.training import check, loop, step, watch
@@ -123,8 +125,9 @@ class Trainer(nn.Module):
         if self._compiled is not None:
             metrics = self._compiled.metrics
             found = [self._compiled.loss_tracker, *([metrics] if metrics.given else []), *self._compiled.trackers]
-        for module in self.modules():
-            found += metrics_in(module)
+        for module in modules_of(self):
+            if module._holds_metrics if isinstance(module, Layer) else not type(module).__module__.startswith("torch."):
+                found += metrics_in(module)
         return found
 
     @property
@@ -342,7 +345,7 @@ class Trainer(nn.Module):
         Returns: `{name: value}` for the logs.
         """
         x, y, weight = unpack(data)
-        if "_penalised" not in self.__dict__:
+        if self._compiled is not None and self._compiled.views is not self.__dict__.get("_trained"):
             step.prepare(self)
         loss, y_pred = step.train_step(self, x, y, weight)
         return self._noted(loss, x, y, y_pred, weight)
@@ -390,9 +393,10 @@ class Trainer(nn.Module):
             )
 
     def _where(self) -> torch.device:
-        weight = next(self.parameters(), None)
-        if weight is not None:
-            return weight.device
+        for module in modules_of(self):
+            for weight in module._parameters.values():
+                if weight is not None:
+                    return weight.device
         return self.__dict__.get("_device") or config.device()
 
     def _batches(

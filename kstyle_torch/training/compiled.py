@@ -219,7 +219,6 @@ class Compiled:
         self.loss_tracker = Mean(name="loss")
         self.views: list[Any] = []  # of the weights that are trained
         self.parameters: list[Any] = []
-        self.prepared: Any = None  # the state of the model for which they are those that are trained
         self.output_shapes: list[torch.Size] = []  # of some batch
         self.outputs: Any = None  # Outputs, once they are known
         self.has_loss: list[bool] | None = None  # by output

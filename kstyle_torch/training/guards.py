@@ -13,14 +13,16 @@ from torch.utils.hooks import RemovableHandle
 
 from kstyle_torch.layers.base import Layer, changes, regularize_activity
 from kstyle_torch.layers.listeners import anybody_listens
+from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.layers.weights import TrainableWeight
 
 OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
 # of a module, what training changes without changing what a step computes
 FLEETING = frozenset(
     """
-    _losses _views _rows _calls _penalised _loss_layers _meter history _compiled stop_training _fast_step _fast_epoch
-    _parameters _buffers _modules _masked_runs _fingerprint _straight _run_straight _readers _tried
+    _losses _views _rows _calls _penalised _loss_layers _meter history _compiled stop_training stop_evaluating
+    stop_predicting _fast_step _fast_epoch _parameters _buffers _modules _masked_runs _fingerprint _seen _trained _straight
+    _run_straight _readers _tried
     """.split()
 )
 
@@ -98,7 +100,7 @@ def summary(model: Any) -> list[Any]:
             [(id(tensor), tensor is not None and tensor.requires_grad) for tensor in module._parameters.values()],
             None if isinstance(module, Layer) else [*_attributes(vars(module))],
         )
-        for module in model.modules()
+        for module in modules_of(model)
     ]
 
 

@@ -46,7 +46,7 @@ def run_fit(
         initial_epoch: How many there have been.
         validation_freq: Every how many epochs there is a validation, or the list of those epochs (from 1).
     """
-    model.stop_training = False
+    model.__dict__["stop_training"] = False  # not as an attribute: nothing that counts has changed
     callbacks.sources = {"train": train, "validation": validation}
     logs: dict[str, Any] = {}
     with _finishing(model, callbacks):
@@ -146,15 +146,18 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
     logs: Any = None
     with switched_mode(model, False), torch.no_grad(), steps.straight(model, (*begin, *end)):
         steps.note_losses(model)
-        model.stop_evaluating = False
+        model.__dict__["stop_evaluating"] = False  # not as an attribute: nothing that counts has changed
         callbacks.on_test_begin()
         model.reset_metrics()
-        meter = _meter(model)
+        late = None if own else steps.late_loss(model)
+        meter = _meter(model, late)
         for index, batch in enumerate(batches.epoch()):
             for hook in begin:
                 hook(index, {})
             if own:
                 logs = steps.user_step(model, model.test_step, batch)
+            elif late is not None:
+                meter.add(None, batch[1], steps.run_model(model, batch[0]), batch[2])
             else:
                 loss, y_pred = steps.test_step(model, *batch)
                 meter.add(loss, batch[1], y_pred, batch[2])
@@ -174,7 +177,7 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
     collected = Outputs()
     # not inference_mode: the states of stateful layers would be of no use in training
     with switched_mode(model, False), torch.no_grad(), steps.straight(model, (*begin, *end)):
-        model.stop_predicting = False
+        model.__dict__["stop_predicting"] = False
         callbacks.on_predict_begin()
         for index, batch in enumerate(batches.epoch()):
             for hook in begin:
@@ -231,8 +234,8 @@ class Outputs:
         return tree.pack_sequence_as(self.nest, arrays)
 
 
-def _meter(model: Any) -> Meter:
-    meter = Meter(model._compiled)
+def _meter(model: Any, late_loss: Any = None) -> Meter:
+    meter = Meter(model._compiled, late_loss)
     model.__dict__["_meter"] = meter
     return meter
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,18 @@ from kstyle_torch.training.compiled import Compiled, update
 
 FOLD_STEPS = 256
 FOLD_BYTES = 64 * 2**20
-Kept = tuple[list[Any], list[Tensor], list[Any], list[Any]]  # targets, outputs, weights and masks of a step
+TAGS = ("_keras_mask", "_keras_logits")  # what a layer or activation says of its output
+Loss = Callable[[list[Any], list[Tensor], list[Any]], Tensor]  # of targets, outputs and weights, by output
+
+
+class Kept(NamedTuple):
+    """A step, by output; `late` if its loss is still to be computed."""
+
+    targets: list[Any]
+    outputs: list[Tensor]
+    weights: list[Any]
+    tags: list[list[Any]]
+    late: bool
 
 
 class Meter:
@@ -24,56 +35,73 @@ class Meter:
 
     Args:
         compiled: Whose loss tracker and metrics are updated.
+        late_loss: In a test, what computes the loss of joined steps.
     """
 
-    def __init__(self, compiled: Compiled):
-        self.compiled = compiled
+    def __init__(self, compiled: Compiled, late_loss: Loss | None = None):
+        self.compiled, self.late_loss = compiled, late_loss
         entries = compiled.metrics.entries
         self.joined = [entry for entry in entries if entry.metric.rowwise]
         self.at_once = [entry for entry in entries if not entry.metric.rowwise]
-        self.with_metrics = bool(entries)
         self.losses: list[Tensor] = []
         self.rows: list[int] = []
         self.kept: list[Kept] = []
         self.kept_bytes = 0
         self.chunks: list[Tensor] = []  # the losses of the epoch, for finding the step where NaN began
 
-    def add(self, loss: Tensor, y_true: Any, y_pred: Any, weight: Any) -> None:
-        """Notes a step."""
-        self.losses.append(loss.detach())
-        targets, outputs, weights = self.compiled.by_output(y_true, y_pred, weight)
-        self.rows.append(outputs[0].shape[0])
-        if self.with_metrics:
-            if self.at_once:
-                update(self.at_once, targets, outputs, weights)
-            if self.joined:
-                self._keep(targets, outputs, weights)
-        if len(self.losses) >= FOLD_STEPS or self.kept_bytes >= FOLD_BYTES:
+    def add(self, loss: Tensor | None, y_true: Any, y_pred: Any, weight: Any) -> None:
+        """Notes a step; with None for its loss where `late_loss` is to compute it."""
+        if type(y_pred) is Tensor and type(y_true) is Tensor and (weight is None or type(weight) is Tensor):
+            targets, outputs, weights = [y_true], [y_pred], [weight]
+        else:
+            targets, outputs, weights = self.compiled.by_output(y_true, y_pred, weight)
+        if loss is None and any(hasattr(output, "_keras_mask") for output in outputs):
+            assert self.late_loss is not None
+            loss = self.late_loss(targets, outputs, weights)  # what is left of a batch decides what its mean is
+        if loss is not None:
+            self.losses.append(loss.detach() if loss.requires_grad else loss)
+            self.rows.append(outputs[0].shape[0])
+        if self.at_once:
+            update(self.at_once, targets, outputs, weights)
+        if self.joined or loss is None:
+            self._keep(targets, outputs, weights, loss is None)
+        if len(self.losses) >= FOLD_STEPS or len(self.kept) >= FOLD_STEPS or self.kept_bytes >= FOLD_BYTES:
             self.fold()
 
-    def _keep(self, targets: list[Any], outputs: list[Tensor], weights: list[Any]) -> None:
-        masks = [getattr(output, "_keras_mask", None) for output in outputs]
-        outputs = [output.detach() for output in outputs]
-        self.kept.append((targets, outputs, weights, masks))
-        for leaf in outputs + targets:
+    def _keep(self, targets: list[Any], outputs: list[Tensor], weights: list[Any], late: bool) -> None:
+        tags = [[getattr(output, name, None) for name in TAGS[: 1 + late]] for output in outputs]
+        for leaf in (*outputs, *targets):
             if leaf is not None:
                 self.kept_bytes += leaf.nbytes
+        outputs = [output.detach() if output.requires_grad else output for output in outputs]
+        self.kept.append(Kept(targets, outputs, weights, tags, late))
 
     @torch.no_grad()
     def fold(self) -> None:
         """Brings loss tracker and metrics up to date. Nothing waits for the device."""
-        if not self.losses:
-            return
-        losses = torch.stack(self.losses)
+        if self.losses:
+            self._fold_losses()
+        kept, self.kept, self.kept_bytes = self.kept, [], 0
+        for start, stop in runs([_layout(step) for step in kept]):
+            joined = _joined(kept[start:stop])
+            if kept[start].late:
+                self._count(joined)
+            update(self.joined, *joined)
+
+    def _fold_losses(self) -> None:
+        losses, tracker = torch.stack(self.losses), self.compiled.loss_tracker
         self.chunks.append(losses)
-        tracker = self.compiled.loss_tracker
         for start, stop in runs(self.rows):
             tracker.total.assign_add(losses[start:stop].sum() * self.rows[start])
         tracker.count.assign_add(float(sum(self.rows)))
         self.losses, self.rows = [], []
-        kept, self.kept, self.kept_bytes = self.kept, [], 0
-        for start, stop in runs([_layout(step) for step in kept]):
-            update(self.joined, *_joined(kept[start:stop]))
+
+    def _count(self, joined: tuple[list[Any], list[Tensor], list[Any]]) -> None:
+        """Computes the loss of joined steps."""
+        assert self.late_loss is not None
+        rows, tracker = joined[1][0].shape[0], self.compiled.loss_tracker
+        tracker.total.assign_add(self.late_loss(*joined) * rows)
+        tracker.count.assign_add(float(rows))
 
     def warn_of_nan(self, epoch: int) -> None:
         """Says at which step of the epoch the loss became NaN. Called when it is known that it has."""
@@ -101,26 +129,37 @@ def _layout(step: Kept) -> list[Any]:
 
     Outputs of one axis stay as they are, since a function's mean over the last axis would then be over the samples.
     """
-    (target, *more), (output, *_), (weight, *_), (mask, *_) = step
-    if not more and weight is None and mask is None and type(target) is Tensor and target.ndim and output.ndim > 1:
-        return [target.shape[1:], target.dtype, output.shape[1:], output.dtype]  # the usual case, quickly
-    leaves = [leaf for group in step for leaf in group if leaf is not None]
-    if any(output.ndim < 2 for output in step[1]) or not all(isinstance(leaf, Tensor) and leaf.ndim for leaf in leaves):
+    (target, *more), (output, *_), (weight, *_), (tags, *_), late = step
+    plain = not more and weight is None and tags[0] is None and type(target) is Tensor and target.ndim
+    if plain and output.ndim > 1:
+        return [late, target.shape[1:], target.dtype, output.shape[1:], output.dtype]  # the usual case, quickly
+    groups = (step.targets, step.outputs, step.weights, *zip(*step.tags, strict=True))
+    leaves = [leaf for group in groups for leaf in group]
+    if any(output.ndim < 2 for output in step.outputs):
         return [object()]
-    return [None if leaf is None else (leaf.shape[1:], leaf.dtype) for group in step for leaf in group]
+    if not all(isinstance(leaf, Tensor) and leaf.ndim for leaf in leaves if leaf is not None):
+        return [object()]
+    return [late, *(None if leaf is None else (leaf.shape[1:], leaf.dtype) for leaf in leaves)]
 
 
 def _joined(steps: list[Kept]) -> tuple[list[Any], list[Tensor], list[Any]]:
     """Targets, outputs and weights of all steps, by output."""
-    groups: Any = steps[0]
-    if len(steps) > 1:
-        by_output = (zip(*group, strict=True) for group in zip(*steps, strict=True))
-        groups = [[None if parts[0] is None else torch.cat(parts) for parts in group] for group in by_output]
-    targets, outputs, weights, masks = groups
-    for output, mask in zip(outputs, masks, strict=True):
-        if mask is not None:
-            setattr(output, "_keras_mask", mask)  # noqa: B010, unknown to the type of tensors
+    targets = _each_joined([step.targets for step in steps])
+    outputs = _each_joined([step.outputs for step in steps])
+    weights = _each_joined([step.weights for step in steps])
+    for place, output in enumerate(outputs):
+        by_step = [step.tags[place] for step in steps]
+        for name, tag in zip(TAGS, _each_joined(by_step)):
+            if tag is not None:
+                setattr(output, name, tag)
     return targets, outputs, weights
+
+
+def _each_joined(steps: list[list[Any]]) -> list[Any]:
+    """What each step has, joined place by place."""
+    if len(steps) == 1:
+        return steps[0]
+    return [None if parts[0] is None else torch.cat(parts) for parts in zip(*steps, strict=True)]
 
 
 class Logs(dict[str, Any]):

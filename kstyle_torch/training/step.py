@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import _engine_run_backward
 
 from kstyle_torch.layers import added_losses
-from kstyle_torch.layers.base import changes
+from kstyle_torch.layers.base import Layer, changes
+from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.losses.head import Head, head_of
 from kstyle_torch.training.memory import keep_for_the_next_step
 
@@ -159,6 +160,24 @@ def compute_loss(model: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
     if compiled is not None and compiled.outputs is None:
         compiled.build(model.output_names, y, y_pred)
     total = None if compiled is None else compiled.compute_loss(y, y_pred, weight)
+    return _with_penalties(model, total)
+
+
+def late_loss(model: Any) -> Callable[[list[Any], list[Tensor], list[Any]], Tensor] | None:
+    """What computes the loss of several batches, joined, from targets, outputs and weights by output; in a test.
+
+    Returns: None where that may not be the mean over the batches, or where somebody computes the loss his own way.
+    """
+    compiled = model._compiled
+    losses = [entry.loss for entry in compiled.loss.entries]
+    if added_losses.met or not losses or model.overrides("compute_loss"):
+        return None
+    if not all(loss.rowwise and loss.reduction in ("sum_over_batch_size", "mean") for loss in losses):
+        return None
+    return lambda *by_output: _with_penalties(model, compiled.loss(*by_output))
+
+
+def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
     for view in model._penalised:
         penalty = view.regularizer(view.read())
         total = penalty if total is None else total + penalty
@@ -193,30 +212,32 @@ def clear_losses(model: Any) -> None:
 def prepare(model: Any) -> None:
     """Before an epoch: training mode; which weights are trained, which have penalties. A callback may have changed that."""
     compiled = model._compiled
-    modules = [*model.modules()]
+    modules = modules_of(model)
     if not all(module.training for module in modules):
         model.train()
-    weights = [
-        (id(tensor), tensor.requires_grad) for module in modules for tensor in module._parameters.values()
-        if tensor is not None
-    ]  # fmt: skip
-    now = (changes.count, weights)
-    if compiled.prepared != now:
-        compiled.views = model.trainable_weights
-        compiled.parameters = [view.value for view in compiled.views]
-        note_losses(model, compiled.views)
-        compiled.prepared = now
-    compiled.optimizer.track(compiled.views)
+    note_losses(model, modules)
+    views = model.__dict__["_trained"]
+    if compiled.views is not views:
+        compiled.views, compiled.parameters = views, [view.value for view in views]
+    compiled.optimizer.track(views)
     for parameter in compiled.parameters:
         parameter.grad = None
     compiled.head = find_head(model)
 
 
-def note_losses(model: Any, views: Any = None) -> None:
-    """Finds the penalties and the layers that may add losses."""
-    views = model.trainable_weights if views is None else views
-    model.__dict__["_penalised"] = [view for view in views if view.regularizer is not None]
-    model.__dict__["_loss_layers"] = model._flatten_layers()
+def note_losses(model: Any, modules: list[nn.Module] | None = None) -> None:
+    """Finds the weights that are trained, the penalties and the layers that may add losses, if anything has changed."""
+    modules = modules_of(model) if modules is None else modules
+    weights = [
+        (id(tensor), tensor.requires_grad) for module in modules for tensor in module._parameters.values()
+        if tensor is not None
+    ]  # fmt: skip
+    now = (changes.count, weights)
+    if model.__dict__.get("_seen") != now:
+        views = model.trainable_weights
+        penalised = [view for view in views if view.regularizer is not None]
+        layers = [module for module in modules if isinstance(module, Layer)]
+        model.__dict__.update(_seen=now, _trained=views, _penalised=penalised, _loss_layers=layers)
 
 
 def user_step(model: Any, step: Any, batch: Any) -> Any:
