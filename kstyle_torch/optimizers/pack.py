@@ -53,7 +53,7 @@ class Pack:
         sizes = [parameter.numel() for parameter in self.parameters]
         whole = torch.zeros(sum(sizes), dtype=self.parameters[0].dtype, device=self.parameters[0].device)
         starts = itertools.accumulate(sizes, initial=0)
-        rows = zip(self.parameters, starts)  # noqa: B905 -- there is one start more, the end
+        rows = zip(self.parameters, starts)  # there is one start more, the end
         return whole, [whole.as_strided(parameter.shape, parameter.stride(), start) for parameter, start in rows]
 
     def adopt(self, tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
