@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers
-from kstyle_torch.layers.base import Layer, Shape, layer_registry
+from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.checks import not_negative
+from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Weight
 
 register = layer_registry.register

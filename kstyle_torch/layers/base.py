@@ -30,6 +30,7 @@ from kstyle_torch.layers.masks import (
 from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.layers.precision import PreciseForward
+from kstyle_torch.layers.shapes import as_leaves, as_shape, declared_shape, shapes_of
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.layers.weights import State
 from kstyle_torch.registry import snake_case, unique_name
@@ -37,7 +38,6 @@ from kstyle_torch.serialization import Configurable, registry, reject_unknown
 from kstyle_torch.symbolic.infer import infer
 from kstyle_torch.symbolic.tensor import SymbolicTensor, any_symbolic, is_symbolic, record
 
-Shape = tuple[int | None, ...]
 layer_registry = registry("layer", "keras.layers")
 # in Keras' configs; accepted while they are switched off
 KERAS_ONLY = ("lora_alpha", "lora_rank", "quantization_config")
@@ -145,7 +145,7 @@ class Layer(Configurable, WeightHolder):
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.__dict__["_trainable"] = bool(trainable)
         self._set_policy(dtype_policies.get(dtype), chosen=dtype is not None)
-        self.__dict__["_batch_input_shape"] = _declared_shape(self, kwargs)
+        self.__dict__["_batch_input_shape"] = declared_shape(self, kwargs)
         for key in KERAS_ONLY:
             if not kwargs.get(key):
                 kwargs.pop(key, None)
@@ -199,10 +199,10 @@ class Layer(Configurable, WeightHolder):
         device = next((leaf.device for leaf in tree.flatten(args) if isinstance(leaf, Tensor)), config.device())
         with config.device_scope(device):
             if len(parameters) <= 1 or parameters[0].kind is parameters[0].VAR_POSITIONAL:
-                self.build(_shapes(first))
+                self.build(shapes_of(first))
             else:
                 bound = inspect.signature(type(self).forward).bind_partial(self, *args, **kwargs).arguments
-                named = {f"{name}_shape": _shapes(value) for name, value in bound.items()}
+                named = {f"{name}_shape": shapes_of(value) for name, value in bound.items()}
                 self.build(**{p.name: named[p.name] for p in parameters if p.name in named})
         self.__dict__["built"] = True
 
@@ -331,7 +331,7 @@ class Layer(Configurable, WeightHolder):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The output's shape for an input of `input_shape` (None for what is unknown), from a run on zero rows."""
-        inputs = tree.map_structure(lambda shape: SymbolicTensor(shape.sizes), _as_leaves(input_shape))
+        inputs = tree.map_structure(lambda shape: SymbolicTensor(shape.sizes), as_leaves(input_shape))
         if not self.built:
             self._build_for((inputs,), {})
         leaves, nest = infer(self, (inputs,), {}, is_symbolic)
@@ -545,58 +545,3 @@ def _with_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:
         if all(isinstance(leaf, (int, float)) for leaf in tree.flatten(args[0])):
             return (np.asarray(args[0]), *args[1:])
     return args
-
-
-def open_shapes(structure: Any) -> Any:
-    """The shapes of a nest of tensors with None for the batch."""
-    return tree.map_structure(lambda leaf: (None, *leaf.shape[1:]) if hasattr(leaf, "shape") else None, structure)
-
-
-class _ShapeLeaf:
-    """A shape, as one leaf of a nest."""
-
-    def __init__(self, sizes: Shape):
-        self.sizes = sizes
-
-
-def _as_leaves(shape: Any) -> Any:
-    """A nest of shapes with every shape as one leaf."""
-    if isinstance(shape, dict):
-        return {key: _as_leaves(item) for key, item in shape.items()}
-    if all(size is None or isinstance(size, int) for size in shape):
-        return _ShapeLeaf(tuple(shape))
-    return [_as_leaves(item) for item in shape]
-
-
-def as_shape(nest: Any) -> Any:
-    """A nest of shapes as JSON gives it, with tuples for the shapes."""
-    if isinstance(nest, dict):
-        return {key: as_shape(item) for key, item in nest.items()}
-    if not isinstance(nest, (list, tuple)):
-        return nest
-    is_shape = all(size is None or isinstance(size, int) for size in nest)
-    return tuple(nest) if is_shape else [as_shape(item) for item in nest]
-
-
-def _shapes(structure: Any) -> Any:
-    """The shapes of a nest of tensors; a size of 0 (a run for shapes) is None."""
-
-    def shape(leaf: Any) -> Any:
-        return tuple(size or None for size in leaf.shape) if hasattr(leaf, "shape") else None
-
-    return tree.map_structure(shape, structure)
-
-
-def _declared_shape(layer: Layer, kwargs: dict[str, Any]) -> Shape | None:
-    """The batch shape that Keras' older spellings give; takes them out of `kwargs`."""
-    whole = kwargs.pop("batch_input_shape", kwargs.pop("batch_shape", None))
-    sample = kwargs.pop("input_shape", None)
-    features = kwargs.pop("input_dim", None)
-    batch_size = kwargs.pop("batch_size", None)
-    if features is not None:
-        sample = (features,)
-    if sample is not None and not isinstance(sample, (tuple, list, torch.Size)):
-        raise ValueError(f"{type(layer).__name__}: input_shape must be a tuple, such as ({sample},); got {sample!r}.")
-    if whole is None and sample is None:
-        return None
-    return tuple(whole) if whole is not None else (batch_size, *(sample or ()))

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.initializers import DType, as_dtype
-from kstyle_torch.layers.base import Layer, Shape, layer_registry
+from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.checks import known_size, positive_int
 from kstyle_torch.layers.lora import LoraLayer
+from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Weight, native, permuted
 from kstyle_torch.symbolic.tensor import SymbolicTensor
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers
 from kstyle_torch.initializers import VarianceScaling
-from kstyle_torch.layers.base import Shape, layer_registry
+from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.lora import LoraLayer
+from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Weight
 
 EQUATION = re.compile(

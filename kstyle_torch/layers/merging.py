@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import config
-from kstyle_torch.layers.base import Layer, Shape, layer_registry
+from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
 

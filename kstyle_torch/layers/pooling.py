@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kstyle_torch.layers.base import Shape, layer_registry
+from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.images import SpatialLayer, check_padding, same_padding, sizes
+from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
 

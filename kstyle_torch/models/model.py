@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from kstyle_torch import tree
 from kstyle_torch.layers import added_losses
-from kstyle_torch.layers.base import Layer, open_shapes, uncounted_calls
+from kstyle_torch.layers.base import Layer, uncounted_calls
 from kstyle_torch.layers.core import InputLayer
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.naming import building_inside, take_path
+from kstyle_torch.layers.shapes import open_shapes
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.rewrites import eager_runs, straight_runs

@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
-from kstyle_torch.layers.base import Layer, Shape
+from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.core import known_size
+from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Layout, Weight, WeightView, native
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.layers.attention.kernel import attend, causal_mask, masked_softmax
-from kstyle_torch.layers.base import Layer, Shape, layer_registry
+from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.core import known_size
 from kstyle_torch.layers.regularization import Dropout
+from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
 

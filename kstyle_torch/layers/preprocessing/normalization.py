@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config
-from kstyle_torch.layers.base import Shape, layer_registry
+from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer, batches_of
+from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
 

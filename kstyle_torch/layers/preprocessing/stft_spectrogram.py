@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from kstyle_torch import config
 from kstyle_torch.initializers import STFT
-from kstyle_torch.layers.base import Layer, Shape, layer_registry
+from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.images import check_data_format, check_padding, same_padding
+from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Weight, native, permuted
 
 register = layer_registry.register

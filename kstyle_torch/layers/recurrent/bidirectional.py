@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.layers.base import Layer, Shape, layer_registry
+from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
 COMMON = ("stateful", "return_sequences", "return_state")

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers, tree
 from kstyle_torch.draws import generator
-from kstyle_torch.layers.base import Layer, Shape
+from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.core import known_size, positive_int
 from kstyle_torch.layers.recurrent.sequence import last_valid, loop, writes_one_step
+from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Weight, permuted
 
 RESOLVERS: dict[str, Callable[[Any], Any]] = {

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import config
-from kstyle_torch.layers.base import Shape, layer_registry
+from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.core import known_size, positive_int
 from kstyle_torch.layers.images import (
     check_data_format,
@@ -23,6 +23,7 @@ from kstyle_torch.layers.images import (
 from kstyle_torch.layers.recurrent.cell import Cell, given
 from kstyle_torch.layers.recurrent.lstm import forget_bias, lstm_step
 from kstyle_torch.layers.recurrent.rnn import CellRNN, FromCell
+from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Layout, Weight
 
 register = layer_registry.register
