@@ -107,4 +107,4 @@ class Adafactor(Optimizer):
 
 
 def _root_mean_square(tensor: Tensor) -> Tensor:
-    return (tensor * tensor).mean().sqrt()
+    return torch.linalg.vector_norm(tensor) * max(tensor.numel(), 1) ** -0.5

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from kstyle_torch.optimizers import foreach
+from kstyle_torch.optimizers.adam_step import foreach_step, fused_step, size_of
 from kstyle_torch.optimizers.base import Optimizer, registry
-from kstyle_torch.optimizers.fused import endless, has_fused_adam
+from kstyle_torch.optimizers.fused import has_fused_adam
 
 
 @registry.register()
@@ -65,42 +63,12 @@ class Adam(Optimizer):
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        if self._current().fused:
-            self._fused(parameters, gradients, state, learning_rate)
-        else:
-            self._foreach(parameters, gradients, state, learning_rate)
+        size = size_of(learning_rate, self.beta_1, self.beta_2, self.local_step)
+        step = fused_step if self._current().fused else foreach_step
+        step(parameters, gradients, state, size, self.beta_1, self.beta_2, self.epsilon)
 
     def is_fused(self, parameter: Tensor) -> bool:
         return has_fused_adam(parameter.device, parameter.dtype)
-
-    def _fused(
-        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
-    ) -> None:
-        # after endless steps the kernel corrects nothing: the correction is in the learning rate, and epsilon in front of it
-        torch._fused_adam_(
-            parameters, gradients, state["momentum"], state["velocity"], state.get("velocity_hat", []),
-            [endless(parameters[0].device)] * len(parameters), lr=self._size(learning_rate), beta1=self.beta_1,
-            beta2=self.beta_2, weight_decay=0.0, eps=self.epsilon, amsgrad=self.amsgrad, maximize=False,
-        )  # fmt: skip
-
-    def _size(self, learning_rate: float) -> float:
-        """The learning rate with the bias corrections of this step."""
-        count = self.local_step
-        return learning_rate * math.sqrt(1 - self.beta_2**count) / (1 - self.beta_1**count)
-
-    def _foreach(
-        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
-    ) -> None:
-        torch._foreach_lerp_(state["momentum"], gradients, 1 - self.beta_1)
-        foreach.mul_(state["velocity"], self.beta_2)
-        torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.beta_2)
-        velocity = state["velocity"]
-        if self.amsgrad:
-            torch._foreach_maximum_(state["velocity_hat"], velocity)
-            velocity = state["velocity_hat"]
-        denominator = torch._foreach_sqrt(velocity)
-        foreach.add_(denominator, self.epsilon)
-        torch._foreach_addcdiv_(parameters, state["momentum"], denominator, -self._size(learning_rate))
 
 
 @registry.register("adamw")

@@ -16,6 +16,7 @@ from torch import Tensor
 from kstyle_torch import serialization
 from kstyle_torch.layers.weights import Layout
 from kstyle_torch.optimizers import clipping
+from kstyle_torch.optimizers.fused import descend
 from kstyle_torch.optimizers.own_variables import OwnVariables
 from kstyle_torch.optimizers.part import Part, is_shared
 from kstyle_torch.optimizers.rate import current_rate, learning_rate_of, replaced_rate
@@ -403,7 +404,10 @@ class Optimizer(OwnVariables, Configurable):
 
     def _decay(self, part: Part, rate: float) -> None:
         if self.weight_decay and part.decayed:
-            torch._foreach_add_(part.decayed, part.decayed, alpha=-rate * self.weight_decay)
+            if part.descends:
+                descend(part.decayed, part.decayed, rate * self.weight_decay)
+            else:
+                torch._foreach_add_(part.decayed, part.decayed, alpha=-rate * self.weight_decay)
 
     def _update(self, part: Part, gradients: list[Tensor], rate: float) -> None:
         if self._by_variable:

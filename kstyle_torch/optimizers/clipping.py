@@ -1,4 +1,7 @@
-"""Bounding gradients. Nothing here waits for the device, and the gradients that come in stay as they are."""
+"""Bounding gradients. Nothing here waits for a device, and the gradients that come in stay as they are.
+
+On the CPU the host need not wait, and gradients within the bound cost no more than the look at them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from torch import Tensor
 
 def clip_by_value(gradients: list[Tensor], bound: float) -> list[Tensor]:
     """Each number brought into [-bound, bound]."""
+    if len(gradients) == 1:
+        return [gradients[0].clamp(-bound, bound)]
     clipped = torch._foreach_clamp_min(gradients, -bound)
     torch._foreach_clamp_max_(clipped, bound)
     return list(clipped)
@@ -15,7 +20,10 @@ def clip_by_value(gradients: list[Tensor], bound: float) -> list[Tensor]:
 
 def clip_by_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
     """Each gradient scaled down to a norm of `bound` where its norm is larger."""
-    norms = torch.stack(torch._foreach_norm(gradients))  # foreach takes a call for each
+    norms = torch.stack(torch._foreach_norm(gradients))  # for what follows, foreach would take a call for each
+    if norms.is_cpu:
+        rows = zip(gradients, norms.tolist(), strict=True)
+        return [gradient if norm <= bound else gradient * (bound / norm) for gradient, norm in rows]
     factors = norms.clamp_(min=bound).reciprocal_().mul_(bound)
     return list(torch._foreach_mul(gradients, factors.unbind()))
 
@@ -25,9 +33,10 @@ def clip_by_global_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
 
     Source: Pascanu et al. 2013.
     """
-    if len(gradients) == 1:
-        norm = torch.linalg.vector_norm(gradients[0])
-    else:
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    factor = bound / norm.clamp(min=bound) + (norm - norm)
+    norm = torch.linalg.vector_norm(
+        gradients[0] if len(gradients) == 1 else torch.stack(torch._foreach_norm(gradients))
+    )
+    if norm.is_cpu and norm.item() <= bound:
+        return gradients
+    factor = norm.reciprocal().mul_(bound).clamp_(max=1.0).add_(norm, alpha=0.0)  # 0 times infinity is NaN
     return list(torch._foreach_mul(gradients, factor))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 
 import torch
 
@@ -39,10 +38,12 @@ def has_fused_sgd(device: torch.device, dtype: torch.dtype) -> bool:
     return True
 
 
-@functools.cache
-def endless(device: torch.device) -> torch.Tensor:
-    """A count of steps after which the fused Adam corrects no bias."""
-    return torch.full((), math.inf, device=device)
+def descend(parameters: list[torch.Tensor], gradients: list[torch.Tensor], learning_rate: float) -> None:
+    """Plain gradient descent in one kernel, where `has_fused_sgd`."""
+    torch._fused_sgd_(
+        parameters, gradients, [], weight_decay=0.0, momentum=0.0, lr=learning_rate, dampening=0.0, nesterov=False,
+        maximize=False, is_first_step=False,
+    )  # fmt: skip
 
 
 def alike(tensors: list[torch.Tensor]) -> bool:

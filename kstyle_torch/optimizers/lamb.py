@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -58,16 +59,14 @@ class Lamb(Optimizer):
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        step = self.local_step
         torch._foreach_lerp_(state["momentum"], gradients, 1 - self.beta_1)
         foreach.mul_(state["velocity"], self.beta_2)
         torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.beta_2)
-        denominator = torch._foreach_div(state["velocity"], 1 - self.beta_2**step)
-        torch._foreach_sqrt_(denominator)
-        foreach.add_(denominator, self.epsilon)
-        change = torch._foreach_div(state["momentum"], 1 - self.beta_1**step)
-        torch._foreach_div_(change, denominator)
+        scale = math.sqrt(1 - self.beta_2**self.local_step)
+        denominator = torch._foreach_sqrt(state["velocity"])
+        torch._foreach_add_(denominator, self.epsilon * scale)
+        change = torch._foreach_div(state["momentum"], denominator)  # times a factor, which drops out of the ratio
         weight_norm, change_norm = (torch.stack(torch._foreach_norm(each)) for each in (parameters, change))
-        ratio = torch.where((weight_norm > 0) & (change_norm > 0), weight_norm / change_norm, 1.0)
-        torch._foreach_mul_(change, list(ratio.unbind()))
-        torch._foreach_add_(parameters, change, alpha=-learning_rate)
+        factor = scale / (1 - self.beta_1**self.local_step)
+        ratio = torch.where((weight_norm > 0) & (change_norm > 0), weight_norm / change_norm, factor)
+        torch._foreach_addcmul_(parameters, change, list(ratio.unbind()), -learning_rate)

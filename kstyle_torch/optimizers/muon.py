@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.optimizers import foreach
+from kstyle_torch.optimizers.adam_step import foreach_step, fused_step, size_of
 from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.fused import has_fused_adam
 from kstyle_torch.optimizers.part import Part
 from kstyle_torch.optimizers.variables import layout_of, path_of
 
@@ -107,20 +108,23 @@ class Muon(Optimizer):
                 parameter.mul_(1 - rate * share)
 
     def _update(self, part: Part, gradients: list[Tensor], rate: float) -> None:
-        rows = zip(part.variables, part.parameters, gradients, *(part.state[slot] for slot in self.state), strict=True)
-        adam: list[tuple[Tensor, ...]] = []
-        for variable, parameter, gradient, *slots in rows:
-            state = dict(zip(self.state, slots, strict=True))
-            if state["velocity"] is None:
-                layout = layout_of(variable)
-                momentum = layout.to_keras(state["momentum"])
-                change = self._orthogonal_step(layout.to_keras(gradient), momentum)
-                parameter.sub_(layout.to_torch(change), alpha=rate)
-            else:
-                adam.append((parameter, gradient, state["momentum"], state["velocity"]))
+        adam: list[int] = []
+        for index, (momentum, velocity) in enumerate(zip(part.state["momentum"], part.state["velocity"], strict=True)):
+            if velocity is not None:
+                adam.append(index)
+                continue
+            layout = layout_of(part.variables[index])
+            change = self._orthogonal_step(layout.to_keras(gradients[index]), layout.to_keras(momentum))
+            part.parameters[index].sub_(layout.to_torch(change), alpha=rate)
         if adam:
-            columns = [[*column] for column in zip(*adam, strict=True)]
-            self._adam_step(columns[0], columns[1], columns[2], columns[3], rate * self.adam_lr_ratio)
+            parameters, gradients = ([each[index] for index in adam] for each in (part.parameters, gradients))
+            state = {slot: [part.state[slot][index] for index in adam] for slot in ("momentum", "velocity")}
+            size = size_of(rate * self.adam_lr_ratio, self.adam_beta_1, self.adam_beta_2, self.local_step)
+            step = fused_step if part.fused else foreach_step
+            step(parameters, gradients, state, size, self.adam_beta_1, self.adam_beta_2, self.epsilon)
+
+    def is_fused(self, parameter: Tensor) -> bool:
+        return has_fused_adam(parameter.device, parameter.dtype)
 
     def _orthogonal_step(self, gradient: Tensor, momentum: Tensor) -> Tensor:
         momentum.mul_(self.momentum).add_(gradient)
@@ -134,17 +138,6 @@ class Muon(Optimizer):
         x = x / (torch.linalg.vector_norm(x) + 1e-7)
         for _ in range(self.ns_steps):
             gram = x @ x.mT
-            x = self.muon_a * x + (self.muon_b * gram + self.muon_c * gram @ gram) @ x
+            polynomial = torch.addmm(gram, gram, gram, beta=self.muon_b, alpha=self.muon_c)
+            x = torch.addmm(x, polynomial, x, beta=self.muon_a)
         return x.mT if tall else x
-
-    def _adam_step(
-        self, parameters: list[Tensor], gradients: list[Tensor], means: list[Tensor], squares: list[Tensor], rate: float
-    ) -> None:
-        step = self.local_step
-        torch._foreach_lerp_(means, gradients, 1 - self.adam_beta_1)
-        foreach.mul_(squares, self.adam_beta_2)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1 - self.adam_beta_2)
-        denominator = torch._foreach_sqrt(squares)
-        foreach.add_(denominator, self.epsilon)
-        size = rate * math.sqrt(1 - self.adam_beta_2**step) / (1 - self.adam_beta_1**step)
-        torch._foreach_addcdiv_(parameters, means, denominator, -size)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.optimizers.fused import has_fused_sgd
+from kstyle_torch.optimizers.fused import descend, has_fused_sgd
 
 SMALL = 8192  # numbers; a larger tensor costs more to copy than the calls that it saves
 
@@ -53,7 +53,7 @@ class Pack:
         sizes = [parameter.numel() for parameter in self.parameters]
         whole = torch.zeros(sum(sizes), dtype=self.parameters[0].dtype, device=self.parameters[0].device)
         starts = itertools.accumulate(sizes, initial=0)
-        rows = zip(self.parameters, starts)  # there is one start more, the end
+        rows = zip(self.parameters, starts, strict=False)  # there is one start more, the end
         return whole, [whole.as_strided(parameter.shape, parameter.stride(), start) for parameter, start in rows]
 
     def adopt(self, tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -100,9 +100,6 @@ class Pack:
         if self.reads:
             torch._foreach_copy_(self.parameters, self.steps)
         elif self.fused:
-            torch._fused_sgd_(
-                self.parameters, self.steps, [], weight_decay=0.0, momentum=0.0, lr=-1.0, dampening=0.0,
-                nesterov=False, maximize=False, is_first_step=False,
-            )  # fmt: skip
+            descend(self.parameters, self.steps, -1.0)
         else:
             torch._foreach_add_(self.parameters, self.steps)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.optimizers.clipping import clip_by_norm
-from kstyle_torch.optimizers.fused import alike
+from kstyle_torch.optimizers.fused import alike, has_fused_sgd
 from kstyle_torch.optimizers.pack import SMALL, Pack, aligned
 from kstyle_torch.optimizers.variables import layout_of, parameter_of, path_of
 
@@ -37,6 +37,9 @@ class Part:
         self.pieces = {} if self.pack is None else self._adopted(self.pack)
         self.state = {slot: [tensors[place] for place in places] for slot, tensors in optimizer.state.items()}
         self.fused: bool = self.alike and bool(places) and optimizer.is_fused(self.parameters[0])
+        self.descends = (
+            self.alike and bool(places) and has_fused_sgd(self.parameters[0].device, self.parameters[0].dtype)
+        )
         self._parts: dict[tuple[int, ...], Part] = {}
 
     def look(self) -> None:

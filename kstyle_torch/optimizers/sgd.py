@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
-from kstyle_torch.optimizers.fused import has_fused_sgd
+from kstyle_torch.optimizers.fused import descend, has_fused_sgd
 
 
 @registry.register()
@@ -67,10 +67,7 @@ class SGD(Optimizer):
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
         if not self.momentum or self.nesterov:
-            torch._fused_sgd_(
-                parameters, gradients, [], weight_decay=0.0, momentum=0.0, lr=learning_rate, dampening=0.0,
-                nesterov=False, maximize=False, is_first_step=False,
-            )  # fmt: skip
+            descend(parameters, gradients, learning_rate)
         if not self.momentum:
             return
         # the kernel's buffer becomes Keras' momentum, which holds the learning rate of its own steps:
