@@ -19,9 +19,8 @@ from kstyle_torch.optimizers.variables import HostNumber
 
 State = dict[str, list[Tensor]]
 Change = Callable[[Any, list[Tensor], list[Tensor], State, Tensor], tuple[list[Tensor], State]]
-PREVENTING = (
-    "clipnorm clipvalue global_clipnorm use_ema loss_scale_factor gradient_accumulation_steps"
-).split()  # fmt: skip
+PREVENTING = ("loss_scale_factor", "gradient_accumulation_steps")
+GIVEN = "weight_decay clipnorm clipvalue global_clipnorm use_ema ema_momentum ema_overwrite_frequency".split()
 
 
 class PureStep(NamedTuple):
@@ -45,55 +44,101 @@ def why_not_pure(optimizer: Any) -> str | None:
             return f"the optimizer has {name}"
     if not isinstance(optimizer._learning_rate, (HostNumber, LearningRateSchedule)):
         return "the learning rate is a function"
-    return "a weight has a constraint" if optimizer._current().constraints else None
+    if optimizer.use_ema and len(optimizer._current().parameters) != len(optimizer._parameters):
+        return "it keeps running means of weights that are not trained"
+    return None
 
 
 def settings_of(optimizer: Any) -> tuple[Any, ...]:
     """All numbers that a pure step takes as given; the learning rate is none of them."""
-    names = (*STEPS[type(optimizer)].settings, "weight_decay")
-    decayed = [id(parameter) for parameter in optimizer._current().decayed]
-    return (type(optimizer), *(getattr(optimizer, name) for name in names), *decayed)
+    part = optimizer._current()
+    constraints = [(id(constraint), str(vars(constraint))) for _, constraint in part.constraints]
+    decayed = [id(parameter) for parameter in part.decayed]
+    return (
+        type(optimizer),
+        *(getattr(optimizer, name) for name in (*STEPS[type(optimizer)].settings, *GIVEN)),
+        *decayed,
+        *constraints,
+    )
 
 
 def step_sizes(optimizer: Any, steps: int) -> Tensor:
-    """For each of the next steps its learning rate, and its size with the bias corrections: (steps, 2), float32."""
+    """For each of the next steps what `pure_step` needs: (steps, 4), float32.
+
+    The learning rate; the size of the step, which is that with the bias corrections; how much of the new weights goes into
+    their running mean; and whether they are set to that mean.
+    """
     rate, first = optimizer._learning_rate, optimizer._iterations.number
     known = rate.number if isinstance(rate, HostNumber) else [rate.at(step) for step in range(first, first + steps)]
-    rates = sizes = np.broadcast_to(np.asarray(known, dtype=np.float64), steps)  # NumPy's calls are the quicker ones
+    sizes = np.zeros((4, steps))
+    sizes[:2] = known
     if isinstance(optimizer, Adam):
         count = np.arange(first + 1, first + steps + 1, dtype=np.float64)
-        sizes = rates * np.sqrt(1 - optimizer.beta_2**count) / (1 - optimizer.beta_1**count)
-    return torch.from_numpy(np.stack([rates, sizes], axis=1).astype(np.float32))
+        sizes[1] *= np.sqrt(1 - optimizer.beta_2**count) / (1 - optimizer.beta_1**count)
+    if optimizer.use_ema:
+        sizes[2] = 1 - optimizer.ema_momentum
+        sizes[2, : first == 0] = 1
+        if optimizer.ema_overwrite_frequency:
+            sizes[3] = (np.arange(first + 1, first + steps + 1) % optimizer.ema_overwrite_frequency) == 0
+    return torch.from_numpy(sizes.T.astype(np.float32))
 
 
-def step_size(optimizer: Any) -> tuple[float, float]:
+def step_size(optimizer: Any) -> list[float]:
     """The same for the next step alone, as numbers."""
-    number = optimizer._iterations.number
+    done = optimizer._iterations.number
     rate = size = current_rate(optimizer._learning_rate, optimizer._iterations)
     if isinstance(optimizer, Adam):
-        size = rate * math.sqrt(1 - optimizer.beta_2 ** (number + 1)) / (1 - optimizer.beta_1 ** (number + 1))
-    return rate, size
+        size = rate * math.sqrt(1 - optimizer.beta_2 ** (done + 1)) / (1 - optimizer.beta_1 ** (done + 1))
+    if not optimizer.use_ema:
+        return [rate, size, 0.0, 0.0]
+    frequency = optimizer.ema_overwrite_frequency
+    return [
+        rate,
+        size,
+        1 - optimizer.ema_momentum if done else 1.0,
+        float(bool(frequency) and (done + 1) % frequency == 0),
+    ]
+
+
+def clipped(optimizer: Any, gradients: list[Tensor]) -> list[Tensor]:
+    """The gradients within the bounds that the optimizer has for them."""
+    if optimizer.clipnorm:
+        return [
+            gradient * (optimizer.clipnorm / gradient.norm().clamp(min=optimizer.clipnorm)) for gradient in gradients
+        ]
+    if optimizer.global_clipnorm:
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        factor = optimizer.global_clipnorm / norm.clamp(min=optimizer.global_clipnorm) + (norm - norm)
+        return [gradient * factor for gradient in gradients]
+    if optimizer.clipvalue:
+        return [gradient.clamp(-optimizer.clipvalue, optimizer.clipvalue) for gradient in gradients]
+    return gradients
 
 
 def pure_step(
-    optimizer: Any, weights: list[Tensor], gradients: list[Tensor], state: State, rate: Tensor, size: Tensor
+    optimizer: Any, weights: list[Tensor], gradients: list[Tensor], state: State, sizes: Tensor, decayed: list[Any]
 ) -> tuple[list[Tensor], State]:
     """The weights and the state after a step; those given stay as they are.
 
     Args:
         optimizer: One that `why_not_pure` has nothing against.
-        weights: In the order of `track`.
-        gradients: Of each.
+        weights: In the order of `track`; or several of one dtype as one.
+        gradients: Of each, clipped.
         state: Of each slot, a tensor for each weight.
-        rate: The learning rate, a scalar; see `step_sizes`.
-        size: Of the step, likewise.
+        sizes: See `step_sizes`; those of this step.
+        decayed: For each weight whether it decays; for several as one, a tensor that says it.
     """
+    rate, size, share, taken = sizes.unbind()
     if optimizer.weight_decay:
-        part = optimizer._current()
-        decayed = {id(parameter) for parameter in part.decayed}
-        kept = 1 - rate * optimizer.weight_decay
-        weights = [w * kept if id(p) in decayed else w for w, p in zip(weights, part.parameters, strict=True)]
-    return STEPS[type(optimizer)].change(optimizer, weights, gradients, state, size)
+        weights = [
+            w if flag is False else w * (1 - rate * optimizer.weight_decay * flag) for w, flag in zip(weights, decayed)
+        ]
+    weights, after = STEPS[type(optimizer)].change(optimizer, weights, gradients, state, size)
+    if optimizer.use_ema:
+        means = [mean + (w - mean) * share for w, mean in zip(weights, state["average"], strict=True)]
+        weights = [torch.where(taken > 0, mean, w) for w, mean in zip(weights, means, strict=True)]
+        after["average"] = means
+    return weights, after
 
 
 def _sgd(

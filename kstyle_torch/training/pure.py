@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from kstyle_torch.callbacks.snapshot import cells_of
 from kstyle_torch.draws import random_state
-from kstyle_torch.optimizers.pure import pure_step, why_not_pure
+from kstyle_torch.optimizers.pure import clipped, pure_step, why_not_pure
+from kstyle_torch.optimizers.variables import layout_of, parameter_of
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.guards import marks, why_not
+from kstyle_torch.training.packing import SMALL, Packing
+from kstyle_torch.variables import Variable
 
 
 class CannotCompileError(Exception):
@@ -27,8 +30,7 @@ class State(NamedTuple):
     weights: list[Tensor]
     slots: list[Tensor]  # of the optimizer
     buffers: list[Tensor]
-    cells: list[Tensor]  # what counts the losses of several outputs; in an epoch, the metrics' state too
-    loss: list[Tensor]  # of an epoch: sum so far; first step where it was not finite, and what it was there
+    cells: list[Tensor]  # of metrics, and others
 
     @property
     def flat(self) -> list[Tensor]:
@@ -46,10 +48,11 @@ class StepFunction:
 
     Args:
         model: Compiled, and prepared for an epoch.
+        packs: Whether small weights are put together, and with them the optimizer's state.
     Raises: CannotCompileError: if its steps are no function of the batch and of what `state` holds.
     """
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, packs: bool = False):
         compiled = model._compiled
         reason = why_not(model, asked=True) or why_not_pure(compiled.optimizer)
         if cells_of(model):
@@ -65,6 +68,7 @@ class StepFunction:
         ]  # fmt: skip
         if len(self.buffers) != len([*model.buffers()]):
             raise CannotCompileError("modules share a buffer")
+        self.packing = Packing(self.parameters, SMALL if packs else 0)
         self.cells = [variable for tracker in compiled.trackers for variable in tracker.variables]
 
     def state(self) -> State:
@@ -75,7 +79,6 @@ class StepFunction:
             [tensor for tensors in slots for tensor in tensors],
             self.buffers_now(),
             [cell.value for cell in self.cells],
-            [],
         )
 
     def buffers_now(self) -> list[Tensor]:
@@ -83,53 +86,55 @@ class StepFunction:
         return [owner[name] for owner, name in self.buffers]
 
     def __call__(
-        self, x: Any, y: Any, weight: Any, sizes: Tensor, fixed: list[Tensor], state: State
+        self, batch: tuple[Any, Any, Any], sizes: Tensor, fixed: list[Tensor], state: State
     ) -> tuple[Tensor, Any, State]:
         """One step.
 
         Args:
-            x: The batch, as for the model.
-            y: Targets.
-            weight: Of the samples.
-            sizes: The learning rate, and the size of the optimizer's step; see `step_sizes`.
+            batch: Inputs as for the model, targets, weights of the samples.
+            sizes: Of the optimizer's step; see `step_sizes`.
             fixed: What stands for the weights that are not trained.
-            state: What it starts from; that of the model and its optimizer is left alone.
+            state: What it starts from, with weights and slots in packs; that of the model is left alone.
         Returns: The loss, the output, and the state after.
         Raises: CannotCompileError: if the loss does not depend on all weights.
         """
         model = self.model
-        leaves = [tensor.detach().requires_grad_() for tensor in state.weights]
+        weights = self.packing.unpacked(state.weights)
+        leaves = [tensor.detach().requires_grad_() for tensor in weights]
         buffers = [tensor.clone() for tensor in state.buffers]  # some layers change theirs in place
         pairs = [*zip(self.parameters, leaves), *zip(self.buffers_now(), buffers), *zip(self.frozen, fixed)]
-        with torch.enable_grad(), replaced(model, pairs), self._holding(state.cells):
+        with torch.enable_grad(), replaced(model, pairs), holding(self.cells, state.cells):
             steps.clear_losses(model)
-            y_pred = model(x)
-            loss = model.compute_loss(x, y, y_pred, weight)
+            y_pred = model(batch[0])
+            loss = model.compute_loss(batch[0], batch[1], y_pred, batch[2])
             gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
             buffers = [tensor.detach().clone() for tensor in self.buffers_now()]
             cells = [cell.value.detach() for cell in self.cells]
         if any(gradient is None for gradient in gradients):
             raise CannotCompileError("the loss does not depend on all trainable weights")
-        weights, slots = self._changed(state, gradients, sizes)
-        return loss.detach(), y_pred, State(weights, slots, buffers, cells, [])
+        weights, slots = self._changed(state, [*gradients], sizes)
+        return loss.detach(), y_pred, State(weights, slots, buffers, cells)
 
-    def _changed(self, state: State, gradients: Any, sizes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Weights and slots after the optimizer's step."""
-        number, names = len(state.weights), [*self.optimizer._current().state]
-        slots = {name: state.slots[place * number : (place + 1) * number] for place, name in enumerate(names)}
-        weights, slots = pure_step(self.optimizer, state.weights, [*gradients], slots, *sizes.unbind())
-        return weights, [tensor for name in names for tensor in slots[name]]
+    def _changed(self, state: State, gradients: list[Tensor], sizes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Weights and slots after the optimizer's step, in packs."""
+        part, number = self.optimizer._current(), len(state.weights)
+        slots = {name: state.slots[place * number : (place + 1) * number] for place, name in enumerate(part.state)}
+        decayed = {id(parameter) for parameter in part.decayed}
+        flags = self.packing.flags([id(parameter) in decayed for parameter in part.parameters])
+        packs = self.packing.packed(clipped(self.optimizer, gradients))
+        weights, slots = pure_step(self.optimizer, state.weights, packs, slots, sizes, flags)
+        if part.constraints:
+            weights = self.packing.packed(self._constrained(self.packing.unpacked(weights)))
+        return weights, [tensor for name in part.state for tensor in slots[name]]
 
-    @contextlib.contextmanager
-    def _holding(self, values: list[Tensor]) -> Iterator[None]:
-        before = [cell.value for cell in self.cells]
-        for cell, value in zip(self.cells, values, strict=True):
-            cell._tensor = value
-        try:
-            yield
-        finally:
-            for cell, value in zip(self.cells, before, strict=True):
-                cell._tensor = value
+    def _constrained(self, weights: list[Tensor]) -> list[Tensor]:
+        part = self.optimizer._current()
+        rules = {id(parameter_of(variable)): (layout_of(variable), rule) for variable, rule in part.constraints}
+        for place, parameter in enumerate(part.parameters):
+            if id(parameter) in rules:
+                layout, rule = rules[id(parameter)]
+                weights[place] = layout.to_torch(rule(layout.to_keras(weights[place])))
+        return weights
 
     def traced(self, function: Any, *example: Any) -> Any:
         """A function that takes a step, as a graph of torch's basic operators; its inputs are all it depends on.
@@ -157,6 +162,19 @@ class StepFunction:
         if any(isinstance(value, Tensor) and value.data_ptr() in own for value in vars(graph).values()):
             raise CannotCompileError("a layer keeps its weights where they cannot be replaced")
         return graph
+
+
+@contextlib.contextmanager
+def holding(cells: list[Variable], values: list[Tensor]) -> Iterator[None]:
+    """Lets variables have other values."""
+    before = [cell.value for cell in cells]
+    try:
+        for cell, value in zip(cells, values, strict=True):
+            cell._tensor = value
+        yield
+    finally:
+        for cell, value in zip(cells, before, strict=True):
+            cell._tensor = value
 
 
 def went_elsewhere(before: list[Tensor], after: list[Tensor], got: list[Tensor]) -> bool:

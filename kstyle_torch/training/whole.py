@@ -118,7 +118,7 @@ class WholeStep:
             return self._pure(batch, sizes, fixed, flat)  # make_fx counts the arguments, and takes no method
 
         with torch.no_grad():
-            graph = function.traced(pure, self._leaves(*example), torch.zeros(2), function.frozen, state.flat)
+            graph = function.traced(pure, self._leaves(*example), torch.zeros(4), function.frozen, state.flat)
         number = len(state.flat)
 
         def whole(batch: list[Tensor], sizes: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> list[Tensor]:
@@ -130,8 +130,7 @@ class WholeStep:
         self.call = compiler(whole)
 
     def _pure(self, batch: list[Tensor], sizes: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> list[Tensor]:
-        x, y, weight = self._packed(batch)
-        loss, y_pred, after = self.function(x, y, weight, sizes, fixed, self.function.state().like(flat))
+        loss, y_pred, after = self.function(self._packed(batch), sizes, fixed, self.function.state().like(flat))
         leaves = tree.flatten(y_pred)
         if not all(isinstance(leaf, Tensor) for leaf in leaves):
             raise CannotCompileError("an output is no tensor")
