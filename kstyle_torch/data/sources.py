@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils import data as torch_data
 
 from kstyle_torch import tree
@@ -70,6 +72,8 @@ def as_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> Batch:
         raise ValueError("x is None: there is nothing to run on.")
     x = to_tensors(x, "x")
     num_samples(x, "x")
+    if y is None and sample_weight is None:
+        return x, None, None
     if isinstance(y, tuple):
         y = list(y)
     y, sample_weight = to_tensors(y, "y"), to_tensors(sample_weight, "sample_weight")
@@ -100,6 +104,11 @@ def is_iterable_data(x: Any) -> bool:
     if isinstance(x, (list, tuple, dict, str, bytes)) or is_array(x):
         return False
     return isinstance(x, Iterable) or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
+
+
+def is_one_batch(x: Any, batch_size: int | None) -> bool:
+    """Whether x is an array or tensor of no more rows than a batch has."""
+    return type(x) in (np.ndarray, Tensor) and x.ndim > 0 and 0 < x.shape[0] <= checked_batch_size(batch_size)
 
 
 def checked_batch_size(batch_size: int | None) -> int:

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from kstyle_torch.data.sources import (
     check_own_batches,
     checked_batch_size,
     is_iterable_data,
+    is_one_batch,
     make_batches,
 )
 from kstyle_torch.data.split import check_split, split_off, split_source, unpack
@@ -281,6 +281,8 @@ class Trainer(nn.Module):
         Raises: ValueError: if the data does not fit the model.
         """
         verbose = resolve_verbose(verbose)
+        if not verbose and callbacks is None and steps is None and is_one_batch(x, batch_size):
+            return self._predict_batch(x)
         batches = make_batches(
             x,
             None,
@@ -330,10 +332,7 @@ class Trainer(nn.Module):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
-        x, _, _ = self._checked_x(*as_arrays(x))
-        with switched_mode(self, False), torch.no_grad():
-            outputs = self.predict_step((_moved(x, self._where()),))
-        return tree.map_structure(lambda leaf: leaf.detach().cpu().numpy(), outputs)
+        return self._predict_batch(x)
 
     # ------------------------------------------------------------------------------------------ what may be overridden
 
@@ -448,6 +447,10 @@ class Trainer(nn.Module):
         """The inputs, by position, that only go into layers which take whole numbers."""
         return {}
 
+    def _predict_batch(self, x: Any) -> Any:
+        x, _, _ = self._checked_x(*as_arrays(x))
+        return loop.predict_batch(self, _moved(x, self._where()))
+
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, weigh: Callable[..., Any] | None) -> Batch:
         x, y, sample_weight = as_arrays(x, y, sample_weight)
         if weigh is not None:
@@ -470,9 +473,4 @@ def _overrides(cls: type, names: tuple[str, ...]) -> bool:
 
 
 def _moved(structure: Any, device: torch.device) -> Any:
-    def move(leaf: Any) -> Any:
-        if isinstance(leaf, np.ndarray):
-            leaf = torch.as_tensor(leaf)
-        return leaf.to(device) if isinstance(leaf, Tensor) else leaf
-
-    return tree.map_structure(move, structure)
+    return tree.map_structure(lambda leaf: leaf if leaf is None else leaf.to(device), structure)

@@ -156,11 +156,11 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
                 hook(index, {})
             if own:
                 logs = steps.user_step(model, model.test_step, batch)
-            elif late is not None:
-                meter.add(None, batch[1], steps.run_model(model, batch[0]), batch[2])
             else:
-                loss, y_pred = steps.test_step(model, *batch)
-                meter.add(loss, batch[1], y_pred, batch[2])
+                x, y, weight = batch
+                y_pred = steps.forward(model, x)
+                waits = late is not None and not steps.has_losses(model)
+                meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
             if end:
                 _tell(end, model, index, logs)
             if model.stop_evaluating:
@@ -191,6 +191,20 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
         joined = collected.joined()
         callbacks.on_predict_end()
     return joined
+
+
+def predict_batch(model: Any, x: Any) -> Any:
+    """The outputs for one batch that no callback looks at, as arrays."""
+    own = model.overrides("predict_step")
+    with switched_mode(model, False), torch.no_grad(), steps.straight(model, ()):
+        batch = (x, None, None)
+        outputs = steps.user_step(model, model.predict_step, batch) if own else steps.run_model(model, x)
+    return tree.map_structure(_array, outputs)
+
+
+def _array(leaf: Any) -> np.ndarray:
+    tensor = torch.as_tensor(leaf).detach()
+    return tensor.numpy().copy() if tensor.device.type == "cpu" else tensor.cpu().numpy()  # never the user's own memory
 
 
 class Outputs:

@@ -134,12 +134,22 @@ def test_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
 
     Returns: The loss and the output.
     """
+    y_pred = forward(model, x)
+    return test_loss(model, x, y, y_pred, weight), y_pred
+
+
+def forward(model: Any, x: Any) -> Any:
+    """The output of a new step."""
     clear_losses(model)
-    y_pred = run_model(model, x)
+    return run_model(model, x)
+
+
+def test_loss(model: Any, x: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
+    """The loss in a test."""
     cls: Any = type(model)
     if takes_training(cls):
-        return model.compute_loss(x, y, y_pred, weight, training=False), y_pred
-    return model.compute_loss(x, y, y_pred, weight), y_pred
+        return model.compute_loss(x, y, y_pred, weight, training=False)
+    return model.compute_loss(x, y, y_pred, weight)
 
 
 @functools.cache
@@ -170,7 +180,7 @@ def late_loss(model: Any) -> Callable[[list[Any], list[Tensor], list[Any]], Tens
     """
     compiled = model._compiled
     losses = [entry.loss for entry in compiled.loss.entries]
-    if added_losses.met or not losses or model.overrides("compute_loss"):
+    if not losses or model.overrides("compute_loss"):
         return None
     if not all(loss.rowwise and loss.reduction in ("sum_over_batch_size", "mean") for loss in losses):
         return None

@@ -163,6 +163,30 @@ def test_predict_does_not_need_compile_and_does_not_track_gradients():
     np.testing.assert_allclose(prediction, model(torch.tensor(X)).detach(), rtol=1e-6)
 
 
+def test_predict_of_one_batch():
+    """What fits in one batch goes a shorter way; the numbers, the mode and the errors are the same."""
+    model = ks.Sequential([ks.Input((5,)), layers.Dense(3), layers.Dropout(0.5), layers.Dense(2, activation="softmax")])
+    whole = model.predict(X, batch_size=16, verbose=0)
+    model.train()
+    for rows in (X[:16], torch.tensor(X[:16]), X[:16].tolist(), X[:16].astype("float64")):
+        np.testing.assert_allclose(model.predict(rows, batch_size=16, verbose=0), whole[:16], rtol=1e-6)
+    assert model.training and model.layers[1].training
+    with pytest.raises(ValueError, match=r"x has shape \(4, 3\)"):
+        model.predict(X[:4, :3], verbose=0)
+    seen = []
+    model.layers[0].register_forward_hook(lambda *_: seen.append(1))
+    model.predict(X[:3], verbose=0)
+    assert seen == [1]
+
+
+def test_predictions_are_memory_of_their_own():
+    model = ks.Sequential([ks.Input((5,)), layers.Identity()])
+    x = X.copy()
+    for batch_size in (16, 100):
+        model.predict(x, batch_size=batch_size, verbose=0)[:] = 0
+    np.testing.assert_array_equal(x, X)
+
+
 class Counting(ks.Sequential):
     steps = 0
 

@@ -230,3 +230,71 @@ def test_loader_of_tensors():
     model.compile("sgd", "binary_crossentropy", metrics=[ks.metrics.Recall(name="recall")])
     history = model.fit(DataLoader(rows, batch_size=16), epochs=1, verbose=0).history
     assert 0 <= history["recall"][0] <= 1
+
+
+def penalised(k):
+    dense = k.layers.Dense(1, activation="sigmoid", kernel_regularizer="l2")
+    return k.Sequential([k.Input((6,)), k.layers.Dense(8, activation="tanh", bias_regularizer="l1"), dense])
+
+
+def sure(k):
+    """Predictions so sure that Keras takes the crossentropy of the logits to be exact."""
+    return k.Sequential([k.Input((6,)), k.layers.Rescaling(200.0), k.layers.Dense(3, activation="softmax")])
+
+
+TWO = {"loss": {"p": "mse", "q": "categorical_crossentropy"}, "loss_weights": {"p": 0.3, "q": 2.0}}
+LABELS = CLASSES.argmax(1)
+SIGNS = np.concatenate([YES_NO[:48], YES_NO[48:] * 2 - 1])  # hinge losses take 0 and 1 for -1 and 1, batch by batch
+TESTS = {
+    "binary": (binary, YES_NO, lambda k: {"loss": "binary_crossentropy"}, None),
+    "weighted": (binary, YES_NO, lambda k: {"loss": "binary_crossentropy"}, WEIGHTS),
+    "mean-of-weights": (
+        binary,
+        YES_NO,
+        lambda k: {"loss": k.losses.MeanSquaredError(reduction="mean_with_sample_weight")},
+        WEIGHTS,
+    ),
+    "sum": (binary, YES_NO, lambda k: {"loss": k.losses.MeanAbsoluteError(reduction="sum")}, None),
+    "sure": (sure, LABELS, lambda k: {"loss": "sparse_categorical_crossentropy"}, None),
+    "penalised": (penalised, YES_NO, lambda k: {"loss": "mse"}, None),
+    "hinge": (binary, SIGNS, lambda k: {"loss": "hinge"}, None),
+    "dice": (classes, CLASSES, lambda k: {"loss": k.losses.Dice()}, None),
+    "two-outputs": (two_outputs, [YES_NO, CLASSES], lambda k: TWO, [WEIGHTS, WEIGHTS]),
+    "function": (
+        binary,
+        YES_NO[:, None],
+        lambda k: {"loss": lambda y_true, y_pred: k.ops.max(y_pred) - k.ops.mean(y_true)},
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TESTS)
+def test_loss_of_a_test(case):
+    """It is the mean over batches, whether or not it is computed of several batches at once."""
+    make, y, options, weight = TESTS[case]
+    theirs, ours = make(keras), make(ks)
+    ours.set_weights(theirs.get_weights())
+    results = []
+    for library, model in ((keras, theirs), (ks, ours)):
+        model.compile(optimizer="sgd", **options(library))
+        logs = model.evaluate(X, y, sample_weight=weight, batch_size=16, verbose=0, return_dict=True)
+        results.append(without_numbers(logs))
+    assert results[0].keys() == results[1].keys()
+    for key, value in results[0].items():
+        np.testing.assert_allclose(results[1][key], value, rtol=1e-5, err_msg=key)
+
+
+def test_loss_of_a_test_is_computed_at_once(monkeypatch):
+    rows = []
+
+    def mean(self, y_true, y_pred, mean=ks.losses.BinaryCrossentropy.mean):
+        rows.append(len(y_pred))
+        return mean(self, y_true, y_pred)
+
+    model = binary(ks)
+    model.compile("sgd", "binary_crossentropy")
+    model.evaluate(X, YES_NO, batch_size=16, verbose=0)
+    monkeypatch.setattr(ks.losses.BinaryCrossentropy, "mean", mean)
+    model.evaluate(X, YES_NO, batch_size=16, verbose=0)
+    assert rows == [90]
