@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,11 +11,23 @@ from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.hooks import RemovableHandle
 
+from kstyle_torch import config
 from kstyle_torch.layers.base import Layer, changes, regularize_activity
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.layers.weights import TrainableWeight
 
+SETTINGS: tuple[Callable[[], Any], ...] = (  # of the process; they decide which calls a step makes
+    config.epsilon,
+    config.floatx,
+    torch.get_default_dtype,
+    torch.are_deterministic_algorithms_enabled,
+    torch._C._get_mkldnn_enabled,
+    torch._C._get_cudnn_enabled,
+    torch._C._get_flash_sdp_enabled,
+    torch._C._get_mem_efficient_sdp_enabled,
+    torch._C._get_math_sdp_enabled,
+)
 OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
 # of a module, what training changes without changing what a step computes
 FLEETING = frozenset(
@@ -55,6 +67,7 @@ def watched() -> bool:
         or torch.is_autocast_enabled("cpu")
         or torch.is_autocast_enabled("cuda")
         or _has_any_global_hook()
+        or not torch.is_grad_enabled()
     )
 
 
@@ -63,7 +76,7 @@ def _foreign(model: Any) -> str | None:
     if model.overrides("compute_loss"):
         return "it has a compute_loss() of its own"
     parts = [*model.modules(), *(entry.loss for entry in model._compiled.loss.entries)]
-    parts += _penalties(model)
+    parts += penalties(model)
     for part in parts:
         if not _is_ours(type(part)):
             return f"{type(part).__name__} is the user's"
@@ -89,11 +102,15 @@ def marks() -> tuple[int, int]:
 
 
 def summary(model: Any) -> list[Any]:
-    """Mode and weights of all modules, and the attributes of all that is no layer of ours, whose changes are counted."""
+    """The settings of the process, mode and weights of all modules, and the attributes of all that is no layer of ours (of
+    layers, changes are counted).
+    """
     losses = [entry.loss for entry in model._compiled.loss.entries]
-    others = [*losses, *_penalties(model)]
-    factor = model._compiled.optimizer.loss_scale_factor
-    return [factor, [(id(other), [*_attributes(getattr(other, "__dict__", {}))]) for other in others]] + [
+    others = [*losses, *penalties(model)]
+    optimizer = model._compiled.optimizer
+    process = [setting() for setting in SETTINGS]
+    attributes = [(id(other), [*_attributes(getattr(other, "__dict__", {}))]) for other in others]
+    return [process, id(optimizer), optimizer.loss_scale_factor, attributes] + [
         (
             id(module),
             module.training,
@@ -104,7 +121,12 @@ def summary(model: Any) -> list[Any]:
     ]
 
 
-def _penalties(model: Any) -> list[Any]:
+def _facts(tensor: Any) -> Any:
+    """Of a weight: what decides how calls read it."""
+    return None if tensor is None else (id(tensor), tensor.requires_grad, tensor.dtype, tensor.shape, tensor.stride())
+
+
+def penalties(model: Any) -> list[Any]:
     """What penalises weights and outputs."""
     of_outputs = (layer.__dict__.get("activity_regularizer") for layer in model._loss_layers)
     return [view.regularizer for view in model._penalised] + [each for each in of_outputs if each is not None]
@@ -121,6 +143,6 @@ def _attributes(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value if type(value) in (int, float, bool, str, tuple, type(None)) else id(value)
 
 
-def _held(module: nn.Module) -> Iterator[tuple[str, int, bool]]:
+def _held(module: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-        yield name, id(tensor), tensor is not None and tensor.requires_grad
+        yield name, _facts(tensor)

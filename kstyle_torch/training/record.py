@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from kstyle_torch import tree
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.effects import Cells, Effects
-from kstyle_torch.training.guards import fingerprint, marks, summary, watched, why_not
+from kstyle_torch.training.glance import Glance
+from kstyle_torch.training.guards import fingerprint, marks, why_not
 from kstyle_torch.training.rewrite import shortened
 from kstyle_torch.training.tape import CannotRecordError, Recorder, TapeWriter
 
@@ -53,7 +55,7 @@ class RecordedStep:
         self.warned = False
         self.compiled: Any = None
         self.fingerprint: Any = None
-        self.summary: Any = None  # of the fingerprint, what no mark tells of
+        self.glance: Any = None  # at what no mark tells of
         self.marks = (-1, -1)
         self.weights: list[tuple[dict[str, Any], str, Tensor]] = []
         self.generators: list[torch.Generator] = []  # of layers with a seed
@@ -78,7 +80,7 @@ class RecordedStep:
 
     def _as_before(self) -> bool:
         """Whether nothing has changed since the last epoch that a tape takes for granted; the quick way to ask."""
-        return self.marks == marks() and self.summary == summary(self.model) and not watched()
+        return self.marks == marks() and self.glance.shows_nothing()
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
@@ -102,18 +104,32 @@ class RecordedStep:
         if not tape.checked:
             return self._check(key, tape, flat, x, y, weight)
         if tape.effects is not None:
-            return self._with_effects(tape, tape.effects, flat)
-        with torch._C._AutoDispatchBelowAutograd():  # half the price of no_grad, and its calls are quicker
-            loss, y_pred, *gradients = tape.run(*flat)
+            return self._with_effects(tape, tape.effects, key, flat, x, y, weight)
+        try:
+            with torch._C._AutoDispatchBelowAutograd():  # half the price of no_grad, and its calls are quicker
+                loss, y_pred, *gradients = tape.run(*flat)
+        except Exception:
+            return self._failed(key, x, y, weight)
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
 
-    def _with_effects(self, tape: Tape, effects: Effects, flat: list[Tensor]) -> tuple[Tensor, Any]:
-        with torch.no_grad():
-            loss, values, *gradients = tape.run(*flat, *[cell.value for cell in effects.cells])
+    def _with_effects(
+        self, tape: Tape, effects: Effects, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any
+    ) -> tuple[Tensor, Any]:
+        try:
+            with torch._C._AutoDispatchBelowAutograd():
+                loss, values, *gradients = tape.run(*flat, *[cell.value for cell in effects.cells])
+        except Exception:
+            return self._failed(key, x, y, weight)
         y_pred = effects.given(values)
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
+
+    def _failed(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """The eager step instead, which says better what is wrong with the batch."""
+        result = steps.train_step(self.model, x, y, weight)
+        self.tapes[key] = None  # nothing was
+        return result
 
     def _first(self, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """An eager step for a new shape; recorded, once it is likely that enough of them will come."""
@@ -122,6 +138,9 @@ class RecordedStep:
             return steps.train_step(self.model, x, y, weight)
         if len(self.tapes) >= MAX_TAPES or not self._unchanged():
             return steps.train_step(self.model, x, y, weight)
+        if len({*map(id, flat)}) < len(flat):  # the next batch may have another y where this one has its x again
+            flat, (x, y, weight) = [], tree.map_structure(_another, (x, y, weight))
+            _described((x, y, weight), flat)
         recorder, cells = Recorder(), Cells(self.model)
         weights = [tensor for _, _, tensor in self.weights]
         before = state_of(weights, self.generators)
@@ -195,7 +214,8 @@ class RecordedStep:
         if self.model._compiled is not self.compiled:
             return False
         if self.marks == marks():
-            return not self.watchful or self.summary == summary(self.model)
+            if not self.watchful or self.glance.shows_nothing():
+                return True
         self.looks += 1
         if self.looks > MAX_LOOKS:
             self.reason = "its attributes change at every step"
@@ -206,7 +226,7 @@ class RecordedStep:
     def _same_fingerprint(self) -> bool:
         if fingerprint(self.model) != self.fingerprint:
             return False
-        self.marks, self.summary = marks(), summary(self.model)
+        self.marks, self.glance = marks(), Glance(self.model)
         return True
 
     def _look(self) -> None:
@@ -215,7 +235,7 @@ class RecordedStep:
             self.tapes.clear()
             self.seen.clear()
             self.fingerprint = fingerprint(self.model)
-            self.marks, self.summary = marks(), summary(self.model)
+            self.marks, self.glance = marks(), Glance(self.model)
         self.compiled = self.model._compiled
         self.weights = [
             (owner, name, tensor)
@@ -251,6 +271,11 @@ def _described(part: Any, leaves: list[Tensor]) -> Any:
     if not isinstance(part, (list, tuple)):
         raise AttributeError(f"a batch with a {type(part).__name__}")
     return type(part), *[_described(value, leaves) for value in part]
+
+
+def _another(leaf: Any) -> Any:
+    """Another object for the same tensor."""
+    return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
 def state_of(weights: list[Tensor], generators: Iterable[torch.Generator] = ()) -> list[Tensor]:
