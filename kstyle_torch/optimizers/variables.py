@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.layers.weights import SAME, Layout
@@ -86,7 +86,7 @@ class SlotView(Variable):
 
 def parameter_of(variable: Any) -> Tensor:
     """The torch tensor behind a weight."""
-    return variable if isinstance(variable, nn.Parameter) else getattr(variable, "value", variable)
+    return variable if isinstance(variable, Tensor) else getattr(variable, "value", variable)
 
 
 def layout_of(variable: Any) -> Layout:
