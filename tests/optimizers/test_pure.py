@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kstyle_torch import optimizers
-from kstyle_torch.optimizers.pure import pure_step, step_sizes, why_not_pure
+from kstyle_torch.optimizers.pure import clipped, pure_step, step_sizes, why_not_pure
 from kstyle_torch.optimizers.schedules import ExponentialDecay
 
 CASES = {
@@ -17,6 +17,10 @@ CASES = {
     "RMSprop, all": lambda: optimizers.RMSprop(0.1, momentum=0.5, centered=True),
     "Adam": lambda: optimizers.Adam(0.1),
     "Adam, all": lambda: optimizers.Adam(ExponentialDecay(0.1, 2, 0.5), 0.8, 0.99, 1e-3, amsgrad=True),
+    "clipped each": lambda: optimizers.Adam(0.1, clipnorm=0.5),
+    "clipped together": lambda: optimizers.SGD(0.1, global_clipnorm=0.5),
+    "clipped values": lambda: optimizers.RMSprop(0.1, clipvalue=0.5),
+    "mean": lambda: optimizers.Adam(0.1, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=3),
     "AdamW": lambda: optimizers.AdamW(0.1, weight_decay=0.1),
 }
 
@@ -33,8 +37,9 @@ def test_a_step_as_a_function_gives_the_numbers_of_the_one_in_place(make):
     state = {name: [tensor.clone() for tensor in tensors] for name, tensors in part.state.items()}
     assert why_not_pure(optimizer) is None
     sizes = step_sizes(optimizer, 4)
+    decayed = [any(weight is other for other in part.decayed) for weight in part.parameters]
     for gradient, size in zip(gradients[1:], sizes, strict=True):
-        mine, state = pure_step(optimizer, mine, gradient, state, *size)
+        mine, state = pure_step(optimizer, mine, clipped(optimizer, gradient), state, size, decayed)
         optimizer.apply(gradient)
     for got, expected in zip(mine, part.parameters, strict=True):
         np.testing.assert_allclose(got.numpy(), expected.detach().numpy(), rtol=2e-5, atol=1e-6)
@@ -47,12 +52,11 @@ def test_a_step_as_a_function_gives_the_numbers_of_the_one_in_place(make):
     ("optimizer", "words"),
     [
         (optimizers.Nadam(), "Nadam"),
-        (optimizers.Adam(clipnorm=1.0), "clipnorm"),
-        (optimizers.SGD(use_ema=True), "use_ema"),
+        (optimizers.SGD(loss_scale_factor=2.0), "loss_scale_factor"),
         (optimizers.SGD(gradient_accumulation_steps=2), "gradient_accumulation_steps"),
         (optimizers.SGD(lambda: 0.1), "function"),
     ],
-    ids=["another", "clipping", "mean", "accumulation", "function"],
+    ids=["another", "scale", "accumulation", "function"],
 )
 def test_what_cannot_be_a_function_is_named(optimizer, words):
     optimizer.build([torch.nn.Parameter(torch.ones(2))])
