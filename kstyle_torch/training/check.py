@@ -174,4 +174,6 @@ def targets_as_needed(model: Any, y: Any) -> Any:
         return y
     if any(entry.loss.sparse for entry in compiled.loss.entries):
         return y if y.is_floating_point() else y.long()
-    return y.to(torch.float32) if not y.is_floating_point() else y
+    y = y.to(torch.float32) if not y.is_floating_point() else y
+    is_column = isinstance(y, Tensor) and y.ndim == 1 and tuple(compiled.output_shapes[0][1:]) == (1,)
+    return y.unsqueeze(-1) if is_column else y

@@ -80,7 +80,10 @@ class RecordedStep:
 
     def _as_before(self) -> bool:
         """Whether nothing has changed since the last epoch that a tape takes for granted; the quick way to ask."""
-        return self.marks == marks() and self.glance.shows_nothing()
+        return self._same_weights() and self.marks == marks() and self.glance.shows_nothing()
+
+    def _same_weights(self) -> bool:
+        return all(owner.get(name) is tensor for owner, name, tensor in self.weights)
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
@@ -208,14 +211,14 @@ class RecordedStep:
 
     def _unchanged(self) -> bool:
         """Whether all that a tape takes for granted is as it was."""
-        for owner, name, tensor in self.weights:
-            if owner.get(name) is not tensor:
-                return False
         if self.model._compiled is not self.compiled:
             return False
-        if self.marks == marks():
-            if not self.watchful or self.glance.shows_nothing():
-                return True
+        if self.marks == marks() and not self.watchful:  # nobody but the step itself has run since the last one
+            return True
+        if not self._same_weights():
+            return False
+        if self.marks == marks() and self.glance.shows_nothing():
+            return True
         self.looks += 1
         if self.looks > MAX_LOOKS:
             self.reason = "its attributes change at every step"

@@ -71,7 +71,7 @@ def _sum_without_view(call: Call, makers: Any, uses: Any) -> list[Any] | None:
     x, axes, *keepdim = summed.args
     if keepdim != [True] or list(axes) != [0] or tuple(call.args[1]) != tuple(x.shape[1:]):
         return None
-    return [Call(summed.function, (x, axes, False), {}, call.result), summed]
+    return [Call(summed.function, (x, 0), {}, call.result), summed]
 
 
 def _linear(call: Call, makers: Any) -> list[Any] | None:
