@@ -18,6 +18,7 @@ from simulated_device import COUNTS, NAME, SimulatedTensor, counting, install
 
 import kstyle_torch as keras
 from kstyle_torch import callbacks, config, layers, utils
+from kstyle_torch.training import guards, tape
 
 EPOCHS = 3
 
@@ -107,6 +108,44 @@ def check_fit(name, optimizer="adam", **options):
     np.testing.assert_allclose(on_host.predict(x, verbose=0), predicted, rtol=1e-4, atol=1e-6)
     for ours, theirs in zip(on_host.get_weights(), on_device.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def check_recorded(name):
+    """Recorded steps, where they are asked for: each bit of the eager ones, with fewer operations, and no more waits."""
+    told, counted = [], []
+    for jit_compile in (False, "record"):
+        model = built(name, NAME, jit_compile=jit_compile)
+        fit(model, name)
+        with counting() as counts:
+            history = fit(model, name).history
+        told.append((history, [weight.tolist() for weight in model.get_weights()]))
+        counted.append(counts)
+    assert [tape.checked for tape in model._fast_step.tapes.values()] == [True, True]
+    eager, recorded = counted
+    assert recorded.ops < 0.8 * eager.ops, counted
+    assert (recorded.sync, recorded.d2h, recorded.h2d) == (eager.sync, eager.d2h, eager.h2d)
+    assert told[0] == told[1]
+
+
+def check_unknown_numbers():
+    """Numbers without a place, in data that is on the device: said before the first step, with one wait a fit."""
+    for name, spoiled, words in (("embedding", 0, "x contains 20"), ("convnet", 1, "label 3 is out of range")):
+        model = built(name, NAME)
+        data = [torch.from_numpy(part) for part in data_for(name)]
+        whole = [part.to(NAME) for part in data]
+        with counting() as short:
+            model.fit(*whole, batch_size=32, verbose=0)
+        with counting() as long:
+            model.fit(*whole, batch_size=8, epochs=3, verbose=0)
+        assert long.sync + long.d2h == short.sync + short.d2h + 2, f"{short}, {long}"  # one an epoch, as ever
+        before = model.get_weights()
+        data[spoiled][50] = 20 if name == "embedding" else 3
+        bad = [part.to(NAME) for part in data]
+        with pytest.raises(ValueError, match=words):
+            model.fit(*bad, batch_size=32, verbose=0)
+        with pytest.raises(ValueError, match=words):
+            model.fit(iter([tuple(bad)]), verbose=0)
+        assert all(np.array_equal(now, then) for now, then in zip(model.get_weights(), before, strict=True))
 
 
 def check_shuffled(name):
@@ -302,6 +341,8 @@ CHECKS = {
     **{f"fit {name}": functools.partial(check_fit, name) for name in MODELS},
     **{f"fit mlp with {name}": functools.partial(check_fit, "mlp", name) for name in ("sgd", "rmsprop", "adamw")},
     **{f"fit {name} with validation": functools.partial(check_fit, name, validation_split=0.2) for name in MODELS},
+    **{f"recorded {name}": functools.partial(check_recorded, name) for name in MODELS},
+    "unknown numbers": check_unknown_numbers,
     "shuffled": functools.partial(check_shuffled, "mlp"),
     **{f"waits of {name}": functools.partial(check_waits, name) for name in MODELS},
     "waits of a shuffled fit": check_shuffle_waits,
@@ -328,4 +369,7 @@ def problem_of(check):
 if __name__ == "__main__":
     warnings.simplefilter("error")
     install()
+    guards.ON_REQUEST.add(NAME)
+    guards.ORDINARY += (SimulatedTensor,)  # of which its weights and results are, instead of torch's own classes
+    tape.ORDINARY += (SimulatedTensor,)
     print(json.dumps({name: problem_of(CHECKS[name]) for name in sys.argv[1:] or CHECKS}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kstyle_torch import tree
@@ -26,13 +27,13 @@ def warn_of_nan(structure: Any, what: str) -> None:
 
 
 def check_labels(y: Tensor, num_classes: int, name: str, ignored: int | None = None) -> None:
-    """Raises a ValueError for a class number that the output has no unit for."""
-    if not isinstance(y, Tensor) or y.device.type != "cpu" or not y.numel():
+    """Raises a ValueError for a class number that the output has no unit for. The host waits where y is on a device."""
+    if not isinstance(y, Tensor) or not y.numel():
         return
-    low, high = (int(value) for value in y.aminmax())
+    low, high = _bounds(y)
     if ignored in (low, high):
         kept = y[y != ignored]
-        low, high = (int(value) for value in kept.aminmax()) if kept.numel() else (0, 0)
+        low, high = _bounds(kept) if kept.numel() else (0, 0)
     worst = low if low < 0 else high
     if low < 0 or high >= num_classes:
         raise ValueError(
@@ -42,12 +43,17 @@ def check_labels(y: Tensor, num_classes: int, name: str, ignored: int | None = N
 
 
 def check_table(x: Tensor, size: int, name: str) -> None:
-    """Raises a ValueError for a number that an Embedding's table does not have."""
-    if not isinstance(x, Tensor) or x.device.type != "cpu" or not x.numel():
+    """Raises a ValueError for a number that an Embedding's table does not have. The host waits where x is on a device."""
+    if not isinstance(x, Tensor) or not x.numel():
         return
-    low, high = (int(value) for value in x.aminmax())
+    low, high = _bounds(x)
     if low < 0 or high >= size:
         raise ValueError(
             f"Layer {name!r}: x contains {low if low < 0 else high}, which is not in its table; with input_dim={size} "
             f"the numbers go from 0 to {size - 1}."
         )
+
+
+def _bounds(x: Tensor) -> tuple[int, int]:
+    low, high = torch.stack(x.aminmax()).tolist()  # one wait, not two
+    return int(low), int(high)

@@ -415,6 +415,7 @@ class Model(Trainer, Files, Layer):
             "_seen",
             "_trained",
             "_penalised",
+            "_tables",
             "_loss_layers",
             "_meter",
             "_masked_runs",

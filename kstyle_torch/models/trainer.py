@@ -437,7 +437,7 @@ class Trainer(nn.Module):
     def _checked_x(self, x: Any, y: Any, sample_weight: Any) -> Batch:
         self.check_inputs(x)
         if getattr(self, "built", False):
-            check.check_tables(self, x)
+            watch.check_tables(self, x)
         return x, y, sample_weight
 
     def check_inputs(self, x: Any) -> None:

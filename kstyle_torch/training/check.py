@@ -13,8 +13,7 @@ from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.data.batches import Batch
-from kstyle_torch.data.checks import check_table, warn_of_nan
-from kstyle_torch.layers.embedding import Embedding
+from kstyle_torch.data.checks import warn_of_nan
 from kstyle_torch.losses import BinaryCrossentropy, BinaryFocalCrossentropy
 from kstyle_torch.symbolic.infer import untouched
 from kstyle_torch.training.compiled import Compiled, needs_targets
@@ -149,13 +148,6 @@ def _check_labels(compiled: Compiled, y: Any) -> None:
     for place, loss, _, _ in compiled.loss.entries:
         if isinstance(targets[place], Tensor):
             loss.check_targets(targets[place], compiled.output_shapes[place])
-
-
-def check_tables(model: Any, x: Any) -> None:
-    """Raises a ValueError for a number that the Embedding an input goes into does not have."""
-    for position, layer in model.integer_readers().items():
-        if isinstance(layer, Embedding):
-            check_table(tree.flatten(x)[position], layer.input_dim, layer.name)
 
 
 def targets_as_needed(model: Any, y: Any) -> Any:

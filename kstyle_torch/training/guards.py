@@ -28,13 +28,15 @@ SETTINGS: tuple[Callable[[], Any], ...] = (  # of the process; they decide which
     torch._C._get_mem_efficient_sdp_enabled,
     torch._C._get_math_sdp_enabled,
 )
+ORDINARY: tuple[type, ...] = (nn.Parameter, TrainableWeight)
+ON_REQUEST = {"cpu", "cuda"}
 OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
 # of a module, what training changes without changing what a step computes
 FLEETING = frozenset(
     """
     _losses _views _rows _calls _penalised _loss_layers _meter history _compiled stop_training stop_evaluating
     stop_predicting _fast_step _fast_epoch _parameters _buffers _modules _masked_runs _fingerprint _seen _trained _straight
-    _run_straight _readers _tried
+    _run_straight _readers _tried _tables
     """.split()
 )
 
@@ -44,10 +46,10 @@ def why_not(model: Any, asked: bool) -> str | None:
     compiled = model._compiled
     if model.overrides("train_step"):
         return "it has a train_step() of its own"
-    if any(type(parameter) not in (nn.Parameter, TrainableWeight) for parameter in compiled.parameters):
+    if any(type(parameter) not in ORDINARY for parameter in compiled.parameters):
         return "a weight is no ordinary parameter"
     devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
-    if len(devices) > 1 or not devices <= ({"cpu", "cuda"} if asked else {"cpu"}):
+    if len(devices) > 1 or not devices <= (ON_REQUEST if asked else {"cpu"}):
         return "it is on a device where that has not been tried enough"
     if watched():
         return "autocast, anomaly detection or another mode of torch is on"

@@ -264,9 +264,9 @@ def _described(part: Any, leaves: list[Tensor]) -> Any:
 
     Raises: AttributeError: for what is neither a tensor nor a list, tuple or dict of them.
     """
-    if type(part) is Tensor:
+    if isinstance(part, Tensor):
         leaves.append(part)
-        return part.shape, part.stride(), part.dtype
+        return type(part), part.shape, part.stride(), part.dtype
     if part is None:
         return None
     if isinstance(part, dict):

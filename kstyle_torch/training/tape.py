@@ -22,6 +22,7 @@ UNTAPED_TAGS = (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
 ALIASES = ("aten.detach.default", "aten.alias.default", "aten.lift_fresh.default")
 BINDINGS: tuple[Any, ...] = (torch._C._VariableFunctions, torch._C._nn, torch._C.TensorBase)
 MAX_BYTES = 256 * 2**20  # kept at once while recording; where steps are that large, calls cost nothing beside them
+ORDINARY: tuple[type, ...] = (Tensor, torch.nn.Parameter)
 TO_PYTHON = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)  # no operator is called for these
 _numbers = itertools.count()
 
@@ -188,6 +189,8 @@ class TapeWriter:
         values += [f"{key}={self._render(value, reads)}" for key, value in kwargs.items()]  # names in torch's schema
         run = KEEPING.get(str(function)) or binding_of(function)
         code = f"{self._bind(run)}({', '.join(values)})"
+        if isinstance(result, (bool, int, float)):
+            raise CannotRecordError(f"{base_name(function)} gives a {type(result).__name__} to Python")
         parts = list(result) if isinstance(result, (tuple, list)) else [result]
         targets = [self._target(part) for part in parts]
         if isinstance(result, (tuple, list)):
@@ -197,12 +200,16 @@ class TapeWriter:
         self.lines.append((targets, code, reads, must_run))
 
     def _target(self, part: Any) -> str:
-        """The variable that a result goes to; `_` for none, or for what has a name already (changed in place)."""
-        if part is None or (isinstance(part, Tensor) and self._has_name(part)):
+        """The variable that a result goes to; `_` for none, or for what has a name already (changed in place).
+
+        Numbers among the results, such as the length that an attention kernel on CUDA found, depend on shapes only: what
+        depends on values has a tag. They are written down where they are used.
+        """
+        if type(part) is int or part is None or (isinstance(part, Tensor) and self._has_name(part)):
             return "_"
         if not isinstance(part, Tensor):
             raise CannotRecordError(f"a call gives a {type(part).__name__} to Python")
-        if part.layout is not torch.strided or type(part) not in (Tensor, torch.nn.Parameter):
+        if part.layout is not torch.strided or type(part) not in ORDINARY:
             raise CannotRecordError(f"a call gives a {part.layout} {type(part).__name__}")
         self.count += 1
         self.names[id(part)] = f"v{self.count}"

@@ -1,4 +1,9 @@
-"""What can be told of a batch that comes in the middle of an epoch: on the host, before it goes to the device."""
+"""What can be told of a batch that comes in the middle of an epoch: on the host, before it goes to the device.
+
+Batches that come on a device are not looked at, but for the first: the host would wait for each. A flag that the device
+keeps until the epoch's end would come too late, since a CUDA kernel that meets a number it has no place for ends the
+process' use of the device at once.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +27,7 @@ def batch_inspector(model: Any, with_targets: bool = True) -> Inspector:
         model: Built, and compiled where its targets are looked at.
         with_targets: Whether they are.
     """
-    readers = model.integer_readers()
-    tables = {place: layer for place, layer in readers.items() if isinstance(layer, Embedding)}
+    tables = tables_of(model)
     check_targets = _target_check(model._compiled if with_targets else None)
     seen: Any = None
 
@@ -34,12 +38,51 @@ def batch_inspector(model: Any, with_targets: bool = True) -> Inspector:
         if shapes != seen:
             model.check_inputs(x)
             seen = shapes
-        for place, layer in tables.items():
-            check_table(leaves[place], layer.input_dim, layer.name)
+        if tables:
+            check_tables(model, x, on_host)
         if check_targets is not None and y is not None:
             check_targets(y)
 
     return inspect
+
+
+def check_tables(model: Any, x: Any, looked_at: Callable[[Any], bool] = lambda leaf: True) -> None:
+    """Raises a ValueError for a number that the Embedding an input goes into does not have.
+
+    Args:
+        model: Built.
+        x: Inputs.
+        looked_at: Which of them are.
+    """
+    tables = tables_of(model)
+    if tables:
+        leaves = model._unpack(x)
+        for place, layer in tables.items():
+            if looked_at(leaves[place]):
+                check_table(leaves[place], layer.input_dim, layer.name)
+
+
+def on_host(leaf: Any) -> bool:
+    """Whether a look at a tensor makes nobody wait."""
+    return isinstance(leaf, Tensor) and leaf.device.type == "cpu"
+
+
+def tables_of(model: Any) -> dict[int, Embedding]:
+    """The Embedding that each input goes into, in a model within the model too; that of the smallest table, of several."""
+    graph = getattr(model, "graph", None)
+    known = model.__dict__.get("_tables")
+    if graph is None or (known is not None and known[0] is graph):
+        return {} if graph is None else known[1]
+    found: dict[int, Embedding] = {}
+    for place, ref in enumerate(tree.flatten(graph.inputs)):
+        targets = [call.target for call in graph.calls if ref in [*call.reads()] and not call.kwargs]
+        models = [target for target in targets if getattr(target, "graph", None) is not None]
+        within = [tables_of(target).get(0) for target in models if len(target.graph.sources) == 1]
+        layers = [layer for layer in (*targets, *within) if isinstance(layer, Embedding)]
+        if layers:
+            found[place] = min(layers, key=lambda layer: layer.input_dim)
+    model.__dict__["_tables"] = graph, found
+    return found
 
 
 def _target_check(compiled: Compiled | None) -> Callable[[Any], None] | None:
@@ -53,7 +96,7 @@ def _target_check(compiled: Compiled | None) -> Callable[[Any], None] | None:
     def check(y: Any) -> None:
         targets = [y] if isinstance(y, Tensor) else compiled.targets(y)
         for entry in sparse:
-            if targets[entry.output] is not None:
+            if on_host(targets[entry.output]):
                 entry.loss.check_targets(targets[entry.output], shapes[entry.output])
 
     return check

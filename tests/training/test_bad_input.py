@@ -111,16 +111,45 @@ def test_mistake_gets_a_clear_error(mistake):
         make()
 
 
+def reader(**settings):
+    body = [layers.Embedding(10, 2, name="embedding"), layers.Flatten(), layers.Dense(1)]
+    return ks.Sequential([ks.Input((3,), **settings), *body])
+
+
+READERS = {
+    "any numbers": reader,
+    "whole numbers": lambda: reader(dtype="int32"),
+    "model within": lambda: ks.Sequential([ks.Input((3,), dtype="int64"), reader(dtype="int64"), layers.Dense(1)]),
+}
+
+
+@pytest.mark.parametrize("make", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("source", [lambda x, y: (x, y), lambda x, y: (iter([(x, y)]),)], ids=["arrays", "stream"])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
 @pytest.mark.parametrize("bad", [11, -1])
-def test_embedding_refuses_numbers_outside_its_table(bad):
-    model = ks.Sequential([ks.Input((3,)), layers.Embedding(10, 2), layers.Flatten(), layers.Dense(1)])
+def test_embedding_refuses_numbers_outside_its_table(make, source, kind, bad):
+    model = make()
     model.compile("sgd", "mse")
     x = np.zeros((50, 3), dtype=int)
+    model.fit(kind(x), np.zeros(50), verbose=0)
     x[-1, 0] = bad
     before = model.get_weights()
     with pytest.raises(ValueError, match=f"'embedding': x contains {bad}.*from 0 to 9"):
-        model.fit(x, np.zeros(50), verbose=0)
+        model.fit(*source(kind(x), kind(np.ones(50))), verbose=0)
     assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_a_table_is_compared_with_the_input_that_goes_into_it():
+    z, a = ks.Input((3,), name="z"), ks.Input((2,), name="a")  # not in the order of their names
+    h = layers.Concatenate()([layers.Flatten()(layers.Embedding(10, 4)(z)), a])
+    model = ks.Model([z, a], layers.Dense(1)(h))
+    model.compile("sgd", "mse")
+    x = {"z": np.full((20, 3), 9), "a": np.full((20, 2), 1000.0)}
+    model.fit(x, np.ones(20), verbose=0)
+    model.fit(iter([(x, np.ones(20))]), verbose=0)
+    x["z"] = x["z"] + 1
+    with pytest.raises(ValueError, match="x contains 10"):
+        model.fit(x, np.ones(20), verbose=0)
 
 
 def test_two_inputs_one_array():
