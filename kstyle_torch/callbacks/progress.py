@@ -130,7 +130,7 @@ class Bar(Line):
 
     def __init__(self, title: str, steps: int | None):
         super().__init__(title, steps)
-        self._bar = _Tqdm(total=steps, **_looks(steps))
+        self._bar = _Tqdm.made(steps)
 
     def advance(self, done: int, logs: Any) -> None:
         """Redraws the bar if it is time to; only then are the logs read."""
@@ -147,7 +147,7 @@ class Bar(Line):
         """Draws the bar for the last time, whole even where it is wider than the terminal."""
         self._bar.ncols = None
         self._draw(logs, ended=True)
-        self._bar.close()
+        self._bar.end_line()
 
     def abandon(self) -> None:
         """Ends the line."""
@@ -165,6 +165,33 @@ class Bar(Line):
 class _Tqdm(tqdm):
     monitor_interval = 0  # no thread
     metrics = ""
+    _spare: _Tqdm | None = None  # that of the last epoch; making one takes longer than some epochs' steps
+
+    @classmethod
+    def made(cls, steps: int | None) -> _Tqdm:
+        """A bar of `steps` steps at the start of a line."""
+        bar, cls._spare = cls._spare, None
+        looks = _looks(steps)
+        if bar is None or bar.stream is not looks["file"] or tqdm._instances:
+            bar = cls(total=steps, **looks)
+            bar.stream = looks["file"]
+            return bar
+        bar.total, bar.n, bar.metrics, bar.disable = steps, 0, "", False
+        bar.bar_format, bar.ascii, bar.ncols = looks["bar_format"], looks["ascii"], looks["ncols"]
+        bar.sp = bar.status_printer(bar.fp)  # that knows of no line to wipe
+        tqdm._instances.add(bar)
+        return bar
+
+    def end_line(self) -> None:
+        """Leaves the bar as it is, and keeps itself for the next one."""
+        if self.pos:  # below somebody else's
+            self.close()
+            return
+        tqdm._instances.discard(self)
+        self.fp.write("\n")
+        self.fp.flush()
+        self.disable = True  # there is nothing to close
+        _Tqdm._spare = self
 
     @property
     def format_dict(self) -> dict[str, Any]:

@@ -150,6 +150,20 @@ def test_two_lines_an_epoch_without_a_terminal(monkeypatch):
     assert lines[1].startswith("4/4 - 0s - ")
 
 
+def test_one_bar_serves_all_epochs(monkeypatch):
+    """Making one takes as long as a short epoch; each epoch still has a whole line of its own."""
+    made = []
+    monkeypatch.setattr(
+        progress._Tqdm,
+        "__init__",
+        lambda self, *a, init=progress._Tqdm.__init__, **k: made.append(1) or init(self, *a, **k),
+    )
+    text, _ = printed(monkeypatch, Terminal(), epochs=4)
+    assert len(made) == 1
+    ends = [line.rpartition("\r")[2] for line in text.splitlines() if "loss" in line]
+    assert len(ends) == 4 and all(line.startswith("4/4 ━") for line in ends)
+
+
 @pytest.mark.parametrize("verbose", [0, 2])
 def test_verbose(monkeypatch, verbose):
     text, _ = printed(monkeypatch, Terminal(), verbose=verbose)
