@@ -18,7 +18,7 @@ from kstyle_torch.layers.weights import Layout
 from kstyle_torch.optimizers import clipping
 from kstyle_torch.optimizers.fused import descend
 from kstyle_torch.optimizers.own_variables import OwnVariables
-from kstyle_torch.optimizers.part import Part, is_shared
+from kstyle_torch.optimizers.part import MANY, Part, is_shared
 from kstyle_torch.optimizers.rate import current_rate, learning_rate_of, replaced_rate
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
 from kstyle_torch.optimizers.variables import HostNumber, SlotView, layout_of, parameter_of, path_of
@@ -94,6 +94,7 @@ class Optimizer(OwnVariables, Configurable):
         self._added: list[Variable] = []
         self._part: Part | None = None
         self._parts: dict[tuple[int, ...], Part] = {}  # by places
+        self._packed: dict[int, set[int]] = {}  # a place, and those with which its state is packed
         self.state: dict[str, list[Any]] = {slot: [] for group in self._groups() for slot in group}
         self._own_apply = type(self).apply is not Optimizer.apply
         self._by_variable = _defined_in(type(self), "update_step") < _defined_in(type(self), "update")
@@ -248,6 +249,8 @@ class Optimizer(OwnVariables, Configurable):
                 variable.assign(variable.value.to(device))
         self._part = self._parts.get(tuple(places))
         if self._part is None or not self._part.holds([self._parameters[place] for place in places]):
+            if len(self._parts) >= MANY:
+                self._parts.clear()
             self._part = Part(self, places)
             self._parts[tuple(places)] = self._part
         self._part.look()
@@ -541,7 +544,7 @@ class Optimizer(OwnVariables, Configurable):
             slot: [tensor.clone() if tensor is not None and is_shared(tensor) else tensor for tensor in tensors]
             for slot, tensors in self.state.items()
         }
-        return {**self.__dict__, "_part": None, "_parts": {}, "state": state}
+        return {**self.__dict__, "_part": None, "_parts": {}, "_packed": {}, "state": state}
 
 
 def _carried(tensor: Any, parameter: Tensor) -> Any:

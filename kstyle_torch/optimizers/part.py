@@ -13,6 +13,8 @@ from kstyle_torch.optimizers.fused import alike, has_fused_sgd
 from kstyle_torch.optimizers.pack import SMALL, Pack, aligned
 from kstyle_torch.optimizers.variables import layout_of, parameter_of, path_of
 
+MANY = 64  # sets of variables; those with a part are forgotten when there are more
+
 
 class Part:
     """Some of an optimizer's variables, with everything about them looked up.
@@ -48,25 +50,27 @@ class Part:
         self.constraints = [(variable, constraint) for variable, constraint in constraints if constraint is not None]
 
     def _packed(self) -> Pack | None:
-        """The small variables, but for those that another part has packed; on a CPU, where each is a call of its own."""
+        """The small variables, but for those packed with others than these; on a CPU, where each is a call of its own."""
         if not self.optimizer.packs or not self.alike or self.device is None or self.device.type != "cpu":
             return None
         small = [index for index, parameter in enumerate(self.parameters) if self._can_pack(index, parameter)]
         return Pack(self.parameters, small, self.optimizer.packs == "weights") if len(small) > 1 else None
 
     def _can_pack(self, index: int, parameter: Tensor) -> bool:
-        state = [tensors[self.places[index]] for tensors in self.optimizer.state.values()]
+        place, packed = self.places[index], self.optimizer._packed
+        state = [tensors[place] for tensors in self.optimizer.state.values()]
         return (
             0 < parameter.numel() <= SMALL
             and torch.empty_like(parameter).stride() == parameter.stride()  # no holes, nothing twice
-            and all(
-                tensor is not None and tensor.shape == parameter.shape and not is_shared(tensor) for tensor in state
-            )
+            and all(tensor is not None and tensor.shape == parameter.shape for tensor in state)
+            and (not any(map(is_shared, state)) or packed.get(place, {-1}) <= {*self.places})
         )
 
     def _adopted(self, pack: Pack) -> dict[str, list[Tensor]]:
         """Lets the pack keep the state. Returns: Its pieces."""
         self.optimizer._parts.clear()  # they have the tensors that were there before
+        packed = {self.places[index] for index in pack.small}
+        self.optimizer._packed.update(dict.fromkeys(packed, packed))
         pieces = {}
         for slot, tensors in self.optimizer.state.items():
             kept, pieces[slot] = pack.adopt([tensors[place] for place in self.places])
@@ -106,6 +110,8 @@ class Part:
                 stacklevel=4,
             )
         if used not in self._parts:
+            if len(self._parts) >= MANY:
+                self._parts.clear()
             self._parts[used] = Part(self.optimizer, [self.places[index] for index in used], whole=False)
         return self._parts[used], found
 

@@ -246,9 +246,56 @@ def test_an_update_of_a_subclass_sees_the_weights():
 def test_what_is_packed(monkeypatch):
     monkeypatch.setattr(part_module, "SMALL", 20)
     optimizer, held = optimizers.RMSprop(), weights()
+    optimizer.track(held[:3])
+    assert optimizer._current().pack.small == [0, 1]
     optimizer.track(held)
-    assert optimizer._current().pack.small == [0, 1, 4]
+    assert optimizer._current().pack.small == [0, 1, 4], "all together"
     optimizer.track(held[:2])
-    assert optimizer._current().pack is None, "what is packed stays where it is"
+    assert optimizer._current().pack is None, "what is packed with others stays there"
     optimizer.track(held)
     assert optimizer._current().pack.small == [0, 1, 4]
+
+
+def test_a_parameter_in_the_place_of_another_is_packed_again():
+    model = fitted(lambda: optimizers.RMSprop(0.01), reassigned)
+    model.optimizer.track(model.trainable_weights)
+    assert len(model.optimizer._current().pack.small) == 6
+
+
+def test_state_that_went_to_another_dtype_and_back():
+    """With another part of the variables in between, so that what is known of all of them is out of date."""
+    module, optimizer = nn.Linear(4, 3), optimizers.RMSprop(0.01)
+    module.more = nn.Parameter(torch.ones(2))
+    for dtype, number in ((torch.float32, 3), (torch.float64, 1), (torch.float32, 3)):
+        module.to(dtype)
+        held = [module.more, module.weight, module.bias][:number]
+        optimizer.track(held)
+        optimizer.step([torch.ones_like(parameter) for parameter in held])
+    assert_close(optimizer.state["velocity"][0], torch.full((2,), 0.271))
+    assert_close(optimizer.state["velocity"][2], torch.full((3,), 0.19))
+
+
+def test_a_weight_with_holes_in_its_memory():
+    held = [nn.Parameter(torch.ones(4, 4)[:, :2]), nn.Parameter(torch.ones(3))]
+    optimizers.RMSprop(0.1, rho=0.0).apply([torch.full((4, 2), 2.0), torch.full((3,), 3.0)], held)
+    assert_close(held[0], torch.full((4, 2), 0.9))
+    assert_close(held[1], torch.full((3,), 0.9))
+
+
+def test_numbers_keep_their_digits_beside_a_smaller_dtype():
+    held = [nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3, dtype=torch.float64))]
+    optimizer = optimizers.RMSprop(rho=0.9)
+    for _ in range(2):
+        optimizer.apply([torch.ones_like(weight) for weight in held], held)
+    assert_close(optimizer.state["velocity"][1], torch.full((3,), 0.19, dtype=torch.float64), rtol=1e-12, atol=0)
+
+
+def test_a_constraint_set_between_two_epochs():
+    layer = layers.Dense(2)
+    layer.build((None, 3))
+    optimizer, views = optimizers.RMSprop(0.1), layer.trainable_variables
+    for _ in range(2):
+        optimizer.track(views)
+        optimizer.step([torch.ones(2, 3), torch.ones(2)])
+        layer.kernel_constraint = ks.constraints.NonNeg()
+    assert (layer.kernel.read() >= 0).all()
