@@ -55,8 +55,13 @@ class RandomLayer(Layer):
     def _bits(self, shape: Sequence[int], device: torch.device) -> Tensor:
         """Whole numbers of 24 random bits, which float32 holds exactly."""
         number = torch.arange(math.prod(shape), device=device).view(*shape)
-        z = (number + self._draws.to(device) * PER_DRAW) * STEP + self._start
+        z = scrambled(number + self._draws.to(device) * PER_DRAW, self._start)
         self._draws.add_(1)
-        z = (z ^ ((z >> 30) & (2**34 - 1))) * FIRST  # masked: torch's >> repeats the sign
-        z = (z ^ ((z >> 27) & (2**37 - 1))) * SECOND
         return (z >> 40) & (2**24 - 1)
+
+
+def scrambled(number: Tensor, start: int | Tensor) -> Tensor:
+    """Random bits for each number, its upper half the better one; other ones for another start."""
+    z = number * STEP + start
+    z = (z ^ ((z >> 30) & (2**34 - 1))) * FIRST  # masked: torch's >> repeats the sign
+    return (z ^ ((z >> 27) & (2**37 - 1))) * SECOND

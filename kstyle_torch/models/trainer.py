@@ -77,13 +77,14 @@ class Trainer(nn.Module):
             run_eagerly: Whether every step is plain Python, so that it can be looked into.
             steps_per_execution: How many batches there are from one call of batch-level callbacks to the next. `"epoch"`, with
                 `jit_compile=True`: all whole batches of an epoch are one compiled call, where no callback looks at batches,
-                the arrays are in memory on the CPU, the model has no random layers, and the optimizer is SGD, RMSprop, Adam
-                or AdamW without accumulation of gradients; else a warning says why, and steps are single.
+                the arrays are in memory on the CPU, and the optimizer is SGD, RMSprop, Adam or AdamW without accumulation of
+                gradients; else a warning says why, and steps are single.
             jit_compile: `"auto"`: where enough steps lie ahead, one is recorded and run again without modules and autograd,
                 with the same numbers. `"record"` asks for that for the user's own layers and losses too, whose decisions in
                 Python are then made once. True, a mode of `torch.compile` or a dict of its arguments: a step is compiled to
                 one graph, with SGD, RMSprop, Adam or AdamW in it; its decisions in Python are made once. With another
-                optimizer, or random layers, forward and backward pass are compiled. False: neither.
+                optimizer, forward and backward pass are compiled. Layers without a seed draw other numbers than in ordinary
+                steps, the same ones after the same `torch.manual_seed`. False: neither.
             auto_scale_loss: Whether a `mixed_float16` model gets a `LossScaleOptimizer` around its optimizer.
             device: Where to move the model; it stays where it is if None.
         Raises: ValueError: for an unknown name, with the nearest. TypeError: for what cannot be meant.

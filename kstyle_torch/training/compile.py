@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from functools import partial
-from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -13,6 +10,7 @@ from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.training import step as steps
+from kstyle_torch.training.graphs import with_own_code
 from kstyle_torch.training.record import restore, state_of
 from kstyle_torch.training.whole import WholeSteps
 
@@ -31,7 +29,7 @@ class CompiledStep:
     def __init__(self, model: Any, how: Any):
         self.model = model
         self.options = how if isinstance(how, dict) else {} if how is True else {"mode": how}
-        self.whole = WholeSteps(model, partial(one_graph, options=step_options(how)))
+        self.whole = WholeSteps(model, how)
         self.forward: Any = None  # made when it is needed: torch.compile imports the compiler, which takes seconds
         self.seen: dict[Any, int] = {}
         self.compiled_for: set[Any] = set()
@@ -104,40 +102,3 @@ def layout_of(x: Any, y: Any, weight: Any) -> Any:
     leaves = tree.flatten((x, y, weight))
     kinds = [tuple(part) if isinstance(part, dict) else type(part) for part in (x, y, weight)]
     return *kinds, *(None if leaf is None else (leaf.shape, leaf.stride(), leaf.dtype) for leaf in leaves)
-
-
-def one_graph(function: Any, options: dict[str, Any]) -> Any:
-    """The function compiled for tensors of one layout, without a break."""
-    return torch.compile(with_own_code(function), fullgraph=True, dynamic=False, **options)
-
-
-def with_own_code(function: Any) -> Callable[..., Any]:
-    """The function with a copy of its code: torch compiles the same code a few times only, then never again, for any model."""
-    plain = getattr(function, "__func__", function)
-    copy = FunctionType(
-        plain.__code__.replace(), plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__
-    )
-    return copy if plain is function else MethodType(copy, function.__self__)
-
-
-def step_options(how: Any) -> dict[str, Any]:
-    """The arguments of `torch.compile` for a whole step."""
-    given = how if isinstance(how, dict) else {} if how in (True, "default") else {"mode": how}
-    given = {name: value for name, value in given.items() if name not in ("dynamic", "fullgraph")}
-    if {"mode", "options", "backend"} & {*given}:
-        return given
-    return {**given, "options": {"guard_filter_fn": _no_guards}}
-
-
-def epoch_options(how: Any) -> dict[str, Any]:
-    """The arguments of `torch.compile`; by default the loop around the steps is C++ too."""
-    given = how if isinstance(how, dict) else {} if how in (True, "default") else {"mode": how}
-    given = {name: value for name, value in given.items() if name not in ("dynamic", "fullgraph")}
-    if {"mode", "options", "backend"} & {*given}:
-        return given
-    return {**given, "options": {"cpp_wrapper": True, "guard_filter_fn": _no_guards}}
-
-
-def _no_guards(guards: Any) -> list[bool]:
-    """Which conditions torch is to look at before a call: none, `epoch.CompiledEpoch` has looked."""
-    return [False for _ in guards]

@@ -15,7 +15,7 @@ from kstyle_torch import tree
 from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.draws import random_state, set_random_state
 from kstyle_torch.optimizers.pure import settings_of, why_not_pure
-from kstyle_torch.training.compile import epoch_options, one_graph
+from kstyle_torch.training.graphs import graph_options, one_graph
 from kstyle_torch.training.guards import fingerprint, marks, summary, watched, why_not
 from kstyle_torch.training.meter import Meter
 from kstyle_torch.training.pure import CannotCompileError, StepFunction
@@ -34,7 +34,7 @@ class CompiledEpoch:
 
     def __init__(self, model: Any, how: Any):
         self.model = model
-        self.options = epoch_options(how)
+        self.how = how
         self.compiled: dict[Any, EpochCall] = {}
         self.call: EpochCall | None = None  # the one for what is noted
         self.noted: Any = None
@@ -88,13 +88,16 @@ class CompiledEpoch:
         return data, metrics, settings, watched(), summary(self.model)
 
     def _check(self, batches: Any) -> None:
-        model = self.model
+        model, compiled = self.model, self.model._compiled
         reason = None
-        if model.overrides("compute_metrics") or len(model.metrics) != 1 + model._compiled.metrics.given:
+        known = 1 + compiled.metrics.given + len(compiled.trackers)
+        if model.overrides("compute_metrics") or len(model.metrics) != known:
             reason = "it has metrics beside those of compile()"
-        if not isinstance(batches, ArrayBatches) or not batches.resident or batches.limit is not None:
-            reason = "the data is not all in memory, or steps_per_epoch is given"
-        elif batches.device.type != "cpu" or any(w.device.type != "cpu" for w in model._compiled.parameters):
+        if not isinstance(batches, ArrayBatches) or not batches.resident:
+            reason = "the data is not all in memory"
+        elif batches.limit not in (None, batches.num_batches):
+            reason = "steps_per_epoch takes a part of the data"
+        elif batches.device.type != "cpu" or any(w.device.type != "cpu" for w in compiled.parameters):
             reason = "it is not on the CPU"
         if reason is not None:
             raise CannotCompileError(reason)
@@ -109,7 +112,11 @@ class CompiledEpoch:
             if len(self.compiled) >= MAX_COMPILED:
                 raise CannotCompileError("it, or the shape of its data, changes again and again")
             function = StepFunction(self.model, packs=True)
-            self.compiled[key] = EpochCall(function, batches, partial(one_graph, options=self.options))
+            self.compiled[key] = EpochCall(
+                function,
+                batches,
+                partial(one_graph, arguments=graph_options(self.how, batches.device.type, loops=True)),
+            )
         return self.compiled[key]
 
     def _run(self, call: EpochCall, batches: ArrayBatches, meter: Meter) -> tuple[int, list[tuple[int, Any]]]:

@@ -16,6 +16,7 @@ from kstyle_torch.optimizers.pure import clipped, pure_step, why_not_pure
 from kstyle_torch.optimizers.variables import layout_of, parameter_of
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.guards import marks, why_not
+from kstyle_torch.training.keyed import NO_KEY, draw_keys, keyed
 from kstyle_torch.training.packing import SMALL, Packing
 from kstyle_torch.variables import Variable
 
@@ -69,6 +70,7 @@ class StepFunction:
         if len(self.buffers) != len([*model.buffers()]):
             raise CannotCompileError("modules share a buffer")
         self.packing = Packing(self.parameters, SMALL if packs else 0)
+        self.draws = False  # whether the layers draw random numbers; known when it has run
         self.cells = [variable for tracker in compiled.trackers for variable in tracker.variables]
 
     def state(self) -> State:
@@ -81,18 +83,23 @@ class StepFunction:
             [cell.value for cell in self.cells],
         )
 
+    def keys(self, steps: int) -> Tensor:
+        """Keys of the random numbers of steps; drawn only if there will be some."""
+        return draw_keys(steps) if self.draws else NO_KEY.expand(steps)
+
     def buffers_now(self) -> list[Tensor]:
         """Those that are in the modules at this moment."""
         return [owner[name] for owner, name in self.buffers]
 
     def __call__(
-        self, batch: tuple[Any, Any, Any], sizes: Tensor, fixed: list[Tensor], state: State
+        self, batch: tuple[Any, Any, Any], sizes: Tensor, key: Tensor, fixed: list[Tensor], state: State
     ) -> tuple[Tensor, Any, State]:
         """One step.
 
         Args:
             batch: Inputs as for the model, targets, weights of the samples.
             sizes: Of the optimizer's step; see `step_sizes`.
+            key: Of the random numbers.
             fixed: What stands for the weights that are not trained.
             state: What it starts from, with weights and slots in packs; that of the model is left alone.
         Returns: The loss, the output, and the state after.
@@ -103,13 +110,14 @@ class StepFunction:
         leaves = [tensor.detach().requires_grad_() for tensor in weights]
         buffers = [tensor.clone() for tensor in state.buffers]  # some layers change theirs in place
         pairs = [*zip(self.parameters, leaves), *zip(self.buffers_now(), buffers), *zip(self.frozen, fixed)]
-        with torch.enable_grad(), replaced(model, pairs), holding(self.cells, state.cells):
+        with torch.enable_grad(), replaced(model, pairs), holding(self.cells, state.cells), keyed(key) as draws:
             steps.clear_losses(model)
             y_pred = model(batch[0])
             loss = model.compute_loss(batch[0], batch[1], y_pred, batch[2])
             gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
             buffers = [tensor.detach().clone() for tensor in self.buffers_now()]
             cells = [cell.value.detach() for cell in self.cells]
+        self.draws = self.draws or draws.calls > 0
         if any(gradient is None for gradient in gradients):
             raise CannotCompileError("the loss does not depend on all trainable weights")
         weights, slots = self._changed(state, [*gradients], sizes)
@@ -153,7 +161,7 @@ class StepFunction:
         finally:
             steps.clear_losses(self.model)
             if has_drawn(random):
-                raise CannotCompileError("its layers draw random numbers, as Dropout does")
+                raise CannotCompileError("its layers draw random numbers in a way of their own")
         if marks() != before:
             raise CannotCompileError("a layer changes its attributes in each step")
         graph.graph.eliminate_dead_code()

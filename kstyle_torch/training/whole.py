@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
 from typing import Any
 
 import torch
@@ -12,8 +12,10 @@ from kstyle_torch import tree
 from kstyle_torch.optimizers.pure import settings_of, step_size, why_not_pure
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.effects import MASK
+from kstyle_torch.training.graphs import graph_options, has_cuda_graphs, keep_in_place, one_graph
 from kstyle_torch.training.guards import fingerprint, marks, summary, watched, why_not
-from kstyle_torch.training.pure import CannotCompileError, StepFunction, went_elsewhere
+from kstyle_torch.training.keyed import NO_KEY
+from kstyle_torch.training.pure import CannotCompileError, StepFunction, holding, went_elsewhere
 from kstyle_torch.training.record import restore, state_of
 
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
@@ -24,11 +26,11 @@ class WholeSteps:
 
     Args:
         model: Compiled in Keras' sense.
-        compiler: Makes a function faster: `torch.compile` with its arguments.
+        how: `jit_compile`: True, a mode of `torch.compile`, or a dict of its arguments.
     """
 
-    def __init__(self, model: Any, compiler: Callable[[Any], Any]):
-        self.model, self.compiler = model, compiler
+    def __init__(self, model: Any, how: Any):
+        self.model, self.how = model, how
         self.calls: dict[Any, WholeStep | None] = {}  # by layout of the batch; None where it cannot be
         self.function: StepFunction | None = None
         self.noted: Any = None
@@ -51,33 +53,37 @@ class WholeSteps:
 
     def first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any] | None:
         """A step in both ways. Returns: The loss and the output; None, with nothing changed, if it cannot be one graph."""
-        if key in self.calls or self.made >= MAX_COMPILED:
-            return None
+        function = None if key in self.calls else self._function()
         self.calls[key] = None
-        if self.function is None:
-            try:
-                self.function = StepFunction(self.model)
-            except CannotCompileError:
-                return None
-            self.noted, self.marks, self.fingerprint = self._now(), marks(), fingerprint(self.model)
-        state = self.function.state()
+        if function is None:
+            return None
+        state = function.state()
         changing = [*state.weights, *state.slots, *state.buffers]
         before = state_of(changing)
         try:
-            step = WholeStep(self.function, self.compiler, (x, y, weight))
-            loss, _ = step(x, y, weight)
+            with holding(function.cells, state.cells):
+                step = WholeStep(function, self.how, (x, y, weight))
+                loss, _ = step(x, y, weight)
             got = [tensor.clone() for tensor in state.weights]
         except Exception:
-            restore(changing, before)
             return None
-        self.made += 1
-        restore(changing, before)
-        self.model._compiled.optimizer.back(1)
+        finally:
+            restore(changing, before)
+        function.optimizer.back(1)
         expected, y_pred = steps.train_step(self.model, x, y, weight)
         same = torch.allclose(loss.float(), expected.detach().float(), rtol=1e-3, atol=1e-5, equal_nan=True)
-        if same and not went_elsewhere(before[-len(changing) :][: len(got)], state.weights, got):
-            self.calls[key] = step
+        if function.draws or (same and not went_elsewhere(before[-len(changing) :][: len(got)], state.weights, got)):
+            self.calls[key] = step  # with random numbers the two differ
         return expected, y_pred
+
+    def _function(self) -> StepFunction | None:
+        """The step as a function, if it is one."""
+        if self.function is None and self.made < MAX_COMPILED:
+            self.made += 1
+            with contextlib.suppress(CannotCompileError):
+                self.function = StepFunction(self.model)
+                self.noted, self.marks, self.fingerprint = self._now(), marks(), fingerprint(self.model)
+        return self.function
 
     def _unchanged(self, look: bool) -> bool:
         if marks() == self.marks and not look:
@@ -102,35 +108,41 @@ class WholeStep:
 
     Args:
         function: The step.
-        compiler: See `WholeSteps`.
+        how: See `WholeSteps`.
         example: Such a batch.
     Raises: CannotCompileError: if the step depends on anything else than the batch and what `function` knows.
     """
 
-    def __init__(self, function: StepFunction, compiler: Callable[[Any], Any], example: tuple[Any, Any, Any]):
+    def __init__(self, function: StepFunction, how: Any, example: tuple[Any, Any, Any]):
         self.function, self.example = function, example
         self.is_plain = not any(map(tree.is_nested, example))
         self.outputs: Any = None  # the nest of them
         self.masked: list[int] = []  # which outputs have masks
         state = function.state()
+        self.device = state.weights[0].device
+        arguments = graph_options(how, self.device.type)
+        self.on_cuda_graphs = has_cuda_graphs(arguments, self.device.type)
 
-        def pure(batch: list[Tensor], sizes: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> list[Tensor]:
-            return self._pure(batch, sizes, fixed, flat)  # make_fx counts the arguments, and takes no method
+        def pure(batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> Any:
+            return self._pure(batch, sizes, key, fixed, flat)  # make_fx counts the arguments, and takes no method
 
+        sizes, key = torch.zeros(4, device=self.device), NO_KEY[0].to(self.device)
         with torch.no_grad():
-            graph = function.traced(pure, self._leaves(*example), torch.zeros(4), function.frozen, state.flat)
-        number = len(state.flat)
+            graph = function.traced(pure, self._leaves(*example), sizes, key, function.frozen, state.flat)
+        number = len(state.flat) - len(state.cells)
 
-        def whole(batch: list[Tensor], sizes: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> list[Tensor]:
-            results = graph(batch, sizes, fixed, flat)
-            for old, new in zip(flat, results[:number]):
+        def whole(batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> Any:
+            results = graph(batch, sizes, key, fixed, flat)
+            for old, new in zip(flat[:number], results[:number]):
                 old.copy_(new)
             return results[number:]
 
-        self.call = compiler(whole)
+        self.call = one_graph(whole, arguments)
 
-    def _pure(self, batch: list[Tensor], sizes: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> list[Tensor]:
-        loss, y_pred, after = self.function(self._packed(batch), sizes, fixed, self.function.state().like(flat))
+    def _pure(
+        self, batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]
+    ) -> list[Tensor]:
+        loss, y_pred, after = self.function(self._packed(batch), sizes, key, fixed, self.function.state().like(flat))
         leaves = tree.flatten(y_pred)
         if not all(isinstance(leaf, Tensor) for leaf in leaves):
             raise CannotCompileError("an output is no tensor")
@@ -152,11 +164,26 @@ class WholeStep:
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
         function = self.function
-        sizes = torch.tensor(step_size(function.optimizer))
-        loss, *leaves = self.call(self._leaves(x, y, weight), sizes, function.frozen, function.state().flat)
+        sizes, key, state = torch.tensor(step_size(function.optimizer)), function.keys(1)[0], function.state()
+        if self.device.type != "cpu":
+            sizes, key = (each.to(self.device, non_blocking=True) for each in (sizes, key))
+        if self.on_cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+            keep_in_place((*function.frozen, *state.weights, *state.slots, *state.buffers))
+        results = self.call(self._leaves(x, y, weight), sizes, key, function.frozen, state.flat)
+        if self.on_cuda_graphs:  # whose memory the next step takes
+            results = [tensor.clone() for tensor in results]
         function.optimizer._iterations.number += 1
-        if self.outputs is None and not self.masked:
-            return loss, leaves[0]
+        return self._given(results)
+
+    def _given(self, results: list[Tensor]) -> tuple[Tensor, Any]:
+        """Loss and output as an ordinary step gives them; what counts the losses is set."""
+        if self.outputs is None and not self.masked and len(results) == 2:
+            return results[0], results[1]
+        cells = self.function.cells
+        for cell, value in zip(cells, results):
+            cell._tensor = value
+        loss, *leaves = results[len(cells) :]
         number = len(leaves) - len(self.masked)
         for place, mask in zip(self.masked, leaves[number:]):
             setattr(leaves[place], MASK, mask)

@@ -17,6 +17,7 @@ RNG = np.random.default_rng(5)
 X = RNG.normal(size=(70, 6)).astype("float32")
 Y = (X.sum(1) > 0).astype("float32")
 EPOCH = {"jit_compile": {"backend": "aot_eager"}, "steps_per_execution": "epoch"}
+GRAPHS = {"jit_compile": {"backend": "aot_eager"}}
 QUICK = {"jit_compile": {"backend": "eager"}, "steps_per_execution": "epoch"}
 
 
@@ -115,6 +116,52 @@ def test_weights_of_samples_count():
     assert_same(fit(network(**EPOCH), sample_weight=weights), expected)
 
 
+def test_seeded_layers_draw_the_numbers_of_ordinary_steps_and_others_come_from_the_random_state():
+    def noisy(seed, **switches):
+        return network(inside=[layers.Dropout(0.3, seed=seed), layers.GaussianNoise(0.1, seed=seed)], **switches)
+
+    expected = fit(noisy(7, jit_compile=False))
+    assert_same(fit(noisy(7, **EPOCH)), expected)
+    assert_same(fit(noisy(7, **GRAPHS)), expected)
+    first, again = (fit(noisy(None, **EPOCH)) for _ in range(2))
+    assert first == again
+    assert first["loss"] != expected["loss"]
+
+
+def test_several_inputs_and_outputs_and_what_layers_add():
+    """Losses by output with weights, metrics by output, masks, a layer's own loss; the epochs of ordinary steps."""
+
+    class Adding(layers.Layer):
+        def call(self, x):
+            self.add_loss(0.1 * (x**2).mean())
+            return x
+
+    def build(**switches):
+        torch.manual_seed(2)
+        numbers, words = ks.Input((6,), name="numbers"), ks.Input((5,), name="words", dtype="int32")
+        hidden = Adding()(layers.Dense(8, "relu")(numbers))
+        read = layers.SimpleRNN(4)(layers.Embedding(10, 3, mask_zero=True)(words))
+        joined = layers.Concatenate()([hidden, read])
+        outputs = {"yes": layers.Dense(1, "sigmoid", name="yes")(joined), "many": layers.Dense(3, name="many")(joined)}
+        model = ks.Model({"numbers": numbers, "words": words}, outputs)
+        loss = {"yes": "bce", "many": ks.losses.SparseCategoricalCrossentropy(from_logits=True)}
+        metrics = {"yes": ["accuracy", ks.metrics.AUC(name="auc")], "many": ["accuracy"]}
+        model.compile("rmsprop", loss, loss_weights={"yes": 1.0, "many": 0.3}, metrics=metrics, **switches)
+        return model
+
+    x = {"numbers": X, "words": np.arange(350).reshape(70, 5).astype("int32") % 10}
+    y = {"yes": Y, "many": np.arange(70) % 3}
+    models, histories = [build(**how) for how in (EPOCH, GRAPHS, {"jit_compile": False})], []
+    for model in models:
+        torch.manual_seed(3)
+        histories.append(model.fit(x, y, batch_size=16, epochs=2, verbose=0, steps_per_epoch=5).history)
+    for model, history in zip(models[:2], histories[:2], strict=True):
+        assert_same(history, histories[2])
+        assert_same_state(model, models[2])
+    assert models[0]._fast_epoch.call is not None
+    assert None not in models[1]._fast_step.whole.calls.values()
+
+
 def test_the_step_where_the_loss_left_the_numbers_is_named():
     model = ks.Sequential([ks.Input((6,)), layers.Dense(1)])
     model.compile("sgd", "mse", **EPOCH)
@@ -132,12 +179,17 @@ def generator():
         yield X[:16], Y[:16]
 
 
+class Choosing(layers.Layer):
+    def call(self, x):
+        return x * torch.randint(2, x.shape)
+
+
 CANNOT = {
     "an optimizer": (lambda: network("nadam", **QUICK), {}, "Nadam"),
     "accumulation": (
         lambda: network(ks.optimizers.Adam(gradient_accumulation_steps=2), **QUICK), {}, "gradient_accumulation_steps"
     ),
-    "random numbers": (lambda: network(inside=[layers.Dropout(0.5)], **QUICK), {}, "random numbers"),
+    "random numbers": (lambda: network(inside=[Choosing()], **QUICK), {}, "random numbers"),
     "part of the data": (lambda: network(**QUICK), {"steps_per_epoch": 1}, "steps_per_epoch"),
 }  # fmt: skip
 

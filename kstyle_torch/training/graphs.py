@@ -1,0 +1,63 @@
+"""How functions are compiled to one graph: the arguments of `torch.compile`, by device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def graph_options(how: Any, device: str, loops: bool = False) -> dict[str, Any]:
+    """The arguments of `torch.compile` for a graph of which the caller knows that it still holds.
+
+    By default the calls around the kernels are C++ on a CPU, and CUDA graphs on CUDA; what the user says is taken as it is.
+
+    Args:
+        how: `jit_compile`: True, a mode of `torch.compile`, or a dict of its arguments.
+        device: Its type.
+        loops: Whether there is a loop in it, which CUDA graphs cannot hold.
+    """
+    given = how if isinstance(how, dict) else {} if how in (True, "default") else {"mode": how}
+    given = {name: value for name, value in given.items() if name not in ("dynamic", "fullgraph")}
+    if {"mode", "options", "backend"} & {*given}:
+        return given
+    options: dict[str, Any] = {"guard_filter_fn": _no_guards}
+    if device == "cpu":
+        options |= {"cpp_wrapper": True, "size_asserts": False}
+    elif device == "cuda" and how != "default" and not loops:
+        options["triton.cudagraphs"] = True
+    return {**given, "options": options}
+
+
+def has_cuda_graphs(arguments: dict[str, Any], device: str) -> bool:
+    """Whether what these arguments of `torch.compile` make replays CUDA graphs, which use their memory again and again."""
+    mode, options = arguments.get("mode"), arguments.get("options") or {}
+    return device == "cuda" and (mode in ("reduce-overhead", "max-autotune") or bool(options.get("triton.cudagraphs")))
+
+
+def one_graph(function: Any, arguments: dict[str, Any]) -> Any:
+    """The function compiled for tensors of one layout, without a break."""
+    return torch.compile(with_own_code(function), fullgraph=True, dynamic=False, **arguments)
+
+
+def with_own_code(function: Any) -> Callable[..., Any]:
+    """The function with a copy of its code: torch compiles the same code a few times only, then never again, for any model."""
+    plain = getattr(function, "__func__", function)
+    copy = FunctionType(
+        plain.__code__.replace(), plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__
+    )
+    return copy if plain is function else MethodType(copy, function.__self__)
+
+
+def keep_in_place(tensors: Iterable[Tensor]) -> None:
+    """Tells torch that these stay where they are, so that a CUDA graph reads and changes them there."""
+    for tensor in tensors:
+        torch._dynamo.mark_static_address(tensor, guard=False)
+
+
+def _no_guards(guards: Any) -> list[bool]:
+    """Which conditions torch is to look at before a call: none, the caller has looked."""
+    return [False for _ in guards]
