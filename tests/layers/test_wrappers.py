@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from kstyle_torch import layers
+from kstyle_torch import layers, tree
+from kstyle_torch.layers.recurrent.cell import FusedCell
 from tests.layers.twins import twins
 from tests.oracle import assert_close, integers, uniform
 
@@ -82,3 +83,81 @@ def test_wrappers_wrap_layers():
         layers.Wrapper(3)
     with pytest.raises(ValueError, match=r"\(batch, timesteps, ...\)"):
         layers.TimeDistributed(layers.Dense(2))(uniform(2, 4))
+
+
+# ---------------------------------------------------------------------------------------- both directions in one call
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """In how many directions the kernel ran, call by call."""
+    seen, run = [], FusedCell.run_plainly
+
+    def counted(self, x, backward=None):
+        seen.append(1 if backward is None else 2)
+        return run(self, x, backward)
+
+    monkeypatch.setattr(FusedCell, "run_plainly", counted)
+    return seen
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", "ave", None])
+@pytest.mark.parametrize("every_step", [False, True], ids=["last", "all"])
+@pytest.mark.parametrize("use_bias", [False, True], ids=["no bias", "bias"])
+def test_both_directions_at_once_change_no_bit(use_bias, every_step, merge_mode, runs):
+    layer = layers.LSTM(12, use_bias=use_bias, return_sequences=every_step)
+    both = layers.Bidirectional(layer, merge_mode=merge_mode)
+    x = uniform(8, 20, 5)
+    both(x)
+
+    def outputs_and_gradients(call):
+        inputs = x.clone().requires_grad_()
+        outputs = call(inputs)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss = sum((output.square() * (i + 1)).sum() for i, output in enumerate(outputs))
+        return [*outputs, *torch.autograd.grad(loss, [inputs, *both.parameters()])]
+
+    expected = outputs_and_gradients(both)
+    del runs[:]
+    for mine, other in zip(outputs_and_gradients(both._direct()), expected, strict=True):
+        assert torch.equal(mine, other)
+    assert runs == [2]
+
+
+NOT_AT_ONCE = {
+    "states are asked for": lambda: layers.Bidirectional(layers.LSTM(3, return_state=True)),
+    "other activations": lambda: layers.Bidirectional(layers.LSTM(3, activation="relu")),
+    "dropout": lambda: layers.Bidirectional(layers.LSTM(3, dropout=0.5)),
+    "two sizes": lambda: layers.Bidirectional(layers.LSTM(3), backward_layer=layers.LSTM(2, go_backwards=True)),
+    "one bias": lambda: layers.Bidirectional(
+        layers.LSTM(3), backward_layer=layers.LSTM(3, use_bias=False, go_backwards=True)
+    ),
+    "other kernels": lambda: layers.Bidirectional(layers.GRU(3)),
+    "backward first": lambda: layers.Bidirectional(layers.LSTM(3, go_backwards=True), backward_layer=layers.LSTM(3)),
+    "a cell of the user's": lambda: layers.Bidirectional(layers.RNN(layers.LSTMCell(3))),
+}
+
+
+@pytest.mark.parametrize("case", NOT_AT_ONCE)
+def test_others_run_one_after_the_other(case, runs):
+    both, x = NOT_AT_ONCE[case](), uniform(4, 6, 5)
+    both(x)
+    both.train()
+    for call in (both._direct(), both):
+        torch.manual_seed(1)
+        outputs = call(x)
+        torch.manual_seed(1)
+        expected = both.forward(x)
+        for mine, other in zip(tree.flatten(outputs), tree.flatten(expected), strict=True):
+            assert torch.equal(mine, other)
+    assert 2 not in runs
+
+
+def test_a_mask_and_a_state_are_minded(runs):
+    both, x = layers.Bidirectional(layers.LSTM(3)), uniform(2, 5, 4)
+    mask = torch.tensor([[True, False, True, True, False], [True] * 5])
+    state = [uniform(2, 3) for _ in range(4)]
+    both(x)
+    assert_close(both._direct()(x, mask=mask), both(x, mask=mask))
+    assert_close(both._direct()(x, initial_state=state), both(x, initial_state=state))
+    assert 2 not in runs

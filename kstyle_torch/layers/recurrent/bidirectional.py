@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layers.recurrent.lstm import LSTMCell
+from kstyle_torch.layers.recurrent.rnn import UnitsRNN
 from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
 COMMON = ("stateful", "return_sequences", "return_state")
+ALIKE = ("__class__", "units", "use_bias")  # of two cells that torch's kernel runs at once
 MERGES: dict[str | None, Callable[[Tensor, Tensor], Any]] = {
     "concat": lambda forward, backward: torch.cat([forward, backward], dim=-1),
     "sum": torch.add,
@@ -107,6 +110,33 @@ class Bidirectional(Layer):
         if not self.return_state:
             return output
         return (*(output if self.merge_mode is None else (output,)), *states, *back_states)
+
+    def _direct(self) -> Callable[..., Any]:
+        return self._run_at_once if type(self) is Bidirectional and "forward" not in self.__dict__ else self.forward
+
+    def _run_at_once(self, sequences: Tensor, **arguments: Any) -> Any:
+        """`forward`, both directions in one call of torch's kernel where that is all there is to do."""
+        if arguments or not self._is_plain(sequences):
+            return self.forward(sequences, **arguments)
+        outputs = self.forward_layer.cell.run_plainly(sequences, self.backward_layer.cell)
+        if self.merge_mode == "concat" and self.return_sequences:
+            return outputs
+        y, y_back = outputs.chunk(2, dim=-1)
+        if not self.return_sequences:
+            y, y_back = y[:, -1], y_back[:, 0]
+        return MERGES[self.merge_mode](y, y_back)
+
+    def _is_plain(self, sequences: Tensor) -> bool:
+        halves: list[Any] = [self.forward_layer, self.backward_layer]
+        if self.return_state or self.stateful or self.forward_layer.go_backwards:
+            return False
+        if any(type(half).forward is not UnitsRNN.forward or "forward" in vars(half) for half in halves):
+            return False
+        cells = [half.cell for half in halves]
+        if not all(isinstance(cell, LSTMCell) and cell.is_plain(sequences, self.training) for cell in cells):
+            return False  # the kernels of others add up their gradients in another order for two directions
+        first, second = ([getattr(cell, name) for name in ALIKE] for cell in cells)
+        return first == second
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         mask = previous_mask if self.return_sequences else None

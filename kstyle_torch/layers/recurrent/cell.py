@@ -239,7 +239,7 @@ class FusedCell(Cell):
         raise NotImplementedError
 
     def run_kernel(self, x: Tensor, states: Any, weights: list[Tensor], options: tuple[Any, ...]) -> tuple[Tensor, Any]:
-        """The outputs of torch's kernel at every step and its final states."""
+        """The outputs of torch's kernel at every step and its final states, each of these (directions, batch, units)."""
         raise NotImplementedError
 
     def _run(
@@ -250,17 +250,44 @@ class FusedCell(Cell):
             return super()._run(x, states, inside, every_step, final_states, training)
         for mask in self.dropout_masks("dropout", x[:, 0], training):
             x = x * mask.unsqueeze(1)
-        weights = [self.weight_ih_l0, self.weight_hh_l0, *(bias for bias in self._biases() if bias is not None)]
+        weights = self.weights_for_kernel()
         if inside is not None and final_states:
             x, weights = self._hold_states(x, weights, inside)
-        # bias, 1 layer, no dropout between layers, train, one direction, batch first. cuDNN's backward wants train, and
-        # models in eval mode have gradients too
-        options = (len(weights) > 2, 1, 0.0, torch.is_grad_enabled(), False, True)
-        outputs, new_states = self.run_kernel(x, states, weights, options)
+        states = [state.unsqueeze(0) for state in states]
+        outputs, new_states = self.run_kernel(x, states, weights, kernel_options(len(weights) > 2))
+        new_states = [state[0] for state in new_states]
         if inside is None:
             return (outputs if every_step else outputs[:, -1]), new_states
-        new_states[0] = last_valid(outputs, inside, otherwise=states[0])
+        new_states[0] = last_valid(outputs, inside, otherwise=states[0][0])
         return (outputs if every_step else last_valid(outputs, inside)), new_states
+
+    def weights_for_kernel(self) -> list[Tensor]:
+        """In torch's order: matrices for the inputs and the state, then their biases, if there are any."""
+        held: dict[str, Any] = self._parameters
+        biases = [bias for bias in self._biases() if bias is not None]
+        return [held["weight_ih_l0"], held["weight_hh_l0"], *biases]
+
+    def is_plain(self, x: Tensor, training: bool) -> bool:
+        """Whether the kernel alone does all there is to do for `x`, (batch, time, features), from a state of zeros."""
+        drops = training and (self.dropout or self.recurrent_dropout)
+        if drops or not self.use_kernel or not self.has_kernel or "forward" in self.__dict__:
+            return False
+        weight = self._parameters["weight_ih_l0"]
+        return weight is not None and x.ndim == 3 and x.dtype is weight.dtype and not torch.compiler.is_exporting()
+
+    def run_plainly(self, x: Tensor, backward: FusedCell | None = None) -> Tensor:
+        """The outputs at every step, for what `is_plain`.
+
+        Args:
+            backward: Another cell of the same class and size, to run from the last step to the first.
+        Returns: (batch, time, units), or (batch, time, 2 * units) with the outputs of `backward` behind.
+        """
+        weights = self.weights_for_kernel()
+        options = kernel_options(len(weights) > 2, backward is not None)
+        if backward is not None:
+            weights += backward.weights_for_kernel()
+        zeros = x.new_zeros((1 if backward is None else 2, x.shape[0], self.units))
+        return self.run_kernel(x, [zeros] * self.num_states, weights, options)[0]
 
     def _hold_states(self, x: Tensor, weights: list[Tensor], inside: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Inputs and weights with which the kernel keeps, behind the valid steps, the states it does not put out."""
@@ -289,6 +316,12 @@ class FusedCell(Cell):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._compact()
+
+
+def kernel_options(has_biases: bool, both_ways: bool = False) -> tuple[Any, ...]:
+    """The last arguments of torch's kernels: one layer, no dropout between layers, the batch first."""
+    # the fourth is `train`: cuDNN's backward wants it, and models in eval mode have gradients too
+    return has_biases, 1, 0.0, torch.is_grad_enabled(), both_ways, True
 
 
 def in_one_piece(weights: Sequence[Tensor]) -> list[Tensor]:

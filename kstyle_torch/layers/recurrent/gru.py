@@ -111,8 +111,8 @@ class GRUCell(FusedCell):
         return usual and self.reset_after
 
     def run_kernel(self, x: Tensor, states: Any, weights: list[Tensor], options: tuple[Any, ...]) -> tuple[Tensor, Any]:
-        outputs, h = torch.gru(x, states[0].unsqueeze(0), weights, *options)
-        return outputs, [h[0]]
+        outputs, h = torch.gru(x, states[0], weights, *options)
+        return outputs, [h]
 
 
 @register()

@@ -73,8 +73,8 @@ class LSTMCell(FusedCell):
         return self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
 
     def run_kernel(self, x: Tensor, states: Any, weights: list[Tensor], options: tuple[Any, ...]) -> tuple[Tensor, Any]:
-        outputs, h, c = torch.lstm(x, [state.unsqueeze(0) for state in states], weights, *options)
-        return outputs, [h[0], c[0]]
+        outputs, h, c = torch.lstm(x, states, weights, *options)
+        return outputs, [h, c]
 
     def _hold_states(self, x: Tensor, weights: list[Tensor], inside: Tensor) -> tuple[Tensor, list[Tensor]]:
         """One more input, 1 behind the valid steps, that closes the input gate and opens the forget gate: the final

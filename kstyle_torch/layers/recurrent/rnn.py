@@ -263,3 +263,13 @@ class UnitsRNN(CellRNN):
 
     layout = ("features",)
     units = FromCell()
+
+    def forward(
+        self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: bool | None = None
+    ) -> Any:
+        cell: Any = self._modules["cell"]
+        if mask is None and initial_state is None and not (self.return_state or self.stateful):
+            if isinstance(cell, FusedCell) and cell.is_plain(sequences, bool(training)):  # the usual case, a short way
+                outputs = cell.run_plainly(sequences.flip(1) if self.go_backwards else sequences)
+                return outputs if self.return_sequences else outputs[:, -1]
+        return super().forward(sequences, initial_state, mask, training)

@@ -63,8 +63,8 @@ class SimpleRNNCell(FusedCell):
         return self.activation in KERNELS
 
     def run_kernel(self, x: Tensor, states: Any, weights: list[Tensor], options: tuple[Any, ...]) -> tuple[Tensor, Any]:
-        outputs, h = KERNELS[self.activation](x, states[0].unsqueeze(0), weights, *options)
-        return outputs, [h[0]]
+        outputs, h = KERNELS[self.activation](x, states[0], weights, *options)
+        return outputs, [h]
 
 
 @register()
