@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch import serialization
+from kstyle_torch import config, serialization
 from kstyle_torch.layers.weights import Layout
 from kstyle_torch.optimizers import clipping
 from kstyle_torch.optimizers.fused import descend
@@ -57,6 +57,7 @@ class Optimizer(OwnVariables, Configurable):
     """
 
     slots: tuple[Any, ...] = ()  # state tensors of each variable; what is in a tuple alternates in `variables`
+    shares: tuple[str, ...] = ("beta_1", "beta_2", "rho")  # arguments, of what stays at a step
     packs: str | None = None  # of an `update` that takes each number by itself: "steps" if all it does to parameters is
     # adding to them, "weights" if it reads them; then a CPU takes all small ones in one tensor
 
@@ -112,6 +113,8 @@ class Optimizer(OwnVariables, Configurable):
                 "learning_rate=schedules.InverseTimeDecay(rate, 1, decay) for what it used to do.",
                 stacklevel=4,
             )
+        if self._arguments.get("epsilon", 0) is None:
+            self._arguments["epsilon"] = config.epsilon()
         for gone in ("lr", "decay"):
             self._arguments.pop(gone, None)
         return learning_rate
@@ -124,6 +127,10 @@ class Optimizer(OwnVariables, Configurable):
         for key, bound in {**bounds, "weight_decay": self.weight_decay or 0}.items():
             if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not bound >= 0:
                 raise ValueError(f"{key} must be a number of at least 0, or None; got {bound!r}.")
+        for key in self.shares:
+            share = self._arguments.get(key, 0)
+            if isinstance(share, (str, bool)) or share is None or not 0 <= share < 1:
+                raise ValueError(f"{type(self).__name__}: {key} must be at least 0 and below 1; got {share!r}.")
         steps, frequency = self.gradient_accumulation_steps, self.ema_overwrite_frequency
         if steps and (not isinstance(steps, int) or steps < 2):
             raise ValueError(f"gradient_accumulation_steps must be an integer of at least 2, or None; got {steps!r}.")
@@ -154,6 +161,18 @@ class Optimizer(OwnVariables, Configurable):
     @lr.setter
     def lr(self, value: Any) -> None:
         self.learning_rate = value
+
+    @property
+    def epsilon(self) -> float:
+        """What is added to a divisor; `config.epsilon()` if it is set to None, as old programs do."""
+        return self.__dict__["_epsilon"]
+
+    @epsilon.setter
+    def epsilon(self, value: float | None) -> None:
+        value = config.epsilon() if value is None else value
+        if isinstance(value, (str, bool)) or not value >= 0:
+            raise ValueError(f"{type(self).__name__}: epsilon must be a number of at least 0, or None; got {value!r}.")
+        self.__dict__["_epsilon"] = value
 
     @property
     def iterations(self) -> Any:

@@ -30,6 +30,7 @@ class Lion(Optimizer):
     """
 
     slots = ("momentum",)
+    shares = ("beta_2",)
     packs = "steps"
 
     def __init__(

@@ -49,6 +49,7 @@ class Muon(Optimizer):
     """
 
     slots = (("momentum", "velocity"),)
+    shares = ("adam_beta_1", "adam_beta_2")
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any
 
 import torch
@@ -58,11 +60,16 @@ class TorchOptimizer(Optimizer):
 
     @property
     def learning_rate(self) -> Any:
-        """That of the first parameter group."""
-        return self.optimizer.param_groups[0]["lr"]
+        """That of the first parameter group; before there is one, what it will start with."""
+        if hasattr(self.optimizer, "param_groups"):
+            return self.optimizer.param_groups[0]["lr"]
+        return inspect.signature(self.optimizer).parameters["lr"].default
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
+        if not hasattr(self.optimizer, "param_groups"):
+            self.optimizer = functools.partial(self.optimizer, lr=float(value))
+            return
         for group in self.optimizer.param_groups:
             group["lr"] = float(value)
 

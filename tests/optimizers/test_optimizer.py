@@ -75,6 +75,14 @@ def test_decay_warns_and_is_ignored(name):
     assert "decay" not in optimizer.get_config()
 
 
+@pytest.mark.filterwarnings("ignore:Adam\\(lr=")
+def test_epsilon_may_be_none():
+    """As programs for Keras 2 spell its default out."""
+    optimizer = optimizers.Adam(lr=0.001, beta_1=0.9, beta_2=0.999, epsilon=None, decay=0.0, amsgrad=False)
+    assert optimizer.epsilon == optimizer.get_config()["epsilon"] == 1e-7
+    optimizer.apply([torch.ones(2)], [nn.Parameter(torch.ones(2))])
+
+
 @pytest.mark.parametrize(
     ("wrong", "suggestion"), [("learning_rat", "learning_rate"), ("beta1", "beta_1"), ("clip_norm", "clipnorm")]
 )
@@ -103,6 +111,9 @@ def test_wrong_arguments_are_named():
         ({"use_ema": True, "ema_momentum": 1.5}, "ema_momentum must be between 0 and 1; got 1.5"),
         ({"use_ema": True, "ema_overwrite_frequency": 0.5}, "ema_overwrite_frequency must be a positive integer"),
         ({"learning_rate": float("nan")}, "learning_rate must be finite; got nan"),
+        ({"beta_1": 1.0}, "Adam: beta_1 must be at least 0 and below 1; got 1.0"),
+        ({"beta_2": "0.9"}, "Adam: beta_2 must be at least 0 and below 1; got '0.9'"),
+        ({"epsilon": "1e-7"}, "Adam: epsilon must be a number of at least 0, or None; got '1e-7'"),
     ],
 )
 def test_numbers_out_of_range(arguments, message):
@@ -340,4 +351,17 @@ def test_torch_optimizer_is_taken_as_it_is(given):
     for a, b in zip(ours, reference, strict=True):
         assert torch.equal(a, b)
     optimizer.learning_rate = 0.5
+    assert optimizer.optimizer.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "given", [torch.optim.SGD, functools.partial(torch.optim.SGD, lr=0.25)], ids=["class", "partial"]
+)
+def test_learning_rate_of_a_torch_optimizer_that_is_not_made_yet(given):
+    """Callbacks look at it, and set it, before the first step."""
+    optimizer = optimizers.get(given)
+    assert optimizer.learning_rate == (0.25 if isinstance(given, functools.partial) else 0.001)
+    optimizer.learning_rate = 0.5
+    assert optimizer.learning_rate == 0.5
+    optimizer.build(parameters())
     assert optimizer.optimizer.param_groups[0]["lr"] == 0.5
