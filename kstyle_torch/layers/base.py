@@ -45,7 +45,7 @@ TORCH_METHODS = frozenset(name for name, value in vars(nn.Module).items() if cal
 
 
 class Changes:
-    """Counts how often an attribute of any layer was set: what was derived from them may not hold any more."""
+    """Counts how often an attribute of any layer, but its mode, was set: what was derived may not hold any more."""
 
     count = 0
 
@@ -410,7 +410,7 @@ class Layer(Configurable, WeightHolder):
     # ------------------------------------------------------------------------------------------------- being a module
 
     def __setattr__(self, name: str, value: Any) -> None:
-        changes.count += 1
+        changes.count += name != "training"
         if may_hold_metrics(value):
             self.__dict__["_holds_metrics"] = True  # else nobody looks for them, which takes long
         if isinstance(value, nn.Module):

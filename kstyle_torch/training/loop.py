@@ -63,7 +63,7 @@ def run_fit(
             if model.stop_training:
                 break
         if epochs > 0 and model.optimizer is not None:
-            model.optimizer.finalize_variable_values(model.trainable_weights)
+            model.optimizer.finalize_variable_values(model._compiled.views)
         callbacks.on_train_end(logs)
 
 
@@ -73,7 +73,7 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
     own = model.overrides("train_step", "compute_metrics")
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
     bar = callbacks.only_bar(end)
-    watchful = not isinstance(batches, ArrayBatches) or not steps.are_ours((*begin, *end))
+    watchful = not isinstance(batches, ArrayBatches) or not steps.are_ours((*begin, *end)) or steps.is_running(model)
     unseen = not begin and (not end or bar is not None)
     at_once = _whole_epoch(model, batches, meter) if unseen and callbacks.resumed is None else None
     if at_once is None:

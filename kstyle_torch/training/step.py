@@ -18,6 +18,8 @@ from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.losses.head import Head, head_of
 from kstyle_torch.training.memory import keep_for_the_next_step
 
+MISSING: Any = object()
+
 
 def run_model(model: Any, x: Any) -> Any:
     """The model's output, in the mode that it is in."""
@@ -47,11 +49,19 @@ def straight(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
     """
     keep_for_the_next_step()
     run = model.straight_run(bool(getattr(model, "run_eagerly", False))) if are_ours(hooks) else None
+    before = model.__dict__.get("_run_straight", MISSING)
     model.__dict__["_run_straight"] = run
     try:
         yield
     finally:
-        model.__dict__.pop("_run_straight", None)
+        model.__dict__["_run_straight"] = before
+        if before is MISSING:
+            del model.__dict__["_run_straight"]
+
+
+def is_running(model: Any) -> bool:
+    """Whether this is within the steps of the model, such as in a callback."""
+    return "_run_straight" in model.__dict__
 
 
 def are_ours(hooks: Iterable[Any]) -> bool:

@@ -7,6 +7,7 @@ from torch import nn
 
 import kstyle_torch as ks
 from kstyle_torch import layers
+from kstyle_torch.training.guards import marks
 from tests.oracle import integers, uniform
 
 X, Y = uniform(64, 6).numpy(), integers(64, high=2).numpy().astype("float32")
@@ -111,3 +112,20 @@ def test_penalties_and_added_losses_are_minimised_too():
     plain = chain()
     assert np.abs(chain(kernel_regularizer="l2")).sum() < np.abs(plain).sum()
     assert np.abs(chain(Penalised())).sum() < np.abs(plain).sum()
+
+
+def test_training_sets_no_attribute_that_counts():
+    """What was derived from a model's attributes need not be derived anew for each fit: programs that learn from one
+    sample at a time call it thousands of times."""
+    model = ks.Sequential([ks.Input((3,)), layers.Dense(4), layers.Dropout(0.5), layers.Dense(1)])
+    model.compile("adam", "mse", metrics=["mae"])
+    x, y = np.zeros((8, 3), "float32"), np.zeros(8, "float32")
+    model.fit(x, y, verbose=0)
+    before = marks()
+    model.fit(x, y, validation_data=(x, y), verbose=0)
+    model.evaluate(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    model.train_on_batch(x, y)
+    assert marks() == before
+    model.layers[1].rate = 0.25
+    assert marks() != before
