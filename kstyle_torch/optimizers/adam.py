@@ -63,7 +63,10 @@ class Adam(Optimizer):
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        size = size_of(learning_rate, self.beta_1, self.beta_2, self.local_step)
+        count: Any = self.local_step
+        if self._taken_back is not None:
+            count = count - self._taken_back
+        size = size_of(learning_rate, self.beta_1, self.beta_2, count)
         step = fused_step if self._current().fused else foreach_step
         step(parameters, gradients, state, size, self.beta_1, self.beta_2, self.epsilon)
 

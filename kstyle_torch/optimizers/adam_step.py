@@ -12,8 +12,11 @@ from torch import Tensor
 from kstyle_torch.optimizers import foreach
 
 
-def size_of(learning_rate: float, beta_1: float, beta_2: float, step: int) -> float:
-    """The learning rate with the bias corrections of a step, the first of which is 1."""
+def size_of(learning_rate: float, beta_1: float, beta_2: float, step: Any) -> Any:
+    """The learning rate with the bias corrections of a step, the first of which is 1: a number, or a tensor as `step` is."""
+    if isinstance(step, Tensor):  # 1 - beta**step in float32 would lose digits
+        first, second = (-torch.expm1(step * (math.log(beta) if beta else -math.inf)) for beta in (beta_1, beta_2))
+        return learning_rate * second.sqrt() / first
     return learning_rate * math.sqrt(1 - beta_2**step) / (1 - beta_1**step)
 
 
@@ -70,4 +73,9 @@ def foreach_step(
         velocity = state["velocity_hat"]
     denominator = torch._foreach_sqrt(velocity)
     foreach.add_(denominator, epsilon)
-    torch._foreach_addcdiv_(parameters, state["momentum"], denominator, -size)
+    if not isinstance(size, Tensor):
+        torch._foreach_addcdiv_(parameters, state["momentum"], denominator, -size)
+        return
+    change = torch._foreach_div(state["momentum"], denominator)
+    torch._foreach_mul_(change, size)
+    torch._foreach_sub_(parameters, change)

@@ -97,6 +97,7 @@ class Optimizer(OwnVariables, Configurable):
         self._parts: dict[tuple[int, ...], Part] = {}  # by places
         self._packed: dict[int, set[int]] = {}  # a place, and those with which its state is packed
         self.state: dict[str, list[Any]] = {slot: [] for group in self._groups() for slot in group}
+        self._taken_back: Tensor | None = None  # how many counted steps a `LossScaleOptimizer` took back on the device
         self._own_apply = type(self).apply is not Optimizer.apply
         self._by_variable = _defined_in(type(self), "update_step") < _defined_in(type(self), "update")
         if self._by_variable or _defined_in(type(self), "update") < _defined_in(type(self), "packs"):
@@ -540,9 +541,14 @@ class Optimizer(OwnVariables, Configurable):
         """The tensors that a step changes in place: weights and state."""
         return [*self._parameters, *(t for tensors in self.state.values() for t in tensors if t is not None)]
 
+    def note_taken_back(self, steps: Tensor | None) -> None:
+        """Says how many of the counted steps were taken back on the device, before `back` is told."""
+        self._taken_back = steps
+
     def back(self, steps: int) -> None:
         """Takes steps off the count that were taken back on the device."""
         self._iterations.number -= steps
+        self._taken_back = None
 
     # -------------------------------------------------------------------------------------------------------- config
 

@@ -31,7 +31,7 @@ class LossScaleOptimizer(Optimizer):
     The scale is halved by such a step, and doubled after `dynamic_growth_steps` good ones. `compile` puts it around the
     optimizer of a `mixed_float16` model. On the CPU a step is left out by the host; on an accelerator, where the host
     would have to wait, the device takes it back, and the count of steps is corrected whenever it is looked at and
-    at each epoch.
+    at each epoch. Adam and AdamW know on the device; in others, and in schedules, such steps count until then.
 
     Args:
         inner_optimizer: What takes the steps.
@@ -153,6 +153,7 @@ class LossScaleOptimizer(Optimizer):
         inner = self.inner_optimizer
         changing = inner.changing()
         before = [tensor.clone() for tensor in changing]
+        inner.note_taken_back(self._skipped)
         inner.step([None if g is None else torch.where(finite, g / scale, 0.0) for g in gradients])
         for tensor, old in zip(changing, before, strict=True):
             torch.where(finite, tensor, old, out=tensor)

@@ -159,6 +159,10 @@ class MultiOptimizer(Optimizer):
     def changing(self) -> list[Any]:
         return [tensor for optimizer, _ in self._shares for tensor in optimizer.changing()]
 
+    def note_taken_back(self, steps: Any) -> None:
+        for optimizer, _ in self._shares:
+            optimizer.note_taken_back(steps)
+
     def back(self, steps: int) -> None:
         super().back(steps)
         for optimizer, _ in self._shares:

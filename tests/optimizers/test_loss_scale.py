@@ -10,7 +10,7 @@ from torch import nn
 
 import kstyle_torch as ks
 from kstyle_torch import optimizers
-from kstyle_torch.optimizers import LossScaleOptimizer
+from kstyle_torch.optimizers import LossScaleOptimizer, adam
 from tests.oracle import assert_close, uniform
 
 
@@ -47,16 +47,46 @@ def test_steps_that_are_not_finite_are_left_out(inner):
     run(*both(inner, initial_scale=64.0, dynamic_growth_steps=3))
 
 
+class OnDevice(LossScaleOptimizer):
+    def _step_by_host(self, finite, scale, gradients):
+        self._step_by_device(torch.tensor(finite), scale, gradients)
+
+
 @pytest.mark.parametrize("inner", ["SGD", "AdamW", "Nadam", "RMSprop", "Adafactor", "Muon"])
 def test_the_device_takes_a_step_back(inner):
     """What happens on an accelerator, asked of the CPU: weights and state stay, and the count is right when looked at."""
 
-    class OnDevice(LossScaleOptimizer):
-        def _step_by_host(self, finite, scale, gradients):
-            self._step_by_device(torch.tensor(finite), scale, gradients)
-
     ours = OnDevice(getattr(optimizers, inner)(0.01), initial_scale=64.0, dynamic_growth_steps=3)
     run(ours, both(inner, initial_scale=64.0, dynamic_growth_steps=3)[1])
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "foreach"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda of: of.AdamW(0.01, beta_1=0.0),
+        lambda of: of.Adam(0.01, amsgrad=True),
+        lambda of: of.MultiOptimizer(of.OptimizerMap(of.Adam(0.01))),
+        lambda of: of.SGD(0.01, momentum=0.9),
+    ],
+    ids=["adamw", "adam", "several", "sgd"],
+)
+def test_steps_taken_back_do_not_count_before_the_host_looks(monkeypatch, make, fused):
+    """Thirty of them would make Adam's first step three times too small."""
+    monkeypatch.setattr(adam, "has_fused_adam", lambda device, dtype: fused)
+    ours, expected = OnDevice(make(optimizers), initial_scale=2.0**40), make(optimizers)
+    weights, others = ([nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))] for _ in range(2))
+    ours.track(weights)
+    for step in range(40):
+        gradients = [uniform(3, seed=step), uniform(2, seed=100 + step)]
+        if step < 30 or step == 35:
+            ours.step([gradients[0], gradients[1] * float("inf")])
+        else:
+            ours.step([gradient * ours.dynamic_scale.value for gradient in gradients])
+            expected.apply(gradients, others)
+    for weight, other in zip(weights, others, strict=True):
+        assert_close(weight, other, rtol=1e-6, atol=1e-7)
+    assert int(ours.iterations) == int(expected.iterations) == 9
 
 
 def test_scale_of_the_loss():
