@@ -22,6 +22,7 @@ from kstyle_torch.training.epoch import CompiledEpoch
 from kstyle_torch.training.meter import Logs, Meter, is_nan
 from kstyle_torch.training.record import RecordedStep
 
+LATE_BYTES = 2**16  # of a batch's outputs; up to here the loss of many at once saves more than keeping them costs
 HOST_BYTES = 512 * 2**20  # predictions are brought to the host in pieces of this size
 
 
@@ -159,7 +160,8 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
             else:
                 x, y, weight = batch
                 y_pred = steps.forward(model, x)
-                waits = late is not None and not steps.has_losses(model)
+                small = late is not None and sum(leaf.nbytes for leaf in tree.flatten(y_pred)) <= LATE_BYTES
+                waits = small and not steps.has_losses(model)
                 meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
             if end:
                 _tell(end, model, index, logs)
