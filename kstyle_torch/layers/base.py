@@ -410,7 +410,7 @@ class Layer(Configurable, WeightHolder):
     # ------------------------------------------------------------------------------------------------- being a module
 
     def __setattr__(self, name: str, value: Any) -> None:
-        changes.count += name != "training"
+        changes.count += name != "training"  # which is asked for by itself, and set in every fit
         if may_hold_metrics(value):
             self.__dict__["_holds_metrics"] = True  # else nobody looks for them, which takes long
         if isinstance(value, nn.Module):

@@ -312,7 +312,11 @@ class Trainer(nn.Module):
         step.prepare(self)
         self.reset_metrics()
         try:
-            logs = self.train_step(data)
+            if self.overrides("train_step"):
+                logs = self.train_step(data)
+            else:
+                x, y, weight = data
+                logs = self._noted(*loop.train_batch(self, *data), x, y, weight)
         finally:
             self.eval()
         return self._as_results(read(logs), return_dict)
@@ -348,13 +352,13 @@ class Trainer(nn.Module):
         if self._compiled is not None and self._compiled.views is not self.__dict__.get("_trained"):
             step.prepare(self)
         loss, y_pred = step.train_step(self, x, y, weight)
-        return self._noted(loss, x, y, y_pred, weight)
+        return self._noted(loss, y_pred, x, y, weight)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One step of `evaluate`; see `train_step`."""
         x, y, weight = unpack(data)
         loss, y_pred = step.test_step(self, x, y, weight)
-        return self._noted(loss, x, y, y_pred, weight)
+        return self._noted(loss, y_pred, x, y, weight)
 
     def predict_step(self, data: Any) -> Any:
         """One step of `predict`: the outputs for `data`, `(x,)`."""
@@ -373,7 +377,7 @@ class Trainer(nn.Module):
         self._compiled.metrics.update_state(y, y_pred, sample_weight)
         return self.get_metrics_result()
 
-    def _noted(self, loss: Tensor, x: Any, y: Any, y_pred: Any, weight: Any) -> dict[str, Any]:
+    def _noted(self, loss: Tensor, y_pred: Any, x: Any, y: Any, weight: Any) -> dict[str, Any]:
         assert self._compiled is not None
         rows = tree.flatten(y_pred)[0].shape[0]
         self._compiled.loss_tracker.update_state(loss.detach(), rows)

@@ -42,6 +42,10 @@ class CompiledStep:
         if not self.failed:
             self.whole.begin(watchful)
 
+    def end(self) -> None:
+        """After a fit; see `RecordedStep.end`."""
+        self.whole.watchful = True
+
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
         key = layout_of(x, y, weight)

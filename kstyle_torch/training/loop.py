@@ -140,6 +140,17 @@ def _chosen_step(model: Any, ahead: int, watchful: bool) -> Callable[[Any, Any, 
     return step
 
 
+def train_batch(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+    """One step for one batch; recorded, once there were many. Returns: The loss and the output."""
+    if model.run_eagerly or model.jit_compile not in ("auto", "record"):
+        return steps.train_step(model, x, y, weight)
+    step: Any = _chosen_step(model, 0, watchful=False)
+    with steps.straight(model, ()):
+        result = step(x, y, weight)
+    step.end()
+    return result
+
+
 def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
     """Loss and metrics over the batches, in inference mode; every module gets its own mode back."""
     begin, end = callbacks.hooks("on_test_batch_begin"), callbacks.hooks("on_test_batch_end")
@@ -279,6 +290,8 @@ def _finishing(model: Any, callbacks: CallbackList) -> Iterator[None]:
         yield
     finally:
         model.eval()
+        if model.__dict__.get("_fast_step") is not None:
+            model._fast_step.end()
         if "_loss_layers" in model.__dict__:  # not before the first epoch
             steps.clear_losses(model)
         for parameter in model._compiled.parameters:

@@ -23,7 +23,7 @@ from kstyle_torch.training.guards import fingerprint, marks, why_not
 from kstyle_torch.training.rewrite import shortened
 from kstyle_torch.training.tape import CannotRecordError, Recorder, TapeWriter
 
-PAYS_AFTER = 200  # steps; recording and checking cost 4 to 8 ms, what some 25 recorded steps of small layers save
+PAYS_AFTER = 80  # steps; recording and checking cost what 16 to 28 recorded steps save, 40 the first time in a process
 MAX_TAPES = 8  # batch shapes
 MAX_LOOKS = 32  # in an epoch; a look at everything takes as long as an eager step
 
@@ -77,6 +77,10 @@ class RecordedStep:
             self._warn(self.reason)
         else:
             self._look()
+
+    def end(self) -> None:
+        """After a fit. If that was within another one, its steps go on among code of the user's."""
+        self.watchful = True
 
     def _as_before(self) -> bool:
         """Whether nothing has changed since the last epoch that a tape takes for granted; the quick way to ask."""

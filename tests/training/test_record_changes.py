@@ -263,3 +263,14 @@ def test_an_error_in_a_recorded_step_is_that_of_the_eager_one():
     told, recorded = assert_same(compiled(make), train)
     assert "table" in told
     assert recorded != [[]]
+
+
+def test_single_batches_are_recorded_once_there_were_many():
+    def train(model):
+        told = [model.train_on_batch(X[:16] * scale, Y[:16]) for scale in np.linspace(0.5, 2, 12)]
+        model.layers[2][2].p = 0.7
+        told += [model.train_on_batch(X[:16], Y[:16], sample_weight=X[:16, 0] ** 2) for _ in range(6)]
+        model.layers[0].trainable = False
+        return told + [model.train_on_batch(X[:16], Y[:16], class_weight={0: 2.0, 1: 1.0}) for _ in range(6)]
+
+    assert assert_same(compiled(), train)[1] != [[]]
