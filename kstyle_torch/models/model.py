@@ -421,6 +421,7 @@ class Model(Trainer, Files, Layer):
             "_masked_runs",
             "_fast_step",
             "_fast_epoch",
+            "_fast_forward",
             "_straight",
             "_readers",
             "_tried",

@@ -101,7 +101,8 @@ class Trainer(nn.Module):
         )
         self.__dict__.update(run_eagerly=bool(run_eagerly), jit_compile=jit_compile, _fast_step=None)
         whole = steps_per_execution == "epoch"
-        self.__dict__.update(steps_per_execution="epoch" if whole else int(steps_per_execution), _fast_epoch=None)
+        self.__dict__.update(steps_per_execution="epoch" if whole else int(steps_per_execution))
+        self.__dict__.update(_fast_epoch=None, _fast_forward=None)
         self.stop_training = False
 
     @property

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch import tree
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.graphs import with_own_code
+from kstyle_torch.training.graphs import batch_layout, with_own_code
 from kstyle_torch.training.record import restore, state_of
 from kstyle_torch.training.whole import WholeSteps
 
@@ -48,7 +47,7 @@ class CompiledStep:
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
-        key = layout_of(x, y, weight)
+        key = batch_layout(x, y, weight)
         step = self.whole.get(key)
         if step is not None:
             return step(x, y, weight)
@@ -97,12 +96,3 @@ class CompiledStep:
         warnings.warn(
             f"jit_compile: {self.model.name} is trained without being compiled, because {reason}", stacklevel=6
         )
-
-
-def layout_of(x: Any, y: Any, weight: Any) -> Any:
-    """What a compiled step takes for granted of a batch."""
-    if type(x) is Tensor and type(y) is Tensor and weight is None:
-        return x.shape, x.stride(), x.dtype, y.shape, y.stride(), y.dtype
-    leaves = tree.flatten((x, y, weight))
-    kinds = [tuple(part) if isinstance(part, dict) else type(part) for part in (x, y, weight)]
-    return *kinds, *(None if leaf is None else (leaf.shape, leaf.stride(), leaf.dtype) for leaf in leaves)

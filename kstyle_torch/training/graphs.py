@@ -9,6 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch import tree
+
+
+def is_asked(how: Any) -> bool:
+    """Whether `jit_compile` asks for the compiler."""
+    return how not in (None, False, "auto", "record")
+
 
 def graph_options(how: Any, device: str, loops: bool = False) -> dict[str, Any]:
     """The arguments of `torch.compile` for a graph of which the caller knows that it still holds.
@@ -61,3 +68,12 @@ def keep_in_place(tensors: Iterable[Tensor]) -> None:
 def _no_guards(guards: Any) -> list[bool]:
     """Which conditions torch is to look at before a call: none, the caller has looked."""
     return [False for _ in guards]
+
+
+def batch_layout(x: Any, y: Any, weight: Any) -> Any:
+    """What a compiled step takes for granted of a batch."""
+    if type(x) is Tensor and type(y) is Tensor and weight is None:
+        return x.shape, x.stride(), x.dtype, y.shape, y.stride(), y.dtype
+    leaves = tree.flatten((x, y, weight))
+    kinds = [tuple(part) if isinstance(part, dict) else type(part) for part in (x, y, weight)]
+    return *kinds, *(None if leaf is None else (leaf.shape, leaf.stride(), leaf.dtype) for leaf in leaves)

@@ -19,6 +19,7 @@ from kstyle_torch.training import step as steps
 from kstyle_torch.training.compile import CompiledStep
 from kstyle_torch.training.compiled import read
 from kstyle_torch.training.epoch import CompiledEpoch
+from kstyle_torch.training.forward import compiled_forward
 from kstyle_torch.training.meter import Logs, Meter, is_nan
 from kstyle_torch.training.record import RecordedStep
 
@@ -156,7 +157,8 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
     begin, end = callbacks.hooks("on_test_batch_begin"), callbacks.hooks("on_test_batch_end")
     own = model.overrides("test_step", "compute_metrics")
     logs: Any = None
-    with switched_mode(model, False), torch.no_grad(), steps.straight(model, (*begin, *end)):
+    straight, compiled = steps.straight(model, (*begin, *end)), compiled_forward(model, (*begin, *end))
+    with switched_mode(model, False), torch.no_grad(), straight, compiled:
         steps.note_losses(model)
         model.__dict__["stop_evaluating"] = False  # not as an attribute: nothing that counts has changed
         callbacks.on_test_begin()
@@ -189,7 +191,8 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
     own = model.overrides("predict_step")
     collected = Outputs()
     # not inference_mode: the states of stateful layers would be of no use in training
-    with switched_mode(model, False), torch.no_grad(), steps.straight(model, (*begin, *end)):
+    straight, compiled = steps.straight(model, (*begin, *end)), compiled_forward(model, (*begin, *end))
+    with switched_mode(model, False), torch.no_grad(), straight, compiled:
         model.__dict__["stop_predicting"] = False
         callbacks.on_predict_begin()
         for index, batch in enumerate(batches.epoch()):

@@ -144,32 +144,34 @@ class StepFunction:
                 weights[place] = layout.to_torch(rule(layout.to_keras(weights[place])))
         return weights
 
-    def traced(self, function: Any, *example: Any) -> Any:
-        """A function that takes a step, as a graph of torch's basic operators; its inputs are all it depends on.
 
-        Args:
-            function: Of tensors and lists of them.
-            example: What it is called with to see what it does.
-        Raises: CannotCompileError: if it depends on anything else.
-        """
-        from torch.fx.experimental.proxy_tensor import make_fx
+def traced(model: Any, function: Any, *example: Any) -> Any:
+    """A function that runs a model, as a graph of torch's basic operators; its inputs are all it depends on.
 
-        random, before = random_state(), marks()
-        try:
-            with torch.no_grad():
-                graph = make_fx(function)(*example)
-        finally:
-            steps.clear_losses(self.model)
-            if has_drawn(random):
-                raise CannotCompileError("its layers draw random numbers in a way of their own")
-        if marks() != before:
-            raise CannotCompileError("a layer changes its attributes in each step")
-        graph.graph.eliminate_dead_code()
-        graph.recompile()
-        own = {tensor.data_ptr() for tensor in (*self.model.parameters(), *self.model.buffers()) if tensor.numel()}
-        if any(isinstance(value, Tensor) and value.data_ptr() in own for value in vars(graph).values()):
-            raise CannotCompileError("a layer keeps its weights where they cannot be replaced")
-        return graph
+    Args:
+        model: The model.
+        function: Of tensors and lists of them.
+        example: What it is called with to see what it does.
+    Raises: CannotCompileError: if it depends on anything else.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    random, before = random_state(), marks()
+    try:
+        with torch.no_grad():
+            graph = make_fx(function)(*example)
+    finally:
+        steps.clear_losses(model)
+        if has_drawn(random):
+            raise CannotCompileError("its layers draw random numbers in a way of their own")
+    if marks() != before:
+        raise CannotCompileError("a layer changes its attributes in each step")
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()) if tensor.numel()}
+    if any(isinstance(value, Tensor) and value.data_ptr() in own for value in vars(graph).values()):
+        raise CannotCompileError("a layer keeps its weights where they cannot be replaced")
+    return graph
 
 
 @contextlib.contextmanager

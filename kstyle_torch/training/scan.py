@@ -16,7 +16,7 @@ from kstyle_torch.training.compiled import update
 from kstyle_torch.training.effects import MASK
 from kstyle_torch.training.keyed import NO_KEY
 from kstyle_torch.training.packing import Packing
-from kstyle_torch.training.pure import CannotCompileError, State, StepFunction, holding, went_elsewhere
+from kstyle_torch.training.pure import CannotCompileError, State, StepFunction, holding, traced, went_elsewhere
 from kstyle_torch.variables import Variable
 
 
@@ -85,9 +85,8 @@ class EpochCall:
         batch = [tensor[: batches.batch_size].clone() for tensor in batches.tensors]
         state, values = self.function.state(), [cell.value for cell in self.cells]
         packs = self._packed([weight.detach() for weight in state.weights], state.slots, state.buffers, values)
-        graph = self.function.traced(
-            pure, batch, torch.tensor(0), torch.zeros(4), NO_KEY[0], self.function.frozen, packs
-        )
+        example = (batch, torch.tensor(0), torch.zeros(4), NO_KEY[0], self.function.frozen, packs)
+        graph = traced(self.function.model, pure, *example)
         if [*map(id, self._cells())] != [*map(id, self.cells)]:
             raise CannotCompileError("a metric makes its state late")
         return graph

@@ -15,7 +15,7 @@ from kstyle_torch.training.effects import MASK
 from kstyle_torch.training.graphs import graph_options, has_cuda_graphs, keep_in_place, one_graph
 from kstyle_torch.training.guards import fingerprint, marks, summary, watched, why_not
 from kstyle_torch.training.keyed import NO_KEY
-from kstyle_torch.training.pure import CannotCompileError, StepFunction, holding, went_elsewhere
+from kstyle_torch.training.pure import CannotCompileError, StepFunction, holding, traced, went_elsewhere
 from kstyle_torch.training.record import restore, state_of
 
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
@@ -128,7 +128,7 @@ class WholeStep:
 
         sizes, key = torch.zeros(4, device=self.device), NO_KEY[0].to(self.device)
         with torch.no_grad():
-            graph = function.traced(pure, self._leaves(*example), sizes, key, function.frozen, state.flat)
+            graph = traced(function.model, pure, self._leaves(*example), sizes, key, function.frozen, state.flat)
         number = len(state.flat) - len(state.cells)
 
         def whole(batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> Any:

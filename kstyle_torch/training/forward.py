@@ -1,0 +1,180 @@
+"""The compiled forward pass of `evaluate` and `predict`: one graph, in inference mode."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch import tree
+from kstyle_torch.draws import random_state, set_random_state
+from kstyle_torch.layers.listeners import anybody_listens
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.effects import MASK
+from kstyle_torch.training.graphs import (
+    batch_layout,
+    graph_options,
+    has_cuda_graphs,
+    is_asked,
+    keep_in_place,
+    one_graph,
+)
+from kstyle_torch.training.guards import fingerprint, marks, summary, watched
+from kstyle_torch.training.pure import CannotCompileError, replaced, traced
+
+SECOND, OFTEN = 2, 20  # how often a layout must come before it is compiled for: the first one, and others
+
+
+@contextlib.contextmanager
+def compiled_forward(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
+    """Within it, and within `steps.straight`, the model runs compiled, if `jit_compile` asks for that and it can be.
+
+    Args:
+        hooks: What is called between the batches; if one is not our own, the model runs as it is.
+    """
+    plain = model.__dict__.get("_run_straight")
+    if not is_asked(model.__dict__.get("jit_compile")) or model.run_eagerly or not steps.are_ours(hooks):
+        yield
+        return
+    forward = model.__dict__.get("_fast_forward")
+    if forward is None:
+        forward = model.__dict__["_fast_forward"] = CompiledForward(model, model.jit_compile)
+    if forward.begin(plain):
+        model.__dict__["_run_straight"] = forward
+    try:
+        yield
+    finally:
+        model.__dict__["_run_straight"] = plain
+
+
+class CompiledForward:
+    """A model's forward pass, compiled for the layouts of inputs that come more than once.
+
+    Args:
+        model: Compiled in Keras' sense.
+        how: `jit_compile`.
+    """
+
+    def __init__(self, model: Any, how: Any):
+        self.model, self.how = model, how
+        self.calls: dict[Any, Forward | None] = {}  # by layout; None where it cannot be
+        self.seen: dict[Any, int] = {}
+        self.plain: Any = None
+        self.noted: Any = None
+        self.fingerprint: Any = None
+        self.marks = (-1, -1)
+        self.weights: list[Tensor] = []
+
+    def begin(self, plain: Any) -> bool:
+        """Before an epoch. Returns: Whether the model may run compiled at all.
+
+        Args:
+            plain: What `steps.straight` would run; None for the model itself.
+        """
+        model = self.model
+        self.plain, self.weights = plain, [*model.parameters(), *model.buffers()]
+        with torch.enable_grad():  # as it must be for a step, of which this asks
+            if watched() or anybody_listens(model.modules()):
+                return False
+        if "_penalised" not in model.__dict__:
+            steps.note_losses(model)
+        number = len([*model.modules()])  # which come last; what stands before them is about losses
+        now = (summary(model)[-number:], *map(id, self.weights))
+        if self.noted is None or now != self.noted or (marks() != self.marks and self._print() != self.fingerprint):
+            self.calls, self.seen = {}, {}
+        self.noted, self.marks, self.fingerprint = now, marks(), self._print()
+        return True
+
+    def __call__(self, model: Any, x: Any) -> Any:
+        """The output."""
+        key = batch_layout(x, None, None)
+        call = self.calls.get(key)
+        if call is not None:
+            return call(x, self.weights)
+        self.seen[key] = seen = self.seen.get(key, 0) + 1
+        if key not in self.calls and seen >= (OFTEN if self.calls else SECOND):
+            self.calls[key] = self._compiled(x)
+        if self.plain is not None:
+            return self.plain(model, x)
+        return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
+
+    def _print(self) -> Any:
+        return fingerprint(self.model)[1:]
+
+    def _compiled(self, x: Any) -> Forward | None:
+        random = random_state()
+        try:
+            return Forward(self.model, self.how, x, self.weights)
+        except Exception:  # whatever it is, the model runs as it is
+            return None
+        finally:
+            set_random_state(random)
+
+
+class Forward:
+    """The compiled forward pass for inputs of one layout.
+
+    Args:
+        model: In inference mode.
+        how: `jit_compile`.
+        example: Such inputs.
+        weights: Of the model, and its buffers.
+    Raises: CannotCompileError: if the outputs depend on anything else, or are not all that a call leaves.
+    """
+
+    def __init__(self, model: Any, how: Any, example: Any, weights: list[Tensor]):
+        self.example, self.outputs = example, None
+        self.masked: list[int] = []
+        device = weights[0].device if weights else torch.device("cpu")
+        arguments = graph_options(how, device.type)
+        self.on_cuda_graphs = has_cuda_graphs(arguments, device.type)
+
+        def pure(leaves: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+            return self._pure(model, leaves, weights, given)
+
+        graph = traced(model, pure, tree.flatten(example), weights)
+
+        def forward(leaves: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+            return graph(leaves, given)
+
+        self.call = one_graph(forward, arguments)
+        with torch.no_grad():
+            expected, got = model(example), self(example, weights)
+        for one, other in zip(tree.flatten(expected), tree.flatten(got), strict=True):
+            if not torch.allclose(one.float(), other.float(), rtol=1e-3, atol=1e-4, equal_nan=True):
+                raise CannotCompileError("the compiled forward pass gives other numbers")
+
+    def _pure(self, model: Any, leaves: list[Tensor], weights: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+        given = [tensor.detach() for tensor in given]
+        versions = [tensor._version for tensor in given]
+        with replaced(model, [*zip(weights, given, strict=True)]):
+            y_pred = model(tree.pack_sequence_as(self.example, leaves))
+            now = [*model.parameters(), *model.buffers()]
+        if [*map(id, now)] != [*map(id, given)] or versions != [tensor._version for tensor in given]:
+            raise CannotCompileError("a layer changes its state")
+        if steps.has_losses(model):
+            raise CannotCompileError("a layer adds a loss")
+        outputs = tree.flatten(y_pred)
+        if not all(isinstance(output, Tensor) for output in outputs):
+            raise CannotCompileError("an output is no tensor")
+        self.outputs = tree.map_structure(lambda leaf: None, y_pred)
+        self.masked = [place for place, output in enumerate(outputs) if hasattr(output, MASK)]
+        return [*outputs, *(getattr(outputs[place], MASK) for place in self.masked)]
+
+    @torch.no_grad()
+    def __call__(self, x: Any, weights: list[Tensor]) -> Any:
+        """The output."""
+        leaves = [x] if isinstance(x, Tensor) else tree.flatten(x)
+        if self.on_cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+            keep_in_place(weights)
+        results = self.call(leaves, weights)
+        if self.on_cuda_graphs:  # whose memory the next call takes
+            results = [tensor.clone() for tensor in results]
+        number = len(results) - len(self.masked)
+        for place, mask in zip(self.masked, results[number:]):
+            setattr(results[place], MASK, mask)
+        return results[0] if self.outputs is None else tree.pack_sequence_as(self.outputs, results[:number])
