@@ -84,7 +84,8 @@ class Trainer(nn.Module):
                 Python are then made once. True, a mode of `torch.compile` or a dict of its arguments: a step is compiled to
                 one graph, with SGD, RMSprop, Adam or AdamW in it; its decisions in Python are made once. With another
                 optimizer, forward and backward pass are compiled. Layers without a seed draw other numbers than in ordinary
-                steps, the same ones after the same `torch.manual_seed`. False: neither.
+                steps, the same ones after the same `torch.manual_seed`. `evaluate` and `predict` run a compiled forward
+                pass for batch shapes that come again, where it is quicker. False: neither.
             auto_scale_loss: Whether a `mixed_float16` model gets a `LossScaleOptimizer` around its optimizer.
             device: Where to move the model; it stays where it is if None.
         Raises: ValueError: for an unknown name, with the nearest. TypeError: for what cannot be meant.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from kstyle_torch.training.graphs import (
 from kstyle_torch.training.guards import fingerprint, marks, summary, watched
 from kstyle_torch.training.pure import CannotCompileError, replaced, traced
 
+TIMED = 5  # calls
 SECOND, OFTEN = 2, 20  # how often a layout must come before it is compiled for: the first one, and others
 
 
@@ -83,23 +85,28 @@ class CompiledForward:
             steps.note_losses(model)
         number = len([*model.modules()])  # which come last; what stands before them is about losses
         now = (summary(model)[-number:], *map(id, self.weights))
-        if self.noted is None or now != self.noted or (marks() != self.marks and self._print() != self.fingerprint):
-            self.calls, self.seen = {}, {}
-        self.noted, self.marks, self.fingerprint = now, marks(), self._print()
+        if now != self.noted or marks() != self.marks:
+            all_there_is = self._print()
+            if now != self.noted or all_there_is != self.fingerprint:
+                self.calls, self.seen = {}, {}
+            self.noted, self.marks, self.fingerprint = now, marks(), all_there_is
         return True
 
     def __call__(self, model: Any, x: Any) -> Any:
         """The output."""
-        key = batch_layout(x, None, None)
+        key = (x.shape, x.stride(), x.dtype) if type(x) is Tensor else batch_layout(x, None, None)
         call = self.calls.get(key)
         if call is not None:
             return call(x, self.weights)
         self.seen[key] = seen = self.seen.get(key, 0) + 1
         if key not in self.calls and seen >= (OFTEN if self.calls else SECOND):
             self.calls[key] = self._compiled(x)
+        return self._as_it_is(x)
+
+    def _as_it_is(self, x: Any) -> Any:
         if self.plain is not None:
-            return self.plain(model, x)
-        return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
+            return self.plain(self.model, x)
+        return nn.Module.__call__(self.model, x) if type(x) is Tensor else self.model(x)
 
     def _print(self) -> Any:
         return fingerprint(self.model)[1:]
@@ -107,11 +114,26 @@ class CompiledForward:
     def _compiled(self, x: Any) -> Forward | None:
         random = random_state()
         try:
-            return Forward(self.model, self.how, x, self.weights)
+            forward = Forward(self.model, self.how, x, self.weights)
+            return forward if is_quicker(lambda: forward(x, self.weights), lambda: self._as_it_is(x)) else None
         except Exception:  # whatever it is, the model runs as it is
             return None
         finally:
             set_random_state(random)
+
+
+def is_quicker(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
+    """Whether a call takes less time than another, as for all but tiny networks; an accelerator's is taken for granted."""
+    if torch.accelerator.is_available():
+        return True
+    times = [[_seconds(each) for _ in range(TIMED)] for each in (one, other)]
+    return min(times[0]) < min(times[1])
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 class Forward:

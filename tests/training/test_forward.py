@@ -1,6 +1,7 @@
 """evaluate and predict with a compiled forward pass: the outputs of the eager one, and the eager one where it cannot be."""
 
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 import kstyle_torch as ks
 from kstyle_torch import layers
-from kstyle_torch.training.forward import CompiledForward
+from kstyle_torch.training import forward
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(70, 6)).astype("float32")
@@ -25,10 +26,9 @@ def network(how, inside=()):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Sizes of the batches that a compiled forward pass has run."""
-    from kstyle_torch.training import forward
-
+    """Sizes of the batches that a compiled forward pass has run; it is used though such small ones gain nothing."""
     sizes, own = [], forward.Forward.__call__
+    monkeypatch.setattr(forward, "is_quicker", lambda one, other: True)
 
     def counting(self, x, weights):
         sizes.append(len(torch.utils._pytree.tree_leaves(x)[0]))
@@ -139,4 +139,16 @@ def test_a_compiler_that_gives_other_numbers_is_not_used():
 
     model, eager = network({"backend": wrong}), network(False)
     np.testing.assert_array_equal(model.predict(X, 16, verbose=0), eager.predict(X, 16, verbose=0))
-    assert isinstance(model._fast_forward, CompiledForward)
+    assert isinstance(model._fast_forward, forward.CompiledForward)
+
+
+def test_the_quicker_one_is_used():
+    assert forward.is_quicker(lambda: None, lambda: time.sleep(0.001))
+    assert not forward.is_quicker(lambda: time.sleep(0.001), lambda: None)
+    model = network({"backend": slow})
+    assert np.isfinite(model.predict(X, 16, verbose=0)).all()
+    assert [*model._fast_forward.calls.values()] == [None]
+
+
+def slow(graph, inputs):
+    return lambda *args: [time.sleep(0.01), *graph(*args)][1:]
