@@ -114,8 +114,10 @@ class Muon(Optimizer):
             if velocity is not None:
                 adam.append(index)
                 continue
+            momentum.mul_(self.momentum).add_(gradients[index])
             layout = layout_of(part.variables[index])
-            change = self._orthogonal_step(layout.to_keras(gradients[index]), layout.to_keras(momentum))
+            direction = gradients[index] + self.momentum * momentum if self.nesterov else momentum
+            change = self._orthogonal_step(layout.to_keras(direction))
             part.parameters[index].sub_(layout.to_torch(change), alpha=rate)
         if adam:
             parameters, gradients = ([each[index] for index in adam] for each in (part.parameters, gradients))
@@ -127,9 +129,8 @@ class Muon(Optimizer):
     def is_fused(self, parameter: Tensor) -> bool:
         return has_fused_adam(parameter.device, parameter.dtype)
 
-    def _orthogonal_step(self, gradient: Tensor, momentum: Tensor) -> Tensor:
-        momentum.mul_(self.momentum).add_(gradient)
-        change = self._orthogonal(gradient + self.momentum * momentum if self.nesterov else momentum)
+    def _orthogonal_step(self, direction: Tensor) -> Tensor:
+        change = self._orthogonal(direction)
         return change if self.rms_rate is None else change * (math.sqrt(max(change.shape)) * self.rms_rate)
 
     def _orthogonal(self, matrix: Tensor) -> Tensor:
