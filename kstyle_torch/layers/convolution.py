@@ -14,6 +14,7 @@ from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.core import known_size, positive_int
 from kstyle_torch.layers.images import SpatialLayer, check_padding, flat_pads, pad_same, sizes
+from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Layout, Weight, native
 
@@ -134,12 +135,39 @@ class AnyConvolution(SpatialLayer):
         """The output without the activation."""
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)
+        if self.rank == 1 and self._permutes and self._suits_rows(x):
+            return self._convolve_row(x)
         if self._permutes:
             x = x.permute(self._to_first)
         if self._pad is not None:
             x = self._pad(x)
         y = self.conv(x)
         return y.permute(self._to_last) if self._permutes else y
+
+    def _suits_rows(self, x: Tensor) -> bool:
+        """Whether a sequence is best seen as an image of one row: torch has kernels for channels_last for images only."""
+        if type(x) is not Tensor or not x.is_cpu or x.dtype is not torch.float32 or torch.compiler.is_compiling():
+            return False
+        conv: Any = self._modules["conv"]
+        usual = type(conv) is nn.Conv1d and type(conv.padding) is tuple and conv.padding_mode == "zeros"
+        return usual and not anybody_listens((conv,))
+
+    def _convolve_row(self, x: Tensor) -> Tensor:
+        """(batch, steps, channels), which `nn.Conv1d` would copy to channels_first, and copy back what follows."""
+        conv: Any = self._modules["conv"]
+        weights = conv._parameters
+        if self._pad is not None:
+            x = self._pad(x.mT).mT.contiguous()
+        y = torch.conv2d(
+            x.mT.unsqueeze(2),
+            weights["weight"].unsqueeze(2),
+            weights["bias"],
+            (1, *conv.stride),
+            (0, *conv.padding),
+            (1, *conv.dilation),
+            conv.groups,
+        )
+        return y.squeeze(2).mT
 
 
 class Convolution(AnyConvolution):

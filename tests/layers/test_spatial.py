@@ -192,6 +192,44 @@ def test_cropping_follows_the_size_of_each_input():
         layer(uniform(1, 5, 2))
 
 
+# ------------------------------------------------------------------------------------------- sequences, as rows of images
+
+ROWS = {
+    "valid": {},
+    "causal": {"padding": "causal", "dilation_rate": 2},
+    "same": {"padding": "same"},
+    "same, of even size": {"padding": "same", "kernel_size": 4},
+    "same, with steps": {"padding": "same", "strides": 2},
+    "groups": {"groups": 2, "use_bias": False},
+}
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_sequences_are_convolved_where_they_lie(case):
+    layer, x = layers.Conv1D(**{"filters": 6, "kernel_size": 3, **ROWS[case]}), uniform(3, 9, 4).requires_grad_()
+    y = layer(x)
+    assert y.is_contiguous()
+    seen = []
+    layer.conv.register_forward_hook(lambda conv, args, output: seen.append((args[0].shape[1], output.shape[1])))
+    expected = layer(x)  # by the native module, which somebody watches
+    assert seen == [(4, 6)]
+    assert_close(y, expected)
+    weights = [x, *layer.parameters()]
+    for mine, other in zip(
+        torch.autograd.grad(y.square().sum(), weights), torch.autograd.grad(expected.square().sum(), weights)
+    ):
+        assert_close(mine, other)
+
+
+def test_another_native_module_is_called():
+    layer, x = layers.Conv1D(6, 3), uniform(3, 9, 4)
+    layer(x)
+    layer.conv = nn.Conv1d(4, 6, 3, padding="same", padding_mode="circular")
+    assert torch.equal(layer(x), layer.conv(x.mT).mT)
+    layer.conv = nn.Identity()
+    assert torch.equal(layer(x), x)
+
+
 # ---------------------------------------------------------------------------------------------------------------- speed
 
 NATIVE = {
