@@ -11,6 +11,8 @@ from torch import Tensor
 
 from kstyle_torch import tree
 
+LOOP = "torch.ops.higher_order.while_loop"  # whose graphs torch keeps in its cache only where they are said to hold no state
+
 
 def is_asked(how: Any) -> bool:
     """Whether `jit_compile` asks for the compiler."""
@@ -34,7 +36,9 @@ def graph_options(how: Any, device: str, loops: bool = False) -> dict[str, Any]:
     options: dict[str, Any] = {"guard_filter_fn": _no_guards}
     if device == "cpu":
         options |= {"cpp_wrapper": True, "size_asserts": False}
-    elif device == "cuda" and how != "default" and not loops:
+    if loops:
+        options["unsafe_marked_cacheable_functions"] = {LOOP: torch.__version__}
+    elif device == "cuda" and how != "default":
         options["triton.cudagraphs"] = True
     return {**given, "options": options}
 

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 import kstyle_torch as ks
 from kstyle_torch import layers
@@ -70,6 +71,12 @@ def test_an_epoch_compiled_by_inductor_gives_the_numbers_of_ordinary_steps(count
     assert_same(fit(model), expected)
     assert_same_state(model, ordinary)
     assert (plain, counted) == ([16, 16, 16, 16, 6] * 3, [16] + [6] * 3)  # the first 16 to compare with
+
+    counters.clear()  # another model, or process, finds the graph in torch's cache; one that differs in a number does not
+    assert_same(fit(network(jit_compile=True, steps_per_execution="epoch")), expected)
+    assert (counters["inductor"]["fxgraph_cache_hit"], counters["inductor"]["fxgraph_cache_miss"]) == (1, 0)
+    fit(network(ks.optimizers.Adam(beta_1=0.5), jit_compile=True, steps_per_execution="epoch"), epochs=1)
+    assert counters["inductor"]["fxgraph_cache_hit"] == 1
 
 
 def test_all_goes_on_from_a_compiled_epoch(counted):
