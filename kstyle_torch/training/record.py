@@ -26,6 +26,7 @@ from kstyle_torch.training.tape import CannotRecordError, Recorder, TapeWriter
 PAYS_AFTER = 80  # steps; recording and checking cost what 16 to 28 recorded steps save, 40 the first time in a process
 MAX_TAPES = 8  # batch shapes
 MAX_LOOKS = 32  # in an epoch; a look at everything takes as long as an eager step
+FEW = 5  # steps, for which it does not pay to look
 
 
 class Tape(NamedTuple):
@@ -61,6 +62,7 @@ class RecordedStep:
         self.generators: list[torch.Generator] = []  # of layers with a seed
         self.watchful = True
         self.looks = 0
+        self.futile = 0  # how often, without a break, only a few steps came between two changes
 
     def begin(self, ahead: int, watchful: bool = True) -> None:
         """Before an epoch.
@@ -70,7 +72,7 @@ class RecordedStep:
             watchful: Whether code of the user's runs between the steps, which may change anything.
         """
         self.ahead, self.watchful, self.looks = ahead, watchful, 0
-        if self.reason is None and self._as_before():
+        if self.futile > MAX_LOOKS or (self.reason is None and self._as_before()):
             return
         self.reason = why_not(self.model, self.asked)
         if self.reason is not None:
@@ -84,7 +86,17 @@ class RecordedStep:
 
     def _as_before(self) -> bool:
         """Whether nothing has changed since the last epoch that a tape takes for granted; the quick way to ask."""
-        return self._same_weights() and self.marks == marks() and self.glance.shows_nothing()
+        seen_before = self.glance is not None and self._same_weights()
+        return seen_before and self.glance.shows_nothing() and self._same_marks()
+
+    def _same_marks(self) -> bool:
+        """Whether no attribute was set, or all are what they were: `trainable` may go back and forth."""
+        now = marks()
+        if now != self.marks:
+            if now[1] != self.marks[1] or not self.glance.attributes_are_same():
+                return False
+            self.marks = now
+        return True
 
     def _same_weights(self) -> bool:
         return all(owner.get(name) is tensor for owner, name, tensor in self.weights)
@@ -221,7 +233,7 @@ class RecordedStep:
             return True
         if not self._same_weights():
             return False
-        if self.marks == marks() and self.glance.shows_nothing():
+        if self.glance.shows_nothing() and self._same_marks():
             return True
         self.looks += 1
         if self.looks > MAX_LOOKS:
@@ -239,6 +251,10 @@ class RecordedStep:
     def _look(self) -> None:
         """Takes note of what the tapes take for granted; tapes for anything else are of no use any more."""
         if self.fingerprint is None or not self._same_fingerprint():
+            self.futile = self.futile + 1 if sum(self.seen.values()) < FEW else 0
+            if self.futile > MAX_LOOKS:
+                self.reason = "its attributes change all the time"
+                self._warn(self.reason)
             self.tapes.clear()
             self.seen.clear()
             self.fingerprint = fingerprint(self.model)

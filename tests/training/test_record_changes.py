@@ -274,3 +274,29 @@ def test_single_batches_are_recorded_once_there_were_many():
         return told + [model.train_on_batch(X[:16], Y[:16], class_weight={0: 2.0, 1: 1.0}) for _ in range(6)]
 
     assert assert_same(compiled(), train)[1] != [[]]
+
+
+def test_nobody_looks_for_ever_at_a_model_that_changes_all_the_time():
+    def train(model):
+        told = []
+        for number in range(record.MAX_LOOKS + 10):
+            model.layers[0].tag = number + 0.5
+            told.append(model.train_on_batch(X[:16], Y[:16]))
+        return told
+
+    assert_same(compiled(), train)
+    (model,), *_ = outcome(compiled(), train, "auto")
+    assert "all the time" in model._fast_step.reason
+
+
+def test_going_back_and_forth_keeps_the_tape():
+    def train(model):
+        for _ in range(6):
+            model.layers[0].trainable = False
+            model.layers[0].trainable = True
+            model.train_on_batch(X[:16], Y[:16])
+        return [tape.source for tape in model._fast_step.tapes.values()] if model._fast_step is not None else []
+
+    (model,), sources, *_ = outcome(compiled(), train, "auto")
+    assert sources
+    assert model._fast_step.looks == 0
