@@ -12,7 +12,6 @@ from kstyle_torch import losses
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.losses.base import apply_mask, same_rank
 from kstyle_torch.metrics.base import Metric, registry
-from kstyle_torch.ops.arithmetic import divide_no_nan
 from kstyle_torch.ops.operation import as_tensor
 from kstyle_torch.serialization import deserialize_keras_object
 
@@ -90,8 +89,9 @@ class Mean(Metric):
 
     def result(self) -> Tensor:
         """The mean so far; 0 before the first value."""
-        count = self.count.value
-        return divide_no_nan(self.total.value.to(count.device), count)
+        total, count = self.total.value, self.count.value
+        total = total if total.device == count.device else total.to(count.device)
+        return (total / count).masked_fill_(count == 0, 0.0)
 
 
 @registry.register()
