@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from kstyle_torch.optimizers.adam_step import foreach_step, fused_step, size_of
+from kstyle_torch.optimizers.adam_step import correction_of, foreach_step, fused_step
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.fused import has_fused_adam
+from kstyle_torch.optimizers.part import Part
 
 
 @registry.register()
@@ -59,6 +60,7 @@ class Adam(Optimizer):
             ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **kwargs,
         )  # fmt: skip
         self.beta_1, self.beta_2, self.epsilon, self.amsgrad = beta_1, beta_2, epsilon, amsgrad
+        self._decays_in_kernel = False  # of the step that is being taken
 
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
@@ -66,9 +68,27 @@ class Adam(Optimizer):
         count: Any = self.local_step
         if self._taken_back is not None:
             count = count - self._taken_back
-        size = size_of(learning_rate, self.beta_1, self.beta_2, count)
-        step = fused_step if self._current().fused else foreach_step
-        step(parameters, gradients, state, size, self.beta_1, self.beta_2, self.epsilon)
+        correction = correction_of(self.beta_1, self.beta_2, count)
+        numbers = (learning_rate * correction, self.beta_1, self.beta_2, self.epsilon)
+        if self._decays_in_kernel:
+            self._decays_in_kernel = False
+            fused_step(parameters, gradients, state, *numbers, self.weight_decay / correction)
+        elif self._current().fused:
+            fused_step(parameters, gradients, state, *numbers)
+        else:
+            foreach_step(parameters, gradients, state, *numbers)
+
+    def _decay(self, part: Part, rate: float) -> None:
+        self._decays_in_kernel = bool(
+            self.weight_decay
+            and part.fused
+            and len(part.decayed) == len(part.parameters)
+            and self._taken_back is None
+            and type(self).update is Adam.update
+            and not self._by_variable
+        )
+        if not self._decays_in_kernel:
+            super()._decay(part, rate)
 
     def is_fused(self, parameter: Tensor) -> bool:
         return has_fused_adam(parameter.device, parameter.dtype)

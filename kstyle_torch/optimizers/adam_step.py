@@ -12,12 +12,12 @@ from torch import Tensor
 from kstyle_torch.optimizers import foreach
 
 
-def size_of(learning_rate: float, beta_1: float, beta_2: float, step: Any) -> Any:
-    """The learning rate with the bias corrections of a step, the first of which is 1: a number, or a tensor as `step` is."""
+def correction_of(beta_1: float, beta_2: float, step: Any) -> Any:
+    """The factor of the learning rate that corrects the bias of a step, the first of which is 1; a tensor if `step` is."""
     if isinstance(step, Tensor):  # 1 - beta**step in float32 would lose digits
         first, second = (-torch.expm1(step * (math.log(beta) if beta else -math.inf)) for beta in (beta_1, beta_2))
-        return learning_rate * second.sqrt() / first
-    return learning_rate * math.sqrt(1 - beta_2**step) / (1 - beta_1**step)
+        return second.sqrt() / first
+    return math.sqrt(1 - beta_2**step) / (1 - beta_1**step)
 
 
 def fused_step(
@@ -28,6 +28,7 @@ def fused_step(
     beta_1: float,
     beta_2: float,
     epsilon: float,
+    weight_decay: float = 0.0,
 ) -> None:
     """Changes parameters and state, all of one device and dtype, for which `has_fused_adam`.
 
@@ -35,15 +36,16 @@ def fused_step(
         parameters: The weights.
         gradients: Of each of them.
         state: Their "momentum", "velocity" and, for AMSGrad, "velocity_hat".
-        size: See `size_of`; it may be a tensor on the device.
+        size: The learning rate, corrected; it may be a tensor on the device.
         beta_1: How much of the momentum stays.
         beta_2: How much of the velocity stays.
         epsilon: Added before the bias correction, as Keras does; torch adds it after.
+        weight_decay: Share of the weights, times `size`, that is taken away first.
     """
     tops = state.get("velocity_hat", [])
-    torch._fused_adam_(
+    torch._fused_adamw_(
         parameters, gradients, state["momentum"], state["velocity"], tops,
-        [endless(parameters[0].device)] * len(parameters), lr=size, beta1=beta_1, beta2=beta_2, weight_decay=0.0,
+        [endless(parameters[0].device)] * len(parameters), lr=size, beta1=beta_1, beta2=beta_2, weight_decay=weight_decay,
         eps=epsilon, amsgrad=bool(tops), maximize=False,
     )  # fmt: skip
 

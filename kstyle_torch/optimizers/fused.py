@@ -11,11 +11,11 @@ ABSENT = (RuntimeError, NotImplementedError, AttributeError, TypeError)
 
 @functools.cache
 def has_fused_adam(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `torch._fused_adam_` does."""
+    """Whether `torch._fused_adamw_` does: Adam's, but for the weight decay."""
     try:
         one = [torch.ones(1, device=device, dtype=dtype) for _ in range(4)]
         step = [torch.ones((), device=device)]
-        torch._fused_adam_(
+        torch._fused_adamw_(
             one[:1], one[1:2], one[2:3], one[3:], [], step, lr=0.0, beta1=0.9, beta2=0.9, weight_decay=0.0, eps=1.0,
             amsgrad=False, maximize=False,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.optimizers.adam_step import foreach_step, fused_step, size_of
+from kstyle_torch.optimizers.adam_step import correction_of, foreach_step, fused_step
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.fused import has_fused_adam
 from kstyle_torch.optimizers.part import Part
@@ -122,7 +122,7 @@ class Muon(Optimizer):
         if adam:
             parameters, gradients = ([each[index] for index in adam] for each in (part.parameters, gradients))
             state = {slot: [part.state[slot][index] for index in adam] for slot in ("momentum", "velocity")}
-            size = size_of(rate * self.adam_lr_ratio, self.adam_beta_1, self.adam_beta_2, self.local_step)
+            size = rate * self.adam_lr_ratio * correction_of(self.adam_beta_1, self.adam_beta_2, self.local_step)
             step = fused_step if part.fused else foreach_step
             step(parameters, gradients, state, size, self.adam_beta_1, self.adam_beta_2, self.epsilon)
 

@@ -365,3 +365,22 @@ def test_learning_rate_of_a_torch_optimizer_that_is_not_made_yet(given):
     assert optimizer.learning_rate == 0.5
     optimizer.build(parameters())
     assert optimizer.optimizer.param_groups[0]["lr"] == 0.5
+
+
+def test_an_update_in_two_halves_decays_each_weight_once():
+    """The kernel takes the weight decay along only where nobody stands between."""
+
+    class Halves(optimizers.AdamW):
+        def update(self, parameters, gradients, state, learning_rate):
+            for half in (slice(0, 1), slice(1, None)):
+                own = {slot: tensors[half] for slot, tensors in state.items()}
+                super().update(parameters[half], gradients[half], own, learning_rate)
+
+    results = []
+    for cls in (Halves, optimizers.AdamW):
+        optimizer, weights = cls(0.1, weight_decay=0.5), parameters()
+        for number in range(3):
+            step(optimizer, weights, number)
+        results.append(weights)
+    for a, b in zip(*results, strict=True):
+        assert_close(a, b)
