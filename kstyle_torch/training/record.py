@@ -165,7 +165,7 @@ class RecordedStep:
         before = state_of(weights, self.generators)
         try:
             with recorder:
-                loss, y_pred, gradients = steps.captured_backward(self.model, x, y, weight)
+                loss, y_pred, gradients = steps.forward_backward(self.model, x, y, weight, captured=True)
         except NotImplementedError:  # an operator that does not go through the dispatcher as others do
             self.tapes[key] = None
             restore(weights, before, self.generators)

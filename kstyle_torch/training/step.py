@@ -79,28 +79,35 @@ def train_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     return loss, y_pred
 
 
-def forward_backward(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any, list[Tensor | None]]:
+def forward_backward(
+    model: Any, x: Any, y: Any, weight: Any, captured: bool = False
+) -> tuple[Tensor, Any, list[Tensor | None]]:
     """Forward, loss, backward.
 
+    Args:
+        model: Compiled, and prepared for an epoch.
+        x: Inputs.
+        y: Targets.
+        weight: Of the samples.
+        captured: Whether the gradients never reach the parameters: what is recorded has no copies of them then.
     Returns: The loss, the output, and the gradients, which are taken off the parameters.
     """
     clear_losses(model)
     y_pred = run_model(model, x)
     loss, root, gradient = loss_and_start(model, x, y, y_pred, weight)
+    if captured:
+        return loss, y_pred, capture(model, root, gradient)
     backward(root, gradient)
     return loss, y_pred, take_gradients(model)
 
 
-def captured_backward(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any, list[Tensor | None]]:
-    """The same, but the gradients never reach the parameters: what is recorded has no copies of them."""
-    clear_losses(model)
-    y_pred = run_model(model, x)
-    loss, root, gradient = loss_and_start(model, x, y, y_pred, weight)
-    gradients = _engine_run_backward(
-        (root,), (one(root.dtype, root.device) if gradient is None else gradient,), False, False,
-        tuple(model._compiled.parameters), allow_unreachable=True, accumulate_grad=False,
-    )  # fmt: skip
-    return loss, y_pred, list(gradients)
+def capture(model: Any, root: Tensor, gradient: Tensor | None) -> list[Tensor | None]:
+    """The gradients of the parameters, by a backward pass that begins at `root`."""
+    start = one(root.dtype, root.device) if gradient is None else gradient
+    parameters = tuple(model._compiled.parameters)
+    return [*_engine_run_backward(
+        (root,), (start,), False, False, parameters, allow_unreachable=True, accumulate_grad=False
+    )]  # fmt: skip
 
 
 def loss_and_start(model: Any, x: Any, y: Any, y_pred: Any, weight: Any) -> tuple[Tensor, Tensor, Tensor | None]:
