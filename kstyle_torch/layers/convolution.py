@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -131,17 +131,32 @@ class AnyConvolution(SpatialLayer):
         y = self.convolve(x)
         return y if self.activation is activations.linear else self.activation(y)
 
-    def convolve(self, x: Tensor) -> Tensor:
-        """The output without the activation."""
+    def _direct(self) -> Callable[[Tensor], Tensor]:
+        known = type(self).forward is AnyConvolution.forward and type(self).convolve is AnyConvolution.convolve
+        if not known or "forward" in self.__dict__:
+            return self.forward
+
+        def run(x: Tensor) -> Tensor:
+            fresh = type(self._modules["conv"]) is self.native_class  # its output is no view, and nobody else has it
+            return self.convolve(x, torch.relu_) if fresh and self.activation is activations.relu else self.forward(x)
+
+        return run
+
+    def convolve(self, x: Tensor, finish: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """The output without the activation.
+
+        Args:
+            finish: What may change the native module's output where it lies, if nobody listens to that.
+        """
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)
         if self.rank == 1 and self._permutes and self._suits_rows(x):
-            return self._convolve_row(x)
+            return self._convolve_row(x, finish)
         if self._permutes:
             x = x.permute(self._to_first)
         if self._pad is not None:
             x = self._pad(x)
-        y = self.conv(x)
+        y = self.conv(x) if finish is None else finish(self.conv(x))
         return y.permute(self._to_last) if self._permutes else y
 
     def _suits_rows(self, x: Tensor) -> bool:
@@ -152,7 +167,7 @@ class AnyConvolution(SpatialLayer):
         usual = type(conv) is nn.Conv1d and type(conv.padding) is tuple and conv.padding_mode == "zeros"
         return usual and not anybody_listens((conv,))
 
-    def _convolve_row(self, x: Tensor) -> Tensor:
+    def _convolve_row(self, x: Tensor, finish: Callable[[Tensor], Tensor] | None) -> Tensor:
         """(batch, steps, channels), which `nn.Conv1d` would copy to channels_first, and copy back what follows."""
         conv: Any = self._modules["conv"]
         weights = conv._parameters
@@ -167,6 +182,7 @@ class AnyConvolution(SpatialLayer):
             (1, *conv.dilation),
             conv.groups,
         )
+        y = y if finish is None else finish(y)
         return y.squeeze(2).mT
 
 

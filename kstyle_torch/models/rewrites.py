@@ -92,7 +92,11 @@ def _without_relu(layer: Any) -> Callable[[Tensor], Tensor]:
 
 def _then_relu(pool: Any, layer: Any) -> Callable[[Tensor], Tensor]:
     def run(x: Tensor) -> Tensor:
-        y = pool.forward(x)
-        return torch.relu(y) if layer.activation is activations.relu else y
+        return pool.pool(x, _relu) if layer.activation is activations.relu else pool.forward(x)
 
     return run
+
+
+def _relu(y: Tensor) -> Tensor:
+    """In place, unless autograd would then copy all that `y` is a view of."""
+    return torch.relu(y) if y._is_view() else torch.relu_(y)

@@ -24,6 +24,12 @@ def conv(activation="relu", **arguments):
     return layers.Conv2D(4, 3, activation=activation, **arguments)
 
 
+def sequences():
+    torch.manual_seed(4)
+    rows = [layers.Reshape((9, 18)), layers.Conv1D(4, 3, activation="relu"), layers.MaxPooling1D()]
+    return ks.Sequential([ks.Input((9, 9, 2)), *rows, layers.Flatten(), layers.Dense(3, "softmax")])
+
+
 def shared():
     torch.manual_seed(4)
     inputs, one = ks.Input((9, 9, 2)), layers.Conv2D(2, 3, padding="same", activation="relu")
@@ -45,6 +51,7 @@ SWAPPED = {
     "overlapping windows": lambda: chain(conv(), pool=layers.MaxPooling2D(3, strides=1)),
     "same": lambda: chain(conv(padding="same"), pool=layers.MaxPooling2D(2, padding="same")),
     "a layer of its own": lambda: chain(conv(None), layers.BatchNormalization(), layers.Activation("relu")),
+    "sequences": sequences,
     "depthwise": lambda: chain(layers.DepthwiseConv2D(3, activation="relu")),
 }
 AS_THEY_ARE = {
@@ -71,6 +78,24 @@ def test_every_bit_is_as_it_was(case):
     np.testing.assert_array_equal(outputs, predicted)
     for mine, other in zip(weights, wanted, strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+def test_what_stands_for_the_native_module_is_not_overwritten():
+    """A relu is computed where the convolution's output lies, if that is a convolution's."""
+    model = chain(conv(), pool=layers.AveragePooling2D())
+    layer, kept = model.layers[0], []
+
+    class Keeps(torch.nn.Conv2d):
+        def forward(self, x):
+            kept.append(super().forward(x))
+            return kept[-1]
+
+    twin = Keeps(2, 4, 3)
+    twin.load_state_dict(layer.conv.state_dict())
+    layer.conv = twin
+    outputs = model.predict(X, batch_size=len(X), verbose=0)
+    assert kept[-1].min() < 0
+    np.testing.assert_allclose(outputs, model(torch.from_numpy(X)).detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_hook_sees_the_layers_own_output():
