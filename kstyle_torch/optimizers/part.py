@@ -38,10 +38,9 @@ class Part:
         self.pack = self._packed() if whole else None
         self.pieces = {} if self.pack is None else self._adopted(self.pack)
         self.state = {slot: [tensors[place] for place in places] for slot, tensors in optimizer.state.items()}
-        self.fused: bool = self.alike and bool(places) and optimizer.is_fused(self.parameters[0])
-        self.descends = (
-            self.alike and bool(places) and has_fused_sgd(self.parameters[0].device, self.parameters[0].dtype)
-        )
+        first = self.parameters[0] if self.alike and places else None
+        self.fused: bool = first is not None and optimizer.is_fused(first)
+        self.descends = first is not None and has_fused_sgd(first.device, first.dtype)
         self._parts: dict[tuple[int, ...], Part] = {}
 
     def look(self) -> None:
