@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.optimizers.clipping import clip_by_norm
+from kstyle_torch.optimizers.foreach import PLAIN
 from kstyle_torch.optimizers.fused import alike, has_fused_sgd
 from kstyle_torch.optimizers.pack import SMALL, Pack, aligned
 from kstyle_torch.optimizers.variables import layout_of, parameter_of, path_of
@@ -60,6 +61,7 @@ class Part:
         state = [tensors[place] for tensors in self.optimizer.state.values()]
         return (
             0 < parameter.numel() <= SMALL
+            and type(parameter).__torch_dispatch__ is PLAIN
             and torch.empty_like(parameter).stride() == parameter.stride()  # no holes, nothing twice
             and all(tensor is not None and tensor.shape == parameter.shape for tensor in state)
             and (not any(map(is_shared, state)) or packed.get(place, {-1}) <= {*self.places})

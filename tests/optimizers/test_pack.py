@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.testing._internal.two_tensor import TwoTensor
 
 import kstyle_torch as ks
 from kstyle_torch import layers, optimizers
@@ -299,3 +300,22 @@ def test_a_constraint_set_between_two_epochs():
         optimizer.step([torch.ones(2, 3), torch.ones(2)])
         layer.kernel_constraint = ks.constraints.NonNeg()
     assert (layer.kernel.read() >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["RMSprop", "Nadam", "Lamb", "Muon", "AdamW"])
+def test_tensors_that_only_look_like_one(name):
+    """As a DTensor does: here two in one."""
+    plain = [[nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2, 2))] for _ in range(2)]
+    double = [
+        nn.Parameter(TwoTensor(*(weight.detach().clone() for weight in pair))) for pair in zip(*plain, strict=True)
+    ]
+    gradients = [[uniform(*weight.shape, seed=seed) for weight in plain[0]] for seed in range(2)]
+    for weights, given in zip(
+        [*plain, double], [*gradients, [TwoTensor(*pair) for pair in zip(*gradients, strict=True)]], strict=True
+    ):
+        optimizer = getattr(optimizers, name)(0.1)
+        for _ in range(2):
+            optimizer.apply(given, weights)
+    for index, weight in enumerate(double):
+        assert_close(weight.a, plain[0][index])
+        assert_close(weight.b, plain[1][index])
