@@ -145,8 +145,14 @@ class RecordedStep:
         return loss, y_pred
 
     def _failed(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """The eager step instead, which says better what is wrong with the batch."""
-        result = steps.train_step(self.model, x, y, weight)
+        """The eager step instead, which says better what is wrong with the batch. What comes before that counts once."""
+        weights = [tensor for _, _, tensor in self.weights]
+        state = state_of(weights, self.generators)
+        try:
+            result = steps.train_step(self.model, x, y, weight)
+        except Exception:
+            restore(weights, state, self.generators)
+            raise
         self.tapes[key] = None  # nothing was
         return result
 

@@ -175,6 +175,31 @@ def test_recorded_steps_give_the_numbers_of_keras(keras, case):
         np.testing.assert_allclose(mine, other, rtol=1e-5, atol=2e-6)
 
 
+def bounded(keras):
+    class Bounded(keras.layers.Layer):
+        def call(self, x):
+            self.add_loss(0.1 * abs(x).mean())
+            return x
+
+    x = keras.Input((6,))
+    h = Bounded()(keras.layers.Dense(4, "tanh")(x))
+    return keras.Model(x, keras.layers.Dense(1, "sigmoid")(Bounded()(h)))
+
+
+def test_losses_that_layers_add_are_those_of_keras(keras):
+    theirs, ours = (
+        compiled(keras, bounded, {"loss": "bce"}),
+        compiled(ks, bounded, {"loss": "bce"}, jit_compile="record"),
+    )
+    ours.set_weights(theirs.get_weights())
+    fits = {"epochs": 3, "batch_size": 16, "shuffle": False, "verbose": 0}
+    expected, got = theirs.fit(TABLE, BITS, **fits).history, ours.fit(TABLE, BITS, **fits).history
+    assert tapes_of(ours)
+    np.testing.assert_allclose(got["loss"], expected["loss"], rtol=1e-5, atol=1e-6)
+    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=2e-6)
+
+
 def test_on_request_losses_and_metrics_of_user_layers_are_recorded():
     model, history = assert_same((spread, TABLE, BITS, {"loss": "bce"}, {}), "record")
     assert history["seen"][0] < 0
