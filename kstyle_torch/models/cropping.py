@@ -32,7 +32,7 @@ WINDOWED = {
     MaxPooling1D, MaxPooling2D, MaxPooling3D,
 }  # fmt: skip
 MIXES_CHANNELS = {activations.softmax, activations.log_softmax, activations.sparsemax, activations.glu}
-LEAST = 0.05  # of the input; less does not pay for the copy of what is left
+LEAST = 0.05  # of the first output; less does not pay for the copy of what is left of the input
 
 
 class Chain:
@@ -52,9 +52,9 @@ class Chain:
     def crop(self, x: Tensor) -> Tensor:
         """The part of the first layer's input that the last one's output depends on."""
         sizes = [_needed(x.shape[axis], windows) for axis, windows in zip(self.axes, self.windows)]
-        share = 1.0
-        for axis, size in zip(self.axes, sizes):
-            share *= size / x.shape[axis]
+        share = 1.0  # of what the convolution computes
+        for axis, size, ((span, step), *_) in zip(self.axes, sizes, self.windows):
+            share *= ((size - span) // step + 1) / max((x.shape[axis] - span) // step + 1, 1)
         if share > 1 - LEAST or not all(getattr(layer, name) is value for layer, name, value in self.facts):
             return x
         for axis, size in zip(self.axes, sizes):

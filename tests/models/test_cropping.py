@@ -42,7 +42,7 @@ CROPPED = {
     ),
     "a mean": (lambda: chain((9, 12, 2), conv(activation="elu"), layers.AveragePooling2D(4)), (6, 10, 2)),
     "overlapping windows": (lambda: chain((10, 9, 2), conv(), layers.MaxPooling2D(3, strides=2)), (9, 9, 2)),
-    "a step of its own": (lambda: chain((10, 9, 2), conv(strides=2)), (9, 9, 2)),
+    "a step behind": (lambda: chain((10, 9, 2), conv(), conv(strides=2)), (9, 9, 2)),
     "dilated": (lambda: chain((10, 11, 2), conv(dilation_rate=2), layers.MaxPooling2D(4)), (8, 8, 2)),
     "depthwise behind": (
         lambda: chain((10, 10, 2), conv(), layers.DepthwiseConv2D(2, activation="relu"), layers.MaxPooling2D()),
@@ -64,6 +64,7 @@ CROPPED = {
     "volumes": (lambda: chain((5, 5, 5, 1), layers.Conv3D(4, 2), layers.MaxPooling3D(3)), (4, 4, 4, 1)),
 }
 WHOLE = {
+    "what its own step drops": lambda: chain((10, 10, 2), conv(strides=2)),
     "nothing dropped": lambda: chain((10, 10, 2), conv(), layers.MaxPooling2D()),
     "little dropped": lambda: chain((101, 100, 1), conv(), layers.MaxPooling2D()),
     "padded": lambda: chain((9, 9, 2), conv(padding="same"), layers.MaxPooling2D()),

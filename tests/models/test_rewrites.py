@@ -30,6 +30,16 @@ def sequences():
     return ks.Sequential([ks.Input((9, 9, 2)), *rows, layers.Flatten(), layers.Dense(3, "softmax")])
 
 
+def residual():
+    torch.manual_seed(4)
+    inputs = ks.Input((9, 9, 2))
+    y = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(2, 3, padding="same")(inputs)))
+    y = layers.Activation("relu")(layers.Add()([inputs, layers.BatchNormalization(axis=1)(y)]))
+    added = layers.Add()([y, inputs])  # read again, so it must stay as it is
+    y = layers.Concatenate()([layers.ReLU()(added), layers.GlobalAveragePooling2D(keepdims=True)(added) + added])
+    return ks.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(y)))
+
+
 def shared():
     torch.manual_seed(4)
     inputs, one = ks.Input((9, 9, 2)), layers.Conv2D(2, 3, padding="same", activation="relu")
@@ -52,9 +62,12 @@ SWAPPED = {
     "same": lambda: chain(conv(padding="same"), pool=layers.MaxPooling2D(2, padding="same")),
     "a layer of its own": lambda: chain(conv(None), layers.BatchNormalization(), layers.Activation("relu")),
     "sequences": sequences,
+    "a layer called ReLU": lambda: chain(conv(None), layers.BatchNormalization(), layers.ReLU()),
     "depthwise": lambda: chain(layers.DepthwiseConv2D(3, activation="relu")),
 }
 AS_THEY_ARE = {
+    "a capped relu": lambda: chain(conv(None), layers.ReLU(max_value=6.0)),
+    "relus in place": residual,
     "tanh": lambda: chain(conv("tanh")),
     "a mean": lambda: chain(conv(), pool=layers.AveragePooling2D()),
     "called twice": shared,
@@ -96,6 +109,18 @@ def test_what_stands_for_the_native_module_is_not_overwritten():
     outputs = model.predict(X, batch_size=len(X), verbose=0)
     assert kept[-1].min() < 0
     np.testing.assert_allclose(outputs, model(torch.from_numpy(X)).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_relus_in_place_are_those_whose_input_nobody_else_reads():
+    model = residual()
+    found = rewrites.relu_in_place(model.graph)
+    relus = [layer for layer in model.layers if type(layer) in rewrites.RELUS]
+    assert [id(layer) in found for layer in relus] == [True, True, False]
+    before = model.predict(X, verbose=0)
+    relus[0].max_value = 0.1
+    after = model.predict(X, verbose=0)
+    assert np.abs(after - before).max() > 1e-6
+    np.testing.assert_allclose(after, model(torch.from_numpy(X)).detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_hook_sees_the_layers_own_output():
