@@ -81,11 +81,11 @@ class Mean(Metric):
         Raises: ValueError: if the weights do not fit the values.
         """
         values, weight = of_samples(values, sample_weight, torch.mean, as_dtype(self.dtype))
-        self.total.assign_add(values.sum())
+        self.total.assign_add(values.sum() if values.ndim else values)  # the loss of a step is one number
         if weight is None:  # filled on the device: a number would have to be copied there
             self.count.assign_add(values.new_full((), values.shape[0] if values.ndim else 1))
         else:
-            self.count.assign_add(weight.sum())
+            self.count.assign_add(weight.sum() if weight.ndim else weight)
 
     def result(self) -> Tensor:
         """The mean so far; 0 before the first value."""
