@@ -158,7 +158,7 @@ class TapeWriter:
         if not must_run and (tensors or is_number) and all(id(tensor) in self.fixed for tensor in tensors):
             self.fixed.update((id(tensor), tensor) for tensor in tensors_in(result))
             return
-        if function._schema.is_mutable and any(id(tensor) in self.fixed for tensor in tensors):
+        if must_run and any(id(tensor) in self.fixed for tensor in written_by(function, args, kwargs)):
             raise CannotRecordError(f"{name} may change a constant")
         if name == "aten.t.default" and (base := self.transposed.get(self.names.get(id(args[0]), ""))) is not None:
             self.names[id(result)] = base
@@ -283,6 +283,13 @@ def binding_of(function: Any) -> Any:
             if hasattr(home, base_name(function)):
                 return getattr(home, base_name(function))
     return getattr(function, "_op", function)
+
+
+def written_by(function: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:
+    """The tensors among a call's arguments that it changes."""
+    for place, argument in enumerate(function._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            yield from tensors_in(args[place] if place < len(args) else kwargs.get(argument.name))
 
 
 def address(generator: Any) -> int:
