@@ -126,13 +126,14 @@ class LossScaleOptimizer(Optimizer):
         """Always."""
         return True
 
-    @torch.no_grad()
     def _step(self, gradients: Any) -> None:
         given = [gradient for gradient in gradients if gradient is not None]
         if given:
             norms = torch.stack(torch._foreach_norm(given, float("inf")))
             finite = norms.isfinite().all()
             scale = self.dynamic_scale.value
+            divided = iter(torch._foreach_div(given, scale))
+            gradients = [None if gradient is None else next(divided) for gradient in gradients]
             if finite.device.type == "cpu" or not self.inner_optimizer.reversible:
                 self._step_by_host(bool(finite), scale, gradients)  # free on the CPU; else the host waits here
             else:
@@ -141,12 +142,13 @@ class LossScaleOptimizer(Optimizer):
             self.inner_optimizer.step(gradients)
 
     def _step_by_host(self, finite: bool, scale: Tensor, gradients: Any) -> None:
-        good = int(self.step_counter) + 1 if finite else 0
+        good = self.step_counter.value.item() + 1 if finite else 0
         if finite:
-            self.inner_optimizer.step([None if gradient is None else gradient / scale for gradient in gradients])
+            self.inner_optimizer.step(gradients)
         grown = finite and good == self.dynamic_growth_steps
-        self.step_counter.assign(0 if grown else good)
-        self.dynamic_scale.assign(scale * (2.0 if grown else 1.0 if finite else 0.5))
+        self.step_counter.value.fill_(0 if grown else good)
+        if grown or not finite:
+            scale.mul_(2.0 if grown else 0.5)
 
     def _step_by_device(self, finite: Tensor, scale: Tensor, gradients: Any) -> None:
         """Takes the step with zeros for gradients that are not finite, and takes it back."""
@@ -154,7 +156,7 @@ class LossScaleOptimizer(Optimizer):
         changing = inner.changing()
         before = [tensor.clone() for tensor in changing]
         inner.note_taken_back(self._skipped)
-        inner.step([None if g is None else torch.where(finite, g / scale, 0.0) for g in gradients])
+        inner.step([None if g is None else torch.where(finite, g, 0.0) for g in gradients])
         for tensor, old in zip(changing, before, strict=True):
             torch.where(finite, tensor, old, out=tensor)
         skipped = (~finite).to(torch.int32)

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import Any
 
-import torch
-
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.loss_scale import LossScaleOptimizer
 from kstyle_torch.optimizers.variables import path_of
@@ -168,7 +166,6 @@ class MultiOptimizer(Optimizer):
         for optimizer, _ in self._shares:
             optimizer.back(steps)
 
-    @torch.no_grad()
     def _step(self, gradients: Any) -> None:
         for optimizer, share in self._shares:
             own = [gradients[index] for index in share]
