@@ -20,6 +20,8 @@ from kstyle_torch.training.keyed import NO_KEY, draw_keys, keyed
 from kstyle_torch.training.packing import SMALL, Packing
 from kstyle_torch.variables import Variable
 
+MAX_CALLS, MAX_CALLS_A_WEIGHT = 3000, 20  # of torch's operators; an LSTM over 50 time steps has 2,900
+
 
 class CannotCompileError(Exception):
     """Why a step or an epoch of this model cannot be one call."""
@@ -157,16 +159,20 @@ def traced(model: Any, function: Any, *example: Any) -> Any:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     random, before = random_state(), marks()
+    fused = torch.backends.mkldnn.set_flags(False)[0]  # oneDNN's LSTM cannot be traced
     try:
         with torch.no_grad():
             graph = make_fx(function)(*example)
     finally:
+        torch.backends.mkldnn.set_flags(fused)
         steps.clear_losses(model)
         if has_drawn(random):
             raise CannotCompileError("its layers draw random numbers in a way of their own")
     if marks() != before:
         raise CannotCompileError("a layer changes its attributes in each step")
     graph.graph.eliminate_dead_code()
+    if len(graph.graph.nodes) > MAX_CALLS + MAX_CALLS_A_WEIGHT * len([*model.parameters()]):
+        raise CannotCompileError("it has so many operations, as over long sequences, that compiling takes minutes")
     graph.recompile()
     own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()) if tensor.numel()}
     if any(isinstance(value, Tensor) and value.data_ptr() in own for value in vars(graph).values()):

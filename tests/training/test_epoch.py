@@ -31,7 +31,7 @@ def network(optimizer="adam", inside=(), **switches):
 
 def fit(model, **arguments):
     torch.manual_seed(3)
-    return model.fit(X, Y, **{"batch_size": 16, "epochs": 3, "verbose": 0, **arguments}).history
+    return model.fit(**{"x": X, "y": Y, "batch_size": 16, "epochs": 3, "verbose": 0, **arguments}).history
 
 
 def assert_same(got, expected):
@@ -191,6 +191,22 @@ class Choosing(layers.Layer):
         return x * torch.randint(2, x.shape)
 
 
+def reader(steps, **switches):
+    torch.manual_seed(2)
+    model = ks.Sequential([ks.Input((steps, 1)), layers.LSTM(3), layers.Dense(1, "sigmoid")])
+    model.compile("sgd", "bce", metrics=["accuracy"], **switches)
+    return model
+
+
+def test_a_fused_lstm_is_taken_apart_where_the_sequence_is_short():
+    models = [reader(6, **how) for how in (EPOCH, GRAPHS, {"jit_compile": False})]
+    histories = [fit(model, x=X[..., None], epochs=2) for model in models]
+    for model, history in zip(models[:2], histories[:2], strict=True):
+        assert_same(history, histories[2])
+        assert_same_state(model, models[2])
+    assert torch._C._get_mkldnn_enabled()
+
+
 CANNOT = {
     "an optimizer": (lambda: network("nadam", **QUICK), {}, "Nadam"),
     "accumulation": (
@@ -209,6 +225,14 @@ def test_where_it_cannot_be_a_warning_says_why(make, arguments, words):
     model = make()
     model.steps_per_execution = 1
     assert_same(got, fit(model, **arguments))
+
+
+def test_what_would_take_minutes_to_compile_is_run_step_by_step(monkeypatch):
+    monkeypatch.setattr(training_pure, "MAX_CALLS", 20)
+    with pytest.warns(UserWarning, match="takes minutes"):
+        got = fit(model := reader(6, **QUICK), x=X[..., None], epochs=1)
+    assert_same(got, fit(reader(6, jit_compile=False), x=X[..., None], epochs=1))
+    assert [*model._fast_step.whole.calls.values()] == [None]
 
 
 def test_a_generator_is_run_step_by_step():
