@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.graphs import batch_layout, with_own_code
+from kstyle_torch.training.pure import TooLargeError
 from kstyle_torch.training.record import restore, state_of
 from kstyle_torch.training.whole import WholeSteps
 
@@ -56,7 +57,11 @@ class CompiledStep:
         self.seen[key] = self.seen.get(key, 0) + 1
         if self.failed or ((self.compiled_for or self.whole.calls) and self.seen[key] < OFTEN):
             return steps.train_step(self.model, x, y, weight)
-        return self.whole.first(key, x, y, weight) or self._first(key, x, y, weight)
+        try:
+            return self.whole.first(key, x, y, weight) or self._first(key, x, y, weight)
+        except TooLargeError as error:
+            self._give_up(str(error))
+            return steps.train_step(self.model, x, y, weight)
 
     def _first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """The step that compiles; if that cannot be done, it is taken back and done as ever."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kstyle_torch.callbacks.snapshot import cells_of
 from kstyle_torch.draws import random_state
@@ -25,6 +27,10 @@ MAX_CALLS, MAX_CALLS_A_WEIGHT = 3000, 20  # of torch's operators; an LSTM over 5
 
 class CannotCompileError(Exception):
     """Why a step or an epoch of this model cannot be one call."""
+
+
+class TooLargeError(CannotCompileError):
+    """So many operations that the compiler would take minutes."""
 
 
 class State(NamedTuple):
@@ -147,6 +153,25 @@ class StepFunction:
         return weights
 
 
+class Counted(TorchDispatchMode):
+    """Within it, there may be only so many calls of torch's operators.
+
+    Args:
+        most: How many.
+    Raises: TooLargeError: at the next one.
+    """
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.left = most
+
+    def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise TooLargeError("it has so many operations, as over long sequences, that compiling takes minutes")
+        return call(*args, **(kwargs or {}))
+
+
 def traced(model: Any, function: Any, *example: Any) -> Any:
     """A function that runs a model, as a graph of torch's basic operators; its inputs are all it depends on.
 
@@ -158,11 +183,18 @@ def traced(model: Any, function: Any, *example: Any) -> Any:
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    most = MAX_CALLS + MAX_CALLS_A_WEIGHT * len([*model.parameters()])
+
+    @functools.wraps(function)
+    def counted(*args: Any) -> Any:
+        with Counted(most):
+            return function(*args)
+
     random, before = random_state(), marks()
     fused = torch.backends.mkldnn.set_flags(False)[0]  # oneDNN's LSTM cannot be traced
     try:
         with torch.no_grad():
-            graph = make_fx(function)(*example)
+            graph = make_fx(counted)(*example)
     finally:
         torch.backends.mkldnn.set_flags(fused)
         steps.clear_losses(model)
@@ -171,8 +203,6 @@ def traced(model: Any, function: Any, *example: Any) -> Any:
     if marks() != before:
         raise CannotCompileError("a layer changes its attributes in each step")
     graph.graph.eliminate_dead_code()
-    if len(graph.graph.nodes) > MAX_CALLS + MAX_CALLS_A_WEIGHT * len([*model.parameters()]):
-        raise CannotCompileError("it has so many operations, as over long sequences, that compiling takes minutes")
     graph.recompile()
     own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()) if tensor.numel()}
     if any(isinstance(value, Tensor) and value.data_ptr() in own for value in vars(graph).values()):

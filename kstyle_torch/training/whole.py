@@ -15,7 +15,7 @@ from kstyle_torch.training.effects import MASK
 from kstyle_torch.training.graphs import graph_options, has_cuda_graphs, keep_in_place, one_graph
 from kstyle_torch.training.guards import fingerprint, marks, summary, watched, why_not
 from kstyle_torch.training.keyed import NO_KEY
-from kstyle_torch.training.pure import CannotCompileError, StepFunction, holding, traced, went_elsewhere
+from kstyle_torch.training.pure import CannotCompileError, StepFunction, TooLargeError, holding, traced, went_elsewhere
 from kstyle_torch.training.record import restore, state_of
 
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
@@ -52,7 +52,10 @@ class WholeSteps:
         return step if step is not None and self._unchanged(look=self.watchful) else None
 
     def first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any] | None:
-        """A step in both ways. Returns: The loss and the output; None, with nothing changed, if it cannot be one graph."""
+        """A step in both ways. Returns: The loss and the output; None, with nothing changed, if it cannot be one graph.
+
+        Raises: TooLargeError: if compiling it in any way would take minutes; nothing has changed then.
+        """
         function = None if key in self.calls else self._function()
         self.calls[key] = None
         if function is None:
@@ -65,6 +68,8 @@ class WholeSteps:
                 step = WholeStep(function, self.how, (x, y, weight))
                 loss, _ = step(x, y, weight)
             got = [tensor.clone() for tensor in state.weights]
+        except TooLargeError:
+            raise
         except Exception:
             return None
         finally:
