@@ -87,13 +87,16 @@ class Adafactor(Optimizer):
             layout = layout_of(variable)
             parameter = part.parameters[index]
             change = self._change_of(layout.to_keras(gradient), index, part.state, layout)
-            scale = _root_mean_square(parameter).clamp(min=self.epsilon_2) * size
-            parameter.sub_(layout.to_torch(change) * scale)
+            # root mean squares, in whose ratio the number of elements drops out; that of the change is clipped
+            root = math.sqrt(parameter.numel())
+            norm = torch.linalg.vector_norm(parameter).clamp_(min=self.epsilon_2 * root)
+            change_norm = torch.linalg.vector_norm(change).clamp_(min=self.clip_threshold * root)
+            parameter.addcmul_(layout.to_torch(change), norm.div_(change_norm), value=-size * self.clip_threshold)
 
     def _change_of(self, gradient: Tensor, index: int, state: dict[str, list[Any]], layout: Layout) -> Tensor:
-        """The step before the learning rate, in Keras' layout."""
+        """The step before it is clipped and scaled, in Keras' layout."""
         share = self.local_step**self.beta_2_decay
-        squares = gradient * gradient + self.epsilon_1
+        squares = gradient.square().add_(self.epsilon_1)
         velocity = state["velocity"][index]
         if gradient.ndim >= 2:
             rows, columns = state["r"][index], state["c"][index]
@@ -102,9 +105,4 @@ class Adafactor(Optimizer):
             velocity.copy_(layout.to_torch((rows / rows.mean(-1, keepdim=True))[..., None] * columns[..., None, :]))
         else:
             velocity.lerp_(layout.to_torch(squares), share)
-        change = gradient / layout.to_keras(velocity).sqrt()
-        return change / (_root_mean_square(change) / self.clip_threshold).clamp(min=1.0)
-
-
-def _root_mean_square(tensor: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(tensor) * max(tensor.numel(), 1) ** -0.5
+        return gradient / layout.to_keras(velocity).sqrt()
