@@ -57,7 +57,7 @@ def why_not(model: Any, asked: bool) -> str | None:
         return "there are hooks"
     if any(weight._backward_hooks or weight._post_accumulate_grad_hooks for weight in model.parameters()):
         return "there are hooks on weights"
-    return None if asked else _foreign(model)
+    return None if asked else foreign(model)
 
 
 def watched() -> bool:
@@ -73,7 +73,7 @@ def watched() -> bool:
     )
 
 
-def _foreign(model: Any) -> str | None:
+def foreign(model: Any) -> str | None:
     """Why code that is not ours would be recorded, with all decisions that it makes."""
     if model.overrides("compute_loss"):
         return "it has a compute_loss() of its own"

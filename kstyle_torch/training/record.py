@@ -2,8 +2,8 @@
 
 When enough steps lie ahead, a step is recorded (see `tape`), the next one is run both ways and compared, and those after
 it run from the tape. Whatever a tape cannot hold runs eagerly: the user's own code, hooks, values that decide what is
-computed, random generators other than torch's. A tape is left as soon as an attribute of a layer, a hook or the set of
-weights changes, and taken up again if all is as it was.
+computed, random generators that are neither torch's nor a layer's. A tape is left as soon as an attribute of a layer, a
+hook, the set of weights or a setting of the process changes, and taken up again if all is as it was.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kstyle_torch import tree
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.effects import Cells, Effects
 from kstyle_torch.training.glance import Glance
-from kstyle_torch.training.guards import fingerprint, marks, why_not
+from kstyle_torch.training.guards import fingerprint, foreign, marks, why_not
 from kstyle_torch.training.rewrite import shortened
 from kstyle_torch.training.tape import CannotRecordError, Recorder, TapeWriter
 
@@ -62,6 +62,8 @@ class RecordedStep:
         self.generators: list[torch.Generator] = []  # of layers with a seed
         self.watchful = True
         self.looks = 0
+        self.foreign: str | None = None
+        self.foreign_at = (-1, -1)
         self.futile = 0  # how often, without a break, only a few steps came between two changes
 
     def begin(self, ahead: int, watchful: bool = True) -> None:
@@ -72,7 +74,7 @@ class RecordedStep:
             watchful: Whether code of the user's runs between the steps, which may change anything.
         """
         self.ahead, self.watchful, self.looks = ahead, watchful, 0
-        if self.futile > MAX_LOOKS or (self.reason is None and self._as_before()):
+        if self.futile > MAX_LOOKS or self._still_foreign() or (self.reason is None and self._as_before()):
             return
         self.reason = why_not(self.model, self.asked)
         if self.reason is not None:
@@ -83,6 +85,14 @@ class RecordedStep:
     def end(self) -> None:
         """After a fit. If that was within another one, its steps go on among code of the user's."""
         self.watchful = True
+
+    def _still_foreign(self) -> bool:
+        """Whether the model is known to be the user's, so that single batches need not ask again and again."""
+        now = marks()
+        if not self.asked and self.foreign_at != now:
+            self.foreign, self.foreign_at = foreign(self.model), now
+            self.reason = self.foreign or self.reason
+        return self.foreign is not None
 
     def _as_before(self) -> bool:
         """Whether nothing has changed since the last epoch that a tape takes for granted; the quick way to ask."""

@@ -420,3 +420,22 @@ def test_shorter_ways_give_the_same_bits():
     (new,) = [call for call in calls if call.function is torch.ops.aten.hardtanh_backward.default]
     assert torch.equal(new.function(*new.args), gradient)
     assert gradient.tolist() == [0, 2, 3, 4, 0, 0, 0, 0]
+
+
+def test_a_number_among_the_results_of_a_call_depends_on_shapes_only():
+    """Attention kernels on CUDA give such numbers; a number alone may depend on values."""
+    library = torch.library.Library("recorded", "DEF")
+    library.define("halves(Tensor x) -> (Tensor, int)")
+    library.define("width(Tensor x) -> int")
+    library.impl("halves", lambda x: (x / 2, x.shape[0]), "CPU")
+    library.impl("width", lambda x: x.shape[0], "CPU")
+    x = torch.arange(3.0)
+    with record.Recorder() as recorder:
+        half, rows = torch.ops.recorded.halves(x)
+        result = half.repeat(rows)
+    run, _ = tape.TapeWriter([x], [], []).write(recorder.calls, [result])
+    assert torch.equal(run(x + 1)[0], ((x + 1) / 2).repeat(3))
+    with record.Recorder() as recorder:
+        torch.ops.recorded.width(x)
+    with pytest.raises(tape.CannotRecordError, match="width gives a int"):
+        tape.TapeWriter([x], [], []).write(recorder.calls, [x])
