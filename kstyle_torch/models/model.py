@@ -102,23 +102,43 @@ class Model(Trainer, Files, Layer):
             eagerly: Whether modules are to be called nevertheless; the numbers are the same.
         Returns: None where somebody listens: a hook, or a class of the user's that overrides the call.
         """
-        if self.graph is None or anybody_listens(modules_of(self)):
+        if self.graph is None:
+            return None
+        modules = modules_of(self)
+        if anybody_listens(modules):
             return None
         as_usual = type(self).__call__ is Model.__call__ and type(self).forward in GRAPH_CALLS
         if not as_usual or "forward" in self.__dict__:
             return None
-        key = (eagerly, *["forward" in vars(module) for module in self.graph.modules])  # a layer's dtype may change
+        key = (eagerly, *["forward" in module.__dict__ for module in modules])  # a layer's dtype may change
         runs = self.__dict__.setdefault("_straight", {})
         if key not in runs:
             keys = {id(module): key for key, module in self._modules.items() if module is not None}
             if eagerly:
-                instead = eager_runs(self.graph)
+                parts = [(id(module), module._part(True)) for module in self.graph.modules if isinstance(module, Model)]
+                instead = {**eager_runs(self.graph), **{key: run for key, run in parts if run is not None}}
             else:
                 direct = {id(module): module._direct() for module in self.graph.modules if isinstance(module, Layer)}
                 instead = straight_runs(self.graph, direct)
             emitter = Emitter(self.graph, keys, self._adapt, instead)
             runs[key] = emitter.emit(self._unpack, self._input_checks())[0] if instead else None
         return runs[key]
+
+    def _direct(self) -> Callable[..., Any]:
+        return self._part(eagerly=False) or self.forward
+
+    def _part(self, eagerly: bool) -> Callable[..., Any] | None:
+        """What its straight run is to a model around this one; None where that is the usual call."""
+        run, runs = self.straight_run(eagerly), self.__dict__.get("_straight")
+        if run is None:
+            return None
+
+        def part(inputs: Any, **arguments: Any) -> Any:
+            if arguments or self.__dict__.get("_straight") is not runs:  # a mask; or it has got another graph
+                return self.forward(inputs, **arguments)
+            return run(self, inputs)
+
+        return part
 
     def _input_checks(self) -> list[str]:
         """For each input, when it must be adapted; nothing is interpolated but numbers and names of dtypes."""

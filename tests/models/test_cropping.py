@@ -21,6 +21,13 @@ def mnist():
     return chain((28, 28, 1), *between, layers.Conv2D(8, 3), layers.ReLU(), layers.MaxPooling2D())
 
 
+def nested():
+    torch.manual_seed(4)
+    inner = ks.Sequential([ks.Input((9, 9, 2)), conv(activation="relu"), layers.MaxPooling2D(), layers.Flatten()])
+    inputs = ks.Input((9, 9, 2))
+    return ks.Model(inputs, layers.Dense(3, activation="softmax")(inner(inputs)))
+
+
 def skip():
     torch.manual_seed(4)
     inputs = ks.Input((9, 9, 2))
@@ -150,6 +157,41 @@ def test_a_layer_that_has_changed_gets_all(changed):
     else:
         model.layers[0].conv = torch.nn.Conv2d(2, 4, 3, padding=1)
     np.testing.assert_array_equal(model.predict(x, verbose=0), model(x).detach())
+
+
+def test_a_model_inside_another_gets_a_part_too():
+    x, y = data(nested())
+    (losses, weights, _), (expected, wanted, _) = trained(nested(), x, y), trained(nested(), x, y, run_eagerly=True)
+    assert losses == expected
+    for mine, other in zip(weights, wanted, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_a_hook_inside_a_model_inside_another_sees_all(eagerly):
+    model, gets, gives = nested(), [], []
+    x, y = data(model)
+    layer = model.layers[1].layers[0]
+    convolve = layer.convolve
+    layer.convolve = lambda x, *rest: (gets.append(x.shape), convolve(x, *rest))[1]
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=eagerly)
+    model.evaluate(x, y, verbose=0)
+    assert gets[-1] == (20, 8, 8, 2)
+    layer.register_forward_hook(lambda layer, args, output: gives.append(output.shape))
+    model.evaluate(x, y, verbose=0)
+    assert gives[-1] == (20, 7, 7, 4)
+
+
+def test_a_model_inside_another_may_get_another_layer():
+    inner = ks.Sequential([ks.Input((4,)), layers.Dense(4, use_bias=False)])
+    inputs = ks.Input((4,))
+    model = ks.Model(inputs, layers.Dense(2)(inner(inputs)))
+    x = RNG.normal(size=(40, 4)).astype("float32")
+    before = model.predict(x, verbose=0)
+    inner.add(layers.Activation(torch.square))
+    after = model.predict(x, verbose=0)
+    assert np.abs(after - before).max() > 1e-3
+    np.testing.assert_array_equal(after, model(torch.from_numpy(x)).detach())
 
 
 def test_a_model_that_is_compiled_gets_a_part_too():
