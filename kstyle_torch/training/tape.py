@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -140,7 +141,9 @@ class TapeWriter:
         filename = f"<kstyle_torch step {next(_numbers)}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)  # tracebacks show it
         exec(compile(source, filename, "exec"), self.namespace)
-        return self.namespace["step"], source
+        step = self.namespace.pop("step")  # so that it goes, and what it holds, with its last user
+        weakref.finalize(step, linecache.cache.pop, filename, None)
+        return step, source
 
     def _take(self, call: Call) -> None:
         function, args, kwargs, result = call

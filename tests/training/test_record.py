@@ -1,7 +1,10 @@
 """The recorded step: every bit of the eager step, and the eager step wherever a tape does not hold."""
 
+import gc
+import linecache
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -395,6 +398,21 @@ def test_a_model_with_tapes_can_be_copied_and_compiled_again(tmp_path):
     np.testing.assert_array_equal(twin.predict(x, verbose=0), model.predict(x, verbose=0))
     model.compile("adam", "mse")
     assert model._fast_step is None
+
+
+def test_a_tape_goes_with_its_model():
+    def sources():
+        return [name for name in linecache.cache if name.startswith("<kstyle_torch step")]
+
+    gc.collect()
+    before = len(sources())
+    model = fitted(mlp, "table", "bce", "auto")[0]
+    assert len(sources()) == before + 2
+    weight = weakref.ref(model.layers[0].linear.weight)
+    del model
+    gc.collect()
+    assert len(sources()) == before
+    assert weight() is None
 
 
 def test_recording_imports_no_compiler():
