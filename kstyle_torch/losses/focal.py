@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import config
 from kstyle_torch.losses.base import PlainLoss, registry, rowwise, same_shape, same_values_as, tensors
 from kstyle_torch.losses.probabilistic import categorical_targets, check_smoothing, mean_over
+from kstyle_torch.ops.yes_or_no import crossentropy_of
 
 register = registry.register
 
@@ -45,7 +45,7 @@ def binary_focal_crossentropy(
         y_true = y_true * (1 - label_smoothing) + 0.5 * label_smoothing
     p = y_pred.sigmoid() if from_logits else y_pred
     epsilon = config.epsilon()
-    values = F.binary_cross_entropy(p.clamp(epsilon, 1 - epsilon), y_true, reduction="none")
+    values = crossentropy_of(p.clamp(epsilon, 1 - epsilon), y_true, "none")
     values = (1 - (y_true * p + (1 - y_true) * (1 - p))).pow(gamma) * values
     if apply_class_balancing:
         values = (y_true * alpha + (1 - y_true) * (1 - alpha)) * values

@@ -23,6 +23,7 @@ from kstyle_torch.losses.probabilistic import (
     CategoricalCrossentropy,
     SparseCategoricalCrossentropy,
 )
+from kstyle_torch.ops.yes_or_no import crossentropy_of
 
 Head = Callable[[Tensor, Any], tuple[Tensor, Tensor, Tensor] | None]  # y_true, y_pred -> loss, logits, gradient there
 
@@ -68,7 +69,7 @@ def binary(y_true: Tensor, y_pred: Any, smoothing: float = 0.0) -> tuple[Tensor,
     if smoothing:
         y_true = y_true * (1 - smoothing) + 0.5 * smoothing
     clipped = y_pred.clamp(1e-7, 1 - 1e-7)
-    loss = torch._C._nn.binary_cross_entropy(clipped, y_true, None, 1)  # type: ignore[arg-type]
+    loss = crossentropy_of(clipped, y_true, "mean")
     gradient = clipped.sub_(y_true).mul_(1 / clipped.numel())
     return loss, logits, torch.ops.aten.hardtanh_backward(gradient, y_pred, *OUTSIDE)
 

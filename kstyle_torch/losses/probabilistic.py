@@ -22,6 +22,7 @@ from kstyle_torch.losses.base import (
     same_values_as,
     tensors,
 )
+from kstyle_torch.ops.yes_or_no import crossentropy_of
 
 register = registry.register
 
@@ -199,7 +200,7 @@ def _binary(y_true: Tensor, y_pred: Tensor, from_logits: bool, smoothing: float,
     if from_logits:
         return F.binary_cross_entropy_with_logits(y_pred, y_true, reduction=reduction)
     epsilon = config.epsilon()
-    return F.binary_cross_entropy(y_pred.clamp(epsilon, 1 - epsilon), y_true, reduction=reduction)
+    return crossentropy_of(y_pred.clamp(epsilon, 1 - epsilon), y_true, reduction)
 
 
 def _categorical(y_true: Tensor, y_pred: Tensor, from_logits: bool, smoothing: float, axis: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from kstyle_torch import config
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.ops.operation import TensorLike, operation
+from kstyle_torch.ops.yes_or_no import crossentropy_of
 
 __all__ = [
     "binary_crossentropy",
@@ -38,7 +39,7 @@ def binary_crossentropy(target: TensorLike, output: TensorLike, from_logits: boo
     target = target.to(output.dtype)
     if from_logits:
         return F.binary_cross_entropy_with_logits(output, target, reduction="none")
-    return F.binary_cross_entropy(_clipped(output), target, reduction="none")
+    return crossentropy_of(_clipped(output), target, "none")
 
 
 @operation

@@ -1,11 +1,14 @@
 """The crossentropies whose backward pass starts at the logits: Keras' losses and gradients, and when they step aside."""
 
 import keras
+import numpy as np
 import pytest
 import torch
 
+import kstyle_torch as ks
 from kstyle_torch import activations, losses
 from kstyle_torch.losses.head import head_of
+from kstyle_torch.ops.yes_or_no import crossentropy_of, guarded
 from tests.oracle import assert_close, integers, uniform
 
 ROWS, CLASSES = 200, 3
@@ -78,3 +81,31 @@ def test_other_predictions_go_through_autograd():
     masked = activations.sigmoid(logits)
     masked._keras_mask = torch.ones(ROWS, dtype=torch.bool)
     assert binary(ONE_HOT, masked) is None
+
+
+@pytest.mark.filterwarnings("ignore:x contains NaN")
+@pytest.mark.parametrize("jit_compile", [False, "record"])
+def test_predictions_that_are_no_numbers(jit_compile):
+    """torch's kernel refuses them; a training must see its loss become NaN, as with Keras, and be able to stop."""
+    x, y = np.ones((256, 3), "float32"), np.ones((256, 1), "float32")
+    x[128:] = np.nan
+    model = ks.Sequential([ks.Input((3,)), ks.layers.Dense(1, activation="sigmoid")])
+    model.compile("sgd", "binary_crossentropy", jit_compile=jit_compile)
+    stop = ks.callbacks.TerminateOnNaN()
+    with pytest.warns(UserWarning, match="became nan at epoch 1, step 17"):
+        history = model.fit(x, y, batch_size=8, shuffle=False, epochs=2, verbose=0, callbacks=[stop])
+    assert np.isnan(history.history["loss"]).all() and len(history.history["loss"]) == 1
+    assert np.isnan(model.evaluate(x, y, verbose=0))
+    values = ks.ops.binary_crossentropy(torch.tensor([1.0, 0.0]), torch.tensor([0.9, torch.nan]))
+    assert values.isnan().tolist() == [False, True]
+    with pytest.raises(RuntimeError, match="between 0 and 1"):
+        crossentropy_of(torch.tensor([1.5]), torch.tensor([1.0]), "mean")
+
+
+def test_no_number_reaches_the_kernel_of_another_device():
+    """There it would end the process: what is computed instead is the same where all are numbers."""
+    p, y = torch.tensor([0.2, 0.7]), torch.tensor([0.0, 1.0])
+    for reduction in ("none", "mean"):
+        elsewhere = guarded(p, y, reduction)
+        assert torch.equal(elsewhere, crossentropy_of(p, y, reduction))
+    assert guarded(torch.tensor([0.2, torch.nan]), y, "none").isnan().tolist() == [False, True]
