@@ -69,7 +69,10 @@ class Weight:
 
     def tensor_of(self, layer: Any) -> Any:
         """The tensor itself; None where the layer was made without it."""
-        return attrgetter(self.path)(layer)
+        owner, _, name = self.path.partition(".")
+        holder = layer._modules.get(owner) if name else layer  # the usual places, quickly
+        found = None if holder is None else holder._parameters.get(name or owner)
+        return attrgetter(self.path)(layer) if found is None else found
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name

@@ -433,6 +433,7 @@ class Model(Trainer, Files, Layer):
             "outputs",
             "_ends",
             "_seen",
+            "_known_weights",
             "_trained",
             "_penalised",
             "_tables",

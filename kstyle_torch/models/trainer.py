@@ -387,6 +387,15 @@ class Trainer(nn.Module):
 
     # ---------------------------------------------------------------------------------------------------------- inside
 
+    @property
+    def trainable_weights(self) -> list[Any]:
+        """The weights that training changes; none if the model is frozen. A loop of one's own asks at every step."""
+        now, known = step.what_counts(modules_of(self)), self.__dict__.get("_known_weights")
+        if known is None or known[0] != now:
+            views: list[Any] = super().trainable_weights  # type: ignore[misc]
+            known = self.__dict__["_known_weights"] = now, views
+        return [*known[1]]
+
     def overrides(self, *names: str) -> bool:
         """Whether the user's class defines one of these methods itself."""
         cls: Any = type(self)

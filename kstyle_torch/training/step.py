@@ -252,14 +252,19 @@ def prepare(model: Any) -> None:
     compiled.head = find_head(model)
 
 
-def note_losses(model: Any, modules: list[nn.Module] | None = None) -> None:
-    """Finds the weights that are trained, the penalties and the layers that may add losses, if anything has changed."""
-    modules = modules_of(model) if modules is None else modules
+def what_counts(modules: list[nn.Module]) -> Any:
+    """What decides which weights there are, and which of them are trained."""
     weights = [
         (id(tensor), tensor.requires_grad) for module in modules for tensor in module._parameters.values()
         if tensor is not None
     ]  # fmt: skip
-    now = (changes.count, weights)
+    return changes.count, weights
+
+
+def note_losses(model: Any, modules: list[nn.Module] | None = None) -> None:
+    """Finds the weights that are trained, the penalties and the layers that may add losses, if anything has changed."""
+    modules = modules_of(model) if modules is None else modules
+    now = what_counts(modules)
     if model.__dict__.get("_seen") != now:
         views = model.trainable_weights
         penalised = [view for view in views if view.regularizer is not None]
