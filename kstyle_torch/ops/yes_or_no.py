@@ -11,28 +11,31 @@ REDUCTIONS = {"none": 0, "mean": 1}  # as the kernel counts them
 def crossentropy_of(p: Tensor, target: Tensor, reduction: str) -> Tensor:
     """`-(y log p + (1 - y) log(1 - p))`, NaN where p is.
 
-    The kernel refuses NaN: on a CPU with an error, which costs nothing where there is none, on CUDA by ending the process.
-
     Args:
         p: Probabilities between 0 and 1, or NaN.
         target: 0, 1 or between; of p's shape and dtype.
         reduction: `"none"`, or `"mean"` over all values.
     """
+    return safe_kernel(p, target, None, REDUCTIONS[reduction])
+
+
+def safe_kernel(p: Tensor, target: Tensor, weight: Tensor | None, reduction: int) -> Tensor:
+    """The kernel, with its own arguments, for p that may be NaN.
+
+    It refuses NaN: on a CPU with an error, which costs nothing where there is none, on CUDA by ending the process.
+    """
     if p.device.type == "cpu":
         try:
-            return _kernel(p, target, reduction)
+            return torch._C._nn.binary_cross_entropy(p, target, weight, reduction)  # type: ignore[arg-type]
         except RuntimeError:
-            if not p.isnan().any():
+            if weight is not None or not p.isnan().any():
                 raise
     return guarded(p, target, reduction)
 
 
-def guarded(p: Tensor, target: Tensor, reduction: str) -> Tensor:
+def guarded(p: Tensor, target: Tensor, reduction: int) -> Tensor:
     """The same, with numbers for the kernel where p is NaN."""
     numbers = p.nan_to_num(0.5)
     gaps = (p - numbers).detach()  # 0, or NaN
-    return _kernel(numbers, target, reduction) + (gaps.sum() if reduction == "mean" else gaps)
-
-
-def _kernel(p: Tensor, target: Tensor, reduction: str) -> Tensor:
-    return torch._C._nn.binary_cross_entropy(p, target, None, REDUCTIONS[reduction])  # type: ignore[arg-type]
+    values = torch._C._nn.binary_cross_entropy(numbers, target, None, reduction)  # type: ignore[arg-type]
+    return values + (gaps.sum() if reduction == REDUCTIONS["mean"] else gaps)

@@ -251,8 +251,8 @@ def test_the_targets_may_once_have_been_the_inputs():
 
 
 @pytest.mark.filterwarnings("ignore:The loss became nan")
-def test_a_recorded_step_that_fails_is_done_eagerly_and_counts_once():
-    """The kernel of a tape refuses NaN, the eager step does not."""
+def test_a_loss_that_is_no_number_is_one_in_a_recorded_step_too():
+    """torch's kernel refuses NaN; steps that fail in the middle would change statistics and random state twice."""
 
     def make():
         return ks.Sequential([ks.Input((6,)), layers.BatchNormalization(), layers.Dropout(0.2), network()])
@@ -264,7 +264,7 @@ def test_a_recorded_step_that_fails_is_done_eagerly_and_counts_once():
         return fit(model, At(spoil))
 
     told, recorded = assert_same(compiled(make), train)
-    assert "nan" in told
+    assert "nan" in repr(told)
     assert recorded != [[]]
 
 
