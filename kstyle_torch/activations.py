@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import serialization
+from kstyle_torch.traced import is_traced
 
 __all__ = [
     "celu",
@@ -169,7 +170,7 @@ def sigmoid(x: Tensor) -> Tensor:
     The result remembers `x`, so that a crossentropy behind it can start its backward pass there.
     """
     y = torch.sigmoid(x)
-    if type(y) is Tensor and not torch.compiler.is_compiling():
+    if type(y) is Tensor and not is_traced():
         y._sigmoid_of = x  # type: ignore[attr-defined]
     return y
 
@@ -193,7 +194,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     The result remembers `x`, so that a crossentropy behind it can be taken of the logits: fewer operations, same value.
     """
     y = torch.softmax(x, dim=axis)
-    if axis == -1 and type(y) is Tensor and not torch.compiler.is_compiling():
+    if axis == -1 and type(y) is Tensor and not is_traced():
         y._keras_logits = x  # type: ignore[attr-defined]
     return y
 

@@ -16,6 +16,7 @@ from kstyle_torch.layers import added_losses
 from kstyle_torch.layers.base import Layer, changes
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.losses.head import Head, head_of
+from kstyle_torch.traced import is_traced
 from kstyle_torch.training.memory import keep_for_the_next_step
 
 MISSING: Any = object()
@@ -23,7 +24,7 @@ MISSING: Any = object()
 
 def run_model(model: Any, x: Any) -> Any:
     """The model's output, in the mode that it is in."""
-    if not added_losses.met or torch.compiler.is_compiling():
+    if not added_losses.met or is_traced():
         return _run_model(model, x)
     running = added_losses.running  # so that sub-models know that they are called within a model
     running.depth += 1
@@ -289,7 +290,7 @@ def packed(x: Any, y: Any = None, weight: Any = None) -> Any:
 @torch.no_grad()
 def predict_step(model: Any, x: Any) -> Any:
     """The output, with no graph behind it."""
-    if added_losses.met and not torch.compiler.is_compiling():
+    if added_losses.met and not is_traced():
         with added_losses.one_call(model):
             y_pred = _run_model(model, x)
     else:
