@@ -206,5 +206,6 @@ def problem_of(check):
 
 if __name__ == "__main__":
     warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than there are cores
     install()
     print(json.dumps({name: problem_of(CHECKS[name]) for name in sys.argv[1:] or CHECKS}))
