@@ -132,7 +132,15 @@ def _layout(step: Kept) -> list[Any]:
     (target, *more), (output, *_), (weight, *_), (tags, *_), late = step
     plain = not more and weight is None and tags[0] is None and type(target) is Tensor and target.ndim
     if plain and output.ndim > 1:
-        return [late, target.shape[1:], target.dtype, output.shape[1:], output.dtype]  # the usual case, quickly
+        has_logits = late and tags[1] is not None  # not if the model ran compiled
+        return [
+            late,
+            has_logits,
+            target.shape[1:],
+            target.dtype,
+            output.shape[1:],
+            output.dtype,
+        ]  # the usual case, quickly
     groups = (step.targets, step.outputs, step.weights, *zip(*step.tags, strict=True))
     leaves = [leaf for group in groups for leaf in group]
     if any(output.ndim < 2 for output in step.outputs):
