@@ -170,7 +170,7 @@ def sigmoid(x: Tensor) -> Tensor:
     The result remembers `x`, so that a crossentropy behind it can start its backward pass there.
     """
     y = torch.sigmoid(x)
-    if type(y) is Tensor and not is_traced():
+    if y.requires_grad and type(y) is Tensor and not is_traced():
         y._sigmoid_of = x  # type: ignore[attr-defined]
     return y
 

@@ -173,8 +173,7 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
             else:
                 x, y, weight = batch
                 y_pred = steps.forward(model, x)
-                small = late is not None and sum(leaf.nbytes for leaf in tree.flatten(y_pred)) <= LATE_BYTES
-                waits = small and not steps.has_losses(model)
+                waits = late is not None and is_small(y_pred) and not steps.has_losses(model)
                 meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
             if end:
                 _tell(end, model, index, logs)
@@ -183,6 +182,12 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
         results = _read_logs(model, logs)
         callbacks.on_test_end(results)
     return results
+
+
+def is_small(outputs: Any) -> bool:
+    """Whether outputs of a batch may wait for their loss."""
+    leaves = (outputs,) if type(outputs) is Tensor else tree.flatten(outputs)
+    return sum([leaf.nbytes for leaf in leaves]) <= LATE_BYTES
 
 
 def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
@@ -195,10 +200,11 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
     with switched_mode(model, False), torch.no_grad(), straight, compiled:
         model.__dict__["stop_predicting"] = False
         callbacks.on_predict_begin()
+        run = steps.runner(model)
         for index, batch in enumerate(batches.epoch()):
             for hook in begin:
                 hook(index, {})
-            outputs = steps.user_step(model, model.predict_step, batch) if own else steps.run_model(model, batch[0])
+            outputs = steps.user_step(model, model.predict_step, batch) if own else run(batch[0])
             collected.add(outputs)
             for hook in end:
                 hook(index, {"outputs": outputs})
@@ -240,7 +246,7 @@ class Outputs:
             self.columns = [[] for _ in leaves]
             self.on_host = [[] for _ in leaves]
         for column, leaf in zip(self.columns, leaves, strict=True):
-            column.append(torch.as_tensor(leaf).detach())
+            column.append(leaf if type(leaf) is Tensor and not leaf.requires_grad else torch.as_tensor(leaf).detach())
             self.bytes += column[-1].nbytes
         if self.bytes > HOST_BYTES:
             self._to_host()

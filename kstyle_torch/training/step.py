@@ -22,6 +22,12 @@ from kstyle_torch.training.memory import keep_for_the_next_step
 MISSING: Any = object()
 
 
+def runner(model: Any) -> Callable[[Any], Any]:
+    """The quickest way to the model's output, within `straight`."""
+    run = model.__dict__.get("_run_straight")
+    return functools.partial(run_model if run is None or added_losses.met else run, model)
+
+
 def run_model(model: Any, x: Any) -> Any:
     """The model's output, in the mode that it is in."""
     if not added_losses.met or is_traced():
@@ -219,7 +225,7 @@ def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
 
 def has_losses(model: Any) -> bool:
     """Whether a layer has called `add_loss` in this step."""
-    return any(layer._losses for layer in model._loss_layers)
+    return added_losses.met and any(layer._losses for layer in model._loss_layers)
 
 
 def find_head(model: Any) -> Head | None:
@@ -232,7 +238,7 @@ def find_head(model: Any) -> Head | None:
 
 def clear_losses(model: Any) -> None:
     """Forgets what `add_loss` collected in the last step."""
-    for layer in model._loss_layers:
+    for layer in model._loss_layers if added_losses.met else ():
         if layer._losses:
             layer._losses.clear()
 
