@@ -15,6 +15,7 @@ from kstyle_torch import config
 from kstyle_torch.callbacks.base import Callback
 
 REDRAW_SECONDS = 0.1
+LOOK_SECONDS = 1.0  # how often the terminal is asked how wide it is
 WIDTH = 20
 
 
@@ -145,9 +146,7 @@ class Bar(Line):
 
     def finish(self, logs: Any) -> None:
         """Draws the bar for the last time, whole even where it is wider than the terminal."""
-        self._bar.ncols = None
         self._draw(logs, ended=True)
-        self._bar.end_line()
 
     def abandon(self) -> None:
         """Ends the line."""
@@ -157,53 +156,59 @@ class Bar(Line):
         spent = time.perf_counter() - self.began
         left = 0.0 if self.steps is None else self.seconds_per_step() * (self.steps - self.done)
         seconds = spent if ended or self.steps is None else left
-        self._bar.n = self.done
-        self._bar.metrics = f"{clock(seconds)} {duration(self.seconds_per_step())}{formatted(logs)}"
-        self._bar.refresh()
+        text = f"{clock(seconds)} {duration(self.seconds_per_step())}{formatted(logs)}"
+        (self._bar.end if ended else self._bar.show)(self.done, text)
 
 
 class _Tqdm(tqdm):
     monitor_interval = 0  # no thread
-    metrics = ""
+    text, rest, block = "", ".", "="
+    width, looked = 0, -math.inf  # of the terminal; when it was asked
     _spare: _Tqdm | None = None  # that of the last epoch; making one takes longer than some epochs' steps
 
     @classmethod
     def made(cls, steps: int | None) -> _Tqdm:
         """A bar of `steps` steps at the start of a line."""
         bar, cls._spare = cls._spare, None
-        looks = _looks(steps)
-        if bar is None or bar.stream is not looks["file"] or tqdm._instances:
-            bar = cls(total=steps, **looks)
-            bar.stream = looks["file"]
-            return bar
-        bar.total, bar.n, bar.metrics, bar.disable = steps, 0, "", False
-        bar.bar_format, bar.ascii, bar.ncols = looks["bar_format"], looks["ascii"], looks["ncols"]
+        if bar is None or bar.stream is not sys.stdout or tqdm._instances:
+            bar = cls(total=steps, file=sys.stdout, nrows=20, mininterval=0)
+            bar.stream = sys.stdout
+        bar.total, bar.n, bar.text, bar.disable = steps, 0, "", False
         bar.sp = bar.status_printer(bar.fp)  # that knows of no line to wipe
         tqdm._instances.add(bar)
         return bar
 
-    def end_line(self) -> None:
-        """Leaves the bar as it is, and keeps itself for the next one."""
+    def show(self, done: int, text: str) -> None:
+        """Draws the bar with a text behind it, cut to the terminal's width: a line that wraps could not be redrawn."""
+        self.text = self._line(done, text)[: self.width]
+        self.refresh()
+
+    def end(self, done: int, text: str) -> None:
+        """Draws it whole, for the last time on this line, and keeps itself for the next one."""
+        line = self._line(done, text)
         if self.pos:  # below somebody else's
+            self.text = line
+            self.refresh()
             self.close()
             return
         tqdm._instances.discard(self)
-        self.fp.write("\n")
+        self.fp.write(f"\r{line}{' ' * (len(self.text) - len(line))}\n")
         self.fp.flush()
         self.disable = True  # there is nothing to close
         _Tqdm._spare = self
 
-    @property
-    def format_dict(self) -> dict[str, Any]:
-        return {**super().format_dict, "metrics": self.metrics}
+    def _line(self, done: int, text: str) -> str:
+        self.n, total = done, self.total
+        if time.perf_counter() - self.looked > LOOK_SECONDS:
+            self.looked, self.width = time.perf_counter(), shutil.get_terminal_size().columns - 1
+            self.rest, self.block = " ━" if can_encode("━", self.stream) else ".="
+        if not total:
+            return f"{done}/Unknown {text}"
+        filled = min(WIDTH, int(WIDTH * done / total))
+        return f"{done:>{len(str(total))}}/{total} {self.block * filled}{self.rest * (WIDTH - filled)} {text}"
 
-
-def _looks(steps: int | None) -> dict[str, Any]:
-    digits = len(str(steps))
-    bar = f"{{n_fmt:>{digits}}}/{{total_fmt}} {{bar:{WIDTH}}} {{metrics}}" if steps else "{n_fmt}/Unknown {metrics}"
-    blocks = " ━" if can_encode("━", sys.stdout) else ".="
-    width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be redrawn
-    return {"bar_format": bar, "ascii": blocks, "file": sys.stdout, "ncols": width, "nrows": 20, "mininterval": 0}
+    def __str__(self) -> str:
+        return self.text
 
 
 def can_encode(text: str, stream: Any) -> bool:
