@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import serialization
-from kstyle_torch.traced import is_traced
 
 __all__ = [
     "celu",
@@ -170,7 +169,7 @@ def sigmoid(x: Tensor) -> Tensor:
     The result remembers `x`, so that a crossentropy behind it can start its backward pass there.
     """
     y = torch.sigmoid(x)
-    if y.requires_grad and type(y) is Tensor and not is_traced():
+    if y.requires_grad and type(y) is Tensor and not torch.compiler.is_compiling():
         y._sigmoid_of = x  # type: ignore[attr-defined]
     return y
 
@@ -194,7 +193,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     The result remembers `x`, so that a crossentropy behind it can be taken of the logits: fewer operations, same value.
     """
     y = torch.softmax(x, dim=axis)
-    if axis == -1 and type(y) is Tensor and not is_traced():
+    if axis == -1 and type(y) is Tensor and not torch.compiler.is_compiling():
         y._keras_logits = x  # type: ignore[attr-defined]
     return y
 

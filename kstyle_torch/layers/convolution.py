@@ -17,7 +17,6 @@ from kstyle_torch.layers.images import SpatialLayer, check_padding, flat_pads, p
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Layout, Weight, native
-from kstyle_torch.traced import is_traced
 
 register = layer_registry.register
 
@@ -162,7 +161,7 @@ class AnyConvolution(SpatialLayer):
 
     def _suits_rows(self, x: Tensor) -> bool:
         """Whether a sequence is best seen as an image of one row: torch has kernels for channels_last for images only."""
-        if type(x) is not Tensor or not x.is_cpu or x.dtype is not torch.float32 or is_traced():
+        if type(x) is not Tensor or not x.is_cpu or x.dtype is not torch.float32 or torch.compiler.is_compiling():
             return False
         conv: Any = self._modules["conv"]
         usual = type(conv) is nn.Conv1d and type(conv.padding) is tuple and conv.padding_mode == "zeros"

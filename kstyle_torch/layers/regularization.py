@@ -17,7 +17,6 @@ from kstyle_torch.layers.checks import not_negative
 from kstyle_torch.layers.images import check_data_format
 from kstyle_torch.layers.noise import RandomLayer
 from kstyle_torch.layers.shapes import Shape
-from kstyle_torch.traced import is_traced
 
 register = layer_registry.register
 
@@ -73,7 +72,7 @@ def _is_size(size: Any) -> bool:
 
 def _is_fused(x: Tensor) -> bool:
     """Whether drawing a mask and applying it is one fast kernel: on an accelerator, and in compiled code."""
-    return x.device.type != "cpu" or is_traced()
+    return x.device.type != "cpu" or torch.compiler.is_compiling()
 
 
 def _random_int16(shape: Sequence[int]) -> Tensor:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
@@ -25,7 +26,6 @@ from kstyle_torch.symbolic.emit import Emitter
 from kstyle_torch.symbolic.graph import Graph, checked, trace
 from kstyle_torch.symbolic.replay import replay
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
-from kstyle_torch.traced import is_traced
 from kstyle_torch.utils.summary import summary
 
 
@@ -287,7 +287,7 @@ class Model(Trainer, Files, Layer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            if added_losses.met and not is_traced():
+            if added_losses.met and not torch.compiler.is_compiling():
                 with added_losses.one_call(self):
                     return super().__call__(*args, **kwargs)
             return super().__call__(*args, **kwargs)

@@ -14,7 +14,6 @@ from torch.overrides import TorchFunctionMode
 
 from kstyle_torch.layers.attention.kernel import causal_mask, masked_softmax, spread_heads
 from kstyle_torch.layers.noise import PER_DRAW, scrambled
-from kstyle_torch.traced import tracing
 
 WHOLE = (-(2**63), 2**63 - 1)  # of int64
 
@@ -114,5 +113,5 @@ def _size(shape: tuple[Any, ...]) -> Sequence[int]:
 @contextlib.contextmanager
 def keyed(key: Tensor) -> Iterator[KeyedDraws]:
     """Layers draw as they do in compiled code, in few calls, and all that is drawn comes from the key."""
-    with tracing(), KeyedDraws(key) as draws:
+    with torch.compiler._compile_session_context(), KeyedDraws(key) as draws:
         yield draws

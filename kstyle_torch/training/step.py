@@ -16,7 +16,6 @@ from kstyle_torch.layers import added_losses
 from kstyle_torch.layers.base import Layer, changes
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.losses.head import Head, head_of
-from kstyle_torch.traced import is_traced
 from kstyle_torch.training.memory import keep_for_the_next_step
 
 MISSING: Any = object()
@@ -30,7 +29,7 @@ def runner(model: Any) -> Callable[[Any], Any]:
 
 def run_model(model: Any, x: Any) -> Any:
     """The model's output, in the mode that it is in."""
-    if not added_losses.met or is_traced():
+    if not added_losses.met or torch.compiler.is_compiling():
         return _run_model(model, x)
     running = added_losses.running  # so that sub-models know that they are called within a model
     running.depth += 1
@@ -296,7 +295,7 @@ def packed(x: Any, y: Any = None, weight: Any = None) -> Any:
 @torch.no_grad()
 def predict_step(model: Any, x: Any) -> Any:
     """The output, with no graph behind it."""
-    if added_losses.met and not is_traced():
+    if added_losses.met and not torch.compiler.is_compiling():
         with added_losses.one_call(model):
             y_pred = _run_model(model, x)
     else:

@@ -252,5 +252,5 @@ def test_a_built_layer_calls_little_more_than_its_native_module(layer, native, r
     layer(x)
     native(x_first)
     assert calls_of(lambda: layer(x), ("call",)) <= calls_of(lambda: native(x_first), ("call",)) + 6
-    # and in C: `len`, `hasattr`, two permutes, two looks at whether the calls are traced
-    assert calls_of(lambda: layer(x)) <= calls_of(lambda: native(x_first)) + 12
+    # and in C: `len`, `hasattr`, two permutes, a second look at torch's tracing state
+    assert calls_of(lambda: layer(x)) <= calls_of(lambda: native(x_first)) + 11

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.core import positive_int
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer
 from kstyle_torch.layers.preprocessing.encoding import check_output_mode, encode, refuse_sparse
-from kstyle_torch.traced import is_traced
 
 register = layer_registry.register
 
@@ -55,7 +55,7 @@ class CategoryEncoding(DataLayer):
         if count_weights is not None and self.output_mode != "count":
             raise ValueError(f"{self.name}: count_weights needs output_mode='count'; it is {self.output_mode!r}.")
         inputs = inputs.long()
-        if inputs.device.type == "cpu" and not is_traced():
+        if inputs.device.type == "cpu" and not torch.compiler.is_compiling():
             self._check_range(inputs)
         return encode(inputs, self.output_mode, self.num_tokens, self._dtype, count_weights)
 

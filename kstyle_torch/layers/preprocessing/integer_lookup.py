@@ -13,7 +13,6 @@ from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.preprocessing.data_layer import as_array
 from kstyle_torch.layers.preprocessing.fingerprint import hash_text
 from kstyle_torch.layers.preprocessing.lookup import MISSING, IndexLookup, read_lines
-from kstyle_torch.traced import is_traced
 
 register = layer_registry.register
 
@@ -109,7 +108,7 @@ class IntegerLookup(IndexLookup):
     def _unknown(self, x: Tensor, indices: Tensor) -> Any:
         """The indices that the numbers have if they are not in the vocabulary."""
         start = self._oov_start()
-        if self.num_oov_indices == 0 and not is_traced():
+        if self.num_oov_indices == 0 and not torch.compiler.is_compiling():
             unknown = x[indices == MISSING].tolist()  # host waits for the device here: the user asked for a check
             if unknown:
                 self._refuse_unknown(unknown)

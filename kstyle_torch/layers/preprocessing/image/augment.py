@@ -20,7 +20,6 @@ from kstyle_torch.layers.preprocessing.image.tone import (
     RandomContrast,
     RandomSharpness,
 )
-from kstyle_torch.traced import is_traced
 
 register = layer_registry.register
 
@@ -110,7 +109,7 @@ class RandAugment(RandomChoiceLayer):
             return None
         images = data["images"] if isinstance(data, dict) else data
         draws = self._draws(images, seed)
-        compiled = is_traced()
+        compiled = torch.compiler.is_compiling()
         device = images.device if compiled and draws.source is None else torch.device("cpu")
         chosen = torch.randint(len(self.layer_names), (self.num_ops,), generator=draws.source, device=device)
         names = self.layer_names if compiled else [self.layer_names[index] for index in chosen.tolist()]
@@ -121,7 +120,7 @@ class RandAugment(RandomChoiceLayer):
     def _through(self, part: str, value: Any, transformation: Any) -> Any:
         """A part of the data, after the chosen layers."""
         for index in transformation["layer_idxes"].unbind():
-            if not is_traced():
+            if not torch.compiler.is_compiling():
                 value = self._one(self.layer_names[int(index)], part, value, transformation)
                 continue
             for number, name in enumerate(self.layer_names):
