@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch.utils import _pytree
@@ -114,6 +114,12 @@ def pack_sequence_as(structure: Any, flat_sequence: Any) -> Any:
     if not isinstance(structure, NESTS) and len(flat_sequence) == 1:
         return flat_sequence[0]
     return _pytree.tree_unflatten(flat_sequence, _pytree.tree_structure(_ordered(structure)))
+
+
+def refilled(structure: Any, leaves: Iterable[Any]) -> Any:
+    """The nest with other leaves, in the order of `flatten`, in the places of those that are not None."""
+    left = iter(leaves)
+    return pack_sequence_as(structure, [None if leaf is None else next(left) for leaf in flatten(structure)])
 
 
 def assert_same_structure(a: Any, b: Any, check_types: bool | None = None) -> None:

@@ -19,6 +19,7 @@ from simulated_device import NAME, counting, install
 
 from kstyle_torch import config
 from kstyle_torch.data import arrays, batches, transfer
+from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.transfer import Carrier, carried, read_ahead
 
 
@@ -41,6 +42,15 @@ def check_source(name):
             with counting() as counts:
                 model.fit(data, epochs=4, verbose=0)
         assert counts.sync + counts.d2h <= 4 + 1, counts
+
+
+def check_inputs_in_another_order():
+    """Batches of a stream keep each input under its name, whatever the order of the names."""
+    with config.device_scope(NAME):
+        stream = StreamBatches([({"z": X[:4], "a": X[:4, :1]}, Y[:4])], torch.device(NAME))
+        ((x, y, weight),) = stream.epoch()
+    assert weight is None and y.tolist() == Y[:4].tolist()
+    assert {name: part.tolist() for name, part in x.items()} == {"z": X[:4].tolist(), "a": X[:4, :1].tolist()}
 
 
 def check_stream_waits():
@@ -186,6 +196,7 @@ CHECKS = {
         for kind in ("float32", "float64", "sparse", "memmap")
     },
     **{f"large {kind}, shuffled": functools.partial(check_large, kind, True) for kind in ("float32", "memmap")},
+    "inputs in another order": check_inputs_in_another_order,
     "waits of a stream": check_stream_waits,
     "brought once": check_brought_once,
     "carrier": check_carrier,

@@ -179,8 +179,7 @@ class ArrayBatches(Batches):
     def _read(self, rows: Any) -> list[Tensor]:
         chunk = [_taken(tensor, rows) for tensor in self.tensors]
         if self.inspect is not None and not all(isinstance(tensor, Tensor) for tensor in self.tensors):
-            leaves = iter(chunk)
-            self.inspect(*_packed(self.nest, tuple(next(leaves) if kept else None for kept in self.kept)))
+            self.inspect(*tree.refilled(self.nest, chunk))
         return chunk
 
     def _read_to_host(self, rows: Any) -> list[Tensor]:

@@ -158,8 +158,7 @@ class StreamBatches(Batches):
                 yield [leaf for leaf in tree.flatten(batch) if leaf is not None]
 
         for moved in carried(pieces(), Carrier(self.device)):
-            leaves = iter(moved)
-            yield tree.map_structure(lambda leaf, leaves=leaves: None if leaf is None else next(leaves), nests.pop(0))
+            yield tree.refilled(nests.pop(0), moved)
 
     def _prepared(self, item: Any) -> Batch:
         """A batch as tensors on the host, weighed and looked at."""

@@ -129,9 +129,8 @@ class CompiledEpoch:
             meter.chunks.append(torch.where(torch.arange(number) == bad_step, bad_loss, 0.0))
         if not len(rest):
             return number, []
-        columns = iter([tensor.index_select(0, rest) for tensor in batches.tensors])
-        leaves = [next(columns) if kept else None for kept in batches.kept]
-        return number, [(number, tree.pack_sequence_as(batches.nest, leaves))]
+        short = tree.refilled(batches.nest, [tensor.index_select(0, rest) for tensor in batches.tensors])
+        return number, [(number, short)]
 
     def _give_up(self, error: Exception) -> None:
         self.failed = True

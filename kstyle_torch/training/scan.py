@@ -95,10 +95,7 @@ class EpochCall:
         self, leaves: list[Tensor], index: Tensor, sizes: Tensor, key: Tensor, fixed: list[Tensor], packs: list[Tensor]
     ) -> list[Tensor]:
         """The packs after a step; a pure function."""
-        left = iter(leaves)
-        batch = tree.pack_sequence_as(
-            self.nest, [leaf if leaf is None else next(left) for leaf in tree.flatten(self.nest)]
-        )
+        batch = tree.refilled(self.nest, leaves)
         number = len(self.function.packing.groups)
         weights, slots, rest = (
             packs[:number],
@@ -197,9 +194,8 @@ class EpochCall:
             optimizer.back(1)
             got, counted = [tensor.detach().clone() for tensor in state.weights], tracker.total.value - total
             _put(changing, before)
-            leaves = iter([tensor[:rows] for tensor in batches.tensors])
-            flat = [leaf if leaf is None else next(leaves) for leaf in tree.flatten(self.nest)]
-            loss, _ = steps.train_step(self.function.model, *tree.pack_sequence_as(self.nest, flat))
+            first = tree.refilled(self.nest, [tensor[:rows] for tensor in batches.tensors])
+            loss, _ = steps.train_step(self.function.model, *first)
             optimizer.back(1)
             after = [tensor.detach().clone() for tensor in state.weights]
         finally:

@@ -147,7 +147,9 @@ class WholeStep:
     def _pure(
         self, batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]
     ) -> list[Tensor]:
-        loss, y_pred, after = self.function(self._packed(batch), sizes, key, fixed, self.function.state().like(flat))
+        loss, y_pred, after = self.function(
+            tree.refilled(self.example, batch), sizes, key, fixed, self.function.state().like(flat)
+        )
         leaves = tree.flatten(y_pred)
         if not all(isinstance(leaf, Tensor) for leaf in leaves):
             raise CannotCompileError("an output is no tensor")
@@ -158,12 +160,6 @@ class WholeStep:
 
     def _leaves(self, *batch: Any) -> list[Tensor]:
         return [leaf for leaf in (batch if self.is_plain else tree.flatten(batch)) if leaf is not None]
-
-    def _packed(self, leaves: list[Tensor]) -> Any:
-        left = iter(leaves)
-        return tree.pack_sequence_as(
-            self.example, [leaf if leaf is None else next(left) for leaf in tree.flatten(self.example)]
-        )
 
     @torch.no_grad()
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
