@@ -16,7 +16,7 @@ from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.draws import random_state, set_random_state
 from kstyle_torch.optimizers.pure import settings_of, why_not_pure
 from kstyle_torch.training.graphs import graph_options, one_graph
-from kstyle_torch.training.guards import fingerprint, marks, summary, watched, why_not
+from kstyle_torch.training.guards import Standing, fingerprint, summary, watched
 from kstyle_torch.training.meter import Meter
 from kstyle_torch.training.pure import CannotCompileError, StepFunction
 from kstyle_torch.training.scan import EpochCall
@@ -37,9 +37,7 @@ class CompiledEpoch:
         self.how = how
         self.compiled: dict[Any, EpochCall] = {}
         self.call: EpochCall | None = None  # the one for what is noted
-        self.noted: Any = None
-        self.fingerprint: Any = None
-        self.marks = (-1, -1)
+        self.standing = Standing(model)
         self.failed = False
 
     def run(self, batches: Any, meter: Meter) -> tuple[int, list[tuple[int, Any]]] | None:
@@ -50,7 +48,7 @@ class CompiledEpoch:
         """
         if self.failed:
             return None
-        if self.call is None or not self._as_before(batches):
+        if self.call is None or not self.standing.holds(self._now(batches)):
             random = random_state()
             try:
                 self._check(batches)
@@ -60,20 +58,8 @@ class CompiledEpoch:
                 return None
             finally:
                 set_random_state(random)
-            self.noted, self.marks = self._now(batches), marks()
-            self.fingerprint = fingerprint(self.model)
+            self.standing.note(self._now(batches))
         return None if self.call is None else self._run(self.call, batches, meter)
-
-    def _as_before(self, batches: Any) -> bool:
-        """Whether the compiled epoch is still one of this model and these batches."""
-        if self._now(batches) != self.noted:
-            return False
-        if marks() == self.marks:
-            return True
-        if why_not(self.model, asked=True) is not None or fingerprint(self.model) != self.fingerprint:
-            return False
-        self.marks = marks()  # it was something else that changed, or nothing that counts
-        return True
 
     def _now(self, batches: Any) -> Any:
         """All that a compiled epoch takes for granted, as far as it can be told quickly."""

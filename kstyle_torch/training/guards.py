@@ -148,3 +148,32 @@ def _attributes(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _held(module: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, tensor in (*module._parameters.items(), *module._buffers.items()):
         yield name, _facts(tensor)
+
+
+class Standing:
+    """What compiled code takes for granted of a model, and whether it still holds.
+
+    Args:
+        model: Compiled in Keras' sense.
+    """
+
+    def __init__(self, model: Any):
+        self.model = model
+        self.facts: Any = None
+        self.fingerprint: Any = None
+        self.marks = (-1, -1)
+
+    def note(self, facts: Any) -> None:
+        """Takes note of the model as it is, and of what can be told quickly."""
+        self.facts, self.marks, self.fingerprint = facts, marks(), fingerprint(self.model)
+
+    def holds(self, facts: Any) -> bool:
+        """Whether all is as it was noted."""
+        if facts != self.facts:
+            return False
+        if marks() == self.marks:
+            return True
+        if why_not(self.model, asked=True) is not None or fingerprint(self.model) != self.fingerprint:
+            return False
+        self.marks = marks()  # it was something else that changed, or nothing that counts
+        return True

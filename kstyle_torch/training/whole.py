@@ -13,7 +13,7 @@ from kstyle_torch.optimizers.pure import settings_of, step_size, why_not_pure
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.effects import MASK
 from kstyle_torch.training.graphs import graph_options, has_cuda_graphs, keep_in_place, one_graph
-from kstyle_torch.training.guards import fingerprint, marks, summary, watched, why_not
+from kstyle_torch.training.guards import Standing, marks, summary, watched
 from kstyle_torch.training.keyed import NO_KEY
 from kstyle_torch.training.pure import CannotCompileError, StepFunction, TooLargeError, holding, traced, went_elsewhere
 from kstyle_torch.training.record import restore, state_of
@@ -33,9 +33,7 @@ class WholeSteps:
         self.model, self.how = model, how
         self.calls: dict[Any, WholeStep | None] = {}  # by layout of the batch; None where it cannot be
         self.function: StepFunction | None = None
-        self.noted: Any = None
-        self.fingerprint: Any = None
-        self.marks = (-1, -1)
+        self.standing = Standing(model)
         self.watchful = True
         self.made = 0
 
@@ -87,19 +85,11 @@ class WholeSteps:
             self.made += 1
             with contextlib.suppress(CannotCompileError):
                 self.function = StepFunction(self.model)
-                self.noted, self.marks, self.fingerprint = self._now(), marks(), fingerprint(self.model)
+                self.standing.note(self._now())
         return self.function
 
     def _unchanged(self, look: bool) -> bool:
-        if marks() == self.marks and not look:
-            return True
-        if self._now() != self.noted:
-            return False
-        if marks() != self.marks:
-            if why_not(self.model, asked=True) is not None or fingerprint(self.model) != self.fingerprint:
-                return False
-            self.marks = marks()  # it was something else that changed, or nothing that counts
-        return True
+        return (marks() == self.standing.marks and not look) or self.standing.holds(self._now())
 
     def _now(self) -> Any:
         """All that the graphs take for granted, as far as it can be told quickly."""
