@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.graphs import batch_layout, with_own_code
+from kstyle_torch.training.graphs import with_own_code
+from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.pure import TooLargeError
 from kstyle_torch.training.record import restore, state_of
 from kstyle_torch.training.whole import WholeSteps
@@ -48,7 +49,9 @@ class CompiledStep:
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
-        key = batch_layout(x, y, weight)
+        key = layout_of(x, y, weight, [])
+        if key is None:
+            return steps.train_step(self.model, x, y, weight)
         step = self.whole.get(key)
         if step is not None:
             return step(x, y, weight)

@@ -16,7 +16,6 @@ from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.effects import MASK
 from kstyle_torch.training.graphs import (
-    batch_layout,
     graph_options,
     has_cuda_graphs,
     is_asked,
@@ -24,6 +23,7 @@ from kstyle_torch.training.graphs import (
     one_graph,
 )
 from kstyle_torch.training.guards import fingerprint, marks, summary, watched
+from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.pure import CannotCompileError, replaced, traced
 
 TIMED = 5  # calls
@@ -94,7 +94,9 @@ class CompiledForward:
 
     def __call__(self, model: Any, x: Any) -> Any:
         """The output."""
-        key = (x.shape, x.stride(), x.dtype) if type(x) is Tensor else batch_layout(x, None, None)
+        key = layout_of(x, None, None, [])
+        if key is None:
+            return self._as_it_is(x)
         call = self.calls.get(key)
         if call is not None:
             return call(x, self.weights)

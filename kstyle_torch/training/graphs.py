@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch import tree
-
 LOOP = "torch.ops.higher_order.while_loop"  # whose graphs torch keeps in its cache only where they are said to hold no state
 
 
@@ -72,12 +70,3 @@ def keep_in_place(tensors: Iterable[Tensor]) -> None:
 def _no_guards(guards: Any) -> list[bool]:
     """Which conditions torch is to look at before a call: none, the caller has looked."""
     return [False for _ in guards]
-
-
-def batch_layout(x: Any, y: Any, weight: Any) -> Any:
-    """What a compiled step takes for granted of a batch."""
-    if type(x) is Tensor and type(y) is Tensor and weight is None:
-        return x.shape, x.stride(), x.dtype, y.shape, y.stride(), y.dtype
-    leaves = tree.flatten((x, y, weight))
-    kinds = [tuple(part) if isinstance(part, dict) else type(part) for part in (x, y, weight)]
-    return *kinds, *(None if leaf is None else (leaf.shape, leaf.stride(), leaf.dtype) for leaf in leaves)

@@ -20,6 +20,7 @@ from kstyle_torch.training import step as steps
 from kstyle_torch.training.effects import Cells, Effects
 from kstyle_torch.training.glance import Glance
 from kstyle_torch.training.guards import fingerprint, foreign, marks, why_not
+from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.rewrite import shortened
 from kstyle_torch.training.tape import CannotRecordError, Recorder, TapeWriter
 
@@ -116,14 +117,9 @@ class RecordedStep:
         self.ahead -= 1
         if self.reason is not None:
             return steps.train_step(self.model, x, y, weight)
-        try:
-            if weight is None and type(x) is Tensor and type(y) is Tensor:
-                flat = [x, y]
-                key: Any = (x.shape, x.stride(), x.dtype, y.shape, y.stride(), y.dtype)
-            else:
-                flat = []
-                key = (_described(x, flat), _described(y, flat), _described(weight, flat))
-        except (RuntimeError, AttributeError):  # sparse, or no tensor
+        flat: list[Tensor] = []
+        key = layout_of(x, y, weight, flat)
+        if key is None:
             return steps.train_step(self.model, x, y, weight)
         tape = self.tapes.get(key, MISSING)
         if tape is MISSING:
@@ -175,7 +171,7 @@ class RecordedStep:
             return steps.train_step(self.model, x, y, weight)
         if len({*map(id, flat)}) < len(flat):  # the next batch may have another y where this one has its x again
             flat, (x, y, weight) = [], tree.map_structure(_another, (x, y, weight))
-            _described((x, y, weight), flat)
+            layout_of(x, y, weight, flat)
         recorder, cells = Recorder(), Cells(self.model)
         weights = [tensor for _, _, tensor in self.weights]
         before = state_of(weights, self.generators)
@@ -293,23 +289,6 @@ class RecordedStep:
 
 
 MISSING: Any = object()
-
-
-def _described(part: Any, leaves: list[Tensor]) -> Any:
-    """What a tape takes for granted of a part of the batch: nest, shapes, strides, dtypes. Its tensors go to `leaves`.
-
-    Raises: AttributeError: for what is neither a tensor nor a list, tuple or dict of them.
-    """
-    if isinstance(part, Tensor):
-        leaves.append(part)
-        return type(part), part.shape, part.stride(), part.dtype
-    if part is None:
-        return None
-    if isinstance(part, dict):
-        return tuple([(key, _described(value, leaves)) for key, value in part.items()])
-    if not isinstance(part, (list, tuple)):
-        raise AttributeError(f"a batch with a {type(part).__name__}")
-    return type(part), *[_described(value, leaves) for value in part]
 
 
 def _another(leaf: Any) -> Any:
