@@ -173,7 +173,7 @@ class _Tqdm(tqdm):
         if bar is None or bar.stream is not sys.stdout or tqdm._instances:
             bar = cls(total=steps, file=sys.stdout, nrows=20, mininterval=0)
             bar.stream = sys.stdout
-        bar.total, bar.n, bar.text, bar.disable = steps, 0, "", False
+        bar.total, bar.text, bar.disable = steps, "", False
         bar.sp = bar.status_printer(bar.fp)  # that knows of no line to wipe
         tqdm._instances.add(bar)
         return bar
@@ -198,7 +198,7 @@ class _Tqdm(tqdm):
         _Tqdm._spare = self
 
     def _line(self, done: int, text: str) -> str:
-        self.n, total = done, self.total
+        total = self.total
         if time.perf_counter() - self.looked > LOOK_SECONDS:
             self.looked, self.width = time.perf_counter(), shutil.get_terminal_size().columns - 1
             self.rest, self.block = " ━" if can_encode("━", self.stream) else ".="

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.optimizers.adam import Adam, AdamW
+from kstyle_torch.optimizers.adam_step import correction_of
 from kstyle_torch.optimizers.rate import current_rate
 from kstyle_torch.optimizers.rmsprop import RMSprop
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
@@ -88,7 +88,7 @@ def step_size(optimizer: Any) -> list[float]:
     done = optimizer._iterations.number
     rate = size = current_rate(optimizer._learning_rate, optimizer._iterations)
     if isinstance(optimizer, Adam):
-        size = rate * math.sqrt(1 - optimizer.beta_2 ** (done + 1)) / (1 - optimizer.beta_1 ** (done + 1))
+        size = rate * correction_of(optimizer.beta_1, optimizer.beta_2, done + 1)
     if not optimizer.use_ema:
         return [rate, size, 0.0, 0.0]
     frequency = optimizer.ema_overwrite_frequency

@@ -18,8 +18,6 @@ from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.losses.head import Head, head_of
 from kstyle_torch.training.memory import keep_for_the_next_step
 
-MISSING: Any = object()
-
 
 def runner(model: Any) -> Callable[[Any], Any]:
     """The quickest way to the model's output, within `straight`."""
@@ -55,13 +53,14 @@ def straight(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
     """
     keep_for_the_next_step()
     run = model.straight_run(bool(getattr(model, "run_eagerly", False))) if are_ours(hooks) else None
-    before = model.__dict__.get("_run_straight", MISSING)
+    within, before = is_running(model), model.__dict__.get("_run_straight")
     model.__dict__["_run_straight"] = run
     try:
         yield
     finally:
-        model.__dict__["_run_straight"] = before
-        if before is MISSING:
+        if within:
+            model.__dict__["_run_straight"] = before
+        else:
             del model.__dict__["_run_straight"]
 
 
