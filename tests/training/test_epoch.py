@@ -13,37 +13,10 @@ from kstyle_torch import layers
 from kstyle_torch.optimizers import pure
 from kstyle_torch.training import pure as training_pure
 from kstyle_torch.training import step as steps
+from tests.compiled_network import GRAPHS, X, Y, assert_same_history, assert_same_state, fit, network
 
-RNG = np.random.default_rng(5)
-X = RNG.normal(size=(70, 6)).astype("float32")
-Y = (X.sum(1) > 0).astype("float32")
 EPOCH = {"jit_compile": {"backend": "aot_eager"}, "steps_per_execution": "epoch"}
-GRAPHS = {"jit_compile": {"backend": "aot_eager"}}
 QUICK = {"jit_compile": {"backend": "eager"}, "steps_per_execution": "epoch"}
-
-
-def network(optimizer="adam", inside=(), **switches):
-    torch.manual_seed(2)
-    model = ks.Sequential([ks.Input((6,)), layers.Dense(8, "relu"), *inside, layers.Dense(1, "sigmoid")])
-    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"], **switches)
-    return model
-
-
-def fit(model, **arguments):
-    torch.manual_seed(3)
-    return model.fit(**{"x": X, "y": Y, "batch_size": 16, "epochs": 3, "verbose": 0, **arguments}).history
-
-
-def assert_same(got, expected):
-    assert got.keys() == expected.keys()
-    for name in expected:
-        np.testing.assert_allclose(got[name], expected[name], rtol=1e-5, atol=1e-6)
-
-
-def assert_same_state(model, other):
-    ours, theirs = ([*each.weights, *each.optimizer.variables] for each in (model, other))
-    for mine, its in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(mine.numpy(), its.numpy(), rtol=2e-5, atol=1e-6)
 
 
 @pytest.fixture
@@ -68,12 +41,12 @@ def test_an_epoch_compiled_by_inductor_gives_the_numbers_of_ordinary_steps(count
     expected, plain = fit(ordinary := network(jit_compile=False)), [*counted]
     model = network(jit_compile=True, steps_per_execution="epoch")
     counted.clear()
-    assert_same(fit(model), expected)
+    assert_same_history(fit(model), expected)
     assert_same_state(model, ordinary)
     assert (plain, counted) == ([16, 16, 16, 16, 6] * 3, [16] + [6] * 3)  # the first 16 to compare with
 
     counters.clear()  # another model, or process, finds the graph in torch's cache; one that differs in a number does not
-    assert_same(fit(network(jit_compile=True, steps_per_execution="epoch")), expected)
+    assert_same_history(fit(network(jit_compile=True, steps_per_execution="epoch")), expected)
     assert (counters["inductor"]["fxgraph_cache_hit"], counters["inductor"]["fxgraph_cache_miss"]) == (1, 0)
     new = np.random.default_rng().uniform(0.3, 0.8)  # which no earlier run of this test has left in the cache
     fit(network(ks.optimizers.Adam(beta_1=float(new)), jit_compile=True, steps_per_execution="epoch"), epochs=1)
@@ -98,7 +71,7 @@ def test_all_goes_on_from_a_compiled_epoch(counted):
         histories.append(history)
         models.append(model)
     for got, expected in zip(histories[1], histories[0], strict=True):
-        assert_same(got, expected)
+        assert_same_history(got, expected)
     assert_same_state(models[1], models[0])
     assert counted.count(35) == 1  # to compare with
     assert int(models[1].optimizer.iterations) == int(models[0].optimizer.iterations)
@@ -111,17 +84,17 @@ def test_a_changed_layer_is_compiled_anew():
         fit(each, epochs=1)
         each.layers[1].negative_slope = 0.9
     assert len(model._fast_epoch.compiled) == 1
-    assert_same(fit(model, epochs=1), fit(ordinary, epochs=1))
+    assert_same_history(fit(model, epochs=1), fit(ordinary, epochs=1))
     assert (len(model._fast_epoch.compiled), model._fast_epoch.failed) == (2, False)
 
 
 def test_weights_of_samples_count():
     weights = np.linspace(0, 1, len(X)).astype("float32")
     expected = fit(network(jit_compile=False), sample_weight=weights)
-    assert_same(fit(network(**EPOCH), sample_weight=weights, shuffle="batch"), fit(
+    assert_same_history(fit(network(**EPOCH), sample_weight=weights, shuffle="batch"), fit(
         network(jit_compile=False), sample_weight=weights, shuffle="batch"
     ))  # fmt: skip
-    assert_same(fit(network(**EPOCH), sample_weight=weights), expected)
+    assert_same_history(fit(network(**EPOCH), sample_weight=weights), expected)
 
 
 def test_seeded_layers_draw_the_numbers_of_ordinary_steps_and_others_come_from_the_random_state():
@@ -129,8 +102,8 @@ def test_seeded_layers_draw_the_numbers_of_ordinary_steps_and_others_come_from_t
         return network(inside=[layers.Dropout(0.3, seed=seed), layers.GaussianNoise(0.1, seed=seed)], **switches)
 
     expected = fit(noisy(7, jit_compile=False))
-    assert_same(fit(noisy(7, **EPOCH)), expected)
-    assert_same(fit(noisy(7, **GRAPHS)), expected)
+    assert_same_history(fit(noisy(7, **EPOCH)), expected)
+    assert_same_history(fit(noisy(7, **GRAPHS)), expected)
     first, again = (fit(noisy(None, **EPOCH)) for _ in range(2))
     assert first == again
     assert first["loss"] != expected["loss"]
@@ -164,7 +137,7 @@ def test_several_inputs_and_outputs_and_what_layers_add():
         torch.manual_seed(3)
         histories.append(model.fit(x, y, batch_size=16, epochs=2, verbose=0, steps_per_epoch=5).history)
     for model, history in zip(models[:2], histories[:2], strict=True):
-        assert_same(history, histories[2])
+        assert_same_history(history, histories[2])
         assert_same_state(model, models[2])
     assert models[0]._fast_epoch.call is not None
     assert None not in models[1]._fast_step.whole.calls.values()
@@ -203,7 +176,7 @@ def test_a_fused_lstm_is_taken_apart_where_the_sequence_is_short():
     models = [reader(6, **how) for how in (EPOCH, GRAPHS, {"jit_compile": False})]
     histories = [fit(model, x=X[..., None], epochs=2) for model in models]
     for model, history in zip(models[:2], histories[:2], strict=True):
-        assert_same(history, histories[2])
+        assert_same_history(history, histories[2])
         assert_same_state(model, models[2])
     assert torch._C._get_mkldnn_enabled()
 
@@ -225,7 +198,7 @@ def test_where_it_cannot_be_a_warning_says_why(make, arguments, words):
     assert len([one for one in caught if "steps_per_execution" in str(one.message)]) == 1
     model = make()
     model.steps_per_execution = 1
-    assert_same(got, fit(model, **arguments))
+    assert_same_history(got, fit(model, **arguments))
 
 
 def test_what_would_take_minutes_to_compile_is_run_step_by_step(monkeypatch):
@@ -235,7 +208,7 @@ def test_what_would_take_minutes_to_compile_is_run_step_by_step(monkeypatch):
         pytest.warns(UserWarning, match="without.*takes minutes"),
     ):
         got = fit(model := reader(6, **QUICK), x=X[..., None], epochs=1)
-    assert_same(got, fit(reader(6, jit_compile=False), x=X[..., None], epochs=1))
+    assert_same_history(got, fit(reader(6, jit_compile=False), x=X[..., None], epochs=1))
     assert [*model._fast_step.whole.calls.values()] == [None]
 
 
@@ -264,7 +237,7 @@ def test_a_compiled_step_that_gives_other_numbers_is_not_used(monkeypatch):
     monkeypatch.setattr(training_pure, "pure_step", wrong)
     with pytest.warns(UserWarning, match="other numbers"):
         got = fit(model := network(**QUICK))
-    assert_same(got, fit(ordinary := network(jit_compile=False)))
+    assert_same_history(got, fit(ordinary := network(jit_compile=False)))
     assert_same_state(model, ordinary)
 
 

@@ -2,40 +2,17 @@
 
 import shutil
 
-import numpy as np
 import pytest
-import torch
 
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training import pure
-
-RNG = np.random.default_rng(5)
-X = RNG.normal(size=(70, 6)).astype("float32")
-Y = (X.sum(1) > 0).astype("float32")
-GRAPHS = {"jit_compile": {"backend": "aot_eager"}}
-
-
-def network(optimizer="adam", inside=(), **switches):
-    torch.manual_seed(2)
-    model = ks.Sequential([ks.Input((6,)), layers.Dense(8, "relu"), *inside, layers.Dense(1, "sigmoid")])
-    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"], **switches)
-    return model
-
-
-def fit(model, **arguments):
-    torch.manual_seed(3)
-    return model.fit(X, Y, **{"batch_size": 16, "epochs": 3, "verbose": 0, **arguments}).history
+from tests.compiled_network import GRAPHS, assert_same_history, assert_same_state, fit, network
 
 
 def assert_same(model, other, *histories):
-    got, expected = histories
-    assert got.keys() == expected.keys()
-    for name in expected:
-        np.testing.assert_allclose(got[name], expected[name], rtol=1e-5, atol=1e-6)
-    ours, theirs = ([*each.weights, *each.optimizer.variables] for each in (model, other))
-    for mine, its in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(mine.numpy(), its.numpy(), rtol=2e-5, atol=1e-6)
+    assert_same_history(*histories)
+    assert_same_state(model, other)
 
 
 def graphs_of(model):
