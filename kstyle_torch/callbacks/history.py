@@ -34,7 +34,8 @@ class History(Callback, Mapping[str, list[float]]):
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
-        self.model and self.model.__dict__.update(history=self)
+        if self.model:
+            self.model.history = self
 
     def __getitem__(self, name: str) -> list[float]:
         return self.history[name]

@@ -68,7 +68,7 @@ class CallbackList(Callback):
             return
         super().set_model(model)
         if self.history is not None:
-            model.__dict__["history"] = self.history
+            model.history = self.history
         for callback in self.callbacks:
             callback.set_model(model)
 

@@ -31,7 +31,7 @@ from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.layers.precision import PreciseForward
 from kstyle_torch.layers.shapes import as_leaves, as_shape, declared_shape, shapes_of
-from kstyle_torch.layers.walk import modules_of
+from kstyle_torch.layers.walk import modules_of, set_unnoticed
 from kstyle_torch.layers.weights import State
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, registry, reject_unknown
@@ -56,12 +56,12 @@ changes = Changes()
 @contextlib.contextmanager
 def uncounted_calls(root: nn.Module) -> Iterator[None]:
     """Lets the layers below be called on symbolic tensors without that counting for `layer.input` and `.output`."""
-    known = {layer: list(layer.__dict__.get("_calls") or ()) for layer in root.modules() if isinstance(layer, Layer)}
+    known = {layer: list(layer._calls) for layer in root.modules() if isinstance(layer, Layer)}
     try:
         yield
     finally:
         for layer, calls in known.items():
-            layer.__dict__["_calls"] = calls
+            layer._calls[:] = calls
 
 
 class SymbolicEnd:
@@ -112,15 +112,23 @@ class Layer(Configurable, WeightHolder):
     _has_precision = True  # whether inputs and outputs are brought to the dtype of its policy
     _makes_mask = False  # whether the class says what the mask of its output is
     _holds_metrics = False  # whether one may be among the attributes
+    _build_shapes: dict[str, Any] | None = None  # arguments of build()
+    _policy: DTypePolicy | None = None
 
     # ------------------------------------------------------------------------------------------------ making one
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls, *args, **kwargs)
         nn.Module.__init__(self)  # here, so that a child may be set before super().__init__()
-        fields = self.__dict__
-        fields.update(training=False, built=False, _dtype=as_dtype(None), _losses=[], _views={}, _rows={})
-        fields.update(
+        set_unnoticed(
+            self,
+            training=False,
+            built=False,
+            _dtype=as_dtype(None),
+            _losses=[],
+            _views={},
+            _rows={},
+            _calls=[],
             _trainable=True,
             _frozen_above=False,
             _batch_input_shape=None,
@@ -141,11 +149,10 @@ class Layer(Configurable, WeightHolder):
     ):
         if name is not None and (not isinstance(name, str) or "/" in name or not name):
             raise ValueError(f"{type(self).__name__}: name must be a string without '/'; got {name!r}.")
-        self.__dict__["_name_given"] = name is not None
         self.name = name or unique_name(snake_case(type(self).__name__))
-        self.__dict__["_trainable"] = bool(trainable)
         self._set_policy(dtype_policies.get(dtype), chosen=dtype is not None)
-        self.__dict__["_batch_input_shape"] = declared_shape(self, kwargs)
+        shape = declared_shape(self, kwargs)
+        set_unnoticed(self, _name_given=name is not None, _trainable=bool(trainable), _batch_input_shape=shape)
         for key in KERAS_ONLY:
             if not kwargs.get(key):
                 kwargs.pop(key, None)
@@ -173,7 +180,7 @@ class Layer(Configurable, WeightHolder):
         rest = {key: value for key, value in config.items() if takes_any or key in accepted or key not in base}
         layer = super().from_config(rest)
         if "name" in base:
-            layer.name, layer.__dict__["_name_given"] = base["name"], True
+            layer.name, layer._name_given = base["name"], True
         if "trainable" in base:
             layer.trainable = base["trainable"]
         return layer
@@ -204,11 +211,11 @@ class Layer(Configurable, WeightHolder):
                 bound = inspect.signature(type(self).forward).bind_partial(self, *args, **kwargs).arguments
                 named = {f"{name}_shape": shapes_of(value) for name, value in bound.items()}
                 self.build(**{p.name: named[p.name] for p in parameters if p.name in named})
-        self.__dict__["built"] = True
+        set_unnoticed(self, built=True)
 
     def get_build_config(self) -> dict[str, Any] | None:
         """The shapes that the layer was built for, for files; None if it was not."""
-        shapes = self.__dict__.get("_build_shapes")
+        shapes = self._build_shapes
         if not shapes:
             return None
         return {"input_shape": next(iter(shapes.values()))} if len(shapes) == 1 else {"shapes_dict": shapes}
@@ -223,9 +230,9 @@ class Layer(Configurable, WeightHolder):
     def _build_child(self, child: Any, input_shape: Any) -> None:
         """Builds a layer inside this one, with this one's name in the paths of its weights, unless it is built."""
         if isinstance(child, Layer) and not child.built:
-            child.__dict__["_path_above"] = "/".join(filter(None, (self._path_above, self.name)))
+            set_unnoticed(child, _path_above="/".join(filter(None, (self._path_above, self.name))))
             child.build(input_shape)
-            child.__dict__["built"] = True
+            set_unnoticed(child, built=True)
 
     # ------------------------------------------------------------------------------------------------------ calling
 
@@ -294,7 +301,7 @@ class Layer(Configurable, WeightHolder):
         if "mask" not in self._parameter_names:
             kwargs.pop("mask", None)
         outputs = record(self, args, kwargs, self._tags(args, kwargs), filled)
-        self.__dict__.setdefault("_calls", []).append({"input": first, "output": outputs})
+        self._calls.append({"input": first, "output": outputs})
         masked = any(mask is not None for mask in tree.flatten(previous))
         if self._makes_mask or (self.supports_masking and masked):
             put_masks(outputs, self.compute_mask(first, previous))
@@ -310,7 +317,7 @@ class Layer(Configurable, WeightHolder):
 
     def _symbols(self, which: str) -> Any:
         """The symbolic input or output of the layer's one call on symbolic tensors."""
-        calls = self.__dict__.get("_calls") or []
+        calls = self._calls
         if not calls:
             raise AttributeError(f"{self.name} has no {which}: it was never called on a symbolic tensor.")
         if len(calls) > 1:
@@ -373,14 +380,14 @@ class Layer(Configurable, WeightHolder):
     @property
     def dtype_policy(self) -> DTypePolicy:
         """In which dtype the weights are kept, and in which the layer computes."""
-        return self.__dict__.get("_policy") or DTypePolicy(self.dtype)
+        return self._policy or DTypePolicy(self.dtype)
 
     @dtype_policy.setter
     def dtype_policy(self, value: Any) -> None:
         self._set_policy(dtype_policies.get(value), chosen=True)
 
     def _set_policy(self, policy: DTypePolicy, chosen: bool) -> None:
-        self.__dict__.update(_policy=policy, _dtype=as_dtype(policy.variable_dtype))
+        set_unnoticed(self, _policy=policy, _dtype=as_dtype(policy.variable_dtype))
         self.__dict__.pop("forward", None)
         others = {policy.name, dtype_policies.dtype_policy().name} != {config.floatx()}
         if self._has_precision and (policy.is_mixed or (chosen and others) or policy.name != config.floatx()):
@@ -389,7 +396,8 @@ class Layer(Configurable, WeightHolder):
     def _compute_precisely(self) -> None:
         """Brings the inputs of every call to the layer's dtype; not for layers that never see another."""
         policy = self.dtype_policy
-        self.__dict__["forward"] = PreciseForward(self, as_dtype(policy.compute_dtype), policy.is_mixed)
+        precise = PreciseForward(self, as_dtype(policy.compute_dtype), policy.is_mixed)
+        set_unnoticed(self, forward=precise)
 
     def _meet_dtypes(self, structure: Any) -> None:
         """Looks, while a graph is made, whether the inputs have another dtype than the layer computes in."""
@@ -403,7 +411,7 @@ class Layer(Configurable, WeightHolder):
         weight = next((each for each in self.parameters() if each.is_floating_point()), None)
         if weight is not None and weight.dtype != self._dtype and not self.dtype_policy.is_mixed:
             precise = self.__dict__.pop("forward", None)
-            self.__dict__.update(_policy=DTypePolicy(str(weight.dtype).removeprefix("torch.")), _dtype=weight.dtype)
+            set_unnoticed(self, _policy=DTypePolicy(str(weight.dtype).removeprefix("torch.")), _dtype=weight.dtype)
             if precise is not None:
                 self._compute_precisely()
 
@@ -412,7 +420,7 @@ class Layer(Configurable, WeightHolder):
     def __setattr__(self, name: str, value: Any) -> None:
         changes.count += name != "training"  # which is asked for by itself, and set in every fit
         if may_hold_metrics(value):
-            self.__dict__["_holds_metrics"] = True  # else nobody looks for them, which takes long
+            set_unnoticed(self, _holds_metrics=True)  # else nobody looks for them, which takes long
         if isinstance(value, nn.Module):
             value.train(self.training) if value.training != self.training else None
         elif isinstance(value, (nn.Parameter, State)):
@@ -502,9 +510,8 @@ def _build_once(build: Callable[..., None]) -> Callable[..., None]:
         take_path(self)
         with building_inside(self):
             build(self, *args, **kwargs)
-        self.__dict__["built"] = True
         names = list(inspect.signature(build).parameters)[1:]
-        self.__dict__["_build_shapes"] = {**dict(zip(names, args)), **kwargs}
+        set_unnoticed(self, built=True, _build_shapes={**dict(zip(names, args)), **kwargs})
         sync_trainable(self, self._frozen_above)
 
     return build_once

@@ -16,6 +16,7 @@ from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.checks import known_size, positive_int
 from kstyle_torch.layers.lora import LoraLayer
 from kstyle_torch.layers.shapes import Shape
+from kstyle_torch.layers.walk import set_unnoticed
 from kstyle_torch.layers.weights import Weight, native, permuted
 from kstyle_torch.symbolic.tensor import SymbolicTensor
 
@@ -61,7 +62,7 @@ class InputLayer(Layer):
             raise ValueError(f"Input: shape must be a tuple, such as ({shape or batch_shape},); got {shape!r}.")
         self.batch_shape: Shape = tuple(batch_shape) if batch_shape is not None else (batch_size, *(shape or ()))
         self.dtype_given = dtype is not None
-        self.__dict__["built"] = True
+        set_unnoticed(self, built=True)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; data have a dtype, not a policy."""

@@ -12,6 +12,7 @@ from torch import nn
 from kstyle_torch import config, initializers, regularizers
 from kstyle_torch.constraints import get as get_constraint
 from kstyle_torch.initializers import DType, as_dtype
+from kstyle_torch.layers.walk import set_unnoticed
 from kstyle_torch.layers.weights import State, TrainableWeight, Weight, WeightView, keep_methods, weight_table
 from kstyle_torch.serialization import reject_unknown
 
@@ -236,7 +237,7 @@ class WeightHolder(nn.Module):
         """
         elsewhere = self._native_keys().union(*self._in_containers.values())
         found = {key: child for key, child in self._modules.items() if child is not None and key not in elsewhere}
-        found.update((attribute, self.__dict__[attribute]) for attribute in self._in_containers)
+        found.update((attribute, vars(self)[attribute]) for attribute in self._in_containers)
         found = {self._saved_names.get(name, name): child for name, child in found.items()}
         return sorted(found.items(), key=lambda item: (item[0].startswith("_"), item[0]))
 
@@ -259,7 +260,7 @@ class WeightHolder(nn.Module):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self.__dict__.update(_trainable=bool(value), _frozen_above=False)
+        set_unnoticed(self, _trainable=bool(value), _frozen_above=False)
         sync_trainable(self)
 
     def _keep_methods(self) -> None:
@@ -274,7 +275,7 @@ def sync_trainable(module: nn.Module, frozen_above: bool = False) -> None:
     What a layer's `trainable = False` switched off is noted, so that thawing switches on that and no more.
     """
     if isinstance(module, WeightHolder):
-        module.__dict__["_frozen_above"] = frozen_above
+        set_unnoticed(module, _frozen_above=frozen_above)
         frozen_above = not module.trainable
     noted: set[str] = module.__dict__.setdefault("_frozen_parameters", set())
     for key, parameter in module._parameters.items():

@@ -6,13 +6,15 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from kstyle_torch.layers.walk import set_unnoticed
+
 _above: list[str] = []  # paths of the layers inside which others are being built
 
 
 def take_path(layer: Any) -> None:
     """Puts a layer that is about to be built where it belongs."""
     if _above and not layer._path_above:
-        layer.__dict__["_path_above"] = _above[-1]
+        set_unnoticed(layer, _path_above=_above[-1])
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from kstyle_torch.layers.walk import set_unnoticed
 from kstyle_torch.models.model import Model
 
 
@@ -51,12 +52,13 @@ class TorchModel(Model):
         super().__init__(name=name, **kwargs)
         module.eval()  # as every model starts; `fit` switches it
         own = {"_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"}
-        self.__dict__.update({key: vars(module)[key] for key in own}, wrapped=module, built=True)
-        self.__dict__["_parameter_list"] = [*inspect.signature(module.forward).parameters.values()]
+        parameters = [*inspect.signature(module.forward).parameters.values()]
+        shared = {key: vars(module)[key] for key in own}
+        set_unnoticed(self, **shared, wrapped=module, built=True, _parameter_list=parameters)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """What the module gives for a batch of inputs."""
-        module = self.__dict__["wrapped"]
+        module = self.wrapped
         module.training = self.training  # its children are this model's, and follow by themselves
         if isinstance(inputs, dict) and inputs.keys() <= {p.name for p in self._parameter_list}:
             return module(**inputs)
@@ -75,12 +77,12 @@ class TorchModel(Model):
     def train(self, mode: bool = True) -> Any:
         """Training or inference mode, the module's too."""
         if "wrapped" in self.__dict__:
-            self.__dict__["wrapped"].training = mode
+            self.wrapped.training = mode
         return super().train(mode)
 
     def get_config(self) -> dict[str, Any]:
         """Raises a TypeError: a bare module has no config; its weights can be saved."""
         raise TypeError(
-            f"{self.name!r} wraps a {type(self.__dict__['wrapped']).__name__}, which cannot be written down. "
+            f"{self.name!r} wraps a {type(self.wrapped).__name__}, which cannot be written down. "
             "save_weights() and export() do without."
         )

@@ -17,7 +17,7 @@ from kstyle_torch.layers.core import InputLayer
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.layers.shapes import open_shapes
-from kstyle_torch.layers.walk import modules_of
+from kstyle_torch.layers.walk import modules_of, set_unnoticed
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.rewrites import eager_runs, straight_runs
 from kstyle_torch.models.trainer import Trainer
@@ -26,7 +26,24 @@ from kstyle_torch.symbolic.emit import Emitter
 from kstyle_torch.symbolic.graph import Graph, checked, trace
 from kstyle_torch.symbolic.replay import replay
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
+from kstyle_torch.training.fit_state import FitState
 from kstyle_torch.utils.summary import summary
+
+
+class Emitted:
+    """Forward functions that were made of a model's graph.
+
+    Args:
+        run: `run(model, inputs)`.
+    """
+
+    __slots__ = ("integer_readers", "masked", "run", "straight")
+
+    def __init__(self, run: Callable[[Any, Any], Any]):
+        self.run = run
+        self.masked: dict[Any, Callable[..., Any]] = {}  # by the axes of the masks
+        self.straight: dict[Any, Callable[[Any, Any], Any] | None] = {}  # for the inner loops
+        self.integer_readers: dict[int, Layer] | None = None
 
 
 class Model(Trainer, Files, Layer):
@@ -50,7 +67,8 @@ class Model(Trainer, Files, Layer):
     _has_precision = False  # its layers see to it
     _functional: ClassVar[type[Model] | None] = None
     graph: Graph | None = None
-    code: str | None = None
+    code: str | None = None  # source of the forward function
+    _emitted: Emitted | None = None
     inputs: Any = None
     outputs: Any = None
 
@@ -59,8 +77,9 @@ class Model(Trainer, Files, Layer):
         if cls is Model and (len(args) > 1 or "outputs" in kwargs):
             wanted = cls._functional or cls
         self = super().__new__(wanted, *args, **kwargs)
+        set_unnoticed(self, _fit=FitState())
         if wanted is not cls or "outputs" in kwargs or len(args) > 1:
-            self.__dict__["_arguments"] = {}  # symbolic tensors are no config
+            set_unnoticed(self, _arguments={})  # symbolic tensors are not part of a config
         return self
 
     def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None, **kwargs: Any):
@@ -79,21 +98,21 @@ class Model(Trainer, Files, Layer):
         for module in graph.modules:
             if not any(child is module for child in self._modules.values()):
                 self.add_module(free_key(self, module), module)
-        self.__dict__.update(graph=graph, built=True)
+        set_unnoticed(self, graph=graph, built=True)
         self._set_ends(inputs, outputs)
         self._emit()
 
     def _set_ends(self, inputs: Any, outputs: Any) -> None:
-        self.__dict__.update(inputs=tree.flatten(inputs), outputs=tree.flatten(outputs))
-        self.__dict__["_ends"] = {"input": inputs, "output": outputs}
+        ends = {"input": inputs, "output": outputs}
+        set_unnoticed(self, inputs=tree.flatten(inputs), outputs=tree.flatten(outputs), _ends=ends)
 
     def _emit(self) -> None:
         assert self.graph is not None
-        self.__dict__.pop("_readers", None)
+        set_unnoticed(self, _emitted=None)
         keys = {id(module): key for key, module in self._modules.items() if module is not None}
         emitter = Emitter(self.graph, keys, self._adapt)
         run, code = emitter.emit(self._unpack, self._input_checks())
-        self.__dict__.update(_run=run, code=code, _masked_runs={}, _straight={})
+        set_unnoticed(self, _emitted=Emitted(run), code=code)
 
     def straight_run(self, eagerly: bool = False) -> Callable[[Any, Any], Any] | None:
         """`run(model, inputs)`: the forward function for the inner loops, without what nobody would miss.
@@ -111,7 +130,8 @@ class Model(Trainer, Files, Layer):
         if not as_usual or "forward" in self.__dict__:
             return None
         key = (eagerly, *["forward" in module.__dict__ for module in modules])  # a layer's dtype may change
-        runs = self.__dict__.setdefault("_straight", {})
+        assert self._emitted is not None
+        runs = self._emitted.straight
         if key not in runs:
             keys = {id(module): key for key, module in self._modules.items() if module is not None}
             if eagerly:
@@ -129,12 +149,12 @@ class Model(Trainer, Files, Layer):
 
     def _part(self, eagerly: bool) -> Callable[..., Any] | None:
         """What its straight run is to a model around this one; None where that is the usual call."""
-        run, runs = self.straight_run(eagerly), self.__dict__.get("_straight")
+        run, emitted = self.straight_run(eagerly), self._emitted
         if run is None:
             return None
 
         def part(inputs: Any, **arguments: Any) -> Any:
-            if arguments or self.__dict__.get("_straight") is not runs:  # a mask; or it has got another graph
+            if arguments or self._emitted is not emitted:  # a mask; or it has got another graph
                 return self.forward(inputs, **arguments)
             return run(self, inputs)
 
@@ -155,9 +175,11 @@ class Model(Trainer, Files, Layer):
         """The inputs, by position, that only go into layers which take whole numbers, with the first such layer."""
         if self.graph is None:
             return {}
-        if "_readers" not in self.__dict__:
-            self.__dict__["_readers"] = self._find_integer_readers(self.graph)
-        return self.__dict__["_readers"]
+        if self._emitted is None:
+            return self._find_integer_readers(self.graph)
+        if self._emitted.integer_readers is None:
+            self._emitted.integer_readers = self._find_integer_readers(self.graph)
+        return self._emitted.integer_readers
 
     def _find_integer_readers(self, graph: Graph) -> dict[int, Layer]:
         readers: dict[int, Layer] = {}
@@ -257,13 +279,15 @@ class Model(Trainer, Files, Layer):
             raise NotImplementedError(
                 f"{type(self).__name__} must define call(self, inputs), or be made of inputs and outputs."
             )
-        return self._run(self, inputs) if mask is None else self._run_masked(inputs, mask)
+        assert self._emitted is not None
+        return self._emitted.run(self, inputs) if mask is None else self._run_masked(inputs, mask)
 
     def _run_masked(self, inputs: Any, mask: Any) -> Any:
         """The outputs, with the masks handed on to the layers; the code for it is written when it is first needed."""
         flat, masks = self._unpack(inputs), tree.flatten(mask) if tree.is_nested(mask) else [mask]
         axes = tuple(None if one is None else one.dim() for one in masks)
-        runs = self.__dict__.setdefault("_masked_runs", {})
+        assert self._emitted is not None
+        runs = self._emitted.masked
         if axes not in runs:
             runs[axes] = self._emit_masked(axes)
         for tensor, one in zip(flat, masks, strict=True):
@@ -388,21 +412,19 @@ class Model(Trainer, Files, Layer):
         Args:
             input_shape: With None for the batch; a list or dict of shapes for several inputs.
         """
-        self.__dict__["built"] = True
+        set_unnoticed(self, built=True)
         try:
             with building_inside(self):
                 self.compute_output_shape(input_shape)
         except Exception:
-            self.__dict__["built"] = False
+            set_unnoticed(self, built=False)
             raise
 
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if type(self).build is Model.build:  # the layers inside are built as the call reaches them
             take_path(self)
-            self.__dict__["built"] = True
-            self.__dict__["_build_shapes"] = {
-                "input_shape": open_shapes(args[0] if args else next(iter(kwargs.values())))
-            }
+            shape = open_shapes(args[0] if args else next(iter(kwargs.values())))
+            set_unnoticed(self, built=True, _build_shapes={"input_shape": shape})
         else:
             super()._build_for(args, kwargs)
 
@@ -427,30 +449,12 @@ class Model(Trainer, Files, Layer):
         return self.graph is not None
 
     def __getstate__(self) -> dict[str, Any]:
-        dropped = {
-            "_run",
-            "inputs",
-            "outputs",
-            "_ends",
-            "_seen",
-            "_known_weights",
-            "_trained",
-            "_penalised",
-            "_tables",
-            "_loss_layers",
-            "_meter",
-            "_masked_runs",
-            "_fast_step",
-            "_fast_epoch",
-            "_fast_forward",
-            "_straight",
-            "_readers",
-            "_tried",
-        }
+        dropped = {"_fit", "_emitted", "inputs", "outputs", "_ends"}  # the last four are made again from the graph
         return {key: value for key, value in super().__getstate__().items() if key not in dropped}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        set_unnoticed(self, _fit=FitState())
         if self.graph is not None:
             self._set_ends(*self.graph.to_symbolic())
             self._emit()

@@ -11,6 +11,7 @@ from kstyle_torch import tree
 from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.core import InputLayer, input_tensor
 from kstyle_torch.layers.naming import building_inside
+from kstyle_torch.layers.walk import set_unnoticed
 from kstyle_torch.models.model import GRAPH_CALLS, Model, free_key, is_graph_input
 from kstyle_torch.registry import HOMES
 from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
@@ -40,9 +41,7 @@ class Sequential(Model):
         self, layers: Sequence[Any] | None = None, trainable: bool = True, name: str | None = None, **kwargs: Any
     ):
         super().__init__(name=name, trainable=trainable, **kwargs)
-        self.__dict__["_chain"] = []
-        self.__dict__["_input_layer"] = None
-        self.__dict__["_tensors"] = []
+        set_unnoticed(self, _chain=[], _input_layer=None, _tensors=[])
         for layer in layers or ():
             self._append(layer)
         self._connect()
@@ -60,7 +59,7 @@ class Sequential(Model):
         except Exception:
             self._modules.clear()
             self._modules.update(before[0])
-            self.__dict__.update(_chain=before[1], _input_layer=before[2])
+            set_unnoticed(self, _chain=before[1], _input_layer=before[2])
             self._connect()
             raise
 
@@ -107,7 +106,7 @@ class Sequential(Model):
     def _set_input(self, layer: InputLayer) -> None:
         if self._chain or self._input_layer is not None:
             raise ValueError(f"{self.name}: an Input can only come first; there is one, or a layer, already.")
-        self.__dict__["_input_layer"] = layer
+        set_unnoticed(self, _input_layer=layer)
         others = dict(self._modules)
         self._modules.clear()
         self.add_module(free_key(self, layer), layer)
@@ -116,7 +115,9 @@ class Sequential(Model):
     def _connect(self) -> None:
         """Calls the layers on a symbolic input, if its size is known, and writes the forward function."""
         if self._input_layer is None or not self._chain:
-            self.__dict__.update(graph=None, code=None, inputs=None, outputs=None, built=False, _tensors=[])
+            set_unnoticed(
+                self, graph=None, code=None, _emitted=None, inputs=None, outputs=None, built=False, _tensors=[]
+            )
             return
         tensors = self._tensors
         if not tensors or tensors[0].source is not self._input_layer:
@@ -131,7 +132,7 @@ class Sequential(Model):
                 )
             tensors.append(x)
         graph = trace(tensors[0], tensors[-1], [self._input_layer])
-        self.__dict__.update(graph=graph, built=True)
+        set_unnoticed(self, graph=graph, built=True)
         self._set_ends(tensors[0], tensors[-1])
         self._emit()
 
@@ -144,17 +145,17 @@ class Sequential(Model):
         if not self._chain:
             raise ValueError(f"{self.name} has no layers; add() some before it is built.")
         chain = self._chain
-        self.__dict__["_chain"] = []
+        set_unnoticed(self, _chain=[])
         try:
             self._set_input(InputLayer(batch_shape=(None, *tuple(input_shape)[1:])))
         finally:
-            self.__dict__["_chain"] = chain
+            set_unnoticed(self, _chain=chain)
         try:
             self._connect()
         except Exception:
             key = next(key for key, child in self._modules.items() if child is self._input_layer)
             del self._modules[key]
-            self.__dict__["_input_layer"] = None
+            set_unnoticed(self, _input_layer=None)
             raise
 
     def get_config(self) -> dict[str, Any]:

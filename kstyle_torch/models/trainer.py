@@ -28,12 +28,26 @@ from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.mode import switched_mode
-from kstyle_torch.layers.walk import modules_of
+from kstyle_torch.layers.walk import modules_of, set_unnoticed
 from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.optimizers import with_loss_scale
 from kstyle_torch.training import check, loop, step, watch
 from kstyle_torch.training.compiled import Compiled, read
+from kstyle_torch.training.fit_state import FitState
 from kstyle_torch.training.switches import check_switches
+
+
+class Remembered:
+    """Attribute of a model that lives in its `FitState`: setting it does not change what a training step computes."""
+
+    def __init__(self, field: str, doc: str):
+        self.field, self.__doc__ = field, doc
+
+    def __get__(self, model: Any, owner: type) -> Any:
+        return self if model is None else getattr(model._fit, self.field)
+
+    def __set__(self, model: Any, value: Any) -> None:
+        setattr(model._fit, self.field, value)
 
 
 class Trainer(nn.Module):
@@ -44,10 +58,23 @@ class Trainer(nn.Module):
         def __getattr__(self, name: str) -> Any: ...
 
     _compiled: Compiled | None = None
-    history: History | None = None
-    stop_training: bool = False
-    stop_evaluating: bool = False
-    stop_predicting: bool = False
+    _fit: FitState
+    _compile_arguments: dict[str, Any] | None = None  # for files
+    _device: torch.device | None = None  # that compile() was given
+    run_eagerly: bool = False
+    jit_compile: Any = False
+    steps_per_execution: Any = 1
+
+    history = Remembered("history", "The `History` of the last fit.")
+    stop_training = Remembered("stop_training", "Whether `fit` ends after this batch; a callback may set it.")
+    stop_evaluating = Remembered("stop_evaluating", "Whether `evaluate` ends after this batch.")
+    stop_predicting = Remembered("stop_predicting", "Whether `predict` ends after this batch.")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(getattr(type(self), name, None), Remembered):
+            object.__setattr__(self, name, value)  # recorded steps stay valid
+        else:
+            super().__setattr__(name, value)
 
     # -------------------------------------------------------------------------------------------------------- compile
 
@@ -97,14 +124,18 @@ class Trainer(nn.Module):
             compiled.optimizer = with_loss_scale(compiled.optimizer)
         if device is not None:
             self.to(device)
-        self.__dict__.update(
-            _compile_arguments=given, _compiled=compiled, _device=None if device is None else torch.device(device)
-        )
-        self.__dict__.update(run_eagerly=bool(run_eagerly), jit_compile=jit_compile, _fast_step=None)
         whole = steps_per_execution == "epoch"
-        self.__dict__.update(steps_per_execution="epoch" if whole else int(steps_per_execution))
-        self.__dict__.update(_fast_epoch=None, _fast_forward=None)
-        self.stop_training = False
+        set_unnoticed(
+            self,
+            _compile_arguments=given,
+            _compiled=compiled,
+            _device=None if device is None else torch.device(device),
+            run_eagerly=bool(run_eagerly),
+            jit_compile=jit_compile,
+            steps_per_execution="epoch" if whole else int(steps_per_execution),
+        )
+        self._fit.forget_engines()
+        self._fit.stop_training = False
 
     @property
     def compiled(self) -> bool:
@@ -144,16 +175,15 @@ class Trainer(nn.Module):
 
     def reset_metrics(self) -> None:
         """Sets all metrics back."""
-        self.__dict__.pop("_meter", None)
+        self._fit.meter = None
         for metric in self.metrics:
             metric.to(self._where())
             metric.reset_state()
 
     def get_metrics_result(self) -> dict[str, Any]:
         """`{name: value so far}`, on the device."""
-        meter = self.__dict__.get("_meter")
-        if meter is not None:
-            meter.fold()
+        if self._fit.meter is not None:
+            self._fit.meter.fold()
         results: dict[str, Any] = {}
         for metric in self.metrics:
             value = metric.result()
@@ -351,7 +381,7 @@ class Trainer(nn.Module):
         Returns: `{name: value}` for the logs.
         """
         x, y, weight = unpack(data)
-        if self._compiled is not None and self._compiled.views is not self.__dict__.get("_trained"):
+        if self._compiled is not None and self._compiled.views is not self._fit.trained:
             step.prepare(self)
         loss, y_pred = step.train_step(self, x, y, weight)
         return self._noted(loss, y_pred, x, y, weight)
@@ -390,10 +420,10 @@ class Trainer(nn.Module):
     @property
     def trainable_weights(self) -> list[Any]:
         """The weights that training changes; none if the model is frozen. A loop of one's own asks at every step."""
-        now, known = step.what_counts(modules_of(self)), self.__dict__.get("_known_weights")
+        now, known = step.what_counts(modules_of(self)), self._fit.known_weights
         if known is None or known[0] != now:
             views: list[Any] = super().trainable_weights  # type: ignore[misc]
-            known = self.__dict__["_known_weights"] = now, views
+            known = self._fit.known_weights = now, views
         return [*known[1]]
 
     def overrides(self, *names: str) -> bool:
@@ -412,7 +442,7 @@ class Trainer(nn.Module):
             for weight in module._parameters.values():
                 if weight is not None:
                     return weight.device
-        return self.__dict__.get("_device") or config.device()
+        return self._device or config.device()
 
     def _batches(
         self,

@@ -14,7 +14,7 @@ KEYS = (
 
 def compile_config(model: Any) -> dict[str, Any]:
     """What `model.compile` was given, as plain data; empty for a model that was not compiled, or cannot be that way."""
-    given = model.__dict__.get("_compile_arguments")
+    given = model._compile_arguments
     if model.optimizer is None or given is None:
         return {}
     given = {**{key: given.get(key) for key in KEYS}, "optimizer": model.optimizer}

@@ -38,7 +38,7 @@ def check_data(
     Raises: ValueError: if the data does not fit the model or the loss.
     """
     compiled: Compiled = model._compiled
-    layout, tried = _layout(model, batch, device, needs_loss), model.__dict__.setdefault("_tried", set())
+    layout, tried = _layout(model, batch, device, needs_loss), model._fit.tried
     if layout in tried:
         _look_through(compiled, batch)
         return
@@ -70,7 +70,7 @@ def _layout(model: Any, batch: Batch, device: torch.device, needs_loss: bool) ->
         return None
     leaves = [leaf if leaf is None else (leaf.shape[1:], leaf.dtype) for leaf in tree.flatten(batch)]
     structure = tree.map_structure(lambda leaf: None, batch)
-    return model._run, model._compiled, device, needs_loss, repr(structure), *leaves
+    return model._emitted, model._compiled, device, needs_loss, repr(structure), *leaves
 
 
 def _look_through(compiled: Compiled, batch: Batch) -> None:

@@ -15,6 +15,7 @@ from kstyle_torch.draws import random_state, set_random_state
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.effects import MASK
+from kstyle_torch.training.fit_state import UNKNOWN
 from kstyle_torch.training.graphs import (
     graph_options,
     has_cuda_graphs,
@@ -37,19 +38,19 @@ def compiled_forward(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
     Args:
         hooks: What is called between the batches; if one is not our own, the model runs as it is.
     """
-    plain = model.__dict__.get("_run_straight")
-    if not is_asked(model.__dict__.get("jit_compile")) or model.run_eagerly or not steps.are_ours(hooks):
+    plain = model._fit.run_straight
+    if not is_asked(model.jit_compile) or model.run_eagerly or not steps.are_ours(hooks):
         yield
         return
-    forward = model.__dict__.get("_fast_forward")
+    forward = model._fit.forward_engine
     if forward is None:
-        forward = model.__dict__["_fast_forward"] = CompiledForward(model, model.jit_compile)
+        forward = model._fit.forward_engine = CompiledForward(model, model.jit_compile)
     if forward.begin(plain):
-        model.__dict__["_run_straight"] = forward
+        model._fit.run_straight = forward
     try:
         yield
     finally:
-        model.__dict__["_run_straight"] = plain
+        model._fit.run_straight = plain
 
 
 class CompiledForward:
@@ -81,7 +82,7 @@ class CompiledForward:
         with torch.enable_grad():  # as it must be for a step, of which this asks
             if watched() or anybody_listens(model.modules()):
                 return False
-        if "_penalised" not in model.__dict__:
+        if model._fit.weights_key is UNKNOWN:
             steps.note_losses(model)
         number = len([*model.modules()])  # which come last; what stands before them is about losses
         now = (summary(model)[-number:], *map(id, self.weights))

@@ -130,8 +130,8 @@ def _facts(tensor: Any) -> Any:
 
 def penalties(model: Any) -> list[Any]:
     """What penalises weights and outputs."""
-    of_outputs = (layer.__dict__.get("activity_regularizer") for layer in model._loss_layers)
-    return [view.regularizer for view in model._penalised] + [each for each in of_outputs if each is not None]
+    of_outputs = (layer.__dict__.get("activity_regularizer") for layer in model._fit.loss_layers)
+    return [view.regularizer for view in model._fit.penalised] + [each for each in of_outputs if each is not None]
 
 
 def fingerprint(model: nn.Module) -> list[Any]:

@@ -48,7 +48,7 @@ def run_fit(
         initial_epoch: How many there have been.
         validation_freq: Every how many epochs there is a validation, or the list of those epochs (from 1).
     """
-    model.__dict__["stop_training"] = False  # not as an attribute: nothing that counts has changed
+    model._fit.stop_training = False
     callbacks.sources = {"train": train, "validation": validation}
     logs: dict[str, Any] = {}
     with _finishing(model, callbacks):
@@ -62,7 +62,7 @@ def run_fit(
                 logs = _with_validation(logs, tested)
             callbacks.params["steps"] = train.steps
             callbacks.on_epoch_end(epoch, logs)
-            if model.stop_training:
+            if model._fit.stop_training:
                 break
         if epochs > 0 and model.optimizer is not None:
             model.optimizer.finalize_variable_values(model._compiled.views)
@@ -98,7 +98,7 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
                 meter.add(loss, batch[1], y_pred, batch[2])
             if end and (index + 1) % group == 0 and (bar is None or bar.is_due()):
                 _tell(end, model, index, logs)
-            if model.stop_training:
+            if model._fit.stop_training:
                 break
         else:
             if end and (index + 1) % group:
@@ -122,10 +122,9 @@ def _whole_epoch(model: Any, batches: Batches, meter: Meter) -> Any:
     """Runs the whole batches in one call, if that is asked for and can be; see `CompiledEpoch.run`."""
     if model.steps_per_execution != "epoch" or model.run_eagerly:
         return None
-    whole = model.__dict__.get("_fast_epoch")
-    if whole is None:
-        whole = model.__dict__["_fast_epoch"] = CompiledEpoch(model, model.jit_compile)
-    return whole.run(batches, meter)
+    if model._fit.epoch_engine is None:
+        model._fit.epoch_engine = CompiledEpoch(model, model.jit_compile)
+    return model._fit.epoch_engine.run(batches, meter)
 
 
 def _chosen_step(model: Any, ahead: int, watchful: bool) -> Callable[[Any, Any, Any], tuple[Tensor, Any]]:
@@ -133,10 +132,10 @@ def _chosen_step(model: Any, ahead: int, watchful: bool) -> Callable[[Any, Any, 
     how = model.jit_compile
     if model.run_eagerly or not how:
         return functools.partial(steps.train_step, model)
-    step = model.__dict__.get("_fast_step")
+    step = model._fit.step_engine
     if step is None:
         step = RecordedStep(model, asked=how == "record") if how in ("auto", "record") else CompiledStep(model, how)
-        model.__dict__["_fast_step"] = step
+        model._fit.step_engine = step
     step.begin(ahead, watchful)
     return step
 
@@ -160,7 +159,7 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
     straight, compiled = steps.straight(model, (*begin, *end)), compiled_forward(model, (*begin, *end))
     with switched_mode(model, False), torch.no_grad(), straight, compiled:
         steps.note_losses(model)
-        model.__dict__["stop_evaluating"] = False  # not as an attribute: nothing that counts has changed
+        model._fit.stop_evaluating = False
         callbacks.on_test_begin()
         model.reset_metrics()
         late = None if own else steps.late_loss(model)
@@ -177,7 +176,7 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
                 meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
             if end:
                 _tell(end, model, index, logs)
-            if model.stop_evaluating:
+            if model._fit.stop_evaluating:
                 break
         results = _read_logs(model, logs)
         callbacks.on_test_end(results)
@@ -198,7 +197,7 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
     # not inference_mode: the states of stateful layers would be of no use in training
     straight, compiled = steps.straight(model, (*begin, *end)), compiled_forward(model, (*begin, *end))
     with switched_mode(model, False), torch.no_grad(), straight, compiled:
-        model.__dict__["stop_predicting"] = False
+        model._fit.stop_predicting = False
         callbacks.on_predict_begin()
         run = steps.runner(model)
         for index, batch in enumerate(batches.epoch()):
@@ -208,7 +207,7 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
             collected.add(outputs)
             for hook in end:
                 hook(index, {"outputs": outputs})
-            if model.stop_predicting:
+            if model._fit.stop_predicting:
                 break
         joined = collected.joined()
         callbacks.on_predict_end()
@@ -272,7 +271,7 @@ class Outputs:
 
 def _meter(model: Any, late_loss: Any = None) -> Meter:
     meter = Meter(model._compiled, late_loss)
-    model.__dict__["_meter"] = meter
+    model._fit.meter = meter
     return meter
 
 
@@ -299,10 +298,9 @@ def _finishing(model: Any, callbacks: CallbackList) -> Iterator[None]:
         yield
     finally:
         model.eval()
-        if model.__dict__.get("_fast_step") is not None:
-            model._fast_step.end()
-        if "_loss_layers" in model.__dict__:  # not before the first epoch
-            steps.clear_losses(model)
+        if model._fit.step_engine is not None:
+            model._fit.step_engine.end()
+        steps.clear_losses(model)
         for parameter in model._compiled.parameters:
             parameter.grad = None
         for callback in callbacks.callbacks:

@@ -16,12 +16,13 @@ from kstyle_torch.layers import added_losses
 from kstyle_torch.layers.base import Layer, changes
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.losses.head import Head, head_of
+from kstyle_torch.training.fit_state import UNKNOWN
 from kstyle_torch.training.memory import keep_for_the_next_step
 
 
 def runner(model: Any) -> Callable[[Any], Any]:
     """The quickest way to the model's output, within `straight`."""
-    run = model.__dict__.get("_run_straight")
+    run = model._fit.run_straight
     return functools.partial(run_model if run is None or added_losses.met else run, model)
 
 
@@ -38,7 +39,7 @@ def run_model(model: Any, x: Any) -> Any:
 
 
 def _run_model(model: Any, x: Any) -> Any:
-    run = model.__dict__.get("_run_straight")
+    run = model._fit.run_straight
     if run is not None:
         return run(model, x)
     return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
@@ -53,20 +54,19 @@ def straight(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
     """
     keep_for_the_next_step()
     run = model.straight_run(bool(getattr(model, "run_eagerly", False))) if are_ours(hooks) else None
-    within, before = is_running(model), model.__dict__.get("_run_straight")
-    model.__dict__["_run_straight"] = run
+    fit, before = model._fit, model._fit.run_straight
+    fit.run_straight = run
+    fit.depth += 1
     try:
         yield
     finally:
-        if within:
-            model.__dict__["_run_straight"] = before
-        else:
-            del model.__dict__["_run_straight"]
+        fit.run_straight = before
+        fit.depth -= 1
 
 
 def is_running(model: Any) -> bool:
     """Whether this is within the steps of the model, such as in a callback."""
-    return "_run_straight" in model.__dict__
+    return model._fit.depth > 0
 
 
 def are_ours(hooks: Iterable[Any]) -> bool:
@@ -187,7 +187,7 @@ def compute_loss(model: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
     Raises: ValueError: if there is none of these.
     """
     compiled = model._compiled
-    if "_penalised" not in model.__dict__:  # in a loop of the user's own
+    if model._fit.weights_key is UNKNOWN:  # in a loop of the user's own
         note_losses(model)
     if compiled is not None and compiled.outputs is None:
         compiled.build(model.output_names, y, y_pred)
@@ -210,10 +210,10 @@ def late_loss(model: Any) -> Callable[[list[Any], list[Tensor], list[Any]], Tens
 
 
 def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
-    for view in model._penalised:
+    for view in model._fit.penalised:
         penalty = view.regularizer(view.read())
         total = penalty if total is None else total + penalty
-    for layer in model._loss_layers:
+    for layer in model._fit.loss_layers:
         for loss in layer._losses:
             total = loss if total is None else total + loss
     if total is None:
@@ -223,20 +223,20 @@ def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
 
 def has_losses(model: Any) -> bool:
     """Whether a layer has called `add_loss` in this step."""
-    return added_losses.met and any(layer._losses for layer in model._loss_layers)
+    return added_losses.met and any(layer._losses for layer in model._fit.loss_layers)
 
 
 def find_head(model: Any) -> Head | None:
     """What computes the loss and where its backward pass starts, if nothing but one crossentropy is to be minimised."""
     entries = model._compiled.loss.entries
-    if len(entries) != 1 or entries[0].weight is not None or model._penalised or model.overrides("compute_loss"):
+    if len(entries) != 1 or entries[0].weight is not None or model._fit.penalised or model.overrides("compute_loss"):
         return None
     return head_of(entries[0].loss)
 
 
 def clear_losses(model: Any) -> None:
     """Forgets what `add_loss` collected in the last step."""
-    for layer in model._loss_layers if added_losses.met else ():
+    for layer in model._fit.loss_layers if added_losses.met else ():
         if layer._losses:
             layer._losses.clear()
 
@@ -248,7 +248,7 @@ def prepare(model: Any) -> None:
     if not all(module.training for module in modules):
         model.train()
     note_losses(model, modules)
-    views = model.__dict__["_trained"]
+    views = model._fit.trained
     if compiled.views is not views:
         compiled.views, compiled.parameters = views, [view.value for view in views]
     compiled.optimizer.track(views)
@@ -270,11 +270,11 @@ def note_losses(model: Any, modules: list[nn.Module] | None = None) -> None:
     """Finds the weights that are trained, the penalties and the layers that may add losses, if anything has changed."""
     modules = modules_of(model) if modules is None else modules
     now = what_counts(modules)
-    if model.__dict__.get("_seen") != now:
-        views = model.trainable_weights
-        penalised = [view for view in views if view.regularizer is not None]
-        layers = [module for module in modules if isinstance(module, Layer)]
-        model.__dict__.update(_seen=now, _trained=views, _penalised=penalised, _loss_layers=layers)
+    fit = model._fit
+    if fit.weights_key is UNKNOWN or fit.weights_key != now:
+        fit.weights_key, fit.trained = now, model.trainable_weights
+        fit.penalised = [view for view in fit.trained if view.regularizer is not None]
+        fit.loss_layers = [module for module in modules if isinstance(module, Layer)]
 
 
 def user_step(model: Any, step: Any, batch: Any) -> Any:

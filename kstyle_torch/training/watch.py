@@ -70,7 +70,7 @@ def on_host(leaf: Any) -> bool:
 def tables_of(model: Any) -> dict[int, Embedding]:
     """The Embedding that each input goes into, in a model within the model too; that of the smallest table, of several."""
     graph = getattr(model, "graph", None)
-    known = model.__dict__.get("_tables")
+    known = model._fit.tables
     if graph is None or (known is not None and known[0] is graph):
         return {} if graph is None else known[1]
     found: dict[int, Embedding] = {}
@@ -81,7 +81,7 @@ def tables_of(model: Any) -> dict[int, Embedding]:
         layers = [layer for layer in (*targets, *within) if isinstance(layer, Embedding)]
         if layers:
             found[place] = min(layers, key=lambda layer: layer.input_dim)
-    model.__dict__["_tables"] = graph, found
+    model._fit.tables = graph, found
     return found
 
 

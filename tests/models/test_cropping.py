@@ -187,9 +187,9 @@ def test_a_model_inside_another_may_get_another_layer():
     inputs = ks.Input((4,))
     model = ks.Model(inputs, layers.Dense(2)(inner(inputs)))
     x = RNG.normal(size=(40, 4)).astype("float32")
-    before = model.predict(x, verbose=0)
+    before = model.predict(x, batch_size=40, verbose=0)
     inner.add(layers.Activation(torch.square))
-    after = model.predict(x, verbose=0)
+    after = model.predict(x, batch_size=40, verbose=0)
     assert np.abs(after - before).max() > 1e-3
     np.testing.assert_array_equal(after, model(torch.from_numpy(x)).detach())
 

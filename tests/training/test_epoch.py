@@ -83,9 +83,9 @@ def test_a_changed_layer_is_compiled_anew():
         fit(each, epochs=1)
         fit(each, epochs=1)
         each.layers[1].negative_slope = 0.9
-    assert len(model._fast_epoch.compiled) == 1
+    assert len(model._fit.epoch_engine.compiled) == 1
     assert_same_history(fit(model, epochs=1), fit(ordinary, epochs=1))
-    assert (len(model._fast_epoch.compiled), model._fast_epoch.failed) == (2, False)
+    assert (len(model._fit.epoch_engine.compiled), model._fit.epoch_engine.failed) == (2, False)
 
 
 def test_weights_of_samples_count():
@@ -139,8 +139,8 @@ def test_several_inputs_and_outputs_and_what_layers_add():
     for model, history in zip(models[:2], histories[:2], strict=True):
         assert_same_history(history, histories[2])
         assert_same_state(model, models[2])
-    assert models[0]._fast_epoch.call is not None
-    assert None not in models[1]._fast_step.whole.calls.values()
+    assert models[0]._fit.epoch_engine.call is not None
+    assert None not in models[1]._fit.step_engine.whole.calls.values()
 
 
 def test_the_step_where_the_loss_left_the_numbers_is_named():
@@ -209,7 +209,7 @@ def test_what_would_take_minutes_to_compile_is_run_step_by_step(monkeypatch):
     ):
         got = fit(model := reader(6, **QUICK), x=X[..., None], epochs=1)
     assert_same_history(got, fit(reader(6, jit_compile=False), x=X[..., None], epochs=1))
-    assert [*model._fast_step.whole.calls.values()] == [None]
+    assert [*model._fit.step_engine.whole.calls.values()] == [None]
 
 
 def test_a_generator_is_run_step_by_step():

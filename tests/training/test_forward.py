@@ -65,7 +65,7 @@ def test_the_outputs_of_the_eager_forward_pass(how, calls):
     for each in (model, eager):
         each.layers[2].negative_slope = 0.9
     same()
-    assert len([call for call in model._fast_forward.calls.values() if call is not None]) == 1
+    assert len([call for call in model._fit.forward_engine.calls.values() if call is not None]) == 1
 
 
 def test_nests_masks_and_the_models_of_subclasses(calls):
@@ -139,7 +139,7 @@ def test_a_compiler_that_gives_other_numbers_is_not_used():
 
     model, eager = network({"backend": wrong}), network(False)
     np.testing.assert_array_equal(model.predict(X, 16, verbose=0), eager.predict(X, 16, verbose=0))
-    assert isinstance(model._fast_forward, forward.CompiledForward)
+    assert isinstance(model._fit.forward_engine, forward.CompiledForward)
 
 
 def test_the_quicker_one_is_used():
@@ -147,7 +147,7 @@ def test_the_quicker_one_is_used():
     assert not forward.is_quicker(lambda: time.sleep(0.001), lambda: None)
     model = network({"backend": slow})
     assert np.isfinite(model.predict(X, 16, verbose=0)).all()
-    assert [*model._fast_forward.calls.values()] == [None]
+    assert [*model._fit.forward_engine.calls.values()] == [None]
 
 
 def slow(graph, inputs):

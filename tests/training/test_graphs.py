@@ -96,7 +96,7 @@ def test_what_is_kept_of_a_step_in_a_cuda_graph_is_a_copy(monkeypatch):
     np.testing.assert_allclose(
         model.predict(X, 16, verbose=0), ordinary.predict(X, 16, verbose=0), rtol=1e-5, atol=1e-6
     )
-    (step,) = [step for step in model._fast_step.whole.calls.values() if step is not None]
+    (step,) = [step for step in model._fit.step_engine.whole.calls.values() if step is not None]
     state = step.function.state()
     assert all(
         hasattr(tensor, "_dynamo_static_input_type") for tensor in (*state.weights, *state.slots, *state.buffers)

@@ -144,7 +144,7 @@ def fitted(make, kind, loss, jit_compile, epochs=4, callbacks=(), **settings):
 
 
 def tapes_of(model):
-    return [each for each in model._fast_step.tapes.values() if each is not None and each.checked]
+    return [each for each in model._fit.step_engine.tapes.values() if each is not None and each.checked]
 
 
 def assert_same(one, other):
@@ -169,18 +169,18 @@ def test_eager_without_a_tape():
     model = noisy()
     model.compile("adam", SPARSE, metrics=["accuracy"], run_eagerly=True)
     history = model.fit(*data("table"), batch_size=16, epochs=4, verbose=0).history
-    assert model._fast_step is None
+    assert model._fit.step_engine is None
     assert_same((model, history, torch.get_rng_state()), fitted(*CASES["noisy"][:3], "auto"))
 
 
 def test_a_short_last_batch_has_a_tape_of_its_own():
     model = fitted(*CASES["mlp"][:3], "auto")[0]
-    assert sorted(key[0][0] for key in model._fast_step.tapes) == [4, 16]
+    assert sorted(key[0][0] for key in model._fit.step_engine.tapes) == [4, 16]
 
 
 def test_nothing_is_recorded_for_a_few_steps(monkeypatch):
     monkeypatch.setattr(record, "PAYS_AFTER", 200)
-    assert not fitted(*CASES["mlp"][:3], "auto")[0]._fast_step.tapes
+    assert not fitted(*CASES["mlp"][:3], "auto")[0]._fit.step_engine.tapes
 
 
 class Recurrent(layers.Layer):
@@ -246,7 +246,7 @@ def test_a_user_function_as_loss_runs_eagerly():
         return ((y_true - y_pred.squeeze(-1)) ** 2).mean()
 
     model = fitted(mlp, "table", loss, "auto")[0]
-    assert not model._fast_step.tapes
+    assert not model._fit.step_engine.tapes
 
 
 def test_on_request_user_code_is_recorded():
@@ -374,7 +374,7 @@ def test_a_layer_that_changes_itself_runs_eagerly(monkeypatch):
 def test_a_large_step_is_not_kept_in_memory(monkeypatch):
     monkeypatch.setattr(tape, "MAX_BYTES", 2000)
     model = fitted(mlp, "table", "bce", "auto")[0]
-    assert set(model._fast_step.tapes.values()) == {None}
+    assert set(model._fit.step_engine.tapes.values()) == {None}
 
 
 def test_a_name_never_enters_the_code():
@@ -397,7 +397,7 @@ def test_a_model_with_tapes_can_be_copied_and_compiled_again(tmp_path):
     x = data("table")[0]
     np.testing.assert_array_equal(twin.predict(x, verbose=0), model.predict(x, verbose=0))
     model.compile("adam", "mse")
-    assert model._fast_step is None
+    assert model._fit.step_engine is None
 
 
 def test_a_tape_goes_with_its_model():
@@ -421,7 +421,7 @@ import sys, numpy as np, kstyle_torch as ks
 model = ks.Sequential([ks.Input((3,)), ks.layers.Dense(1)])
 model.compile("adam", "mse")
 model.fit(np.ones((640, 3), "float32"), np.ones(640), batch_size=2, verbose=0)
-assert any(tape.checked for tape in model._fast_step.tapes.values())
+assert any(tape.checked for tape in model._fit.step_engine.tapes.values())
 assert not {"torch._dynamo", "sympy"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -89,7 +89,7 @@ def compiled(make=network, loss="bce", optimizer="adam"):
 
 
 def tapes_of(model):
-    return [each for each in model._fast_step.tapes.values() if each is not None and each.checked]
+    return [each for each in model._fit.step_engine.tapes.values() if each is not None and each.checked]
 
 
 def outcome(build, train, jit_compile):
@@ -110,7 +110,7 @@ def assert_same(build, train):
     for mine, other in zip(got[2], expected[2], strict=True):
         np.testing.assert_array_equal(mine, other)
     assert torch.equal(got[3], expected[3])
-    return got[1], [tapes_of(model) for model in got[0] if model.compiled and model._fast_step is not None]
+    return got[1], [tapes_of(model) for model in got[0] if model.compiled and model._fit.step_engine is not None]
 
 
 def lay_otherwise(weight):
@@ -289,7 +289,7 @@ def test_nobody_looks_for_ever_at_a_model_that_changes_all_the_time():
 
     assert_same(compiled(), train)
     (model,), *_ = outcome(compiled(), train, "auto")
-    assert "all the time" in model._fast_step.reason
+    assert "all the time" in model._fit.step_engine.reason
 
 
 def test_going_back_and_forth_keeps_the_tape():
@@ -298,8 +298,12 @@ def test_going_back_and_forth_keeps_the_tape():
             model.layers[0].trainable = False
             model.layers[0].trainable = True
             model.train_on_batch(X[:16], Y[:16])
-        return [tape.source for tape in model._fast_step.tapes.values()] if model._fast_step is not None else []
+        return (
+            [tape.source for tape in model._fit.step_engine.tapes.values()]
+            if model._fit.step_engine is not None
+            else []
+        )
 
     (model,), sources, *_ = outcome(compiled(), train, "auto")
     assert sources
-    assert model._fast_step.looks == 0
+    assert model._fit.step_engine.looks == 0

@@ -135,7 +135,7 @@ def fitted(make, x, y, settings, given, jit_compile, epochs=3, **more):
 
 
 def tapes_of(model):
-    return [each for each in model._fast_step.tapes.values() if each is not None and each.checked]
+    return [each for each in model._fit.step_engine.tapes.values() if each is not None and each.checked]
 
 
 def state_of(model):

@@ -16,7 +16,7 @@ def assert_same(model, other, *histories):
 
 
 def graphs_of(model):
-    return [step for step in model._fast_step.whole.calls.values() if step is not None]
+    return [step for step in model._fit.step_engine.whole.calls.values() if step is not None]
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch compiles with a C++ compiler")
@@ -102,4 +102,4 @@ def test_where_it_cannot_be_one_graph_forward_and_backward_are_compiled(optimize
     ]
     assert_same(*models, *map(fit, models))
     assert not graphs_of(models[0])
-    assert models[0]._fast_step.compiled_for
+    assert models[0]._fit.step_engine.compiled_for

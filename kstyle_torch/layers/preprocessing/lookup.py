@@ -15,6 +15,7 @@ from torch import Tensor
 from kstyle_torch import config
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer, as_array, batches_of, is_one_array
 from kstyle_torch.layers.preprocessing.encoding import check_output_mode, encode, refuse_sparse
+from kstyle_torch.layers.walk import set_unnoticed
 
 DROPPED = -1  # index of what counts for nothing: the mask token in vectors
 MISSING = -2  # index, on the way, of what is not in the vocabulary
@@ -77,7 +78,7 @@ class IndexLookup(DataLayer):
         self.mask_token, self.oov_token, self.invert = mask_token, oov_token, invert
         self.salt, self.oov_method = as_salt(salt, self), oov_method
         self._check_arguments(vocabulary, idf_weights)
-        self.__dict__.update(_adaptable=adaptable, _tokens=[], _idf=None, _expected_size=expected_size)
+        set_unnoticed(self, _adaptable=adaptable, _tokens=[], _idf=None, _expected_size=expected_size)
         self.reset_state()
         self._learn([], None)
         if vocabulary is not None:
@@ -209,7 +210,7 @@ class IndexLookup(DataLayer):
         return np.pad(weights, (self._token_start() - specials, 0), constant_values=weights.mean())
 
     def _learn(self, tokens: list[Any], idf: np.ndarray | None) -> None:
-        self.__dict__.update(_tokens=tokens, _idf=idf)
+        set_unnoticed(self, _tokens=tokens, _idf=idf)
         self._prepare()
         if self.output_mode == "tf_idf":
             weights = np.zeros(self._depth())
@@ -253,7 +254,7 @@ class IndexLookup(DataLayer):
         self._counts.update(itertools.chain.from_iterable(documents))
         if self.output_mode == "tf_idf":
             self._document_counts.update(itertools.chain.from_iterable(map(set, documents)))
-            self.__dict__["_num_documents"] += len(documents)
+            set_unnoticed(self, _num_documents=self._num_documents + len(documents))
 
     def finalize_state(self) -> None:
         """Makes the vocabulary of what was counted, and forgets the counts."""
@@ -280,7 +281,7 @@ class IndexLookup(DataLayer):
 
     def reset_state(self) -> None:
         """Forgets the counts of `update_state`."""
-        self.__dict__.update(_counts=Counter(), _document_counts=Counter(), _num_documents=0)
+        set_unnoticed(self, _counts=Counter(), _document_counts=Counter(), _num_documents=0)
 
     # ----------------------------------------------------------------------------------------------------------- calling
 
@@ -326,7 +327,7 @@ class IndexLookup(DataLayer):
     def load_own_variables(self, store: Any) -> None:
         """Takes them from a dict, for `load_assets`."""
         if self.output_mode == "tf_idf":
-            self.__dict__["_idf"] = np.asarray(store["idf_weights"])
+            set_unnoticed(self, _idf=np.asarray(store["idf_weights"]))
 
 
 def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[str]:

@@ -14,6 +14,7 @@ from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.preprocessing.fingerprint import hash_text
 from kstyle_torch.layers.preprocessing.lookup import MISSING, IndexLookup, read_lines
 from kstyle_torch.layers.preprocessing.text import TextLayer, as_texts
+from kstyle_torch.layers.walk import set_unnoticed
 
 register = layer_registry.register
 
@@ -79,7 +80,7 @@ class StringLookup(TextLayer, IndexLookup):
         return read_lines(path, self.encoding)
 
     def _prepare(self) -> None:
-        self.__dict__["_table"] = self._indices()
+        set_unnoticed(self, _table=self._indices())
 
     def forward(self, x: Any) -> Any:
         if self.invert:

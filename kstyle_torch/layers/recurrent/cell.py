@@ -20,6 +20,7 @@ from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.core import known_size, positive_int
 from kstyle_torch.layers.recurrent.sequence import last_valid, loop, writes_one_step
 from kstyle_torch.layers.shapes import Shape
+from kstyle_torch.layers.walk import set_unnoticed
 from kstyle_torch.layers.weights import Weight, permuted
 
 RESOLVERS: dict[str, Callable[[Any], Any]] = {
@@ -78,7 +79,7 @@ class Cell(Layer):
         if self.recurrent_dropout:
             self.implementation = 1
         self._generator = None if self.seed is None else generator(self.seed)
-        self.__dict__["_masks"] = {}  # plain: not watched for layers in it
+        set_unnoticed(self, _masks={})  # plain: not watched for layers in it
 
     @property
     def recurrent_kernel_regularizer(self) -> Any:

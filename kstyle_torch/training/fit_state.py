@@ -1,0 +1,63 @@
+"""FitState: everything that training remembers about a model, in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kstyle_torch.callbacks.history import History
+    from kstyle_torch.layers.base import Layer
+    from kstyle_torch.layers.weights import WeightView
+    from kstyle_torch.training.meter import Meter
+
+UNKNOWN: Any = object()
+
+
+class FitState:
+    """State that `fit`, `evaluate` and `predict` keep between calls.
+
+    Each model has one, as `model._fit`. Copies and pickles of a model start with a fresh one, and nothing in it changes
+    what a training step computes, so checks of what recorded and compiled steps take for granted leave it out.
+    """
+
+    __slots__ = (
+        "depth",
+        "epoch_engine",
+        "forward_engine",
+        "history",
+        "known_weights",
+        "loss_layers",
+        "meter",
+        "penalised",
+        "run_straight",
+        "step_engine",
+        "stop_evaluating",
+        "stop_predicting",
+        "stop_training",
+        "tables",
+        "trained",
+        "tried",
+        "weights_key",
+    )
+
+    def __init__(self) -> None:
+        self.history: History | None = None  # of the last fit
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
+        self.meter: Meter | None = None  # of the running epoch
+        self.depth = 0  # running loops of this model, one inside another
+        self.run_straight: Callable[[Any, Any], Any] | None = None  # forward function of the innermost one
+        self.weights_key: Any = UNKNOWN  # state of the weights for which the next three hold
+        self.trained: list[WeightView] = []
+        self.penalised: list[WeightView] = []
+        self.loss_layers: list[Layer] = []
+        self.known_weights: tuple[Any, list[WeightView]] | None = None  # cache of `trainable_weights`, with its key
+        self.tables: tuple[Any, dict[int, Any]] | None = None  # embeddings that inputs go into, with their graph
+        self.tried: set[Any] = set()  # layouts of data that the model and its loss have taken
+        self.forget_engines()
+
+    def forget_engines(self) -> None:
+        """Drops recorded and compiled steps, epochs and forward passes."""
+        self.step_engine: Any = None
+        self.epoch_engine: Any = None
+        self.forward_engine: Any = None
