@@ -2,6 +2,7 @@
 
 Where a sigmoid or softmax is a model's last step, its derivative and that of the crossentropy cancel: what is left is the
 difference of prediction and target, zero where Keras clips the probability. Training starts the backward pass there.
+`hardtanh_backward` masks the gradient in one kernel, with bounds that make it what the installed torch's `clamp` does.
 Source: Bridle 1990.
 """
 
@@ -43,6 +44,8 @@ def head_of(loss: Loss) -> Head | None:
         or config.epsilon() != 1e-7
     ):
         return None
+    if not (BOUNDS and LOG_BOUNDS):
+        return None
     if type(loss) is BinaryCrossentropy:
         return functools.partial(binary, smoothing=loss.label_smoothing)
     if type(loss) is CategoricalCrossentropy:
@@ -71,7 +74,7 @@ def binary(y_true: Tensor, y_pred: Any, smoothing: float = 0.0) -> tuple[Tensor,
     clipped = y_pred.clamp(1e-7, 1 - 1e-7)
     loss = crossentropy_of(clipped, y_true, "mean")
     gradient = clipped.sub_(y_true).mul_(1 / clipped.numel())
-    return loss, logits, torch.ops.aten.hardtanh_backward(gradient, y_pred, *OUTSIDE)
+    return loss, logits, torch.ops.aten.hardtanh_backward(gradient, y_pred, *BOUNDS)
 
 
 def sparse(y_true: Tensor, y_pred: Any) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -90,7 +93,7 @@ def sparse(y_true: Tensor, y_pred: Any) -> tuple[Tensor, Tensor, Tensor] | None:
         return None  # the usual way says what is wrong
     chosen = logits.detach().log_softmax(-1).gather(-1, y_true)
     clipped = chosen.clamp(LOG_BOTTOM, LOG_TOP)
-    inside = (clipped == chosen).to(y_pred.dtype).mul_(1 / chosen.numel())
+    inside = torch.ops.aten.hardtanh_backward(torch.full_like(chosen, 1 / chosen.numel()), chosen, *LOG_BOUNDS)
     gradient = (y_pred.detach() * inside).scatter_add_(-1, y_true, -inside)
     return -clipped.mean(), logits, gradient
 
@@ -114,7 +117,7 @@ def categorical(y_true: Tensor, y_pred: Any, smoothing: float = 0.0) -> tuple[Te
     clipped = log_p.clamp(LOG_BOTTOM, LOG_TOP)
     rows = log_p.numel() // log_p.shape[-1]
     loss = (y_true * clipped).sum().mul_(-1 / rows)
-    weight = torch.where(clipped == log_p, y_true, 0).mul_(1 / rows)
+    weight = torch.ops.aten.hardtanh_backward(y_true, log_p, *LOG_BOUNDS).mul_(1 / rows)
     return loss, logits, (y_pred.detach() * weight.sum(-1, keepdim=True)).sub_(weight)
 
 
@@ -125,6 +128,20 @@ def _source(y_pred: Any, tag: str) -> Tensor | None:
     return logits if usable and not hasattr(y_pred, "_keras_mask") else None
 
 
+def clamp_bounds(low: float, high: float) -> tuple[float, ...]:
+    """Returns the bounds with which `hardtanh_backward`, which excludes them, is the backward of torch's `clamp`.
+
+    At a bound itself torch 2.13 passes the gradient on and torch 2.14 does not; empty where neither holds. The node of
+    `clamp` is asked without the autograd engine, whose threads would keep a process from training after a fork.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        at = torch.tensor([low, high], dtype=torch.float32, device="cpu", requires_grad=True)
+        passed = at.clamp(low, high).grad_fn(torch.ones_like(at)).tolist()  # type: ignore[operator, misc]
+    outwards = torch.tensor([-math.inf, math.inf], dtype=torch.float32, device="cpu")
+    choices = zip(passed, at.tolist(), torch.nextafter(at.detach(), outwards).tolist())
+    return tuple(beyond if share else bound for share, bound, beyond in choices) if {*passed} <= {0, 1} else ()
+
+
 LOG_BOTTOM = math.log(1e-7)
-_bounds = torch.tensor([1e-7, 1 - 1e-7])
-OUTSIDE = tuple(torch.nextafter(_bounds, torch.tensor([0.0, 1.0])).tolist())  # hardtanh_backward excludes its bounds
+BOUNDS = clamp_bounds(1e-7, 1 - 1e-7)
+LOG_BOUNDS = clamp_bounds(LOG_BOTTOM, LOG_TOP)

@@ -6,11 +6,12 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kstyle_torch.training.tape import Call, tensors_in
 
 aten = torch.ops.aten
+ABOVE = {aten.gt.Scalar: None, aten.ge.Scalar: -math.inf}  # the direction in which a bound is left out
+BELOW = {aten.lt.Scalar: None, aten.le.Scalar: math.inf}
 
 
 def shortened(calls: list[Call]) -> list[Call]:
@@ -33,32 +34,34 @@ def shortened(calls: list[Call]) -> list[Call]:
 
 
 def _clamp_backward(call: Call, makers: Any, uses: Any, calls: list[Call]) -> list[Any] | None:
-    """`where(ge(x, low) and le(x, high), gradient, 0)`: one kernel has bounds of its own, which it leaves out."""
+    """`where(x > low and x < high, gradient, 0)`: one kernel has bounds of its own, which it leaves out.
+
+    torch 2.13 compares with `>=` and `<=` instead, for which the bounds move to the next numbers.
+    """
     if call.function is not aten.where.self:
         return None
     mask, gradient, other = call.args
     both = next((each for each in calls if each.function is aten.logical_and_.default and each.args[0] is mask), None)
     if both is None or uses[id(mask)] != 2 or uses[id(both.args[1])] != 1 or other.dim() or bool(other):
         return None
-    low, high = _made_by(makers, both.args[1], mask, calls)
-    if low is None or high is None or low.args[0] is not high.args[0]:
+    # `makers` knows the mask by the last call that gave it, which is the one that changed it in place.
+    low = next((each for each in calls if each.function in ABOVE and each.result is mask), None)
+    high = makers.get(id(both.args[1]))
+    if low is None or high is None or high.function not in BELOW or low.args[0] is not high.args[0]:
         return None
     x = low.args[0]
     if x.dtype not in (torch.float32, torch.float64) or gradient.dtype is not x.dtype or gradient.shape != x.shape:
         return None
-    bounds = _next_to(low.args[1], -math.inf, x.dtype), _next_to(high.args[1], math.inf, x.dtype)
+    bounds = _excluded(low, ABOVE, x.dtype), _excluded(high, BELOW, x.dtype)
+    if not all(map(math.isfinite, bounds)):
+        return None
     return [Call(aten.hardtanh_backward.default, (gradient, x, *bounds), {}, call.result), both, low, high]
 
 
-def _next_to(number: float, towards: float, dtype: torch.dtype) -> float:
-    return torch.nextafter(torch.tensor(number, dtype=dtype), torch.tensor(towards, dtype=dtype)).item()
-
-
-def _made_by(makers: Any, second: Tensor, mask: Tensor, calls: list[Call]) -> tuple[Call | None, Call | None]:
-    """The two comparisons; the mask itself has been changed in place since."""
-    low = next((each for each in calls if each.function is aten.ge.Scalar and each.result is mask), None)
-    high = makers.get(id(second))
-    return low, high if high is not None and high.function is aten.le.Scalar else None
+def _excluded(comparison: Call, kinds: dict[Any, float | None], dtype: torch.dtype) -> float:
+    """Returns the first number, from the middle outwards, for which a comparison with a number is false."""
+    bound, towards = torch.tensor(comparison.args[1], dtype=dtype), kinds[comparison.function]
+    return (bound if towards is None else torch.nextafter(bound, torch.tensor(towards, dtype=dtype))).item()
 
 
 def _sum_without_view(call: Call, makers: Any, uses: Any) -> list[Any] | None:

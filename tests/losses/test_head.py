@@ -7,7 +7,7 @@ import torch
 
 import kstyle_torch as ks
 from kstyle_torch import activations, losses
-from kstyle_torch.losses.head import head_of
+from kstyle_torch.losses.head import LOG_BOTTOM, clamp_bounds, head_of
 from kstyle_torch.ops.yes_or_no import crossentropy_of, guarded
 from tests.oracle import assert_close, integers, uniform
 
@@ -53,6 +53,38 @@ def test_the_saturated_have_no_gradient():
     )
     assert gradient.tolist() == [[0.0], [0.0], [0.0]]
     assert loss > 10
+
+
+AROUND = torch.arange(-4.0, 5.0) * 2**-19  # steps from one float32 near 16 to the next
+NEAR_THE_TOP = (16.2 + AROUND)[:, None]  # their sigmoids are 1 - 1e-7
+NEAR_THE_BOTTOM = torch.stack([torch.zeros(9), torch.tensor(LOG_BOTTOM) + AROUND], dim=1)
+AT_A_BOUND = {
+    "binary": ("BinaryCrossentropy", "sigmoid", torch.zeros(9, 1), NEAR_THE_TOP),
+    "sparse": ("SparseCategoricalCrossentropy", "softmax", torch.ones(9, dtype=torch.int64), NEAR_THE_BOTTOM),
+    "categorical": ("CategoricalCrossentropy", "softmax", torch.tensor([[0.0, 1.0]]).repeat(9, 1), NEAR_THE_BOTTOM),
+}
+
+
+@pytest.mark.parametrize(("name", "activation", "y", "logits"), AT_A_BOUND.values(), ids=AT_A_BOUND)
+def test_at_a_bound_the_gradient_is_that_of_torchs_clamp(name, activation, y, logits):
+    """Versions of torch differ there, so the same loss through autograd is what counts."""
+    logits, loss = logits.clone().requires_grad_(), getattr(losses, name)()
+    if activation == "sigmoid":
+        assert (logits.sigmoid() == torch.tensor(1 - 1e-7)).any()
+    else:
+        assert (logits.log_softmax(-1) == torch.tensor(LOG_BOTTOM)).any()
+    (expected,) = torch.autograd.grad(loss(y, getattr(activations, activation)(logits)), logits)
+    _, _, gradient = head_of(loss)(y, getattr(activations, activation)(logits))
+    assert_close(gradient, expected, atol=1e-12)
+
+
+def test_a_clamp_that_shares_the_gradient_goes_through_autograd(monkeypatch):
+    """As torch 2.14's `clamp` does where its bounds are tensors: `hardtanh_backward` cannot give half of the gradient."""
+    assert clamp_bounds(-1.0, 1.0)
+    monkeypatch.setattr(torch.Tensor, "clamp", lambda x, low, high: torch.nn.functional.leaky_relu(x, 0.5))
+    assert clamp_bounds(-1.0, 1.0) == ()
+    monkeypatch.setattr("kstyle_torch.losses.head.BOUNDS", ())
+    assert head_of(losses.BinaryCrossentropy()) is None
 
 
 OTHERS = {

@@ -427,17 +427,34 @@ assert not {"torch._dynamo", "sympy"} & sys.modules.keys()
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_shorter_ways_give_the_same_bits():
-    """What autograd does in four calls for `clamp`, at, between and beyond the bounds."""
+def backward_of_clamp(x, upstream, at_bounds, low=1e-7, high=1 - 1e-7):
+    """The gradient of `clamp`: torch's own, or as torch 2.13 (passed on at the bounds) and torch 2.14 write it."""
+    if at_bounds is None:
+        return torch.autograd.grad((x.clamp(low, high) * upstream).sum(), x)[0]
+    x = x.detach()
+    inside = (x >= low).logical_and_(x <= high) if at_bounds else (x > low).logical_and_(x < high)
+    return torch.where(inside, upstream, 0)
+
+
+@pytest.mark.parametrize("at_bounds", [None, True, False], ids=["torch's own", "bounds pass", "bounds do not"])
+def test_shorter_ways_give_the_same_bits(at_bounds):
+    """One call for the four with which autograd goes back through `clamp`; at, between and beyond the bounds."""
     x = torch.tensor([0.0, 1e-7, 0.5, 1 - 1e-7, 1.0, -0.0, 2.0, float("inf")], requires_grad=True)
-    upstream = torch.arange(1.0, 9.0)
     with record.Recorder() as recorder:
-        (gradient,) = torch.autograd.grad((x.clamp(1e-7, 1 - 1e-7) * upstream).sum(), x)
+        gradient = backward_of_clamp(x, torch.arange(1.0, 9.0), at_bounds)
     calls = record.shortened(recorder.calls)
     assert len(calls) == len(recorder.calls) - 3
     (new,) = [call for call in calls if call.function is torch.ops.aten.hardtanh_backward.default]
     assert torch.equal(new.function(*new.args), gradient)
-    assert gradient.tolist() == [0, 2, 3, 4, 0, 0, 0, 0]
+    at_bounds = bool(gradient[1]) if at_bounds is None else at_bounds
+    assert gradient.tolist() == [0, 2 * at_bounds, 3, 4 * at_bounds, 0, 0, 0, 0]
+
+
+def test_bounds_without_a_next_number_stay_as_they_are():
+    x = torch.tensor([-torch.inf, 0.0, 1.0, 2.0])
+    with record.Recorder() as recorder:
+        backward_of_clamp(x, torch.arange(1.0, 5.0), True, low=-torch.inf, high=1.0)
+    assert record.shortened(recorder.calls) == recorder.calls
 
 
 def test_a_number_among_the_results_of_a_call_depends_on_shapes_only():
