@@ -20,15 +20,22 @@ def python() -> Path:
     if sys.prefix != sys.base_prefix:
         return Path(sys.executable)
     folder = ROOT / ".venv"
-    interpreter = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    interpreter = interpreter_in(folder)
     if not (folder / "pyvenv.cfg").exists() or not interpreter.exists():
         print(f"Making {folder}", flush=True)
         run(sys.executable, "-m", "venv", "--clear", folder)
     return interpreter
 
 
-def install(interpreter: Path, extra: str = "") -> None:
-    """Installs the package in place, with an extra; does nothing where it was done for this pyproject.toml."""
+def interpreter_in(folder: Path) -> Path:
+    """Returns the path of a virtual environment's interpreter."""
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def install(interpreter: Path, extra: str = "", *requirements: str) -> None:
+    """Installs the package in place, with an extra and with what else is required, such as one version of torch; does
+    nothing where it was done for this pyproject.toml.
+    """
     stamp = f"{ROOT}\n{hashlib.sha256((ROOT / 'pyproject.toml').read_bytes()).hexdigest()}\n"
     folder = interpreter.parent.parent
     stamps = [folder / f".kstyle-torch-{name or 'base'}" for name in EXTRAS]
@@ -37,7 +44,7 @@ def install(interpreter: Path, extra: str = "") -> None:
         return
     target = f".[{extra}]" if extra else "."
     print(f"Installing {target} into {folder} (the first time this takes minutes: torch is large)", flush=True)
-    run(interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", target)
+    run(interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements, "-e", target)
     stamps[wanted].write_text(stamp, encoding="utf-8")
 
 
