@@ -1,21 +1,23 @@
-"""Files from elsewhere, kept in a cache."""
+"""Files from elsewhere, kept in Keras' cache."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import shutil
-import tarfile
-import urllib.error
+import stat
+import tempfile
 import urllib.parse
-import urllib.request
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
+from kstyle_torch.utils.archive import unpack
+from kstyle_torch.utils.download import download
+from kstyle_torch.utils.temporary import unfinished
+
 BLOCK = 2**20
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+FORMATS = ("tar", "zip")
 
 
 def get_file(
@@ -33,87 +35,124 @@ def get_file(
 ) -> str:
     """Downloads a file, unless it is in the cache already.
 
+    Nothing gets its final name before it is whole: downloads and unpacked folders grow under other names beside it.
+
     Args:
-        fname: Its name in the cache; the last part of `origin` if None.
+        fname: Its name in the cache; the last part of `origin` if None. Of an archive to be unpacked: the folder's name
+            if it has no dot, else that of the archive; the folder is then called `NAME_extracted`.
         origin: Its URL.
-        untar: The same as `extract`, in older programs.
-        md5_hash: The same as `file_hash`, in older programs.
-        file_hash: What the file's digest must be, in hexadecimal.
+        untar: Unpacks a tar archive, in older programs.
+        md5_hash: The file's MD5 digest, in older programs.
+        file_hash: The file's digest, in hexadecimal.
         cache_subdir: Folder in the cache.
         hash_algorithm: `"md5"`, `"sha256"`, or `"auto"`: by the length of `file_hash`.
-        extract: Whether it is an archive to be unpacked.
-        archive_format: `"tar"`, `"zip"` or `"auto"`; None for no archive.
+        extract: Unpacks the archive; files that are missing from its folder come back.
+        archive_format: `"tar"`, `"zip"`, a list of them or `"auto"`, both; None for no archive.
         cache_dir: The cache; `$KERAS_HOME` or `~/.keras` if None.
-        force_download: Whether the cache is passed over.
+        force_download: Downloads it even if it is there.
     Returns: The path of the file; with `extract`, of the folder it was unpacked into.
-    Raises: ValueError: without origin, or for a file with another digest, or an archive that writes elsewhere.
-        OSError: if it cannot be had.
+    Raises: ValueError: without origin, or for a file with another digest, or an archive that cannot be unpacked safely.
+        OSError: if it cannot be had; the message says how to do without a connection.
     """
     if origin is None:
         raise ValueError("get_file() needs origin=, the URL of the file.")
-    name = Path(urllib.parse.urlparse(origin).path if fname is None else os.fspath(fname)).name
-    if not name:
-        raise ValueError(f"The URL {origin} does not end with a name; give fname=.")
-    root = Path(cache_dir or os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    path = root / cache_subdir / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    wanted = (file_hash or md5_hash or "").lower() or None
+    if md5_hash is not None and file_hash is None:
+        file_hash, hash_algorithm = md5_hash, "md5"
+    formats = _formats("tar" if untar else archive_format)
+    name, folder_name = _names(fname, origin, unpacked=extract or untar)
+    path = _cached(name, cache_dir, cache_subdir)
+    wanted = (file_hash or "").lower() or None
     if path.is_file() and not force_download and wanted is not None and _digest(path, hash_algorithm, wanted) != wanted:
         warnings.warn(f"{path} has another digest than asked for; it is downloaded anew.", stacklevel=2)
         force_download = True
     if force_download or not path.is_file():
-        _download(origin, path, wanted, hash_algorithm)
-    return str(_extracted(path, archive_format)) if extract or untar else str(path)
+        _fetch(origin, path, wanted, hash_algorithm)
+    if not (extract or untar) or not formats:
+        return str(path)
+    unpack(path, path.with_name(folder_name), formats)
+    return str(path.with_name(folder_name))
 
 
-def _download(origin: str, path: Path, wanted: str | None, algorithm: str) -> None:
-    """Into a file beside, which gets its name once it is whole and what was asked for."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with urllib.request.urlopen(origin) as source, beside.open("wb") as target:
-            shutil.copyfileobj(source, target, BLOCK)
-        found = None if wanted is None else _digest(beside, algorithm, wanted)
+def _formats(archive_format: Any) -> tuple[str, ...]:
+    if archive_format == "auto":
+        return FORMATS
+    formats = (archive_format,) if isinstance(archive_format, str) else tuple(archive_format or ())
+    if not {*formats} <= {*FORMATS}:
+        raise ValueError(
+            f"archive_format must be 'tar', 'zip', a list of them, 'auto' or None; got {archive_format!r}."
+        )
+    return formats
+
+
+def _names(fname: Any, origin: str, unpacked: bool) -> tuple[str, str]:
+    """Returns the names of the file and of the folder for its content, as Keras chooses them."""
+    given = os.fspath(fname) if fname else ""
+    name = given or os.path.basename(urllib.parse.urlsplit(origin).path)
+    if not name:
+        raise ValueError(f"The URL {origin} does not end with a name; give fname=.")
+    if name in (".", "..") or any(separator in name for separator in (os.sep, os.altsep) if separator):
+        raise ValueError(
+            f"fname is the name of a file, without folders; got {name!r}. cache_dir and cache_subdir name folders."
+        )
+    if not unpacked:
+        return name, ""
+    if "." in given:
+        return name, f"{name.partition('.')[0]}_extracted"
+    return f"{name}_archive", name
+
+
+def _cached(name: str, cache_dir: Any, subfolder: str) -> Path:
+    """Returns the file's path in a folder that can be written, unless the file is there already."""
+    root = Path(cache_dir or os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    folder = root / subfolder
+    if not (folder / name).is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            folder = _temporary_cache() / subfolder
+            folder.mkdir(parents=True, exist_ok=True)
+            warnings.warn(f"The cache {root} cannot be written; {folder} is used instead.", stacklevel=3)
+    return folder / name
+
+
+def _temporary_cache() -> Path:
+    """Returns Keras' other cache, in the folder for temporary files, which other users can write, too."""
+    root = Path("/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir(), ".keras")
+    root.mkdir(mode=0o700, exist_ok=True)
+    found = root.lstat()
+    if not stat.S_ISDIR(found.st_mode) or (os.name == "posix" and found.st_uid != os.geteuid()):
+        raise OSError(f"{root} belongs to another user. Set KERAS_HOME, or pass cache_dir=, to name a cache of yours.")
+    return root
+
+
+def _fetch(origin: str, path: Path, wanted: str | None, algorithm: str) -> None:
+    with unfinished(path) as part:
+        try:
+            download(origin, part)
+        except OSError as error:
+            if error.errno is not None:  # of the disk
+                raise
+            digest = "" if wanted is None else f" (its {_algorithm(algorithm, wanted)} digest is {wanted})"
+            raise OSError(
+                f"Cannot download {origin}: {error}. Without a connection, download it elsewhere{digest} and save it as {path}."
+            ) from error
+        found = None if wanted is None else _digest(part, algorithm, wanted)
         if found != wanted:
-            raise ValueError(f"{origin} has the digest {found}; expected {wanted}.")
-        os.replace(beside, path)
-    except urllib.error.URLError as error:
-        raise OSError(f"{origin} cannot be read: {error.reason}") from error
-    finally:
-        beside.unlink(missing_ok=True)
+            raise ValueError(f"{origin} has the digest {found}; expected {wanted}. The download was deleted.")
+        os.replace(part, path)
+
+
+def _algorithm(name: str, wanted: str) -> str:
+    return name if name != "auto" else "sha256" if len(wanted) == 64 else "md5"
 
 
 def _digest(path: Path, algorithm: str, wanted: str) -> str:
-    name = algorithm if algorithm != "auto" else "sha256" if len(wanted) == 64 else "md5"
-    digest = hashlib.new(name, usedforsecurity=False)
+    digest = hashlib.new(_algorithm(algorithm, wanted), usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _extracted(path: Path, archive_format: Any) -> Path:
-    """The folder beside the archive that holds what was in it; nothing is written outside of that."""
-    name = path.name
-    suffix = next((end for end in (*TAR_SUFFIXES, ".zip") if name.endswith(end)), "")
-    folder = path.with_name(f"{name.removesuffix(suffix)}_extracted")
-    if folder.is_dir() and folder.stat().st_mtime >= path.stat().st_mtime:
-        return folder
-    if archive_format is None:
-        return path
-    folder.mkdir(exist_ok=True)
-    try:
-        if tarfile.is_tarfile(path):
-            with tarfile.open(path) as archive:
-                archive.extractall(folder, filter="data")
-        elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as packed:
-                packed.extractall(folder)  # names that lead elsewhere are made to stay inside
-        else:
-            raise ValueError(f"{path} is neither a tar nor a zip archive.")
-    except BaseException as error:
-        shutil.rmtree(folder)
-        if isinstance(error, tarfile.FilterError):
-            raise ValueError(f"{path} is refused: {error}") from error
-        raise
-    os.utime(folder)
-    return folder

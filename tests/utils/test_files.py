@@ -1,14 +1,13 @@
-"""get_file, on URLs of local files."""
+"""get_file, on URLs of local files: names, the cache and digests."""
 
 import hashlib
-import io
-import tarfile
+import os
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from kstyle_torch.utils import get_file
+from kstyle_torch.utils import files, get_file
 
 
 @pytest.fixture
@@ -18,8 +17,20 @@ def source(tmp_path):
     return path
 
 
+@pytest.fixture
+def packed(tmp_path):
+    path = tmp_path / "data.v1.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("folder/words.txt", "one two")
+    return path
+
+
 def fetch(path, cache, **kwargs):
     return get_file(origin=path.as_uri(), cache_dir=cache, **kwargs)
+
+
+def names_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 def test_a_file_is_fetched_once(source, tmp_path):
@@ -30,13 +41,48 @@ def test_a_file_is_fetched_once(source, tmp_path):
     assert again == path and Path(path).read_text() == "one two"
     fetch(source, tmp_path / "cache", force_download=True)
     assert Path(path).read_text() == "three"
-    assert [entry.name for entry in (tmp_path / "cache" / "datasets").iterdir()] == ["words.txt"]
+    assert names_in(tmp_path / "cache") == ["datasets", "datasets/words.txt"]
+
+
+@pytest.mark.parametrize("fname", [None, "data.v2.zip", "data"])
+@pytest.mark.parametrize("extract", [False, True])
+def test_names_in_the_cache_are_those_of_keras(keras, packed, tmp_path, fname, extract):
+    found = {}
+    for name, function in {"ours": get_file, "theirs": keras.utils.get_file}.items():
+        cache = tmp_path / name
+        cache.mkdir()  # Keras goes elsewhere if it is not there
+        path = function(fname, packed.as_uri(), cache_dir=cache, extract=extract)
+        found[name] = str(Path(path).relative_to(cache)), names_in(cache)
+    assert found["ours"] == found["theirs"]
 
 
 def test_the_cache_is_where_keras_has_it(source, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    assert get_file("other.txt", source.as_uri()) == str(tmp_path / ".keras" / "datasets" / "other.txt")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     path = get_file("other.txt", source.as_uri(), cache_subdir="models")
     assert path == str(tmp_path / "home" / "models" / "other.txt")
+
+
+def test_a_cache_that_cannot_be_written_is_read(source, tmp_path, monkeypatch):
+    cache, other = tmp_path / "cache", tmp_path / "other"
+    path = fetch(source, cache)
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).startswith(str(cache)))
+    monkeypatch.setattr(files, "_temporary_cache", lambda: other)
+    assert fetch(source, cache) == path
+    with pytest.warns(UserWarning, match="cannot be written"):
+        assert fetch(source, cache, fname="new.txt") == str(other / "datasets" / "new.txt")
+
+
+def test_the_cache_for_temporary_files_is_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(os.path, "isdir", lambda path: False)
+    monkeypatch.setattr(files.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert files._temporary_cache() == tmp_path / ".keras"
+    (tmp_path / ".keras").rmdir()
+    (tmp_path / ".keras").symlink_to(tmp_path)
+    with pytest.raises(OSError, match="belongs to another user"):
+        files._temporary_cache()
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha256"])
@@ -51,48 +97,34 @@ def test_digests(source, tmp_path, algorithm):
         assert Path(fetch(source, tmp_path / "cache", file_hash=digest)).read_text() == "one two"
 
 
-def archive_of(tmp_path, suffix, name="folder/words.txt"):
-    path = tmp_path / f"data{suffix}"
-    if suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr(name, "one two")
-    else:
-        with tarfile.open(path, "w:gz") as archive:
-            entry = tarfile.TarInfo(name)
-            entry.size = 7
-            archive.addfile(entry, io.BytesIO(b"one two"))
-    return path
+def test_the_older_name_of_a_digest(source, tmp_path):
+    digest = hashlib.md5(source.read_bytes()).hexdigest()
+    assert fetch(source, tmp_path / "cache", md5_hash=digest)
+    with pytest.raises(ValueError, match="has the digest"):
+        fetch(source, tmp_path / "other", md5_hash=hashlib.sha256(source.read_bytes()).hexdigest())
 
 
-@pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".tgz"])
-@pytest.mark.parametrize("option", ["extract", "untar"])
-def test_archives(tmp_path, suffix, option):
-    path = archive_of(tmp_path, suffix)
-    for _ in range(2):
-        folder = fetch(path, tmp_path / "cache", **{option: True})
-        assert folder == str(tmp_path / "cache" / "datasets" / "data_extracted")
-        assert Path(folder, "folder", "words.txt").read_text() == "one two"
+def test_without_a_connection(source, tmp_path):
+    path, digest = tmp_path / "cache" / "datasets" / "words.txt", "0" * 64
+    source.unlink()
+    with pytest.raises(OSError) as caught:
+        fetch(source, tmp_path / "cache", file_hash=digest)
+    assert source.as_uri() in str(caught.value)
+    assert f"(its sha256 digest is {digest}) and save it as {path}." in str(caught.value)
+    assert not [*path.parent.iterdir()]
 
 
-@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
-def test_archives_write_nothing_elsewhere(tmp_path, suffix):
-    path = archive_of(tmp_path, suffix, "../../escaped.txt")
-    if suffix == ".tar.gz":
-        with pytest.raises(ValueError, match="is refused"):
-            fetch(path, tmp_path / "cache", extract=True)
-    else:
-        fetch(path, tmp_path / "cache", extract=True)
-    assert not [
-        *tmp_path.glob("**/datasets/escaped.txt"),
-        *tmp_path.glob("escaped.txt"),
-        *tmp_path.glob("cache/escaped.txt"),
-    ]
-
-
-def test_mistakes(source, tmp_path):
-    with pytest.raises(ValueError, match="needs origin="):
-        get_file("words.txt")
-    with pytest.raises(ValueError, match="neither a tar nor a zip"):
-        fetch(source, tmp_path / "cache", extract=True)
-    with pytest.raises(OSError, match="cannot be read"):
-        fetch(tmp_path / "missing.txt", tmp_path / "cache")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"fname": "words.txt"}, "needs origin="),
+        ({"origin": "http://127.0.0.1/"}, "does not end with a name"),
+        ({"fname": "a/b.txt", "origin": "file:///b.txt"}, "without folders"),
+        ({"origin": "file:///a/.."}, "without folders"),
+        ({"origin": "file:///a.rar", "archive_format": "rar"}, "archive_format must be"),
+    ],
+    ids=["no origin", "no name", "a path", "a parent", "a format"],
+)
+def test_mistakes(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        get_file(**arguments, cache_dir=tmp_path)
