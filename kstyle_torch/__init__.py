@@ -1,6 +1,7 @@
 """The Keras API as real PyTorch."""
 
 import gc
+import sys
 
 _collecting = gc.isenabled()
 gc.disable()  # a collection of all that torch made, in the middle of the imports, takes longer than they do
@@ -19,6 +20,7 @@ from kstyle_torch import (
     metrics,
     mixed_precision,
     models,
+    namespaces,
     ops,
     optimizers,
     preprocessing,
@@ -81,3 +83,5 @@ __all__ = [
     "tree",
     "utils",
 ]
+
+namespaces.install(sys.modules[__name__])
