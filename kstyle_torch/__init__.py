@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from typing import TYPE_CHECKING
 
 _collecting = gc.isenabled()
 gc.disable()  # a collection of all that torch made, in the middle of the imports, takes longer than they do
@@ -41,6 +42,9 @@ from kstyle_torch.regularizers import Regularizer
 from kstyle_torch.symbolic.tensor import KerasTensor
 from kstyle_torch.variables import Variable
 
+if TYPE_CHECKING:
+    from kstyle_torch import datasets
+
 if _collecting:
     gc.enable()
 
@@ -65,6 +69,7 @@ __all__ = [
     "callbacks",
     "config",
     "constraints",
+    "datasets",
     "dtype_policies",
     "export",
     "from_torch",
@@ -84,4 +89,4 @@ __all__ = [
     "utils",
 ]
 
-namespaces.install(sys.modules[__name__])
+namespaces.install(sys.modules[__name__], lazy=("datasets",))

@@ -10,6 +10,7 @@ import kstyle_torch as ks
 WHOLE = {
     "activations": set(),
     "constraints": set(),
+    "datasets": set(),
     "initializers": set(),
     "metrics": set(),
     "models": set(),

@@ -1,0 +1,133 @@
+"""Names that public namespaces lack: the errors help, and nothing that asks for names is disturbed."""
+
+import copy
+import importlib
+import inspect
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import kstyle_torch as ks
+from kstyle_torch import datasets, layers, namespaces
+
+ROOT = Path(__file__).parent.parent
+ALL = {module.__name__: module for start in (ks, datasets) for module in namespaces._namespaces(start)}
+
+MESSAGES = {
+    "near": ("layers.Dence", "Did you mean 'Dense'?"),
+    "of several": ("optimizers.Adamm", "Did you mean 'Adam' or 'AdamW' or 'Adamax'?"),
+    "in a data set": ("datasets.mnist.load_dat", "Did you mean 'load_data'?"),
+    "a data set": ("datasets.mnits", "Did you mean 'mnist'?"),
+    "below": ("optimizers.schedules.ExponentialDecay2", "Did you mean 'ExponentialDecay'"),
+    "by case": ("layers.dense", "Did you mean 'Dense'?"),
+    "elsewhere": ("Dense", "There is 'kstyle_torch.layers.Dense'."),
+    "near and elsewhere": ("layers.relu", "Did you mean 'ReLU'? There is 'kstyle_torch.activations.relu'"),
+    "with advice": ("layers.Linear", "Use Dense, or TorchModule"),
+    "to come": ("quantizers", "It is not here yet."),
+    "unknown": ("ops.xyzzy", "dir(kstyle_torch.ops) lists what is there."),
+}
+
+
+def look_up(path):
+    value = ks
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+@pytest.mark.parametrize(("path", "message"), MESSAGES.values(), ids=MESSAGES)
+def test_a_missing_name(path, message):
+    namespace, _, name = f"kstyle_torch.{path}".rpartition(".")
+    with pytest.raises(AttributeError, match=re.escape(message)) as caught:
+        look_up(path)
+    assert str(caught.value).startswith(f"module {namespace!r} has no attribute {name!r}. ")
+    assert caught.value.name == name
+    with pytest.raises(ImportError, match=re.escape(message)) as caught:
+        exec(f"from {namespace} import {name}")
+    assert str(caught.value).startswith(f"cannot import name {name!r} from {namespace!r}. ")
+    assert type(caught.value) is ImportError and caught.value.name == namespace and caught.value.path
+
+
+def test_every_public_namespace_answers():
+    assert len(ALL) > 30
+    assert [name for name, module in ALL.items() if not hasattr(module, "__all__")] == []  # a module hides a function
+    for module in ALL.values():
+        with pytest.raises(AttributeError, match=r"Did you mean|There is|lists what is there|It is not here yet"):
+            module.applications  # noqa: B018
+
+
+def test_advice_holds():
+    """Every name in the advice is there, and every name that gets advice is not."""
+    for path, rows in namespaces.ADVICE.items():
+        module = look_up(path) if path else ks
+        for name, advice in rows.items():
+            assert name not in dir(module), f"{path}.{name} is here now: delete its advice"
+            for used in re.findall(r"(?:Use|use|or|:|,) ([a-z_.]*[A-Z]\w+|utils\.\w+|[a-z_]+)(?=[(,.]|$| or)", advice):
+                found = [hasattr(owner, used) for owner in (module, ks, layers)]
+                in_torch = used.startswith("torch") and eval(used, {"torch": torch}) is not None
+                nested = "." in used and not in_torch and look_up(used) is not None
+                assert any(found) or in_torch or nested or used in ("from_torch", "tqdm"), (path, name, used)
+
+
+@pytest.mark.parametrize("name", ["Dence", "__wrapped__", "applications"])
+def test_those_who_ask_whether_a_name_is_there(name):
+    assert not hasattr(layers, name)
+    assert getattr(layers, name, 7) == 7
+
+
+def test_import_with_a_fallback():
+    try:
+        from kstyle_torch.layers import Dence
+    except ImportError:
+        Dence = None
+    assert Dence is None
+
+
+def test_submodules_that_are_not_loaded_are_imported():
+    name = "kstyle_torch.__main__"
+    loaded = sys.modules.pop(name, None)
+    vars(ks).pop("__main__", None)
+    from kstyle_torch import __main__ as found
+
+    assert found.__name__ == name and found is not loaded
+
+
+def test_tools_that_look_through_modules():
+    assert inspect.unwrap(layers) is layers
+    assert dict(inspect.getmembers(ks))["layers"] is layers
+    dense = pickle.loads(pickle.dumps(layers.Dense(2)))
+    assert copy.deepcopy(dense).units == 2
+    star = {}
+    exec("from kstyle_torch.layers import *", star)
+    assert star["Dense"] is layers.Dense and "__getattr__" not in star
+    assert importlib.reload(datasets.mnist).load_data
+
+
+def run(program):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+
+def test_data_sets_are_imported_when_they_are_used():
+    program = """
+import sys, kstyle_torch as keras
+assert "kstyle_torch.datasets" not in sys.modules and "datasets" in dir(keras)
+keras.datasets.mnist.load_data
+try:
+    keras.datasets.mnits
+except AttributeError as error:
+    assert "Did you mean 'mnist'?" in str(error)
+del keras.datasets, sys.modules["kstyle_torch.datasets"]
+from kstyle_torch import datasets
+keras.layers.Dence
+"""
+    found = run(program)
+    assert found.returncode == 1
+    assert found.stderr.count("Did you mean") == 1  # Python adds its own where it knows the object
+    assert found.stderr.splitlines()[-1].endswith("has no attribute 'Dence'. Did you mean 'Dense'?")
