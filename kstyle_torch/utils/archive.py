@@ -160,8 +160,9 @@ class _Limited:
         """Reads at most `size` bytes."""
         if not 0 <= size <= MAX_READ:
             raise ValueError(f"it has a header of {size:,} bytes")
-        self._check(self.raw.tell() + size)
-        return self.raw.read(size)
+        content = self.raw.read(size)
+        self._check(self.raw.tell())
+        return content
 
     def seek(self, position: int) -> int:
         """Moves to a position, counted from the start."""

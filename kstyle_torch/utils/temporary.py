@@ -15,7 +15,7 @@ try:
 except ImportError:  # Windows: the leftovers of killed processes stay, since nothing tells that they are
     fcntl = None  # type: ignore[assignment]
 
-RANDOM_BYTES, END = 8, ".part"
+END = ".part"
 
 
 @contextlib.contextmanager
@@ -43,9 +43,7 @@ def unfinished(target: Path, is_folder: bool = False) -> Iterator[Path]:
 def leftovers(target: Path) -> list[Path]:
     """Returns the unfinished files and folders for `target`, of living and of killed processes."""
     start = _start(target)
-    length = len(start) + 2 * RANDOM_BYTES + len(END)
-    found = [path for path in target.parent.iterdir() if path.name.startswith(start) and path.name.endswith(END)]
-    return [path for path in found if len(path.name) == length]
+    return [path for path in target.parent.iterdir() if path.name.startswith(start) and path.name.endswith(END)]
 
 
 def _start(target: Path) -> str:
@@ -56,7 +54,7 @@ def _start(target: Path) -> str:
 def _made(target: Path, is_folder: bool) -> tuple[Path, int]:
     """Makes the file or folder, and returns it with the descriptor that holds its lock."""
     while True:
-        path = target.with_name(f"{_start(target)}{secrets.token_hex(RANDOM_BYTES)}{END}")
+        path = target.with_name(f"{_start(target)}{secrets.token_hex(8)}{END}")
         if is_folder:
             path.mkdir()
         else:

@@ -39,7 +39,9 @@ def test_a_file_is_fetched_once(source, tmp_path):
     source.write_text("three")
     again = get_file("words.txt", source.as_uri(), cache_dir=tmp_path / "cache")
     assert again == path and Path(path).read_text() == "one two"
-    fetch(source, tmp_path / "cache", force_download=True)
+    with open(path) as old:
+        fetch(source, tmp_path / "cache", force_download=True)
+        assert old.read() == "one two"  # the file is replaced, not written into
     assert Path(path).read_text() == "three"
     assert names_in(tmp_path / "cache") == ["datasets", "datasets/words.txt"]
 
