@@ -12,6 +12,13 @@ ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = ("", "test", "dev")  # each holds those before it
 OLDEST = (3, 11)
 
+SIZE = "torch is the largest part: about 200 MB to download, 1 GB on the disk."
+CUDA_SIZE = """\
+torch comes with CUDA here: about 3 GB to download, 6 GB on the disk. Without an Nvidia GPU the CPU build is enough (200 MB,
+1 GB). To get it, stop this with Ctrl-C, install torch from the CPU index, whose address pytorch.org/get-started names, and
+start again:
+    {python} -m pip install torch --index-url ADDRESS"""
+
 
 def python() -> Path:
     """The interpreter of the active virtual environment, else of `.venv`, made where it is missing."""
@@ -43,8 +50,11 @@ def install(interpreter: Path, extra: str = "", *requirements: str) -> None:
     if any(path.exists() and path.read_text(encoding="utf-8") == stamp for path in stamps[wanted:]):
         return
     target = f".[{extra}]" if extra else "."
-    print(f"Installing {target} into {folder} (the first time this takes minutes: torch is large)", flush=True)
-    run(interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements, "-e", target)
+    print(f"Installing {target} into {folder}", flush=True)
+    if call(interpreter, "-c", "from importlib.util import find_spec; exit(find_spec('torch') is None)"):
+        size = CUDA_SIZE if sys.platform == "linux" else SIZE
+        print(size.format(python=interpreter), flush=True)
+    run(interpreter, "-m", "pip", "install", "--disable-pip-version-check", *requirements, "-e", target)
     stamps[wanted].write_text(stamp, encoding="utf-8")
 
 
