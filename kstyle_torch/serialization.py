@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from kstyle_torch.registry import (
     CUSTOM_NAMES,
@@ -203,7 +204,7 @@ def _plain(value: Any) -> Any:
         )
     if not hasattr(value, "get_config"):
         raise TypeError(f"{value!r} cannot be part of a config: it has no get_config().")
-    cls = type(value)
+    cls: type = type_before_parametrizations(value) if isinstance(value, torch.nn.Module) else type(value)
     config = {
         "module": HOMES.get(cls, cls.__module__),
         "class_name": cls.__name__,

@@ -27,6 +27,7 @@ from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layers.base import Layer
+from kstyle_torch.layers.holder import own_property
 from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.metrics.base import metrics_in
@@ -387,9 +388,9 @@ class Trainer(nn.Module):
 
     # ---------------------------------------------------------------------------------------------------------- inside
 
-    @property
+    @own_property
     def trainable_weights(self) -> list[Any]:
-        """The weights that training changes; none if the model is frozen. A loop of one's own asks at every step."""
+        """The weights that training changes: one for each of `parameters()` that requires a gradient. A loop of one's own asks at every step."""
         now, known = step.what_counts(modules_of(self)), self.__dict__.get("_known_weights")
         if known is None or known[0] != now:
             views: list[Any] = super().trainable_weights  # type: ignore[misc]

@@ -46,7 +46,9 @@ class Part:
 
     def look(self) -> None:
         """Finds the constraints, which a user may set at any time."""
-        constraints = [(variable, getattr(variable, "constraint", None)) for variable in self.variables]
+        # those of a weight that torch computes from others are for the weight itself
+        weights = {id(each): each for each in (getattr(variable, "effective", variable) for variable in self.variables)}
+        constraints = [(weight, getattr(weight, "constraint", None)) for weight in weights.values()]
         self.constraints = [(variable, constraint) for variable, constraint in constraints if constraint is not None]
 
     def _packed(self) -> Pack | None:

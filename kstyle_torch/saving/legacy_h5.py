@@ -119,7 +119,7 @@ def _layers(model: Any) -> Sequence[Any]:
 
 
 def _views(layer: Any) -> list[Any]:
-    return [*layer.trainable_weights, *layer.non_trainable_weights]
+    return sorted(layer.weights, key=lambda view: not view.trainable)
 
 
 def _fitting(views: list[Any], datasets: list[Any], name: str, skip_mismatch: bool) -> list[Any] | None:

@@ -272,7 +272,7 @@ def note_losses(model: Any, modules: list[nn.Module] | None = None) -> None:
     now = what_counts(modules)
     if model.__dict__.get("_seen") != now:
         views = model.trainable_weights
-        penalised = [view for view in views if view.regularizer is not None]
+        penalised = [view for view in model.weights if view.trainable and view.regularizer is not None]
         layers = [module for module in modules if isinstance(module, Layer)]
         model.__dict__.update(_seen=now, _trained=views, _penalised=penalised, _loss_layers=layers)
 
