@@ -12,7 +12,13 @@ from torch import nn
 from kstyle_torch import config, initializers, regularizers
 from kstyle_torch.constraints import get as get_constraint
 from kstyle_torch.initializers import DType, as_dtype
-from kstyle_torch.layers.reparametrization import LISTS, parametrization_lists, reparametrizations, weight_names
+from kstyle_torch.layers.reparametrization import (
+    LISTS,
+    parametrization_lists,
+    reparametrizations,
+    warn_of_computed,
+    weight_names,
+)
 from kstyle_torch.layers.weights import State, TrainableWeight, Weight, WeightView, keep_methods, weight_table
 from kstyle_torch.serialization import reject_unknown
 
@@ -249,12 +255,17 @@ class WeightHolder(nn.Module):
 
     def get_weights(self) -> list[np.ndarray]:
         """The weights as arrays, in Keras' layout and order."""
+        warn_of_computed(self, f"get_weights() of {self.name}")
         return [view.numpy().copy() for view in self.weights]
 
+    @torch.no_grad()
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets all weights, given in Keras' layout and order.
 
-        Raises: ValueError: if their number or a shape differs; nothing is changed then.
+        A weight that torch computes from others (parametrizations, pruning) is set through their `right_inverse`.
+
+        Raises: ValueError: if their number or a shape differs, or a parametrization has no `right_inverse`; nothing is
+            changed then.
         """
         views = self.weights
         if len(weights) != len(views):
@@ -262,8 +273,19 @@ class WeightHolder(nn.Module):
         for view, weight in zip(views, weights, strict=True):
             if tuple(np.shape(weight)) != tuple(view.shape):
                 raise ValueError(f"{view.path} has shape {tuple(view.shape)}; set_weights() got {np.shape(weight)}.")
-        for view, weight in zip(views, weights, strict=True):
-            view.assign(weight)
+        computed = [made for view in views if (made := view.computed) is not None]
+        tensors = [tensor for made in computed for tensor in made.tensors()]
+        before = [tensor.clone() for tensor in tensors]
+        try:
+            for made, path in ((view.computed, view.path) for view in views):
+                if made is not None:
+                    made.check_invertible(path)
+            for view, weight in sorted(zip(views, weights, strict=True), key=lambda pair: pair[0].computed is None):
+                view.assign(weight)  # those that are computed first: they may refuse the value
+        except ValueError:
+            for tensor, old in zip(tensors, before, strict=True):
+                tensor.copy_(old)
+            raise
 
     # ---------------------------------------------------------------------------------------------------- Keras' files
 

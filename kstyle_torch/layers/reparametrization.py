@@ -8,7 +8,8 @@ forward pre-hook that sets the plain attribute before every call of the module, 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -40,6 +41,12 @@ class Reparametrization:
         if isinstance(self.source, nn.Module):
             return {f"{LISTS}.{self.name}.{key}": each for key, each in self.source.named_parameters()}
         return {key: self.module._parameters[key] for key in self.registered() if key in self.module._parameters}  # type: ignore[misc]
+
+    def tensors(self) -> list[Tensor]:
+        """Returns everything that `assign` may change."""
+        if isinstance(self.source, nn.Module):
+            return [*self.source.parameters(), *self.source.buffers()]
+        return [*self.originals().values()]
 
     def registered(self) -> list[str]:
         """Returns the names of the parameters and buffers that a hook registered beside the weight."""
@@ -157,6 +164,46 @@ def weight_names(module: nn.Module) -> list[str]:
         parameters += [f"{prefix}.{key}" if prefix else key for key in own]
         buffers += [f"{prefix}.{key}" if prefix else key for key in held]
     return parameters + buffers
+
+
+def effective_state(module: nn.Module) -> dict[str, Tensor]:
+    """Returns a bare module's `state_dict` as it is without reparametrizations: with the weights that they compute."""
+    if not any(reparametrizations(each) for each in module.modules()):
+        return module.state_dict()
+    found: dict[str, Tensor] = {}
+    for key in weight_names(module):
+        owner, _, name = key.rpartition(".")
+        made = reparametrizations(module.get_submodule(owner)).get(name)
+        found[key] = (getattr(module.get_submodule(owner), name) if made is None else made.value()).detach()
+    return found
+
+
+@torch.no_grad()
+def load_effective_state(module: nn.Module, state: Mapping[str, Any]) -> None:
+    """Sets a bare module's weights to what `effective_state` gave."""
+    for key in effective_state(module):
+        owner, _, name = key.rpartition(".")
+        holder = module.get_submodule(owner)
+        made = reparametrizations(holder).get(name)
+        if made is None:
+            getattr(holder, name).copy_(torch.as_tensor(state[key]))
+        else:
+            made.assign(torch.as_tensor(state[key]), key)
+
+
+def warn_of_computed(root: nn.Module, what: str) -> None:
+    """Warns once where weights are given as torch computes them, which their originals cannot be told from.
+
+    Args:
+        root: The model or layer.
+        what: What gives them.
+    """
+    found = [f"{path}.{name}".lstrip(".") for path, each in root.named_modules() for name in reparametrizations(each)]
+    if found:
+        warnings.warn(
+            f"{what}: effective values of parametrized weights ({', '.join(found)}); state_dict() has the originals.",
+            stacklevel=4,
+        )
 
 
 def refresh(module: nn.Module) -> None:

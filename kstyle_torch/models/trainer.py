@@ -34,6 +34,7 @@ from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.optimizers import with_loss_scale
 from kstyle_torch.training import check, loop, step, watch
 from kstyle_torch.training.compiled import Compiled, read
+from kstyle_torch.training.parallel import check_replicas
 from kstyle_torch.training.switches import check_switches
 
 
@@ -206,6 +207,7 @@ class Trainer(nn.Module):
         Raises: ValueError: if the model is not compiled, or the data does not fit it; nothing has changed then.
         """
         self._require_compiled("fit")
+        check_replicas(self)
         verbose = resolve_verbose(verbose)
         check_split(validation_split)
         weigh = class_weigher(class_weight)
@@ -310,6 +312,7 @@ class Trainer(nn.Module):
         Raises: ValueError: as `fit`.
         """
         self._require_compiled("train_on_batch")
+        check_replicas(self)
         data = self._one_batch(x, y, sample_weight, class_weigher(class_weight))
         self.train()
         step.prepare(self)

@@ -40,6 +40,8 @@ class Part:
         self.pieces = {} if self.pack is None else self._adopted(self.pack)
         self.state = {slot: [tensors[place] for place in places] for slot, tensors in optimizer.state.items()}
         first = self.parameters[0] if self.alike and places else None
+        if first is not None and type(first).__torch_dispatch__ is not PLAIN:
+            first = None  # sharded tensors know no fused kernels
         self.fused: bool = first is not None and optimizer.is_fused(first)
         self.descends = first is not None and has_fused_sgd(first.device, first.dtype)
         self._parts: dict[tuple[int, ...], Part] = {}

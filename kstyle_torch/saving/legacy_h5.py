@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from kstyle_torch import initializers
+from kstyle_torch.layers.reparametrization import warn_of_computed
 from kstyle_torch.registry import snake_case
 from kstyle_torch.saving import hdf5, keras2, keras_file
 from kstyle_torch.saving.atomic import replacing
@@ -206,6 +207,7 @@ def _long_names(value: Any, kind: str) -> Any:
 def write_weights(model: Any, group: Any) -> None:
     """Writes the weights by the names of layers."""
     layers = _layers(model)
+    warn_of_computed(model, f"The file of {model.name}")
     group.attrs["keras_version"], group.attrs["backend"] = keras_file.FORMAT_VERSION, "torch"
     _write_names(group, "layer_names", [layer.name for layer in layers])
     for layer in layers:
