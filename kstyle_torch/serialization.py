@@ -197,7 +197,7 @@ def _plain(value: Any) -> Any:
         return {"class_name": "__numpy__", "config": {"value": value.tolist(), "dtype": value.dtype.name}}
     if inspect.isfunction(value) or inspect.isbuiltin(value):
         return _plain_function(value)
-    if isinstance(value, torch.nn.Module) and not hasattr(value, "get_config"):
+    if isinstance(value, torch.nn.Module) and not hasattr(type(value), "get_config"):  # a wrapper may forward it
         raise TypeError(
             f"The bare torch module {type(value).__name__} cannot be part of a config: nothing says how it was made. Put it "
             "into a Layer of your own, or save the weights alone."

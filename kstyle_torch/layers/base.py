@@ -16,7 +16,7 @@ from kstyle_torch import config, dtype_policies, regularizers, tree
 from kstyle_torch.dtype_policies import DTypePolicy
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layers import added_losses
-from kstyle_torch.layers.containers import may_hold_metrics, may_hold_modules, modules_in, tracked
+from kstyle_torch.layers.containers import may_hold_metrics, may_hold_modules, modules_in, tracked, with_replaced
 from kstyle_torch.layers.holder import WeightHolder, sync_trainable
 from kstyle_torch.layers.input_spec import check_inputs
 from kstyle_torch.layers.masks import (
@@ -309,12 +309,10 @@ class Layer(Configurable, WeightHolder):
         return {leaf: leaf.mask for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf) and leaf.mask is not None}
 
     def _symbols(self, which: str) -> Any:
-        """The symbolic input or output of the layer's one call on symbolic tensors."""
+        """The symbolic input or output of the layer's first call on symbolic tensors, as in Keras."""
         calls = self.__dict__.get("_calls") or []
         if not calls:
             raise AttributeError(f"{self.name} has no {which}: it was never called on a symbolic tensor.")
-        if len(calls) > 1:
-            raise ValueError(f"{self.name} was called {len(calls)} times, so its {which} is not one tensor.")
         return calls[0][which]
 
     def _to_tensor(self, leaf: Any) -> Any:
@@ -415,6 +413,7 @@ class Layer(Configurable, WeightHolder):
             self.__dict__["_holds_metrics"] = True  # else nobody looks for them, which takes long
         if isinstance(value, nn.Module):
             value.train(self.training) if value.training != self.training else None
+            self._replace_in_containers(name, value)
         elif isinstance(value, (nn.Parameter, State)):
             if self._claim_weight(name, value):
                 return
@@ -430,6 +429,15 @@ class Layer(Configurable, WeightHolder):
                 f"call the attribute something else, such as self.{name}_."
             )
         super().__setattr__(name, value)
+        if isinstance(value, WeightHolder) and not self.trainable:
+            sync_trainable(value, frozen_above=True)
+
+    def _replace_in_containers(self, name: str, module: nn.Module) -> None:
+        """Puts a child that takes the place of another, such as a wrapper around it, into the user's list or dict too."""
+        for attribute, known in self._in_containers.items():
+            if name in known and known[name] is not module:
+                self.__dict__[attribute] = with_replaced(self.__dict__[attribute], known[name], module)
+                known[name] = module
 
     def _track_container(self, attribute: str) -> None:
         """Makes the modules in a container its owner's children; those that are already keep their place."""
@@ -457,6 +465,8 @@ class Layer(Configurable, WeightHolder):
         if module is not None and module.training != self.training:
             module.train(self.training)
         super().add_module(name, module)
+        if isinstance(module, WeightHolder) and not self.trainable:
+            sync_trainable(module, frozen_above=True)
 
     def _flatten_layers(self) -> list[Layer]:
         return [module for module in modules_of(self) if isinstance(module, Layer)]
