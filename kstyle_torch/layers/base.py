@@ -31,6 +31,7 @@ from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.layers.precision import PreciseForward
 from kstyle_torch.layers.shapes import as_leaves, as_shape, declared_shape, shapes_of
+from kstyle_torch.layers.unbuilt import warn_of_unbuilt
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.layers.weights import State
 from kstyle_torch.registry import snake_case, unique_name
@@ -111,6 +112,7 @@ class Layer(Configurable, WeightHolder):
     _parameter_names: tuple[str, ...] = ()  # of forward
     _has_precision = True  # whether inputs and outputs are brought to the dtype of its policy
     _makes_mask = False  # whether the class says what the mask of its output is
+    _builds_weights = False  # whether the class has a `build` of its own
     _holds_metrics = False  # whether one may be among the attributes
 
     # ------------------------------------------------------------------------------------------------ making one
@@ -160,6 +162,7 @@ class Layer(Configurable, WeightHolder):
         if "build" in vars(cls):
             cls.build = _build_once(vars(cls)["build"])  # type: ignore[method-assign]
         _pair_call_and_forward(cls)
+        cls._builds_weights = "build" in vars(cls) or cls._builds_weights
         cls._makes_mask = cls.compute_mask is not Layer.compute_mask
 
     @classmethod
@@ -468,6 +471,12 @@ class Layer(Configurable, WeightHolder):
         if isinstance(module, WeightHolder) and not self.trainable:
             sync_trainable(module, frozen_above=True)
 
+    def named_modules(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any module; warns of `parameters()` that has nothing to give yet."""
+        if not self.built and lacks_weights(self):
+            warn_of_unbuilt(self, lacks_weights)
+        return super().named_modules(*args, **kwargs)
+
     def _flatten_layers(self) -> list[Layer]:
         return [module for module in modules_of(self) if isinstance(module, Layer)]
 
@@ -492,6 +501,14 @@ class Layer(Configurable, WeightHolder):
     def extra_repr(self) -> str:
         """What `print(layer)` shows beside its children."""
         return f"name={self.name!r}"
+
+
+def lacks_weights(module: nn.Module) -> bool:
+    """Returns whether a module is a layer that makes weights in `build`, and has not done so; where it has layers inside,
+    they are asked themselves."""
+    if not isinstance(module, Layer) or module.built or not module._builds_weights:
+        return False
+    return not any(isinstance(child, Layer) for child in module.children())
 
 
 def regularize_activity(layer: Any, args: Any, outputs: Any) -> None:

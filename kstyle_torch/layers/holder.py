@@ -19,7 +19,7 @@ from kstyle_torch.layers.reparametrization import (
     warn_of_computed,
     weight_names,
 )
-from kstyle_torch.layers.weights import State, TrainableWeight, Weight, WeightView, keep_methods, weight_table
+from kstyle_torch.layers.weights import SAME, State, TrainableWeight, Weight, WeightView, keep_methods, weight_table
 from kstyle_torch.serialization import reject_unknown
 
 
@@ -234,7 +234,9 @@ class WeightHolder(nn.Module):
         """The view of a parameter that torch computes a weight from, by its name from the module that holds that."""
         owner, _, weight = view._row.path.rpartition(".")
         label = f"{view.name}_{name.removeprefix(f'{LISTS}.{weight}.').replace('.', '_')}"
-        original = self._view(Weight(f"{owner}.{name}" if owner else name, name=label), view._layer, view.path)
+        parameter = view.parameters()[name]
+        layout = view.layout if parameter.shape == view.value.shape else SAME
+        original = self._view(Weight(f"{owner}.{name}" if owner else name, layout, name=label), view._layer, view.path)
         original.path, original.effective = f"{view.path.rpartition('/')[0]}/{label}", view
         return original
 
