@@ -66,7 +66,12 @@ def set_image_data_format(data_format: str) -> None:
 
 
 def device() -> torch.device:
-    """Where layers make their weights: what `set_device` chose, else torch's accelerator, else the CPU."""
+    """Where layers make their weights: on the device of a `with torch.device(...)` around, such as "meta"; else where
+    `set_device` chose, else on torch's accelerator, else on the CPU."""
+    if torch._C._len_torch_function_stack():
+        around = torch.get_default_device()  # the CPU where there is no such block
+        if around.type != "cpu":
+            return around
     if _device is not None:
         return _device
     if torch.accelerator.is_available():

@@ -74,8 +74,8 @@ def left_out() -> Iterator[None]:
 
 
 def are_left_out() -> bool:
-    """Whether weights need no values of their own."""
-    return _left_out.get()
+    """Whether weights need no values of their own: they will be read from a file, or are fake tensors."""
+    return _left_out.get() or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
 
 
 register = registry.register

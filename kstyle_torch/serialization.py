@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from kstyle_torch.registry import (
     CUSTOM_NAMES,
@@ -196,14 +197,14 @@ def _plain(value: Any) -> Any:
         return {"class_name": "__numpy__", "config": {"value": value.tolist(), "dtype": value.dtype.name}}
     if inspect.isfunction(value) or inspect.isbuiltin(value):
         return _plain_function(value)
-    if isinstance(value, torch.nn.Module) and not hasattr(value, "get_config"):
+    if isinstance(value, torch.nn.Module) and not hasattr(type(value), "get_config"):  # a wrapper may forward it
         raise TypeError(
             f"The bare torch module {type(value).__name__} cannot be part of a config: nothing says how it was made. Put it "
             "into a Layer of your own, or save the weights alone."
         )
     if not hasattr(value, "get_config"):
         raise TypeError(f"{value!r} cannot be part of a config: it has no get_config().")
-    cls = type(value)
+    cls: type = type_before_parametrizations(value) if isinstance(value, torch.nn.Module) else type(value)
     config = {
         "module": HOMES.get(cls, cls.__module__),
         "class_name": cls.__name__,

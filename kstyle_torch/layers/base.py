@@ -16,7 +16,7 @@ from kstyle_torch import config, dtype_policies, regularizers, tree
 from kstyle_torch.dtype_policies import DTypePolicy
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layers import added_losses
-from kstyle_torch.layers.containers import may_hold_metrics, may_hold_modules, modules_in, tracked
+from kstyle_torch.layers.containers import may_hold_metrics, may_hold_modules, modules_in, tracked, with_replaced
 from kstyle_torch.layers.holder import WeightHolder, sync_trainable
 from kstyle_torch.layers.input_spec import check_inputs
 from kstyle_torch.layers.masks import (
@@ -31,6 +31,7 @@ from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.layers.precision import PreciseForward
 from kstyle_torch.layers.shapes import as_leaves, as_shape, declared_shape, shapes_of
+from kstyle_torch.layers.unbuilt import warn_of_unbuilt
 from kstyle_torch.layers.walk import modules_of, set_unnoticed
 from kstyle_torch.layers.weights import State
 from kstyle_torch.registry import snake_case, unique_name
@@ -111,6 +112,7 @@ class Layer(Configurable, WeightHolder):
     _parameter_names: tuple[str, ...] = ()  # of forward
     _has_precision = True  # whether inputs and outputs are brought to the dtype of its policy
     _makes_mask = False  # whether the class says what the mask of its output is
+    _builds_weights = False  # whether the class has a `build` of its own
     _holds_metrics = False  # whether one may be among the attributes
     _build_shapes: dict[str, Any] | None = None  # arguments of build()
     _policy: DTypePolicy | None = None
@@ -167,6 +169,7 @@ class Layer(Configurable, WeightHolder):
         if "build" in vars(cls):
             cls.build = _build_once(vars(cls)["build"])  # type: ignore[method-assign]
         _pair_call_and_forward(cls)
+        cls._builds_weights = "build" in vars(cls) or cls._builds_weights
         cls._makes_mask = cls.compute_mask is not Layer.compute_mask
 
     @classmethod
@@ -316,12 +319,10 @@ class Layer(Configurable, WeightHolder):
         return {leaf: leaf.mask for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf) and leaf.mask is not None}
 
     def _symbols(self, which: str) -> Any:
-        """The symbolic input or output of the layer's one call on symbolic tensors."""
+        """The symbolic input or output of the layer's first call on symbolic tensors, as in Keras."""
         calls = self._calls
         if not calls:
             raise AttributeError(f"{self.name} has no {which}: it was never called on a symbolic tensor.")
-        if len(calls) > 1:
-            raise ValueError(f"{self.name} was called {len(calls)} times, so its {which} is not one tensor.")
         return calls[0][which]
 
     def _to_tensor(self, leaf: Any) -> Any:
@@ -423,6 +424,7 @@ class Layer(Configurable, WeightHolder):
             set_unnoticed(self, _holds_metrics=True)  # else nobody looks for them, which takes long
         if isinstance(value, nn.Module):
             value.train(self.training) if value.training != self.training else None
+            self._replace_in_containers(name, value)
         elif isinstance(value, (nn.Parameter, State)):
             if self._claim_weight(name, value):
                 return
@@ -438,6 +440,15 @@ class Layer(Configurable, WeightHolder):
                 f"call the attribute something else, such as self.{name}_."
             )
         super().__setattr__(name, value)
+        if isinstance(value, WeightHolder) and not self.trainable:
+            sync_trainable(value, frozen_above=True)
+
+    def _replace_in_containers(self, name: str, module: nn.Module) -> None:
+        """Puts a child that takes the place of another, such as a wrapper around it, into the user's list or dict too."""
+        for attribute, known in self._in_containers.items():
+            if name in known and known[name] is not module:
+                self.__dict__[attribute] = with_replaced(self.__dict__[attribute], known[name], module)
+                known[name] = module
 
     def _track_container(self, attribute: str) -> None:
         """Makes the modules in a container its owner's children; those that are already keep their place."""
@@ -465,6 +476,14 @@ class Layer(Configurable, WeightHolder):
         if module is not None and module.training != self.training:
             module.train(self.training)
         super().add_module(name, module)
+        if isinstance(module, WeightHolder) and not self.trainable:
+            sync_trainable(module, frozen_above=True)
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any module; warns of `parameters()` that has nothing to give yet."""
+        if not self.built and lacks_weights(self):
+            warn_of_unbuilt(self, lacks_weights)
+        return super().named_modules(*args, **kwargs)
 
     def _flatten_layers(self) -> list[Layer]:
         return [module for module in modules_of(self) if isinstance(module, Layer)]
@@ -490,6 +509,14 @@ class Layer(Configurable, WeightHolder):
     def extra_repr(self) -> str:
         """What `print(layer)` shows beside its children."""
         return f"name={self.name!r}"
+
+
+def lacks_weights(module: nn.Module) -> bool:
+    """Returns whether a module is a layer that makes weights in `build`, and has not done so; where it has layers inside,
+    they are asked themselves."""
+    if not isinstance(module, Layer) or module.built or not module._builds_weights:
+        return False
+    return not any(isinstance(child, Layer) for child in module.children())
 
 
 def regularize_activity(layer: Any, args: Any, outputs: Any) -> None:

@@ -103,6 +103,19 @@ def tracked(value: Any, owner: nn.Module, attribute: str) -> Any:
     return made
 
 
+def with_replaced(container: Any, old: nn.Module, new: nn.Module) -> Any:
+    """Returns the container with `new` in the places of `old`: itself where it can be changed."""
+    if isinstance(container, (list, dict)):
+        items: Any = container.items() if isinstance(container, dict) else enumerate(container)
+        for key, item in [*items]:
+            put = dict.__setitem__ if isinstance(container, dict) else list.__setitem__
+            put(container, key, with_replaced(item, old, new))  # type: ignore[arg-type]
+        return container
+    if type(container) is tuple:
+        return tuple(with_replaced(item, old, new) for item in container)
+    return new if container is old else container
+
+
 def modules_in(container: Any, prefix: str) -> dict[str, nn.Module]:
     """The modules at any depth, by key."""
     items = container.items() if isinstance(container, dict) else enumerate(container)

@@ -125,7 +125,9 @@ class AnyConvolution(SpatialLayer):
             dilation=self.dilation_rate,
             **settings,
         )
-        return conv.to(memory_format=MEMORY_FORMATS[self.rank]) if self._permutes and self.rank > 1 else conv
+        if self._permutes and self.rank > 1:  # not by conv.to(), which fake tensors refuse
+            conv.weight = nn.Parameter(conv.weight.detach().contiguous(memory_format=MEMORY_FORMATS[self.rank]))
+        return conv
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.convolve(x)

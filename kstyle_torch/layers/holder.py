@@ -12,9 +12,31 @@ from torch import nn
 from kstyle_torch import config, initializers, regularizers
 from kstyle_torch.constraints import get as get_constraint
 from kstyle_torch.initializers import DType, as_dtype
+from kstyle_torch.layers.reparametrization import (
+    LISTS,
+    parametrization_lists,
+    reparametrizations,
+    warn_of_computed,
+    weight_names,
+)
 from kstyle_torch.layers.walk import set_unnoticed
-from kstyle_torch.layers.weights import State, TrainableWeight, Weight, WeightView, keep_methods, weight_table
+from kstyle_torch.layers.weights import SAME, State, TrainableWeight, Weight, WeightView, keep_methods, weight_table
 from kstyle_torch.serialization import reject_unknown
+
+
+class own_property(property):  # noqa: N801, a decorator
+    """A property that does not hide why it failed.
+
+    Python takes an AttributeError from inside a property for a sign that there is none, and asks `nn.Module.__getattr__`,
+    which says that the module has no such attribute.
+    """
+
+    def __get__(self, layer: Any, owner: type | None = None) -> Any:
+        try:
+            return super().__get__(layer, owner)
+        except AttributeError as error:
+            name = self.fget.__name__  # type: ignore[union-attr]
+            raise RuntimeError(f"{type(layer).__name__}.{name} cannot be told: {error}") from error
 
 
 class WeightHolder(nn.Module):
@@ -93,6 +115,8 @@ class WeightHolder(nn.Module):
                     del self._rows[old]
                     self._parameters.pop(old, None)
                     self._buffers.pop(old, None)
+                    for fields in (self.__dict__, self._parameters, self._buffers, self._modules):
+                        fields.pop(key, None)  # such as the None of `self.w = None` in a constructor
                     row.path = key
                     self._register_weight(key, weight, row)
                 return True
@@ -110,89 +134,141 @@ class WeightHolder(nn.Module):
     # --------------------------------------------------------------------------------------------------- listing them
 
     def _view(self, row: Weight, owner: nn.Module | None = None, key: str = "") -> WeightView:
-        """The view of a weight of this layer, or of its bare child `owner`; always the same object."""
-        known = (key, row.path)
-        if known not in self._views:
+        """The view of a weight of this layer, or of its bare child `owner`; the same object for as long as the module
+        that holds the weight is the same."""
+        layer, known = owner or self._bare, (key, row.path)
+        module, _ = row.place(layer)
+        if known not in self._views or self._views[known][1] is not module:
             path = "/".join(part for part in (self._path_above, self.name, key, row.name) if part)
-            self._views[known] = WeightView(owner or self, row, path)
-        return self._views[known]
+            self._views[known] = WeightView(layer, row, path), module
+        return self._views[known][0]
 
     def _own_rows(self) -> Iterator[Weight]:
         """The table's rows, what `add_weight` made, and plain parameters and buffers."""
         for row in self._table_rows():  # a subclass may make a weight itself, or build without it
-            if self.built and row.name not in self._parameters and hasattr(self, row.path.partition(".")[0]):
+            if self.built and row.name not in self._parameters and self._has(row):
                 yield row
         yield from self._rows.values()
-        hidden = self._non_persistent_buffers_set
-        for key, tensor in (*self._parameters.items(), *self._buffers.items()):
-            if tensor is not None and key not in self._rows and key not in hidden:
-                if not any(row.path == key for row in self._table_rows()):
-                    yield Weight(key, name=key)
+        made = reparametrizations(self._bare)
+        hidden = {key for each in made.values() for key in each.registered()} | self._non_persistent_buffers_set
+        known = {*self._rows, *(row.path for row in self._table_rows())}
+        plain = [key for key, tensor in (*self._parameters.items(), *self._buffers.items()) if tensor is not None]
+        for key in (*made, *plain):
+            if key not in known and key not in hidden:
+                yield Weight(key, name=key)
+
+    def _has(self, row: Weight) -> bool:
+        """Whether there is something where the row says: a user may have replaced the module."""
+        try:
+            return row.tensor_of(self._bare) is not None
+        except AttributeError:
+            return False
 
     def _table_rows(self) -> tuple[Weight, ...]:
         cls: Any = type(self)
         return weight_table(cls)
 
+    @property
+    def _bare(self) -> nn.Module:
+        """The module whose parameters and hooks the layer's own are; the layer, but for those around a bare module."""
+        return self
+
     def _own_views(self) -> list[WeightView]:
         """The layer's own weights, its sublayers' not among them, trainable ones first."""
-        views = [self._view(row) for row in self._own_rows() if row.tensor_of(self) is not None]
-        return sorted(views, key=lambda view: not isinstance(view.value, nn.Parameter))
+        views = [self._view(row) for row in self._own_rows() if row.tensor_of(self._bare) is not None]
+        views += self._foreign_views(views)
+        return sorted(views, key=lambda view: not view.parameters())
+
+    def _foreign_views(self, views: list[WeightView]) -> list[WeightView]:
+        """Views of the parameters that users added to the native modules, such as those of adapters."""
+        covered = {id(parameter) for view in views for parameter in view.parameters().values()}
+        return [
+            view
+            for key in sorted(self._native_keys())
+            if (child := self._modules.get(key)) is not None and not isinstance(child, WeightHolder)
+            for view in self._module_views(key, child)
+            if view.parameters() and not covered.issuperset(map(id, view.parameters().values()))
+        ]
 
     def _native_keys(self) -> set[str]:
         """The children that hold weights of the table: the native modules."""
         return {row.path.split(".")[0] for row in self._table_rows() if "." in row.path}
 
-    @property
+    @own_property
     def weights(self) -> list[WeightView]:
-        """All weights in Keras' order: a layer's own, trainable ones first, then its sublayers'."""
+        """All weights in Keras' order: a layer's own, trainable ones first, then its sublayers'. Where torch computes a
+        weight from others (parametrizations, pruning), that is the weight; the others are in `trainable_weights`."""
         own, native = self._own_views(), self._native_keys()
         for key, child in self._layer_children():
-            if key not in native:
+            if key not in native or isinstance(child, WeightHolder):
                 own += child.weights if isinstance(child, WeightHolder) else self._module_views(key, child)
-        return list({id(view.value): view for view in own}.values())
+        return list({tuple(map(id, view.parameters().values())) or id(view.value): view for view in own}.values())
 
     def _layer_children(self) -> Iterator[tuple[str, nn.Module]]:
-        yield from ((key, child) for key, child in self._modules.items() if child is not None)
+        lists = parametrization_lists(self)
+        yield from ((key, child) for key, child in self._modules.items() if child is not None and child is not lists)
 
     def _module_views(self, key: str, module: nn.Module) -> list[WeightView]:
         """Views of what a bare torch module holds."""
-        parameters = [name for name, _ in module.named_parameters()]
-        buffers = [name for name in module.state_dict() if name not in parameters]
-        return [self._view(Weight(name, name=name), module, key) for name in parameters + buffers]
+        return [self._view(Weight(name, name=name), module, key) for name in weight_names(module)]
 
-    @property
+    @own_property
     def variables(self) -> list[WeightView]:
         """The same as `weights`."""
         return self.weights
 
-    @property
+    @own_property
     def trainable_weights(self) -> list[WeightView]:
-        """The weights that training changes; none if the layer is frozen."""
-        return [view for view in self.weights if view.trainable] if self.trainable else []
+        """The weights that training changes: one for each of `parameters()` that requires a gradient."""
+        found: dict[int, WeightView] = {}
+        for view in self.weights:
+            computed = view.computed
+            for name, parameter in view.parameters().items():
+                if parameter.requires_grad and id(parameter) not in found:
+                    found[id(parameter)] = view if computed is None else self._original_view(view, name)
+        for name, parameter in self.named_parameters():  # whatever else there is
+            if parameter.requires_grad and id(parameter) not in found:
+                found[id(parameter)] = self._view(Weight(name, name=name))
+        return [*found.values()]
 
-    @property
+    def _original_view(self, view: WeightView, name: str) -> WeightView:
+        """The view of a parameter that torch computes a weight from, by its name from the module that holds that."""
+        owner, _, weight = view._row.path.rpartition(".")
+        label = f"{view.name}_{name.removeprefix(f'{LISTS}.{weight}.').replace('.', '_')}"
+        parameter = view.parameters()[name]
+        layout = view.layout if parameter.shape == view.value.shape else SAME
+        original = self._view(Weight(f"{owner}.{name}" if owner else name, layout, name=label), view._layer, view.path)
+        original.path, original.effective = f"{view.path.rpartition('/')[0]}/{label}", view
+        return original
+
+    @own_property
     def non_trainable_weights(self) -> list[WeightView]:
         """The weights that training leaves alone."""
-        return [view for view in self.weights if not view.trainable] if self.trainable else self.weights
+        return [view for view in self.weights if not view.trainable]
 
-    @property
+    @own_property
     def trainable_variables(self) -> list[WeightView]:
         """The same as `trainable_weights`."""
         return self.trainable_weights
 
-    @property
+    @own_property
     def non_trainable_variables(self) -> list[WeightView]:
         """The same as `non_trainable_weights`."""
         return self.non_trainable_weights
 
     def get_weights(self) -> list[np.ndarray]:
         """The weights as arrays, in Keras' layout and order."""
+        warn_of_computed(self, f"get_weights() of {self.name}")
         return [view.numpy().copy() for view in self.weights]
 
+    @torch.no_grad()
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets all weights, given in Keras' layout and order.
 
-        Raises: ValueError: if their number or a shape differs; nothing is changed then.
+        A weight that torch computes from others (parametrizations, pruning) is set through their `right_inverse`.
+
+        Raises: ValueError: if their number or a shape differs, or a parametrization has no `right_inverse`; nothing is
+            changed then.
         """
         views = self.weights
         if len(weights) != len(views):
@@ -200,8 +276,19 @@ class WeightHolder(nn.Module):
         for view, weight in zip(views, weights, strict=True):
             if tuple(np.shape(weight)) != tuple(view.shape):
                 raise ValueError(f"{view.path} has shape {tuple(view.shape)}; set_weights() got {np.shape(weight)}.")
-        for view, weight in zip(views, weights, strict=True):
-            view.assign(weight)
+        computed = [made for view in views if (made := view.computed) is not None]
+        tensors = [tensor for made in computed for tensor in made.tensors()]
+        before = [tensor.clone() for tensor in tensors]
+        try:
+            for made, path in ((view.computed, view.path) for view in views):
+                if made is not None:
+                    made.check_invertible(path)
+            for view, weight in sorted(zip(views, weights, strict=True), key=lambda pair: pair[0].computed is None):
+                view.assign(weight)  # those that are computed first: they may refuse the value
+        except ValueError:
+            for tensor, old in zip(tensors, before, strict=True):
+                tensor.copy_(old)
+            raise
 
     # ---------------------------------------------------------------------------------------------------- Keras' files
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from kstyle_torch import config
+from kstyle_torch.layers.reparametrization import Reparametrization, reparametrizations
 from kstyle_torch.variables import Variable
 
 
@@ -72,7 +73,20 @@ class Weight:
         owner, _, name = self.path.partition(".")
         holder = layer._modules.get(owner) if name else layer  # the usual places, quickly
         found = None if holder is None else holder._parameters.get(name or owner)
-        return attrgetter(self.path)(layer) if found is None else found
+        if found is not None:
+            return found
+        module, name = self.place(layer)
+        made = reparametrizations(module).get(name)
+        return getattr(module, name) if made is None else made.value()
+
+    def place(self, layer: Any) -> tuple[nn.Module, str]:
+        """Returns the module that holds the tensor, and its name there.
+
+        Raises: AttributeError: if there is no such module: a user may have put another in its place.
+        """
+        owner, _, name = self.path.rpartition(".")
+        module = attrgetter(owner)(layer) if owner else layer
+        return module, name
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -106,11 +120,27 @@ class WeightView(Variable):
     def __init__(self, layer: nn.Module, row: Weight, path: str):
         self._layer, self._row = layer, row
         self.name, self.path = row.name, path
+        self.effective: WeightView = self  # of an original that torch computes a weight from: that weight
 
     @property
     def value(self) -> Tensor:
-        """The torch parameter or buffer, in torch's layout."""
+        """The torch parameter or buffer, in torch's layout; what torch computes it to be where it is parametrized."""
         return self._row.tensor_of(self._layer)
+
+    @property
+    def computed(self) -> Reparametrization | None:
+        """How torch computes it; None if it is a parameter or buffer itself."""
+        module, name = self._row.place(self._layer)
+        if module._parameters.get(name) is not None:
+            return None
+        return reparametrizations(module).get(name)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Returns the parameters behind it by their names from the module that holds it; none of a buffer."""
+        computed = self.computed
+        if computed is not None:
+            return computed.originals()
+        return {self._row.path: self.value} if isinstance(self.value, nn.Parameter) else {}
 
     @property
     def layout(self) -> Layout:
@@ -131,18 +161,22 @@ class WeightView(Variable):
             given = value.read() if isinstance(value, Variable) else torch.as_tensor(value)
             if given.shape != self.shape:
                 raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
-            self.value.copy_(self.layout.to_torch(given))
+            computed = self.computed
+            if computed is not None:
+                computed.assign(self.layout.to_torch(given), self.path)
+            else:
+                self.value.copy_(self.layout.to_torch(given))
         return self
 
     @property
     def trainable(self) -> bool:
         """Whether training changes it."""
-        return isinstance(self.value, nn.Parameter) and self.value.requires_grad
+        return any(parameter.requires_grad for parameter in self.parameters().values())
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        if isinstance(self.value, nn.Parameter):
-            self.value.requires_grad_(bool(value))
+        for parameter in self.parameters().values():
+            parameter.requires_grad_(bool(value))
 
     @property
     def regularizer(self) -> Callable[[Tensor], Tensor] | None:
@@ -164,11 +198,11 @@ class _WriteMethods:
 
     def assign_add(self: Any, value: Any) -> Any:
         with torch.no_grad():
-            return self.add_(value)
+            return self.add_(_operand(value, self))
 
     def assign_sub(self: Any, value: Any) -> Any:
         with torch.no_grad():
-            return self.sub_(value)
+            return self.sub_(_operand(value, self))
 
     def numpy(self: Any, *, force: bool = False) -> Any:
         return torch.Tensor.numpy(self.detach(), force=True)
@@ -184,6 +218,12 @@ class _WriteMethods:
 
     def __reduce_ex__(self: Any, protocol: Any) -> Any:
         return _remake, (type(self), self.detach().as_subclass(Tensor), self.requires_grad)
+
+
+def _operand(value: Any, like: Tensor) -> Any:
+    """A value to add to a weight: arrays, lists and variables as tensors."""
+    value = value.read() if isinstance(value, Variable) else value
+    return value if isinstance(value, (Tensor, int, float)) else torch.as_tensor(value, device=like.device)
 
 
 class TrainableWeight(_WriteMethods, nn.Parameter):

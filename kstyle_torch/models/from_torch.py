@@ -74,6 +74,10 @@ class TorchModel(Model):
         )
         return inspect.Parameter.VAR_POSITIONAL in kinds or (count > 1 and positional >= count)
 
+    @property
+    def _bare(self) -> nn.Module:
+        return self.wrapped
+
     def train(self, mode: bool = True) -> Any:
         """Training or inference mode, the module's too."""
         if "wrapped" in self.__dict__:

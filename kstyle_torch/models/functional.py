@@ -19,6 +19,7 @@ class Functional(Model):
 
         Raises: TypeError: if a layer or function in it cannot be written down.
         """
+        self.follow_children()
         if type(self).__init__ is not Model.__init__ or self.graph is None:
             return super().get_config()
         return {"name": self.name, "trainable": self.trainable, **graph_config.to_config(self.graph)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +14,7 @@ from kstyle_torch import tree
 from kstyle_torch.layers import added_losses
 from kstyle_torch.layers.base import Layer, uncounted_calls
 from kstyle_torch.layers.core import InputLayer
+from kstyle_torch.layers.holder import own_property
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.layers.shapes import open_shapes
@@ -23,7 +24,7 @@ from kstyle_torch.models.rewrites import eager_runs, straight_runs
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean, snake_case
 from kstyle_torch.symbolic.emit import Emitter
-from kstyle_torch.symbolic.graph import Graph, checked, trace
+from kstyle_torch.symbolic.graph import Graph, checked, nodes_behind, trace
 from kstyle_torch.symbolic.replay import replay
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
 from kstyle_torch.training.fit_state import FitState
@@ -67,6 +68,7 @@ class Model(Trainer, Files, Layer):
     _has_precision = False  # its layers see to it
     _functional: ClassVar[type[Model] | None] = None
     graph: Graph | None = None
+    _places: Mapping[str, nn.Module] = {}  # key -> the module of the graph that was there when its code was written
     code: str | None = None  # source of the forward function
     _emitted: Emitted | None = None
     inputs: Any = None
@@ -112,7 +114,66 @@ class Model(Trainer, Files, Layer):
         keys = {id(module): key for key, module in self._modules.items() if module is not None}
         emitter = Emitter(self.graph, keys, self._adapt)
         run, code = emitter.emit(self._unpack, self._input_checks())
-        set_unnoticed(self, _emitted=Emitted(run), code=code)
+        places = {keys[id(module)]: module for module in self.graph.modules if id(module) in keys}
+        set_unnoticed(self, _emitted=Emitted(run), code=code, _places=places)
+
+    # ------------------------------------------------------------------------------------------- replaced children
+
+    def follow_children(self) -> None:
+        """Makes the graph call what is in the place of its modules now: users may put others there at any time.
+
+        Raises: ValueError: if a module is gone, or another does not fit; the graph stays as it was.
+        """
+        places, children = self._places, self._modules
+        if self.graph is None or all(children.get(key) is module for key, module in places.items()):
+            return
+        instead: dict[int, nn.Module] = {}
+        for key, module in places.items():
+            child = children.get(key)
+            if child is None or (child is not module and isinstance(module, InputLayer)):
+                raise ValueError(
+                    f"{self.name}: the graph needs its child {key!r}, which was {'removed' if child is None else 'replaced'}. "
+                    "Put a layer in the place of a layer (Identity() for none), or make a new model."
+                )
+            instead[id(module)] = child
+        behind = nodes_behind(tree.flatten(self._ends["output"]))
+        before = {module: [*module._calls] for module in self.graph.modules if isinstance(module, Layer)}
+        for module, calls in before.items():  # what layers remember of the calls of the old graph
+            module._calls[:] = [call for call in calls if tree.flatten(call["output"])[0].node not in behind]
+        try:
+            with building_inside(self):
+                self._replace(instead)
+        except Exception:
+            for module, calls in before.items():
+                module._calls[:] = calls
+            raise
+
+    def _replace(self, instead: dict[int, nn.Module]) -> None:
+        """Makes the graph anew with other modules, by the ids of those that it calls."""
+        assert self.graph is not None
+        inputs = self._ends["input"]
+        outputs = replay(self.graph, tree.flatten(inputs), lambda target: instead.get(id(target), target))
+        set_unnoticed(self, graph=trace(inputs, outputs, self.graph.sources))
+        self._set_ends(inputs, outputs)
+        self._emit()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        self._note_child(name)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._note_child(name)
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """Adds a child; the graph calls it where it takes the place of another."""
+        super().add_module(name, module)
+        self._note_child(name)
+
+    def _note_child(self, name: str) -> None:
+        """Lets the next call look whether the graph must follow; single layers may be replaced one after the other."""
+        if name in self._places and self._modules.get(name) is not self._places[name]:
+            set_unnoticed(self, _emitted=Emitted(_follow_and_run))
 
     def straight_run(self, eagerly: bool = False) -> Callable[[Any, Any], Any] | None:
         """`run(model, inputs)`: the forward function for the inner loops, without what nobody would miss.
@@ -123,6 +184,7 @@ class Model(Trainer, Files, Layer):
         """
         if self.graph is None:
             return None
+        self.follow_children()
         modules = modules_of(self)
         if anybody_listens(modules):
             return None
@@ -284,6 +346,7 @@ class Model(Trainer, Files, Layer):
 
     def _run_masked(self, inputs: Any, mask: Any) -> Any:
         """The outputs, with the masks handed on to the layers; the code for it is written when it is first needed."""
+        self.follow_children()
         flat, masks = self._unpack(inputs), tree.flatten(mask) if tree.is_nested(mask) else [mask]
         axes = tuple(None if one is None else one.dim() for one in masks)
         assert self._emitted is not None
@@ -322,10 +385,11 @@ class Model(Trainer, Files, Layer):
 
     # --------------------------------------------------------------------------------------------------------- layers
 
-    @property
+    @own_property
     def layers(self) -> list[Any]:
         """The layers, in order; an InputLayer counts, as in Keras, but not in a Sequential."""
         if self.graph is not None:
+            self.follow_children()
             return list(self.graph.modules)
         children = [child for _, child in self._layer_children()]
         return list({id(child): child for child in children}.values())
@@ -402,6 +466,7 @@ class Model(Trainer, Files, Layer):
             show_trainable: Whether there is a column that says what is trained.
             layer_range: First and last name of the layers to list.
         """
+        self.follow_children()
         summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
     # -------------------------------------------------------------------------------------------------- being a module
@@ -449,7 +514,8 @@ class Model(Trainer, Files, Layer):
         return self.graph is not None
 
     def __getstate__(self) -> dict[str, Any]:
-        dropped = {"_fit", "_emitted", "inputs", "outputs", "_ends"}  # the last four are made again from the graph
+        made_again = {"_emitted", "_places", "inputs", "outputs", "_ends"}  # from the graph
+        dropped = {"_fit", *made_again}
         return {key: value for key, value in super().__getstate__().items() if key not in dropped}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -463,6 +529,13 @@ class Model(Trainer, Files, Layer):
 def _only(ends: Any) -> Any:
     """What is in a list of one; as in Keras, a model of `[x]` and `[y]` takes and gives tensors."""
     return ends[0] if isinstance(ends, (list, tuple)) and len(ends) == 1 else ends
+
+
+def _follow_and_run(model: Model, inputs: Any) -> Any:
+    """Stands for the forward function of a model whose children were replaced, until it is called."""
+    model.follow_children()
+    assert model._emitted is not None
+    return model._emitted.run(model, inputs)
 
 
 GRAPH_CALLS = {Model.forward}  # the calls that do nothing but run the graph

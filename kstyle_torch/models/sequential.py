@@ -52,6 +52,7 @@ class Sequential(Model):
         Raises: TypeError: for what is no layer. ValueError: if it cannot be called on what comes before it, or its name
             is taken; the model stays as it was.
         """
+        self.follow_children()
         before = list(self._modules.items()), list(self._chain), self._input_layer
         self._append(layer)
         try:
@@ -68,6 +69,7 @@ class Sequential(Model):
 
         Raises: IndexError: if there is none.
         """
+        self.follow_children()
         if not self._chain:
             raise IndexError(f"{self.name} has no layer to take away.")
         layer = self._chain.pop()
@@ -80,6 +82,7 @@ class Sequential(Model):
     @property
     def layers(self) -> list[Any]:
         """The layers, without the InputLayer."""
+        self.follow_children()
         return list(self._chain)
 
     def _append(self, layer: Any) -> None:
@@ -136,6 +139,22 @@ class Sequential(Model):
         self._set_ends(tensors[0], tensors[-1])
         self._emit()
 
+    def _replace(self, instead: dict[int, nn.Module]) -> None:
+        before = list(self._chain), list(self._tensors)
+        set_unnoticed(self, _chain=[instead.get(id(layer), layer) for layer in self._chain])
+        del self._tensors[1:]
+        try:
+            self._connect()
+        except Exception:
+            set_unnoticed(self, _chain=before[0], _tensors=before[1])
+            raise
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        old = self._modules.get(name)
+        super().__setattr__(name, value)
+        if self.graph is None and old is not None and isinstance(value, nn.Module):
+            set_unnoticed(self, _chain=[value if layer is old else layer for layer in self._chain])
+
     def build(self, input_shape: Any = None) -> None:
         """Makes the weights for an input of this shape, with None for the batch."""
         if self._input_layer is not None:
@@ -163,6 +182,7 @@ class Sequential(Model):
 
         Raises: TypeError: if a layer cannot be written down.
         """
+        self.follow_children()
         if type(self).__init__ is not Sequential.__init__:
             return super().get_config()
         layers = ([] if self._input_layer is None else [self._input_layer]) + self._chain

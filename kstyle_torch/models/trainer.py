@@ -27,6 +27,7 @@ from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layers.base import Layer
+from kstyle_torch.layers.holder import own_property
 from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.walk import modules_of, set_unnoticed
 from kstyle_torch.metrics.base import metrics_in
@@ -34,6 +35,7 @@ from kstyle_torch.optimizers import with_loss_scale
 from kstyle_torch.training import check, loop, step, watch
 from kstyle_torch.training.compiled import Compiled, read
 from kstyle_torch.training.fit_state import FitState
+from kstyle_torch.training.parallel import check_replicas
 from kstyle_torch.training.switches import check_switches
 
 
@@ -235,6 +237,7 @@ class Trainer(nn.Module):
         Raises: ValueError: if the model is not compiled, or the data does not fit it; nothing has changed then.
         """
         self._require_compiled("fit")
+        check_replicas(self)
         verbose = resolve_verbose(verbose)
         check_split(validation_split)
         weigh = class_weigher(class_weight)
@@ -339,6 +342,7 @@ class Trainer(nn.Module):
         Raises: ValueError: as `fit`.
         """
         self._require_compiled("train_on_batch")
+        check_replicas(self)
         data = self._one_batch(x, y, sample_weight, class_weigher(class_weight))
         self.train()
         step.prepare(self)
@@ -417,9 +421,12 @@ class Trainer(nn.Module):
 
     # ---------------------------------------------------------------------------------------------------------- inside
 
-    @property
+    @own_property
     def trainable_weights(self) -> list[Any]:
-        """The weights that training changes; none if the model is frozen. A loop of one's own asks at every step."""
+        """The weights that training changes: one for each of `parameters()` that requires a gradient.
+
+        Loops of a user's own ask at every step, so the list is kept until the weights change.
+        """
         now, known = step.what_counts(modules_of(self)), self._fit.known_weights
         if known is None or known[0] != now:
             views: list[Any] = super().trainable_weights  # type: ignore[misc]

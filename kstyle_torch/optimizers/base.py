@@ -241,8 +241,11 @@ class Optimizer(OwnVariables, Configurable):
             place = known.get(id(variable), known.get(id(parameter)))
             if place is None:
                 place = known[id(variable)] = known[id(parameter)] = self._add(variable, parameter)
-            elif parameter is not self._parameters[place]:
+            elif parameter is not (before := self._parameters[place]):
                 self._parameters[place] = parameter  # load_state_dict(assign=True), for one, puts another there
+                for slot, tensors in self.state.items():
+                    if tensors[place] is not None and before.shape != parameter.shape:
+                        tensors[place] = self._initial(slot, parameter, variable)
             places.append(place)
         return places
 

@@ -40,13 +40,17 @@ class Part:
         self.pieces = {} if self.pack is None else self._adopted(self.pack)
         self.state = {slot: [tensors[place] for place in places] for slot, tensors in optimizer.state.items()}
         first = self.parameters[0] if self.alike and places else None
+        if first is not None and type(first).__torch_dispatch__ is not PLAIN:
+            first = None  # sharded tensors know no fused kernels
         self.fused: bool = first is not None and optimizer.is_fused(first)
         self.descends = first is not None and has_fused_sgd(first.device, first.dtype)
         self._parts: dict[tuple[int, ...], Part] = {}
 
     def look(self) -> None:
         """Finds the constraints, which a user may set at any time."""
-        constraints = [(variable, getattr(variable, "constraint", None)) for variable in self.variables]
+        # those of a weight that torch computes from others are for the weight itself
+        weights = {id(each): each for each in (getattr(variable, "effective", variable) for variable in self.variables)}
+        constraints = [(weight, getattr(weight, "constraint", None)) for weight in weights.values()]
         self.constraints = [(variable, constraint) for variable, constraint in constraints if constraint is not None]
 
     def _packed(self) -> Pack | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kstyle_torch import initializers
+from kstyle_torch.layers.reparametrization import warn_of_computed
 from kstyle_torch.saving import archive, hdf5, weight_tree
 from kstyle_torch.saving.atomic import replacing, replacing_folder
 from kstyle_torch.saving.budget import Budget
@@ -51,6 +52,7 @@ def _write_folder(model: Any, config: str, folder: Path) -> None:
 def write_weights(model: Any, path: Path, assets: Path | None = None) -> None:
     """Writes all variables to an HDF5 file in Keras' layout."""
     with path.open("wb") as file, hdf5.opened(file, "w") as root:  # through Python, which says when the disk is full
+        warn_of_computed(model, f"The file of {model.name}")
         weight_tree.write(model, lambda at: root.create_group(f"{at}/vars" if at else "vars"), assets)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from kstyle_torch import initializers
+from kstyle_torch.layers.reparametrization import warn_of_computed
 from kstyle_torch.registry import snake_case
 from kstyle_torch.saving import hdf5, keras2, keras_file
 from kstyle_torch.saving.atomic import replacing
@@ -119,7 +120,7 @@ def _layers(model: Any) -> Sequence[Any]:
 
 
 def _views(layer: Any) -> list[Any]:
-    return [*layer.trainable_weights, *layer.non_trainable_weights]
+    return sorted(layer.weights, key=lambda view: not view.trainable)
 
 
 def _fitting(views: list[Any], datasets: list[Any], name: str, skip_mismatch: bool) -> list[Any] | None:
@@ -206,6 +207,7 @@ def _long_names(value: Any, kind: str) -> Any:
 def write_weights(model: Any, group: Any) -> None:
     """Writes the weights by the names of layers."""
     layers = _layers(model)
+    warn_of_computed(model, f"The file of {model.name}")
     group.attrs["keras_version"], group.attrs["backend"] = keras_file.FORMAT_VERSION, "torch"
     _write_names(group, "layer_names", [layer.name for layer in layers])
     for layer in layers:

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from kstyle_torch.layers.reparametrization import warn_of_computed
 from kstyle_torch.saving import hdf5, weight_tree
 from kstyle_torch.saving.atomic import replacing, write_text
 
@@ -30,6 +31,7 @@ def write(model: Any, path: Path, max_bytes: int) -> None:
     def make_group(at: str) -> _Group:
         return collected.setdefault(at, _Group())
 
+    warn_of_computed(model, f"The file of {model.name}")
     weight_tree.write(model, make_group)
     shards: list[dict[str, _Group]] = [{}]
     size = 0

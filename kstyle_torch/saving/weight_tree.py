@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from kstyle_torch.layers.holder import WeightHolder
 from kstyle_torch.layers.lora import LoraLayer
+from kstyle_torch.layers.reparametrization import effective_state, load_effective_state
 from kstyle_torch.registry import snake_case
 from kstyle_torch.saving import hdf5
 
@@ -55,7 +57,13 @@ def _members(path: str, child: Any) -> Iterator[tuple[str, Any]]:
 
 def _class_name(item: Any) -> str:
     is_bare = isinstance(item, nn.Module) and not isinstance(item, WeightHolder)
-    return "torch_module_wrapper" if is_bare else snake_case(saved_class_name(type(item)))
+    return (
+        "torch_module_wrapper"
+        if is_bare
+        else snake_case(
+            saved_class_name(type_before_parametrizations(item) if isinstance(item, nn.Module) else type(item))
+        )
+    )
 
 
 def saved_class_name(cls: type) -> str:
@@ -105,7 +113,7 @@ def save_variables(saveable: Any, store: Any) -> None:
     if hasattr(saveable, "save_own_variables"):
         saveable.save_own_variables(store)
     else:
-        for key, value in saveable.state_dict().items():
+        for key, value in effective_state(saveable).items():
             store[key] = value
 
 
@@ -176,7 +184,7 @@ def misfit(saveable: Any, entries: hdf5.Entries) -> str | None:
             return None
         wanted = {str(number): view for number, view in enumerate(saveable._saved_views())}
     elif isinstance(saveable, nn.Module):
-        wanted = dict(saveable.state_dict())
+        wanted = dict(effective_state(saveable))
     else:
         return None
     if len(wanted) != len(entries):
@@ -189,6 +197,12 @@ def misfit(saveable: Any, entries: hdf5.Entries) -> str | None:
         if entries.shape(key) != tuple(value.shape):
             name = getattr(value, "path", key)
             return f"{name} has shape {tuple(value.shape)}, but the file has {entries.shape(key)}"
+        computed = getattr(value, "computed", None)
+        if computed is not None:
+            try:
+                computed.check_invertible(value.path)
+            except ValueError as error:
+                return str(error)
     return None
 
 
@@ -198,5 +212,4 @@ def load_variables(saveable: Any, entries: hdf5.Entries) -> None:
     if hasattr(saveable, "load_own_variables"):
         saveable.load_own_variables(entries)
         return
-    for key, tensor in saveable.state_dict().items():
-        tensor.copy_(torch.as_tensor(entries[key]))
+    load_effective_state(saveable, entries)

@@ -133,6 +133,18 @@ def parents(node: Node) -> list[SymbolicTensor]:
     return list(filter(is_symbolic, tree.flatten((node.args, node.kwargs, list(node.tags.values())))))
 
 
+def nodes_behind(outputs: list[SymbolicTensor]) -> set[Node]:
+    """Returns all calls that lead to some symbolic tensors."""
+    found: set[Node] = set()
+    waiting = [tensor.node for tensor in outputs if tensor.node is not None]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += [parent.node for parent in parents(node) if parent.node is not None]
+    return found
+
+
 def checked(structure: Any, what: str) -> list[SymbolicTensor]:
     """The leaves of a Model's `inputs` or `outputs`.
 

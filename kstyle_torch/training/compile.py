@@ -11,6 +11,7 @@ from torch import Tensor
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.graphs import with_own_code
 from kstyle_torch.training.layout import layout_of
+from kstyle_torch.training.parallel import exchanging_module
 from kstyle_torch.training.pure import TooLargeError
 from kstyle_torch.training.record import restore, state_of
 from kstyle_torch.training.whole import WholeSteps
@@ -40,6 +41,9 @@ class CompiledStep:
         """Before an epoch."""
         if self.model.overrides("train_step") and not self.failed:
             self._give_up("it has a train_step() of its own; call torch.compile in it where that pays")
+        exchanging = exchanging_module(self.model)
+        if exchanging is not None and not self.failed:
+            self._give_up(f"{type(exchanging).__name__} exchanges data with other processes")
         if not self.failed:
             self.whole.begin(watchful)
 

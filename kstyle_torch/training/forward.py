@@ -25,6 +25,7 @@ from kstyle_torch.training.graphs import (
 )
 from kstyle_torch.training.guards import fingerprint, marks, summary, watched
 from kstyle_torch.training.layout import layout_of
+from kstyle_torch.training.parallel import all_modules, exchanging_module
 from kstyle_torch.training.pure import CannotCompileError, replaced, traced
 
 TIMED = 5  # calls
@@ -80,7 +81,7 @@ class CompiledForward:
         model = self.model
         self.plain, self.weights = plain, [*model.parameters(), *model.buffers()]
         with torch.enable_grad():  # as it must be for a step, of which this asks
-            if watched() or anybody_listens(model.modules()):
+            if watched() or anybody_listens(all_modules(model)) or exchanging_module(model) is not None:
                 return False
         if model._fit.weights_key is UNKNOWN:
             steps.note_losses(model)

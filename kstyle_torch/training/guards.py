@@ -16,6 +16,7 @@ from kstyle_torch.layers.base import Layer, changes, regularize_activity
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.layers.weights import TrainableWeight
+from kstyle_torch.training.parallel import all_modules, exchanging_module
 
 SETTINGS: tuple[Callable[[], Any], ...] = (  # of the process; they decide which calls a step makes
     config.epsilon,
@@ -35,7 +36,7 @@ OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
 FLEETING = frozenset(
     """
     _losses _views _rows _calls _penalised _loss_layers _meter history _compiled stop_training stop_evaluating
-    stop_predicting _fast_step _fast_epoch _parameters _buffers _modules _masked_runs _fingerprint _seen _trained _straight
+    stop_predicting _parameters _buffers _modules _masked_runs _fingerprint _seen _trained _straight
     _run_straight _readers _tried _tables _fast_forward _known_weights
     """.split()
 )
@@ -53,7 +54,10 @@ def why_not(model: Any, asked: bool) -> str | None:
         return "it is on a device where that has not been tried enough"
     if watched():
         return "autocast, anomaly detection or another mode of torch is on"
-    if anybody_listens(model.modules(), besides=(regularize_activity,)):
+    exchanging = exchanging_module(model)
+    if exchanging is not None:
+        return f"{type(exchanging).__name__} exchanges data with other processes"
+    if anybody_listens(all_modules(model), besides=(regularize_activity,)):
         return "there are hooks"
     if any(weight._backward_hooks or weight._post_accumulate_grad_hooks for weight in model.parameters()):
         return "there are hooks on weights"

@@ -120,7 +120,7 @@ def _tell(hooks: Iterable[Any], model: Any, index: int, logs: Any) -> None:
 
 def _whole_epoch(model: Any, batches: Batches, meter: Meter) -> Any:
     """Runs the whole batches in one call, if that is asked for and can be; see `CompiledEpoch.run`."""
-    if model.steps_per_execution != "epoch" or model.run_eagerly:
+    if model.steps_per_execution != "epoch" or model.run_eagerly or not model._compiled.parameters:
         return None
     if model._fit.epoch_engine is None:
         model._fit.epoch_engine = CompiledEpoch(model, model.jit_compile)
@@ -130,7 +130,7 @@ def _whole_epoch(model: Any, batches: Batches, meter: Meter) -> Any:
 def _chosen_step(model: Any, ahead: int, watchful: bool) -> Callable[[Any, Any, Any], tuple[Tensor, Any]]:
     """How the steps of an epoch are run, of which `ahead` are still to come in this `fit`; `watchful` as in `RecordedStep`."""
     how = model.jit_compile
-    if model.run_eagerly or not how:
+    if model.run_eagerly or not how or not model._compiled.parameters:
         return functools.partial(steps.train_step, model)
     step = model._fit.step_engine
     if step is None:
@@ -147,7 +147,8 @@ def train_batch(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     step: Any = _chosen_step(model, 0, watchful=False)
     with steps.straight(model, ()):
         result = step(x, y, weight)
-    step.end()
+    if isinstance(step, RecordedStep):
+        step.end()
     return result
 
 

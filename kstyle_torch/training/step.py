@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -79,6 +80,10 @@ def train_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
 
     Returns: The loss and the output.
     """
+    if not model._compiled.parameters:  # nothing to train; neither is the step counted, as in Keras
+        clear_losses(model)
+        y_pred = run_model(model, x)
+        return model.compute_loss(x, y, y_pred, weight), y_pred
     loss, y_pred, gradients = forward_backward(model, x, y, weight)
     model._compiled.optimizer.step(gradients)
     return loss, y_pred
@@ -251,7 +256,10 @@ def prepare(model: Any) -> None:
     views = model._fit.trained
     if compiled.views is not views:
         compiled.views, compiled.parameters = views, [view.value for view in views]
-    compiled.optimizer.track(views)
+    if views:
+        compiled.optimizer.track(views)
+    else:
+        warnings.warn("The model does not have any trainable weights.", stacklevel=5)
     for parameter in compiled.parameters:
         parameter.grad = None
     compiled.head = find_head(model)
@@ -263,7 +271,7 @@ def what_counts(modules: list[nn.Module]) -> Any:
         (id(tensor), tensor.requires_grad) for module in modules for tensor in module._parameters.values()
         if tensor is not None
     ]  # fmt: skip
-    return changes.count, weights
+    return changes.count, [*map(id, modules)], weights
 
 
 def note_losses(model: Any, modules: list[nn.Module] | None = None) -> None:
@@ -273,7 +281,7 @@ def note_losses(model: Any, modules: list[nn.Module] | None = None) -> None:
     fit = model._fit
     if fit.weights_key is UNKNOWN or fit.weights_key != now:
         fit.weights_key, fit.trained = now, model.trainable_weights
-        fit.penalised = [view for view in fit.trained if view.regularizer is not None]
+        fit.penalised = [view for view in model.weights if view.trainable and view.regularizer is not None]
         fit.loss_layers = [module for module in modules if isinstance(module, Layer)]
 
 

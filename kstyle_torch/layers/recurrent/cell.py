@@ -19,6 +19,7 @@ from kstyle_torch.draws import generator
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.core import known_size, positive_int
 from kstyle_torch.layers.recurrent.sequence import last_valid, loop, writes_one_step
+from kstyle_torch.layers.reparametrization import refresh
 from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.walk import set_unnoticed
 from kstyle_torch.layers.weights import Weight, permuted
@@ -116,6 +117,8 @@ class Cell(Layer):
         Returns: The outputs of every step, or that of the last valid one; and the states after it, which may be
             wrong unless `final_states` asks for them.
         """
+        if self._forward_pre_hooks:
+            refresh(self)  # nobody calls the cell itself
         args = (x, states, inside, every_step, final_states, training)
         precise = self.__dict__.get("forward")  # casts as the policy says
         return self._run(*args) if precise is None else precise.around(type(self)._run, args, {})
@@ -264,16 +267,17 @@ class FusedCell(Cell):
 
     def weights_for_kernel(self) -> list[Tensor]:
         """In torch's order: matrices for the inputs and the state, then their biases, if there are any."""
-        held: dict[str, Any] = self._parameters
         biases = [bias for bias in self._biases() if bias is not None]
-        return [held["weight_ih_l0"], held["weight_hh_l0"], *biases]
+        return [self.weight_ih_l0, self.weight_hh_l0, *biases]
 
     def is_plain(self, x: Tensor, training: bool) -> bool:
         """Whether the kernel alone does all there is to do for `x`, (batch, time, features), from a state of zeros."""
         drops = training and (self.dropout or self.recurrent_dropout)
         if drops or not self.use_kernel or not self.has_kernel or "forward" in self.__dict__:
             return False
-        weight = self._parameters["weight_ih_l0"]
+        weight = self._parameters.get("weight_ih_l0")
+        if self._forward_pre_hooks or "weight_hh_l0" not in self._parameters:  # torch's tools compute a weight
+            return False
         return weight is not None and x.ndim == 3 and x.dtype is weight.dtype and not torch.compiler.is_exporting()
 
     def run_plainly(self, x: Tensor, backward: FusedCell | None = None) -> Tensor:
@@ -311,8 +315,21 @@ class FusedCell(Cell):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         result = super()._apply(fn, recurse)
+        self._reset_second_bias()
         self._compact()
         return result
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._reset_second_bias()
+
+    def _reset_second_bias(self) -> None:
+        """Sets the bias that stays zero to that again: `to_empty()` leaves it without a value, and no file holds it."""
+        bias, zeros = self._parameters.get("bias_ih_l0"), self._buffers.get("bias_hh_l0")
+        if bias is not None and zeros is not None:
+            if zeros.device != bias.device:  # after load_state_dict(assign=True)
+                self._buffers["bias_hh_l0"] = zeros = torch.empty_like(bias, requires_grad=False)
+            zeros.zero_()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

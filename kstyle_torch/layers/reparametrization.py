@@ -1,0 +1,213 @@
+"""Weights that torch computes from other parameters: parametrizations, pruning, weight and spectral normalization.
+
+torch has two mechanisms. `torch.nn.utils.parametrize` replaces an attribute by a property that computes it from the
+originals below `module.parametrizations`. The older tools register `<name>_orig`, or `<name>_g` and `<name>_v`, and a
+forward pre-hook that sets the plain attribute before every call of the module, so that it is stale between calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+LISTS = "parametrizations"  # the child in which torch keeps them
+HOOKS: tuple[type, ...] = (BasePruningMethod, SpectralNorm, WeightNorm)
+ENDINGS = ("orig", "mask", "g", "v", "u")  # of what the hooks register beside the weight
+
+
+class Reparametrization:
+    """How torch computes one weight of a module.
+
+    Args:
+        module: Holds the weight.
+        name: Its attribute.
+        source: The module's `ParametrizationList`, or the forward pre-hook, that computes it.
+    """
+
+    def __init__(self, module: nn.Module, name: str, source: Any):
+        self.module, self.name, self.source = module, name, source
+
+    def originals(self) -> dict[str, nn.Parameter]:
+        """Returns the parameters that the weight is computed from, by their names from the module."""
+        if isinstance(self.source, nn.Module):
+            return {f"{LISTS}.{self.name}.{key}": each for key, each in self.source.named_parameters()}
+        return {key: self.module._parameters[key] for key in self.registered() if key in self.module._parameters}  # type: ignore[misc]
+
+    def tensors(self) -> list[Tensor]:
+        """Returns everything that `assign` may change."""
+        if isinstance(self.source, nn.Module):
+            return [*self.source.parameters(), *self.source.buffers()]
+        return [*self.originals().values()]
+
+    def registered(self) -> list[str]:
+        """Returns the names of the parameters and buffers that a hook registered beside the weight."""
+        names = [] if isinstance(self.source, nn.Module) else [f"{self.name}_{ending}" for ending in ENDINGS]
+        return [key for key in names if key in self.module._parameters or key in self.module._buffers]
+
+    def value(self) -> Tensor:
+        """Returns the weight as the originals give it now, in inference mode: reading it changes no state."""
+        if isinstance(self.source, nn.Module):
+            with _in_inference(self.source):
+                return self.source()
+        if isinstance(self.source, BasePruningMethod):
+            return self.source.apply_mask(self.module)
+        if isinstance(self.source, SpectralNorm):
+            return self.source.compute_weight(self.module, do_power_iteration=False)
+        return self.source.compute_weight(self.module)
+
+    def check_invertible(self, path: str) -> None:
+        """Raises a ValueError if a parametrization says nothing of how its weight is set."""
+        for step in self.source if isinstance(self.source, nn.Module) else ():
+            if not hasattr(step, "right_inverse"):
+                raise ValueError(
+                    f"{path} cannot be set: it is computed by the parametrization {type(step).__name__}, which has no "
+                    "right_inverse(). Set the originals with load_state_dict(), or define right_inverse()."
+                )
+
+    @torch.no_grad()
+    def assign(self, value: Tensor, path: str) -> None:
+        """Sets the originals so that they give `value`, as far as the parametrization allows.
+
+        Raises: ValueError: if that cannot be done; nothing is changed then.
+        """
+        self.check_invertible(path)
+        like = self.value()
+        values = self._inverted(value.to(like.device, like.dtype), path)
+        for (key, original), each in zip(self._stored().items(), values, strict=True):
+            if original.shape != each.shape:
+                raise ValueError(f"{path}: {key} has shape {tuple(original.shape)}; right_inverse() gave {each.shape}.")
+        for original, each in zip(self._stored().values(), values, strict=True):
+            original.copy_(each)
+
+    def _inverted(self, value: Any, path: str) -> list[Tensor]:
+        """Returns what the originals must be, in their order."""
+        if isinstance(self.source, WeightNorm):
+            return [torch.norm_except_dim(value, 2, self.source.dim), value]
+        for step in reversed(self.source) if isinstance(self.source, nn.Module) else ():
+            before = {key: tensor.clone() for key, tensor in step.state_dict().items()}
+            try:
+                value = step.right_inverse(value)
+            except (NotImplementedError, RuntimeError, ValueError) as error:
+                step.load_state_dict(before)
+                raise ValueError(f"{path} cannot be set: right_inverse() of its parametrization: {error}") from error
+        return [value] if isinstance(value, Tensor) else [*value]
+
+    def _stored(self) -> dict[str, Tensor]:
+        """Returns what `right_inverse` gives the values of."""
+        if isinstance(self.source, nn.Module):
+            found = {**self.source._parameters, **self.source._buffers}
+            return {key: each for key, each in sorted(found.items()) if each is not None}
+        keys = (f"{self.name}_g", f"{self.name}_v") if isinstance(self.source, WeightNorm) else (f"{self.name}_orig",)
+        return {key: self.module.get_parameter(key) for key in keys}
+
+
+@contextlib.contextmanager
+def _in_inference(module: nn.Module) -> Iterator[None]:
+    switched = [each for each in module.modules() if each.training]
+    for each in switched:
+        each.training = False
+    try:
+        yield
+    finally:
+        for each in switched:
+            each.training = True
+
+
+def reparametrizations(module: nn.Module) -> dict[str, Reparametrization]:
+    """Returns the weights of the module itself, not of its children, that torch computes from others, by name."""
+    found: dict[str, Reparametrization] = {}
+    if (lists := parametrization_lists(module)) is not None:
+        found.update((name, Reparametrization(module, name, each)) for name, each in lists.items())
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, HOOKS):
+            name = hook._tensor_name if isinstance(hook, BasePruningMethod) else hook.name  # type: ignore[attr-defined]
+            found[name] = Reparametrization(module, name, hook)
+    return found
+
+
+def parametrization_lists(module: nn.Module) -> nn.ModuleDict | None:
+    """Returns the child in which torch keeps the module's parametrizations, if there is one."""
+    lists = module._modules.get(LISTS)
+    if isinstance(lists, nn.ModuleDict) and all(isinstance(each, ParametrizationList) for each in lists.values()):
+        return lists
+    return None
+
+
+def weight_names(module: nn.Module) -> list[str]:
+    """Returns the names of a bare module's parameters, then of its persistent buffers, as they are without
+    reparametrizations: those that are computed come first among their module's."""
+    if not any(reparametrizations(each) for each in module.modules()):
+        parameters = [name for name, _ in module.named_parameters()]
+        return parameters + [name for name in module.state_dict() if name not in parameters]
+    parameters, buffers = [], []
+    inside: set[int] = set()  # the modules of parametrizations
+    for prefix, each in module.named_modules():
+        if id(each) in inside:
+            continue
+        if (lists := parametrization_lists(each)) is not None:
+            inside.update(map(id, lists.modules()))
+        made = reparametrizations(each)
+        hidden = {key for one in made.values() for key in one.registered()} | each._non_persistent_buffers_set
+        own = [*made, *(key for key, tensor in each._parameters.items() if tensor is not None and key not in hidden)]
+        held = [key for key, tensor in each._buffers.items() if tensor is not None and key not in hidden]
+        held += [key for key in own if key in made and not made[key].originals()]
+        own = [key for key in own if key not in held]
+        parameters += [f"{prefix}.{key}" if prefix else key for key in own]
+        buffers += [f"{prefix}.{key}" if prefix else key for key in held]
+    return parameters + buffers
+
+
+def effective_state(module: nn.Module) -> dict[str, Tensor]:
+    """Returns a bare module's `state_dict` as it is without reparametrizations: with the weights that they compute."""
+    if not any(reparametrizations(each) for each in module.modules()):
+        return module.state_dict()
+    found: dict[str, Tensor] = {}
+    for key in weight_names(module):
+        owner, _, name = key.rpartition(".")
+        made = reparametrizations(module.get_submodule(owner)).get(name)
+        found[key] = (getattr(module.get_submodule(owner), name) if made is None else made.value()).detach()
+    return found
+
+
+@torch.no_grad()
+def load_effective_state(module: nn.Module, state: Mapping[str, Any]) -> None:
+    """Sets a bare module's weights to what `effective_state` gave."""
+    for key in effective_state(module):
+        owner, _, name = key.rpartition(".")
+        holder = module.get_submodule(owner)
+        made = reparametrizations(holder).get(name)
+        if made is None:
+            getattr(holder, name).copy_(torch.as_tensor(state[key]))
+        else:
+            made.assign(torch.as_tensor(state[key]), key)
+
+
+def warn_of_computed(root: nn.Module, what: str) -> None:
+    """Warns once where weights are given as torch computes them, which their originals cannot be told from.
+
+    Args:
+        root: The model or layer.
+        what: What gives them.
+    """
+    found = [f"{path}.{name}".lstrip(".") for path, each in root.named_modules() for name in reparametrizations(each)]
+    if found:
+        warnings.warn(
+            f"{what}: effective values of parametrized weights ({', '.join(found)}); state_dict() has the originals.",
+            stacklevel=4,
+        )
+
+
+def refresh(module: nn.Module) -> None:
+    """Does what torch's older tools do before a call of the module, for one whose weights are read without a call."""
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, HOOKS):
+            hook(module, ())  # type: ignore[operator]

@@ -1,0 +1,85 @@
+"""Modules that exchange data with other processes or devices, and models that were wrapped in one.
+
+Their collectives hang on hooks and on autograd's accumulation of gradients, neither of which a recorded or compiled step
+has: with such a module inside, every step is the eager one.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from kstyle_torch.layers.batch_normalization import BatchNormalization
+from kstyle_torch.layers.holder import WeightHolder
+
+# Modules that average gradients and hold another module. DDP and FSDP leave no mark on the module they are given, so a
+# registration hook notes the wrapper when it takes its child; the set is weak, a wrapper that is gone counts no more.
+_wrappers: WeakSet[nn.Module] = WeakSet()
+
+
+def _fully_sharded(name: str) -> tuple[type, ...]:
+    """Returns a class of torch's FSDP; nothing where the program has not imported that, which takes long."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return () if fsdp is None else (getattr(fsdp, name),)
+
+
+def _note_wrapper(module: nn.Module, name: str, child: nn.Module) -> None:
+    if isinstance(module, (DistributedDataParallel, *_fully_sharded("FullyShardedDataParallel"))):
+        _wrappers.add(module)
+
+
+register_module_module_registration_hook(_note_wrapper)
+
+
+def all_modules(model: nn.Module) -> Iterator[nn.Module]:
+    """Yields the modules of a model, and those that `from_torch` is around: their children and hooks are the model's."""
+    for module in model.modules():
+        yield module
+        if isinstance(module, WeightHolder) and module._bare is not module:
+            yield module._bare
+
+
+def exchanging_module(model: nn.Module) -> nn.Module | None:
+    """Returns a module of the model that exchanges data with other processes or devices, if there is one."""
+    kinds = (DistributedDataParallel, DataParallel, nn.SyncBatchNorm)
+    kinds += _fully_sharded("FullyShardedDataParallel") + _fully_sharded("FSDPModule")
+    for module in all_modules(model):
+        if isinstance(module, kinds) or (isinstance(module, BatchNormalization) and module.synchronized):
+            return module
+    tensors = sys.modules.get("torch.distributed.tensor")
+    if tensors is not None and any(isinstance(parameter, tensors.DTensor) for parameter in model.parameters()):
+        return model
+    return None
+
+
+def check_replicas(model: Any) -> None:
+    """Checks that training in several processes keeps their models equal, as far as can be told.
+
+    Raises: ValueError: if the model is inside a DDP or FSDP module, which `fit` would go past.
+    """
+    distributed = torch.distributed
+    if not distributed.is_available() or not (_wrappers or distributed.is_initialized()):
+        return
+    for wrapper in [*_wrappers]:
+        if any(module is model for module in wrapper.modules()):
+            kind = "DDP" if isinstance(wrapper, DistributedDataParallel) else "FSDP"
+            raise ValueError(
+                f"{model.name} is wrapped in {type(wrapper).__name__}, but trained itself: gradients would not be "
+                f"exchanged between the processes. Train the wrapper: from_torch({kind}(model)), then compile() and fit()."
+            )
+    if not distributed.is_initialized() or distributed.get_world_size() == 1 or model.overrides("train_step"):
+        return
+    if exchanging_module(model) is None:
+        warnings.warn(
+            f"There is a process group of {distributed.get_world_size()} processes, but nothing in {model.name} exchanges "
+            "gradients, so each process trains a model of its own. from_torch(DistributedDataParallel(model)) trains one.",
+            stacklevel=3,
+        )
