@@ -38,7 +38,7 @@ class InputLayer(Layer):
     """
 
     supports_masking = True
-    _has_precision = False
+    _has_precision = autocast = False
 
     def __init__(
         self,
@@ -172,6 +172,8 @@ class Dense(LoraLayer):
         self._build_lora()
 
     def forward(self, x: Tensor) -> Tensor:
+        if not x.dtype.is_floating_point:  # an attribute, not a call: the usual path pays next to nothing
+            x = x.to(self._dtype)
         y = self.linear(x)
         if self.lora_enabled:
             a, b = self._thin_matrices(y.dtype)
@@ -187,6 +189,8 @@ class Dense(LoraLayer):
             child = children["linear"]
             if type(child) is not nn.Linear or self.lora_enabled:  # somebody has put another in its place
                 return self.forward(x)
+            if not x.dtype.is_floating_point:
+                x = x.to(self._dtype)
             weights: dict[str, Any] = child._parameters
             activation = self.activation
             y = linear(x, weights["weight"], weights["bias"])

@@ -47,6 +47,7 @@ class IndexLookup(DataLayer):
     """
 
     integer_inputs = True
+    autocast = False
 
     def __init__(
         self,

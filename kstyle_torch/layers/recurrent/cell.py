@@ -103,6 +103,8 @@ class Cell(Layer):
     # ---------------------------------------------------------------------------------------------------- running it
 
     def forward(self, inputs: Tensor, states: Any, training: bool | None = None) -> tuple[Tensor, Any]:
+        if not inputs.dtype.is_floating_point:
+            inputs = inputs.to(self._dtype)
         gates = self.project(inputs.unsqueeze(1), bool(training)).squeeze(1)
         new = self.advance(gates, states if tree.is_nested(states) else [states], bool(training))
         return new[0], new if tree.is_nested(states) else new[0]
@@ -115,6 +117,8 @@ class Cell(Layer):
         Returns: The outputs of every step, or that of the last valid one; and the states after it, which may be
             wrong unless `final_states` asks for them.
         """
+        if not x.dtype.is_floating_point:
+            x = x.to(self._dtype)
         args = (x, states, inside, every_step, final_states, training)
         precise = self.__dict__.get("forward")  # casts as the policy says
         return self._run(*args) if precise is None else precise.around(type(self)._run, args, {})
