@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, tree
+from kstyle_torch.arrays import from_array
 from kstyle_torch.data.frames import NUMERIC, frame_to_array, is_frame, numbers_in
 from kstyle_torch.data.rows import WHOLE_BYTES, Rows, as_tensor, is_lazy, is_mapped, torch_dtype
 from kstyle_torch.initializers import as_dtype
@@ -133,6 +134,8 @@ def _from_sparse(matrix: Any, what: str) -> Tensor | Rows:
 def _from_array(array: np.ndarray, what: str) -> Tensor | Rows:
     if array.dtype.kind == "O" and array.ndim == 1:
         array = _from_object_rows(array)
+    if array.dtype.name == "bfloat16":  # of ml_dtypes
+        return _usable(from_array(array), what)
     _checked(array, what)
     if is_mapped(array):
         return Rows(array)

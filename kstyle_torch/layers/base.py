@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, dtype_policies, regularizers, tree
+from kstyle_torch.arrays import from_array
 from kstyle_torch.dtype_policies import DTypePolicy
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layers import added_losses
@@ -325,7 +326,7 @@ class Layer(Configurable, WeightHolder):
         """Returns an array as a tensor, and what is floating-point in the compute dtype; integers stay as they are."""
         if isinstance(leaf, (np.ndarray, np.generic)):
             weight = next(self.parameters(), None)
-            leaf = torch.as_tensor(leaf).to(config.device() if weight is None else weight.device)
+            leaf = from_array(leaf).to(config.device() if weight is None else weight.device)
         return leaf if self._input_dtype is None else cast_input(leaf, self._input_dtype)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import tree
+from kstyle_torch.arrays import to_array
 from kstyle_torch.callbacks import CallbackList, ProgbarLogger
 from kstyle_torch.data.batches import ArrayBatches, Batches
 from kstyle_torch.layers.mode import switched_mode
@@ -226,7 +227,8 @@ def predict_batch(model: Any, x: Any) -> Any:
 
 def _array(leaf: Any) -> np.ndarray:
     tensor = torch.as_tensor(leaf).detach()
-    return tensor.numpy().copy() if tensor.device.type == "cpu" else tensor.cpu().numpy()  # never the user's own memory
+    array = to_array(tensor)
+    return array.copy() if tensor.device.type == "cpu" else array  # never the user's own memory
 
 
 class Outputs:
@@ -254,7 +256,7 @@ class Outputs:
     def _to_host(self) -> None:
         for column, arrays in zip(self.columns, self.on_host, strict=True):
             if column:
-                arrays.append(torch.cat(column).cpu().numpy())
+                arrays.append(to_array(torch.cat(column)))
                 column.clear()
         self.bytes = 0
 
