@@ -34,6 +34,7 @@ class StreamBatches(Batches):
         restarts: See `Batches`.
         shuffle: Whether the batches of a `PyDataset` have a new order in each epoch.
         weigh: Makes sample weights of targets and weights.
+        floats: The dtype of floating-point data; `config.floatx()` if None.
     """
 
     def __init__(
@@ -44,9 +45,10 @@ class StreamBatches(Batches):
         restarts: bool = False,
         shuffle: Any = False,
         weigh: Callable[..., Any] | None = None,
+        floats: torch.dtype | None = None,
     ):
         super().__init__(device, limit, restarts)
-        self.source, self.shuffle, self.weigh = source, shuffle, weigh
+        self.source, self.shuffle, self.weigh, self.floats = source, shuffle, weigh, floats
         self.is_iterator = isinstance(source, Iterator) and not isinstance(source, PyDataset)
         self.num_batches = _length(source)
         self._begun = False
@@ -163,7 +165,8 @@ class StreamBatches(Batches):
     def _prepared(self, item: Any) -> Batch:
         """A batch as tensors on the host, weighed and looked at."""
         x, y, weight = unpack(item if isinstance(item, (tuple, list)) else (item,))
-        x, y, weight = _tensors(x, "x"), _tensors(y, "y"), _tensors(weight, "sample_weight")
+        floats = self.floats
+        x, y, weight = _tensors(x, "x", floats), _tensors(y, "y", floats), _tensors(weight, "sample_weight", floats)
         if self.weigh is not None:
             weight = self.weigh(y, weight)
         if self.inspect is not None:
@@ -173,13 +176,13 @@ class StreamBatches(Batches):
         return x, y, weight
 
 
-def _tensors(part: Any, what: str) -> Any:
+def _tensors(part: Any, what: str, floats: torch.dtype | None) -> Any:
     """x, y or weights of a batch, as tensors; the common cases first."""
     if part is None or (type(part) is Tensor and part.dtype in AS_IT_IS and part.ndim and not part.requires_grad):
         return part
     if isinstance(part, (Tensor, np.ndarray)):
-        return _read(to_tensor(part, what))
-    return tree.map_structure(_read, to_tensors(part, what))
+        return _read(to_tensor(part, what, floats))
+    return tree.map_structure(_read, to_tensors(part, what, floats))
 
 
 def _read(leaf: Any) -> Any:

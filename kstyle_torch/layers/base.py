@@ -30,7 +30,7 @@ from kstyle_torch.layers.masks import (
 )
 from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.naming import building_inside, take_path
-from kstyle_torch.layers.precision import PreciseForward, cast_input
+from kstyle_torch.layers.precision import PreciseForward, cast_input, dtype_of_weights
 from kstyle_torch.layers.shapes import as_leaves, as_shape, declared_shape, shapes_of
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.layers.weights import State
@@ -410,6 +410,12 @@ class Layer(Configurable, WeightHolder):
             dtype = fn(torch.empty(0, dtype=self._dtype)).dtype
             if dtype != self._dtype and dtype.is_floating_point:
                 self._set_policy(dtype_policies.get(dtype), chosen=False)
+
+    def _follow_weights_of(self, module: nn.Module) -> None:
+        """Takes the dtype of a torch module's weights; where they have several, or there are none, casts nothing."""
+        dtype = dtype_of_weights(module)
+        self.__dict__["autocast"] = dtype is not None
+        self._set_policy(self.dtype_policy if dtype is None else dtype_policies.get(dtype), chosen=False)
 
     # ------------------------------------------------------------------------------------------------- being a module
 

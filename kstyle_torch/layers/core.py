@@ -285,6 +285,8 @@ class TorchModule(Layer):
             raise TypeError(f"TorchModule wraps an nn.Module; got {type(module).__name__}.")
         super().__init__(name=name, **kwargs)
         self.module = module
+        if kwargs.get("dtype") is None:
+            self._follow_weights_of(module)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)

@@ -52,6 +52,7 @@ class TorchModel(Model):
         module.eval()  # as every model starts; `fit` switches it
         own = {"_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"}
         self.__dict__.update({key: vars(module)[key] for key in own}, wrapped=module, built=True)
+        self._follow_weights_of(module)
         self.__dict__["_parameter_list"] = [*inspect.signature(module.forward).parameters.values()]
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:

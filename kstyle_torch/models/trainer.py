@@ -213,7 +213,7 @@ class Trainer(nn.Module):
             if validation_split and validation_data is None:
                 x, validation_data = split_source(x, validation_split)
         else:
-            arrays = as_arrays(x, y, sample_weight)
+            arrays = as_arrays(x, y, sample_weight, self._floats())
             if validation_split and validation_data is None:
                 arrays, validation_data = split_off(arrays, validation_split, num_samples(arrays[0]))
             x, y, sample_weight = arrays
@@ -295,6 +295,7 @@ class Trainer(nn.Module):
             device=self._where(),
             steps=steps,
             prepare=self._checked_x,
+            floats=self._floats(),
         )
         batches.inspect = watch.batch_inspector(self, with_targets=False)
         listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
@@ -414,6 +415,10 @@ class Trainer(nn.Module):
                     return weight.device
         return self.__dict__.get("_device") or config.device()
 
+    def _floats(self) -> torch.dtype | None:
+        """The dtype of floating-point data: a model in float64 loses no digits of them."""
+        return torch.float64 if self._compute_dtype is torch.float64 else None
+
     def _batches(
         self,
         x: Any,
@@ -437,6 +442,7 @@ class Trainer(nn.Module):
             restarts=restarts,
             weigh=weigh,
             prepare=functools.partial(self._checked, batch_size=checked_batch_size(batch_size)),
+            floats=self._floats(),
         )
         if isinstance(batches, StreamBatches):
             self._checked(*batches.first())
@@ -464,11 +470,11 @@ class Trainer(nn.Module):
         return {}
 
     def _predict_batch(self, x: Any) -> Any:
-        x, _, _ = self._checked_x(*as_arrays(x))
+        x, _, _ = self._checked_x(*as_arrays(x, floats=self._floats()))
         return loop.predict_batch(self, _moved(x, self._where()))
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, weigh: Callable[..., Any] | None) -> Batch:
-        x, y, sample_weight = as_arrays(x, y, sample_weight)
+        x, y, sample_weight = as_arrays(x, y, sample_weight, self._floats())
         if weigh is not None:
             sample_weight = weigh(y, sample_weight)
         return _moved(self._checked(x, y, sample_weight), self._where())
