@@ -389,6 +389,7 @@ class Layer(Configurable, WeightHolder):
         self.__dict__.update(_policy=policy, _dtype=as_dtype(policy.variable_dtype), _compute_dtype=compute)
         self.__dict__["_input_dtype"] = compute if casts else None
         self.__dict__.pop("forward", None)
+        changes.count += 1  # what was recorded holds the old dtype
         others = {policy.name, dtype_policies.dtype_policy().name} != {config.floatx()}
         if casts and (policy.is_mixed or (chosen and others) or policy.name != config.floatx()):
             self._compute_precisely()
@@ -477,9 +478,13 @@ class Layer(Configurable, WeightHolder):
         self._follow_dtype(fn)
         return result
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
         self._keep_methods()
+        if local_metadata.get("assign_to_params_buffers", False):
+            given = (state_dict.get(prefix + row.path) for row in self._own_rows())
+            floats = [tensor.dtype for tensor in given if tensor is not None and tensor.is_floating_point()]
+            self._follow_dtype(lambda tensor: tensor.to(floats[0]) if floats else tensor)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_views": {}, "_losses": [], "_calls": []}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -62,6 +63,25 @@ def cast_input(leaf: Any, dtype: torch.dtype) -> Any:
         if leaf.dtype == torch.get_autocast_dtype(leaf.device.type):
             return leaf
     return cast_float(leaf, dtype)
+
+
+@contextlib.contextmanager
+def uncached_casts(device_type: str) -> Iterator[None]:
+    """Keeps `torch.autocast` from holding copies of weights while an optimizer changes them in place.
+
+    The copies are made anew at the next use, and their gradients reach the weights as usual. Copies from before the block
+    are dropped, as those of the block are: a call behind it must see the new weights.
+    """
+    if not torch.is_autocast_enabled(device_type):
+        yield
+        return
+    before = torch.is_autocast_cache_enabled()
+    torch.clear_autocast_cache()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
 
 
 def dtype_of_weights(module: nn.Module) -> torch.dtype | None:

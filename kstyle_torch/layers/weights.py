@@ -133,6 +133,8 @@ class WeightView(Variable):
             if given.shape != self.shape:
                 raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
             self.value.copy_(self.layout.to_torch(given))
+        if torch.is_autocast_enabled(self.value.device.type):
+            torch.clear_autocast_cache()  # it may hold a copy of the old value
         return self
 
     @property

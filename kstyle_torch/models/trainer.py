@@ -28,6 +28,7 @@ from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.mode import switched_mode
+from kstyle_torch.layers.precision import uncached_casts
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.optimizers import with_loss_scale
@@ -315,11 +316,12 @@ class Trainer(nn.Module):
         step.prepare(self)
         self.reset_metrics()
         try:
-            if self.overrides("train_step"):
-                logs = self.train_step(data)
-            else:
-                x, y, weight = data
-                logs = self._noted(*loop.train_batch(self, *data), x, y, weight)
+            with uncached_casts(self._where().type):
+                if self.overrides("train_step"):
+                    logs = self.train_step(data)
+                else:
+                    x, y, weight = data
+                    logs = self._noted(*loop.train_batch(self, *data), x, y, weight)
         finally:
             self.eval()
         return self._as_results(read(logs), return_dict)

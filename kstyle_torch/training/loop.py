@@ -16,6 +16,7 @@ from kstyle_torch.arrays import to_array
 from kstyle_torch.callbacks import CallbackList, ProgbarLogger
 from kstyle_torch.data.batches import ArrayBatches, Batches
 from kstyle_torch.layers.mode import switched_mode
+from kstyle_torch.layers.precision import uncached_casts
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compile import CompiledStep
 from kstyle_torch.training.compiled import read
@@ -52,7 +53,7 @@ def run_fit(
     model.__dict__["stop_training"] = False  # not as an attribute: nothing that counts has changed
     callbacks.sources = {"train": train, "validation": validation}
     logs: dict[str, Any] = {}
-    with _finishing(model, callbacks):
+    with _finishing(model, callbacks), uncached_casts(model._where().type):
         callbacks.on_train_begin()
         for epoch in range(initial_epoch if callbacks.first_epoch is None else callbacks.first_epoch, epochs):
             model.reset_metrics()
