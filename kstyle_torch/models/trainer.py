@@ -34,7 +34,7 @@ from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.optimizers import with_loss_scale
 from kstyle_torch.training import check, loop, step, watch
 from kstyle_torch.training.compiled import Compiled, read
-from kstyle_torch.training.switches import check_switches
+from kstyle_torch.training.switches import check_epochs, check_switches
 
 
 class Trainer(nn.Module):
@@ -208,6 +208,7 @@ class Trainer(nn.Module):
         self._require_compiled("fit")
         verbose = resolve_verbose(verbose)
         check_split(validation_split)
+        check_epochs(epochs=epochs, initial_epoch=initial_epoch)
         weigh = class_weigher(class_weight)
         if is_iterable_data(x):
             check_own_batches(x, batch_size)
@@ -316,7 +317,7 @@ class Trainer(nn.Module):
         step.prepare(self)
         self.reset_metrics()
         try:
-            with uncached_casts(self._where().type):
+            with step.gradients("train_on_batch"), uncached_casts(self._where().type):
                 if self.overrides("train_step"):
                     logs = self.train_step(data)
                 else:
@@ -452,8 +453,10 @@ class Trainer(nn.Module):
         return batches
 
     def _checked(self, x: Any, y: Any, sample_weight: Any, batch_size: int | None = None) -> Batch:
-        self._checked_x(x, y, sample_weight)
         needs_loss = not self.overrides("train_step", "compute_loss")
+        if needs_loss and self._compiled is not None:
+            check.check_given(self._compiled, x, y)
+        self._checked_x(x, y, sample_weight)
         with config.device_scope(self._where()):
             check.check_data(self, (x, y, sample_weight), self._where(), batch_size, needs_loss)
         return x, check.targets_as_needed(self, y), sample_weight

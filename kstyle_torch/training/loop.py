@@ -53,7 +53,7 @@ def run_fit(
     model.__dict__["stop_training"] = False  # not as an attribute: nothing that counts has changed
     callbacks.sources = {"train": train, "validation": validation}
     logs: dict[str, Any] = {}
-    with _finishing(model, callbacks), uncached_casts(model._where().type):
+    with _finishing(model, callbacks), steps.gradients("fit"), uncached_casts(model._where().type):
         callbacks.on_train_begin()
         for epoch in range(initial_epoch if callbacks.first_epoch is None else callbacks.first_epoch, epochs):
             model.reset_metrics()
