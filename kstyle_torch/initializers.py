@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, draws, serialization
+from kstyle_torch.arrays import from_array
 from kstyle_torch.draws import generator
 
 __all__ = [
@@ -133,7 +134,7 @@ class Constant(Initializer):
         self.value = value
 
     def __call__(self, shape: Shape, dtype: DType = None) -> Tensor:
-        value = torch.as_tensor(np.asarray(self.value)).to(as_dtype(dtype))
+        value = from_array(np.asarray(self.value)).to(as_dtype(dtype))
         return value.expand(tuple(shape)).clone()
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch.nn.utils.parametrize import type_before_parametrizations
 
+from kstyle_torch.arrays import to_array
 from kstyle_torch.registry import (
     CUSTOM_NAMES,
     CUSTOM_OBJECTS,
@@ -192,8 +193,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
+        value = to_array(value)
     if isinstance(value, np.ndarray):
+        value = value.astype("float32") if value.dtype.name == "bfloat16" else value  # without ml_dtypes, too
         return {"class_name": "__numpy__", "config": {"value": value.tolist(), "dtype": value.dtype.name}}
     if inspect.isfunction(value) or inspect.isbuiltin(value):
         return _plain_function(value)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, initializers, tree
+from kstyle_torch.arrays import from_array, to_array
 from kstyle_torch.initializers import DType, as_dtype
 
 __all__ = ["Variable"]
@@ -58,7 +59,7 @@ class Variable:
         with torch.no_grad():
             value = value.read() if isinstance(value, Variable) else value
             if not isinstance(value, Tensor):
-                value = torch.as_tensor(value, device=self._tensor.device)
+                value = from_array(value, self._tensor.device)
             if value.shape != self._tensor.shape:
                 raise ValueError(f"{self.name}: cannot assign shape {tuple(value.shape)} to {tuple(self.shape)}.")
             self._tensor = value.detach().to(self._tensor.dtype, copy=True)
@@ -73,7 +74,7 @@ class Variable:
         return self.assign(self._on_device_of(value) - self._operand(value))
 
     def _operand(self, value: Any) -> Any:
-        return torch.as_tensor(value, device=self.device) if isinstance(value, (list, tuple, np.ndarray)) else value
+        return from_array(value, self.device) if isinstance(value, (list, tuple, np.ndarray)) else value
 
     def _on_device_of(self, value: Any) -> Tensor:
         if isinstance(value, Tensor) and value.device != self.value.device:
@@ -82,7 +83,7 @@ class Variable:
 
     def numpy(self) -> np.ndarray:
         """The value as an array; waits for the device."""
-        return self.read().detach().cpu().numpy()
+        return to_array(self.read())
 
     @property
     def shape(self) -> torch.Size:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kstyle_torch.arrays import from_array, to_array
 from kstyle_torch.metrics.base import Metric
 from kstyle_torch.optimizers.base import Optimizer
 from kstyle_torch.optimizers.variables import HostNumber, parameter_of
@@ -33,7 +34,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return plain(value.item())
     if isinstance(value, np.ndarray):
-        return {ARRAY: torch.from_numpy(value.copy())} if value.dtype.kind in "biuf" else _NOTHING
+        is_kept = value.dtype.kind in "biuf" or value.dtype.name == "bfloat16"
+        return {ARRAY: from_array(value.copy())} if is_kept else _NOTHING
     if type(value) in (list, tuple):
         items = [plain(item) for item in value]
         return _NOTHING if any(item is _NOTHING for item in items) else type(value)(items)
@@ -60,7 +62,7 @@ def saved(state: Any, name: str) -> Any:
 def revived(value: Any) -> Any:
     """What `plain` was given."""
     if isinstance(value, dict):
-        return value[ARRAY].numpy() if ARRAY in value else {key: revived(item) for key, item in value.items()}
+        return to_array(value[ARRAY]) if ARRAY in value else {key: revived(item) for key, item in value.items()}
     return type(value)(map(revived, value)) if isinstance(value, (list, tuple)) else value
 
 

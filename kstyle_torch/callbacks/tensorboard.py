@@ -176,7 +176,7 @@ class TensorBoard(Callback):
         writer = self._writer("train")
         for layer in self.model.layers:
             for weight in layer.weights:
-                name, value = weight.path.replace(":", "_"), torch.as_tensor(weight.numpy())
+                name, value = weight.path.replace(":", "_"), weight.read().detach().cpu().float()
                 writer.add_histogram(f"{name}/histogram", value, epoch)
                 pictures = as_images(value) if self.write_images else None
                 if pictures is not None:
@@ -196,7 +196,7 @@ class TensorBoard(Callback):
             given = self.embeddings_metadata
             file = given.get(layer.name) if isinstance(given, dict) else given
             labels = None if file is None else (Path(self.log_dir) / file).read_text(encoding="utf-8").splitlines()
-            table = torch.as_tensor(layer.weights[0].numpy())
+            table = layer.weights[0].read().detach().cpu().float()
             self._writer("train").add_embedding(table, metadata=labels, global_step=epoch, tag=layer.name)
 
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, tree
+from kstyle_torch.arrays import from_array
 from kstyle_torch.data.frames import NUMERIC, frame_to_array, is_frame, numbers_in
 from kstyle_torch.data.rows import WHOLE_BYTES, Rows, as_tensor, is_lazy, is_mapped, torch_dtype
 from kstyle_torch.initializers import as_dtype
 
 
-def to_tensors(structure: Any, what: str) -> Any:
+def to_tensors(structure: Any, what: str, floats: torch.dtype | None = None) -> Any:
     """A nest of arrays, frames, lists of numbers and tensors -> the same nest of tensors.
 
     What is in a file, or is sparse or to be converted and large, becomes `Rows`, which are read when they are needed.
@@ -22,9 +23,10 @@ def to_tensors(structure: Any, what: str) -> Any:
     Args:
         structure: What the user passed; None stays None.
         what: What it is called, for messages (`"x"`).
+        floats: The dtype of floating-point data; `config.floatx()` if None.
     Raises: ValueError: for text, objects, rows of different lengths, or no rows at all.
     """
-    return tree.map_structure(lambda leaf: to_tensor(leaf, what), _as_nest(structure, what))
+    return tree.map_structure(lambda leaf: to_tensor(leaf, what, floats), _as_nest(structure, what, floats))
 
 
 def is_array(data: Any) -> bool:
@@ -54,18 +56,18 @@ def check_lengths(**named: Any) -> None:
         raise ValueError(f"x, y and sample_weight must have as many samples; got {listed}.")
 
 
-def _as_nest(structure: Any, what: str) -> Any:
+def _as_nest(structure: Any, what: str, floats: torch.dtype | None) -> Any:
     """Lists of numbers become arrays; lists and dicts of arrays stay nests."""
     if isinstance(structure, dict):
         if not structure:
             raise ValueError(f"{what} is an empty dict; it must hold arrays.")
-        return {key: _as_nest(item, what) for key, item in structure.items()}
+        return {key: _as_nest(item, what, floats) for key, item in structure.items()}
     if isinstance(structure, (list, tuple)):
         if not structure:
             raise ValueError(f"{what} is an empty list where data was expected: it has 0 samples.")
         if any(_is_number(leaf) for leaf in _leaves(structure)):
-            return _from_lists(structure, what)
-        return [_as_nest(item, what) for item in structure]
+            return _from_lists(structure, what, floats)
+        return [_as_nest(item, what, floats) for item in structure]
     return structure
 
 
@@ -81,28 +83,29 @@ def _leaves(structure: Any) -> Any:
         yield item
 
 
-def _from_lists(structure: Any, what: str) -> np.ndarray:
+def _from_lists(structure: Any, what: str, floats: torch.dtype | None) -> np.ndarray:
     try:
         array = np.asarray(structure)
     except ValueError as error:
         raise ValueError(
             f"{what} is a list whose rows have different lengths; bring them to one length, such as with pad_sequences."
         ) from error
-    return array.astype(config.floatx()) if array.dtype == np.float64 else array
+    narrow = array.dtype == np.float64 and floats is None
+    return array.astype(config.floatx()) if narrow else array
 
 
-def to_tensor(leaf: Any, what: str) -> Any:
+def to_tensor(leaf: Any, what: str, floats: torch.dtype | None = None) -> Any:
     if leaf is None or isinstance(leaf, Rows):
         return leaf
     tensor: Tensor | Rows
     if isinstance(leaf, Tensor):
-        tensor = _usable(leaf, what)
+        tensor = _usable(leaf, what, floats)
     elif is_lazy(leaf):
-        tensor = Rows(_checked(leaf, what))
+        tensor = Rows(_checked(leaf, what), floats=floats)
     elif hasattr(leaf, "toarray"):
-        tensor = _from_sparse(leaf, what)
+        tensor = _from_sparse(leaf, what, floats)
     else:
-        tensor = _from_array(frame_to_array(leaf, what) if is_frame(leaf) else _as_array(leaf), what)
+        tensor = _from_array(frame_to_array(leaf, what) if is_frame(leaf) else _as_array(leaf), what, floats)
     if len(tensor.shape) == 0:
         raise ValueError(f"{what} must have an axis of samples; got a single number.")
     return tensor
@@ -114,32 +117,35 @@ def _as_array(leaf: Any) -> np.ndarray:
     return np.asarray(leaf)
 
 
-def _usable(tensor: Tensor, what: str) -> Tensor:
-    """Without gradient, dense, every float `floatx`."""
+def _usable(tensor: Tensor, what: str, floats: torch.dtype | None) -> Tensor:
+    """Without gradient, dense, every float in one dtype."""
     tensor = tensor.detach()
     if tensor.is_complex():
         raise ValueError(f"{what} must hold real numbers; got a tensor of dtype {tensor.dtype}.")
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
-    return tensor.to(as_dtype(None)) if tensor.is_floating_point() else tensor
+    return tensor.to(floats or as_dtype(None)) if tensor.is_floating_point() else tensor
 
 
-def _from_sparse(matrix: Any, what: str) -> Tensor | Rows:
+def _from_sparse(matrix: Any, what: str, floats: torch.dtype | None) -> Tensor | Rows:
     """A scipy matrix: small ones dense at once, others a batch at a time."""
-    rows = Rows(_checked(matrix.tocsr() if hasattr(matrix, "tocsr") else matrix, what))
+    rows = Rows(_checked(matrix.tocsr() if hasattr(matrix, "tocsr") else matrix, what), floats=floats)
     return rows if rows.nbytes > WHOLE_BYTES else rows.to("cpu")
 
 
-def _from_array(array: np.ndarray, what: str) -> Tensor | Rows:
+def _from_array(array: np.ndarray, what: str, floats: torch.dtype | None) -> Tensor | Rows:
     if array.dtype.kind == "O" and array.ndim == 1:
         array = _from_object_rows(array)
+    if array.dtype.name == "bfloat16":  # of ml_dtypes
+        return _usable(from_array(array), what, floats)
     _checked(array, what)
     if is_mapped(array):
-        return Rows(array)
+        return Rows(array, floats=floats)
     shared = array.flags.writeable and array.dtype.isnative and all(stride >= 0 for stride in array.strides)
-    if shared and torch_dtype(array.dtype) == getattr(torch, array.dtype.name, None):
+    if shared and torch_dtype(array.dtype, floats) == getattr(torch, array.dtype.name, None):
         return torch.from_numpy(array)
-    return Rows(array) if array.ndim and array.nbytes > WHOLE_BYTES else as_tensor(array)
+    is_large = array.ndim and array.nbytes > WHOLE_BYTES
+    return Rows(array, floats=floats) if is_large else as_tensor(array, floats=floats)
 
 
 def _from_object_rows(array: np.ndarray) -> np.ndarray:

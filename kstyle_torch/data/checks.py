@@ -42,6 +42,18 @@ def check_labels(y: Tensor, num_classes: int, name: str, ignored: int | None = N
         )
 
 
+def check_probabilities(y: Tensor, name: str) -> None:
+    """Raises a ValueError for a target that is no probability. The host waits where y is on a device."""
+    if not isinstance(y, Tensor) or not y.numel() or y.dtype is torch.bool:
+        return
+    low, high = torch.stack(y.aminmax()).tolist()
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"Loss {name!r}: targets must be 0, 1 or between; got numbers from {low:g} to {high:g}. Write classes of -1 "
+            "and 1, or 1 and 2, as 0 and 1; for more than two, take sparse_categorical_crossentropy."
+        )
+
+
 def check_table(x: Tensor, size: int, name: str) -> None:
     """Raises a ValueError for a number that an Embedding's table does not have. The host waits where x is on a device."""
     if not isinstance(x, Tensor) or not x.numel():

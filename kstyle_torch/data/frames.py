@@ -28,6 +28,13 @@ def frame_to_array(frame: Any, what: str) -> np.ndarray:
         what: What it is called, for messages (`"x"`).
     Raises: ValueError: that names the columns which are not numbers.
     """
+    if hasattr(frame, "features") and not hasattr(frame, "columns"):  # of the library `datasets`
+        raise ValueError(
+            f"{what} is a {type(frame).__name__} with the columns {', '.join(map(repr, frame.column_names or ()))}, which "
+            "does not say what are inputs and what are targets. Pass its columns, such as fit(np.asarray(data['image']), "
+            "np.asarray(data['label'])), or a DataLoader of data.with_format('torch') whose collate_fn gives "
+            "(inputs, targets)."
+        )
     columns = list(_columns(frame))
     if not hasattr(frame, "columns") and not hasattr(frame, "column_names"):
         numeric = _numeric(frame)

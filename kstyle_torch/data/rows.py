@@ -22,15 +22,16 @@ class Rows:
         source: NumPy array, scipy sparse matrix, or anything that has `shape`, `dtype` and is indexed by rows.
         start: First row.
         stop: Row after the last; all if None.
+        floats: The dtype of floating-point numbers; `config.floatx()` if None.
     """
 
     device = torch.device("cpu")
 
-    def __init__(self, source: Any, start: int = 0, stop: int | None = None):
-        self.source = source
+    def __init__(self, source: Any, start: int = 0, stop: int | None = None, floats: torch.dtype | None = None):
+        self.source, self.floats = source, floats
         self.start, self.stop = start, source.shape[0] if stop is None else stop
         self.shape = torch.Size((self.stop - self.start, *source.shape[1:]))
-        self.dtype = torch_dtype(source.dtype)
+        self.dtype = torch_dtype(source.dtype, floats)
         self.mapped = is_mapped(source) or _in_file(source)
 
     @property
@@ -58,7 +59,7 @@ class Rows:
         first, last, step = rows.indices(len(self))
         if step != 1:
             raise ValueError("Rows are taken in order: use a slice without a step, or take().")
-        return Rows(self.source, self.start + first, self.start + max(first, last))
+        return Rows(self.source, self.start + first, self.start + max(first, last), self.floats)
 
     def take(self, rows: Tensor | slice) -> Tensor:
         """The rows at these places, as a tensor of its own."""
@@ -79,23 +80,23 @@ class Rows:
     def _read(self, rows: Any) -> Tensor:
         part = self.source[rows]
         part = part.toarray() if hasattr(part, "toarray") else np.asarray(part)
-        return as_tensor(part, fresh=not isinstance(rows, slice))
+        return as_tensor(part, not isinstance(rows, slice), self.floats)
 
 
-def as_tensor(array: np.ndarray, fresh: bool = False) -> Tensor:
+def as_tensor(array: np.ndarray, fresh: bool = False, floats: torch.dtype | None = None) -> Tensor:
     """A tensor of the array, in a dtype that torch works with; in memory of its own unless it is `fresh`."""
-    wanted = torch_dtype(array.dtype)
+    wanted = torch_dtype(array.dtype, floats)
     name = str(wanted).removeprefix("torch.")
     if name == "bfloat16":
         return torch.from_numpy(array.astype("float32")).bfloat16()
     return torch.from_numpy(np.array(array, dtype=name, order="C", copy=None if fresh else True))
 
 
-def torch_dtype(dtype: Any) -> torch.dtype:
-    """What numbers of a NumPy dtype become: every float `config.floatx()`, integers that torch lacks int64."""
+def torch_dtype(dtype: Any, floats: torch.dtype | None = None) -> torch.dtype:
+    """What numbers of a NumPy dtype become: every float `floats` or `config.floatx()`, integers that torch lacks int64."""
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
-        return as_dtype(None)
+        return floats or as_dtype(None)
     if dtype.kind == "u" and dtype.itemsize > 1:
         return torch.int64
     return as_dtype(dtype.newbyteorder("=").name)

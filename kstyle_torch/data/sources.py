@@ -29,6 +29,7 @@ def make_batches(
     restarts: bool = False,
     weigh: Callable[..., Any] | None = None,
     prepare: Callable[[Any, Any, Any], Batch] | None = None,
+    floats: torch.dtype | None = None,
 ) -> Batches:
     """Batches of whatever the user brings.
 
@@ -43,6 +44,7 @@ def make_batches(
         restarts: Whether each epoch begins with the first batch, though `steps` is given.
         weigh: Makes sample weights of targets and weights.
         prepare: Checks and changes x, y and weights of arrays, once.
+        floats: The dtype of floating-point data; `config.floatx()` if None.
     Raises: ValueError: for data that cannot be used, or arguments that do not go together.
     """
     check_steps(steps)
@@ -51,9 +53,9 @@ def make_batches(
         arrays = _tensors_of(x)
         if arrays is None:
             source = _loader(x, batch_size, shuffle)
-            return StreamBatches(source, device, steps, restarts, shuffle, weigh)
+            return StreamBatches(source, device, steps, restarts, shuffle, weigh, floats)
         x, y, sample_weight = arrays
-    x, y, sample_weight = as_arrays(x, y, sample_weight)
+    x, y, sample_weight = as_arrays(x, y, sample_weight, floats)
     if weigh is not None:
         sample_weight = weigh(y, sample_weight)
     if prepare is not None:
@@ -63,20 +65,20 @@ def make_batches(
     return ArrayBatches((x, y, sample_weight), checked_batch_size(batch_size), shuffle, device, steps, restarts)
 
 
-def as_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> Batch:
+def as_arrays(x: Any, y: Any = None, sample_weight: Any = None, floats: torch.dtype | None = None) -> Batch:
     """All three as tensors on the host, with as many rows.
 
     Raises: ValueError: if that cannot be.
     """
     if x is None:
         raise ValueError("x is None: there is nothing to run on.")
-    x = to_tensors(x, "x")
+    x = to_tensors(x, "x", floats)
     num_samples(x, "x")
     if y is None and sample_weight is None:
         return x, None, None
     if isinstance(y, tuple):
         y = list(y)
-    y, sample_weight = to_tensors(y, "y"), to_tensors(sample_weight, "sample_weight")
+    y, sample_weight = to_tensors(y, "y", floats), to_tensors(sample_weight, "sample_weight", floats)
     check_lengths(x=x, y=y, sample_weight=sample_weight)
     _check_one_weight(y, sample_weight)
     return x, y, sample_weight

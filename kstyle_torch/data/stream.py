@@ -34,6 +34,7 @@ class StreamBatches(Batches):
         restarts: See `Batches`.
         shuffle: Whether the batches of a `PyDataset` have a new order in each epoch.
         weigh: Makes sample weights of targets and weights.
+        floats: The dtype of floating-point data; `config.floatx()` if None.
     """
 
     def __init__(
@@ -44,9 +45,10 @@ class StreamBatches(Batches):
         restarts: bool = False,
         shuffle: Any = False,
         weigh: Callable[..., Any] | None = None,
+        floats: torch.dtype | None = None,
     ):
         super().__init__(device, limit, restarts)
-        self.source, self.shuffle, self.weigh = source, shuffle, weigh
+        self.source, self.shuffle, self.weigh, self.floats = source, shuffle, weigh, floats
         self.is_iterator = isinstance(source, Iterator) and not isinstance(source, PyDataset)
         self.num_batches = _length(source)
         self._begun = False
@@ -82,6 +84,8 @@ class StreamBatches(Batches):
             warn_of_end(taken, self.limit)
         if self.limit is None or self._left == 0 or taken < self.limit or self.restarts:
             self._running = None
+            for owner in self._counters:  # such as a DistributedSampler, whose order its epoch decides
+                owner.set_epoch(owner.epoch + 1)
         if self.limit is None and not self.is_iterator:
             self.num_batches = taken
 
@@ -95,6 +99,16 @@ class StreamBatches(Batches):
         self._begun = True
 
     @property
+    def _counters(self) -> list[Any]:
+        """What is told the number of the epoch: samplers and data sets with `set_epoch` and `epoch`."""
+        if not isinstance(self.source, torch_data.DataLoader):
+            return []
+        batches = self.source.batch_sampler
+        owners = (self.source.dataset, self.source.sampler, batches, getattr(batches, "sampler", None))
+        found = [owner for owner in owners if hasattr(owner, "set_epoch") and hasattr(owner, "epoch")]
+        return list({id(each): each for each in found}.values())
+
+    @property
     def generators(self) -> list[torch.Generator]:
         """Those that the user gave a DataLoader or its sampler."""
         if not isinstance(self.source, torch_data.DataLoader):
@@ -105,7 +119,9 @@ class StreamBatches(Batches):
     def position(self) -> dict[str, Any] | None:
         """See `Batches`. The state of a data set that has `state_dict` is in it."""
         kept = self._owner()
-        state = {} if kept is None else {"source": kept.state_dict()}
+        state: dict[str, Any] = {} if kept is None else {"source": kept.state_dict()}
+        if self._counters:
+            state["epochs"] = [owner.epoch for owner in self._counters]
         if self._running is None and not self.is_iterator:
             return state or None
         return {**state, "began": self._began, "given": self._given, "begun": self._begun}
@@ -115,6 +131,8 @@ class StreamBatches(Batches):
         position = position or {}
         if "source" in position:
             self._owner().load_state_dict(position["source"])
+        for owner, epoch in zip(self._counters, position.get("epochs", ())):
+            owner.set_epoch(epoch)
         if not self.is_iterator:
             self._running, self._begun, self._given = None, False, 0
         if "began" not in position:
@@ -163,7 +181,10 @@ class StreamBatches(Batches):
     def _prepared(self, item: Any) -> Batch:
         """A batch as tensors on the host, weighed and looked at."""
         x, y, weight = unpack(item if isinstance(item, (tuple, list)) else (item,))
-        x, y, weight = _tensors(x, "x"), _tensors(y, "y"), _tensors(weight, "sample_weight")
+        floats = self.floats
+        x, y, weight = _tensors(x, "x", floats), _tensors(y, "y", floats), _tensors(weight, "sample_weight", floats)
+        if x is not None and 0 in [leaf.shape[0] for leaf in ([x] if type(x) is Tensor else tree.flatten(x))]:
+            raise ValueError(f"The data, a {type(self.source).__name__}, gives a batch of 0 samples; leave it out.")
         if self.weigh is not None:
             weight = self.weigh(y, weight)
         if self.inspect is not None:
@@ -173,13 +194,13 @@ class StreamBatches(Batches):
         return x, y, weight
 
 
-def _tensors(part: Any, what: str) -> Any:
+def _tensors(part: Any, what: str, floats: torch.dtype | None) -> Any:
     """x, y or weights of a batch, as tensors; the common cases first."""
     if part is None or (type(part) is Tensor and part.dtype in AS_IT_IS and part.ndim and not part.requires_grad):
         return part
     if isinstance(part, (Tensor, np.ndarray)):
-        return _read(to_tensor(part, what))
-    return tree.map_structure(_read, to_tensors(part, what))
+        return _read(to_tensor(part, what, floats))
+    return tree.map_structure(_read, to_tensors(part, what, floats))
 
 
 def _read(leaf: Any) -> Any:

@@ -175,6 +175,8 @@ class Softmax(Layer):
         self._axes = (axis,) if isinstance(axis, int) else tuple(axis)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if not x.dtype.is_floating_point:
+            x = x.to(self._dtype)
         if mask is None:
             return self._softmax(x)
         if mask.ndim > x.ndim or any(size not in (1, full) for size, full in zip(mask.shape[::-1], x.shape[::-1])):

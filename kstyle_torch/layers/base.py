@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, dtype_policies, regularizers, tree
+from kstyle_torch.arrays import from_array
 from kstyle_torch.dtype_policies import DTypePolicy
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layers import added_losses
@@ -29,7 +30,7 @@ from kstyle_torch.layers.masks import (
 )
 from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.naming import building_inside, take_path
-from kstyle_torch.layers.precision import PreciseForward
+from kstyle_torch.layers.precision import PreciseForward, cast_input, dtype_of_weights
 from kstyle_torch.layers.shapes import as_leaves, as_shape, declared_shape, shapes_of
 from kstyle_torch.layers.unbuilt import warn_of_unbuilt
 from kstyle_torch.layers.walk import modules_of, set_unnoticed
@@ -110,7 +111,8 @@ class Layer(Configurable, WeightHolder):
     integer_inputs = False  # whether integers reach it as they are
     _takes_training = False  # whether forward has these arguments
     _parameter_names: tuple[str, ...] = ()  # of forward
-    _has_precision = True  # whether inputs and outputs are brought to the dtype of its policy
+    autocast = True  # whether floating-point inputs are cast to the compute dtype
+    _has_precision = True  # whether a mixed policy runs it under torch.autocast; else the layers inside see to that
     _makes_mask = False  # whether the class says what the mask of its output is
     _builds_weights = False  # whether the class has a `build` of its own
     _holds_metrics = False  # whether one may be among the attributes
@@ -131,6 +133,7 @@ class Layer(Configurable, WeightHolder):
             _views={},
             _rows={},
             _calls=[],
+            _input_dtype=None,
             _trainable=True,
             _frozen_above=False,
             _batch_input_shape=None,
@@ -152,13 +155,14 @@ class Layer(Configurable, WeightHolder):
         if name is not None and (not isinstance(name, str) or "/" in name or not name):
             raise ValueError(f"{type(self).__name__}: name must be a string without '/'; got {name!r}.")
         self.name = name or unique_name(snake_case(type(self).__name__))
+        if not kwargs.pop("autocast", True):
+            set_unnoticed(self, autocast=False)
         self._set_policy(dtype_policies.get(dtype), chosen=dtype is not None)
         shape = declared_shape(self, kwargs)
         set_unnoticed(self, _name_given=name is not None, _trainable=bool(trainable), _batch_input_shape=shape)
         for key in KERAS_ONLY:
             if not kwargs.get(key):
                 kwargs.pop(key, None)
-        kwargs.pop("autocast", None)
         reject_unknown(self, kwargs)
         self.activity_regularizer = regularizers.get(activity_regularizer)
         if self.activity_regularizer is not None:
@@ -241,7 +245,8 @@ class Layer(Configurable, WeightHolder):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.built and len(args) == 1 and type(args[0]) is Tensor and not hasattr(args[0], "_keras_mask"):
-            if self._makes_mask:
+            dtype, wanted = args[0].dtype, self._input_dtype
+            if self._makes_mask or (dtype is not wanted and wanted is not None and dtype.is_floating_point):
                 return self._slow_call(args, kwargs)
             if not kwargs or (len(kwargs) == 1 and kwargs.get("training", self) is self.training):
                 return nn.Module.__call__(self, args[0])
@@ -297,7 +302,7 @@ class Layer(Configurable, WeightHolder):
     def _recorded_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kwargs = {key: value for key, value in kwargs.items() if value is not None}
         first = args[0] if args else next(iter(kwargs.values()))
-        self._meet_dtypes(first)
+        self._meet_dtypes((args, kwargs))
         args = without_masks_of_none(self._parameter_names, args)
         filled = fill_masks(self._parameter_names, args, kwargs) if any_mask(args, kwargs) else []
         previous = kwargs.get("mask") if kwargs.get("mask") is not None else masks_of(first)
@@ -326,12 +331,11 @@ class Layer(Configurable, WeightHolder):
         return calls[0][which]
 
     def _to_tensor(self, leaf: Any) -> Any:
+        """Returns an array as a tensor, and what is floating-point in the compute dtype; integers stay as they are."""
         if isinstance(leaf, (np.ndarray, np.generic)):
-            leaf = torch.as_tensor(leaf)
-            leaf = leaf.to(self._dtype) if leaf.dtype == torch.float64 else leaf
             weight = next(self.parameters(), None)
-            return leaf.to(config.device() if weight is None else weight.device)
-        return leaf
+            leaf = from_array(leaf).to(config.device() if weight is None else weight.device)
+        return leaf if self._input_dtype is None else cast_input(leaf, self._input_dtype)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """The mask of the output; the input's own where the layer keeps the steps apart (`supports_masking`)."""
@@ -388,33 +392,44 @@ class Layer(Configurable, WeightHolder):
         self._set_policy(dtype_policies.get(value), chosen=True)
 
     def _set_policy(self, policy: DTypePolicy, chosen: bool) -> None:
-        set_unnoticed(self, _policy=policy, _dtype=as_dtype(policy.variable_dtype))
+        compute = as_dtype(policy.compute_dtype)
+        casts = self.autocast and (self._has_precision or not policy.is_mixed)
+        set_unnoticed(
+            self,
+            _policy=policy,
+            _dtype=as_dtype(policy.variable_dtype),
+            _compute_dtype=compute,
+            _input_dtype=compute if casts else None,
+        )
         self.__dict__.pop("forward", None)
+        changes.count += 1  # what was recorded holds the old dtype
         others = {policy.name, dtype_policies.dtype_policy().name} != {config.floatx()}
-        if self._has_precision and (policy.is_mixed or (chosen and others) or policy.name != config.floatx()):
+        if casts and (policy.is_mixed or (chosen and others) or policy.name != config.floatx()):
             self._compute_precisely()
 
     def _compute_precisely(self) -> None:
-        """Brings the inputs of every call to the layer's dtype; not for layers that never see another."""
-        policy = self.dtype_policy
-        precise = PreciseForward(self, as_dtype(policy.compute_dtype), policy.is_mixed)
-        set_unnoticed(self, forward=precise)
+        """Casts inputs in `forward` itself, which every way to call the layer reaches; costs a call more than `__call__`."""
+        precise = PreciseForward(self, self._compute_dtype, self.dtype_policy.is_mixed)
+        set_unnoticed(self, forward=precise, _input_dtype=None)
 
     def _meet_dtypes(self, structure: Any) -> None:
-        """Looks, while a graph is made, whether the inputs have another dtype than the layer computes in."""
-        dtype = as_dtype(self.compute_dtype)
+        """Casts in `forward` if a graph gives the layer inputs of another dtype: graphs call it past `__call__`."""
         floats = (leaf.dtype for leaf in tree.flatten(structure) if is_symbolic(leaf) and leaf.dtype.is_floating_point)
-        if self._has_precision and "forward" not in self.__dict__ and any(each != dtype for each in floats):
+        if self._input_dtype is not None and any(each != self._input_dtype for each in floats):
             self._compute_precisely()
 
-    def _follow_dtype(self) -> None:
-        """After a move of the weights to another dtype, the policy says that one."""
-        weight = next((each for each in self.parameters() if each.is_floating_point()), None)
-        if weight is not None and weight.dtype != self._dtype and not self.dtype_policy.is_mixed:
-            precise = self.__dict__.pop("forward", None)
-            set_unnoticed(self, _policy=DTypePolicy(str(weight.dtype).removeprefix("torch.")), _dtype=weight.dtype)
-            if precise is not None:
-                self._compute_precisely()
+    def _follow_dtype(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Takes the dtype that `double()` and its like give to weights, also where the layer has none itself."""
+        if self._dtype.is_floating_point:
+            dtype = fn(torch.empty(0, dtype=self._dtype)).dtype
+            if dtype != self._dtype and dtype.is_floating_point:
+                self._set_policy(dtype_policies.get(dtype), chosen=False)
+
+    def _follow_weights_of(self, module: nn.Module) -> None:
+        """Takes the dtype of a torch module's weights; where they have several, or there are none, casts nothing."""
+        dtype = dtype_of_weights(module)
+        set_unnoticed(self, autocast=dtype is not None)
+        self._set_policy(self.dtype_policy if dtype is None else dtype_policies.get(dtype), chosen=False)
 
     # ------------------------------------------------------------------------------------------------- being a module
 
@@ -491,12 +506,16 @@ class Layer(Configurable, WeightHolder):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         result = super()._apply(fn, recurse)
         self._keep_methods()
-        self._follow_dtype()
+        self._follow_dtype(fn)
         return result
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
         self._keep_methods()
+        if local_metadata.get("assign_to_params_buffers", False):
+            given = (state_dict.get(prefix + row.path) for row in self._own_rows())
+            floats = [tensor.dtype for tensor in given if tensor is not None and tensor.is_floating_point()]
+            self._follow_dtype(lambda tensor: tensor.to(floats[0]) if floats else tensor)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_views": {}, "_losses": [], "_calls": []}

@@ -123,6 +123,8 @@ class BatchNormalization(Layer):
                 f"{self.name}: a mask must have one axis less than the input; got {tuple(mask.shape)} "
                 f"for {tuple(x.shape)}."
             )
+        if not x.dtype.is_floating_point:
+            x = x.to(self._dtype)
         features_second = x.ndim == 2 or self.axis == 1
         y = x if features_second else x.movedim(self.axis, 1)
         if not (self.training and self.trainable):

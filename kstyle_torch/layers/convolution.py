@@ -152,6 +152,8 @@ class AnyConvolution(SpatialLayer):
         """
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)
+        if not x.dtype.is_floating_point:
+            x = x.to(self._dtype)
         if self.rank == 1 and self._permutes and self._suits_rows(x):
             return self._convolve_row(x, finish)
         if self._permutes:

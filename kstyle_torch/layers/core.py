@@ -39,7 +39,7 @@ class InputLayer(Layer):
     """
 
     supports_masking = True
-    _has_precision = False
+    _has_precision = autocast = False
 
     def __init__(
         self,
@@ -173,6 +173,8 @@ class Dense(LoraLayer):
         self._build_lora()
 
     def forward(self, x: Tensor) -> Tensor:
+        if not x.dtype.is_floating_point:  # an attribute, not a call: the usual path pays next to nothing
+            x = x.to(self._dtype)
         y = self.linear(x)
         if self.lora_enabled:
             a, b = self._thin_matrices(y.dtype)
@@ -188,6 +190,8 @@ class Dense(LoraLayer):
             child = children["linear"]
             if type(child) is not nn.Linear or self.lora_enabled:  # somebody has put another in its place
                 return self.forward(x)
+            if not x.dtype.is_floating_point:
+                x = x.to(self._dtype)
             weights: dict[str, Any] = child._parameters
             activation = self.activation
             y = linear(x, weights["weight"], weights["bias"])
@@ -282,6 +286,8 @@ class TorchModule(Layer):
             raise TypeError(f"TorchModule wraps an nn.Module; got {type(module).__name__}.")
         super().__init__(name=name, **kwargs)
         self.module = module
+        if kwargs.get("dtype") is None:
+            self._follow_weights_of(module)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)

@@ -180,6 +180,8 @@ class EinsumDense(LoraLayer):
         return told
 
     def forward(self, x: Tensor) -> Tensor:
+        if not x.dtype.is_floating_point:
+            x = x.to(self._dtype)
         if not self.lora_enabled:
             return self.activation(self.einsum(x))
         a, b = self._thin_matrices(self.einsum.weight.dtype)

@@ -42,6 +42,7 @@ class Embedding(LoraLayer):
     """
 
     integer_inputs = True
+    autocast = False  # numbers of rows stay exact
     embeddings = Weight("embedding.weight")
     _lora_target = "embeddings"
 
@@ -102,7 +103,7 @@ class Embedding(LoraLayer):
         if self.lora_enabled:
             a, b = self._thin_matrices(y.dtype)
             y = y + F.embedding(x, a) @ b
-        return y
+        return y if y.dtype is self._compute_dtype else y.to(self._compute_dtype)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         return inputs != 0 if self.mask_zero else None
@@ -169,8 +170,8 @@ class ReversibleEmbedding(Embedding):
         if not reverse:
             return super().forward(x)
         matrix = self._table() if self.tie_weights else self.projection.weight
-        if self.reverse_dtype is not None:
-            x, matrix = x.to(self.reverse_dtype), matrix.to(self.reverse_dtype)
+        dtype = self._compute_dtype if self.reverse_dtype is None else self.reverse_dtype
+        x, matrix = x.to(dtype), matrix.to(dtype)
         scores = F.linear(x, matrix)
         cap = self.logit_soft_cap
         return scores if cap is None else torch.tanh(scores / cap) * cap

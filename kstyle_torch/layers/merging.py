@@ -219,7 +219,7 @@ class Dot(Merge):
     def forward(self, xs: Sequence[Tensor]) -> Tensor:
         x, y = (value.movedim(axis, -1) for value, axis in zip(xs, self._pair, strict=True))
         if self.normalize:
-            x, y = _unit_length(x), _unit_length(y)
+            x, y = self._unit_length(x), self._unit_length(y)
         products = (
             x.flatten(1, -2) if x.ndim > 2 else x.unsqueeze(1),
             y.flatten(1, -2) if y.ndim > 2 else y.unsqueeze(1),
@@ -227,13 +227,13 @@ class Dot(Merge):
         shape = (x.shape[0], *x.shape[1:-1], *y.shape[1:-1])
         return torch.bmm(products[0], products[1].mT).reshape(shape if len(shape) > 1 else (*shape, 1))
 
+    def _unit_length(self, x: Tensor) -> Tensor:
+        """Returns `x` over its length along the last axis; divides by no less than Keras' epsilon."""
+        x = x if x.dtype.is_floating_point else x.to(self._compute_dtype)
+        return F.normalize(x, dim=-1, eps=config.epsilon())
+
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         return None
-
-
-def _unit_length(x: Tensor) -> Tensor:
-    """`x` over its length along the last axis; no division by less than Keras' epsilon."""
-    return F.normalize(x, dim=-1, eps=config.epsilon())
 
 
 def _check_batch(layer: Layer, shapes: list[Shape]) -> None:

@@ -79,6 +79,7 @@ class LayerNormalization(AxesNorm):
     """
 
     supports_masking = True
+    autocast = False  # statistics are those of the inputs as they come, in the dtype of the weights
     gamma = Weight("norm.weight")
     beta = Weight("norm.bias")
 
@@ -118,10 +119,14 @@ class LayerNormalization(AxesNorm):
         return _without(norm, weight=not self.scale, bias=not self.center)
 
     def _normalize(self, x: Tensor) -> Tensor:
-        if not self.rms_scaling:
-            return self.norm(x)
-        axes = tuple(range(-self.norm.weight.ndim, 0))
-        return x * (x.var(axes, correction=0, keepdim=True) + self.epsilon).rsqrt() * self.norm.weight
+        if x.dtype is not self._dtype:
+            x = x.to(self._dtype)
+        if self.rms_scaling:
+            axes = tuple(range(-self.norm.weight.ndim, 0))
+            y = x * (x.var(axes, correction=0, keepdim=True) + self.epsilon).rsqrt() * self.norm.weight
+        else:
+            y = self.norm(x)
+        return y if self._compute_dtype is self._dtype else y.to(self._compute_dtype)
 
 
 @register()
@@ -180,6 +185,7 @@ class GroupNormalization(Layer):
     """
 
     supports_masking = True
+    autocast = False  # statistics are those of the inputs as they come, in the dtype of the weights
     gamma = Weight("norm.weight")
     beta = Weight("norm.bias")
 
@@ -226,9 +232,13 @@ class GroupNormalization(Layer):
         self.initialize(gamma=self.gamma_initializer, beta=self.beta_initializer)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dtype is not self._dtype:
+            x = x.to(self._dtype)
         if self._channels_second:
-            return self._normalize(x)
-        return self._normalize(x.movedim(self.axis, 1)).movedim(1, self.axis)
+            y = self._normalize(x)
+        else:
+            y = self._normalize(x.movedim(self.axis, 1)).movedim(1, self.axis)
+        return y if self._compute_dtype is self._dtype else y.to(self._compute_dtype)
 
     def _normalize(self, x: Tensor) -> Tensor:
         # two holes in the backward of torch's kernel (2.13): it crashes on channels_last memory that asks for no
@@ -263,6 +273,8 @@ class UnitNormalization(Layer):
         self._dims = _positive_axes(self.axis, len(input_shape), self)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not x.dtype.is_floating_point:
+            x = x.to(self._dtype)
         return F.normalize(x, dim=self._dims)  # type: ignore[arg-type]  # several are fine
 
 

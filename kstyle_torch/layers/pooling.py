@@ -104,6 +104,8 @@ class GlobalAveragePooling(GlobalPooling):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)
+        if not x.dtype.is_floating_point:
+            x = x.to(self._dtype)
         return x.mean(self._axes, self.keepdims)
 
 

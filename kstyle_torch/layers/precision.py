@@ -1,24 +1,26 @@
-"""Computing in a layer's own dtype: what `dtype=` and mixed precision do at a call."""
+"""Casts at the call of a layer: floating-point inputs in its compute dtype, mixed precision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kstyle_torch import tree
 
 
 class PreciseForward:
-    """The `forward` of a layer whose dtype was chosen: float inputs and outputs are in its compute dtype.
+    """The `forward` of a layer whose inputs may have another dtype than it computes in: it casts the floating-point ones.
 
-    With a mixed policy the layer runs under `torch.autocast`, so that its float32 weights meet inputs of fewer bits.
+    With a mixed policy the layer runs under `torch.autocast`, so that its float32 weights meet inputs of fewer bits,
+    and its outputs are cast too.
 
     Args:
-        layer: Whose.
-        compute_dtype: Of inputs and outputs.
+        layer: The layer.
+        compute_dtype: The dtype of floating-point inputs.
         mixed: Whether the weights are in another.
     """
 
@@ -42,9 +44,47 @@ class PreciseForward:
         return tree.map_structure(self._cast, outputs)
 
     def _cast(self, leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or leaf.dtype == self.dtype:
+        return cast_float(leaf, self.dtype)
+
+
+def cast_float(leaf: Any, dtype: torch.dtype) -> Any:
+    """Returns a floating-point tensor in a dtype, with its mask; integers, booleans and other objects as they are."""
+    if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or leaf.dtype == dtype:
+        return leaf
+    cast: Any = leaf.to(dtype)
+    if hasattr(leaf, "_keras_mask"):
+        cast._keras_mask = leaf._keras_mask
+    return cast
+
+
+def cast_input(leaf: Any, dtype: torch.dtype) -> Any:
+    """Returns what `cast_float` does, but leaves alone what a surrounding `torch.autocast` has made."""
+    if isinstance(leaf, Tensor) and torch.is_autocast_enabled(leaf.device.type):
+        if leaf.dtype == torch.get_autocast_dtype(leaf.device.type):
             return leaf
-        cast: Any = leaf.to(self.dtype)
-        if hasattr(leaf, "_keras_mask"):
-            cast._keras_mask = leaf._keras_mask
-        return cast
+    return cast_float(leaf, dtype)
+
+
+@contextlib.contextmanager
+def uncached_casts(device_type: str) -> Iterator[None]:
+    """Keeps `torch.autocast` from holding copies of weights while an optimizer changes them in place.
+
+    The copies are made anew at the next use, and their gradients reach the weights as usual. Copies from before the block
+    are dropped, as those of the block are: a call behind it must see the new weights.
+    """
+    if not torch.is_autocast_enabled(device_type):
+        yield
+        return
+    before = torch.is_autocast_cache_enabled()
+    torch.clear_autocast_cache()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
+def dtype_of_weights(module: nn.Module) -> torch.dtype | None:
+    """Returns the one floating-point dtype that a module's parameters have; None without any, or with several."""
+    dtypes = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
+    return dtypes.pop() if len(dtypes) == 1 else None

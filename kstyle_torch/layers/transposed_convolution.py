@@ -113,6 +113,8 @@ class TransposedConvolution(AnyConvolution):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)
+        if not x.dtype.is_floating_point:
+            x = x.to(self._dtype)
         y = self.conv(x.permute(self._to_first) if self._permutes else x)
         if self._kept is not None:
             y = y[self._kept]

@@ -102,7 +102,9 @@ class UpSampling2D(UpSampling):
 
     def _interpolate(self, x: Tensor) -> Tensor:
         size = [length * factor for length, factor in zip(x.shape[2:], self.size)]
-        return F.interpolate(x, size, mode=self.interpolation, align_corners=False)
+        if x.dtype.is_floating_point:
+            return F.interpolate(x, size, mode=self.interpolation, align_corners=False)
+        return F.interpolate(x.float(), size, mode=self.interpolation, align_corners=False).round().to(x.dtype)
 
 
 @register()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from kstyle_torch import config
+from kstyle_torch.arrays import from_array, to_array
 from kstyle_torch.layers.reparametrization import Reparametrization, reparametrizations
 from kstyle_torch.variables import Variable
 
@@ -158,7 +159,7 @@ class WeightView(Variable):
         Raises: ValueError: if the shape is another.
         """
         with torch.no_grad():
-            given = value.read() if isinstance(value, Variable) else torch.as_tensor(value)
+            given = value.read() if isinstance(value, Variable) else from_array(value)
             if given.shape != self.shape:
                 raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
             computed = self.computed
@@ -166,6 +167,8 @@ class WeightView(Variable):
                 computed.assign(self.layout.to_torch(given), self.path)
             else:
                 self.value.copy_(self.layout.to_torch(given))
+        if torch.is_autocast_enabled(self.value.device.type):
+            torch.clear_autocast_cache()  # it may hold a copy of the old value
         return self
 
     @property
@@ -194,7 +197,7 @@ class _WriteMethods:
 
     def assign(self: Any, value: Any) -> Any:
         with torch.no_grad():
-            return self.copy_(value.read() if isinstance(value, Variable) else torch.as_tensor(value))
+            return self.copy_(value.read() if isinstance(value, Variable) else from_array(value))
 
     def assign_add(self: Any, value: Any) -> Any:
         with torch.no_grad():
@@ -205,7 +208,7 @@ class _WriteMethods:
             return self.sub_(_operand(value, self))
 
     def numpy(self: Any, *, force: bool = False) -> Any:
-        return torch.Tensor.numpy(self.detach(), force=True)
+        return to_array(self.detach().as_subclass(Tensor))
 
     @property
     def value(self: Any) -> Any:

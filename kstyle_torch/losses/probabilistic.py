@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import config
-from kstyle_torch.data.checks import check_labels
+from kstyle_torch.data.checks import check_labels, check_probabilities
 from kstyle_torch.losses.base import (
     KernelLoss,
     PlainLoss,
@@ -113,6 +113,10 @@ class BinaryCrossentropy(KernelLoss):
         super().__init__(name, reduction, dtype)
         self.from_logits, self.axis = from_logits, axis
         self.label_smoothing = check_smoothing(label_smoothing)
+
+    def check_targets(self, y_true: Tensor, output: torch.Size) -> None:
+        if not self.from_logits:  # with logits, the formula takes any number
+            check_probabilities(y_true, self.name)
 
     def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
         values = _binary(y_true, y_pred, self.from_logits, self.label_smoothing, reduction)

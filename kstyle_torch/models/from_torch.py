@@ -55,6 +55,7 @@ class TorchModel(Model):
         parameters = [*inspect.signature(module.forward).parameters.values()]
         shared = {key: vars(module)[key] for key in own}
         set_unnoticed(self, **shared, wrapped=module, built=True, _parameter_list=parameters)
+        self._follow_weights_of(module)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """What the module gives for a batch of inputs."""

@@ -100,9 +100,17 @@ class Model(Trainer, Files, Layer):
         for module in graph.modules:
             if not any(child is module for child in self._modules.values()):
                 self.add_module(free_key(self, module), module)
-        set_unnoticed(self, graph=graph, built=True)
+        # each input has a dtype of its own
+        set_unnoticed(self, graph=graph, built=True, autocast=False, _input_dtype=None)
+        vars(self).pop("forward", None)
         self._set_ends(inputs, outputs)
         self._emit()
+
+    def _follow_dtype(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Takes the dtype of moved weights, and writes the forward function anew where inputs follow them."""
+        super()._follow_dtype(fn)
+        if self.graph is not None and self._input_dtypes() != self._emitted_dtypes:
+            self._emit()
 
     def _set_ends(self, inputs: Any, outputs: Any) -> None:
         ends = {"input": inputs, "output": outputs}
@@ -115,7 +123,7 @@ class Model(Trainer, Files, Layer):
         emitter = Emitter(self.graph, keys, self._adapt)
         run, code = emitter.emit(self._unpack, self._input_checks())
         places = {keys[id(module)]: module for module in self.graph.modules if id(module) in keys}
-        set_unnoticed(self, _emitted=Emitted(run), code=code, _places=places)
+        set_unnoticed(self, _emitted=Emitted(run), code=code, _places=places, _emitted_dtypes=self._input_dtypes())
 
     # ------------------------------------------------------------------------------------------- replaced children
 
@@ -226,12 +234,19 @@ class Model(Trainer, Files, Layer):
         """For each input, when it must be adapted; nothing is interpolated but numbers and names of dtypes."""
         assert self.graph is not None
         checks = []
-        readers = self.integer_readers()
+        readers, dtypes = self.integer_readers(), self._input_dtypes()
         for position, ref in enumerate(tree.flatten(self.graph.inputs)):
             spec = self.graph.specs[ref.index]
             check = f"{{0}}.dim() != {len(spec.shape)}"
-            checks.append(check if position in readers else f"{check} or {{0}}.dtype is not {spec.dtype}")
+            checks.append(check if position in readers else f"{check} or {{0}}.dtype is not {dtypes[position]}")
         return checks
+
+    def _input_dtypes(self) -> list[torch.dtype]:
+        """Returns the dtype of each input of the graph; a floating-point one follows the weights after `double()`."""
+        assert self.graph is not None
+        specs = [self.graph.specs[ref.index] for ref in tree.flatten(self.graph.inputs)]
+        pairs = zip(specs, self.graph.sources, strict=True)
+        return [source._dtype if spec.dtype.is_floating_point else spec.dtype for spec, source in pairs]
 
     def integer_readers(self) -> dict[int, Layer]:
         """The inputs, by position, that only go into layers which take whole numbers, with the first such layer."""
@@ -261,8 +276,8 @@ class Model(Trainer, Files, Layer):
         assert self.graph is not None
         spec = self.graph.specs[tree.flatten(self.graph.inputs)[position].index]
         given_mask = getattr(x, "_keras_mask", None)
-        if position not in self.integer_readers() and x.dtype != spec.dtype:
-            x = x.to(spec.dtype)
+        if position not in self.integer_readers():
+            x = x.to(self._input_dtypes()[position])
         rank = len(spec.shape)
         if x.dim() == rank + 1 and x.shape[-1] == 1:
             x = x.squeeze(-1)

@@ -29,6 +29,7 @@ from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.holder import own_property
 from kstyle_torch.layers.mode import switched_mode
+from kstyle_torch.layers.precision import uncached_casts
 from kstyle_torch.layers.walk import modules_of, set_unnoticed
 from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.optimizers import with_loss_scale
@@ -36,7 +37,7 @@ from kstyle_torch.training import check, loop, step, watch
 from kstyle_torch.training.compiled import Compiled, read
 from kstyle_torch.training.fit_state import FitState
 from kstyle_torch.training.parallel import check_replicas
-from kstyle_torch.training.switches import check_switches
+from kstyle_torch.training.switches import check_epochs, check_switches
 
 
 class Remembered:
@@ -240,13 +241,14 @@ class Trainer(nn.Module):
         check_replicas(self)
         verbose = resolve_verbose(verbose)
         check_split(validation_split)
+        check_epochs(epochs=epochs, initial_epoch=initial_epoch)
         weigh = class_weigher(class_weight)
         if is_iterable_data(x):
             check_own_batches(x, batch_size)
             if validation_split and validation_data is None:
                 x, validation_data = split_source(x, validation_split)
         else:
-            arrays = as_arrays(x, y, sample_weight)
+            arrays = as_arrays(x, y, sample_weight, self._floats())
             if validation_split and validation_data is None:
                 arrays, validation_data = split_off(arrays, validation_split, num_samples(arrays[0]))
             x, y, sample_weight = arrays
@@ -328,6 +330,7 @@ class Trainer(nn.Module):
             device=self._where(),
             steps=steps,
             prepare=self._checked_x,
+            floats=self._floats(),
         )
         batches.inspect = watch.batch_inspector(self, with_targets=False)
         listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
@@ -348,11 +351,12 @@ class Trainer(nn.Module):
         step.prepare(self)
         self.reset_metrics()
         try:
-            if self.overrides("train_step"):
-                logs = self.train_step(data)
-            else:
-                x, y, weight = data
-                logs = self._noted(*loop.train_batch(self, *data), x, y, weight)
+            with step.gradients("train_on_batch"), uncached_casts(self._where().type):
+                if self.overrides("train_step"):
+                    logs = self.train_step(data)
+                else:
+                    x, y, weight = data
+                    logs = self._noted(*loop.train_batch(self, *data), x, y, weight)
         finally:
             self.eval()
         return self._as_results(read(logs), return_dict)
@@ -451,6 +455,10 @@ class Trainer(nn.Module):
                     return weight.device
         return self._device or config.device()
 
+    def _floats(self) -> torch.dtype | None:
+        """The dtype of floating-point data: a model in float64 loses no digits of them."""
+        return torch.float64 if self._compute_dtype is torch.float64 else None
+
     def _batches(
         self,
         x: Any,
@@ -474,6 +482,7 @@ class Trainer(nn.Module):
             restarts=restarts,
             weigh=weigh,
             prepare=functools.partial(self._checked, batch_size=checked_batch_size(batch_size)),
+            floats=self._floats(),
         )
         if isinstance(batches, StreamBatches):
             self._checked(*batches.first())
@@ -481,8 +490,10 @@ class Trainer(nn.Module):
         return batches
 
     def _checked(self, x: Any, y: Any, sample_weight: Any, batch_size: int | None = None) -> Batch:
-        self._checked_x(x, y, sample_weight)
         needs_loss = not self.overrides("train_step", "compute_loss")
+        if needs_loss and self._compiled is not None:
+            check.check_given(self._compiled, x, y)
+        self._checked_x(x, y, sample_weight)
         with config.device_scope(self._where()):
             check.check_data(self, (x, y, sample_weight), self._where(), batch_size, needs_loss)
         return x, check.targets_as_needed(self, y), sample_weight
@@ -501,11 +512,11 @@ class Trainer(nn.Module):
         return {}
 
     def _predict_batch(self, x: Any) -> Any:
-        x, _, _ = self._checked_x(*as_arrays(x))
+        x, _, _ = self._checked_x(*as_arrays(x, floats=self._floats()))
         return loop.predict_batch(self, _moved(x, self._where()))
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, weigh: Callable[..., Any] | None) -> Batch:
-        x, y, sample_weight = as_arrays(x, y, sample_weight)
+        x, y, sample_weight = as_arrays(x, y, sample_weight, self._floats())
         if weigh is not None:
             sample_weight = weigh(y, sample_weight)
         return _moved(self._checked(x, y, sample_weight), self._where())

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kstyle_torch.arrays import to_array
 from kstyle_torch.config import device_scope
 from kstyle_torch.ops.control import associative_scan, cond, fori_loop, map, scan, switch, vectorized_map, while_loop
 from kstyle_torch.ops.dtypes import as_dtype
@@ -79,15 +80,15 @@ def convert_to_tensor(
 
 
 def convert_to_numpy(x: TensorLike) -> np.ndarray:
-    """An array of the values, bfloat16 as float32; waits for the device."""
+    """An array of the values; waits for the device.
+
+    bfloat16 becomes the dtype of that name of `ml_dtypes` where that package is installed, else float32.
+    """
     if isinstance(x, (list, tuple)):
         return np.array([convert_to_numpy(item) for item in x])
     if isinstance(x, Variable):
         x = x.read()
-    if not isinstance(x, Tensor):
-        return np.asarray(x)
-    x = x.detach().cpu().resolve_conj()
-    return (x.float() if x.dtype is torch.bfloat16 else x).numpy()
+    return to_array(x) if isinstance(x, Tensor) else np.asarray(x)
 
 
 def is_tensor(x: Any) -> bool:

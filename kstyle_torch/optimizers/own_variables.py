@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from kstyle_torch import config, initializers
+from kstyle_torch.arrays import from_array
 from kstyle_torch.optimizers.variables import parameter_of, path_of
 from kstyle_torch.variables import Variable
 
@@ -88,4 +88,4 @@ class _Assignable:
         self.parameter = parameter
 
     def assign(self, value: Any) -> None:
-        self.parameter.copy_(value.read() if isinstance(value, Variable) else torch.as_tensor(value))
+        self.parameter.copy_(value.read() if isinstance(value, Variable) else from_array(value))

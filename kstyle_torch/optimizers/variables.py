@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.layers.weights import SAME, Layout
 from kstyle_torch.variables import Variable
@@ -77,7 +78,7 @@ class SlotView(Variable):
         Raises: ValueError: if the shape is another.
         """
         with torch.no_grad():
-            given = value.read() if isinstance(value, Variable) else torch.as_tensor(value)
+            given = value.read() if isinstance(value, Variable) else from_array(value)
             if given.shape != self.shape:
                 raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
             self.value.copy_(self.layout.to_torch(given))

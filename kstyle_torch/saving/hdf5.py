@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kstyle_torch.arrays import from_array
+
 MAX_EXPANSION = 1000  # how many times its stored size an array may have, as in Keras
 HEAP = re.compile(b"GCOL\x01\0\0\0")
 FREE_SIZE = 1 << 20  # bytes; smaller ones are not worth a look
@@ -214,6 +216,7 @@ class NewEntries(MutableMapping[str, Any]):
 def write_array(group: Any, key: str, value: Any) -> Any:
     """Writes a variable, tensor, array or number; gives the dataset."""
     value = value.read() if hasattr(value, "read") else getattr(value, "value", value)
+    value = from_array(value) if str(getattr(value, "dtype", "")) == "bfloat16" else value
     if isinstance(value, Tensor):
         value = value.detach().cpu().contiguous()
         if value.dtype == torch.bfloat16:

@@ -223,7 +223,7 @@ def _write_arrays(group: Any, variables: list[Any]) -> None:
             number += 1
             name = f"{variable.path}_{number}"
         names.append(name)
-        hdf5.write_array(group, name, variable.numpy())
+        hdf5.write_array(group, name, variable)
     _write_names(group, "weight_names", names)
 
 

@@ -51,8 +51,6 @@ def check_data(
             if not model.overrides("train_step"):
                 raise
             return
-        if needs_loss and compiled.loss.spec is not None:
-            _check_given(compiled, y)
         with _undone(compiled):
             compiled.build(model.output_names, y, y_pred)
             compiled.output_shapes = [output.shape for output in compiled.outputs.flat(y_pred)]
@@ -62,6 +60,21 @@ def check_data(
             _try_metrics(compiled, targets, outputs)
     if layout is not None:
         tried.add(layout)
+
+
+def check_given(compiled: Compiled, x: Any, y: Any) -> None:
+    """Raises a ValueError for a loss without targets."""
+    losses = [spec for spec in tree.flatten(compiled.loss.spec) if spec is not None]
+    if y is not None or not losses:
+        return
+    keys = [key for key in ("labels", "label") if isinstance(x, dict) and key in x]
+    hint = (
+        f" x is a dict with {keys[0]!r} in it: give (inputs, targets) instead, in a DataLoader by a collate_fn that takes "
+        f"{keys[0]!r} out of the batch."
+        if keys
+        else ""
+    )
+    raise ValueError(f"Loss {getattr(losses[0], 'name', losses[0])!r} needs targets, but there is no y.{hint}")
 
 
 def _layout(model: Any, batch: Batch, device: torch.device, needs_loss: bool) -> Any:
@@ -133,14 +146,6 @@ def _try_metrics(compiled: Compiled, targets: list[Any], outputs: list[Tensor]) 
             entry.metric.to(outputs[entry.output].device)
             state = [variable.value for variable in entry.metric.variables]
             entry.metric.stateless_update_state(state, targets[entry.output], outputs[entry.output])
-
-
-def _check_given(compiled: Compiled, y: Any) -> None:
-    if y is None:
-        losses = [spec for spec in tree.flatten(compiled.loss.spec) if spec is not None]
-        if losses:
-            name = getattr(losses[0], "name", losses[0])
-            raise ValueError(f"Loss {name!r} needs targets, but there is no y.")
 
 
 def _check_labels(compiled: Compiled, y: Any) -> None:

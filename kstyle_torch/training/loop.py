@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import tree
+from kstyle_torch.arrays import to_array
 from kstyle_torch.callbacks import CallbackList, ProgbarLogger
 from kstyle_torch.data.batches import ArrayBatches, Batches
 from kstyle_torch.layers.mode import switched_mode
+from kstyle_torch.layers.precision import uncached_casts
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compile import CompiledStep
 from kstyle_torch.training.compiled import read
@@ -51,7 +53,7 @@ def run_fit(
     model._fit.stop_training = False
     callbacks.sources = {"train": train, "validation": validation}
     logs: dict[str, Any] = {}
-    with _finishing(model, callbacks):
+    with _finishing(model, callbacks), steps.gradients("fit"), uncached_casts(model._where().type):
         callbacks.on_train_begin()
         for epoch in range(initial_epoch if callbacks.first_epoch is None else callbacks.first_epoch, epochs):
             model.reset_metrics()
@@ -226,7 +228,8 @@ def predict_batch(model: Any, x: Any) -> Any:
 
 def _array(leaf: Any) -> np.ndarray:
     tensor = torch.as_tensor(leaf).detach()
-    return tensor.numpy().copy() if tensor.device.type == "cpu" else tensor.cpu().numpy()  # never the user's own memory
+    array = to_array(tensor)
+    return array.copy() if tensor.device.type == "cpu" else array  # never the user's own memory
 
 
 class Outputs:
@@ -254,7 +257,7 @@ class Outputs:
     def _to_host(self) -> None:
         for column, arrays in zip(self.columns, self.on_host, strict=True):
             if column:
-                arrays.append(torch.cat(column).cpu().numpy())
+                arrays.append(to_array(torch.cat(column)))
                 column.clear()
         self.bytes = 0
 

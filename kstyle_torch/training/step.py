@@ -65,6 +65,20 @@ def straight(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
         fit.depth -= 1
 
 
+@contextlib.contextmanager
+def gradients(method: str) -> Iterator[None]:
+    """Switches gradients on for a training, also inside `torch.no_grad()`.
+
+    Raises: RuntimeError: inside `torch.inference_mode()`, whose tensors can have none.
+    """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            f"{method}() was called inside torch.inference_mode(), where there are no gradients; leave it."
+        )
+    with torch.enable_grad():
+        yield
+
+
 def is_running(model: Any) -> bool:
     """Whether this is within the steps of the model, such as in a callback."""
     return model._fit.depth > 0

@@ -9,6 +9,13 @@ from kstyle_torch.registry import did_you_mean
 MODES = ("auto", "record", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
+def check_epochs(**given: Any) -> None:
+    """Raises a ValueError for a number of epochs that is not an int."""
+    for name, number in given.items():
+        if not hasattr(number, "__index__") or isinstance(number, bool):
+            raise ValueError(f"{name} must be an int; got {number!r}.")
+
+
 def check_switches(jit_compile: Any, steps_per_execution: Any) -> None:
     """Looks at `jit_compile` and `steps_per_execution`.
 

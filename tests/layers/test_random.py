@@ -196,5 +196,5 @@ def test_spatial_dropout_drops_whole_channels(layer, shape, axes):
 
 
 def test_dropout_on_floats_of_half_the_size():
-    y = Dropout(0.5)(torch.ones(50, 20, dtype=torch.bfloat16), training=True)
+    y = Dropout(0.5, dtype="bfloat16")(torch.ones(50, 20, dtype=torch.bfloat16), training=True)
     assert y.dtype == torch.bfloat16 and y.unique().tolist() == [0.0, 2.0]

@@ -87,6 +87,8 @@ class HeadProjection(Layer):
         return self._view(self._table[1]) if self.use_bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        if not x.dtype.is_floating_point:
+            x = x.to(self._dtype)
         x = x.flatten(-self.num_input_axes) if self.num_input_axes > 1 else x
         y = self.linear(x)
         y = y.unflatten(-1, self.output_sizes) if len(self.output_sizes) > 1 else y

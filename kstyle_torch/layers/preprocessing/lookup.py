@@ -48,6 +48,7 @@ class IndexLookup(DataLayer):
     """
 
     integer_inputs = True
+    autocast = False
 
     def __init__(
         self,

@@ -75,6 +75,11 @@ class Bidirectional(Layer):
                 half.zero_output_for_mask = self.return_sequences
         self._first_weights = weights
 
+    def _follow_dtype(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Takes the dtype of moved weights; the layer that was given, too, of which the config is made."""
+        super()._follow_dtype(fn)
+        self._arguments["layer"]._follow_dtype(fn)
+
     def _check_pair(self) -> None:
         forward, backward = self.forward_layer, self.backward_layer
         if forward.go_backwards == backward.go_backwards:

@@ -105,6 +105,8 @@ class Cell(Layer):
     # ---------------------------------------------------------------------------------------------------- running it
 
     def forward(self, inputs: Tensor, states: Any, training: bool | None = None) -> tuple[Tensor, Any]:
+        if not inputs.dtype.is_floating_point:
+            inputs = inputs.to(self._dtype)
         gates = self.project(inputs.unsqueeze(1), bool(training)).squeeze(1)
         new = self.advance(gates, states if tree.is_nested(states) else [states], bool(training))
         return new[0], new if tree.is_nested(states) else new[0]
@@ -119,6 +121,8 @@ class Cell(Layer):
         """
         if self._forward_pre_hooks:
             refresh(self)  # nobody calls the cell itself
+        if not x.dtype.is_floating_point:
+            x = x.to(self._dtype)
         args = (x, states, inside, every_step, final_states, training)
         precise = self.__dict__.get("forward")  # casts as the policy says
         return self._run(*args) if precise is None else precise.around(type(self)._run, args, {})

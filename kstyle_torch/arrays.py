@@ -1,0 +1,32 @@
+"""Tensors as NumPy arrays and back, bfloat16 among them, which NumPy does not have itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def to_array(tensor: Tensor) -> np.ndarray:
+    """Returns a tensor as an array on the host; waits for the device.
+
+    bfloat16 becomes the dtype of that name of `ml_dtypes` where that package is installed, as in Keras, else float32.
+    """
+    tensor = tensor.detach().cpu()
+    if tensor.dtype is not torch.bfloat16:
+        return tensor.resolve_conj().resolve_neg().numpy()
+    try:
+        import ml_dtypes
+    except ImportError:
+        return tensor.float().numpy()
+    return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+
+
+def from_array(value: Any, device: Any = None) -> Tensor:
+    """Returns what `torch.as_tensor` does, also of an array of `ml_dtypes`' bfloat16."""
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.name == "bfloat16":
+        bits = np.ascontiguousarray(value).view(np.int16).reshape(np.shape(value))
+        return torch.as_tensor(bits, device=device).view(torch.bfloat16)
+    return torch.as_tensor(value, device=device)
