@@ -135,8 +135,8 @@ def _get(module: ModuleType, lazy: tuple[str, ...], name: str) -> Any:
     if _imports_name(sys._getframe(1)) and f"{module.__name__}.{name}" not in sys.modules:
         message = f"cannot import name {name!r} from {module.__name__!r}. {advice}"
         raise ImportError(message, name=module.__name__, path=module.__file__)
-    # With obj=module, tracebacks would add a "Did you mean" of their own.
-    raise AttributeError(f"{message}. {advice}", name=name, obj=None)
+    # With neither name= nor obj=, Python would set both, and tracebacks add a "Did you mean" of their own.
+    raise AttributeError(f"{message}. {advice}", name=name)
 
 
 def _imports_name(frame: FrameType) -> bool:

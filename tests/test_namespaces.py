@@ -80,6 +80,12 @@ def test_those_who_ask_whether_a_name_is_there(name):
     assert getattr(layers, name, 7) == 7
 
 
+def test_names_of_python_get_no_advice():
+    with pytest.raises(AttributeError) as caught:
+        layers.__wrapped__  # noqa: B018
+    assert str(caught.value) == "module 'kstyle_torch.layers' has no attribute '__wrapped__'"
+
+
 def test_import_with_a_fallback():
     try:
         from kstyle_torch.layers import Dence
