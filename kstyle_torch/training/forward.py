@@ -23,7 +23,7 @@ from kstyle_torch.training.graphs import (
     keep_in_place,
     one_graph,
 )
-from kstyle_torch.training.guards import fingerprint, marks, summary, watched
+from kstyle_torch.training.invalidation import Standing, watched
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.pure import CannotCompileError, replaced, traced
 
@@ -66,9 +66,7 @@ class CompiledForward:
         self.calls: dict[Any, Forward | None] = {}  # by layout; None where it cannot be
         self.seen: dict[Any, int] = {}
         self.plain: Any = None
-        self.noted: Any = None
-        self.fingerprint: Any = None
-        self.marks = (-1, -1)
+        self.standing = Standing(model, training=False)
         self.weights: list[Tensor] = []
 
     def begin(self, plain: Any) -> bool:
@@ -84,13 +82,9 @@ class CompiledForward:
                 return False
         if model._fit.weights_key is UNKNOWN:
             steps.note_losses(model)
-        number = len([*model.modules()])  # which come last; what stands before them is about losses
-        now = (summary(model)[-number:], *map(id, self.weights))
-        if now != self.noted or marks() != self.marks:
-            all_there_is = self._print()
-            if now != self.noted or all_there_is != self.fingerprint:
-                self.calls, self.seen = {}, {}
-            self.noted, self.marks, self.fingerprint = now, marks(), all_there_is
+        if not self.standing.holds():
+            self.calls, self.seen = {}, {}
+            self.standing.note()
         return True
 
     def __call__(self, model: Any, x: Any) -> Any:
@@ -110,9 +104,6 @@ class CompiledForward:
         if self.plain is not None:
             return self.plain(self.model, x)
         return nn.Module.__call__(self.model, x) if type(x) is Tensor else self.model(x)
-
-    def _print(self) -> Any:
-        return fingerprint(self.model)[1:]
 
     def _compiled(self, x: Any) -> Forward | None:
         random = random_state()
