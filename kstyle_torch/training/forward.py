@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -27,7 +26,6 @@ from kstyle_torch.training.invalidation import Standing, watched
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.pure import CannotCompileError, replaced, traced
 
-TIMED = 5  # calls
 SECOND, OFTEN = 2, 20  # how often a layout must come before it is compiled for: the first one, and others
 
 
@@ -108,26 +106,11 @@ class CompiledForward:
     def _compiled(self, x: Any) -> Forward | None:
         random = random_state()
         try:
-            forward = Forward(self.model, self.how, x, self.weights)
-            return forward if is_quicker(lambda: forward(x, self.weights), lambda: self._as_it_is(x)) else None
+            return Forward(self.model, self.how, x, self.weights)
         except Exception:  # whatever it is, the model runs as it is
             return None
         finally:
             set_random_state(random)
-
-
-def is_quicker(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
-    """Whether a call takes less time than another, as for all but tiny networks; an accelerator's is taken for granted."""
-    if torch.accelerator.is_available():
-        return True
-    times = [[_seconds(each) for _ in range(TIMED)] for each in (one, other)]
-    return min(times[0]) < min(times[1])
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 class Forward:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from kstyle_torch.layers.walk import OwnDict, OwnList
 from kstyle_torch.losses.base import Loss
 from kstyle_torch.regularizers import Regularizer
 
@@ -125,7 +126,7 @@ def _parts_of(value: Any, kind: type) -> Iterable[Any]:
 
 
 def _parts_of_container(value: Any, kind: type) -> Iterable[Any]:
-    if _home_of(kind) in OURS and kind.__module__ != "builtins":  # the package's own state, or torch's
+    if issubclass(kind, (OwnList, OwnDict)):
         return (value,)
     if issubclass(kind, dict):
         return *value, *value.values()

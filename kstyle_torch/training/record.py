@@ -8,10 +8,12 @@ hook, the set of weights or a setting of the process changes, and taken up again
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,7 +55,7 @@ class RecordedStep:
         self.seen: dict[Any, int] = {}
         self.ahead = 0
         self.reason: str | None = None
-        self.warned = False
+        self.warned: set[str] = set()  # reasons
         self.standing = Standing(model, asked)
         self.has_user_code = False  # in the tapes
         self.unproven: set[Any] = set()  # layouts whose tapes are still to be compared in this epoch
@@ -198,9 +200,13 @@ class RecordedStep:
         return Tape(run, source, False, None if effects.are_few else effects)
 
     def _check(self, key: Any, tape: Tape, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """A step done both ways, from the same state; the tape is kept if every bit is equal."""
+        """A step done both ways, from the same state; the tape is kept if every bit is equal.
+
+        The eager step counts: code of the user's runs once, and all that the tape has changed is set back.
+        """
+        self.unproven.discard(key)
         weights, effects = self.weights, tape.effects  # a layer may change a parameter while it runs
-        before = state_of(weights, self.generators)
+        before, drawn = state_of(weights, self.generators), _draws_of_python()
         cells = [] if effects is None else [cell.value for cell in effects.cells]
         expected = steps.forward_backward(self.model, x, y, weight)
         after = state_of(weights, self.generators)
@@ -213,11 +219,15 @@ class RecordedStep:
         loss, y_pred, gradients = expected
         outputs = y_pred if effects is None else effects.taken(y_pred)
         wanted = [loss, outputs, *gradients, *after]
-        same = self._unchanged() and _equal(wanted, [*got, *state_of(weights, self.generators)])
+        same = _equal(wanted, [*got, *state_of(weights, self.generators)])
         restore(weights, after, self.generators)
+        if self.has_user_code:  # it may append to a list, or draw numbers past torch; the tape would not
+            same = same and self.standing.holds() and drawn == _draws_of_python()
+        else:
+            same = same and self._unchanged()
         self.tapes[key] = tape._replace(checked=True) if same else None
         if not same:
-            self._warn("the tape gave other numbers")
+            self._warn("a recorded step and an ordinary one gave different results")
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
 
@@ -248,8 +258,8 @@ class RecordedStep:
         self.generators = [*{id(value): value for value in fields if isinstance(value, torch.Generator)}.values()]
 
     def _warn(self, reason: str | None) -> None:
-        if reason is not None and self.asked and not self.warned:
-            self.warned = True
+        if reason is not None and self.asked and reason not in self.warned:
+            self.warned.add(reason)
             warnings.warn(f'jit_compile="record": {self.model.name} runs step by step, because {reason}.', stacklevel=6)
 
 
@@ -275,6 +285,12 @@ def restore(weights: list[Tensor], state: list[Tensor], generators: Iterable[tor
     with torch.no_grad():
         for weight in weights:
             weight.copy_(next(values))
+
+
+def _draws_of_python() -> Any:
+    """Returns the random states of Python and NumPy."""
+    name, keys, *rest = np.random.get_state()
+    return random.getstate(), name, bytes(keys), rest
 
 
 def _sources(generators: Iterable[torch.Generator]) -> list[torch.Generator]:
