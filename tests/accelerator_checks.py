@@ -18,7 +18,7 @@ from simulated_device import COUNTS, NAME, SimulatedTensor, counting, install
 
 import kstyle_torch as keras
 from kstyle_torch import callbacks, config, layers, utils
-from kstyle_torch.training import guards, tape
+from kstyle_torch.training import invalidation, tape
 
 EPOCHS = 3
 
@@ -369,7 +369,7 @@ def problem_of(check):
 if __name__ == "__main__":
     warnings.simplefilter("error")
     install()
-    guards.ON_REQUEST.add(NAME)
-    guards.ORDINARY += (SimulatedTensor,)  # of which its weights and results are, instead of torch's own classes
+    invalidation.ON_REQUEST.add(NAME)
+    invalidation.ORDINARY += (SimulatedTensor,)  # of which its weights and results are, instead of torch's own classes
     tape.ORDINARY += (SimulatedTensor,)
     print(json.dumps({name: problem_of(CHECKS[name]) for name in sys.argv[1:] or CHECKS}))

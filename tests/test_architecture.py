@@ -142,6 +142,10 @@ def test_keras_is_never_imported(module):
     assert not {name.split(".")[0] for name in imports_of(module)} & {"keras", "tensorflow", "jax"}
 
 
+def test_no_clock_decides_how_steps_are_run():
+    assert [module for module in MODULES if room_of(module) == "training" and "time" in imports_of(module)] == []
+
+
 @pytest.mark.parametrize("room", ["kstyle_torch", "tests", "examples", "benchmarks", "scripts"])
 def test_files_are_small(room):
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT.parent / room).rglob("*.py")}

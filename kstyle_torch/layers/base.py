@@ -33,7 +33,7 @@ from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.layers.precision import PreciseForward, cast_input, dtype_of_weights
 from kstyle_torch.layers.shapes import as_leaves, as_shape, declared_shape, shapes_of
 from kstyle_torch.layers.unbuilt import warn_of_unbuilt
-from kstyle_torch.layers.walk import modules_of, set_unnoticed
+from kstyle_torch.layers.walk import OwnDict, OwnList, modules_of, set_unnoticed
 from kstyle_torch.layers.weights import State
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, registry, reject_unknown
@@ -107,6 +107,7 @@ class Layer(Configurable, WeightHolder):
     input = SymbolicEnd("input")
     output = SymbolicEnd("output")
     supports_masking = False
+    activity_regularizer: Any = None
     input_spec: Any = None  # an InputSpec, or a nest of them, that a subclass sets
     integer_inputs = False  # whether integers reach it as they are
     _takes_training = False  # whether forward has these arguments
@@ -129,10 +130,10 @@ class Layer(Configurable, WeightHolder):
             training=False,
             built=False,
             _dtype=as_dtype(None),
-            _losses=[],
-            _views={},
-            _rows={},
-            _calls=[],
+            _losses=OwnList(),
+            _views=OwnDict(),
+            _rows=OwnDict(),
+            _calls=OwnList(),
             _input_dtype=None,
             _trainable=True,
             _frozen_above=False,
@@ -518,7 +519,7 @@ class Layer(Configurable, WeightHolder):
             self._follow_dtype(lambda tensor: tensor.to(floats[0]) if floats else tensor)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_views": {}, "_losses": [], "_calls": []}
+        return {**self.__dict__, "_views": OwnDict(), "_losses": OwnList(), "_calls": OwnList()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -24,3 +24,11 @@ def _gather(module: nn.Module, found: dict[int, nn.Module]) -> None:
 def set_unnoticed(module: nn.Module, **attributes: Any) -> None:
     """Sets attributes past `__setattr__`, which would invalidate recorded steps and take modules as children."""
     module.__dict__.update(attributes)
+
+
+class OwnList(list[Any]):
+    """A list that the package keeps for itself: its content changes while training, and says nothing about a step."""
+
+
+class OwnDict(dict[Any, Any]):
+    """A dict that the package keeps for itself; see `OwnList`."""

@@ -111,11 +111,17 @@ class Trainer(nn.Module):
                 gradients; else a warning says why, and steps are single.
             jit_compile: `"auto"`: where enough steps lie ahead, one is recorded and run again without modules and autograd,
                 with the same numbers. `"record"` asks for that for the user's own layers and losses too, whose decisions in
-                Python are then made once. True, a mode of `torch.compile` or a dict of its arguments: a step is compiled to
-                one graph, with SGD, RMSprop, Adam or AdamW in it; its decisions in Python are made once. With another
-                optimizer, forward and backward pass are compiled. Layers without a seed draw other numbers than in ordinary
-                steps, the same ones after the same `torch.manual_seed`. `evaluate` and `predict` run a compiled forward
-                pass for batch shapes that come again, where it is quicker. False: neither.
+                Python are then made once; not beside callbacks with batch-level methods, and not in `train_on_batch`.
+                True, a mode of `torch.compile` or a dict of its arguments: a step is compiled to one graph, with SGD,
+                RMSprop, Adam or AdamW in it; its decisions in Python are made once. With another optimizer, forward and
+                backward pass are compiled. Layers without a seed draw other numbers than in ordinary steps, the same ones
+                after the same `torch.manual_seed`. `evaluate` and `predict` run a compiled forward pass for batch shapes
+                that come again. False: neither.
+                Before each epoch we compare what the user's own code reads: attributes, containers, arrays of up to 1 MiB,
+                closures, globals, class attributes, and those of the functions that it calls. A recorded step is also
+                compared with an ordinary one, once in each epoch. What code reads from elsewhere (files, clocks, large
+                arrays, objects of other libraries' compiled code, names made up at run time) counts as of the start of the
+                epoch in recorded steps, and is not noticed in compiled ones.
             auto_scale_loss: Whether a `mixed_float16` model gets a `LossScaleOptimizer` around its optimizer.
             device: Where to move the model; it stays where it is if None.
         Raises: ValueError: for an unknown name, with the nearest. TypeError: for what cannot be meant.

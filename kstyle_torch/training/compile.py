@@ -37,8 +37,8 @@ class CompiledStep:
         self.compiled_for: set[Any] = set()
         self.failed = False
 
-    def begin(self, ahead: int, watchful: bool) -> None:
-        """Before an epoch."""
+    def begin(self, ahead: int, watchful: bool, hooked: bool) -> None:
+        """Prepares for an epoch; see `RecordedStep.begin`."""
         if self.model.overrides("train_step") and not self.failed:
             self._give_up("it has a train_step() of its own; call torch.compile in it where that pays")
         exchanging = exchanging_module(self.model)

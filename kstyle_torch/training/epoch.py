@@ -16,7 +16,7 @@ from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.draws import random_state, set_random_state
 from kstyle_torch.optimizers.pure import settings_of, why_not_pure
 from kstyle_torch.training.graphs import graph_options, one_graph
-from kstyle_torch.training.guards import Standing, fingerprint, summary, watched
+from kstyle_torch.training.invalidation import Standing
 from kstyle_torch.training.meter import Meter
 from kstyle_torch.training.pure import CannotCompileError, StepFunction
 from kstyle_torch.training.scan import EpochCall
@@ -35,9 +35,7 @@ class CompiledEpoch:
     def __init__(self, model: Any, how: Any):
         self.model = model
         self.how = how
-        self.compiled: dict[Any, EpochCall] = {}
-        self.call: EpochCall | None = None  # the one for what is noted
-        self.standing = Standing(model)
+        self.calls: list[tuple[Standing, EpochCall | None]] = []  # the last used first; None without a whole batch
         self.failed = False
 
     def run(self, batches: Any, meter: Meter) -> tuple[int, list[tuple[int, Any]]] | None:
@@ -48,30 +46,34 @@ class CompiledEpoch:
         """
         if self.failed:
             return None
-        if self.call is None or not self.standing.holds(self._now(batches)):
+        facts = self._now(batches)
+        known = next((place for place, (standing, _) in enumerate(self.calls) if standing.holds(facts)), None)
+        if known is None:
             random = random_state()
             try:
                 self._check(batches)
-                self.call = self._compiled_for(batches)
+                self.calls.insert(0, self._compiled_for(batches))
             except Exception as error:
                 self._give_up(error)
                 return None
             finally:
                 set_random_state(random)
-            self.standing.note(self._now(batches))
-        return None if self.call is None else self._run(self.call, batches, meter)
+        else:
+            self.calls.insert(0, self.calls.pop(known))
+        call = self.calls[0][1]
+        return None if call is None else self._run(call, batches, meter)
 
     def _now(self, batches: Any) -> Any:
-        """All that a compiled epoch takes for granted, as far as it can be told quickly."""
+        """Returns what a compiled epoch takes for granted beside the model."""
         if not isinstance(batches, ArrayBatches):
             return None
         compiled = self.model._compiled
         tensors = batches.tensors if batches.resident else []
         shapes = [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors]
-        metrics = [id(entry.metric) for entry in compiled.metrics.entries]
+        metrics = [entry.metric for entry in compiled.metrics.entries]
         settings = why_not_pure(compiled.optimizer) or settings_of(compiled.optimizer)
         data = (shapes, batches.kept, batches.batch_size, batches.limit, batches.device)
-        return data, metrics, settings, watched(), summary(self.model)
+        return data, metrics, settings
 
     def _check(self, batches: Any) -> None:
         model, compiled = self.model, self.model._compiled
@@ -88,22 +90,18 @@ class CompiledEpoch:
         if reason is not None:
             raise CannotCompileError(reason)
 
-    def _compiled_for(self, batches: ArrayBatches) -> EpochCall | None:
-        """The compiled epoch for data of this shape; None if there is no whole batch."""
-        if batches.rows < batches.batch_size:
-            return None
-        data, metrics, settings, *_ = self._now(batches)
-        key = repr((data, metrics, settings, fingerprint(self.model)))
-        if key not in self.compiled:
-            if len(self.compiled) >= MAX_COMPILED:
-                raise CannotCompileError("it, or the shape of its data, changes again and again")
-            function = StepFunction(self.model, packs=True)
-            self.compiled[key] = EpochCall(
-                function,
-                batches,
-                partial(one_graph, arguments=graph_options(self.how, batches.device.type, loops=True)),
-            )
-        return self.compiled[key]
+    def _compiled_for(self, batches: ArrayBatches) -> tuple[Standing, EpochCall | None]:
+        """Returns the compiled epoch for data of this shape (None if there is no whole batch), and how long it holds."""
+        if len([call for _, call in self.calls if call is not None]) >= MAX_COMPILED:
+            raise CannotCompileError("it, or the shape of its data, changes again and again")
+        standing, call = Standing(self.model), None
+        standing.note(self._now(batches), [entry.metric for entry in self.model._compiled.metrics.entries])
+        if batches.rows >= batches.batch_size:
+            arguments = graph_options(self.how, batches.device.type, loops=True)
+            call = EpochCall(StepFunction(self.model, packs=True), batches, partial(one_graph, arguments=arguments))
+            if not standing.holds(self._now(batches)):
+                raise CannotCompileError("a step changes what layers, losses or metrics read")
+        return standing, call
 
     def _run(self, call: EpochCall, batches: ArrayBatches, meter: Meter) -> tuple[int, list[tuple[int, Any]]]:
         rows, number = batches.batch_size, batches.rows // batches.batch_size

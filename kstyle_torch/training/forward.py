@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -23,12 +22,11 @@ from kstyle_torch.training.graphs import (
     keep_in_place,
     one_graph,
 )
-from kstyle_torch.training.guards import fingerprint, marks, summary, watched
+from kstyle_torch.training.invalidation import Standing, watched
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.parallel import all_modules, exchanging_module
 from kstyle_torch.training.pure import CannotCompileError, replaced, traced
 
-TIMED = 5  # calls
 SECOND, OFTEN = 2, 20  # how often a layout must come before it is compiled for: the first one, and others
 
 
@@ -67,9 +65,7 @@ class CompiledForward:
         self.calls: dict[Any, Forward | None] = {}  # by layout; None where it cannot be
         self.seen: dict[Any, int] = {}
         self.plain: Any = None
-        self.noted: Any = None
-        self.fingerprint: Any = None
-        self.marks = (-1, -1)
+        self.standing = Standing(model, training=False)
         self.weights: list[Tensor] = []
 
     def begin(self, plain: Any) -> bool:
@@ -85,13 +81,9 @@ class CompiledForward:
                 return False
         if model._fit.weights_key is UNKNOWN:
             steps.note_losses(model)
-        number = len([*model.modules()])  # which come last; what stands before them is about losses
-        now = (summary(model)[-number:], *map(id, self.weights))
-        if now != self.noted or marks() != self.marks:
-            all_there_is = self._print()
-            if now != self.noted or all_there_is != self.fingerprint:
-                self.calls, self.seen = {}, {}
-            self.noted, self.marks, self.fingerprint = now, marks(), all_there_is
+        if not self.standing.holds():
+            self.calls, self.seen = {}, {}
+            self.standing.note()
         return True
 
     def __call__(self, model: Any, x: Any) -> Any:
@@ -112,32 +104,14 @@ class CompiledForward:
             return self.plain(self.model, x)
         return nn.Module.__call__(self.model, x) if type(x) is Tensor else self.model(x)
 
-    def _print(self) -> Any:
-        return fingerprint(self.model)[1:]
-
     def _compiled(self, x: Any) -> Forward | None:
         random = random_state()
         try:
-            forward = Forward(self.model, self.how, x, self.weights)
-            return forward if is_quicker(lambda: forward(x, self.weights), lambda: self._as_it_is(x)) else None
+            return Forward(self.model, self.how, x, self.weights)
         except Exception:  # whatever it is, the model runs as it is
             return None
         finally:
             set_random_state(random)
-
-
-def is_quicker(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
-    """Whether a call takes less time than another, as for all but tiny networks; an accelerator's is taken for granted."""
-    if torch.accelerator.is_available():
-        return True
-    times = [[_seconds(each) for _ in range(TIMED)] for each in (one, other)]
-    return min(times[0]) < min(times[1])
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 class Forward:

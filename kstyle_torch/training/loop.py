@@ -77,11 +77,12 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
     own = model.overrides("train_step", "compute_metrics")
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
     bar = callbacks.only_bar(end)
-    watchful = not isinstance(batches, ArrayBatches) or not steps.are_ours((*begin, *end)) or steps.is_running(model)
+    hooked = not steps.are_ours((*begin, *end))
+    watchful = not isinstance(batches, ArrayBatches) or hooked or steps.is_running(model)
     unseen = not begin and (not end or bar is not None)
     at_once = _whole_epoch(model, batches, meter) if unseen and callbacks.resumed is None else None
     if at_once is None:
-        step = _chosen_step(model, (batches.steps or 0) * (epochs - epoch), watchful)
+        step = _chosen_step(model, (batches.steps or 0) * (epochs - epoch), watchful, hooked)
         done, left = 0, callbacks.numbered(batches)
     else:
         step = functools.partial(steps.train_step, model)
@@ -129,8 +130,8 @@ def _whole_epoch(model: Any, batches: Batches, meter: Meter) -> Any:
     return model._fit.epoch_engine.run(batches, meter)
 
 
-def _chosen_step(model: Any, ahead: int, watchful: bool) -> Callable[[Any, Any, Any], tuple[Tensor, Any]]:
-    """How the steps of an epoch are run, of which `ahead` are still to come in this `fit`; `watchful` as in `RecordedStep`."""
+def _chosen_step(model: Any, ahead: int, watchful: bool, hooked: bool) -> Callable[[Any, Any, Any], tuple[Tensor, Any]]:
+    """Returns the function that runs the steps of an epoch; for the arguments see `RecordedStep.begin`."""
     how = model.jit_compile
     if model.run_eagerly or not how or not model._compiled.parameters:
         return functools.partial(steps.train_step, model)
@@ -138,7 +139,7 @@ def _chosen_step(model: Any, ahead: int, watchful: bool) -> Callable[[Any, Any, 
     if step is None:
         step = RecordedStep(model, asked=how == "record") if how in ("auto", "record") else CompiledStep(model, how)
         model._fit.step_engine = step
-    step.begin(ahead, watchful)
+    step.begin(ahead, watchful, hooked)
     return step
 
 
@@ -146,7 +147,7 @@ def train_batch(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     """One step for one batch; recorded, once there were many. Returns: The loss and the output."""
     if model.run_eagerly or model.jit_compile not in ("auto", "record"):
         return steps.train_step(model, x, y, weight)
-    step: Any = _chosen_step(model, 0, watchful=False)
+    step: Any = _chosen_step(model, 0, watchful=False, hooked=True)
     with steps.straight(model, ()):
         result = step(x, y, weight)
     if isinstance(step, RecordedStep):

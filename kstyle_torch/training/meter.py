@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from kstyle_torch.layers.walk import OwnDict
 from kstyle_torch.training.compiled import Compiled, update
 
 FOLD_STEPS = 256
@@ -170,7 +171,7 @@ def _each_joined(steps: list[list[Any]]) -> list[Any]:
     return [None if parts[0] is None else torch.cat(parts) for parts in zip(*steps, strict=True)]
 
 
-class Logs(dict[str, Any]):
+class Logs(OwnDict):
     """The running metrics, read from the device when somebody looks.
 
     Args:

@@ -17,7 +17,7 @@ from kstyle_torch.draws import random_state
 from kstyle_torch.optimizers.pure import clipped, pure_step, why_not_pure
 from kstyle_torch.optimizers.variables import layout_of, parameter_of
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.guards import marks, why_not
+from kstyle_torch.training.invalidation import marks, why_not
 from kstyle_torch.training.keyed import NO_KEY, draw_keys, keyed
 from kstyle_torch.training.packing import SMALL, Packing
 from kstyle_torch.variables import Variable

@@ -8,18 +8,19 @@ hook, the set of weights or a setting of the process changes, and taken up again
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.effects import Cells, Effects
-from kstyle_torch.training.glance import Glance
-from kstyle_torch.training.guards import fingerprint, foreign, marks, why_not
+from kstyle_torch.training.invalidation import Standing, foreign, marks, why_not
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.rewrite import shortened
 from kstyle_torch.training.tape import CannotRecordError, Recorder, TapeWriter
@@ -54,63 +55,49 @@ class RecordedStep:
         self.seen: dict[Any, int] = {}
         self.ahead = 0
         self.reason: str | None = None
-        self.warned = False
-        self.compiled: Any = None
-        self.fingerprint: Any = None
-        self.glance: Any = None  # at what no mark tells of
-        self.marks = (-1, -1)
-        self.weights: list[tuple[dict[str, Any], str, Tensor]] = []
+        self.warned: set[str] = set()  # reasons
+        self.standing = Standing(model, asked)
+        self.has_user_code = False  # in the tapes
+        self.unproven: set[Any] = set()  # layouts whose tapes are still to be compared in this epoch
+        self.weights: list[Tensor] = []
         self.generators: list[torch.Generator] = []  # of layers with a seed
         self.watchful = True
         self.looks = 0
         self.foreign: str | None = None
         self.foreign_at = (-1, -1)
-        self.futile = 0  # how often, without a break, only a few steps came between two changes
+        self.futile = 0  # consecutive invalidations after fewer than FEW steps
 
-    def begin(self, ahead: int, watchful: bool = True) -> None:
-        """Before an epoch.
+    def begin(self, ahead: int, watchful: bool = True, hooked: bool = False) -> None:
+        """Prepares for an epoch.
 
         Args:
             ahead: How many steps of the fit are still to come.
             watchful: Whether code of the user's runs between the steps, which may change anything.
+            hooked: Whether that code is there to see or change each step: a callback, or a loop around `train_on_batch`.
         """
         self.ahead, self.watchful, self.looks = ahead, watchful, 0
-        if self.futile > MAX_LOOKS or self._still_foreign() or (self.reason is None and self._as_before()):
+        if self.futile > MAX_LOOKS or self._still_foreign():
             return
-        self.reason = why_not(self.model, self.asked)
-        if self.reason is not None:
-            self._warn(self.reason)
-        else:
-            self._look()
+        if self.reason is not None or not self.standing.holds():
+            self.reason = why_not(self.model, self.asked)
+            if self.reason is None:
+                self._look()
+        if self.has_user_code and hooked:
+            self.reason = "code between the batches may change what layers or losses of the user's read"
+        self._warn(self.reason)
+        self.unproven = {*self.tapes} if self.has_user_code else set()
 
     def end(self) -> None:
         """After a fit. If that was within another one, its steps go on among code of the user's."""
         self.watchful = True
 
     def _still_foreign(self) -> bool:
-        """Whether the model is known to be the user's, so that single batches need not ask again and again."""
+        """Returns whether the model is known to be the user's, so that single batches need not ask again and again."""
         now = marks()
         if not self.asked and self.foreign_at != now:
             self.foreign, self.foreign_at = foreign(self.model), now
             self.reason = self.foreign or self.reason
         return self.foreign is not None
-
-    def _as_before(self) -> bool:
-        """Whether nothing has changed since the last epoch that a tape takes for granted; the quick way to ask."""
-        seen_before = self.glance is not None and self._same_weights()
-        return seen_before and self.glance.shows_nothing() and self._same_marks()
-
-    def _same_marks(self) -> bool:
-        """Whether no attribute was set, or all are what they were: `trainable` may go back and forth."""
-        now = marks()
-        if now != self.marks:
-            if now[1] != self.marks[1] or not self.glance.attributes_are_same():
-                return False
-            self.marks = now
-        return True
-
-    def _same_weights(self) -> bool:
-        return all(owner.get(name) is tensor for owner, name, tensor in self.weights)
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
@@ -126,7 +113,7 @@ class RecordedStep:
             return self._first(key, flat, x, y, weight)
         if tape is None or not self._unchanged():
             return steps.train_step(self.model, x, y, weight)
-        if not tape.checked:
+        if not tape.checked or key in self.unproven:
             return self._check(key, tape, flat, x, y, weight)
         if tape.effects is not None:
             return self._with_effects(tape, tape.effects, key, flat, x, y, weight)
@@ -152,7 +139,7 @@ class RecordedStep:
 
     def _failed(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """The eager step instead, which says better what is wrong with the batch. What comes before that counts once."""
-        weights = [tensor for _, _, tensor in self.weights]
+        weights = self.weights
         state = state_of(weights, self.generators)
         try:
             result = steps.train_step(self.model, x, y, weight)
@@ -172,8 +159,7 @@ class RecordedStep:
         if len({*map(id, flat)}) < len(flat):  # the next batch may have another y where this one has its x again
             flat, (x, y, weight) = [], tree.map_structure(_another, (x, y, weight))
             layout_of(x, y, weight, flat)
-        recorder, cells = Recorder(), Cells(self.model)
-        weights = [tensor for _, _, tensor in self.weights]
+        recorder, cells, weights = Recorder(), Cells(self.model), self.weights
         before = state_of(weights, self.generators)
         try:
             with recorder:
@@ -202,7 +188,7 @@ class RecordedStep:
                 raise CannotRecordError("numbers are brought to Python, where they may decide what is computed")
             calls, used = shortened(recorder.calls), cells.used(recorder.calls)
             effects = Effects(self.model, y_pred, [cell for cell, _ in used])
-            state = [tensor for _, _, tensor in self.weights]
+            state = [*self.weights]
             state += [each.weight for each in self.model._compiled.loss.entries if isinstance(each.weight, Tensor)]
             constants = [steps.one(loss.dtype, loss.device)]
             writer = TapeWriter([*flat, *(old for _, old in used)], state, constants, self.generators)
@@ -214,9 +200,13 @@ class RecordedStep:
         return Tape(run, source, False, None if effects.are_few else effects)
 
     def _check(self, key: Any, tape: Tape, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """A step done both ways, from the same state; the tape is kept if every bit is equal."""
-        weights = [tensor for _, _, tensor in self.weights]  # a layer may change a parameter while it runs
-        before, effects = state_of(weights, self.generators), tape.effects
+        """A step done both ways, from the same state; the tape is kept if every bit is equal.
+
+        The eager step counts: code of the user's runs once, and all that the tape has changed is set back.
+        """
+        self.unproven.discard(key)
+        weights, effects = self.weights, tape.effects  # a layer may change a parameter while it runs
+        before, drawn = state_of(weights, self.generators), _draws_of_python()
         cells = [] if effects is None else [cell.value for cell in effects.cells]
         expected = steps.forward_backward(self.model, x, y, weight)
         after = state_of(weights, self.generators)
@@ -229,62 +219,47 @@ class RecordedStep:
         loss, y_pred, gradients = expected
         outputs = y_pred if effects is None else effects.taken(y_pred)
         wanted = [loss, outputs, *gradients, *after]
-        same = self._unchanged() and _equal(wanted, [*got, *state_of(weights, self.generators)])
+        same = _equal(wanted, [*got, *state_of(weights, self.generators)])
         restore(weights, after, self.generators)
+        if self.has_user_code:  # it may append to a list, or draw numbers past torch; the tape would not
+            same = same and self.standing.holds() and drawn == _draws_of_python()
+        else:
+            same = same and self._unchanged()
         self.tapes[key] = tape._replace(checked=True) if same else None
         if not same:
-            self._warn("the tape gave other numbers")
+            self._warn("a recorded step and an ordinary one gave different results")
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
 
     def _unchanged(self) -> bool:
-        """Whether all that a tape takes for granted is as it was."""
-        if self.model._compiled is not self.compiled:
-            return False
-        if self.marks == marks() and not self.watchful:  # nobody but the step itself has run since the last one
+        """Returns whether all that a tape takes for granted is as it was."""
+        if not self.watchful and self.standing.is_unmarked:  # nobody but the step itself has run since the last one
             return True
-        if not self._same_weights():
-            return False
-        if self.glance.shows_nothing() and self._same_marks():
+        if self.standing.holds():
             return True
         self.looks += 1
         if self.looks > MAX_LOOKS:
             self.reason = "its attributes change at every step"
             self._warn(self.reason)
-            return False
-        return why_not(self.model, self.asked) is None and self._same_fingerprint()
-
-    def _same_fingerprint(self) -> bool:
-        if fingerprint(self.model) != self.fingerprint:
-            return False
-        self.marks, self.glance = marks(), Glance(self.model)
-        return True
+        return False
 
     def _look(self) -> None:
         """Takes note of what the tapes take for granted; tapes for anything else are of no use any more."""
-        if self.fingerprint is None or not self._same_fingerprint():
+        if not self.standing.holds():
             self.futile = self.futile + 1 if sum(self.seen.values()) < FEW else 0
             if self.futile > MAX_LOOKS:
                 self.reason = "its attributes change all the time"
-                self._warn(self.reason)
             self.tapes.clear()
             self.seen.clear()
-            self.fingerprint = fingerprint(self.model)
-            self.marks, self.glance = marks(), Glance(self.model)
-        self.compiled = self.model._compiled
-        self.weights = [
-            (owner, name, tensor)
-            for module in self.model.modules()
-            for owner in (module._parameters, module._buffers)
-            for name, tensor in owner.items()
-            if tensor is not None
-        ]
+            self.standing.note()
+            self.has_user_code = self.asked and foreign(self.model) is not None
+        self.weights = [*self.model.parameters(), *self.model.buffers()]
         fields = [value for module in self.model.modules() for value in vars(module).values()]
         self.generators = [*{id(value): value for value in fields if isinstance(value, torch.Generator)}.values()]
 
-    def _warn(self, reason: str) -> None:
-        if self.asked and not self.warned:
-            self.warned = True
+    def _warn(self, reason: str | None) -> None:
+        if reason is not None and self.asked and reason not in self.warned:
+            self.warned.add(reason)
             warnings.warn(f'jit_compile="record": {self.model.name} runs step by step, because {reason}.', stacklevel=6)
 
 
@@ -310,6 +285,12 @@ def restore(weights: list[Tensor], state: list[Tensor], generators: Iterable[tor
     with torch.no_grad():
         for weight in weights:
             weight.copy_(next(values))
+
+
+def _draws_of_python() -> Any:
+    """Returns the random states of Python and NumPy."""
+    name, keys, *rest = np.random.get_state()
+    return random.getstate(), name, bytes(keys), rest
 
 
 def _sources(generators: Iterable[torch.Generator]) -> list[torch.Generator]:

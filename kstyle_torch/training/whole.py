@@ -13,7 +13,7 @@ from kstyle_torch.optimizers.pure import settings_of, step_size, why_not_pure
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.effects import MASK
 from kstyle_torch.training.graphs import graph_options, has_cuda_graphs, keep_in_place, one_graph
-from kstyle_torch.training.guards import Standing, marks, summary, watched
+from kstyle_torch.training.invalidation import Standing
 from kstyle_torch.training.keyed import NO_KEY
 from kstyle_torch.training.pure import CannotCompileError, StepFunction, TooLargeError, holding, traced, went_elsewhere
 from kstyle_torch.training.record import restore, state_of
@@ -34,6 +34,7 @@ class WholeSteps:
         self.calls: dict[Any, WholeStep | None] = {}  # by layout of the batch; None where it cannot be
         self.function: StepFunction | None = None
         self.standing = Standing(model)
+        self.looked_after: set[Any] = set()  # layouts whose first step has run since the last look
         self.watchful = True
         self.made = 0
 
@@ -42,12 +43,15 @@ class WholeSteps:
         self.watchful = watchful
         if self.function is not None:
             if not self._unchanged(look=True):
-                self.function, self.calls = None, {}
+                self.function, self.calls, self.looked_after = None, {}, set()
 
     def get(self, key: Any) -> WholeStep | None:
         """The step for batches of this layout, if there is one and nothing has changed."""
         step = self.calls.get(key)
-        return step if step is not None and self._unchanged(look=self.watchful) else None
+        if step is None or not self._unchanged(look=self.watchful or key not in self.looked_after):
+            return None
+        self.looked_after.add(key)  # the eager first step may have changed what it reads
+        return step
 
     def first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any] | None:
         """A step in both ways. Returns: The loss and the output; None, with nothing changed, if it cannot be one graph.
@@ -89,13 +93,12 @@ class WholeSteps:
         return self.function
 
     def _unchanged(self, look: bool) -> bool:
-        return (marks() == self.standing.marks and not look) or self.standing.holds(self._now())
+        return (not look and self.standing.is_unmarked) or self.standing.holds(self._now())
 
     def _now(self) -> Any:
-        """All that the graphs take for granted, as far as it can be told quickly."""
+        """Returns what the graphs take for granted beside the model."""
         optimizer = self.model._compiled.optimizer
-        settings = why_not_pure(optimizer) or settings_of(optimizer)
-        return id(self.model._compiled), settings, watched(), summary(self.model)
+        return why_not_pure(optimizer) or settings_of(optimizer)
 
 
 class WholeStep:

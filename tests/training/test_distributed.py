@@ -73,7 +73,7 @@ def test_their_steps_are_neither_recorded_nor_compiled(make, group):
     x = np.ones((8, 4), "float32")
     if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
         return  # torch's has no kernel for the CPU
-    with pytest.warns(UserWarning, match="exchanges data with other processes|no ordinary parameter"):
+    with pytest.warns(UserWarning, match="exchanges data with other processes|not an ordinary parameter"):
         model.fit(x, x[:, :1], verbose=0)
     model.compile("sgd", "mse", jit_compile=True)
     with pytest.warns(UserWarning, match="trained without being compiled, because .* exchanges data"):

@@ -90,7 +90,6 @@ def test_what_is_kept_of_a_step_in_a_cuda_graph_is_a_copy(monkeypatch):
 
     for module in (whole, forward):
         monkeypatch.setattr(module, "has_cuda_graphs", lambda arguments, device: True)
-    monkeypatch.setattr(forward, "is_quicker", lambda one, other: True)
     model, ordinary = network({"backend": replaying}), network(False)
     np.testing.assert_allclose(fit(model), fit(ordinary), rtol=1e-5)
     np.testing.assert_allclose(

@@ -21,7 +21,7 @@ from kstyle_torch.layers.core import known_size, positive_int
 from kstyle_torch.layers.recurrent.sequence import last_valid, loop, writes_one_step
 from kstyle_torch.layers.reparametrization import refresh
 from kstyle_torch.layers.shapes import Shape
-from kstyle_torch.layers.walk import set_unnoticed
+from kstyle_torch.layers.walk import OwnDict, set_unnoticed
 from kstyle_torch.layers.weights import Weight, permuted
 
 RESOLVERS: dict[str, Callable[[Any], Any]] = {
@@ -80,7 +80,7 @@ class Cell(Layer):
         if self.recurrent_dropout:
             self.implementation = 1
         self._generator = None if self.seed is None else generator(self.seed)
-        set_unnoticed(self, _masks={})  # plain: not watched for layers in it
+        set_unnoticed(self, _masks=OwnDict())
 
     @property
     def recurrent_kernel_regularizer(self) -> Any:
@@ -174,7 +174,7 @@ class Cell(Layer):
         self._masks.pop("recurrent_dropout", None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_masks": {}}
+        return {**super().__getstate__(), "_masks": OwnDict()}
 
     def map_gates(
         self,
