@@ -10,6 +10,7 @@ from torch import nn
 
 import kstyle_torch as ks
 from kstyle_torch import layers
+from kstyle_torch.training.guards import marks
 from tests.oracle import assert_close, uniform
 
 X, TWO = uniform(64, 6).numpy(), [uniform(64, 6).numpy(), uniform(64, 3, seed=1).numpy()]
@@ -155,7 +156,9 @@ def test_moves_that_change_no_dtype_change_nothing_else():
     run, code = model._run, model.code
     model.to("cpu").float().share_memory()
     assert model._run is run
+    before = marks()
     model.double()
+    assert marks() != before  # which all that is recorded or compiled looks at
     assert "torch.float64" in model.code
     model.float()
     assert model.code == code
