@@ -32,11 +32,47 @@ def objects(shape):
     return np.array(["a", 1.0] * (shape // 2), dtype=object)
 
 
+class Dicts(torch.utils.data.Dataset):
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return {"pixels": X[index], "labels": Y[index]}
+
+
+class OfDatasets:  # as those of Hugging Face look
+    features, column_names = {}, ["pixels", "label"]
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        raise AssertionError("the message comes before anything is read")
+
+
+def with_empty_batch():
+    yield X[:8], Y[:8]
+    yield X[:0], Y[:0]
+
+
 IMAGES = RNG.normal(size=(40, 6, 8)).astype("float32")
 ERRORS = {
     "fit-before-compile": (lambda: network().fit(X, Y), "fit\\(\\) was called before compile"),
     "evaluate-before-compile": (lambda: network().evaluate(X, Y), "evaluate\\(\\) was called before compile"),
     "train-on-batch-before-compile": (lambda: network().train_on_batch(X, Y), "before compile"),
+    "epochs-float": (lambda: compiled().fit(X, Y, epochs=2.0), "epochs must be an int; got 2.0"),
+    "initial-epoch-text": (lambda: compiled().fit(X, Y, initial_epoch="1"), "initial_epoch must be an int; got '1'"),
+    "empty-batch": (lambda: compiled().fit(with_empty_batch(), verbose=0), "a generator, gives a batch of 0 samples"),
+    "labels-of-minus-one": (
+        lambda: compiled().fit(X, Y * 2 - 1),
+        "targets must be 0, 1 or between; got .* from -1 to 1",
+    ),
+    "labels-of-two": (lambda: compiled().fit(X, Y + 1.0), "from 1 to 2. Write classes"),
+    "dicts-with-labels": (
+        lambda: compiled().fit(torch.utils.data.DataLoader(Dicts(), batch_size=8)),
+        "needs targets.* x is a dict with 'labels' in it: give \\(inputs, targets\\)",
+    ),
+    "hugging-face": (lambda: compiled().fit(OfDatasets()), "OfDatasets with the columns 'pixels', 'label'"),
     "no-loss": (lambda: compiled(None).fit(X, Y, verbose=0), "No loss to compute"),
     "unknown-loss": (lambda: compiled("binary_cross_entropy"), "Did you mean 'binary_crossentropy'"),
     "unknown-optimizer": (lambda: network().compile("adm"), "Did you mean 'adam'"),
@@ -256,3 +292,18 @@ def test_frames_and_series_are_positional():
     np.testing.assert_allclose(loss, model.evaluate(mixed, Y, verbose=0), rtol=1e-6)
     with pytest.raises(ValueError, match="columns that are not numbers: 'city'"):
         model.fit(frame.drop(columns="flag").assign(city="Rome"), series)
+
+
+@pytest.mark.parametrize("method", ["fit", "train_on_batch"])
+def test_training_inside_no_grad(method):
+    model, other = compiled(), compiled()
+    other.set_weights(model.get_weights())
+    arguments = {"verbose": 0, "shuffle": False} if method == "fit" else {}
+    getattr(other, method)(X, Y, **arguments)
+    with torch.no_grad():
+        getattr(model, method)(X, Y, **arguments)
+        assert not torch.is_grad_enabled()
+    for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="inside torch.inference_mode"):
+        getattr(model, method)(X, Y, **arguments)

@@ -108,7 +108,9 @@ class Cell(Layer):
         if not inputs.dtype.is_floating_point:
             inputs = inputs.to(self._dtype)
         gates = self.project(inputs.unsqueeze(1), bool(training)).squeeze(1)
-        new = self.advance(gates, states if tree.is_nested(states) else [states], bool(training))
+        given = states if tree.is_nested(states) else [states]
+        given = [state if state.dtype.is_floating_point else state.to(self._dtype) for state in given]
+        new = self.advance(gates, given, bool(training))
         return new[0], new if tree.is_nested(states) else new[0]
 
     def run(
