@@ -41,6 +41,7 @@ class Batches:
     def __init__(self, device: torch.device, limit: int | None = None, restarts: bool = False):
         self.device, self.limit, self.restarts = device, limit, restarts
         self.inspect: Callable[[Any, Any, Any], None] | None = None  # looks at what was not seen before, on the host
+        self.first_check: Any = None  # of the model, for its first step; see `training.check`
         self._running: Iterator[Any] | None = None
         self._left: int | None = None
         self._began: dict[str, Any] = {}  # the random state when the running pass over the data began

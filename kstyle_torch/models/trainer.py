@@ -364,6 +364,7 @@ class Trainer(nn.Module):
                     x, y, weight = data
                     logs = self._noted(*loop.train_batch(self, *data), x, y, weight)
         finally:
+            self._fit.first_check = None
             self.eval()
         return self._as_results(read(logs), return_dict)
 
@@ -378,7 +379,10 @@ class Trainer(nn.Module):
         with switched_mode(self, False), torch.no_grad():
             step.note_losses(self)
             self.reset_metrics()
-            logs = self.test_step(data)
+            try:
+                logs = self.test_step(data)
+            finally:
+                self._fit.first_check = None
         return self._as_results(read(logs), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
@@ -477,6 +481,23 @@ class Trainer(nn.Module):
         restarts: bool = False,
     ) -> Batches:
         """Batches on the model's device, checked against model and loss."""
+        with check.waiting(self, None):
+            batches = self._made_batches(x, y, sample_weight, batch_size, shuffle, steps, weigh, restarts)
+            batches.first_check = self._fit.first_check
+        batches.inspect = watch.batch_inspector(self)
+        return batches
+
+    def _made_batches(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int | None,
+        shuffle: Any,
+        steps: int | None,
+        weigh: Callable[..., Any] | None,
+        restarts: bool,
+    ) -> Batches:
         batches = make_batches(
             x,
             y,
@@ -492,7 +513,6 @@ class Trainer(nn.Module):
         )
         if isinstance(batches, StreamBatches):
             self._checked(*batches.first())
-        batches.inspect = watch.batch_inspector(self)
         return batches
 
     def _checked(self, x: Any, y: Any, sample_weight: Any, batch_size: int | None = None) -> Batch:

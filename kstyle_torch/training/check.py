@@ -10,13 +10,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from kstyle_torch import tree
+from kstyle_torch.callbacks.snapshot import cells_of, read_cell, write_cell
 from kstyle_torch.data.batches import Batch
 from kstyle_torch.data.checks import warn_of_nan
+from kstyle_torch.draws import random_state, set_random_state
+from kstyle_torch.layers.base import Layer, regularize_activity
+from kstyle_torch.layers.listeners import anybody_listens
+from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.losses import BinaryCrossentropy, BinaryFocalCrossentropy
 from kstyle_torch.symbolic.infer import untouched
+from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled import Compiled, needs_targets
+from kstyle_torch.training.invalidation import Standing, user_code
 
 SAMPLE_ROWS = 32
 FEW = 16  # outputs of which nothing can be said
@@ -33,33 +41,127 @@ def check_data(
 ) -> None:
     """Builds the model and what is compiled for data like this, looks through the data, and tries the loss on some.
 
+    A model that is built and runs code of the user's, or hooks, is not called for this: users may count on one call for
+    each batch. The check waits, as `model._fit.first_check`, for the output of the first step.
+
     Args:
         batch_size: Rows of a training step; all of the batch if None. A stateful layer takes no other number.
     Raises: ValueError: if the data does not fit the model or the loss.
     """
-    compiled: Compiled = model._compiled
-    layout, tried = _layout(model, batch, device, needs_loss), model._fit.tried
-    if layout in tried:
-        _look_through(compiled, batch)
+    layout, fit = _layout(model, batch, device, needs_loss), model._fit
+    if model.graph is None and not (fit.checked is not None and fit.checked.holds()):  # it may give another output now
+        fit.tried.clear()
+        fit.checked = Standing(model, training=False)
+        fit.checked.note()
+    if layout in fit.tried:
+        _look_through(model._compiled, batch)
         return
     is_stateful = any(getattr(module, "stateful", False) for module in model.modules())
-    x, y, weight = first_rows(batch, device, batch_size if is_stateful else SAMPLE_ROWS)
-    with untouched(model), torch.no_grad():
+    first = FirstBatch(model, batch, layout, needs_loss)
+    if _is_called_once_per_batch(model):
+        fit.first_check = first
+    else:
+        first.try_now(*first_rows(batch, device, batch_size if is_stateful else SAMPLE_ROWS))
+
+
+def _is_called_once_per_batch(model: Any) -> bool:
+    """Returns whether the model is built, and nobody is to see it run for a check."""
+    modules = modules_of(model)
+    if not all(module.built for module in modules if isinstance(module, Layer)):
+        return False
+    if any(map(is_lazy, model.parameters())) or model.steps_per_execution == "epoch":
+        return False
+    return model.graph is None or anybody_listens(modules, (regularize_activity,)) or bool(user_code(modules[1:]))
+
+
+class FirstBatch:
+    """The check of data and loss against the output of a model.
+
+    Args:
+        model: Compiled.
+        batch: All of the data, or the first batch of a stream.
+        layout: See `_layout`.
+        needs_loss: Whether a loss must have targets.
+    """
+
+    def __init__(self, model: Any, batch: Batch, layout: Any, needs_loss: bool):
+        self.model, self.batch, self.layout, self.needs_loss = model, batch, layout, needs_loss
+        self.random = random_state()
+        self.is_done = False
+
+    def try_now(self, x: Any, y: Any, weight: Any) -> None:
+        """Runs the model on some rows for nothing but the check; this builds it, too."""
+        with untouched(self.model), torch.no_grad():
+            try:
+                y_pred = self.model(x)
+            except NotImplementedError:  # a model that is only trained by its own train_step
+                if not self.model.overrides("train_step"):
+                    raise
+                return
+            self._check(y, y_pred, weight)
+
+    def try_rows(self) -> None:
+        """The same on the first rows of the data, where something needs losses and metrics before the first step."""
+        self.try_now(*first_rows(self.batch, self.model._where()))
+
+    def __call__(self, x: Any, y: Any, weight: Any) -> Any:
+        """Runs the model for a step, and checks what comes out before anything is made of it.
+
+        Returns: The output.
+        Raises: ValueError: if the data does not fit the loss; weights, buffers and random state are as they were then.
+        """
+        model = self.model
+        model._fit.first_check = None
+        buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+        cells = [(cell, read_cell(cell)) for cell in cells_of(model).values()]
         try:
-            y_pred = model(x)
-        except NotImplementedError:  # a model that is only trained by its own train_step
-            if not model.overrides("train_step"):
-                raise
-            return
+            y_pred = steps.run_model(model, x)
+            with torch.no_grad():
+                self._check(y, y_pred, weight)
+        except Exception:
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+            for cell, state in cells:
+                write_cell(cell, state)
+            set_random_state(self.random)
+            raise
+        return y_pred
+
+    def _check(self, y: Any, y_pred: Any, weight: Any) -> None:
+        model, compiled = self.model, self.model._compiled
         with _undone(compiled):
+            is_new = compiled.outputs is None
             compiled.build(model.output_names, y, y_pred)
             compiled.output_shapes = [output.shape for output in compiled.outputs.flat(y_pred)]
-            _look_through(compiled, batch)
+            _look_through(compiled, self.batch)
             targets, outputs, weights = compiled.by_output(y, y_pred, weight)
             _try_losses(compiled, targets, outputs, weights)
             _try_metrics(compiled, targets, outputs)
-    if layout is not None:
-        tried.add(layout)
+        model._fit.tried.add(self.layout)
+        if is_new:  # the epoch has begun without losses and metrics
+            self._catch_up()
+        self.is_done = True
+
+    def _catch_up(self) -> None:
+        """Does for losses and metrics what is done for those that there are when an epoch begins."""
+        compiled, meter = self.model._compiled, self.model._fit.meter
+        compiled.head = steps.find_head(self.model)
+        for metric in (compiled.metrics, *compiled.trackers):
+            metric.to(self.model._where())
+        if meter is not None:
+            meter.begin()
+
+
+@contextlib.contextmanager
+def waiting(model: Any, first: FirstBatch | None) -> Iterator[None]:
+    """Has the next step within the block make a check that waits for one, unless it is made already."""
+    before = model._fit.first_check
+    model._fit.first_check = None if first is None or first.is_done else first
+    try:
+        yield
+    finally:
+        model._fit.first_check = before
 
 
 def check_given(compiled: Compiled, x: Any, y: Any) -> None:
@@ -78,9 +180,7 @@ def check_given(compiled: Compiled, x: Any, y: Any) -> None:
 
 
 def _layout(model: Any, batch: Batch, device: torch.device, needs_loss: bool) -> Any:
-    """What decides whether a model takes a batch, other than the numbers in it; None where that cannot be told."""
-    if model.graph is None:
-        return None
+    """Returns what decides whether a model takes a batch, other than the numbers in it."""
     leaves = [leaf if leaf is None else (leaf.shape[1:], leaf.dtype) for leaf in tree.flatten(batch)]
     structure = tree.map_structure(lambda leaf: None, batch)
     return model._emitted, model._compiled, device, needs_loss, repr(structure), *leaves
@@ -101,7 +201,7 @@ def _undone(compiled: Compiled) -> Iterator[None]:
         yield
     except Exception:
         if not was_built:
-            compiled.outputs = None
+            compiled.outputs, compiled.metrics.built = None, False
         raise
 
 

@@ -54,7 +54,7 @@ class CompiledStep:
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
         key = layout_of(x, y, weight, [])
-        if key is None:
+        if key is None or self.model._fit.first_check is not None:
             return steps.train_step(self.model, x, y, weight)
         step = self.whole.get(key)
         if step is not None:

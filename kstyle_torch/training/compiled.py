@@ -239,7 +239,8 @@ class Compiled:
         has_loss = self.loss.trained(outputs)
         targets, flat = outputs.align(y_true, "y", has_loss), outputs.flat(y_pred)
         self.loss.build(outputs, targets, flat)
-        self.metrics.build(outputs, targets, flat)
+        if not self.metrics.built:
+            self.metrics.build(outputs, targets, flat)
         self.outputs, self.has_loss = outputs, has_loss
 
     def compute_loss(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Tensor | None:

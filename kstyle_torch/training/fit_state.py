@@ -22,8 +22,10 @@ class FitState:
     """
 
     __slots__ = (
+        "checked",
         "depth",
         "epoch_engine",
+        "first_check",
         "forward_engine",
         "history",
         "known_weights",
@@ -46,6 +48,7 @@ class FitState:
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.meter: Meter | None = None  # of the running epoch
         self.depth = 0  # running loops of this model, one inside another
+        self.first_check: Callable[[Any, Any, Any], Any] | None = None  # runs the model and checks what comes out
         self.run_straight: Callable[[Any, Any], Any] | None = None  # forward function of the innermost one
         self.weights_key: Any = UNKNOWN  # state of the weights for which the next three hold
         self.trained: list[WeightView] = []
@@ -53,6 +56,7 @@ class FitState:
         self.loss_layers: list[Layer] = []
         self.known_weights: tuple[Any, list[WeightView]] | None = None  # cache of `trainable_weights`, with its key
         self.tables: tuple[Any, dict[int, Any]] | None = None  # embeddings that inputs go into, with their graph
+        self.checked: Any = None  # Standing of a model without a graph, for which the next holds
         self.tried: set[Any] = set()  # layouts of data that the model and its loss have taken
         self.forget_engines()
 

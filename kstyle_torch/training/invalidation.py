@@ -188,6 +188,12 @@ def _roots(model: Any, modules: list[nn.Module], training: bool, parts: Iterable
     owners = [*modules, *parts]
     if training:
         owners += [*_losses(model), *penalties(model), *(view.constraint for view in model._fit.trained)]
+    return user_code(owners)
+
+
+def user_code(owners: Iterable[Any]) -> list[Any]:
+    """Returns those of some objects that are the user's, and functions of the user's that they hold."""
+    owners = [*owners]
     found = [*owners]
     for owner in owners:
         graph = getattr(owner, "graph", None)

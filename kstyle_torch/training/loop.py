@@ -18,6 +18,7 @@ from kstyle_torch.data.batches import ArrayBatches, Batches
 from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.precision import uncached_casts
 from kstyle_torch.training import step as steps
+from kstyle_torch.training.check import waiting
 from kstyle_torch.training.compile import CompiledStep
 from kstyle_torch.training.compiled import read
 from kstyle_torch.training.epoch import CompiledEpoch
@@ -53,7 +54,8 @@ def run_fit(
     model._fit.stop_training = False
     callbacks.sources = {"train": train, "validation": validation}
     logs: dict[str, Any] = {}
-    with _finishing(model, callbacks), steps.gradients("fit"), uncached_casts(model._where().type):
+    first = waiting(model, train.first_check)
+    with _finishing(model, callbacks), steps.gradients("fit"), uncached_casts(model._where().type), first:
         callbacks.on_train_begin()
         for epoch in range(initial_epoch if callbacks.first_epoch is None else callbacks.first_epoch, epochs):
             model.reset_metrics()
@@ -161,13 +163,12 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
     own = model.overrides("test_step", "compute_metrics")
     logs: Any = None
     straight, compiled = steps.straight(model, (*begin, *end)), compiled_forward(model, (*begin, *end))
-    with switched_mode(model, False), torch.no_grad(), straight, compiled:
+    with switched_mode(model, False), torch.no_grad(), straight, compiled, waiting(model, batches.first_check):
         steps.note_losses(model)
         model._fit.stop_evaluating = False
         callbacks.on_test_begin()
         model.reset_metrics()
-        late = None if own else steps.late_loss(model)
-        meter = _meter(model, late)
+        meter = _meter(model, None if own else functools.partial(steps.late_loss, model))
         for index, batch in enumerate(batches.epoch()):
             for hook in begin:
                 hook(index, {})
@@ -175,8 +176,8 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
                 logs = steps.user_step(model, model.test_step, batch)
             else:
                 x, y, weight = batch
-                y_pred = steps.forward(model, x)
-                waits = late is not None and is_small(y_pred) and not steps.has_losses(model)
+                y_pred = steps.forward(model, x, y, weight)
+                waits = meter.late_loss is not None and is_small(y_pred) and not steps.has_losses(model)
                 meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
             if end:
                 _tell(end, model, index, logs)
@@ -274,8 +275,8 @@ class Outputs:
         return tree.pack_sequence_as(self.nest, arrays)
 
 
-def _meter(model: Any, late_loss: Any = None) -> Meter:
-    meter = Meter(model._compiled, late_loss)
+def _meter(model: Any, find_late_loss: Any = None) -> Meter:
+    meter = Meter(model._compiled, find_late_loss)
     model._fit.meter = meter
     return meter
 

@@ -36,19 +36,24 @@ class Meter:
 
     Args:
         compiled: Whose loss tracker and metrics are updated.
-        late_loss: In a test, what computes the loss of joined steps.
+        find_late_loss: In a test, finds what computes the loss of joined steps.
     """
 
-    def __init__(self, compiled: Compiled, late_loss: Loss | None = None):
-        self.compiled, self.late_loss = compiled, late_loss
-        entries = compiled.metrics.entries
-        self.joined = [entry for entry in entries if entry.metric.rowwise]
-        self.at_once = [entry for entry in entries if not entry.metric.rowwise]
+    def __init__(self, compiled: Compiled, find_late_loss: Callable[[], Loss | None] | None = None):
+        self.compiled, self.find_late_loss = compiled, find_late_loss
         self.losses: list[Tensor] = []
         self.rows: list[int] = []
         self.kept: list[Kept] = []
         self.kept_bytes = 0
         self.chunks: list[Tensor] = []  # the losses of the epoch, for finding the step where NaN began
+        self.begin()
+
+    def begin(self) -> None:
+        """Takes the losses and metrics that there are; again, where the first step has made them."""
+        entries = self.compiled.metrics.entries
+        self.joined = [entry for entry in entries if entry.metric.rowwise]
+        self.at_once = [entry for entry in entries if not entry.metric.rowwise]
+        self.late_loss = None if self.find_late_loss is None else self.find_late_loss()
 
     def add(self, loss: Tensor | None, y_true: Any, y_pred: Any, weight: Any) -> None:
         """Notes a step; with None for its loss where `late_loss` is to compute it."""

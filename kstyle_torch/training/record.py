@@ -50,7 +50,7 @@ class RecordedStep:
     """
 
     def __init__(self, model: Any, asked: bool = False):
-        self.model, self.asked = model, asked
+        self.model, self.asked, self.fit = model, asked, model._fit
         self.tapes: dict[Any, Tape | None] = {}  # None: cannot be recorded
         self.seen: dict[Any, int] = {}
         self.ahead = 0
@@ -61,7 +61,7 @@ class RecordedStep:
         self.unproven: set[Any] = set()  # layouts whose tapes are still to be compared in this epoch
         self.weights: list[Tensor] = []
         self.generators: list[torch.Generator] = []  # of layers with a seed
-        self.watchful = True
+        self.watchful, self.hooked = True, False
         self.looks = 0
         self.foreign: str | None = None
         self.foreign_at = (-1, -1)
@@ -75,7 +75,9 @@ class RecordedStep:
             watchful: Whether code of the user's runs between the steps, which may change anything.
             hooked: Whether that code is there to see or change each step: a callback, or a loop around `train_on_batch`.
         """
-        self.ahead, self.watchful, self.looks = ahead, watchful, 0
+        self.ahead, self.watchful, self.hooked, self.looks = ahead, watchful, hooked, 0
+        if self.fit.first_check is not None:  # the first step will tell which losses there are
+            return
         if self.futile > MAX_LOOKS or self._still_foreign():
             return
         if self.reason is not None or not self.standing.holds():
@@ -102,6 +104,10 @@ class RecordedStep:
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
         self.ahead -= 1
+        if self.fit.first_check is not None:
+            result = steps.train_step(self.model, x, y, weight)
+            self.begin(self.ahead, self.watchful, self.hooked)
+            return result
         if self.reason is not None:
             return steps.train_step(self.model, x, y, weight)
         flat: list[Tensor] = []
@@ -289,8 +295,8 @@ def restore(weights: list[Tensor], state: list[Tensor], generators: Iterable[tor
 
 def _draws_of_python() -> Any:
     """Returns the random states of Python and NumPy."""
-    name, keys, *rest = np.random.get_state()
-    return random.getstate(), name, bytes(keys), rest
+    numpy: Any = np.random.get_state(legacy=False)
+    return random.getstate(), numpy["state"]["key"].tobytes(), numpy["state"]["pos"], numpy["gauss"]
 
 
 def _sources(generators: Iterable[torch.Generator]) -> list[torch.Generator]:

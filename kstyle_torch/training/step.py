@@ -117,7 +117,8 @@ def forward_backward(
     Returns: The loss, the output, and the gradients, which are taken off the parameters.
     """
     clear_losses(model)
-    y_pred = run_model(model, x)
+    first = model._fit.first_check
+    y_pred = run_model(model, x) if first is None else first(x, y, weight)
     loss, root, gradient = loss_and_start(model, x, y, y_pred, weight)
     if captured:
         return loss, y_pred, capture(model, root, gradient)
@@ -175,14 +176,15 @@ def test_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
 
     Returns: The loss and the output.
     """
-    y_pred = forward(model, x)
+    y_pred = forward(model, x, y, weight)
     return test_loss(model, x, y, y_pred, weight), y_pred
 
 
-def forward(model: Any, x: Any) -> Any:
-    """The output of a new step."""
+def forward(model: Any, x: Any, y: Any, weight: Any) -> Any:
+    """Returns the output of a new step."""
     clear_losses(model)
-    return run_model(model, x)
+    first = model._fit.first_check
+    return run_model(model, x) if first is None else first(x, y, weight)
 
 
 def test_loss(model: Any, x: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:

@@ -87,14 +87,13 @@ def tables_of(model: Any) -> dict[int, Embedding]:
 
 def _target_check(compiled: Compiled | None) -> Callable[[Any], None] | None:
     """Looks for class numbers that an output has no unit for; None where no output's targets are class numbers."""
-    shapes = [] if compiled is None else compiled.output_shapes
-    entries = [] if compiled is None or not shapes else compiled.loss.entries
-    sparse = [entry for entry in entries if entry.loss.sparse]
-    if compiled is None or not sparse:
+    if compiled is None or (compiled.output_shapes and not any(entry.loss.sparse for entry in compiled.loss.entries)):
         return None
 
     def check(y: Any) -> None:
-        targets = [y] if isinstance(y, Tensor) else compiled.targets(y)
+        shapes = compiled.output_shapes
+        sparse = [entry for entry in compiled.loss.entries if entry.loss.sparse] if shapes else []
+        targets = [y] if isinstance(y, Tensor) else compiled.targets(y) if sparse else []
         for entry in sparse:
             if on_host(targets[entry.output]):
                 entry.loss.check_targets(targets[entry.output], shapes[entry.output])

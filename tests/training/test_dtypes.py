@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 import torch
+from kstyle_torch.training.guards import marks
 from torch import nn
 
 import kstyle_torch as ks
 from kstyle_torch import layers
-from kstyle_torch.training.guards import marks
 from tests.oracle import assert_close, uniform
 
 X, TWO = uniform(64, 6).numpy(), [uniform(64, 6).numpy(), uniform(64, 3, seed=1).numpy()]
