@@ -389,7 +389,7 @@ class Layer(Configurable, WeightHolder):
 
     def _set_policy(self, policy: DTypePolicy, chosen: bool) -> None:
         set_unnoticed(self, _policy=policy, _dtype=as_dtype(policy.variable_dtype))
-        self.__dict__.pop("forward", None)
+        self.__dict__.pop("forward", None)  # that of the instance alone; `del` would need it to be there
         others = {policy.name, dtype_policies.dtype_policy().name} != {config.floatx()}
         if self._has_precision and (policy.is_mixed or (chosen and others) or policy.name != config.floatx()):
             self._compute_precisely()
@@ -411,7 +411,7 @@ class Layer(Configurable, WeightHolder):
         """After a move of the weights to another dtype, the policy says that one."""
         weight = next((each for each in self.parameters() if each.is_floating_point()), None)
         if weight is not None and weight.dtype != self._dtype and not self.dtype_policy.is_mixed:
-            precise = self.__dict__.pop("forward", None)
+            precise = self.__dict__.pop("forward", None)  # that of the instance alone
             set_unnoticed(self, _policy=DTypePolicy(str(weight.dtype).removeprefix("torch.")), _dtype=weight.dtype)
             if precise is not None:
                 self._compute_precisely()

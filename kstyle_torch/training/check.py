@@ -145,7 +145,6 @@ class FirstBatch:
             self._catch_up()
         self.is_done = True
 
-
     def _catch_up(self) -> None:
         """Does for losses and metrics what is done for those that there are when an epoch begins."""
         compiled, meter = self.model._compiled, self.model._fit.meter
