@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib
 import inspect
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -150,6 +151,23 @@ def test_no_clock_decides_how_steps_are_run():
 def test_files_are_small(room):
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT.parent / room).rglob("*.py")}
     assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
+
+
+PAST_ATTRIBUTES = re.compile(r"__dict__(\[[\"']|\.(update|get|pop|setdefault)\()")
+MAX_PAST_ATTRIBUTES = 10
+
+
+def past_attributes(text):
+    """The lines that reach past attributes into `__dict__` by name."""
+    return [line for line in text.splitlines() if PAST_ATTRIBUTES.search(line)]
+
+
+def test_few_lines_reach_past_attributes_and_each_says_why():
+    found = {path: past_attributes(path.read_text(encoding="utf-8")) for path in FILES}
+    lines = [(str(path.relative_to(ROOT)), line.strip()) for path, lines in found.items() for line in lines]
+    assert len(lines) <= MAX_PAST_ATTRIBUTES, lines
+    assert [line for line in lines if "  # " not in line[1]] == []
+    assert len(past_attributes("self.__dict__['a'] = 1\nx.__dict__.get(name)\nx.__dict__.items()")) == 2
 
 
 @per_file

@@ -38,15 +38,16 @@ class Callback:
         ...         self.model.stop_training = logs["loss"] < 0.1
     """
 
+    _model: Any = None
+
     def __init__(self) -> None:
         self.params: dict[str, Any] = {}
         self.validation_data: Any = None
-        self._model: Any = None
 
     @property
     def model(self) -> Any:
         """The model in training."""
-        return self.__dict__.get("_model")
+        return self._model
 
     def set_model(self, model: Any) -> None:
         """Called before training, with the model."""

@@ -37,7 +37,8 @@ class TorchScheduler(Callback):
             raise ValueError(f"TorchScheduler: per must be 'epoch' or 'batch'; got {per!r}.")
         self.scheduler, self.per, self.monitor = scheduler, per, monitor
         if per == "batch":
-            self.__dict__["on_train_batch_end"] = self._after_batch  # only then: fit skips hooks that nobody defines
+            # only then: fit skips hooks that nobody defines
+            self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
 
     def on_train_begin(self, logs: Any = None) -> None:
         optimizer = self.model.optimizer

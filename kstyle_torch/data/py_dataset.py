@@ -43,20 +43,22 @@ class PyDataset:
                 raise ValueError(f"{type(self).__name__}: {name} must be an int of at least {least}; got {value!r}.")
         self._workers, self._use_multiprocessing, self._max_queue_size = workers, use_multiprocessing, max_queue_size
 
-    def _setting(self, name: str, default: Any) -> Any:
-        if name not in self.__dict__:
+    def _setting(self, name: str) -> Any:
+        if not hasattr(self, name):
             warnings.warn(
                 f"{type(self).__name__}.__init__() does not call super().__init__(**kwargs), which takes workers, "
                 "use_multiprocessing and max_queue_size; their defaults are used.",
                 stacklevel=3,
             )
-            self.__dict__.update({"_workers": 1, "_use_multiprocessing": False, "_max_queue_size": 10, **self.__dict__})
-        return self.__dict__.get(name, default)
+            for setting, usual in (("_workers", 1), ("_use_multiprocessing", False), ("_max_queue_size", 10)):
+                if not hasattr(self, setting):
+                    setattr(self, setting, usual)
+        return getattr(self, name)
 
     @property
     def workers(self) -> int:
         """How many threads or processes read ahead."""
-        return self._setting("_workers", 1)
+        return self._setting("_workers")
 
     @workers.setter
     def workers(self, value: int) -> None:
@@ -65,7 +67,7 @@ class PyDataset:
     @property
     def use_multiprocessing(self) -> bool:
         """Whether they are processes."""
-        return self._setting("_use_multiprocessing", False)
+        return self._setting("_use_multiprocessing")
 
     @use_multiprocessing.setter
     def use_multiprocessing(self, value: bool) -> None:
@@ -74,7 +76,7 @@ class PyDataset:
     @property
     def max_queue_size(self) -> int:
         """How many batches are read ahead at most."""
-        return self._setting("_max_queue_size", 10)
+        return self._setting("_max_queue_size")
 
     @max_queue_size.setter
     def max_queue_size(self, value: int) -> None:

@@ -105,6 +105,7 @@ class Body:
         self.names: dict[int, str] = {}
         self.taken: set[str] = set()
         self.sizes: dict[str, str] = {}  # a symbolic size -> its variable
+        self.sizes_from: dict[str, str] = {}  # where each of these variables comes from
         self.statements: list[Statement] = []
         self.parameters: list[str] = []
 
@@ -145,7 +146,7 @@ class Body:
 
     @property
     def _size_lines(self) -> dict[str, str]:
-        return {where: name for name, where in self.__dict__.get("_sizes_from", {}).items()}
+        return {where: name for name, where in self.sizes_from.items()}
 
     # ------------------------------------------------------------------------------------------------------ statements
 
@@ -351,7 +352,7 @@ class Body:
         if expr not in self.sizes:
             tensor, axis = known[expr]
             self.sizes[expr] = self.fresh("batch" if axis == 0 else f"size_{axis}")
-            self.__dict__.setdefault("_sizes_from", {})[self.sizes[expr]] = f"{tensor}.shape[{axis}]"
+            self.sizes_from[self.sizes[expr]] = f"{tensor}.shape[{axis}]"
         return self.sizes[expr]
 
     def shape(self, ref: Ref) -> str:

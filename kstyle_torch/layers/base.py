@@ -402,7 +402,7 @@ class Layer(Configurable, WeightHolder):
             _compute_dtype=compute,
             _input_dtype=compute if casts else None,
         )
-        self.__dict__.pop("forward", None)
+        self.__dict__.pop("forward", None)  # that of the instance alone; `del` would need it to be there
         changes.count += 1  # what was recorded holds the old dtype
         others = {policy.name, dtype_policies.dtype_policy().name} != {config.floatx()}
         if casts and (policy.is_mixed or (chosen and others) or policy.name != config.floatx()):

@@ -364,7 +364,7 @@ def sync_trainable(module: nn.Module, frozen_above: bool = False) -> None:
     if isinstance(module, WeightHolder):
         set_unnoticed(module, _frozen_above=frozen_above)
         frozen_above = not module.trainable
-    noted: set[str] = module.__dict__.setdefault("_frozen_parameters", set())
+    noted: set[str] = module.__dict__.setdefault("_frozen_parameters", set())  # foreign modules too
     for key, parameter in module._parameters.items():
         if parameter is not None and frozen_above and parameter.requires_grad:
             parameter.requires_grad_(False)

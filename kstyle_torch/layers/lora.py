@@ -79,7 +79,7 @@ class LoraLayer(Layer):
         owner, _, key = path.rpartition(".")
         module: nn.Module = self.get_submodule(owner)
         module.get_parameter(key).requires_grad_(False)
-        module.__dict__.get("_frozen_parameters", set()).discard(key)
+        getattr(module, "_frozen_parameters", set()).discard(key)
 
     def _thin_matrices(self, dtype: Any) -> tuple[Tensor, Tensor]:
         """The two, the second with the factor in it."""

@@ -23,7 +23,7 @@ def _gather(module: nn.Module, found: dict[int, nn.Module]) -> None:
 
 def set_unnoticed(module: nn.Module, **attributes: Any) -> None:
     """Sets attributes past `__setattr__`, which would invalidate recorded steps and take modules as children."""
-    module.__dict__.update(attributes)
+    module.__dict__.update(attributes)  # the one way past `__setattr__`
 
 
 class OwnList(list[Any]):

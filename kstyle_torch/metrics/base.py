@@ -68,7 +68,7 @@ class Metric(Configurable):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls, *args, **kwargs)
-        self.__dict__["_variables"] = []
+        object.__setattr__(self, "_variables", [])
         return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -84,7 +84,7 @@ class Metric(Configurable):
         super().__setattr__(name, value)
         kind: Any = type(value)
         if _role(kind) != "other" or (isinstance(value, Variable) and not _is_in(value, self._variables)):
-            self.__dict__["_only_added"] = False
+            object.__setattr__(self, "_only_added", False)
 
     @property
     def dtype(self) -> str:

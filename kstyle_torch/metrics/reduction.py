@@ -114,7 +114,8 @@ class MeanMetricWrapper(Mean):
 
     def __init__(self, fn: Callable[..., Tensor], name: str | None = None, dtype: Any = None, **kwargs: Any):
         super().__init__(name=name, dtype=dtype)
-        self.__dict__.update(_fn=fn, _fn_kwargs=kwargs)  # no state among them
+        object.__setattr__(self, "_fn", fn)  # past the search for state, of which there is none
+        object.__setattr__(self, "_fn_kwargs", kwargs)
         by_row = getattr(fn, "rowwise", False) and not _joins_rows(kwargs.get("axis", -1))
         self.rowwise = type(self).rowwise and by_row
 

@@ -166,14 +166,14 @@ class Optimizer(OwnVariables, Configurable):
     @property
     def epsilon(self) -> float:
         """What is added to a divisor; `config.epsilon()` if it is set to None, as old programs do."""
-        return self.__dict__["_epsilon"]
+        return self._epsilon
 
     @epsilon.setter
     def epsilon(self, value: float | None) -> None:
         value = config.epsilon() if value is None else value
         if isinstance(value, (str, bool)) or not value >= 0:
             raise ValueError(f"{type(self).__name__}: epsilon must be a number of at least 0, or None; got {value!r}.")
-        self.__dict__["_epsilon"] = value
+        self._epsilon = value
 
     @property
     def iterations(self) -> Any:

@@ -84,6 +84,8 @@ class MultiOptimizer(Optimizer):
         >>> model.compile(MultiOptimizer(optimizers), "mse")
     """
 
+    _factor: float | None = None
+
     def __init__(self, optimizer_map: Any, loss_scale_factor: float | None = None, name: str | None = None):
         if not callable(optimizer_map):
             raise TypeError(f"MultiOptimizer needs an OptimizerMap or a function of a variable; got {optimizer_map!r}.")
@@ -110,12 +112,12 @@ class MultiOptimizer(Optimizer):
     @property
     def loss_scale_factor(self) -> float | None:
         """That of all of them."""
-        return self.__dict__.get("_factor")
+        return self._factor
 
     @loss_scale_factor.setter
     def loss_scale_factor(self, value: float | None) -> None:
-        self.__dict__["_factor"] = value
-        for optimizer in self.__dict__.get("_inner", ()):
+        self._factor = value
+        for optimizer in getattr(self, "_inner", ()):
             optimizer.loss_scale_factor = value
 
     def build(self, variables: Iterable[Any]) -> None:

@@ -41,7 +41,9 @@ class Iterator(PyDataset):
         return {key: value for key, value in self.__dict__.items() if key != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        for name, value in state.items():
+            setattr(self, name, value)
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return -(-self.n // self.batch_size)

@@ -126,7 +126,7 @@ class Cell(Layer):
         if not x.dtype.is_floating_point:
             x = x.to(self._dtype)
         args = (x, states, inside, every_step, final_states, training)
-        precise = self.__dict__.get("forward")  # casts as the policy says
+        precise = self.__dict__.get("forward")  # not that of the class; it casts as the policy says
         return self._run(*args) if precise is None else precise.around(type(self)._run, args, {})
 
     def _run(
