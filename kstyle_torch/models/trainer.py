@@ -393,7 +393,10 @@ class Trainer(nn.Module):
 
     @own_property
     def trainable_weights(self) -> list[Any]:
-        """The weights that training changes: one for each of `parameters()` that requires a gradient. A loop of one's own asks at every step."""
+        """The weights that training changes: one for each of `parameters()` that requires a gradient.
+
+        A loop of one's own asks at every step.
+        """
         now, known = step.what_counts(modules_of(self)), self.__dict__.get("_known_weights")
         if known is None or known[0] != now:
             views: list[Any] = super().trainable_weights  # type: ignore[misc]

@@ -93,7 +93,9 @@ def test_training_past_the_wrapper(train, around, group):
     model = ks.Sequential([ks.Input((4,)), layers.Dense(1)])
     model.compile("sgd", "mse")
     wrapper = DistributedDataParallel(around(model))
-    with pytest.raises(ValueError, match=r"sequential is wrapped in DistributedDataParallel.*from_torch\(DDP\(model\)\)"):
+    with pytest.raises(
+        ValueError, match=r"sequential is wrapped in DistributedDataParallel.*from_torch\(DDP\(model\)\)"
+    ):
         getattr(model, train)(np.ones((8, 4)), np.ones((8, 1)))
     model.predict(np.ones((8, 4)), verbose=0)
     assert wrapper.module is not None
