@@ -36,7 +36,7 @@ class Reparametrization:
     def __init__(self, module: nn.Module, name: str, source: Any):
         self.module, self.name, self.source = module, name, source
 
-    def _steps(self) -> list[nn.Module]:
+    def _steps(self) -> list[Any]:
         return [*self.source] if isinstance(self.source, ParametrizationList) else []
 
     def originals(self) -> dict[str, nn.Parameter]:

@@ -57,13 +57,8 @@ def _members(path: str, child: Any) -> Iterator[tuple[str, Any]]:
 
 def _class_name(item: Any) -> str:
     is_bare = isinstance(item, nn.Module) and not isinstance(item, WeightHolder)
-    return (
-        "torch_module_wrapper"
-        if is_bare
-        else snake_case(
-            saved_class_name(type_before_parametrizations(item) if isinstance(item, nn.Module) else type(item))
-        )
-    )
+    cls: type = type_before_parametrizations(item) if isinstance(item, nn.Module) else type(item)
+    return "torch_module_wrapper" if is_bare else snake_case(saved_class_name(cls))
 
 
 def saved_class_name(cls: type) -> str:
