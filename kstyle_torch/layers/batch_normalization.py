@@ -25,6 +25,9 @@ class BatchNormalization(Layer):
 
     In inference, and always while `trainable` is False, it uses the moving statistics instead of the batch's.
 
+    Tools that look for torch's own classes pass it by: instead of `SyncBatchNorm.convert_sync_batchnorm` set `synchronized`,
+    instead of `swa_utils.update_bn` run the data through the model in training mode.
+
     Call arguments:
         inputs: Any shape.
         mask: The inputs' shape without its last axis; where it is False, an input does not count for the statistics.

@@ -106,10 +106,9 @@ def tracked(value: Any, owner: nn.Module, attribute: str) -> Any:
 def with_replaced(container: Any, old: nn.Module, new: nn.Module) -> Any:
     """Returns the container with `new` in the places of `old`: itself where it can be changed."""
     if isinstance(container, (list, dict)):
-        items: Any = container.items() if isinstance(container, dict) else enumerate(container)
-        for key, item in [*items]:
-            put = dict.__setitem__ if isinstance(container, dict) else list.__setitem__
-            put(container, key, with_replaced(item, old, new))  # type: ignore[arg-type]
+        plain: Any = dict if isinstance(container, dict) else list  # past the methods that tell the owner
+        for key, item in [*(container.items() if isinstance(container, dict) else enumerate(container))]:
+            plain.__setitem__(container, key, with_replaced(item, old, new))
         return container
     if type(container) is tuple:
         return tuple(with_replaced(item, old, new) for item in container)

@@ -36,26 +36,29 @@ class Reparametrization:
     def __init__(self, module: nn.Module, name: str, source: Any):
         self.module, self.name, self.source = module, name, source
 
+    def _steps(self) -> list[Any]:
+        return [*self.source] if isinstance(self.source, ParametrizationList) else []
+
     def originals(self) -> dict[str, nn.Parameter]:
         """Returns the parameters that the weight is computed from, by their names from the module."""
-        if isinstance(self.source, nn.Module):
+        if isinstance(self.source, ParametrizationList):
             return {f"{LISTS}.{self.name}.{key}": each for key, each in self.source.named_parameters()}
         return {key: self.module._parameters[key] for key in self.registered() if key in self.module._parameters}  # type: ignore[misc]
 
     def tensors(self) -> list[Tensor]:
         """Returns everything that `assign` may change."""
-        if isinstance(self.source, nn.Module):
+        if isinstance(self.source, ParametrizationList):
             return [*self.source.parameters(), *self.source.buffers()]
         return [*self.originals().values()]
 
     def registered(self) -> list[str]:
         """Returns the names of the parameters and buffers that a hook registered beside the weight."""
-        names = [] if isinstance(self.source, nn.Module) else [f"{self.name}_{ending}" for ending in ENDINGS]
+        names = [] if isinstance(self.source, ParametrizationList) else [f"{self.name}_{ending}" for ending in ENDINGS]
         return [key for key in names if key in self.module._parameters or key in self.module._buffers]
 
     def value(self) -> Tensor:
         """Returns the weight as the originals give it now, in inference mode: reading it changes no state."""
-        if isinstance(self.source, nn.Module):
+        if isinstance(self.source, ParametrizationList):
             with _in_inference(self.source):
                 return self.source()
         if isinstance(self.source, BasePruningMethod):
@@ -66,7 +69,7 @@ class Reparametrization:
 
     def check_invertible(self, path: str) -> None:
         """Raises a ValueError if a parametrization says nothing of how its weight is set."""
-        for step in self.source if isinstance(self.source, nn.Module) else ():
+        for step in self._steps():
             if not hasattr(step, "right_inverse"):
                 raise ValueError(
                     f"{path} cannot be set: it is computed by the parametrization {type(step).__name__}, which has no "
@@ -75,7 +78,7 @@ class Reparametrization:
 
     @torch.no_grad()
     def assign(self, value: Tensor, path: str) -> None:
-        """Sets the originals so that they give `value`, as far as the parametrization allows.
+        """Sets the originals so that they give `value`; warns where the parametrization does not allow that.
 
         Raises: ValueError: if that cannot be done; nothing is changed then.
         """
@@ -87,12 +90,18 @@ class Reparametrization:
                 raise ValueError(f"{path}: {key} has shape {tuple(original.shape)}; right_inverse() gave {each.shape}.")
         for original, each in zip(self._stored().values(), values, strict=True):
             original.copy_(each)
+        if not torch.allclose(self.value(), value.to(like.device, like.dtype), rtol=1e-3, atol=1e-5):
+            warnings.warn(
+                f"{path}: what torch computes of it now is not the value that was set: the parametrization does not allow "
+                "that, or its right_inverse() is not exact. load_state_dict() sets the originals themselves.",
+                stacklevel=4,
+            )
 
     def _inverted(self, value: Any, path: str) -> list[Tensor]:
         """Returns what the originals must be, in their order."""
         if isinstance(self.source, WeightNorm):
             return [torch.norm_except_dim(value, 2, self.source.dim), value]
-        for step in reversed(self.source) if isinstance(self.source, nn.Module) else ():
+        for step in reversed(self._steps()):
             before = {key: tensor.clone() for key, tensor in step.state_dict().items()}
             try:
                 value = step.right_inverse(value)
@@ -103,7 +112,7 @@ class Reparametrization:
 
     def _stored(self) -> dict[str, Tensor]:
         """Returns what `right_inverse` gives the values of."""
-        if isinstance(self.source, nn.Module):
+        if isinstance(self.source, ParametrizationList):
             found = {**self.source._parameters, **self.source._buffers}
             return {key: each for key, each in sorted(found.items()) if each is not None}
         keys = (f"{self.name}_g", f"{self.name}_v") if isinstance(self.source, WeightNorm) else (f"{self.name}_orig",)
@@ -210,4 +219,4 @@ def refresh(module: nn.Module) -> None:
     """Does what torch's older tools do before a call of the module, for one whose weights are read without a call."""
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, HOOKS):
-            hook(module, ())  # type: ignore[operator]
+            hook(module, ())

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from kstyle_torch import tree
 from kstyle_torch.layers import added_losses
@@ -295,6 +296,11 @@ class Model(Trainer, Files, Layer):
         Raises: ValueError: if an input is missing or there are too many.
         """
         assert self.graph is not None
+        if isinstance(inputs, Proxy):
+            raise TypeError(
+                f"{self.name}: torch.fx.symbolic_trace() cannot follow a model, which looks at the shape and dtype of its "
+                "inputs. torch.export.export(model, (example,)) gives a graph."
+            )
         names = [source.name for source in self.graph.sources]
         if isinstance(inputs, dict):
             given = self.graph.inputs

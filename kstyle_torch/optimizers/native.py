@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ class TorchOptimizer(Optimizer):
                 "LBFGS computes the loss several times a step; fit computes it once. Take another optimizer."
             )
         self.optimizer = optimizer
+        self._makes_groups = False  # whether the optimizer was made here, for all that is trained
 
     def build(self, variables: Any) -> None:
         self.track(variables)
@@ -48,10 +50,23 @@ class TorchOptimizer(Optimizer):
 
         Raises: ValueError: if the optimizer holds none of the variables.
         """
+        known = len(self._parameters)
         self._select(self._places(list(variables)))
         if not hasattr(self.optimizer, "param_groups"):
             self.optimizer = self.optimizer(self._parameters)
+            self._makes_groups = True
         held = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        joined = [parameter for parameter in self._parameters[known:] if id(parameter) not in held]
+        if joined and self._makes_groups:
+            self.optimizer.add_param_group({"params": joined})
+            return
+        if joined and known:
+            mine = [id(self._parameters[place]) in held for place in self._current().places]
+            warnings.warn(
+                f"{type(self.optimizer).__name__} holds {sum(mine)} of the {len(mine)} weights that require a gradient; the "
+                "others, which the model got later, are not trained. Add them with add_param_group().",
+                stacklevel=5,
+            )
         if self._parameters and not any(id(parameter) in held for parameter in self._parameters):
             raise ValueError(
                 f"{type(self.optimizer).__name__} holds none of the model's trainable weights. Make it of "

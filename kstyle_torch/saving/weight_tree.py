@@ -57,13 +57,8 @@ def _members(path: str, child: Any) -> Iterator[tuple[str, Any]]:
 
 def _class_name(item: Any) -> str:
     is_bare = isinstance(item, nn.Module) and not isinstance(item, WeightHolder)
-    return (
-        "torch_module_wrapper"
-        if is_bare
-        else snake_case(
-            saved_class_name(type_before_parametrizations(item) if isinstance(item, nn.Module) else type(item))
-        )
-    )
+    cls: type = type_before_parametrizations(item) if isinstance(item, nn.Module) else type(item)
+    return "torch_module_wrapper" if is_bare else snake_case(saved_class_name(cls))
 
 
 def saved_class_name(cls: type) -> str:
@@ -179,6 +174,7 @@ class Plan:
 
 def misfit(saveable: Any, entries: hdf5.Entries) -> str | None:
     """Why an object cannot take these arrays; None if it can, or decides itself."""
+    wanted: dict[str, Any]
     if isinstance(saveable, WeightHolder):
         if type(saveable).load_own_variables not in CHECKED:
             return None

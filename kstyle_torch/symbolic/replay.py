@@ -45,7 +45,7 @@ def replay(
             values[call.outputs.index] = args[0].mask
             continue
         target = replace(call.target)
-        if not hasattr(target, "_symbolic_call"):  # no layer, which records its calls itself
+        if not hasattr(type(target), "_symbolic_call"):  # not a layer, which records its calls itself
             outputs = record(target, args, kwargs)
         else:
             outputs = target(*args, **kwargs) if call_layer is None else call_layer(target, *args, **kwargs)

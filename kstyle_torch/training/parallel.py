@@ -49,7 +49,7 @@ def all_modules(model: nn.Module) -> Iterator[nn.Module]:
 
 def exchanging_module(model: nn.Module) -> nn.Module | None:
     """Returns a module of the model that exchanges data with other processes or devices, if there is one."""
-    kinds = (DistributedDataParallel, DataParallel, nn.SyncBatchNorm)
+    kinds: tuple[type, ...] = (DistributedDataParallel, DataParallel, nn.SyncBatchNorm)
     kinds += _fully_sharded("FullyShardedDataParallel") + _fully_sharded("FSDPModule")
     for module in all_modules(model):
         if isinstance(module, kinds) or (isinstance(module, BatchNormalization) and module.synchronized):
