@@ -7,11 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
-from kstyle_torch.layers import added_losses
 from kstyle_torch.layers.base import Layer, uncounted_calls
 from kstyle_torch.layers.core import InputLayer
 from kstyle_torch.layers.listeners import anybody_listens
@@ -65,6 +63,7 @@ class Model(Trainer, Files, Layer):
     """
 
     _has_precision = False  # its layers see to it
+    _opens_call = True
     _functional: ClassVar[type[Model] | None] = None
     graph: Graph | None = None
     code: str | None = None  # source of the forward function
@@ -311,9 +310,6 @@ class Model(Trainer, Files, Layer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            if added_losses.met and not torch.compiler.is_compiling():
-                with added_losses.one_call(self):
-                    return super().__call__(*args, **kwargs)
             return super().__call__(*args, **kwargs)
         except (RuntimeError, IndexError):  # torch's message says nothing of layers
             if self.graph is not None and args and isinstance(args[0], Tensor):
@@ -451,6 +447,9 @@ class Model(Trainer, Files, Layer):
     def __getstate__(self) -> dict[str, Any]:
         dropped = {"_fit", "_emitted", "inputs", "outputs", "_ends"}  # the last four are made again from the graph
         return {key: value for key, value in super().__getstate__().items() if key not in dropped}
+
+    def _fields_of_copy(self) -> dict[str, Any]:
+        return {**super()._fields_of_copy(), "_fit": FitState(), "jit_compile": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -27,13 +27,14 @@ from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layers.base import Layer
-from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.walk import modules_of, set_unnoticed
 from kstyle_torch.metrics.base import metrics_in
+from kstyle_torch.mode import passing
 from kstyle_torch.optimizers import with_loss_scale
 from kstyle_torch.training import check, loop, step, watch
 from kstyle_torch.training.compiled import Compiled, read
 from kstyle_torch.training.fit_state import FitState
+from kstyle_torch.training.run import Run, run_by, stop
 from kstyle_torch.training.switches import check_switches
 
 
@@ -48,6 +49,22 @@ class Remembered:
 
     def __set__(self, model: Any, value: Any) -> None:
         setattr(model._fit, self.field, value)
+
+
+class StopFlag(Remembered):
+    """Attribute that ends a run: that of the thread which sets it, else those of all threads.
+
+    Args:
+        kind: Of the run.
+    """
+
+    def __init__(self, kind: str, doc: str):
+        super().__init__(f"stop_{kind}", doc)
+        self.kind = kind
+
+    def __set__(self, model: Any, value: Any) -> None:
+        super().__set__(model, value)
+        stop(model, self.kind, bool(value))
 
 
 class Trainer(nn.Module):
@@ -66,9 +83,9 @@ class Trainer(nn.Module):
     steps_per_execution: Any = 1
 
     history = Remembered("history", "The `History` of the last fit.")
-    stop_training = Remembered("stop_training", "Whether `fit` ends after this batch; a callback may set it.")
-    stop_evaluating = Remembered("stop_evaluating", "Whether `evaluate` ends after this batch.")
-    stop_predicting = Remembered("stop_predicting", "Whether `predict` ends after this batch.")
+    stop_training = StopFlag("training", "Whether `fit` ends after this batch; a callback may set it.")
+    stop_evaluating = StopFlag("evaluating", "Whether `evaluate` ends after this batch.")
+    stop_predicting = StopFlag("predicting", "Whether `predict` ends after this batch.")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(getattr(type(self), name, None), Remembered):
@@ -175,15 +192,18 @@ class Trainer(nn.Module):
 
     def reset_metrics(self) -> None:
         """Sets all metrics back."""
-        self._fit.meter = None
+        run = run_by(self)
+        if run is not None:
+            run.meter = None
         for metric in self.metrics:
             metric.to(self._where())
             metric.reset_state()
 
     def get_metrics_result(self) -> dict[str, Any]:
         """`{name: value so far}`, on the device."""
-        if self._fit.meter is not None:
-            self._fit.meter.fold()
+        run = run_by(self)
+        if run is not None and run.meter is not None:
+            run.meter.fold()
         results: dict[str, Any] = {}
         for metric in self.metrics:
             value = metric.result()
@@ -340,18 +360,16 @@ class Trainer(nn.Module):
         """
         self._require_compiled("train_on_batch")
         data = self._one_batch(x, y, sample_weight, class_weigher(class_weight))
-        self.train()
-        step.prepare(self)
-        self.reset_metrics()
-        try:
+        with Run(self, "training") as run:
+            model = run.model
+            step.prepare(model)
+            model.reset_metrics()
             if self.overrides("train_step"):
-                logs = self.train_step(data)
+                logs = read(model.train_step(data))
             else:
                 x, y, weight = data
-                logs = self._noted(*loop.train_batch(self, *data), x, y, weight)
-        finally:
-            self.eval()
-        return self._as_results(read(logs), return_dict)
+                logs = read(model._noted(*loop.train_batch(model, *data), x, y, weight))
+        return self._as_results(logs, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch.
@@ -361,11 +379,12 @@ class Trainer(nn.Module):
         """
         self._require_compiled("test_on_batch")
         data = self._one_batch(x, y, sample_weight, None)
-        with switched_mode(self, False), torch.no_grad():
-            step.note_losses(self)
-            self.reset_metrics()
-            logs = self.test_step(data)
-        return self._as_results(read(logs), return_dict)
+        with Run(self, "evaluating") as run, torch.no_grad():
+            step.note_losses(run.model)
+            run.model.reset_metrics()
+            with passing(False):
+                logs = read(run.model.test_step(data))
+        return self._as_results(logs, return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""

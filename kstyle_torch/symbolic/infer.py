@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, tree
+from kstyle_torch.mode import in_mode
 from kstyle_torch.variables import Variable
 
 OPEN_SIZES = (192, 320)
@@ -124,19 +125,15 @@ def untouched(target: Any) -> Iterator[None]:
     """
     if not isinstance(target, nn.Module):
         target = nn.Identity()
-    training = [module for module in target.modules() if module.training]
     buffers = [(module, key, buffer, buffer.clone()) for module, key, buffer in _own_buffers(target)]
     seeds = [(seed, seed.value) for seed in _seed_states(target)]
     losses = {id(module): [*getattr(module, "_losses", ())] for module in target.modules()}
     num_weights = sum(1 for _ in target.parameters())
     random_state = torch.get_rng_state()
-    for module in training:
-        module.training = False
     try:
-        yield
+        with in_mode(target, False):
+            yield
     finally:
-        for module in training:
-            module.training = True
         for module, key, buffer, before in buffers:
             module._buffers[key] = buffer.copy_(before)
         for seed, value in seeds:

@@ -17,6 +17,7 @@ from kstyle_torch.data.checks import warn_of_nan
 from kstyle_torch.losses import BinaryCrossentropy, BinaryFocalCrossentropy
 from kstyle_torch.symbolic.infer import untouched
 from kstyle_torch.training.compiled import Compiled, needs_targets
+from kstyle_torch.training.run import others_run
 
 SAMPLE_ROWS = 32
 FEW = 16  # outputs of which nothing can be said
@@ -39,7 +40,7 @@ def check_data(
     """
     compiled: Compiled = model._compiled
     layout, tried = _layout(model, batch, device, needs_loss), model._fit.tried
-    if layout in tried:
+    if layout in tried or (compiled.outputs is not None and others_run(model)):  # whose state a trial would disturb
         _look_through(compiled, batch)
         return
     is_stateful = any(getattr(module, "stateful", False) for module in model.modules())

@@ -33,7 +33,7 @@ class Glance:
         """What must be the very same."""
         found = [value for fields in self.watched_fields for value in fields.values()]
         found += [value for fields in self.fields for value in fields["_modules"].values()]
-        found += [fields["training"] for fields in self.fields]
+        found += [fields.get("training") for fields in self.fields]  # of modules that are not ours
         found += penalties(self.model)
         return [*found, *(entry.loss for entry in self.compiled.loss.entries), self.compiled.optimizer]
 

@@ -34,7 +34,7 @@ OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
 # of a module, what training changes without changing what a step computes
 FLEETING = frozenset(
     """
-    _losses _views _rows _calls _penalised _loss_layers _meter history _compiled stop_training stop_evaluating
+    _added_losses _mode _evals _follows _views _rows _calls _penalised _loss_layers _meter history _compiled stop_training stop_evaluating
     stop_predicting _fast_step _fast_epoch _parameters _buffers _modules _masked_runs _fingerprint _seen _trained _straight
     _run_straight _readers _tried _tables _fast_forward _known_weights
     """.split()
@@ -115,7 +115,7 @@ def summary(model: Any) -> list[Any]:
     return [process, id(optimizer), optimizer.loss_scale_factor, attributes] + [
         (
             id(module),
-            module.training,
+            module.__dict__.get("training"),  # of modules that are not ours; the mode of ours belongs to the call
             [(id(tensor), tensor is not None and tensor.requires_grad) for tensor in module._parameters.values()],
             None if isinstance(module, Layer) else [*_attributes(vars(module))],
         )
