@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
+import inspect
 import threading
 import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
@@ -58,7 +60,7 @@ class HasMode(nn.Module):
     _unlisted: tuple[nn.Module, ...] = ()  # modules that it runs and that are not among its children
 
     @property
-    def training(self) -> bool:  # type: ignore[override]
+    def training(self) -> bool:
         """Whether it is in training mode: in a call, that of the call."""
         call = running
         mode = call.mode
@@ -147,6 +149,26 @@ def _follow(parent: nn.Module, name: str, child: nn.Module | None) -> None:
 
 
 register_module_module_registration_hook(_follow)
+
+
+def fills_training(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function that does `call` with the mode of the call where that is omitted or None."""
+    position = list(inspect.signature(call).parameters).index("training")
+
+    @functools.wraps(call)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(args) >= position:  # self is not among them
+            if args[position - 1] is not None:
+                return call(self, *args, **kwargs)
+            args = (*args[: position - 1], self._mode_of_call(), *args[position:])
+        elif kwargs.get("training") is None:
+            kwargs["training"] = self._mode_of_call()
+        if self._training_default is not None and running.mode is None and running.default is not None:
+            with holding(self, running.default) as held:
+                return call(held, *args, **kwargs)
+        return call(self, *args, **kwargs)
+
+    return forward
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ from kstyle_torch.layers.precision import PreciseForward
 from kstyle_torch.layers.shapes import as_leaves, as_shape, declared_shape, shapes_of
 from kstyle_torch.layers.walk import modules_of, set_unnoticed
 from kstyle_torch.layers.weights import State
-from kstyle_torch.mode import HasMode, holding, running
+from kstyle_torch.mode import HasMode, fills_training, holding, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, registry, reject_unknown
 from kstyle_torch.symbolic.infer import infer
@@ -257,10 +257,12 @@ class Layer(Configurable, HasMode, WeightHolder):
 
     def _outermost_call(self, plain: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that no other layer makes: it forgets the losses of the one before, and ends what layers hand on."""
-        call = running
-        call.inside = not torch.compiler.is_exporting()
+        if torch.compiler.is_exporting():  # a program must not set anything
+            return self._slow_call(args, kwargs)
         if added_losses.met and not torch.compiler.is_compiling():
             added_losses.forget(self)
+        call = running
+        call.inside = True
         try:
             return nn.Module.__call__(self, args[0]) if plain else self._slow_call(args, kwargs)
         finally:
@@ -568,32 +570,12 @@ def _pair_call_and_forward(cls: type) -> None:
     if takes_training and not vars(cls).get("_resolves_mode", False):
         default = parameters["training"].default
         cls._training_default = default if isinstance(default, bool) else None  # type: ignore[attr-defined]
-        function = _fills_training(function)
+        function = fills_training(function)
     cls._takes_training = takes_training  # type: ignore[attr-defined]
     cls._parameter_names = tuple(parameters)[1:]  # type: ignore[attr-defined]
     if cls._training_default or not cls.__module__.startswith("kstyle_torch."):  # type: ignore[attr-defined]
         cls._opens_call = True  # type: ignore[attr-defined]
     cls.forward = cls.call = function  # type: ignore[attr-defined]
-
-
-def _fills_training(call: Callable[..., Any]) -> Callable[..., Any]:
-    """`call` with the mode of the call for a `training` that is omitted or None."""
-    position = list(inspect.signature(call).parameters).index("training")
-
-    @functools.wraps(call)
-    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if len(args) >= position:  # self is not among them
-            if args[position - 1] is not None:
-                return call(self, *args, **kwargs)
-            args = (*args[: position - 1], self._mode_of_call(), *args[position:])
-        elif kwargs.get("training") is None:
-            kwargs["training"] = self._mode_of_call()
-        if self._training_default is not None and running.mode is None and running.default is not None:
-            with holding(self, running.default) as held:
-                return call(held, *args, **kwargs)
-        return call(self, *args, **kwargs)
-
-    return forward
 
 
 def _with_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -118,10 +118,13 @@ def _device_of(target: Any) -> torch.device:
 
 
 @contextlib.contextmanager
-def untouched(target: Any) -> Iterator[None]:
+def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Runs the block in inference mode; puts mode, buffers, losses and random state back afterwards.
 
     The random state stays as it is where weights were made from it.
+
+    Args:
+        is_shared: Returns whether another thread has begun to change the same state: it stays as it is then.
     """
     if not isinstance(target, nn.Module):
         target = nn.Identity()
@@ -134,15 +137,16 @@ def untouched(target: Any) -> Iterator[None]:
         with in_mode(target, False):
             yield
     finally:
-        for module, key, buffer, before in buffers:
-            module._buffers[key] = buffer.copy_(before)
-        for seed, value in seeds:
-            seed.assign(value)
+        if not is_shared():
+            for module, key, buffer, before in buffers:
+                module._buffers[key] = buffer.copy_(before)
+            for seed, value in seeds:
+                seed.assign(value)
+            if sum(1 for _ in target.parameters()) == num_weights:
+                torch.set_rng_state(random_state)
         for module in target.modules():
             if getattr(module, "_losses", None) or losses.get(id(module)):
                 module._losses[:] = losses.get(id(module), [])
-        if sum(1 for _ in target.parameters()) == num_weights:
-            torch.set_rng_state(random_state)
 
 
 def _seed_states(target: nn.Module) -> Iterator[Variable]:

@@ -45,7 +45,8 @@ def check_data(
         return
     is_stateful = any(getattr(module, "stateful", False) for module in model.modules())
     x, y, weight = first_rows(batch, device, batch_size if is_stateful else SAMPLE_ROWS)
-    with untouched(model), torch.no_grad():
+    begun = model._fit.begun
+    with untouched(model, is_shared=lambda: model._fit.begun != begun), torch.no_grad():
         try:
             y_pred = model(x)
         except NotImplementedError:  # a model that is only trained by its own train_step

@@ -21,6 +21,7 @@ class FitState:
     """
 
     __slots__ = (
+        "begun",
         "epoch_engine",
         "forward_engine",
         "history",
@@ -42,6 +43,7 @@ class FitState:
         self.history: History | None = None  # of the last fit
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.runs: list[Run] = []  # that are going on, of all threads
+        self.begun = 0  # how many runs that change weights or metrics there have been
         self.weights_key: Any = UNKNOWN  # state of the weights for which the next three hold
         self.trained: list[WeightView] = []
         self.penalised: list[WeightView] = []

@@ -34,7 +34,8 @@ OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
 # of a module, what training changes without changing what a step computes
 FLEETING = frozenset(
     """
-    _added_losses _mode _evals _follows _views _rows _calls _penalised _loss_layers _meter history _compiled stop_training stop_evaluating
+    _added_losses _mode _evals _follows
+    _views _rows _calls _penalised _loss_layers _meter history _compiled stop_training stop_evaluating
     stop_predicting _fast_step _fast_epoch _parameters _buffers _modules _masked_runs _fingerprint _seen _trained _straight
     _run_straight _readers _tried _tables _fast_forward _known_weights
     """.split()

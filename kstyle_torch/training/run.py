@@ -42,6 +42,7 @@ class Run:
         with _lock:
             alone = not (self.counts and others_run(model))
             runs.append(self)
+            model._fit.begun += self.counts
         try:
             self.model, self.taken = take(model, self.kind == "training", alone)
             if self.model is not model:
