@@ -2,7 +2,8 @@
 
 The mode belongs to the call and not to the layer, so that threads may use one model in different modes. Within a thread
 it is, for each layer: what the caller passed as `training`, else what a call around passed, else what `.train()` or
-`.eval()` gave the layer, else the default in the signature of `call` of this layer or one that ran before, else inference.
+`.eval()` gave the layer, else the first default in the signature of `call` that is not None, from the outermost call on
+and of layers that ran before it, else inference.
 
 Modules that are not ours read their own flag, `module.training`. It is set for the length of a call; a second thread that
 needs the other mode at the same time runs on a copy that shares parameters and buffers.
@@ -57,6 +58,7 @@ class HasMode(nn.Module):
     _evals = False  # whether `eval()` was called twice, the second time by code that will set back what it saw
     _follows = False  # whether it is the child of a module that is not ours, which is always in one of the two modes
     _training_default: bool | None = None  # in the signature of `call`
+    _in_graph = False  # whether it was called on a symbolic tensor: Keras notes the default as if the caller passed it
     _unlisted: tuple[nn.Module, ...] = ()  # modules that it runs and that are not among its children
 
     @property
@@ -89,11 +91,11 @@ class HasMode(nn.Module):
         if mode is None:
             mode = self._mode
             if mode is None:
-                mode = call.default
-                if mode is None:
-                    mode = self._training_default
-                    if call.inside:
-                        call.default = mode
+                mode = self._training_default
+                if call.default is not None and (mode is None or not self._in_graph):
+                    mode = call.default
+                if call.inside:
+                    call.default = mode
         return mode is True
 
     def train(self, mode: bool = True) -> Any:

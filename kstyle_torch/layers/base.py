@@ -335,6 +335,7 @@ class Layer(Configurable, HasMode, WeightHolder):
             kwargs.pop("mask", None)
         outputs = record(self, args, kwargs, self._tags(args, kwargs), filled)
         self._calls.append({"input": first, "output": outputs})
+        set_unnoticed(self, _in_graph=True)
         masked = any(mask is not None for mask in tree.flatten(previous))
         if self._makes_mask or (self.supports_masking and masked):
             put_masks(outputs, self.compute_mask(first, previous))
