@@ -184,8 +184,9 @@ class BackupAndRestore(Callback):
 
     def _resume(self, state: dict[str, Any]) -> None:
         model = self.model
-        if model._fit.first_check is not None:  # metrics must be there to be restored
-            model._fit.first_check.try_rows()
+        for run in model._fit.runs:
+            if run.first_check is not None:
+                run.first_check.try_rows()  # metrics must be there to be restored
         for optimizer, own in zip(snapshot.optimizers_of(model), state["optimizers"], strict=False):
             snapshot.build_optimizer(model, optimizer, own)
         _check(model, state, self._path(LATEST))

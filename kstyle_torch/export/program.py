@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from kstyle_torch.export.signature import Signature
-from kstyle_torch.layers.mode import switched_mode
+from kstyle_torch.mode import in_mode
 from kstyle_torch.saving.atomic import replacing
 
 
@@ -67,7 +67,7 @@ def write_program(
 @contextlib.contextmanager
 def inference(model: nn.Module) -> Iterator[None]:
     """Inference mode without gradients; losses that the run adds are taken off again."""
-    with switched_mode(model, False), torch.no_grad():
+    with in_mode(model, False), torch.no_grad():
         yield
 
 

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from kstyle_torch import tree
 from kstyle_torch.export.signature import Signature
-from kstyle_torch.layers.mode import switched_mode
+from kstyle_torch.mode import in_mode
 from kstyle_torch.symbolic.infer import untouched
 
 ROWS, OPEN_SIZE = 6, 64  # stand for open sizes; equal ones become one symbol, so each axis has its own
@@ -159,7 +159,7 @@ def record(model: nn.Module, signature: Signature, training: bool, native: dict[
     fake = FakeTensorMode(shape_env=shapes, allow_non_fake_inputs=True)
     inputs = signature.pack([_stand_in(leaf, fake, signature.device) for leaf in signature.leaves])
     with contextlib.ExitStack() as around:
-        contexts: list[Any] = [untouched(model), torch.enable_grad(), switched_mode(model, training), _compiling()]
+        contexts: list[Any] = [untouched(model), torch.enable_grad(), in_mode(model, training), _compiling()]
         contexts += [fake, enable_python_dispatcher(), _hooks(model, recorder), recorder]
         for context in contexts:
             around.enter_context(context)

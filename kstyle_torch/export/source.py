@@ -13,7 +13,7 @@ from kstyle_torch.export.classes import Classes, ModesDifferError, native_module
 from kstyle_torch.export.record import Recorder, record
 from kstyle_torch.export.render import UnwritableError
 from kstyle_torch.export.signature import Signature
-from kstyle_torch.layers.mode import switched_mode
+from kstyle_torch.mode import in_mode
 from kstyle_torch.saving.atomic import write_text
 from kstyle_torch.symbolic.infer import untouched
 
@@ -97,7 +97,7 @@ def _check(model: nn.Module, source: str, signature: Signature) -> None:
     twin = namespace["Model"]()
     twin.load_state_dict(model.state_dict())
     twin.to(signature.device).eval()
-    with untouched(model), switched_mode(model, False), torch.no_grad():
+    with untouched(model), in_mode(model, False), torch.no_grad():
         for rows in (2, 1):
             example = signature.example(rows)
             pairs = zip(tree.flatten(model(*example)), tree.flatten(twin(*example)), strict=True)

@@ -28,13 +28,13 @@ from kstyle_torch.layers.masks import (
     take_recorded_masks,
     without_masks_of_none,
 )
-from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.layers.precision import PreciseForward, cast_input, dtype_of_weights
 from kstyle_torch.layers.shapes import as_leaves, as_shape, declared_shape, shapes_of
 from kstyle_torch.layers.unbuilt import warn_of_unbuilt
 from kstyle_torch.layers.walk import OwnDict, OwnList, modules_of, set_unnoticed
 from kstyle_torch.layers.weights import State
+from kstyle_torch.mode import HasMode, fills_training, holding, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, registry, reject_unknown
 from kstyle_torch.symbolic.infer import infer
@@ -81,7 +81,7 @@ class SymbolicEnd:
         return layer._symbols(self.which)
 
 
-class Layer(Configurable, WeightHolder):
+class Layer(Configurable, HasMode, WeightHolder):
     """Base class of all layers. Subclass it with `call`, and with `build` where there are weights.
 
     Args:
@@ -117,6 +117,8 @@ class Layer(Configurable, WeightHolder):
     _makes_mask = False  # whether the class says what the mask of its output is
     _builds_weights = False  # whether the class has a `build` of its own
     _holds_metrics = False  # whether one may be among the attributes
+    _opens_call = False  # whether a call of it may call other layers, to which it hands on a mode
+    _resolves_mode = False  # whether its own forward() asks for the mode where `training` is None
     _build_shapes: dict[str, Any] | None = None  # arguments of build()
     _policy: DTypePolicy | None = None
 
@@ -127,10 +129,10 @@ class Layer(Configurable, WeightHolder):
         nn.Module.__init__(self)  # here, so that a child may be set before super().__init__()
         set_unnoticed(
             self,
-            training=False,
+            _mode=None,
             built=False,
             _dtype=as_dtype(None),
-            _losses=OwnList(),
+            _added_losses=OwnList(),
             _views=OwnDict(),
             _rows=OwnDict(),
             _calls=OwnList(),
@@ -210,6 +212,8 @@ class Layer(Configurable, WeightHolder):
         if self.input_spec is not None:
             shapes = [tuple(leaf.shape) for leaf in tree.flatten(first) if hasattr(leaf, "shape")]
             check_inputs(self.input_spec, shapes, self.name)
+        if not self._takes_training:
+            kwargs = {name: value for name, value in kwargs.items() if name != "training"}
         parameters = [*inspect.signature(self.build).parameters.values()]
         device = next((leaf.device for leaf in tree.flatten(args) if isinstance(leaf, Tensor)), config.device())
         with config.device_scope(device):
@@ -245,13 +249,35 @@ class Layer(Configurable, WeightHolder):
     # ------------------------------------------------------------------------------------------------------ calling
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.built and len(args) == 1 and type(args[0]) is Tensor and not hasattr(args[0], "_keras_mask"):
+        plain = (
+            not kwargs
+            and len(args) == 1
+            and type(args[0]) is Tensor
+            and self.built
+            and not self._makes_mask
+            and not hasattr(args[0], "_keras_mask")
+        )
+        if plain:
             dtype, wanted = args[0].dtype, self._input_dtype
-            if self._makes_mask or (dtype is not wanted and wanted is not None and dtype.is_floating_point):
-                return self._slow_call(args, kwargs)
-            if not kwargs or (len(kwargs) == 1 and kwargs.get("training", self) is self.training):
-                return nn.Module.__call__(self, args[0])
-        return self._slow_call(args, kwargs)
+            plain = dtype is wanted or wanted is None or not dtype.is_floating_point
+        if plain and (running.inside or not (self._opens_call or added_losses.met)):
+            return nn.Module.__call__(self, args[0])
+        if running.inside:
+            return self._slow_call(args, kwargs)
+        return self._outermost_call(plain, args, kwargs)
+
+    def _outermost_call(self, plain: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call that no other layer makes: it forgets the losses of the one before, and ends what layers hand on."""
+        if torch.compiler.is_exporting():  # a program must not set anything
+            return self._slow_call(args, kwargs)
+        if added_losses.met and not torch.compiler.is_compiling():
+            added_losses.forget(self)
+        call = running
+        call.inside = True
+        try:
+            return nn.Module.__call__(self, args[0]) if plain else self._slow_call(args, kwargs)
+        finally:
+            call.inside, call.default = False, None
 
     def _direct(self) -> Callable[..., Any] | None:
         """A function that does what a call on plain tensors does where no hook listens, for the inner loops.
@@ -288,10 +314,19 @@ class Layer(Configurable, WeightHolder):
             kwargs.pop("training", None)
         if kwargs.get("mask", self) is None or "mask" not in self._parameter_names:
             kwargs.pop("mask", None)
-        if training is None or bool(training) == self.training:
+        if training is None:
             return nn.Module.__call__(self, *args, **kwargs)
-        with switched_mode(self, bool(training)):
-            return nn.Module.__call__(self, *args, **kwargs)
+        call, mode = running, bool(training)
+        before, call.mode = call.mode, mode
+        try:
+            if before is mode or not self._modules:  # flags below are as they should be, or there are none
+                return nn.Module.__call__(self, *args, **kwargs)
+            with holding(self, mode) as held:
+                return nn.Module.__call__(held, *args, **kwargs)
+        finally:
+            call.mode = before
+            if before is None and call.inside:
+                call.default = mode  # Keras hands it on to the rest of the outermost call
 
     def _symbolic_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self.built:
@@ -311,6 +346,7 @@ class Layer(Configurable, WeightHolder):
             kwargs.pop("mask", None)
         outputs = record(self, args, kwargs, self._tags(args, kwargs), filled)
         self._calls.append({"input": first, "output": outputs})
+        set_unnoticed(self, _in_graph=True)
         masked = any(mask is not None for mask in tree.flatten(previous))
         if self._makes_mask or (self.supports_masking and masked):
             put_masks(outputs, self.compute_mask(first, previous))
@@ -359,6 +395,12 @@ class Layer(Configurable, WeightHolder):
         if not added_losses.met:
             added_losses.note()
         self._losses.extend(loss if isinstance(loss, (list, tuple)) else [loss])
+
+    @property
+    def _losses(self) -> list[Tensor]:
+        """What `add_loss` got in the last call; within `fit` and its like, in a call of theirs."""
+        by_layer = running.losses
+        return self._added_losses if by_layer is None else by_layer.setdefault(id(self), [])
 
     @property
     def losses(self) -> list[Tensor]:
@@ -439,7 +481,7 @@ class Layer(Configurable, WeightHolder):
         if may_hold_metrics(value):
             set_unnoticed(self, _holds_metrics=True)  # else nobody looks for them, which takes long
         if isinstance(value, nn.Module):
-            value.train(self.training) if value.training != self.training else None
+            self._hand_mode_to(value)
             self._replace_in_containers(name, value)
         elif isinstance(value, (nn.Parameter, State)):
             if self._claim_weight(name, value):
@@ -489,8 +531,8 @@ class Layer(Configurable, WeightHolder):
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
         """Adds a child, which takes this module's mode."""
-        if module is not None and module.training != self.training:
-            module.train(self.training)
+        if module is not None:
+            self._hand_mode_to(module)
         super().add_module(name, module)
         if isinstance(module, WeightHolder) and not self.trainable:
             sync_trainable(module, frozen_above=True)
@@ -519,7 +561,10 @@ class Layer(Configurable, WeightHolder):
             self._follow_dtype(lambda tensor: tensor.to(floats[0]) if floats else tensor)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_views": OwnDict(), "_losses": OwnList(), "_calls": OwnList()}
+        return {**self.__dict__, "_views": OwnDict(), "_added_losses": OwnList(), "_calls": OwnList()}
+
+    def _fields_of_copy(self) -> dict[str, Any]:
+        return {"_views": OwnDict(), "_in_containers": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -571,26 +616,16 @@ def _pair_call_and_forward(cls: type) -> None:
         return  # nothing new: what the base class has is paired already
     function = vars(home).get("forward") or vars(home)["call"]
     parameters = inspect.signature(function).parameters
-    cls._takes_training = "training" in parameters  # type: ignore[attr-defined]
+    takes_training = "training" in parameters
+    if takes_training and not vars(cls).get("_resolves_mode", False):
+        default = parameters["training"].default
+        cls._training_default = default if isinstance(default, bool) else None  # type: ignore[attr-defined]
+        function = fills_training(function)
+    cls._takes_training = takes_training  # type: ignore[attr-defined]
     cls._parameter_names = tuple(parameters)[1:]  # type: ignore[attr-defined]
-    function = _fills_training(function) if "training" in parameters else function
+    if cls._training_default or not cls.__module__.startswith("kstyle_torch."):  # type: ignore[attr-defined]
+        cls._opens_call = True  # type: ignore[attr-defined]
     cls.forward = cls.call = function  # type: ignore[attr-defined]
-
-
-def _fills_training(call: Callable[..., Any]) -> Callable[..., Any]:
-    """`call` with the layer's mode for a `training` that is omitted or None."""
-    position = list(inspect.signature(call).parameters).index("training")
-
-    @functools.wraps(call)
-    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if len(args) >= position:  # self is not among them
-            if args[position - 1] is None:
-                args = (*args[: position - 1], self.training, *args[position:])
-        elif kwargs.get("training") is None:
-            kwargs["training"] = self.training
-        return call(self, *args, **kwargs)
-
-    return forward
 
 
 def _with_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -59,6 +59,7 @@ class BatchNormalization(Layer):
     """
 
     supports_masking = True
+    _resolves_mode = True
     gamma = Weight("weight")
     beta = Weight("bias")
     moving_mean = Weight("running_mean")
@@ -120,7 +121,8 @@ class BatchNormalization(Layer):
             self.running_std.copy_(self.running_var.sqrt())
             self.running_renorm_std.copy_(self.running_std)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        x = inputs
         if mask is not None and mask.ndim != x.ndim - 1:
             raise ValueError(
                 f"{self.name}: a mask must have one axis less than the input; got {tuple(mask.shape)} "
@@ -130,7 +132,7 @@ class BatchNormalization(Layer):
             x = x.to(self._dtype)
         features_second = x.ndim == 2 or self.axis == 1
         y = x if features_second else x.movedim(self.axis, 1)
-        if not (self.training and self.trainable):
+        if not (self._mode_of_call(training) and self.trainable):
             y = self._normalize(y)
         elif mask is None and not self.renorm and not self.synchronized:
             y = self._normalize_batch(y)

@@ -18,6 +18,7 @@ from kstyle_torch.layers.lora import LoraLayer
 from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.walk import set_unnoticed
 from kstyle_torch.layers.weights import Weight, native, permuted
+from kstyle_torch.mode import holding
 from kstyle_torch.symbolic.tensor import SymbolicTensor
 
 register = layer_registry.register
@@ -290,6 +291,9 @@ class TorchModule(Layer):
             self._follow_weights_of(module)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.module.training and not self.trainable:  # normalization below runs in inference mode
+            with holding(self, True) as held:
+                return held.module(*args, **kwargs)
         return self.module(*args, **kwargs)
 
     @classmethod

@@ -38,6 +38,8 @@ class Dropout(RandomLayer):
     """
 
     supports_masking = True
+    _resolves_mode = True
+    _training_default = False
 
     def __init__(
         self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
@@ -50,13 +52,13 @@ class Dropout(RandomLayer):
         if noise_shape is not None and not all(size is None or _is_size(size) for size in noise_shape):
             raise ValueError(f"{self.name}: noise_shape must hold positive ints and None; got {noise_shape!r}.")
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        if self.noise_shape is None and self.seed is None and _is_fused(x):
-            return F.dropout(x, self.rate)
+    def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        if not self._mode_of_call(training) or self.rate == 0:
+            return inputs
+        if self.noise_shape is None and self.seed is None and _is_fused(inputs):
+            return F.dropout(inputs, self.rate)
         scale = 1 / (1 - self.rate) if self.rate < 1 else 0.0
-        return x * (self._kept(x).to(x.dtype) * scale)
+        return inputs * (self._kept(inputs).to(inputs.dtype) * scale)
 
     def _kept(self, x: Tensor) -> Tensor:
         """What is not dropped, True or False."""
@@ -176,16 +178,20 @@ class GaussianDropout(RandomLayer):
     """
 
     supports_masking = True
+    _resolves_mode = True
+    _training_default = False
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
         super().__init__(seed, **kwargs)
         self.rate = _rate_below_one(rate, self)
         self._stddev = math.sqrt(self.rate / (1 - self.rate))
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        return torch.addcmul(x, x, self._normal(x.shape, x.device).to(x.dtype), value=self._stddev)
+    def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        if not self._mode_of_call(training) or self.rate == 0:
+            return inputs
+        return torch.addcmul(
+            inputs, inputs, self._normal(inputs.shape, inputs.device).to(inputs.dtype), value=self._stddev
+        )
 
 
 @register()
@@ -203,15 +209,17 @@ class GaussianNoise(RandomLayer):
     """
 
     supports_masking = True
+    _resolves_mode = True
+    _training_default = False
 
     def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any):
         super().__init__(seed, **kwargs)
         self.stddev = not_negative(stddev, "stddev", self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.stddev == 0:
-            return x
-        return torch.add(x, self._normal(x.shape, x.device).to(x.dtype), alpha=self.stddev)
+    def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        if not self._mode_of_call(training) or self.stddev == 0:
+            return inputs
+        return torch.add(inputs, self._normal(inputs.shape, inputs.device).to(inputs.dtype), alpha=self.stddev)
 
 
 @register()
@@ -231,6 +239,8 @@ class AlphaDropout(RandomLayer):
     """
 
     supports_masking = True
+    _resolves_mode = True
+    _training_default = False
     lowest = -1.6732632423543772 * 1.0507009873554805  # selu's alpha and scale
 
     def __init__(
@@ -242,11 +252,11 @@ class AlphaDropout(RandomLayer):
         self._factor = ((1 - self.rate) * (1 + self.rate * self.lowest**2)) ** -0.5
         self._shift = -self._factor * self.lowest * self.rate
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        kept = self._uniform(_noise_shape(x, self.noise_shape), x.device) >= self.rate
-        return torch.where(kept, x, self.lowest) * self._factor + self._shift
+    def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        if not self._mode_of_call(training) or self.rate == 0:
+            return inputs
+        kept = self._uniform(_noise_shape(inputs, self.noise_shape), inputs.device) >= self.rate
+        return torch.where(kept, inputs, self.lowest) * self._factor + self._shift
 
 
 def _rate_below_one(rate: Any, layer: Layer) -> float:

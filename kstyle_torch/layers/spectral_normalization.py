@@ -34,6 +34,9 @@ class SpectralNormalization(Wrapper):
         torch.Size([2, 4])
     """
 
+    _resolves_mode = True
+    _training_default = False
+
     def __init__(self, layer: Layer, power_iterations: int = 1, **kwargs: Any):
         super().__init__(layer, **kwargs)
         self.integer_inputs = layer.integer_inputs
@@ -55,13 +58,13 @@ class SpectralNormalization(Wrapper):
         """The kernel, which is the layer's too, and `vector_u`."""
         return [self.kernel, *super()._own_views()] if self.built else super()._own_views()
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return self.layer(x)
+    def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        if not self._mode_of_call(training):
+            return self.layer(inputs)
         with torch.no_grad():
             self._normalize_kernel()
         # through a copy, so that a second call in the same step may write to the kernel again
-        return functional_call(self.layer, {self.kernel._row.path: self.kernel.value.clone()}, (x,))
+        return functional_call(self.layer, {self.kernel._row.path: self.kernel.value.clone()}, (inputs,))
 
     def _normalize_kernel(self) -> None:
         kernel, u = self.kernel.read(), self.vector_u

@@ -33,6 +33,7 @@ class Wrapper(Layer):
     """
 
     _has_precision = False  # the layers inside see to it
+    _opens_call = True
 
     def __init__(self, layer: Layer, **kwargs: Any):
         super().__init__(**kwargs)

@@ -10,6 +10,7 @@ from torch import nn
 from kstyle_torch import tree
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.core import InputLayer, input_tensor
+from kstyle_torch.layers.walk import set_unnoticed
 from kstyle_torch.models.model import Model
 from kstyle_torch.models.sequential import Sequential
 from kstyle_torch.symbolic.replay import replay
@@ -39,6 +40,18 @@ def clone_model(
     """
     if not isinstance(model, Model):
         raise TypeError(f"clone_model() needs a model; got {type(model).__name__}.")
+    clone = _cloned(model, input_tensors, clone_function, call_function, recursive)
+    set_unnoticed(clone, _mode=model._mode)
+    return clone
+
+
+def _cloned(
+    model: Model,
+    input_tensors: Any,
+    clone_function: Callable[[Any], Any] | None,
+    call_function: Callable[..., Any] | None,
+    recursive: bool,
+) -> Model:
     copy = _Copies(clone_function, recursive)
     if isinstance(model, Sequential):
         if call_function is not None:
@@ -65,7 +78,9 @@ class _Copies:
         if not isinstance(target, nn.Module):
             return target  # a function
         if id(target) not in self.known:
-            self.known[id(target)] = self._copy(target)
+            clone = self.known[id(target)] = self._copy(target)
+            if isinstance(target, Layer) and target._mode is not None:
+                clone.train() if target._mode else clone.eval()
         return self.known[id(target)]
 
     def _copy(self, layer: Any) -> Any:

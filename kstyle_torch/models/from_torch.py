@@ -50,17 +50,21 @@ class TorchModel(Model):
         if isinstance(module, Model):
             raise TypeError(f"{module.name!r} is a Model already; compile and fit it itself.")
         super().__init__(name=name, **kwargs)
-        module.eval()  # as every model starts; `fit` switches it
+        module.eval()  # as every model starts
         own = {"_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"}
         parameters = [*inspect.signature(module.forward).parameters.values()]
         shared = {key: vars(module)[key] for key in own}
         set_unnoticed(self, **shared, wrapped=module, built=True, _parameter_list=parameters)
         self._follow_weights_of(module)
 
+    @property
+    def _unlisted(self) -> tuple[nn.Module, ...]:  # type: ignore[override]
+        wrapped = self.__dict__.get("wrapped")
+        return () if wrapped is None else (wrapped,)
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """What the module gives for a batch of inputs."""
         module = self.wrapped
-        module.training = self.training  # its children are this model's, and follow by themselves
         if isinstance(inputs, dict) and inputs.keys() <= {p.name for p in self._parameter_list}:
             return module(**inputs)
         if isinstance(inputs, (list, tuple)) and self._takes(len(inputs)):

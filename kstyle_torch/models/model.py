@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from kstyle_torch import tree
-from kstyle_torch.layers import added_losses
 from kstyle_torch.layers.base import Layer, uncounted_calls
 from kstyle_torch.layers.core import InputLayer
 from kstyle_torch.layers.holder import own_property
@@ -67,6 +66,7 @@ class Model(Trainer, Files, Layer):
     """
 
     _has_precision = False  # its layers see to it
+    _opens_call = True
     _functional: ClassVar[type[Model] | None] = None
     graph: Graph | None = None
     _places: Mapping[str, nn.Module] = {}  # key -> the module of the graph that was there when its code was written
@@ -395,9 +395,6 @@ class Model(Trainer, Files, Layer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            if added_losses.met and not torch.compiler.is_compiling():
-                with added_losses.one_call(self):
-                    return super().__call__(*args, **kwargs)
             return super().__call__(*args, **kwargs)
         except (RuntimeError, IndexError):  # torch's message says nothing of layers
             if self.graph is not None and args and isinstance(args[0], Tensor):
@@ -538,6 +535,9 @@ class Model(Trainer, Files, Layer):
         made_again = {"_emitted", "_places", "inputs", "outputs", "_ends"}  # from the graph
         dropped = {"_fit", *made_again}
         return {key: value for key, value in super().__getstate__().items() if key not in dropped}
+
+    def _fields_of_copy(self) -> dict[str, Any]:
+        return {**super()._fields_of_copy(), "_fit": FitState(), "jit_compile": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

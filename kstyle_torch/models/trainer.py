@@ -28,15 +28,16 @@ from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.holder import own_property
-from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.precision import uncached_casts
 from kstyle_torch.layers.walk import modules_of, set_unnoticed
 from kstyle_torch.metrics.base import metrics_in
+from kstyle_torch.mode import passing
 from kstyle_torch.optimizers import with_loss_scale
 from kstyle_torch.training import check, loop, step, watch
 from kstyle_torch.training.compiled import Compiled, read
 from kstyle_torch.training.fit_state import FitState
 from kstyle_torch.training.parallel import check_replicas
+from kstyle_torch.training.run import Run, run_by, stop
 from kstyle_torch.training.switches import check_epochs, check_switches
 
 
@@ -51,6 +52,22 @@ class Remembered:
 
     def __set__(self, model: Any, value: Any) -> None:
         setattr(model._fit, self.field, value)
+
+
+class StopFlag(Remembered):
+    """Attribute that ends a run: that of the thread which sets it, else those of all threads.
+
+    Args:
+        kind: Of the run.
+    """
+
+    def __init__(self, kind: str, doc: str):
+        super().__init__(f"stop_{kind}", doc)
+        self.kind = kind
+
+    def __set__(self, model: Any, value: Any) -> None:
+        super().__set__(model, value)
+        stop(model, self.kind, bool(value))
 
 
 class Trainer(nn.Module):
@@ -69,9 +86,9 @@ class Trainer(nn.Module):
     steps_per_execution: Any = 1
 
     history = Remembered("history", "The `History` of the last fit.")
-    stop_training = Remembered("stop_training", "Whether `fit` ends after this batch; a callback may set it.")
-    stop_evaluating = Remembered("stop_evaluating", "Whether `evaluate` ends after this batch.")
-    stop_predicting = Remembered("stop_predicting", "Whether `predict` ends after this batch.")
+    stop_training = StopFlag("training", "Whether `fit` ends after this batch; a callback may set it.")
+    stop_evaluating = StopFlag("evaluating", "Whether `evaluate` ends after this batch.")
+    stop_predicting = StopFlag("predicting", "Whether `predict` ends after this batch.")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(getattr(type(self), name, None), Remembered):
@@ -184,15 +201,18 @@ class Trainer(nn.Module):
 
     def reset_metrics(self) -> None:
         """Sets all metrics back."""
-        self._fit.meter = None
+        run = run_by(self)
+        if run is not None:
+            run.meter = None
         for metric in self.metrics:
             metric.to(self._where())
             metric.reset_state()
 
     def get_metrics_result(self) -> dict[str, Any]:
         """`{name: value so far}`, on the device."""
-        if self._fit.meter is not None:
-            self._fit.meter.fold()
+        run = run_by(self)
+        if run is not None and run.meter is not None:
+            run.meter.fold()
         results: dict[str, Any] = {}
         for metric in self.metrics:
             value = metric.result()
@@ -352,21 +372,18 @@ class Trainer(nn.Module):
         """
         self._require_compiled("train_on_batch")
         check_replicas(self)
-        data = self._one_batch(x, y, sample_weight, class_weigher(class_weight))
-        self.train()
-        step.prepare(self)
-        self.reset_metrics()
-        try:
-            with step.gradients("train_on_batch"), uncached_casts(self._where().type):
-                if self.overrides("train_step"):
-                    logs = self.train_step(data)
-                else:
-                    x, y, weight = data
-                    logs = self._noted(*loop.train_batch(self, *data), x, y, weight)
-        finally:
-            self._fit.first_check = None
-            self.eval()
-        return self._as_results(read(logs), return_dict)
+        data, first = self._one_batch(x, y, sample_weight, class_weigher(class_weight))
+        casts = uncached_casts(self._where().type)
+        with step.gradients("train_on_batch"), casts, Run(self, "training", first) as run:
+            model = run.model
+            step.prepare(model)
+            model.reset_metrics()
+            if self.overrides("train_step"):
+                logs = read(model.train_step(data))
+            else:
+                x, y, weight = data
+                logs = read(model._noted(*loop.train_batch(model, *data), x, y, weight))
+        return self._as_results(logs, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch.
@@ -375,15 +392,13 @@ class Trainer(nn.Module):
         Raises: ValueError: as `fit`.
         """
         self._require_compiled("test_on_batch")
-        data = self._one_batch(x, y, sample_weight, None)
-        with switched_mode(self, False), torch.no_grad():
-            step.note_losses(self)
-            self.reset_metrics()
-            try:
-                logs = self.test_step(data)
-            finally:
-                self._fit.first_check = None
-        return self._as_results(read(logs), return_dict)
+        data, first = self._one_batch(x, y, sample_weight, None)
+        with Run(self, "evaluating", first) as run, torch.no_grad():
+            step.note_losses(run.model)
+            run.model.reset_metrics()
+            with passing(False):
+                logs = read(run.model.test_step(data))
+        return self._as_results(logs, return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
@@ -481,23 +496,8 @@ class Trainer(nn.Module):
         restarts: bool = False,
     ) -> Batches:
         """Batches on the model's device, checked against model and loss."""
-        with check.waiting(self, None):
-            batches = self._made_batches(x, y, sample_weight, batch_size, shuffle, steps, weigh, restarts)
-            batches.first_check = self._fit.first_check
-        batches.inspect = watch.batch_inspector(self)
-        return batches
-
-    def _made_batches(
-        self,
-        x: Any,
-        y: Any,
-        sample_weight: Any,
-        batch_size: int | None,
-        shuffle: Any,
-        steps: int | None,
-        weigh: Callable[..., Any] | None,
-        restarts: bool,
-    ) -> Batches:
+        waiting: list[check.FirstBatch] = []
+        prepare = functools.partial(self._checked, waiting, batch_size=checked_batch_size(batch_size))
         batches = make_batches(
             x,
             y,
@@ -508,20 +508,31 @@ class Trainer(nn.Module):
             steps=steps,
             restarts=restarts,
             weigh=weigh,
-            prepare=functools.partial(self._checked, batch_size=checked_batch_size(batch_size)),
+            prepare=prepare,
             floats=self._floats(),
         )
         if isinstance(batches, StreamBatches):
-            self._checked(*batches.first())
+            self._checked(waiting, *batches.first())
+        batches.first_check = waiting[-1] if waiting else None
+        batches.inspect = watch.batch_inspector(self)
         return batches
 
-    def _checked(self, x: Any, y: Any, sample_weight: Any, batch_size: int | None = None) -> Batch:
+    def _checked(
+        self,
+        waiting: list[check.FirstBatch],
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int | None = None,
+    ) -> Batch:
+        """Returns the data as the model and its loss take them; a check that waits for the first step goes to `waiting`."""
         needs_loss = not self.overrides("train_step", "compute_loss")
         if needs_loss and self._compiled is not None:
             check.check_given(self._compiled, x, y)
         self._checked_x(x, y, sample_weight)
         with config.device_scope(self._where()):
-            check.check_data(self, (x, y, sample_weight), self._where(), batch_size, needs_loss)
+            first = check.check_data(self, (x, y, sample_weight), self._where(), batch_size, needs_loss)
+        waiting += [] if first is None else [first]
         return x, check.targets_as_needed(self, y), sample_weight
 
     def _checked_x(self, x: Any, y: Any, sample_weight: Any) -> Batch:
@@ -541,11 +552,15 @@ class Trainer(nn.Module):
         x, _, _ = self._checked_x(*as_arrays(x, floats=self._floats()))
         return loop.predict_batch(self, _moved(x, self._where()))
 
-    def _one_batch(self, x: Any, y: Any, sample_weight: Any, weigh: Callable[..., Any] | None) -> Batch:
+    def _one_batch(
+        self, x: Any, y: Any, sample_weight: Any, weigh: Callable[..., Any] | None
+    ) -> tuple[Batch, check.FirstBatch | None]:
         x, y, sample_weight = as_arrays(x, y, sample_weight, self._floats())
         if weigh is not None:
             sample_weight = weigh(y, sample_weight)
-        return _moved(self._checked(x, y, sample_weight), self._where())
+        waiting: list[check.FirstBatch] = []
+        batch = _moved(self._checked(waiting, x, y, sample_weight), self._where())
+        return batch, waiting[-1] if waiting else None
 
     def _as_results(self, logs: dict[str, float], return_dict: bool) -> Any:
         """A dict, or a list in Keras' order: that of `metrics`, then what has a key of its own, by name."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, tree
+from kstyle_torch.mode import in_mode
 from kstyle_torch.variables import Variable
 
 OPEN_SIZES = (192, 320)
@@ -117,35 +118,35 @@ def _device_of(target: Any) -> torch.device:
 
 
 @contextlib.contextmanager
-def untouched(target: Any) -> Iterator[None]:
+def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Runs the block in inference mode; puts mode, buffers, losses and random state back afterwards.
 
     The random state stays as it is where weights were made from it.
+
+    Args:
+        is_shared: Returns whether another thread has begun to change the same state: it stays as it is then.
     """
     if not isinstance(target, nn.Module):
         target = nn.Identity()
-    training = [module for module in target.modules() if module.training]
     buffers = [(module, key, buffer, buffer.clone()) for module, key, buffer in _own_buffers(target)]
     seeds = [(seed, seed.value) for seed in _seed_states(target)]
     losses = {id(module): [*getattr(module, "_losses", ())] for module in target.modules()}
     num_weights = sum(1 for _ in target.parameters())
     random_state = torch.get_rng_state()
-    for module in training:
-        module.training = False
     try:
-        yield
+        with in_mode(target, False):
+            yield
     finally:
-        for module in training:
-            module.training = True
-        for module, key, buffer, before in buffers:
-            module._buffers[key] = buffer.copy_(before)
-        for seed, value in seeds:
-            seed.assign(value)
+        if not is_shared():
+            for module, key, buffer, before in buffers:
+                module._buffers[key] = buffer.copy_(before)
+            for seed, value in seeds:
+                seed.assign(value)
+            if sum(1 for _ in target.parameters()) == num_weights:
+                torch.set_rng_state(random_state)
         for module in target.modules():
             if getattr(module, "_losses", None) or losses.get(id(module)):
                 module._losses[:] = losses.get(id(module), [])
-        if sum(1 for _ in target.parameters()) == num_weights:
-            torch.set_rng_state(random_state)
 
 
 def _seed_states(target: nn.Module) -> Iterator[Variable]:

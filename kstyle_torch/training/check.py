@@ -25,6 +25,7 @@ from kstyle_torch.symbolic.infer import untouched
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled import Compiled, needs_targets
 from kstyle_torch.training.invalidation import Standing, user_code
+from kstyle_torch.training.run import innermost, others_run
 
 SAMPLE_ROWS = 32
 FEW = 16  # outputs of which nothing can be said
@@ -38,14 +39,15 @@ def first_rows(structure: Any, device: torch.device, rows: int | None = SAMPLE_R
 
 def check_data(
     model: Any, batch: Batch, device: torch.device, batch_size: int | None = None, needs_loss: bool = True
-) -> None:
+) -> FirstBatch | None:
     """Builds the model and what is compiled for data like this, looks through the data, and tries the loss on some.
 
     A model that is built and runs code of the user's, or hooks, is not called for this: users may count on one call for
-    each batch. The check waits, as `model._fit.first_check`, for the output of the first step.
+    each batch. The check waits for the output of the first step then.
 
     Args:
         batch_size: Rows of a training step; all of the batch if None. A stateful layer takes no other number.
+    Returns: The check that waits; None if all is checked.
     Raises: ValueError: if the data does not fit the model or the loss.
     """
     layout, fit = _layout(model, batch, device, needs_loss), model._fit
@@ -53,15 +55,16 @@ def check_data(
         fit.tried.clear()
         fit.checked = Standing(model, training=False)
         fit.checked.note()
-    if layout in fit.tried:
+    disturbs = model._compiled.outputs is not None and others_run(model)  # a trial would change their state
+    if layout in fit.tried or disturbs:
         _look_through(model._compiled, batch)
-        return
+        return None
     is_stateful = any(getattr(module, "stateful", False) for module in model.modules())
     first = FirstBatch(model, batch, layout, needs_loss)
     if _is_called_once_per_batch(model):
-        fit.first_check = first
-    else:
-        first.try_now(*first_rows(batch, device, batch_size if is_stateful else SAMPLE_ROWS))
+        return first
+    first.try_now(*first_rows(batch, device, batch_size if is_stateful else SAMPLE_ROWS))
+    return None
 
 
 def _is_called_once_per_batch(model: Any) -> bool:
@@ -91,33 +94,34 @@ class FirstBatch:
 
     def try_now(self, x: Any, y: Any, weight: Any) -> None:
         """Runs the model on some rows for nothing but the check; this builds it, too."""
-        with untouched(self.model), torch.no_grad():
+        begun = self.model._fit.begun
+        with untouched(self.model, is_shared=lambda: self.model._fit.begun != begun), torch.no_grad():
             try:
                 y_pred = self.model(x)
             except NotImplementedError:  # a model that is only trained by its own train_step
                 if not self.model.overrides("train_step"):
                     raise
                 return
-            self._check(y, y_pred, weight)
+            self._check(self.model, y, y_pred, weight)
 
     def try_rows(self) -> None:
         """The same on the first rows of the data, where something needs losses and metrics before the first step."""
         self.try_now(*first_rows(self.batch, self.model._where()))
 
-    def __call__(self, x: Any, y: Any, weight: Any) -> Any:
+    def __call__(self, model: Any, x: Any, y: Any, weight: Any, training: bool) -> Any:
         """Runs the model for a step, and checks what comes out before anything is made of it.
 
         Returns: The output.
         Raises: ValueError: if the data does not fit the loss; weights, buffers and random state are as they were then.
         """
-        model = self.model
-        model._fit.first_check = None
         buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         cells = [(cell, read_cell(cell)) for cell in cells_of(model).values()]
         try:
-            y_pred = steps.run_model(model, x)
+            y_pred = steps.run_model(model, x, training)
             with torch.no_grad():
-                self._check(y, y_pred, weight)
+                self._check(model, y, y_pred, weight)
+                if model is not self.model:  # a copy, beside another thread
+                    self.model._compiled.build(model.output_names, y, y_pred)
         except Exception:
             with torch.no_grad():
                 for buffer, before in buffers:
@@ -128,8 +132,8 @@ class FirstBatch:
             raise
         return y_pred
 
-    def _check(self, y: Any, y_pred: Any, weight: Any) -> None:
-        model, compiled = self.model, self.model._compiled
+    def _check(self, model: Any, y: Any, y_pred: Any, weight: Any) -> None:
+        compiled = model._compiled
         with _undone(compiled):
             is_new = compiled.outputs is None
             compiled.build(model.output_names, y, y_pred)
@@ -140,28 +144,18 @@ class FirstBatch:
             _try_metrics(compiled, targets, outputs)
         model._fit.tried.add(self.layout)
         if is_new:  # the epoch has begun without losses and metrics
-            self._catch_up()
+            _catch_up(model)
         self.is_done = True
 
-    def _catch_up(self) -> None:
-        """Does for losses and metrics what is done for those that there are when an epoch begins."""
-        compiled, meter = self.model._compiled, self.model._fit.meter
-        compiled.head = steps.find_head(self.model)
-        for metric in (compiled.metrics, *compiled.trackers):
-            metric.to(self.model._where())
-        if meter is not None:
-            meter.begin()
 
-
-@contextlib.contextmanager
-def waiting(model: Any, first: FirstBatch | None) -> Iterator[None]:
-    """Has the next step within the block make a check that waits for one, unless it is made already."""
-    before = model._fit.first_check
-    model._fit.first_check = None if first is None or first.is_done else first
-    try:
-        yield
-    finally:
-        model._fit.first_check = before
+def _catch_up(model: Any) -> None:
+    """Does for losses and metrics what is done for those that there are when an epoch begins."""
+    compiled, run = model._compiled, innermost.run
+    compiled.head = steps.find_head(model)
+    for metric in (compiled.metrics, *compiled.trackers):
+        metric.to(model._where())
+    if run is not None and run.meter is not None:
+        run.meter.begin()
 
 
 def check_given(compiled: Compiled, x: Any, y: Any) -> None:

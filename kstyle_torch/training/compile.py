@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.mode import passing
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.graphs import with_own_code
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.parallel import exchanging_module
 from kstyle_torch.training.pure import TooLargeError
 from kstyle_torch.training.record import restore, state_of
+from kstyle_torch.training.run import innermost
 from kstyle_torch.training.whole import WholeSteps
 
 OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
@@ -54,7 +56,7 @@ class CompiledStep:
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
         key = layout_of(x, y, weight, [])
-        if key is None or self.model._fit.first_check is not None:
+        if key is None or ((run := innermost.run) is not None and run.first_check is not None):
             return steps.train_step(self.model, x, y, weight)
         step = self.whole.get(key)
         if step is not None:
@@ -100,7 +102,8 @@ class CompiledStep:
         return loss, y_pred, steps.take_gradients(self.model)
 
     def _forward(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        y_pred = self.model(x)
+        with passing(True):
+            y_pred = self.model(x)
         return self.model.compute_loss(x, y, y_pred, weight), y_pred
 
     def _give_up(self, reason: str) -> None:

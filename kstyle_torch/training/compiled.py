@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from numbers import Real
 from typing import Any, NamedTuple
@@ -260,6 +261,15 @@ class Compiled:
     def targets(self, y_true: Any) -> list[Any]:
         """The targets as a list with an entry for each output."""
         return self.outputs.align(y_true, "y", self.has_loss)
+
+    def with_own_metrics(self) -> Compiled:
+        """Returns the same with metrics that have a state of their own."""
+        other = copy.copy(self)
+        other.metrics, other.loss = copy.copy(self.metrics), copy.copy(self.loss)
+        other.loss_tracker = copy.deepcopy(self.loss_tracker)
+        other.metrics.entries = [each._replace(metric=copy.deepcopy(each.metric)) for each in self.metrics.entries]
+        other.loss.entries = [each._replace(tracker=copy.deepcopy(each.tracker)) for each in self.loss.entries]
+        return other
 
     @property
     def trackers(self) -> list[Mean]:

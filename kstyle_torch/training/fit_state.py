@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kstyle_torch.callbacks.history import History
     from kstyle_torch.layers.base import Layer
     from kstyle_torch.layers.weights import WeightView
-    from kstyle_torch.training.meter import Meter
+    from kstyle_torch.training.run import Run
 
 UNKNOWN: Any = object()
 
@@ -22,17 +21,15 @@ class FitState:
     """
 
     __slots__ = (
+        "begun",
         "checked",
-        "depth",
         "epoch_engine",
-        "first_check",
         "forward_engine",
         "history",
         "known_weights",
         "loss_layers",
-        "meter",
         "penalised",
-        "run_straight",
+        "runs",
         "step_engine",
         "stop_evaluating",
         "stop_predicting",
@@ -46,10 +43,8 @@ class FitState:
     def __init__(self) -> None:
         self.history: History | None = None  # of the last fit
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
-        self.meter: Meter | None = None  # of the running epoch
-        self.depth = 0  # running loops of this model, one inside another
-        self.first_check: Callable[[Any, Any, Any], Any] | None = None  # runs the model and checks what comes out
-        self.run_straight: Callable[[Any, Any], Any] | None = None  # forward function of the innermost one
+        self.runs: list[Run] = []  # that are going on, of all threads
+        self.begun = 0  # how many runs that change weights or metrics there have been
         self.weights_key: Any = UNKNOWN  # state of the weights for which the next three hold
         self.trained: list[WeightView] = []
         self.penalised: list[WeightView] = []

@@ -26,18 +26,19 @@ from kstyle_torch.training.invalidation import Standing, watched
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.parallel import all_modules, exchanging_module
 from kstyle_torch.training.pure import CannotCompileError, replaced, traced
+from kstyle_torch.training.run import Run
 
 SECOND, OFTEN = 2, 20  # how often a layout must come before it is compiled for: the first one, and others
 
 
 @contextlib.contextmanager
-def compiled_forward(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
+def compiled_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
     """Within it, and within `steps.straight`, the model runs compiled, if `jit_compile` asks for that and it can be.
 
     Args:
         hooks: What is called between the batches; if one is not our own, the model runs as it is.
     """
-    plain = model._fit.run_straight
+    plain, model = run.forward, run.model
     if not is_asked(model.jit_compile) or model.run_eagerly or not steps.are_ours(hooks):
         yield
         return
@@ -45,11 +46,11 @@ def compiled_forward(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
     if forward is None:
         forward = model._fit.forward_engine = CompiledForward(model, model.jit_compile)
     if forward.begin(plain):
-        model._fit.run_straight = forward
+        run.forward = forward
     try:
         yield
     finally:
-        model._fit.run_straight = plain
+        run.forward = plain
 
 
 class CompiledForward:

@@ -135,7 +135,7 @@ class Snapshot:
             found += fields["_modules"].values()
             found += fields["_parameters"].values()
             found += fields["_buffers"].values()
-            found.append(fields["training"])
+            found.append(fields.get("training"))  # of modules that are not ours; the mode of ours belongs to the call
         if self.training:
             found += penalties(self.model)
             found += _losses(self.model)

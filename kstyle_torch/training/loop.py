@@ -9,22 +9,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kstyle_torch import tree
 from kstyle_torch.arrays import to_array
 from kstyle_torch.callbacks import CallbackList, ProgbarLogger
 from kstyle_torch.data.batches import ArrayBatches, Batches
-from kstyle_torch.layers.mode import switched_mode
 from kstyle_torch.layers.precision import uncached_casts
+from kstyle_torch.mode import passing, running
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.check import waiting
 from kstyle_torch.training.compile import CompiledStep
 from kstyle_torch.training.compiled import read
 from kstyle_torch.training.epoch import CompiledEpoch
 from kstyle_torch.training.forward import compiled_forward
 from kstyle_torch.training.meter import Logs, Meter, is_nan
 from kstyle_torch.training.record import RecordedStep
+from kstyle_torch.training.run import Run, is_nested, run_by
 
 LATE_BYTES = 2**16  # of a batch's outputs; up to here the loss of many at once saves more than keeping them costs
 HOST_BYTES = 512 * 2**20  # predictions are brought to the host in pieces of this size
@@ -54,33 +54,40 @@ def run_fit(
     model._fit.stop_training = False
     callbacks.sources = {"train": train, "validation": validation}
     logs: dict[str, Any] = {}
-    first = waiting(model, train.first_check)
-    with _finishing(model, callbacks), steps.gradients("fit"), uncached_casts(model._where().type), first:
+    casts = uncached_casts(model._where().type)
+    with (
+        steps.gradients("fit"),
+        casts,
+        Run(model, "training", train.first_check) as run,
+        _finishing(run.model, callbacks),
+    ):
+        model = run.model
         callbacks.on_train_begin()
         for epoch in range(initial_epoch if callbacks.first_epoch is None else callbacks.first_epoch, epochs):
             model.reset_metrics()
             callbacks.on_epoch_begin(epoch)
-            logs = _train_epoch(model, train, callbacks, epoch, epochs)
+            logs = _train_epoch(run, train, callbacks, epoch, epochs)
             if validation is not None and _validates(epoch, validation_freq):
                 tested = run_evaluate(model, validation, callbacks)
                 logs = _with_validation(logs, tested)
             callbacks.params["steps"] = train.steps
             callbacks.on_epoch_end(epoch, logs)
-            if model._fit.stop_training:
+            if run.stop:
                 break
         if epochs > 0 and model.optimizer is not None:
             model.optimizer.finalize_variable_values(model._compiled.views)
         callbacks.on_train_end(logs)
 
 
-def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: int, epochs: int) -> dict[str, Any]:
+def _train_epoch(run: Run, batches: Batches, callbacks: CallbackList, epoch: int, epochs: int) -> dict[str, Any]:
+    model = run.model
     steps.prepare(model)
-    meter = _meter(model)
+    run.meter = meter = Meter(model._compiled)
     own = model.overrides("train_step", "compute_metrics")
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
     bar = callbacks.only_bar(end)
     hooked = not steps.are_ours((*begin, *end))
-    watchful = not isinstance(batches, ArrayBatches) or hooked or steps.is_running(model)
+    watchful = not isinstance(batches, ArrayBatches) or hooked or is_nested(run)
     unseen = not begin and (not end or bar is not None)
     at_once = _whole_epoch(model, batches, meter) if unseen and callbacks.resumed is None else None
     if at_once is None:
@@ -91,7 +98,7 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
         done, left = at_once
     group = 1 if model.steps_per_execution == "epoch" else model.steps_per_execution
     index, logs = done - 1, None
-    with steps.straight(model, (*begin, *end)):
+    with steps.straight(run, (*begin, *end)):
         for index, batch in left:
             if begin and index % group == 0:
                 for hook in begin:
@@ -103,7 +110,7 @@ def _train_epoch(model: Any, batches: Batches, callbacks: CallbackList, epoch: i
                 meter.add(loss, batch[1], y_pred, batch[2])
             if end and (index + 1) % group == 0 and (bar is None or bar.is_due()):
                 _tell(end, model, index, logs)
-            if model._fit.stop_training:
+            if run.stop:
                 break
         else:
             if end and (index + 1) % group:
@@ -150,7 +157,9 @@ def train_batch(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     if model.run_eagerly or model.jit_compile not in ("auto", "record"):
         return steps.train_step(model, x, y, weight)
     step: Any = _chosen_step(model, 0, watchful=False, hooked=True)
-    with steps.straight(model, ()):
+    run = run_by(model)
+    assert run is not None
+    with steps.straight(run, ()):
         result = step(x, y, weight)
     if isinstance(step, RecordedStep):
         step.end()
@@ -158,22 +167,24 @@ def train_batch(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
 
 
 def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
-    """Loss and metrics over the batches, in inference mode; every module gets its own mode back."""
+    """Loss and metrics over the batches, in inference mode."""
     begin, end = callbacks.hooks("on_test_batch_begin"), callbacks.hooks("on_test_batch_end")
     own = model.overrides("test_step", "compute_metrics")
     logs: Any = None
-    straight, compiled = steps.straight(model, (*begin, *end)), compiled_forward(model, (*begin, *end))
-    with switched_mode(model, False), torch.no_grad(), straight, compiled, waiting(model, batches.first_check):
+    model._fit.stop_evaluating = False
+    first = batches.first_check
+    with Run(model, "evaluating", first) as run, torch.no_grad(), _quick(run, (*begin, *end)):
+        model = run.model
         steps.note_losses(model)
-        model._fit.stop_evaluating = False
         callbacks.on_test_begin()
         model.reset_metrics()
-        meter = _meter(model, None if own else functools.partial(steps.late_loss, model))
+        run.meter = meter = Meter(model._compiled, None if own else functools.partial(steps.late_loss, model))
         for index, batch in enumerate(batches.epoch()):
             for hook in begin:
                 hook(index, {})
             if own:
-                logs = steps.user_step(model, model.test_step, batch)
+                with passing(False):
+                    logs = steps.user_step(model, model.test_step, batch)
             else:
                 x, y, weight = batch
                 y_pred = steps.forward(model, x, y, weight)
@@ -181,11 +192,22 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
                 meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
             if end:
                 _tell(end, model, index, logs)
-            if model._fit.stop_evaluating:
+            if run.stop:
                 break
         results = _read_logs(model, logs)
         callbacks.on_test_end(results)
     return results
+
+
+@contextlib.contextmanager
+def _quick(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
+    """Runs the model straight, or compiled."""
+    with steps.straight(run, hooks), compiled_forward(run, hooks):
+        yield
+
+
+def _call(model: Any, x: Any) -> Any:
+    return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
 
 
 def is_small(outputs: Any) -> bool:
@@ -199,20 +221,25 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
     begin, end = callbacks.hooks("on_predict_batch_begin"), callbacks.hooks("on_predict_batch_end")
     own = model.overrides("predict_step")
     collected = Outputs()
+    model._fit.stop_predicting = False
     # not inference_mode: the states of stateful layers would be of no use in training
-    straight, compiled = steps.straight(model, (*begin, *end)), compiled_forward(model, (*begin, *end))
-    with switched_mode(model, False), torch.no_grad(), straight, compiled:
-        model._fit.stop_predicting = False
+    with Run(model, "predicting") as run, torch.no_grad(), _quick(run, (*begin, *end)):
+        model, call = run.model, running
         callbacks.on_predict_begin()
-        run = steps.runner(model)
+        forward = functools.partial(run.forward, model) if run.forward else functools.partial(_call, model)
         for index, batch in enumerate(batches.epoch()):
             for hook in begin:
                 hook(index, {})
-            outputs = steps.user_step(model, model.predict_step, batch) if own else run(batch[0])
+            before = call.mode, call.inside
+            call.mode, call.inside = False, True  # not while hooks and the user's data run
+            try:
+                outputs = steps.user_step(model, model.predict_step, batch) if own else forward(batch[0])
+            finally:
+                call.mode, call.inside = before
             collected.add(outputs)
             for hook in end:
                 hook(index, {"outputs": outputs})
-            if model._fit.stop_predicting:
+            if run.stop:
                 break
         joined = collected.joined()
         callbacks.on_predict_end()
@@ -222,9 +249,13 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
 def predict_batch(model: Any, x: Any) -> Any:
     """The outputs for one batch that no callback looks at, as arrays."""
     own = model.overrides("predict_step")
-    with switched_mode(model, False), torch.no_grad(), steps.straight(model, ()):
-        batch = (x, None, None)
-        outputs = steps.user_step(model, model.predict_step, batch) if own else steps.run_model(model, x)
+    with Run(model, "predicting") as run, torch.no_grad(), steps.straight(run, ()):
+        model = run.model
+        if own:
+            with passing(False):
+                outputs = steps.user_step(model, model.predict_step, (x, None, None))
+        else:
+            outputs = steps.run_model(model, x, training=False)
     return tree.map_structure(_array, outputs)
 
 
@@ -275,12 +306,6 @@ class Outputs:
         return tree.pack_sequence_as(self.nest, arrays)
 
 
-def _meter(model: Any, find_late_loss: Any = None) -> Meter:
-    meter = Meter(model._compiled, find_late_loss)
-    model._fit.meter = meter
-    return meter
-
-
 def _read_logs(model: Any, logs: Any) -> dict[str, Any]:
     """What a step of the user's returned, or the metrics so far; as numbers."""
     return read(logs if isinstance(logs, dict) else model.get_metrics_result())
@@ -299,14 +324,12 @@ def _validates(epoch: int, frequency: Any) -> bool:
 
 @contextlib.contextmanager
 def _finishing(model: Any, callbacks: CallbackList) -> Iterator[None]:
-    """Whatever happens inside: inference mode, no leftovers on the parameters, the bar's line ended."""
+    """Whatever happens inside: no leftovers on the parameters, the bar's line ended."""
     try:
         yield
     finally:
-        model.eval()
         if model._fit.step_engine is not None:
             model._fit.step_engine.end()
-        steps.clear_losses(model)
         for parameter in model._compiled.parameters:
             parameter.grad = None
         for callback in callbacks.callbacks:

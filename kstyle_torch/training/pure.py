@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kstyle_torch.callbacks.snapshot import cells_of
 from kstyle_torch.draws import random_state
+from kstyle_torch.mode import passing
 from kstyle_torch.optimizers.pure import clipped, pure_step, why_not_pure
 from kstyle_torch.optimizers.variables import layout_of, parameter_of
 from kstyle_torch.training import step as steps
@@ -120,7 +121,8 @@ class StepFunction:
         pairs = [*zip(self.parameters, leaves), *zip(self.buffers_now(), buffers), *zip(self.frozen, fixed)]
         with torch.enable_grad(), replaced(model, pairs), holding(self.cells, state.cells), keyed(key) as draws:
             steps.clear_losses(model)
-            y_pred = model(batch[0])
+            with passing(True):
+                y_pred = model(batch[0])
             loss = model.compute_loss(batch[0], batch[1], y_pred, batch[2])
             gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
             buffers = [tensor.detach().clone() for tensor in self.buffers_now()]

@@ -23,6 +23,7 @@ from kstyle_torch.training.effects import Cells, Effects
 from kstyle_torch.training.invalidation import Standing, foreign, marks, why_not
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.rewrite import shortened
+from kstyle_torch.training.run import innermost
 from kstyle_torch.training.tape import CannotRecordError, Recorder, TapeWriter
 
 PAYS_AFTER = 80  # steps; recording and checking cost what 16 to 28 recorded steps save, 40 the first time in a process
@@ -50,7 +51,7 @@ class RecordedStep:
     """
 
     def __init__(self, model: Any, asked: bool = False):
-        self.model, self.asked, self.fit = model, asked, model._fit
+        self.model, self.asked = model, asked
         self.tapes: dict[Any, Tape | None] = {}  # None: cannot be recorded
         self.seen: dict[Any, int] = {}
         self.ahead = 0
@@ -76,8 +77,8 @@ class RecordedStep:
             hooked: Whether that code is there to see or change each step: a callback, or a loop around `train_on_batch`.
         """
         self.ahead, self.watchful, self.hooked, self.looks = ahead, watchful, hooked, 0
-        if self.fit.first_check is not None:  # the first step will tell which losses there are
-            return
+        if (run := innermost.run) is not None and run.first_check is not None:
+            return  # the first step will tell which losses there are
         if self.futile > MAX_LOOKS or self._still_foreign():
             return
         if self.reason is not None or not self.standing.holds():
@@ -104,7 +105,7 @@ class RecordedStep:
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """One step. Returns: The loss and the output."""
         self.ahead -= 1
-        if self.fit.first_check is not None:
+        if (run := innermost.run) is not None and run.first_check is not None:
             result = steps.train_step(self.model, x, y, weight)
             self.begin(self.ahead, self.watchful, self.hooked)
             return result

@@ -17,52 +17,49 @@ from kstyle_torch.layers import added_losses
 from kstyle_torch.layers.base import Layer, changes
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.losses.head import Head, head_of
+from kstyle_torch.mode import running, set_flags
 from kstyle_torch.training.fit_state import UNKNOWN
 from kstyle_torch.training.memory import keep_for_the_next_step
+from kstyle_torch.training.run import Run, innermost, run_by
 
 
-def runner(model: Any) -> Callable[[Any], Any]:
-    """The quickest way to the model's output, within `straight`."""
-    run = model._fit.run_straight
-    return functools.partial(run_model if run is None or added_losses.met else run, model)
+def run_model(model: Any, x: Any, training: bool, batch: Any = None) -> Any:
+    """Returns the model's output in a mode.
 
-
-def run_model(model: Any, x: Any) -> Any:
-    """The model's output, in the mode that it is in."""
-    if not added_losses.met or torch.compiler.is_compiling():
-        return _run_model(model, x)
-    running = added_losses.running  # so that sub-models know that they are called within a model
-    running.depth += 1
+    Args:
+        batch: `(x, y, weight)` of a step, for the check that waits for the first one.
+    """
+    call, run = running, innermost.run
+    if batch is not None and run is not None and run.first_check is not None and run.model is model:
+        first, run.first_check = run.first_check, None
+        if not first.is_done:
+            return first(model, *batch, training=training)
+    before = call.mode, call.inside
+    call.mode, call.inside = training, True
     try:
-        return _run_model(model, x)
+        if run is not None and run.model is model and run.forward is not None:
+            return run.forward(model, x)
+        return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
     finally:
-        running.depth -= 1
-
-
-def _run_model(model: Any, x: Any) -> Any:
-    run = model._fit.run_straight
-    if run is not None:
-        return run(model, x)
-    return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
+        call.mode, call.inside = before
 
 
 @contextlib.contextmanager
-def straight(model: Any, hooks: Iterable[Any]) -> Iterator[None]:
+def straight(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
     """Runs the model without the calls of its modules inside, unless somebody would miss them.
 
     Args:
         hooks: What is called between the steps; if one is not our own, it may hook modules at any time.
     """
     keep_for_the_next_step()
-    run = model.straight_run(bool(getattr(model, "run_eagerly", False))) if are_ours(hooks) else None
-    fit, before = model._fit, model._fit.run_straight
-    fit.run_straight = run
-    fit.depth += 1
+    before, model = run.forward, run.model
+    shares_all = model is run.origin or [*model._modules.values()] == [*run.origin._modules.values()]
+    plain = shares_all and are_ours(hooks)
+    run.forward = model.straight_run(bool(getattr(model, "run_eagerly", False))) if plain else None
     try:
         yield
     finally:
-        fit.run_straight = before
-        fit.depth -= 1
+        run.forward = before
 
 
 @contextlib.contextmanager
@@ -79,11 +76,6 @@ def gradients(method: str) -> Iterator[None]:
         yield
 
 
-def is_running(model: Any) -> bool:
-    """Whether this is within the steps of the model, such as in a callback."""
-    return model._fit.depth > 0
-
-
 def are_ours(hooks: Iterable[Any]) -> bool:
     """Whether all callbacks that are called between steps are our own."""
     return all(type(getattr(hook, "__self__", None)).__module__.startswith("kstyle_torch.") for hook in hooks)
@@ -96,7 +88,7 @@ def train_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     """
     if not model._compiled.parameters:  # nothing to train; neither is the step counted, as in Keras
         clear_losses(model)
-        y_pred = run_model(model, x)
+        y_pred = run_model(model, x, True, (x, y, weight))
         return model.compute_loss(x, y, y_pred, weight), y_pred
     loss, y_pred, gradients = forward_backward(model, x, y, weight)
     model._compiled.optimizer.step(gradients)
@@ -117,12 +109,16 @@ def forward_backward(
     Returns: The loss, the output, and the gradients, which are taken off the parameters.
     """
     clear_losses(model)
-    first = model._fit.first_check
-    y_pred = run_model(model, x) if first is None else first(x, y, weight)
+    y_pred = run_model(model, x, True, (x, y, weight))
     loss, root, gradient = loss_and_start(model, x, y, y_pred, weight)
-    if captured:
-        return loss, y_pred, capture(model, root, gradient)
-    backward(root, gradient)
+    call = running
+    before, call.mode = call.mode, True  # for layers that checkpoints run once more
+    try:
+        if captured:
+            return loss, y_pred, capture(model, root, gradient)
+        backward(root, gradient)
+    finally:
+        call.mode = before
     return loss, y_pred, take_gradients(model)
 
 
@@ -181,10 +177,9 @@ def test_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
 
 
 def forward(model: Any, x: Any, y: Any, weight: Any) -> Any:
-    """Returns the output of a new step."""
+    """Returns the output of a new step of a test."""
     clear_losses(model)
-    first = model._fit.first_check
-    return run_model(model, x) if first is None else first(x, y, weight)
+    return run_model(model, x, False, (x, y, weight))
 
 
 def test_loss(model: Any, x: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
@@ -234,7 +229,7 @@ def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
     for view in model._fit.penalised:
         penalty = view.regularizer(view.read())
         total = penalty if total is None else total + penalty
-    for layer in model._fit.loss_layers:
+    for layer in model._fit.loss_layers if added_losses.met else ():
         for loss in layer._losses:
             total = loss if total is None else total + loss
     if total is None:
@@ -257,18 +252,20 @@ def find_head(model: Any) -> Head | None:
 
 def clear_losses(model: Any) -> None:
     """Forgets what `add_loss` collected in the last step."""
-    for layer in model._fit.loss_layers if added_losses.met else ():
-        if layer._losses:
+    by_layer = running.losses
+    if by_layer is None:
+        for layer in model._fit.loss_layers if added_losses.met else ():
             layer._losses.clear()
+    elif by_layer:
+        by_layer.clear()
 
 
 def prepare(model: Any) -> None:
-    """Before an epoch: training mode; which weights are trained, which have penalties. A callback may have changed that."""
+    """Before an epoch: which weights are trained, which have penalties, flags of modules. A callback may have changed that."""
     compiled = model._compiled
-    modules = modules_of(model)
-    if not all(module.training for module in modules):
-        model.train()
-    note_losses(model, modules)
+    if run_by(model) is not None:
+        set_flags(model, training=True)
+    note_losses(model)
     views = model._fit.trained
     if compiled.views is not views:
         compiled.views, compiled.parameters = views, [view.value for view in views]
@@ -290,9 +287,9 @@ def what_counts(modules: list[nn.Module]) -> Any:
     return changes.count, [*map(id, modules)], weights
 
 
-def note_losses(model: Any, modules: list[nn.Module] | None = None) -> None:
+def note_losses(model: Any) -> None:
     """Finds the weights that are trained, the penalties and the layers that may add losses, if anything has changed."""
-    modules = modules_of(model) if modules is None else modules
+    modules = modules_of(model)
     now = what_counts(modules)
     fit = model._fit
     if fit.weights_key is UNKNOWN or fit.weights_key != now:
@@ -318,9 +315,5 @@ def packed(x: Any, y: Any = None, weight: Any = None) -> Any:
 @torch.no_grad()
 def predict_step(model: Any, x: Any) -> Any:
     """The output, with no graph behind it."""
-    if added_losses.met and not torch.compiler.is_compiling():
-        with added_losses.one_call(model):
-            y_pred = _run_model(model, x)
-    else:
-        y_pred = _run_model(model, x)
+    y_pred = run_model(model, x, training=False)
     return y_pred.detach() if isinstance(y_pred, Tensor) else y_pred

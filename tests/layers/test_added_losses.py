@@ -84,3 +84,51 @@ def test_each_step_minimises_its_own_losses_only(make, own):
         else:
             histories.append(model.fit(X, X[:, :1], batch_size=2, epochs=3, verbose=0).history["loss"])
     np.testing.assert_allclose(histories[1], histories[0], rtol=1e-5)
+
+
+def alone(library):
+    layer = penalty(library)
+    layer(X), layer(2 * X)
+    return layer
+
+
+def composite(library):
+    class Block(library.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner = penalty(library)
+
+        def call(self, x):
+            return self.inner(self.inner(x))
+
+    block = Block()
+    block(X), block(2 * X)
+    return block
+
+
+def regularized(library):
+    layer = library.layers.Dense(2, kernel_initializer="ones", activity_regularizer="l2")
+    layer(X), layer(2 * X)
+    return layer
+
+
+def within_a_model(library):
+    model = sequential(library)
+    model(X), model.layers[0](2 * X)
+    return model
+
+
+@pytest.mark.parametrize("make", [alone, composite, regularized, within_a_model])
+def test_a_direct_call_of_a_layer_replaces_its_losses(make):
+    ours, theirs = ([loss.item() for loss in make(library).losses] for library in (kstyle_torch, keras))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("run", ["fit", "evaluate", "predict", "predict_on_batch", "train_on_batch", "test_on_batch"])
+def test_runs_leave_no_losses_behind(run):
+    model = sequential(kstyle_torch)
+    model.compile("sgd", "mse")
+    y = () if "predict" in run else (np.zeros((4, 1)),)
+    size = {} if run.endswith("batch") else {"batch_size": 1, "verbose": 0}
+    getattr(model, run)(X, *y, **size)
+    assert model.losses == []

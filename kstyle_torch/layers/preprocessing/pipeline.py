@@ -40,7 +40,7 @@ class Pipeline(Layer):
         """The constructor's arguments; Keras' layer takes no others."""
         return {key: value for key, value in super().get_config().items() if key in ("layers", "name")}
 
-    def forward(self, inputs: Any, mask: Any = None) -> Any:
+    def forward(self, inputs: Any, training: bool = True, mask: Any = None) -> Any:
         for layer in self.layers:
             outputs = layer(inputs, mask=mask) if "mask" in getattr(layer, "_parameter_names", ()) else layer(inputs)
             mask = layer.compute_mask(inputs, mask) if isinstance(layer, Layer) else None

@@ -92,7 +92,7 @@ class BaseImagePreprocessingLayer(Layer):
 
     # -------------------------------------------------------------------------------------------------- calling it
 
-    def forward(self, data: Any) -> Any:
+    def forward(self, data: Any, training: bool = True) -> Any:
         """Draws one transformation and puts every part of the data through it."""
         parts = self._parts(data) if isinstance(data, dict) else {"images": as_tensor(data)}
         single = parts["images"].ndim == 3
@@ -104,8 +104,8 @@ class BaseImagePreprocessingLayer(Layer):
             parts = tree.map_structure(lambda leaf: leaf[None], parts)
         seen = parts if isinstance(data, dict) else parts["images"]
         how: Any = {
-            "transformation": self.get_random_transformation(seen, training=self.training),
-            "training": self.training,
+            "transformation": self.get_random_transformation(seen, training=training),
+            "training": training,
         }
         for name in ("images", "bounding_boxes", "labels", "segmentation_masks"):
             if name in parts:

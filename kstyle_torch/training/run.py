@@ -1,0 +1,117 @@
+"""The run: one `fit`, `evaluate`, `predict` or step on a batch, which belongs to the thread that it runs in.
+
+Nothing of a run is written on the model, which other threads may use meanwhile. A run that needs what another thread's run
+holds, metrics or the mode of modules that are not ours, works on a copy of the model that shares its weights.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kstyle_torch.mode import Flags, give_back, running, take
+
+if TYPE_CHECKING:
+    from kstyle_torch.training.check import FirstBatch
+    from kstyle_torch.training.meter import Meter
+
+
+class Run:
+    """State of one run, which begins and ends with a `with` block.
+
+    Args:
+        model: The model.
+        kind: `"training"`, `"evaluating"` or `"predicting"`.
+        first_check: Of data and loss, which waits for the output of the first step.
+    Attributes: model: What runs: the model itself, or a copy. origin: The model. outer: The run of the same thread in which
+        this one was begun, as in a callback. counts: Whether it changes the metrics.
+    """
+
+    __slots__ = (
+        *("counts", "first_check", "forward", "kind", "losses", "meter", "model"),
+        *("origin", "outer", "stop", "taken", "thread"),
+    )
+
+    def __init__(self, model: Any, kind: str, first_check: FirstBatch | None = None):
+        self.model, self.origin, self.kind, self.counts = model, model, kind, kind != "predicting"
+        self.first_check = first_check if first_check is None or not first_check.is_done else None
+        self.thread = threading.get_ident()
+        self.outer, self.losses = innermost.run, running.losses
+        self.forward: Callable[[Any, Any], Any] | None = None  # the model's function for the inner loop
+        self.meter: Meter | None = None  # of the running epoch
+        self.stop = False  # whether a callback wants it to end
+        self.taken: Flags = []
+
+    def __enter__(self) -> Run:
+        model, runs = self.origin, self.origin._fit.runs
+        with _lock:
+            alone = not (self.counts and others_run(model))
+            runs.append(self)
+            model._fit.begun += self.counts
+        try:
+            self.model, self.taken = take(model, self.kind == "training", alone)
+            if self.model is not model:
+                self.model._fit.runs.append(self)
+                if self.counts and model._compiled is not None:
+                    self.model.__dict__["_compiled"] = model._compiled.with_own_metrics()
+        except BaseException:
+            runs.remove(self)
+            raise
+        innermost.run, running.losses = self, {}
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        innermost.run, running.losses = self.outer, self.losses
+        give_back(self.taken)
+        model = self.origin
+        with _lock:
+            model._fit.runs.remove(self)
+            if self.model is not model and self.counts and not others_run(model):
+                _show_metrics(self.model, model)
+
+
+class _Innermost(threading.local):
+    def __init__(self) -> None:
+        self.run: Run | None = None
+
+
+innermost = _Innermost()
+_lock = threading.Lock()
+
+
+def _show_metrics(copy: Any, model: Any) -> None:
+    """Gives the model's metrics the state that they have in its copy."""
+    for mine, other in zip(model.metrics, copy.metrics, strict=False):
+        for variable, result in zip(getattr(mine, "variables", ()), getattr(other, "variables", ()), strict=False):
+            variable._tensor = result.value
+
+
+def run_by(model: Any) -> Run | None:
+    """Returns the run of this thread that works on a model, if it is the innermost one."""
+    run = innermost.run
+    return run if run is not None and run.model is model else None
+
+
+def is_nested(run: Run) -> bool:
+    """Returns whether a run was begun within another one of the same model."""
+    outer = run.outer
+    while outer is not None:
+        if outer.model is run.model:
+            return True
+        outer = outer.outer
+    return False
+
+
+def others_run(model: Any) -> bool:
+    """Returns whether another thread trains or evaluates the model."""
+    me = threading.get_ident()
+    return any(run.counts and run.thread != me for run in model._fit.runs)
+
+
+def stop(model: Any, kind: str, value: bool) -> None:
+    """Ends the run of this thread, or else those of all threads; with False, lets them go on."""
+    runs = [run for run in model._fit.runs if run.kind == kind]
+    mine = [run for run in runs if run.thread == threading.get_ident()]
+    for run in mine[-1:] or runs:
+        run.stop = value

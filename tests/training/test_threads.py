@@ -1,0 +1,272 @@
+"""Runs of one model in several threads. Where they meet is decided by events and barriers in a layer, not by the clock."""
+
+import pickle
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import kstyle_torch as ks
+from kstyle_torch import layers
+from kstyle_torch import mode as modes
+
+X = np.random.default_rng(0).uniform(-1, 1, (96, 10)).astype("float32")
+Y = X.sum(1, keepdims=True)
+PATIENCE = 120  # seconds after which a test fails instead of hanging
+gates = {}  # by thread: what is called in the middle of the model
+
+
+class Gate(layers.Layer):
+    def call(self, x):
+        gate = gates.get(threading.get_ident())
+        if gate is not None:
+            gate(self.training)
+        return x
+
+
+def ours():
+    return ks.Sequential(
+        [ks.Input((10,)), layers.Dense(8, activity_regularizer="l2"), Gate(), layers.BatchNormalization()]
+        + [layers.Dropout(0.5), layers.Dense(1)]
+    )
+
+
+def bare():
+    return ks.Sequential(
+        [ks.Input((10,)), nn.Linear(10, 8), Gate(), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1)]
+    )
+
+
+def wrapped():
+    net = nn.Sequential(nn.Linear(10, 8), Gate(), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1))
+    return ks.from_torch(net)
+
+
+class Sub(ks.Model):
+    def __init__(self):
+        super().__init__()
+        self.blocks = [layers.Dense(8), Gate(), nn.BatchNorm1d(8), nn.Dropout(0.5)]
+        self.out = layers.Dense(1)
+
+    def call(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.out(x)
+
+
+def subclassed():
+    model = Sub()
+    model(torch.ones(2, 10))
+    return model
+
+
+MODELS = pytest.mark.parametrize("make", [ours, bare, wrapped, subclassed], ids=lambda make: make.__name__)
+RUNS = {
+    "predict": lambda model: model.predict(X[:32], verbose=0),
+    "evaluate": lambda model: model.evaluate(X[:32], Y[:32], batch_size=32, verbose=0),
+    "test_on_batch": lambda model: model.test_on_batch(X[:32], Y[:32]),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_gates():
+    yield
+    gates.clear()
+    assert modes._holds == {}
+
+
+def compiled(make, **switches):
+    torch.manual_seed(0)
+    model = make()
+    model.compile("sgd", "mse", metrics=["mae"], **switches)
+    return model
+
+
+def fit(model, *callbacks):
+    torch.manual_seed(1)
+    return model.fit(
+        X, Y, epochs=2, batch_size=16, shuffle=False, verbose=0, callbacks=[ks.callbacks.Callback(), *callbacks]
+    )
+
+
+def state(model):
+    return [*model.parameters(), *model.buffers()]
+
+
+class Thread(threading.Thread):
+    """Runs something of a model and stops in the middle of it until it is let go."""
+
+    def __init__(self, run, model):
+        super().__init__()
+        self.run_model, self.model, self.error = run, model, None
+        self.entered, self.free = threading.Event(), threading.Event()
+        self.seen, self.result = [], None
+
+    def run(self):
+        gates[threading.get_ident()] = self.wait
+        try:
+            self.result = self.run_model(self.model)
+        except BaseException as error:
+            self.error = error
+        self.entered.set()
+
+    def wait(self, training):
+        self.seen.append(training)
+        self.entered.set()
+        self.free.wait(PATIENCE)
+
+    def until_inside(self):
+        self.start()
+        assert self.entered.wait(PATIENCE)
+
+    def finish(self):
+        self.free.set()
+        self.join(PATIENCE)
+        assert not self.is_alive() and self.error is None
+        return self.result
+
+
+class Beside(ks.callbacks.Callback):
+    """From the second batch to the fifth, another thread is in the middle of a run."""
+
+    def __init__(self, run):
+        super().__init__()
+        self.run, self.batches, self.thread = run, 0, None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches += 1
+        if self.batches == 2:
+            self.thread = Thread(self.run, self.model)
+            self.thread.until_inside()
+        if self.batches == 5:
+            self.thread.finish()
+
+
+@MODELS
+@pytest.mark.parametrize("jit_compile", [False, "auto"])
+@pytest.mark.parametrize("run", RUNS)
+def test_a_run_beside_fit_changes_nothing_of_it(make, jit_compile, run):
+    alone, other = compiled(make, jit_compile=jit_compile), compiled(make, jit_compile=jit_compile)
+    expected, beside = fit(alone), Beside(RUNS[run])
+    history = fit(other, beside)
+    assert history.history == expected.history
+    assert all(map(torch.equal, state(alone), state(other)))
+    assert beside.thread.seen and not any(beside.thread.seen)
+    assert other._fit.runs == [] and not any(module.training for module in other.modules())
+
+
+@MODELS
+@pytest.mark.parametrize("run", RUNS)
+def test_fit_beside_a_run_that_began_before_it(make, run):
+    alone, other = compiled(make, jit_compile=False), compiled(make, jit_compile=False)
+    expected, thread = fit(alone), Thread(RUNS[run], other)
+    thread.until_inside()
+    history = fit(other)
+    thread.finish()
+    assert history.history == expected.history
+    assert all(map(torch.equal, state(alone), state(other)))
+    assert not any(thread.seen)
+    assert other._fit.runs == [] and not any(module.training for module in other.modules())
+
+
+@MODELS
+def test_eight_threads_at_once(make):
+    model = compiled(make)
+    parts = [slice(8 * number, 8 * number + 8) for number in range(8)]
+    expected = model.predict(X, batch_size=16, verbose=0)
+    losses = [model.evaluate(X[part], Y[part], verbose=0) for part in parts]
+    barrier, predicted, tested = threading.Barrier(8), {}, {}
+
+    def work(number):
+        waits = [True]
+
+        def meet(training):
+            if waits and waits.pop():
+                barrier.wait(PATIENCE)
+
+        gates[threading.get_ident()] = meet
+        predicted[number] = model.predict(X, batch_size=16, verbose=0)
+        waits.append(True)
+        tested[number] = model.evaluate(X[parts[number]], Y[parts[number]], verbose=0)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert all(np.array_equal(predicted[number], expected) for number in range(8))
+    for number in range(8):
+        np.testing.assert_allclose(tested[number], losses[number], rtol=1e-5)
+    shown = [float(model.metrics[0].result()), float(model.get_metrics_result()["mae"])]
+    assert any(np.allclose(shown, losses[number], rtol=1e-5) for number in range(8))
+    gates.clear()
+    assert model._fit.runs == []
+
+
+def test_nothing_is_left_behind():
+    model = compiled(ours)
+    threads = [Thread(RUNS["predict"], model) for _ in range(3)]
+    for thread in threads:
+        thread.until_inside()
+    for thread in threads:
+        thread.finish()
+    gates.clear()
+    pickle.loads(pickle.dumps(model))
+    model.pop()
+    model.add(layers.Dense(1, kernel_initializer="zeros"))
+    assert not model.predict(X, verbose=0).any()
+    assert model.test_on_batch(X, np.zeros_like(Y))[1] == 0
+    seen = []
+    model.layers[0].register_forward_hook(lambda *call: seen.append(call))
+    model.predict(X[:8], verbose=0)
+    assert len(seen) == 1
+
+
+def test_each_run_has_its_own_end():
+    """What a callback of one thread ends is the run of that thread; a thread without one ends all."""
+    model = compiled(ours)
+
+    class Stop(ks.callbacks.Callback):
+        def on_predict_batch_end(self, batch, logs=None):
+            self.model.stop_predicting = True
+
+    def predict(model, callbacks=()):
+        return model.predict(X, batch_size=16, verbose=0, callbacks=callbacks)
+
+    thread = Thread(predict, model)
+    thread.until_inside()
+    assert len(predict(model, [Stop()])) == 16
+    assert len(thread.finish()) == len(X)
+    thread = Thread(predict, model)
+    thread.until_inside()
+    model.stop_predicting = True
+    assert len(thread.finish()) == 16
+
+
+def test_a_callback_that_tests_in_the_middle_of_fit():
+    """The metrics are the model's own, since it is the same thread, and the modes are right again after it."""
+
+    class Testing(ks.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.evaluate(X[:8], Y[:8], verbose=0)
+            seen.append((self.model.layers[2].training, modes.running.mode))
+
+    seen, (alone, other) = [], (compiled(bare), compiled(bare))
+    fit(alone)
+    fit(other, Testing())
+    assert all(map(torch.equal, state(alone), state(other)))
+    assert set(seen) == {(True, None)}
+
+
+def test_models_that_share_a_module_hold_it_together():
+    shared = nn.BatchNorm1d(10)
+    one, two = (ks.Sequential([ks.Input((10,)), Gate(), shared, nn.Linear(10, 1)]) for _ in range(2))
+    thread = Thread(lambda model: model(torch.tensor(X), training=True), one)
+    thread.until_inside()
+    before = shared.running_mean.clone()
+    two.predict(X, verbose=0)
+    assert torch.equal(before, shared.running_mean) and shared.training
+    thread.finish()
+    assert not shared.training and not torch.equal(before, shared.running_mean)
