@@ -80,7 +80,7 @@ class HasMode(nn.Module):
             holds = running.holds
             twice = holds and self._mode is False
             given = False if holds or self._follows or self._evals else None
-        self.__dict__.update(_mode=given, _evals=twice)
+        self.__dict__.update(_mode=given, _evals=twice)  # recorded steps do not depend on it
 
     def _mode_of_call(self, given: Any = None) -> bool:
         """Returns the mode of the layer's running call, for which `training=given` was passed."""
@@ -124,7 +124,7 @@ class HasMode(nn.Module):
         if child._modules or isinstance(child, CONTAINERS):
             for module in child.modules():
                 if isinstance(module, HasMode):
-                    module.__dict__["_follows"] = False
+                    module.__dict__["_follows"] = False  # likewise
                 else:
                     _below_ours.add(module)
         if child.training is not (mode is True):
@@ -146,7 +146,7 @@ def _follow(parent: nn.Module, name: str, child: nn.Module | None) -> None:
     """Called by torch whenever a module gets a child: ours follow the mode of modules that are not."""
     if not isinstance(child, HasMode) or isinstance(parent, HasMode) or type(parent).__module__.startswith(PASSING):
         return
-    child.__dict__["_follows"] = parent not in _below_ours
+    child.__dict__["_follows"] = parent not in _below_ours  # likewise
     child.train(parent.training)
 
 
@@ -340,7 +340,7 @@ def sharing_copy(root: nn.Module, flags: list[tuple[nn.Module, bool]]) -> Any:
             name: value if name in ("_parameters", "_buffers", *own) else _exchanged(value, copies, name == "forward")
             for name, value in vars(module).items()
         }
-        copies[key].__dict__.update(fields, **own)
+        copies[key].__dict__.update(fields, **own)  # made without a constructor
     return copies[id(root)]
 
 

@@ -105,9 +105,9 @@ def install(module: ModuleType, lazy: tuple[str, ...] = ()) -> None:
         lazy: Subpackages that `module` imports when they are used.
     """
     for namespace in _namespaces(module):
-        namespace.__dict__["__getattr__"] = functools.partial(_get, namespace, lazy if namespace is module else ())
+        vars(namespace).update(__getattr__=functools.partial(_get, namespace, lazy if namespace is module else ()))
     if lazy:
-        module.__dict__["__dir__"] = lambda: sorted({*module.__dict__, *lazy})
+        vars(module).update(__dir__=lambda: sorted({*vars(module), *lazy}))
 
 
 def _namespaces(module: ModuleType) -> Iterator[ModuleType]:
@@ -115,7 +115,7 @@ def _namespaces(module: ModuleType) -> Iterator[ModuleType]:
     found = [module]
     for namespace in found:  # it grows meanwhile
         yield namespace
-        values = [namespace.__dict__.get(name) for name in getattr(namespace, "__all__", ())]
+        values = [vars(namespace).get(name) for name in getattr(namespace, "__all__", ())]
         modules = [value for value in values if isinstance(value, ModuleType) and value not in found]
         found += [value for value in modules if value.__name__.startswith(f"{module.__name__}.")]
 

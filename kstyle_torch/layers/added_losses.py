@@ -1,19 +1,22 @@
-"""What `add_loss` collects belongs to one outermost call: the next one starts again."""
+"""What `add_loss` collects outside of `fit` belongs to one outermost call: the next one starts again."""
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
-met = False  # whether a layer of this process has called add_loss: before that, nothing needs to be looked after
+# Layers that hold losses of a call, by id. While it is empty, as in nearly every program, calls need not look.
+pending: dict[int, weakref.ref[Any]] = {}
 
 
-def note() -> None:
-    """Says that a layer has called `add_loss`."""
-    global met
-    met = True
+def note(layer: Any) -> None:
+    """Says that a layer holds losses."""
+    key = id(layer)
+    pending[key] = weakref.ref(layer, lambda _: pending.pop(key, None))
 
 
 def forget(layer: Any) -> None:
     """Forgets what the layer and those below added in the call before."""
     for each in layer._flatten_layers():
-        each._losses.clear()
+        if pending.pop(id(each), None) is not None:
+            each._added_losses.clear()

@@ -260,7 +260,8 @@ class Layer(Configurable, HasMode, WeightHolder):
         if plain:
             dtype, wanted = args[0].dtype, self._input_dtype
             plain = dtype is wanted or wanted is None or not dtype.is_floating_point
-        if plain and (running.inside or not (self._opens_call or added_losses.met)):
+        held = added_losses.pending
+        if plain and (running.inside or not (self._opens_call or (held and id(self) in held))):
             return nn.Module.__call__(self, args[0])
         if running.inside:
             return self._slow_call(args, kwargs)
@@ -270,7 +271,7 @@ class Layer(Configurable, HasMode, WeightHolder):
         """A call that no other layer makes: it forgets the losses of the one before, and ends what layers hand on."""
         if torch.compiler.is_exporting():  # a program must not set anything
             return self._slow_call(args, kwargs)
-        if added_losses.met and not torch.compiler.is_compiling():
+        if added_losses.pending and not torch.compiler.is_compiling():
             added_losses.forget(self)
         call = running
         call.inside = True
@@ -392,8 +393,8 @@ class Layer(Configurable, HasMode, WeightHolder):
         """Adds a scalar (or a list of them), computed in `call`, to what `fit` minimises."""
         if torch.compiler.is_exporting():
             return  # a program has no place for them
-        if not added_losses.met:
-            added_losses.note()
+        if running.losses is None:
+            added_losses.note(self)
         self._losses.extend(loss if isinstance(loss, (list, tuple)) else [loss])
 
     @property

@@ -59,7 +59,7 @@ class TorchModel(Model):
 
     @property
     def _unlisted(self) -> tuple[nn.Module, ...]:  # type: ignore[override]
-        wrapped = self.__dict__.get("wrapped")
+        wrapped = self.__dict__.get("wrapped")  # not there yet while the constructor runs
         return () if wrapped is None else (wrapped,)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:

@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from kstyle_torch.layers.walk import set_unnoticed
 from kstyle_torch.mode import Flags, give_back, running, take
 
 if TYPE_CHECKING:
-    from kstyle_torch.training.check import FirstBatch
     from kstyle_torch.training.meter import Meter
+
+
+class FirstCheck(Protocol):
+    """A check of data and loss that waits for the output of the first step."""
+
+    is_done: bool
+
+    def __call__(self, model: Any, x: Any, y: Any, weight: Any, training: bool) -> Any:
+        """Runs the model for a step and checks its output before anything is made of it. Returns: The output."""
+
+    def try_rows(self) -> None:
+        """Makes the check with the first rows of the data."""
 
 
 class Run:
@@ -33,7 +45,7 @@ class Run:
         *("origin", "outer", "stop", "taken", "thread"),
     )
 
-    def __init__(self, model: Any, kind: str, first_check: FirstBatch | None = None):
+    def __init__(self, model: Any, kind: str, first_check: FirstCheck | None = None):
         self.model, self.origin, self.kind, self.counts = model, model, kind, kind != "predicting"
         self.first_check = first_check if first_check is None or not first_check.is_done else None
         self.thread = threading.get_ident()
@@ -54,7 +66,7 @@ class Run:
             if self.model is not model:
                 self.model._fit.runs.append(self)
                 if self.counts and model._compiled is not None:
-                    self.model.__dict__["_compiled"] = model._compiled.with_own_metrics()
+                    set_unnoticed(self.model, _compiled=model._compiled.with_own_metrics())
         except BaseException:
             runs.remove(self)
             raise

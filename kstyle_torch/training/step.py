@@ -33,7 +33,7 @@ def run_model(model: Any, x: Any, training: bool, batch: Any = None) -> Any:
     if batch is not None and run is not None and run.first_check is not None and run.model is model:
         first, run.first_check = run.first_check, None
         if not first.is_done:
-            return first(model, *batch, training=training)
+            return first(model, batch[0], batch[1], batch[2], training)
     before = call.mode, call.inside
     call.mode, call.inside = training, True
     try:
@@ -229,7 +229,7 @@ def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
     for view in model._fit.penalised:
         penalty = view.regularizer(view.read())
         total = penalty if total is None else total + penalty
-    for layer in model._fit.loss_layers if added_losses.met else ():
+    for layer in model._fit.loss_layers if has_losses(model) else ():
         for loss in layer._losses:
             total = loss if total is None else total + loss
     if total is None:
@@ -238,8 +238,9 @@ def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
 
 
 def has_losses(model: Any) -> bool:
-    """Whether a layer has called `add_loss` in this step."""
-    return added_losses.met and any(layer._losses for layer in model._fit.loss_layers)
+    """Returns whether a layer has called `add_loss` in this step."""
+    held = added_losses.pending if running.losses is None else running.losses
+    return bool(held) and any(layer._losses for layer in model._fit.loss_layers)
 
 
 def find_head(model: Any) -> Head | None:
@@ -254,7 +255,7 @@ def clear_losses(model: Any) -> None:
     """Forgets what `add_loss` collected in the last step."""
     by_layer = running.losses
     if by_layer is None:
-        for layer in model._fit.loss_layers if added_losses.met else ():
+        for layer in model._fit.loss_layers if added_losses.pending else ():
             layer._losses.clear()
     elif by_layer:
         by_layer.clear()
