@@ -17,7 +17,7 @@ MAX_LINES = 600
 
 # From the ground up: a room imports from rooms listed before it, and from its own.
 ROOMS = (
-    "dtype_policies config registry tree draws serialization initializers activations "
+    "dtype_policies config registry tree draws budget serialization initializers activations "
     "regularizers constraints variables symbolic ops random data layers losses metrics optimizers mixed_precision saving "
     "callbacks distribution training utils backend preprocessing export models wrappers datasets applications __main__"
 ).split()
