@@ -61,16 +61,16 @@ class Budget(TorchFunctionMode):
 
     Args:
         stored: Bytes of weights in the file; None for a config without one.
-        config: Bytes of the config in the file.
+        config: Bytes of the config; None where weights alone are read, which takes as many steps as there are weights.
     Raises: TooLargeError: (of the call) for an object that is too large, or when all together are, or take too long.
     """
 
-    def __init__(self, stored: int | None, config: int = 0):
+    def __init__(self, stored: int | None, config: int | None = None):
         super().__init__()
         self.beside = "a config alone" if stored is None else f"a file with {stored} bytes of weights"
         self.of_one: float = max(FREE_SIZE, 4 * stored) if stored is not None else SIZE_ALONE
         self.left: float = max(FREE_TOTAL, 16 * stored) if stored is not None else TOTAL_ALONE
-        self.steps: float = FREE_STEPS + STEPS_A_BYTE * config
+        self.steps: float = math.inf if config is None else FREE_STEPS + STEPS_A_BYTE * config
         self.of_one, self.left, self.steps = (each * _times.get() for each in (self.of_one, self.left, self.steps))
 
     def __enter__(self) -> Budget:
@@ -256,12 +256,14 @@ def _most(name: str, tensors: list[Tensor], numbers: list[int]) -> float:
 
 def _pieces(name: str, args: Any, kwargs: dict[str, Any]) -> float:
     """At most how many tensors a function cuts one into."""
-    tensors, numbers = _operands((args, kwargs))
-    longest = max((size for tensor in tensors for size in tensor.shape), default=1)
-    if name == "split":
-        least = max(min(numbers, default=1), 1)
-        return longest / least
-    return longest if name == "unbind" else max(numbers, default=1)
+    x, given = args[0], args[1] if len(args) > 1 else next(iter(kwargs.values()), 0)  # a size, a number, or several
+    if name == "unbind":
+        return x.shape[given] if x.ndim else 0
+    if isinstance(given, (list, tuple)):
+        return len(given) + 1
+    if not isinstance(given, int):
+        return 0
+    return max(x.shape, default=0) / max(given, 1) if name == "split" else given
 
 
 def _operands(nest: Any) -> tuple[list[Tensor], list[int]]:

@@ -248,6 +248,9 @@ class Entries(Mapping[str, Any]):
             raise ValueError(f"The HDF5 file has a group at {found.name}; expected an array.")
         return found
 
+    def __contains__(self, key: object) -> bool:
+        return self.group is not None and key in self.group  # a mapping would read it
+
     def __iter__(self) -> Iterator[str]:
         return iter(() if self.group is None else self.group)
 
@@ -276,6 +279,9 @@ class NewEntries(MutableMapping[str, Any]):
 
     def __delitem__(self, key: str) -> None:
         del self.group[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.group
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.group)

@@ -160,10 +160,13 @@ class _Spread(hdf5.Entries):
         self.parts = [hdf5.Entries(group) for group in groups]
 
     def _dataset(self, key: str) -> Any:
-        part = next((part for part in self.parts if key in {*part}), None)
+        part = next((part for part in self.parts if key in part), None)
         if part is None:
             raise KeyError(key)
         return part._dataset(key)
+
+    def __contains__(self, key: object) -> bool:
+        return any(key in part for part in self.parts)
 
     def __iter__(self) -> Iterator[str]:
         return (key for part in self.parts for key in part)

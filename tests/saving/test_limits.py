@@ -23,7 +23,7 @@ from kstyle_torch.saving import KerasFileEditor, archive
 from tests.saving.test_hostile import layer, members, network, write
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="limits the process as Linux does")
-ROOM = 3 << 30  # bytes of addresses, of which a model that is allowed uses up to a gigabyte
+ROOM = 5 << 28  # bytes of addresses
 
 
 @pytest.fixture(autouse=True)
@@ -246,8 +246,15 @@ def swollen(group, key, shape=(2**28, 2)):
         data.id.write_direct_chunk((start, 0), packed)
 
 
-@pytest.mark.parametrize("where", ["layers/dense/vars", "optimizer/vars", "layers/own/vars"])
-def test_arrays_that_swell(where):
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("layers/dense/vars", "but the file has"),
+        ("optimizer/vars", "but the file has"),
+        ("layers/own/vars", "it asks for an array"),
+    ],
+)
+def test_arrays_that_swell(where, says):
     model = network(Own())
     model.compile("adam", "mse")
     model.train_on_batch(np.ones((2, 3)), np.ones((2, 2)))
@@ -255,7 +262,7 @@ def test_arrays_that_swell(where):
     with h5py.File("m.weights.h5", "a") as file:
         swollen(file[where], {"optimizer/vars": "2"}.get(where, "0"))
     before = [each.numpy().copy() for each in (*model.weights, *model.optimizer.variables)]
-    with pytest.raises(ValueError, match=r"m\.weights\.h5"):
+    with pytest.raises(ValueError, match=says):
         model.load_weights("m.weights.h5")
     with pytest.raises(ValueError, match="it asks for an array"):  # whatever a model may say of its shape
         KerasFileEditor("m.weights.h5")
@@ -328,10 +335,13 @@ def _bytes(content):
     return "evil.pt"
 
 
+SAYS = r"compresses none|are stored|nested beyond reason|tensors claim|the zip file|before seeing STOP"
+
+
 @pytest.mark.parametrize("make", TORCH.values(), ids=TORCH)
 def test_torch_files(make):
     path = make()
-    with pytest.raises(ValueError, match="Cannot load"):
+    with pytest.raises(ValueError, match=SAYS):
         network().load_weights(path)
     os.makedirs("backup")
     os.rename(path, "backup/latest.pt")
