@@ -11,6 +11,7 @@ import contextlib
 import functools
 import inspect
 import marshal
+import re
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from torch.nn.utils.parametrize import type_before_parametrizations
 
+from kstyle_torch import budget
 from kstyle_torch.arrays import to_array
 from kstyle_torch.registry import (
     CUSTOM_NAMES,
@@ -282,9 +284,10 @@ def deserialize_keras_object(
         config: What `serialize_keras_object` gave.
         custom_objects: `{name: class or function}` that the config may name beside the public ones.
         registry: The kind of object expected, for configs that say no module.
-    Raises: ValueError: if the config names a class that is neither public nor the user's.
+    Raises: ValueError: if the config names a class that is neither public nor the user's, or asks for gigabytes; see
+        `saving.raise_limits`.
     """
-    with custom_object_scope(custom_objects):
+    with custom_object_scope(custom_objects), budget.in_force(config):
         return _revive(config, registry)
 
 
@@ -297,7 +300,7 @@ def _revive(config: Any, registry: Registry | None = None) -> Any:
         return {key: _revive(item) for key, item in config.items()}
     class_name, inner = config["class_name"], config["config"]
     if class_name == "__numpy__":
-        return np.array(inner["value"], dtype=inner["dtype"])
+        return _array(inner["value"], inner["dtype"])
     if class_name == "__tensor__":
         return _tensor(inner["value"], inner["dtype"])
     if class_name == "__lambda__":
@@ -339,6 +342,18 @@ def lambda_from(value: Any, what: str) -> Callable[..., Any]:
     cells = None if closure is None else tuple(types.CellType(each) for each in closure)
     arguments = None if defaults is None else tuple(defaults)
     return types.FunctionType(made, {"__builtins__": builtins}, "lambda_of_file", arguments, cells)
+
+
+def _array(value: Any, name: Any) -> np.ndarray:
+    """The array that a config spells out; its dtype may not make it larger than its text."""
+    array = np.array(value)
+    dtype = np.dtype(re.sub(r"^(str|bytes)\d+$", r"\1", str(name)))  # NumPy's own `dtype.name` of strings is not read
+    if dtype.kind in "SU" and array.dtype.kind in "SU":
+        return array  # as long as the longest of its strings, whatever the config claims
+    if dtype.kind not in "biufcSU" or array.dtype.kind not in "biufcSU":
+        raise ValueError(f"An array in a config cannot have dtype {str(name)[:50]!r}.")
+    budget.take(array.size * dtype.itemsize, "an array")
+    return array.astype(dtype)
 
 
 def _tensor(value: Any, name: Any) -> torch.Tensor:

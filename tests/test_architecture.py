@@ -18,7 +18,7 @@ MAX_LINES = 600
 
 # From the ground up: a room imports from rooms listed before it, and from its own.
 ROOMS = (
-    "namespaces arrays dtype_policies config registry tree draws serialization initializers activations "
+    "namespaces arrays dtype_policies config registry tree draws budget serialization initializers activations "
     "regularizers constraints variables mode symbolic ops random data layers losses metrics optimizers mixed_precision saving "
     "callbacks distribution training utils backend preprocessing export models wrappers datasets applications __main__"
 ).split()

@@ -17,6 +17,7 @@ from kstyle_torch.callbacks import snapshot
 from kstyle_torch.callbacks.base import Callback
 from kstyle_torch.callbacks.progress import ProgbarLogger
 from kstyle_torch.draws import random_state, set_random_state
+from kstyle_torch.saving import torch_file
 from kstyle_torch.saving.atomic import replacing
 
 VERSION = 1
@@ -119,7 +120,7 @@ class BackupAndRestore(Callback):
         if self.delete_checkpoint:
             self._delete()
         elif self._path(LATEST).exists():  # a later fit goes on from here, but is another training
-            state = torch.load(self._path(LATEST), weights_only=True)
+            state = _loaded(self._path(LATEST))
             self._write({**state, "finished": True})
 
     # --------------------------------------------------------------------------------------------------------- saving
@@ -259,13 +260,14 @@ def _loaded(path: Path) -> dict[str, Any]:
     Raises: OSError: if it is damaged.
     """
     try:
+        state = torch_file.load(path)
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is None:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            damaged = archive.testzip()  # not before it is known that nothing in it swells
     except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as error:
         raise OSError(f"The backup {str(path)!r} cannot be read ({error}); delete it to begin anew.") from error
-    raise OSError(f"The backup {str(path)!r} is damaged; delete it to begin anew.")
+    if damaged is not None or not isinstance(state, dict):
+        raise OSError(f"The backup {str(path)!r} is damaged; delete it to begin anew.")
+    return state
 
 
 def _check(model: Any, state: dict[str, Any], path: Path) -> None:
@@ -288,6 +290,13 @@ def _check(model: Any, state: dict[str, Any], path: Path) -> None:
             problems.append(f"its optimizer is no {type(optimizer).__name__} of this model's weights")
     if len(model.metrics) != len(state.get("metrics", ())):
         problems.append("it has another number of metrics")
+    elif state.get("batch") and not all(map(snapshot.fits_metric, model.metrics, state["metrics"])):
+        problems.append("its metrics have other variables")
+    cells = {name: snapshot.shape_of(cell) for name, cell in snapshot.cells_of(model).items()}
+    others = {name: getattr(value, "shape", None) for name, value in state.get("cells", {}).items()}
+    problems += [f"{name} is another variable there" for name in cells if cells[name] != others.get(name, "missing")]
+    if {name for name, _ in _layers(model)} - state.get("trainable", {}).keys():
+        problems.append("it does not say which layers are trained")
     if problems:
         raise ValueError(
             f"The backup {str(path)!r} was made by another program: {'; '.join(problems[:8])}. Delete it to begin anew."

@@ -253,6 +253,16 @@ def _torch_parts(optimizer: Any) -> list[tuple[str, Any]]:
     return [(n, p) for n, p in parts if hasattr(p, "load_state_dict") and not isinstance(p, (type, nn.Module))]
 
 
+def shape_of(cell: Any) -> Any:
+    """The shape of what `read_cell` gives; None of a plain number."""
+    return getattr(read_cell(cell), "shape", None)
+
+
+def fits_metric(metric: Any, state: dict[str, Any]) -> bool:
+    """Returns whether what `take_metric` gave is that of such a metric."""
+    return [shape_of(variable) for variable in metric.variables] == [cell.shape for cell in state["cells"]]
+
+
 def take_metric(metric: Any) -> dict[str, Any]:
     """What a metric has seen."""
     inner = getattr(metric, "metric", None)  # another library's, in our form

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch import config
+from kstyle_torch import budget, config
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.metrics.base import Metric, registry
 from kstyle_torch.metrics.reduction import largest, pair
@@ -53,6 +53,7 @@ class IoU(Metric):
         axis: int = -1,
     ):
         super().__init__(name=name, dtype=dtype or "int32")
+        budget.take(4 * num_classes**2, "a confusion matrix")  # before the classes are listed
         wrong = [number for number in target_class_ids if not 0 <= number < num_classes]
         if wrong:
             raise ValueError(

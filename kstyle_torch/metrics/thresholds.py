@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kstyle_torch import config
+from kstyle_torch import budget, config
 from kstyle_torch.losses.base import same_rank
 from kstyle_torch.metrics.reduction import fitting, pair
 from kstyle_torch.ops.operation import as_tensor
 
+BYTES_A_THRESHOLD = 150  # three lists, a number and its place in the order
 LOWEST = -1e10  # the threshold that all predictions are above but those that `top_k` leaves out
 
 
@@ -91,6 +92,7 @@ def given_thresholds(thresholds: Any, default: float) -> Thresholds:
 
 def spaced(number: int) -> list[float]:
     """Numbers from 0 to 1 at equal distances, without the ends."""
+    budget.take(BYTES_A_THRESHOLD * number, "thresholds")
     return [index / (number - 1) for index in range(1, number - 1)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from kstyle_torch import tree
+from kstyle_torch.budget import raise_limits
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.core import InputLayer, input_tensor
 from kstyle_torch.layers.walk import set_unnoticed
@@ -63,7 +64,8 @@ def _cloned(
                 f"clone_model(): {type(model).__name__} is a subclass of Model, which only its from_config() can make; "
                 "input_tensors, clone_function and call_function do not apply."
             )
-        return type(model).from_config(model.get_config())
+        with raise_limits():  # there is such a model already
+            return type(model).from_config(model.get_config())
     return _clone_graph(model, input_tensors, copy, call_function)
 
 
@@ -92,7 +94,8 @@ class _Copies:
             raise ValueError(
                 f"clone_model(): {type(layer).__name__} is a bare torch module, which has no config; pass clone_function."
             )
-        return type(layer).from_config(layer.get_config())
+        with raise_limits():
+            return type(layer).from_config(layer.get_config())
 
 
 def _clone_sequential(model: Sequential, input_tensors: Any, copy: _Copies) -> Sequential:

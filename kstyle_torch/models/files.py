@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from kstyle_torch.budget import Budget
 from kstyle_torch.export import formats
-from kstyle_torch.saving import api, compiling, hub, keras_file
+from kstyle_torch.saving import api, compiling, hub, keras_file, strangers
 from kstyle_torch.serialization import custom_object_scope, serialize_keras_object, whole_configs
 
 
@@ -18,10 +19,12 @@ def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = No
     Args:
         json_string: The text; Keras' own is understood too.
         custom_objects: `{name: class or function}` for what it names and no library has.
-    Raises: ValueError: if it describes no model, or names a class that is not known.
+    Raises: ValueError: if it describes no model, names a class that is not known, or asks for more than 4 GiB of
+        weights (1 GiB in one), which `saving.raise_limits` allows.
     """
-    with custom_object_scope(custom_objects), keras_file.explained("the JSON of a model"):
-        return keras_file.model_from_config(json.loads(json_string))
+    text = str(json_string)
+    with custom_object_scope(custom_objects), keras_file.explained("the JSON of a model"), Budget(None, len(text)):
+        return keras_file.model_from_config(strangers.parse_json(text, "the text"))
 
 
 class Files(nn.Module):

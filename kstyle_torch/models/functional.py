@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kstyle_torch import budget
 from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.models import graph_config
 from kstyle_torch.models.model import Model
@@ -32,8 +33,9 @@ class Functional(Model):
         """
         if not {"layers", "input_layers", "output_layers"} <= config.keys():
             return super().from_config(config)
-        inputs, outputs = graph_config.from_config(config)
-        return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+        with budget.in_force(config):
+            inputs, outputs = graph_config.from_config(config)
+            return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
 
 
 Model._functional = Functional

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from kstyle_torch import tree
+from kstyle_torch import budget, tree
 from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.core import InputLayer, input_tensor
 from kstyle_torch.layers.naming import building_inside
@@ -199,8 +199,9 @@ class Sequential(Model):
         """A model of the same layers, with new weights."""
         if "layers" not in config:
             return super().from_config(config)
-        layers = [deserialize_keras_object(layer) for layer in config["layers"]]
-        return cls(layers, name=config.get("name"), trainable=config.get("trainable", True))
+        with budget.in_force(config):
+            layers = [deserialize_keras_object(layer) for layer in config["layers"]]
+            return cls(layers, name=config.get("name"), trainable=config.get("trainable", True))
 
     def _is_graph(self) -> bool:
         return True

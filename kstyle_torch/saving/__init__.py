@@ -1,5 +1,6 @@
 """Files of models and weights, in Keras' formats and torch's, and objects as plain data."""
 
+from kstyle_torch.budget import raise_limits
 from kstyle_torch.saving.api import load_model, load_weights, save_model, save_weights
 from kstyle_torch.saving.editor import KerasFileEditor
 from kstyle_torch.serialization import (
@@ -23,6 +24,7 @@ __all__ = [
     "get_registered_object",
     "load_model",
     "load_weights",
+    "raise_limits",
     "register_keras_serializable",
     "save_model",
     "save_weights",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import stat
@@ -12,6 +11,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
+
+from kstyle_torch.saving import strangers
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets"
 MAX_EXPANSION = 100  # how many times its stored size a compressed member may have
@@ -45,10 +46,7 @@ class Source:
 
         Raises: ValueError: if it is none, or nested too deeply.
         """
-        try:
-            return json.loads(self.text(name))
-        except RecursionError as error:
-            raise ValueError(f"{name} is nested too deeply.") from error
+        return strangers.parse_json(self.text(name), name)
 
     def _need(self, name: str) -> None:
         if name not in self.names:
@@ -57,6 +55,10 @@ class Source:
     def size(self, name: str) -> int:
         """How many bytes a file has; 0 if there is none."""
         raise NotImplementedError
+
+    def stored(self, name: str) -> int:
+        """How many bytes a file takes where it is, which may be fewer."""
+        return self.size(name)
 
     def binary(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         """An open file, which can seek."""
@@ -93,6 +95,9 @@ class ZipSource(Source):
     def size(self, name: str) -> int:
         return self.file.getinfo(name).file_size if name in self.names else 0
 
+    def stored(self, name: str) -> int:
+        return self.file.getinfo(name).compress_size if name in self.names else 0
+
     @contextlib.contextmanager
     def binary(self, name: str) -> Iterator[IO[bytes]]:
         self._need(name)
@@ -122,7 +127,9 @@ def check_member(member: zipfile.ZipInfo) -> None:
     name, path = member.filename, PurePosixPath(member.filename)
     is_outside = path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name
     if is_outside or not path.parts:
-        raise ValueError(f"Its member {name!r} lies outside of it.")
+        raise ValueError(f"Its member {strangers.shortened(name)} lies outside of it.")
+    if any(len(part.encode()) > strangers.MAX_NAME for part in path.parts):
+        raise ValueError(f"Its member {strangers.shortened(name)} has too long a name.")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise ValueError(f"Its member {name!r} is a link.")
     if member.flag_bits & 1:
@@ -144,11 +151,17 @@ def broken_zip() -> Iterator[None]:
 
 
 class FolderSource(Source):
-    """A folder as `save_model(zipped=False)` writes it. Links in it are not followed."""
+    """A folder as `save_model(zipped=False)` writes it.
+
+    Raises: ValueError: if there is a link, pipe or device among the files of the model; others are left alone.
+    """
 
     def __init__(self, root: Path):
         self.root = root
-        files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+        there = [root / name for name in (CONFIG, METADATA, WEIGHTS, ASSETS) if os.path.lexists(root / name)]
+        for path in there:
+            strangers.check_members(path, root)
+        files = [path for each in there for path in ([each] if each.is_file() else each.rglob("*")) if path.is_file()]
         self.names = frozenset(path.relative_to(root).as_posix() for path in files)
 
     def size(self, name: str) -> int:
@@ -175,6 +188,7 @@ def opened(path: Path) -> Iterator[Source]:
     if path.is_dir():
         yield FolderSource(path)
         return
+    strangers.check_file(path)
     try:
         file = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, UnicodeDecodeError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kstyle_torch.budget import Budget
 from kstyle_torch.saving import archive, hdf5, keras_file, weight_tree
 from kstyle_torch.saving.atomic import replacing
 
@@ -40,12 +41,12 @@ class KerasFileEditor:
             raise ValueError(f"Expected a file that ends in '.keras' or '.weights.h5'; got {self.filepath!r}.")
         with keras_file.explained(path):
             if path.suffix == ".keras":
-                with archive.opened(path) as source:
+                with archive.opened(path) as source, Budget(source.stored(archive.WEIGHTS)):
                     self.config, self.metadata = source.json(archive.CONFIG), source.json(archive.METADATA)
                     with source.binary(archive.WEIGHTS) as file, hdf5.opened(file) as root:
                         self.weights_dict = _extract(root)
             else:
-                with hdf5.opened(path) as root:
+                with hdf5.opened(path) as root, Budget(path.stat().st_size):
                     self.weights_dict = _extract(root)
 
     def summary(self) -> None:
@@ -194,7 +195,7 @@ def _extract(group: Any, met: set[Any] | None = None, depth: int = 0) -> dict[st
     for name in group:
         item = hdf5.child(group, name)
         if isinstance(item, h5py.Dataset):
-            found[name] = hdf5.array_of(item)
+            found[name] = hdf5.counted_array_of(item)
         else:
             below = _extract(item, met, depth + 1)
             found.update(below) if name == "vars" else found.update({name: below})

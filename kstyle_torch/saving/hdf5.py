@@ -19,7 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kstyle_torch import budget
 from kstyle_torch.arrays import from_array
+from kstyle_torch.saving import strangers
 
 MAX_EXPANSION = 1000  # how many times its stored size an array may have, as in Keras
 HEAP = re.compile(b"GCOL\x01\0\0\0")
@@ -38,6 +40,8 @@ def opened(file: str | os.PathLike[str] | IO[bytes], mode: str = "r") -> Iterato
         with h5py.File(file, "w") as handle:
             yield handle
         return
+    if isinstance(file, (str, os.PathLike)):
+        strangers.check_file(file)
     try:
         handle = h5py.File(file, "r")
     except (OSError, RuntimeError, KeyError, ValueError) as error:
@@ -55,30 +59,33 @@ def readable() -> Iterator[None]:
         raise ValueError(f"The HDF5 file is broken: {error}.") from error
 
 
-def check_heaps(path: Path) -> None:
+def check_heaps(path: Path) -> int:
     """Looks through the heaps that a file's long attributes are in: the HDF5 library runs in circles in a broken one.
 
-    Raises: ValueError: if one is broken.
+    Returns: Bytes of the longest text in them.
+    Raises: ValueError: if one is broken, or the path is not that of an ordinary file.
     """
-    if not path.stat().st_size:
-        return
+    if not strangers.check_file(path).stat().st_size:
+        return 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for found in HEAP.finditer(content):
-            _check_heap(content, found.start())
+        starts = [found.start() for found in HEAP.finditer(content)]  # a match that is alive keeps the map open
+        return max((_check_heap(content, start) for start in starts), default=0)
 
 
-def _check_heap(content: mmap.mmap, start: int) -> None:
-    """The objects of a heap, each with its size in front, fill it; number 0 is what is free at its end."""
-    place = start + 16
+def _check_heap(content: mmap.mmap, start: int) -> int:
+    """The size of the largest object. They fill a heap, each with its size in front; number 0 is what is free at its end."""
+    place, largest = start + 16, 0
     end = start + int.from_bytes(content[start + 8 : place], "little")
     while place + 16 <= end <= len(content):
         size = int.from_bytes(content[place + 8 : place + 16], "little")
         if content[place : place + 2] == bytes(2):
             place += size
             break
+        largest = max(largest, size)
         place += 16 + -(-size // 8) * 8
     if not end - 16 < place <= end <= len(content):
         raise ValueError("The HDF5 file is broken: the sizes in a heap do not add up.")
+    return largest
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -134,20 +141,78 @@ def shape_of(dataset: Any) -> tuple[int, ...]:
     return tuple(dataset.shape)
 
 
+def _is_bfloat16(dataset: Any) -> bool:
+    return dataset.dtype.kind == "V" and dataset.dtype.itemsize == 2  # no other numbers are kept that way
+
+
+def _check_numbers(dataset: Any) -> None:
+    shape_of(dataset)
+    is_number = dataset.dtype.kind in "biufc" and dataset.dtype.itemsize <= (16 if dataset.dtype.kind == "c" else 8)
+    if not is_number and not _is_bfloat16(dataset):
+        raise ValueError(f"The HDF5 dataset {dataset.name} holds {strangers.shortened(dataset.dtype)}, not numbers.")
+
+
+def check_values(dataset: Any, target: Tensor) -> None:
+    """Checks that a tensor can take what a dataset of its shape holds, so that nothing fails half-way.
+
+    Raises: ValueError: if the tensor has no memory, the values are not numbers, are complex where the tensor is real, or
+        cannot be read.
+    """
+    if target.is_meta:
+        raise ValueError(
+            "a weight of the model is on the meta device, and has no memory; call to_empty(device=...) first."
+        )
+    _check_numbers(dataset)
+    if dataset.dtype.kind == "c" and not target.is_complex():
+        raise ValueError(f"The HDF5 dataset {dataset.name} holds complex numbers; the weight is real.")
+    with readable():
+        if dataset.dtype.kind == "f" and not target.dtype.is_floating_point and not np.isfinite(dataset[()]).all():
+            raise ValueError(f"The HDF5 dataset {dataset.name} holds what is not a number; the weight is an integer.")
+        if dataset.chunks is not None:  # compressed, say: a part may be broken
+            for piece in dataset.iter_chunks():
+                dataset[piece]
+            return
+        end = (dataset.id.get_offset() or 0) + dataset.id.get_storage_size()
+    if end > dataset.file.id.get_filesize():
+        raise ValueError(f"The HDF5 dataset {dataset.name} ends beyond the file: it is truncated.")
+
+
+def attribute(home: Any, name: str) -> Any:
+    """An attribute of a group, text as `str`; None if there is none.
+
+    Raises: ValueError: if it claims to be larger than the file, or is longer than the budget allows.
+    """
+    with readable():
+        if name not in home.attrs:
+            return None
+        kept = home.attrs.get_id(name)
+        count = math.prod(kept.shape or ())
+        if count * kept.dtype.itemsize > home.file.id.get_filesize():
+            raise ValueError(f"The attribute {name!r} claims to be larger than the file.")
+        if count > 1 and kept.dtype.kind == "O":  # many may refer to one long text
+            budget.take(count * check_heaps(Path(home.file.filename)), f"the attribute {name!r}")
+        value = home.attrs[name]
+        return value.decode() if isinstance(value, bytes) else value
+
+
 def array_of(dataset: Any) -> Any:
     """The values: an array, or a tensor of bfloat16, which NumPy does not have.
 
     Raises: ValueError: if they are no numbers, or see `shape_of`.
     """
-    shape_of(dataset)
-    is_bfloat16 = dataset.dtype.kind == "V" and dataset.dtype.itemsize == 2  # no other numbers are kept that way
-    if dataset.dtype.kind not in "biufc" and not is_bfloat16:
-        raise ValueError(f"The HDF5 dataset {dataset.name} holds {dataset.dtype}, not numbers.")
+    _check_numbers(dataset)
     with readable():
         values = np.asarray(dataset[()])
-    if is_bfloat16:
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)  # torch takes no other order
+    if _is_bfloat16(dataset):
         return torch.from_numpy(values.view(np.int16).copy()).view(torch.bfloat16)
     return values
+
+
+def counted_array_of(dataset: Any) -> Any:
+    """As `array_of`, for a dataset whose shape nobody has compared: the budget in force decides."""
+    budget.take(math.prod(shape_of(dataset)) * dataset.dtype.itemsize, "an array")
+    return array_of(dataset)
 
 
 class Entries(Mapping[str, Any]):
@@ -157,6 +222,8 @@ class Entries(Mapping[str, Any]):
         group: An `h5py.Group`; None stands for an empty one.
     """
 
+    expected = False  # whether shapes have been compared, so that the model bounds what is read
+
     def __init__(self, group: Any = None):
         self.group = group
 
@@ -164,8 +231,13 @@ class Entries(Mapping[str, Any]):
         """An array's shape; nothing is read."""
         return shape_of(self._dataset(key))
 
+    def check_values(self, key: str, target: Tensor) -> None:
+        """Checks that a tensor of the array's shape can take it; see the function `check_values`."""
+        check_values(self._dataset(key), target)
+
     def __getitem__(self, key: str) -> Any:
-        return array_of(self._dataset(key))
+        dataset = self._dataset(key)
+        return array_of(dataset) if self.expected else counted_array_of(dataset)
 
     def _dataset(self, key: str) -> Any:
         import h5py
@@ -176,6 +248,9 @@ class Entries(Mapping[str, Any]):
         if not isinstance(found, h5py.Dataset):
             raise ValueError(f"The HDF5 file has a group at {found.name}; expected an array.")
         return found
+
+    def __contains__(self, key: object) -> bool:
+        return self.group is not None and key in self.group  # a mapping would read it
 
     def __iter__(self) -> Iterator[str]:
         return iter(() if self.group is None else self.group)
@@ -205,6 +280,9 @@ class NewEntries(MutableMapping[str, Any]):
 
     def __delitem__(self, key: str) -> None:
         del self.group[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.group
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.group)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from kstyle_torch.saving import keras_file, weights
+from kstyle_torch import initializers
+from kstyle_torch.budget import Budget
+from kstyle_torch.saving import keras_file, strangers, weights
 from kstyle_torch.saving.atomic import write_text
 from kstyle_torch.serialization import custom_object_scope, safe_mode_scope, serialize_keras_object, whole_configs
 
@@ -47,12 +50,15 @@ def save_pretrained(model: Any, folder: str | os.PathLike[str], push_to_hub: boo
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"save_pretrained() writes a folder, and {str(folder)!r} is a file.")
     with whole_configs():
-        more = {"library_name": LIBRARY, "weight_keys": [*model.state_dict()]}  # in the model's order
+        # in the model's order; and which save it is, in case that the next one is killed between the two files
+        save_id = secrets.token_hex(8)
+        more = {"library_name": LIBRARY, "weight_keys": [*model.state_dict()], "save_id": save_id}
         config = json.dumps({**serialize_keras_object(model), **more}, indent=1)
     if not model.state_dict():
         raise ValueError(f"{model.name!r} has no weights yet: build it or call it on data before saving.")
     folder.mkdir(parents=True, exist_ok=True)
-    weights.save_weights(model, folder / WEIGHTS)
+    # the weights come with their config: from here on the folder is whole, whether or not the next line is reached
+    weights.save_weights(model, folder / WEIGHTS, metadata={"config": config, "save_id": save_id})
     write_text(folder / CONFIG, config)
     if push_to_hub:
         repo_id = kwargs.pop("repo_id", folder.name)
@@ -84,15 +90,32 @@ def from_pretrained(
     if not folder.is_dir():
         folder = _download(str(name_or_folder), **kwargs)
     for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
+        if not os.path.lexists(folder / name):
             raise FileNotFoundError(f"There is no {name} in {str(name_or_folder)!r}.")
-    if (folder / CONFIG).stat().st_size > MAX_CONFIG_BYTES:
-        raise ValueError(f"{CONFIG} in {str(name_or_folder)!r} is over {MAX_CONFIG_BYTES} bytes long.")
     with custom_object_scope(custom_objects), safe_mode_scope(safe_mode), keras_file.explained(name_or_folder):
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        model = keras_file.model_from_config(config, compile)
-        weights.load_weights(model, folder / WEIGHTS, keys=config.get("weight_keys"))
+        text, stored = _member(folder, CONFIG), _member(folder, WEIGHTS)
+        with Budget(stored.stat().st_size, text.stat().st_size):
+            config, beside = strangers.read_json(text, MAX_CONFIG_BYTES), weights.metadata_of(folder / WEIGHTS)
+            if "save_id" in beside and isinstance(config, dict) and beside["save_id"] != config.get("save_id"):
+                config = strangers.parse_json(beside.get("config", ""), f"the config in {WEIGHTS}")
+            with initializers.left_out():
+                model = keras_file.model_from_config(config, compile)
+            weights.load_weights(model, folder / WEIGHTS, keys=config.get("weight_keys"))
     return model
+
+
+def _member(folder: Path, name: str) -> Path:
+    """A file of a folder that may be anybody's. Links are not followed, but for those into the Hub's cache.
+
+    There, `models--user--name/snapshots/REVISION/config.json` is a link to `models--user--name/blobs/HASH`.
+    """
+    home = folder.absolute()
+    if home.parent.name == "snapshots" and (home / name).is_symlink():
+        target = Path(os.path.normpath(home / (home / name).readlink()))
+        blobs = home.parents[1] / "blobs"
+        if target.parent == blobs and not blobs.is_symlink():
+            return strangers.check_member(target, blobs)
+    return strangers.check_member(home / name, home)
 
 
 def push_to_hub(

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from kstyle_torch import initializers
+from kstyle_torch.budget import Budget
 from kstyle_torch.layers.reparametrization import warn_of_computed
 from kstyle_torch.saving import archive, hdf5, weight_tree
 from kstyle_torch.saving.atomic import replacing, replacing_folder
-from kstyle_torch.saving.budget import Budget
 from kstyle_torch.serialization import (
     deserialize_keras_object,
     lenient_configs,
@@ -64,9 +64,14 @@ def load(path: Path, compile: bool = True, safe_mode: bool = True) -> Any:
 
     Raises: ValueError: if it is broken, or is no model. FileNotFoundError: if there is none.
     """
-    with explained(path), archive.opened(path) as source, safe_mode_scope(safe_mode):
+    with (
+        explained(path),
+        archive.opened(path) as source,
+        safe_mode_scope(safe_mode),
+        Budget(source.stored(archive.WEIGHTS), source.stored(archive.CONFIG)),
+    ):
         config = source.json(archive.CONFIG)
-        with Budget(source.size(archive.WEIGHTS)), initializers.left_out():
+        with initializers.left_out():
             model = model_from_config(config, compile)
         with source.binary(archive.WEIGHTS) as file, source.folder(archive.ASSETS) as assets:
             read_weights(model, file, assets)

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from kstyle_torch import initializers
+from kstyle_torch.budget import Budget, TooLargeError
 from kstyle_torch.layers.reparametrization import warn_of_computed
 from kstyle_torch.registry import snake_case
-from kstyle_torch.saving import hdf5, keras2, keras_file
+from kstyle_torch.saving import hdf5, keras2, keras_file, strangers
 from kstyle_torch.saving.atomic import replacing
-from kstyle_torch.saving.budget import Budget
 from kstyle_torch.serialization import (
     REGISTRIES,
     deserialize_keras_object,
@@ -42,48 +42,45 @@ def load(path: Path, compile: bool = True, safe_mode: bool = True) -> Any:
     with keras_file.explained(path):
         hdf5.check_heaps(path)
     with keras_file.explained(path), hdf5.opened(path) as root, safe_mode_scope(safe_mode):
-        with hdf5.readable():
-            config, training = (_json(root.attrs.get(f"{what}_config")) for what in ("model", "training"))
-        if config is None:
+        texts = [hdf5.attribute(root, f"{what}_config") for what in ("model", "training")]
+        if texts[0] is None:
             raise ValueError("it holds weights without a model; make the model and call load_weights().")
-        config = keras2.modern(config)
-        with Budget(path.stat().st_size), initializers.left_out(), lenient_configs():
-            model = deserialize_keras_object({"module": None, "registered_name": None, **config})
-            if not hasattr(model, "compile_from_config"):
-                raise ValueError(f"it describes a {type(model).__name__}, not a model.")
-            if not model.built and config.get("build_config"):
-                model.build_from_config(config["build_config"])
-        read_weights(model, hdf5.group_at(root, "model_weights"))
-        if compile and training:
-            _compile(model, training, hdf5.group_at(root, "optimizer_weights"))
+        with Budget(path.stat().st_size, len(texts[0])):
+            return _load(root, texts[0], texts[1], compile)
+
+
+def _load(root: Any, text: Any, training_text: Any, compile: bool) -> Any:
+    config = keras2.modern(strangers.parse_json(text, "the config"))
+    training = None if training_text is None else strangers.parse_json(training_text, "the training_config")
+    with initializers.left_out(), lenient_configs():
+        model = deserialize_keras_object({"module": None, "registered_name": None, **config})
+        if not hasattr(model, "compile_from_config"):
+            raise ValueError(f"it describes a {type(model).__name__}, not a model.")
+        if not model.built and config.get("build_config"):
+            model.build_from_config(config["build_config"])
+    read_weights(model, hdf5.group_at(root, "model_weights"))
+    if compile and training:
+        _compile(model, training, hdf5.group_at(root, "optimizer_weights"))
     return model
-
-
-def _json(text: Any) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("the config is nested too deeply.") from error
 
 
 def _compile(model: Any, training: Any, group: Any) -> None:
     try:
         with lenient_configs():
             model.compile_from_config(keras2.compile_config(training))
+    except TooLargeError:
+        raise
     except (ValueError, TypeError) as error:
         warnings.warn(f"The model is not compiled as it was: {error}", stacklevel=5)
         return
     if group is None:
         return
-    arrays = [hdf5.array_of(dataset) for dataset in _datasets(group)]
-    variables = list(model.optimizer.variables)
-    if [tuple(array.shape) for array in arrays] != [tuple(variable.shape) for variable in variables]:
+    datasets, variables = _datasets(group), list(model.optimizer.variables)
+    if [tuple(dataset.shape) for dataset in datasets] != [tuple(variable.shape) for variable in variables]:
         warnings.warn("The optimizer's state is of an older kind and is not read.", stacklevel=5)
         return
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+    for variable, dataset in zip(variables, datasets, strict=True):
+        variable.assign(hdf5.array_of(dataset))
 
 
 def read_weights(model: Any, group: Any, by_name: bool = False, skip_mismatch: bool = False) -> None:
@@ -107,10 +104,10 @@ def read_weights(model: Any, group: Any, by_name: bool = False, skip_mismatch: b
         raise ValueError(f"it has {len(stored)} layers with weights, {list(stored)[:8]}; the model has {len(layers)}.")
     else:
         pairs = list(zip(layers, stored.values(), strict=True))
+    found = [(_views(layer), _fitting(_views(layer), _datasets(at), layer.name, skip_mismatch)) for layer, at in pairs]
     own = model._own_views()
     if own and (top := hdf5.group_at(group, "top_level_model_weights")) is not None:
-        _set(own, _fitting(own, _datasets(top), model.name, skip_mismatch))
-    found = [(_views(layer), _fitting(_views(layer), _datasets(at), layer.name, skip_mismatch)) for layer, at in pairs]
+        found.append((own, _fitting(own, _datasets(top), model.name, skip_mismatch)))
     for views, datasets in found:
         _set(views, datasets)
 
@@ -126,6 +123,8 @@ def _views(layer: Any) -> list[Any]:
 def _fitting(views: list[Any], datasets: list[Any], name: str, skip_mismatch: bool) -> list[Any] | None:
     shapes, wanted = ([tuple(each.shape) for each in part] for part in (datasets, views))
     if shapes == wanted:
+        for dataset, view in zip(datasets, views, strict=True):
+            hdf5.check_values(dataset, view.value)
         return datasets
     text = f"layer {name!r} has weights of shapes {wanted}; the file has {shapes}."
     if not skip_mismatch:
@@ -162,10 +161,11 @@ def _names(group: Any, attribute: str) -> list[str]:
     """A list of names in an attribute, or in several where they are too long for one."""
     with hdf5.readable():
         if attribute in group.attrs:
-            parts = [group.attrs[attribute]]
+            keys = [attribute]
         else:
-            keys = (f"{attribute}{number}" for number in range(len(group.attrs)))
-            parts = [group.attrs[key] for key in itertools.takewhile(lambda key: key in group.attrs, keys)]
+            numbered = (f"{attribute}{number}" for number in range(len(group.attrs)))
+            keys = [*itertools.takewhile(lambda key: key in group.attrs, numbered)]
+        parts = [hdf5.attribute(group, key) for key in keys]
         names = [name for part in parts for name in np.asarray(part).reshape(-1).tolist()]
         return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 

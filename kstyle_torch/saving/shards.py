@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from kstyle_torch.budget import Budget
 from kstyle_torch.layers.reparametrization import warn_of_computed
-from kstyle_torch.saving import hdf5, weight_tree
+from kstyle_torch.saving import hdf5, strangers, weight_tree
 from kstyle_torch.saving.atomic import replacing, write_text
+
+MAX_TABLE = 1 << 26  # bytes
+SUFFIX = ".weights.json"
 
 
 def write(model: Any, path: Path, max_bytes: int) -> None:
-    """Writes the shards, each whole, and the table of them last.
+    """Writes the shards under names of their own, then the table of them, and then removes those of the table before.
+
+    So there is a whole set at every moment, and at the end one. Keras opens the shard that it would have called the first
+    before it looks into the table: an empty one has that name.
 
     Args:
         model: A built model.
@@ -42,9 +52,10 @@ def write(model: Any, path: Path, max_bytes: int) -> None:
         shards[-1][at] = group
         size += group.size
     table: dict[str, list[str]] = {}
-    stem = path.name.removesuffix(".weights.json")
+    stem, save = path.name.removesuffix(SUFFIX), secrets.token_hex(4)
+    old = _shards_before(path)
     for number, shard in enumerate(shards):
-        name = f"{stem}_{number:05}.weights.h5"
+        name = f"{stem}_{number:05}-{save}.weights.h5"
         with (
             replacing(path.with_name(name)) as unfinished,
             unfinished.open("wb") as file,
@@ -54,7 +65,49 @@ def write(model: Any, path: Path, max_bytes: int) -> None:
                 group.write_to(root.create_group(f"{at}/vars" if at else "vars"))
                 table[f"/{at}/vars" if at else "/vars"] = [name]
     total = sum(group.size for group in collected.values())
+    first = path.with_name(f"{stem}_{0:05}.weights.h5")
+    if not first.exists():
+        _write_empty(first)
     write_text(path, json.dumps({"metadata": {"total_size": total}, "weight_map": table}, indent=4))
+    for useless in old:
+        _write_empty(useless) if useless == first else useless.unlink(missing_ok=True)
+
+
+def _write_empty(path: Path) -> None:
+    with replacing(path) as unfinished, unfinished.open("wb") as file, hdf5.opened(file, "w"):
+        pass
+
+
+def _shards_before(path: Path) -> list[Path]:
+    """The shards that a save to this path leaves without use: those of the table there, and of saves killed before it.
+
+    Shards that are newer than the table may be those of another process that saves at this moment: they stay.
+    """
+    if not path.is_file():
+        return []
+    ours = re.compile(re.escape(path.name.removesuffix(SUFFIX)) + r"_\d{5}(-[0-9a-f]{8})?\.weights\.h5")
+    try:
+        named = {name for names in _table(path).values() for name in (names if isinstance(names, list) else [names])}
+    except ValueError:
+        named = set()
+    saved = path.stat().st_mtime_ns
+    return [
+        shard
+        for shard in path.parent.iterdir()
+        if (match := ours.fullmatch(shard.name))
+        and (shard.name in named or (match[1] and shard.lstat().st_mtime_ns < saved))
+    ]
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """The names of shards by the path of the object that they hold.
+
+    Raises: ValueError: if it is not a table of shards.
+    """
+    table = strangers.read_json(path, MAX_TABLE)
+    if not isinstance(table, dict) or not isinstance(table.get("weight_map"), dict):
+        raise ValueError("it is not a table of shards.")
+    return table["weight_map"]
 
 
 class _Group(dict[str, Any]):
@@ -88,12 +141,10 @@ def read(model: Any, path: Path, skip_mismatch: bool = False) -> None:
 
     Raises: ValueError: if it does not fit, or a shard lies elsewhere than beside the table.
     """
-    table = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(table, dict) or not isinstance(table.get("weight_map"), dict):
-        raise ValueError("it is no table of shards.")
-    homes = {at.strip("/"): _checked(names, path) for at, names in table["weight_map"].items()}
     with contextlib.ExitStack() as stack:
+        homes = {at.strip("/"): _checked(names, path) for at, names in _table(path).items()}
         all_names = {name for names in homes.values() for name in names}
+        stack.enter_context(Budget(sum(path.with_name(name).stat().st_size for name in all_names)))
         files = {name: stack.enter_context(hdf5.opened(path.with_name(name))) for name in all_names}
 
         def entries_at(at: str) -> hdf5.Entries:
@@ -111,10 +162,13 @@ class _Spread(hdf5.Entries):
         self.parts = [hdf5.Entries(group) for group in groups]
 
     def _dataset(self, key: str) -> Any:
-        part = next((part for part in self.parts if key in {*part}), None)
+        part = next((part for part in self.parts if key in part), None)
         if part is None:
             raise KeyError(key)
         return part._dataset(key)
+
+    def __contains__(self, key: object) -> bool:
+        return any(key in part for part in self.parts)
 
     def __iter__(self) -> Iterator[str]:
         return (key for part in self.parts for key in part)
@@ -127,8 +181,9 @@ def _checked(names: Any, path: Path) -> list[str]:
     """The names of shards that lie beside the table."""
     names = names if isinstance(names, list) else [names]
     for name in names:
-        if not isinstance(name, str) or Path(name).name != name or not path.with_name(name).is_file():
-            raise ValueError(f"it names the shard {name!r}, which does not lie beside it.")
-        if path.with_name(name).is_symlink():
-            raise ValueError(f"the shard {name!r} is a link.")
+        is_name = isinstance(name, str) and len(name) <= strangers.MAX_NAME and Path(name).name == name
+        is_name = is_name and name not in ("", "..") and "\0" not in name
+        if not is_name or not os.path.lexists(path.with_name(name)):
+            raise ValueError(f"it names the shard {strangers.shortened(name)}, which does not lie beside it.")
+        strangers.check_member(path.with_name(name), path.parent)
     return names

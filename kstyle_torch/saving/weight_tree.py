@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from kstyle_torch.layers.holder import WeightHolder
 from kstyle_torch.layers.lora import LoraLayer
 from kstyle_torch.layers.reparametrization import effective_state, load_effective_state
+from kstyle_torch.optimizers.base import Optimizer
 from kstyle_torch.registry import snake_case
 from kstyle_torch.saving import hdf5
 
-CHECKED = (WeightHolder.load_own_variables, LoraLayer.load_own_variables)  # nobody's own
+# not the user's own
+CHECKED = (WeightHolder.load_own_variables, LoraLayer.load_own_variables, Optimizer.load_own_variables)
 
 
 class Numbers:
@@ -164,10 +166,24 @@ class Plan:
         elif id(saveable) not in self.problems:
             self.problems[id(saveable)] = f"{path or 'the model'}: {problem}"
 
+    @torch.no_grad()
     def carry_out(self, folder: Path | None = None) -> None:
-        """Sets the variables, and reads the assets from a folder."""
-        for saveable, entries, path in self.found.values():
-            load_variables(saveable, entries)
+        """Sets the variables, and reads the assets from a folder.
+
+        Objects that decide themselves come first, and are put back if one of them refuses; the others have been checked.
+        """
+        found = sorted(self.found.values(), key=lambda each: not decides_itself(each[0]))
+        before: list[tuple[Any, Any]] = []
+        try:
+            for saveable, entries, _ in found:
+                if decides_itself(saveable):
+                    before += _values(saveable)
+                load_variables(saveable, entries)
+        except BaseException:
+            for target, values in before:
+                target.copy_(values) if isinstance(target, Tensor) else target.assign(values)
+            raise
+        for saveable, _, path in found:
             if folder is not None and hasattr(saveable, "load_assets") and (folder / path).is_dir():
                 saveable.load_assets(os.fspath(folder / path))
 
@@ -175,14 +191,16 @@ class Plan:
 def misfit(saveable: Any, entries: hdf5.Entries) -> str | None:
     """Why an object cannot take these arrays; None if it can, or decides itself."""
     wanted: dict[str, Any]
+    if decides_itself(saveable):
+        return None
     if isinstance(saveable, WeightHolder):
-        if type(saveable).load_own_variables not in CHECKED:
-            return None
         wanted = {str(number): view for number, view in enumerate(saveable._saved_views())}
     elif isinstance(saveable, nn.Module):
         wanted = dict(effective_state(saveable))
     else:
-        return None
+        wanted = {str(number): variable for number, variable in enumerate(saveable.variables)}
+        if len(wanted) != len(entries):
+            return None  # it warns, and stays as it is
     if len(wanted) != len(entries):
         names = [getattr(value, "name", key) for key, value in wanted.items()]
         where = f"{saveable.name!r}, " if isinstance(getattr(saveable, "name", None), str) else ""
@@ -199,7 +217,23 @@ def misfit(saveable: Any, entries: hdf5.Entries) -> str | None:
                 computed.check_invertible(value.path)
             except ValueError as error:
                 return str(error)
+        entries.check_values(key, value if isinstance(value, Tensor) else value.value)
+    entries.expected = True
     return None
+
+
+def decides_itself(saveable: Any) -> bool:
+    """Returns whether an object has a `load_own_variables` of its user's, who alone knows what fits."""
+    loads = getattr(type(saveable), "load_own_variables", None)
+    return loads not in CHECKED and (loads is not None or not isinstance(saveable, nn.Module))
+
+
+def _values(saveable: Any) -> list[tuple[Any, Any]]:
+    """Tensors and variables of an object, each with a copy of its values."""
+    if isinstance(saveable, nn.Module):
+        tensors = (*saveable.parameters(recurse=False), *saveable.buffers(recurse=False))
+        return [(tensor, tensor.clone()) for tensor in tensors]
+    return [(variable, variable.read().clone()) for variable in getattr(saveable, "variables", ())]
 
 
 @torch.no_grad()

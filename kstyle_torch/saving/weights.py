@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kstyle_torch.saving import archive, hdf5, keras_file, legacy_h5, shards
+from kstyle_torch.budget import Budget
+from kstyle_torch.saving import archive, hdf5, keras_file, legacy_h5, shards, strangers, torch_file
 from kstyle_torch.saving.atomic import replacing
 
 KERAS_SUFFIX, SHARDS_SUFFIX = ".weights.h5", ".weights.json"
@@ -22,9 +22,17 @@ READ_TOO = (".keras", ".h5", ".hdf5")
 
 
 def save_weights(
-    model: Any, filepath: str | os.PathLike[str], overwrite: bool = True, max_shard_size: float | None = None
+    model: Any,
+    filepath: str | os.PathLike[str],
+    overwrite: bool = True,
+    max_shard_size: float | None = None,
+    metadata: dict[str, str] | None = None,
 ) -> None:
-    """Writes a model's weights; see `saving.save_weights`."""
+    """Writes a model's weights; see `saving.save_weights`.
+
+    Args:
+        metadata: Texts that a `.safetensors` file holds beside the weights.
+    """
     path = Path(filepath)
     _check_suffix(path, SUFFIXES)
     if (max_shard_size is not None) != path.name.endswith(SHARDS_SUFFIX):
@@ -44,7 +52,7 @@ def save_weights(
         if path.suffix == ".safetensors":
             from safetensors.torch import save_file
 
-            save_file(state, unfinished)
+            save_file(state, unfinished, metadata)
         else:
             torch.save(state, unfinished)
 
@@ -67,6 +75,8 @@ def load_weights(
         raise FileNotFoundError(f"There is no weights file {path}.")
     _check_built(model, "loading")
     with keras_file.explained(path):
+        if not path.is_dir():
+            strangers.check_file(path)
         if path.suffix in TORCH_SUFFIXES or path.suffix == ".safetensors":
             state = _read(path)
             own = [*model.state_dict()]
@@ -77,7 +87,11 @@ def load_weights(
         elif path.name.endswith(SHARDS_SUFFIX):
             shards.read(model, path, skip_mismatch)
         elif path.suffix == ".keras":
-            with archive.opened(path) as source, source.binary(archive.WEIGHTS) as file:
+            with (
+                archive.opened(path) as source,
+                Budget(source.stored(archive.WEIGHTS)),
+                source.binary(archive.WEIGHTS) as file,
+            ):
                 keras_file.read_weights(model, file, skip_mismatch=skip_mismatch)
         else:
             _read_hdf5(model, path, skip_mismatch, by_name)
@@ -86,7 +100,7 @@ def load_weights(
 def _read_hdf5(model: Any, path: Path, skip_mismatch: bool, by_name: bool) -> None:
     """Keras' `.weights.h5`, or a file of Keras 2, of weights alone or of a whole model."""
     hdf5.check_heaps(path)
-    with hdf5.opened(path) as root:
+    with hdf5.opened(path) as root, Budget(path.stat().st_size):
         group = hdf5.group_at(root, "model_weights") or root
         is_legacy = "layer_names" in group.attrs or "layer_names0" in group.attrs
         if is_legacy:
@@ -94,7 +108,8 @@ def _read_hdf5(model: Any, path: Path, skip_mismatch: bool, by_name: bool) -> No
             return
     if by_name:
         raise ValueError("by_name=True is for the '.h5' files of Keras 2; this one holds weights by path.")
-    keras_file.read_weights(model, path, skip_mismatch=skip_mismatch)
+    with Budget(path.stat().st_size):
+        keras_file.read_weights(model, path, skip_mismatch=skip_mismatch)
 
 
 def _check_built(model: Any, what: str) -> None:
@@ -111,13 +126,41 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except SafetensorError as error:
             raise ValueError(f"it is no safetensors file, or it is truncated: {error}.") from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, OSError) as error:
-        raise ValueError(f"it holds more than tensors, or is broken: {error}") from error
+    state = torch_file.load(path)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"expected a state_dict; it holds a {type(state).__name__}.")
     return state
+
+
+def _misfit(value: Any, own: Any) -> str | None:
+    """Why a tensor of a model cannot take that of a file; None if it can."""
+    if not isinstance(own, Tensor):
+        return "it is not a tensor in the model"
+    if value.shape != own.shape:
+        return f"{tuple(value.shape)} in the file, {tuple(own.shape)} in the model"
+    if isinstance(own, (nn.UninitializedParameter, nn.UninitializedBuffer)):
+        return None
+    if own.is_meta:
+        return "on the meta device in the model, without memory; call to_empty(device=...) first"
+    if value.is_meta or value.layout != torch.strided or value.is_quantized:
+        return "without plain values in the file (meta, sparse or quantized)"
+    if value.is_complex() and not own.is_complex():
+        return "complex in the file, real in the model"
+    return None
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """The texts that a `.safetensors` file holds beside the weights.
+
+    Raises: ValueError: if it is broken.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"it is no safetensors file, or it is truncated: {error}.") from error
 
 
 def _check_state(model: nn.Module, state: dict[str, Any], skip_mismatch: bool) -> None:
@@ -125,14 +168,11 @@ def _check_state(model: nn.Module, state: dict[str, Any], skip_mismatch: bool) -
     own = model.state_dict()
     problems = {key: f"missing: {key}" for key in own.keys() - state.keys()}
     problems |= {key: f"unknown: {key}" for key in state.keys() - own.keys()}
-    problems |= {
-        key: f"{key}: {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the model"
-        for key in own.keys() & state.keys()
-        if state[key].shape != own[key].shape
-    }
+    both = {key: _misfit(state[key], own[key]) for key in own.keys() & state.keys()}
+    problems |= {key: f"{key}: {problem}" for key, problem in both.items() if problem is not None}
     if not problems:
         return
-    listed = "; ".join(sorted(problems.values())[:8])
+    listed = "; ".join(text[:200] for text in sorted(problems.values())[:8])
     if not skip_mismatch:
         raise ValueError(f"it does not fit {type(model).__name__}: {listed}.")
     warnings.warn(f"Some weights are left as they are: {listed}.", stacklevel=5)

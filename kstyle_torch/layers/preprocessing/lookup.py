@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kstyle_torch import config
+from kstyle_torch import budget, config
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer, as_array, batches_of, is_one_array
 from kstyle_torch.layers.preprocessing.encoding import check_output_mode, encode, refuse_sparse
 from kstyle_torch.layers.walk import set_unnoticed
 
+BYTES_A_TOKEN = 100  # in a list and in a table, the text aside
 DROPPED = -1  # index of what counts for nothing: the mask token in vectors
 MISSING = -2  # index, on the way, of what is not in the vocabulary
 
@@ -79,6 +80,7 @@ class IndexLookup(DataLayer):
         self.mask_token, self.oov_token, self.invert = mask_token, oov_token, invert
         self.salt, self.oov_method = as_salt(salt, self), oov_method
         self._check_arguments(vocabulary, idf_weights)
+        budget.take(BYTES_A_TOKEN * num_oov_indices, "indices for unknown tokens")
         set_unnoticed(self, _adaptable=adaptable, _tokens=[], _idf=None, _expected_size=expected_size)
         self.reset_state()
         self._learn([], None)
@@ -214,6 +216,7 @@ class IndexLookup(DataLayer):
         set_unnoticed(self, _tokens=tokens, _idf=idf)
         self._prepare()
         if self.output_mode == "tf_idf":
+            budget.take(8 * self._depth(), "token weights")
             weights = np.zeros(self._depth())
             if idf is not None:
                 weights[: len(idf)] = idf
@@ -334,7 +337,9 @@ class IndexLookup(DataLayer):
 def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[str]:
     """The lines of a file; empty ones at its end are none."""
     with open(path, encoding=encoding) as file:
-        lines = file.read().split("\n")
+        text = file.read()
+    budget.take(len(text) + BYTES_A_TOKEN * text.count("\n"), "a vocabulary")
+    lines = text.split("\n")
     while lines and not lines[-1]:
         lines.pop()
     return lines

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kstyle_torch import budget
 from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.preprocessing.data_layer import batches_of, is_one_array
 from kstyle_torch.layers.preprocessing.encoding import OLDER_MODES
@@ -22,6 +23,7 @@ from kstyle_torch.layers.preprocessing.text import TextLayer, Texts, as_texts
 register = layer_registry.register
 Documents = list[list[str]]
 
+BYTES_A_LENGTH = 40  # a number in a tuple
 # ASCII only, as TensorFlow does it
 LOWER: dict[int, Any] = {
     ord(upper): lower for upper, lower in zip(string.ascii_uppercase, string.ascii_lowercase, strict=True)
@@ -277,7 +279,10 @@ def _lengths(ngrams: Any) -> tuple[int, ...] | None:
     """The lengths of n-grams that are wanted."""
     if ngrams is None:
         return None
-    lengths = tuple(range(1, ngrams + 1)) if isinstance(ngrams, int) else tuple(ngrams)
+    if isinstance(ngrams, int):
+        budget.take(BYTES_A_LENGTH * ngrams, "lengths of n-grams")
+        ngrams = range(1, ngrams + 1)
+    lengths = tuple(ngrams)
     if not lengths or not all(isinstance(length, int) and length > 0 for length in lengths):
         raise ValueError(f"TextVectorization: ngrams must be None, a positive int or a tuple of them; got {ngrams!r}.")
     return lengths

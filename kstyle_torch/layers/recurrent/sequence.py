@@ -71,7 +71,10 @@ def loop(
     if writes_one_step(x) and not training:  # in training, cells keep their dropout masks between steps
         return _scan(step, x, states, inside, every_step)
     outputs: list[Tensor] = []
-    for time, x_t in enumerate(x.unbind(1)):
+    if every_step and len(x) == 0 and x.shape[1] > 1:  # a run for shapes, in which all steps are alike
+        output, states = loop(step, x[:, :1], states, None if inside is None else inside[:, :1], every_step, training)
+        return output.expand(-1, x.shape[1], *output.shape[2:]), states
+    for time, x_t in enumerate((x if len(x) else x[:, :1]).unbind(1)):
         output, new_states = step(x_t, states)
         if inside is not None:
             inside_now = inside[:, time]
