@@ -141,6 +141,7 @@ class Layer(Configurable, HasMode, WeightHolder):
             _frozen_above=False,
             _batch_input_shape=None,
             _in_containers={},
+            _without_data={},  # buffers that are on the meta device now, as they were before
             _name_given=False,
             name=snake_case(cls.__name__),
         )
@@ -548,7 +549,16 @@ class Layer(Configurable, HasMode, WeightHolder):
         return [module for module in modules_of(self) if isinstance(module, Layer)]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        held = {key: self._buffers.get(key) for key in self._non_persistent_buffers_set}
         result = super()._apply(fn, recurse)
+        for key, old in held.items():  # no file holds them: on the way through the meta device they must not be lost
+            new = self._buffers.get(key)
+            if old is None or new is None or old.is_meta is new.is_meta:
+                continue
+            if new.is_meta:
+                self._without_data[key] = old
+            elif key in self._without_data:
+                new.copy_(self._without_data.pop(key))
         self._keep_methods()
         self._follow_dtype(fn)
         return result

@@ -251,6 +251,23 @@ def test_from_the_meta_device_and_back(layer, assign):
     assert torch.equal(model(x), wanted)
 
 
+BUFFERS = {
+    "Rescaling": lambda: layers.Rescaling(0.5, offset=2.0),
+    "Normalization": lambda: layers.Normalization(mean=3.0, variance=4.0),
+    "Discretization": lambda: layers.Discretization([0.2, 0.5]),
+    "MelSpectrogram": lambda: layers.MelSpectrogram(num_mel_bins=4, fft_length=16, sequence_stride=8),
+}
+
+
+@pytest.mark.parametrize("make", BUFFERS.values(), ids=BUFFERS)
+def test_buffers_that_no_file_holds_survive_the_meta_device(make):
+    layer, x = make(), torch.as_tensor(uniform(2, 64))
+    wanted = layer(x)
+    layer.to("meta")
+    layer.to_empty(device="cpu")
+    assert torch.equal(layer(x), wanted)
+
+
 @pytest.mark.parametrize("within", [lambda: torch.device("meta"), FakeTensorMode], ids=["meta", "fake"])
 def test_models_without_data(within):
     with within():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -190,14 +189,6 @@ class RNN(Layer):
         # copies: the loss's gradient still reads them when the final states are written over them
         copies: list[Any] = [buffer.clone() for buffer in self._state_buffers()]
         return tree.pack_sequence_as(self._state_nest, copies) if copies else None
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        before = [buffer.is_meta for buffer in self._state_buffers()]
-        result = super()._apply(fn, recurse)
-        for buffer, was_meta in zip(self._state_buffers(), before, strict=True):
-            if was_meta and not buffer.is_meta:  # to_empty(): the states are in no file, so they start anew
-                buffer.zero_()
-        return result
 
     def _keep_states(self, states: Any) -> None:
         for buffer, state in zip(self._state_buffers(), tree.flatten(states), strict=True):
