@@ -110,7 +110,7 @@ class Layer(Configurable, WeightHolder):
     integer_inputs = False  # whether integers reach it as they are
     _takes_training = False  # whether forward has these arguments
     _parameter_names: tuple[str, ...] = ()  # of forward
-    autocast = True  # whether floating-point inputs are cast to the compute dtype
+    _autocast = True  # whether floating-point inputs are cast to the compute dtype
     _has_precision = True  # whether a mixed policy runs it under torch.autocast; else the layers inside see to that
     _makes_mask = False  # whether the class says what the mask of its output is
     _holds_metrics = False  # whether one may be among the attributes
@@ -123,6 +123,7 @@ class Layer(Configurable, WeightHolder):
         fields = self.__dict__
         fields.update(training=False, built=False, _dtype=as_dtype(None), _losses=[], _views={}, _rows={})
         fields.update(
+            _compute_dtype=as_dtype(None),
             _input_dtype=None,
             _trainable=True,
             _frozen_above=False,
@@ -148,7 +149,7 @@ class Layer(Configurable, WeightHolder):
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.__dict__["_trainable"] = bool(trainable)
         if not kwargs.pop("autocast", True):
-            self.__dict__["autocast"] = False
+            self.__dict__["_autocast"] = False
         self._set_policy(dtype_policies.get(dtype), chosen=dtype is not None)
         self.__dict__["_batch_input_shape"] = declared_shape(self, kwargs)
         for key in KERAS_ONLY:
@@ -383,9 +384,19 @@ class Layer(Configurable, WeightHolder):
     def dtype_policy(self, value: Any) -> None:
         self._set_policy(dtype_policies.get(value), chosen=True)
 
+    @property
+    def autocast(self) -> bool:
+        """Whether floating-point inputs are cast to the compute dtype; integers and booleans never are."""
+        return self._autocast
+
+    @autocast.setter
+    def autocast(self, value: bool) -> None:
+        self.__dict__["_autocast"] = bool(value)
+        self._set_policy(self.dtype_policy, chosen=True)
+
     def _set_policy(self, policy: DTypePolicy, chosen: bool) -> None:
         compute = as_dtype(policy.compute_dtype)
-        casts = self.autocast and (self._has_precision or not policy.is_mixed)
+        casts = self._autocast and (self._has_precision or not policy.is_mixed)
         self.__dict__.update(_policy=policy, _dtype=as_dtype(policy.variable_dtype), _compute_dtype=compute)
         self.__dict__["_input_dtype"] = compute if casts else None
         self.__dict__.pop("forward", None)
@@ -415,7 +426,7 @@ class Layer(Configurable, WeightHolder):
     def _follow_weights_of(self, module: nn.Module) -> None:
         """Takes the dtype of a torch module's weights; where they have several, or there are none, casts nothing."""
         dtype = dtype_of_weights(module)
-        self.__dict__["autocast"] = dtype is not None
+        self.__dict__["_autocast"] = dtype is not None
         self._set_policy(self.dtype_policy if dtype is None else dtype_policies.get(dtype), chosen=False)
 
     # ------------------------------------------------------------------------------------------------- being a module

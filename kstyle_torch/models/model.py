@@ -79,7 +79,9 @@ class Model(Trainer, Files, Layer):
         for module in graph.modules:
             if not any(child is module for child in self._modules.values()):
                 self.add_module(free_key(self, module), module)
-        self.__dict__.update(graph=graph, built=True, autocast=False, _input_dtype=None)  # each input has its own dtype
+        self.__dict__.update(
+            graph=graph, built=True, _autocast=False, _input_dtype=None
+        )  # each input has its own dtype
         self.__dict__.pop("forward", None)
         self._set_ends(inputs, outputs)
         self._emit()
