@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kstyle_torch import activations, config, constraints, initializers, regularizers
 from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.checks import not_negative
+from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Weight
 
@@ -175,7 +176,7 @@ class Softmax(Layer):
         self._axes = (axis,) if isinstance(axis, int) else tuple(axis)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        if not x.dtype.is_floating_point:
+        if x.dtype in INTEGERS:
             x = x.to(self._dtype)
         if mask is None:
             return self._softmax(x)

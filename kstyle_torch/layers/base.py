@@ -112,7 +112,7 @@ class Layer(Configurable, HasMode, WeightHolder):
     integer_inputs = False  # whether integers reach it as they are
     _takes_training = False  # whether forward has these arguments
     _parameter_names: tuple[str, ...] = ()  # of forward
-    autocast = True  # whether floating-point inputs are cast to the compute dtype
+    _autocast = True  # whether floating-point inputs are cast to the compute dtype
     _has_precision = True  # whether a mixed policy runs it under torch.autocast; else the layers inside see to that
     _makes_mask = False  # whether the class says what the mask of its output is
     _builds_weights = False  # whether the class has a `build` of its own
@@ -136,6 +136,7 @@ class Layer(Configurable, HasMode, WeightHolder):
             _views=OwnDict(),
             _rows=OwnDict(),
             _calls=OwnList(),
+            _compute_dtype=as_dtype(None),
             _input_dtype=None,
             _trainable=True,
             _frozen_above=False,
@@ -160,7 +161,7 @@ class Layer(Configurable, HasMode, WeightHolder):
             raise ValueError(f"{type(self).__name__}: name must be a string without '/'; got {name!r}.")
         self.name = name or unique_name(snake_case(type(self).__name__))
         if not kwargs.pop("autocast", True):
-            set_unnoticed(self, autocast=False)
+            set_unnoticed(self, _autocast=False)
         self._set_policy(dtype_policies.get(dtype), chosen=dtype is not None)
         shape = declared_shape(self, kwargs)
         set_unnoticed(self, _name_given=name is not None, _trainable=bool(trainable), _batch_input_shape=shape)
@@ -436,9 +437,19 @@ class Layer(Configurable, HasMode, WeightHolder):
     def dtype_policy(self, value: Any) -> None:
         self._set_policy(dtype_policies.get(value), chosen=True)
 
+    @property
+    def autocast(self) -> bool:
+        """Whether floating-point inputs are cast to the compute dtype; integers and booleans never are."""
+        return self._autocast
+
+    @autocast.setter
+    def autocast(self, value: bool) -> None:
+        set_unnoticed(self, _autocast=bool(value))
+        self._set_policy(self.dtype_policy, chosen=True)
+
     def _set_policy(self, policy: DTypePolicy, chosen: bool) -> None:
         compute = as_dtype(policy.compute_dtype)
-        casts = self.autocast and (self._has_precision or not policy.is_mixed)
+        casts = self._autocast and (self._has_precision or not policy.is_mixed)
         set_unnoticed(
             self,
             _policy=policy,
@@ -473,7 +484,7 @@ class Layer(Configurable, HasMode, WeightHolder):
     def _follow_weights_of(self, module: nn.Module) -> None:
         """Takes the dtype of a torch module's weights; where they have several, or there are none, casts nothing."""
         dtype = dtype_of_weights(module)
-        set_unnoticed(self, autocast=dtype is not None)
+        set_unnoticed(self, _autocast=dtype is not None)
         self._set_policy(self.dtype_policy if dtype is None else dtype_policies.get(dtype), chosen=False)
 
     # ------------------------------------------------------------------------------------------------- being a module

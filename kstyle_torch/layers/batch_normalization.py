@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kstyle_torch import config, constraints, initializers, regularizers
 from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.core import known_size
+from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Weight
 
@@ -128,7 +129,7 @@ class BatchNormalization(Layer):
                 f"{self.name}: a mask must have one axis less than the input; got {tuple(mask.shape)} "
                 f"for {tuple(x.shape)}."
             )
-        if not x.dtype.is_floating_point:
+        if x.dtype in INTEGERS:
             x = x.to(self._dtype)
         features_second = x.ndim == 2 or self.axis == 1
         y = x if features_second else x.movedim(self.axis, 1)

@@ -15,6 +15,7 @@ from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.core import known_size, positive_int
 from kstyle_torch.layers.images import SpatialLayer, check_padding, flat_pads, pad_same, sizes
 from kstyle_torch.layers.listeners import anybody_listens
+from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Layout, Weight, native
 
@@ -152,7 +153,7 @@ class AnyConvolution(SpatialLayer):
         """
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)
-        if not x.dtype.is_floating_point:
+        if x.dtype in INTEGERS:
             x = x.to(self._dtype)
         if self.rank == 1 and self._permutes and self._suits_rows(x):
             return self._convolve_row(x, finish)

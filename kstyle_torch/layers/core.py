@@ -15,6 +15,7 @@ from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.checks import known_size, positive_int
 from kstyle_torch.layers.lora import LoraLayer
+from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.walk import set_unnoticed
 from kstyle_torch.layers.weights import Weight, native, permuted
@@ -40,7 +41,7 @@ class InputLayer(Layer):
     """
 
     supports_masking = True
-    _has_precision = autocast = False
+    _has_precision = _autocast = False
 
     def __init__(
         self,
@@ -174,7 +175,7 @@ class Dense(LoraLayer):
         self._build_lora()
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.dtype.is_floating_point:  # an attribute, not a call: the usual path pays next to nothing
+        if x.dtype in INTEGERS:  # an attribute and no call: the usual path pays next to nothing
             x = x.to(self._dtype)
         y = self.linear(x)
         if self.lora_enabled:
@@ -191,7 +192,7 @@ class Dense(LoraLayer):
             child = children["linear"]
             if type(child) is not nn.Linear or self.lora_enabled:  # somebody has put another in its place
                 return self.forward(x)
-            if not x.dtype.is_floating_point:
+            if x.dtype in INTEGERS:
                 x = x.to(self._dtype)
             weights: dict[str, Any] = child._parameters
             activation = self.activation

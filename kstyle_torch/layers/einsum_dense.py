@@ -14,6 +14,7 @@ from kstyle_torch import activations, config, constraints, initializers, regular
 from kstyle_torch.initializers import VarianceScaling
 from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.lora import LoraLayer
+from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Weight
 
@@ -180,7 +181,7 @@ class EinsumDense(LoraLayer):
         return told
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.dtype.is_floating_point:
+        if x.dtype in INTEGERS:
             x = x.to(self._dtype)
         if not self.lora_enabled:
             return self.activation(self.einsum(x))

@@ -42,7 +42,7 @@ class Embedding(LoraLayer):
     """
 
     integer_inputs = True
-    autocast = False  # numbers of rows stay exact
+    _autocast = False  # numbers of rows stay exact
     embeddings = Weight("embedding.weight")
     _lora_target = "embeddings"
 

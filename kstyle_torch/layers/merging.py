@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kstyle_torch import config
 from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
@@ -229,7 +230,7 @@ class Dot(Merge):
 
     def _unit_length(self, x: Tensor) -> Tensor:
         """Returns `x` over its length along the last axis; divides by no less than Keras' epsilon."""
-        x = x if x.dtype.is_floating_point else x.to(self._compute_dtype)
+        x = x.to(self._compute_dtype) if x.dtype in INTEGERS else x
         return F.normalize(x, dim=-1, eps=config.epsilon())
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:

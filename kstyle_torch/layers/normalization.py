@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kstyle_torch import constraints, initializers, regularizers
 from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.core import known_size, positive_int
+from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Weight, native
 
@@ -79,7 +80,7 @@ class LayerNormalization(AxesNorm):
     """
 
     supports_masking = True
-    autocast = False  # statistics are those of the inputs as they come, in the dtype of the weights
+    _autocast = False  # statistics are those of the inputs as they come, in the dtype of the weights
     gamma = Weight("norm.weight")
     beta = Weight("norm.bias")
 
@@ -185,7 +186,7 @@ class GroupNormalization(Layer):
     """
 
     supports_masking = True
-    autocast = False  # statistics are those of the inputs as they come, in the dtype of the weights
+    _autocast = False  # statistics are those of the inputs as they come, in the dtype of the weights
     gamma = Weight("norm.weight")
     beta = Weight("norm.bias")
 
@@ -273,7 +274,7 @@ class UnitNormalization(Layer):
         self._dims = _positive_axes(self.axis, len(input_shape), self)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.dtype.is_floating_point:
+        if x.dtype in INTEGERS:
             x = x.to(self._dtype)
         return F.normalize(x, dim=self._dims)  # type: ignore[arg-type]  # several are fine
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.images import SpatialLayer, check_padding, same_padding, sizes
+from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
@@ -104,7 +105,7 @@ class GlobalAveragePooling(GlobalPooling):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)
-        if not x.dtype.is_floating_point:
+        if x.dtype in INTEGERS:
             x = x.to(self._dtype)
         return x.mean(self._axes, self.keepdims)
 

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from kstyle_torch import tree
 
+# What layers with floating-point weights promote themselves.
+INTEGERS = frozenset(getattr(torch, name) for name in "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64".split())
+
 
 class PreciseForward:
     """The `forward` of a layer whose inputs may have another dtype than it computes in: it casts the floating-point ones.

@@ -12,6 +12,7 @@ from kstyle_torch.layers.base import layer_registry
 from kstyle_torch.layers.convolution import KERNEL, AnyConvolution
 from kstyle_torch.layers.core import positive_int
 from kstyle_torch.layers.images import sizes
+from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Weight
 
@@ -113,7 +114,7 @@ class TransposedConvolution(AnyConvolution):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)
-        if not x.dtype.is_floating_point:
+        if x.dtype in INTEGERS:
             x = x.to(self._dtype)
         y = self.conv(x.permute(self._to_first) if self._permutes else x)
         if self._kept is not None:

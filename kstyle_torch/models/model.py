@@ -102,7 +102,7 @@ class Model(Trainer, Files, Layer):
             if not any(child is module for child in self._modules.values()):
                 self.add_module(free_key(self, module), module)
         # each input has a dtype of its own
-        set_unnoticed(self, graph=graph, built=True, autocast=False, _input_dtype=None)
+        set_unnoticed(self, graph=graph, built=True, _autocast=False, _input_dtype=None)
         vars(self).pop("forward", None)
         self._set_ends(inputs, outputs)
         self._emit()

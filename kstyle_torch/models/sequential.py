@@ -37,7 +37,7 @@ class Sequential(Model):
         torch.Size([2, 1])
     """
 
-    autocast = False  # each input has the dtype of its InputLayer
+    _autocast = False  # each input has the dtype of its InputLayer
 
     def __init__(
         self, layers: Sequence[Any] | None = None, trainable: bool = True, name: str | None = None, **kwargs: Any

@@ -96,7 +96,16 @@ def test_a_call_of_the_users_sees_what_that_of_keras_sees(dtype):
 
 def test_autocast_of_inputs_can_be_switched_off():
     for library in (ks, keras):
-        assert library.layers.Identity(autocast=False)(torch.ones(2, dtype=torch.float64)).dtype == torch.float64
+        layer, later = library.layers.Identity(autocast=False), library.layers.Identity()
+        later.autocast = False
+        for each in (layer, later):
+            assert not each.autocast
+            assert each(torch.ones(2, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_complex_numbers_are_not_promoted():
+    with pytest.raises(RuntimeError, match="dtype"):
+        layers.Dense(2)(torch.ones(2, 3, dtype=torch.complex64))
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "float64"])

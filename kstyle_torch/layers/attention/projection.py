@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.core import known_size
+from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.layers.weights import Layout, Weight, WeightView, native
 
@@ -87,7 +88,7 @@ class HeadProjection(Layer):
         return self._view(self._table[1]) if self.use_bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.dtype.is_floating_point:
+        if x.dtype in INTEGERS:
             x = x.to(self._dtype)
         x = x.flatten(-self.num_input_axes) if self.num_input_axes > 1 else x
         y = self.linear(x)

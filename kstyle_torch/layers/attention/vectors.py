@@ -11,6 +11,7 @@ from torch import Tensor
 from kstyle_torch.layers.attention.kernel import attend, causal_mask, masked_softmax
 from kstyle_torch.layers.base import Layer, layer_registry
 from kstyle_torch.layers.core import known_size
+from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.regularization import Dropout
 from kstyle_torch.layers.shapes import Shape
 
@@ -78,7 +79,7 @@ class Attention(Layer):
         return_attention_scores: bool = False,
         use_causal_mask: bool = False,
     ) -> Any:
-        inputs = [x if x.dtype.is_floating_point else x.to(self._compute_dtype) for x in inputs]
+        inputs = [x.to(self._compute_dtype) if x.dtype in INTEGERS else x for x in inputs]
         query, value = inputs[:2]
         key = inputs[2] if len(inputs) > 2 else value
         query_mask, value_mask = mask[:2] if mask else (None, None)

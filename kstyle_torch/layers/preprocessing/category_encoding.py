@@ -40,7 +40,7 @@ class CategoryEncoding(DataLayer):
     """
 
     integer_inputs = True
-    autocast = False
+    _autocast = False
 
     def __init__(
         self, num_tokens: int | None = None, output_mode: str = "multi_hot", sparse: bool = False, **kwargs: Any

@@ -24,7 +24,7 @@ class HashLayer(DataLayer):
     """A layer that hashes on the host: strings, which torch cannot hold, and whole numbers as their decimal digits."""
 
     integer_inputs = True
-    autocast = False
+    _autocast = False
 
     def build(self, input_shape: Any = None) -> None:
         self.register_buffer("place", torch.empty(0, device=config.device()), persistent=False)

@@ -49,7 +49,7 @@ class IndexLookup(DataLayer):
     """
 
     integer_inputs = True
-    autocast = False
+    _autocast = False
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ class Pipeline(Layer):
                 [1., 0.]])
     """
 
-    _has_precision = autocast = False  # the layers inside see to it
+    _has_precision = _autocast = False  # the layers inside see to it
 
     def __init__(self, layers: Sequence[nn.Module], name: str | None = None, **kwargs: Any):
         super().__init__(name=name, **kwargs)

@@ -27,7 +27,7 @@ class TextLayer(DataLayer):
     """A layer that is called on text, before the model: a list, an array or a pandas Series of strings."""
 
     integer_inputs = True
-    autocast = False
+    _autocast = False
 
     def build(self, input_shape: Any = None) -> None:
         # empty: it moves with a model that the layer is part of, so that the numbers arrive where the weights are

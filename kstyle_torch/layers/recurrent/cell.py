@@ -18,6 +18,7 @@ from kstyle_torch import activations, config, constraints, initializers, regular
 from kstyle_torch.draws import generator
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.core import known_size, positive_int
+from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.recurrent.sequence import last_valid, loop, writes_one_step
 from kstyle_torch.layers.reparametrization import refresh
 from kstyle_torch.layers.shapes import Shape
@@ -105,11 +106,11 @@ class Cell(Layer):
     # ---------------------------------------------------------------------------------------------------- running it
 
     def forward(self, inputs: Tensor, states: Any, training: bool | None = None) -> tuple[Tensor, Any]:
-        if not inputs.dtype.is_floating_point:
+        if inputs.dtype in INTEGERS:
             inputs = inputs.to(self._dtype)
         gates = self.project(inputs.unsqueeze(1), bool(training)).squeeze(1)
         given = states if tree.is_nested(states) else [states]
-        given = [state if state.dtype.is_floating_point else state.to(self._dtype) for state in given]
+        given = [state.to(self._dtype) if state.dtype in INTEGERS else state for state in given]
         new = self.advance(gates, given, bool(training))
         return new[0], new if tree.is_nested(states) else new[0]
 
@@ -123,7 +124,7 @@ class Cell(Layer):
         """
         if self._forward_pre_hooks:
             refresh(self)  # nobody calls the cell itself
-        if not x.dtype.is_floating_point:
+        if x.dtype in INTEGERS:
             x = x.to(self._dtype)
         args = (x, states, inside, every_step, final_states, training)
         precise = self.__dict__.get("forward")  # not that of the class; it casts as the policy says
