@@ -116,7 +116,7 @@ def summary(model: Any) -> list[Any]:
     return [process, id(optimizer), optimizer.loss_scale_factor, attributes] + [
         (
             id(module),
-            module.__dict__.get("training"),  # of modules that are not ours; the mode of ours belongs to the call
+            vars(module).get("training"),  # of modules that are not ours; the mode of ours belongs to the call
             [(id(tensor), tensor is not None and tensor.requires_grad) for tensor in module._parameters.values()],
             None if isinstance(module, Layer) else [*_attributes(vars(module))],
         )

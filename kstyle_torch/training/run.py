@@ -6,10 +6,12 @@ holds, metrics or the mode of modules that are not ours, works on a copy of the 
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from kstyle_torch.layers.walk import set_unnoticed
 from kstyle_torch.mode import Flags, give_back, running, take
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Run:
             if self.model is not model:
                 self.model._fit.runs.append(self)
                 if self.counts and model._compiled is not None:
-                    self.model.__dict__["_compiled"] = model._compiled.with_own_metrics()
+                    set_unnoticed(self.model, _compiled=model._compiled.with_own_metrics())
         except BaseException:
             runs.remove(self)
             raise
@@ -85,6 +87,16 @@ def run_by(model: Any) -> Run | None:
     """Returns the run of this thread that works on a model, if it is the innermost one."""
     run = innermost.run
     return run if run is not None and run.model is model else None
+
+
+@contextlib.contextmanager
+def within_run(model: Any, kind: str) -> Iterator[Any]:
+    """Begins a run for a step that is called by itself. Gives the model to work on."""
+    if run_by(model) is not None:
+        yield model
+        return
+    with Run(model, kind) as run:
+        yield run.model
 
 
 def is_nested(run: Run) -> bool:
