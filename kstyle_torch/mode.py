@@ -80,7 +80,9 @@ class HasMode(nn.Module):
             holds = running.holds
             twice = holds and self._mode is False
             given = False if holds or self._follows or self._evals else None
-        self.__dict__.update(_mode=given, _evals=twice)  # recorded steps do not depend on it
+        # past __setattr__, which would invalidate recorded steps: what they do does not depend on it
+        object.__setattr__(self, "_mode", given)
+        object.__setattr__(self, "_evals", twice)
 
     def _mode_of_call(self, given: Any = None) -> bool:
         """Returns the mode of the layer's running call, for which `training=given` was passed."""
@@ -124,7 +126,7 @@ class HasMode(nn.Module):
         if child._modules or isinstance(child, CONTAINERS):
             for module in child.modules():
                 if isinstance(module, HasMode):
-                    module.__dict__["_follows"] = False  # likewise
+                    object.__setattr__(module, "_follows", False)
                 else:
                     _below_ours.add(module)
         if child.training is not (mode is True):
@@ -146,7 +148,7 @@ def _follow(parent: nn.Module, name: str, child: nn.Module | None) -> None:
     """Called by torch whenever a module gets a child: ours follow the mode of modules that are not."""
     if not isinstance(child, HasMode) or isinstance(parent, HasMode) or type(parent).__module__.startswith(PASSING):
         return
-    child.__dict__["_follows"] = parent not in _below_ours  # likewise
+    object.__setattr__(child, "_follows", parent not in _below_ours)
     child.train(parent.training)
 
 
@@ -165,7 +167,7 @@ def fills_training(call: Callable[..., Any]) -> Callable[..., Any]:
             args = (*args[: position - 1], self._mode_of_call(), *args[position:])
         elif kwargs.get("training") is None:
             kwargs["training"] = self._mode_of_call()
-        if self._training_default is not None and running.mode is None and running.default is not None:
+        if self._training_default is not None and self._mode is running.mode is None and running.default is not None:
             with holding(self, running.default) as held:
                 return call(held, *args, **kwargs)
         return call(self, *args, **kwargs)
@@ -340,7 +342,7 @@ def sharing_copy(root: nn.Module, flags: list[tuple[nn.Module, bool]]) -> Any:
             name: value if name in ("_parameters", "_buffers", *own) else _exchanged(value, copies, name == "forward")
             for name, value in vars(module).items()
         }
-        copies[key].__dict__.update(fields, **own)  # made without a constructor
+        vars(copies[key]).update(fields, **own)
     return copies[id(root)]
 
 

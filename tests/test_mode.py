@@ -363,6 +363,8 @@ def test_modules_that_are_not_ours_get_the_mode_and_their_own_back(make):
         (lambda: model.train_on_batch(X, y), True),
         (lambda: model.evaluate(X, y, verbose=0), False),
         (lambda: model.predict(X, verbose=0), False),
+        (lambda: model.train_step((X, y)), True),
+        (lambda: model.predict_step((X,)), False),
         (lambda: model(X, training=True), True),
         (lambda: model(X, training=False), False),
     ):

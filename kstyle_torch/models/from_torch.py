@@ -59,8 +59,7 @@ class TorchModel(Model):
 
     @property
     def _unlisted(self) -> tuple[nn.Module, ...]:  # type: ignore[override]
-        wrapped = self.__dict__.get("wrapped")  # not there yet while the constructor runs
-        return () if wrapped is None else (wrapped,)
+        return (self.wrapped,) if "wrapped" in vars(self) else ()
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """What the module gives for a batch of inputs."""

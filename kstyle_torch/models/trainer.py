@@ -37,7 +37,7 @@ from kstyle_torch.training import check, loop, step, watch
 from kstyle_torch.training.compiled import Compiled, read
 from kstyle_torch.training.fit_state import FitState
 from kstyle_torch.training.parallel import check_replicas
-from kstyle_torch.training.run import Run, run_by, stop
+from kstyle_torch.training.run import Run, run_by, stop, within_run
 from kstyle_torch.training.switches import check_epochs, check_switches
 
 
@@ -414,21 +414,24 @@ class Trainer(nn.Module):
         Returns: `{name: value}` for the logs.
         """
         x, y, weight = unpack(data)
-        if self._compiled is not None and self._compiled.views is not self._fit.trained:
-            step.prepare(self)
-        loss, y_pred = step.train_step(self, x, y, weight)
-        return self._noted(loss, y_pred, x, y, weight)
+        with within_run(self, "training") as model:
+            if model._compiled is not None and model._compiled.views is not model._fit.trained:
+                step.prepare(model)
+            loss, y_pred = step.train_step(model, x, y, weight)
+            return model._noted(loss, y_pred, x, y, weight)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One step of `evaluate`; see `train_step`."""
         x, y, weight = unpack(data)
-        loss, y_pred = step.test_step(self, x, y, weight)
-        return self._noted(loss, y_pred, x, y, weight)
+        with within_run(self, "evaluating") as model:
+            loss, y_pred = step.test_step(model, x, y, weight)
+            return model._noted(loss, y_pred, x, y, weight)
 
     def predict_step(self, data: Any) -> Any:
         """One step of `predict`: the outputs for `data`, `(x,)`."""
         x, _, _ = unpack(data)
-        return step.predict_step(self, x)
+        with within_run(self, "predicting") as model:
+            return step.predict_step(model, x)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True

@@ -6,8 +6,9 @@ holds, metrics or the mode of modules that are not ours, works on a copy of the 
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kstyle_torch.layers.walk import set_unnoticed
@@ -103,6 +104,16 @@ def run_by(model: Any) -> Run | None:
     """Returns the run of this thread that works on a model, if it is the innermost one."""
     run = innermost.run
     return run if run is not None and run.model is model else None
+
+
+@contextlib.contextmanager
+def within_run(model: Any, kind: str) -> Iterator[Any]:
+    """Begins a run for a step that is called by itself. Gives the model to work on."""
+    if run_by(model) is not None:
+        yield model
+        return
+    with Run(model, kind) as run:
+        yield run.model
 
 
 def is_nested(run: Run) -> bool:

@@ -112,11 +112,15 @@ def forward_backward(
     y_pred = run_model(model, x, True, (x, y, weight))
     loss, root, gradient = loss_and_start(model, x, y, y_pred, weight)
     call = running
-    before, call.mode = call.mode, True  # for layers that checkpoints run once more
+    before, call.mode = call.mode, True  # for layers that a checkpoint runs once more
     try:
         if captured:
             return loss, y_pred, capture(model, root, gradient)
-        backward(root, gradient)
+        if root.is_cpu:
+            backward(root, gradient)
+        else:
+            with torch.autograd.set_multithreading_enabled(False):  # another thread would not know the mode
+                backward(root, gradient)
     finally:
         call.mode = before
     return loss, y_pred, take_gradients(model)
