@@ -175,3 +175,24 @@ def test_a_model_that_is_not_built_is_built_before_the_first_step():
         model.fit(X, LATE, verbose=0)
     model.fit(X, Y, verbose=0)
     assert int(model.optimizer.iterations.numpy()) == 2
+
+
+def test_a_resumed_training_has_its_metrics(tmp_path):
+    """They are restored in the middle of an epoch, before a step could make them."""
+
+    class Stops(ks.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations.numpy()) == 4:
+                raise KeyboardInterrupt
+
+    def train(*callbacks):
+        torch.manual_seed(0)
+        model = wrapped()
+        model.compile("sgd", SCCE, metrics=["accuracy"])
+        return model.fit(X, Y, batch_size=16, epochs=2, verbose=0, callbacks=[*callbacks]).history
+
+    expected = train()
+    backup = {"backup_dir": tmp_path / "backup", "save_freq": 1}
+    with pytest.raises(KeyboardInterrupt):
+        train(ks.callbacks.BackupAndRestore(**backup), Stops())
+    assert train(ks.callbacks.BackupAndRestore(**backup)) == expected
