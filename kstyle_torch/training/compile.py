@@ -13,7 +13,7 @@ from kstyle_torch.training.graphs import with_own_code
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.parallel import exchanging_module
 from kstyle_torch.training.pure import TooLargeError
-from kstyle_torch.training.verify import EagerStep, FailedError, Trial, attempts, outputs_of, refuse_difference, rolled
+from kstyle_torch.training.verify import EagerStep, FailedError, Trial, as_compiled, attempts, outputs_of, refuse_difference, rolled
 from kstyle_torch.training.whole import WholeSteps
 
 OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
