@@ -124,14 +124,12 @@ class CompiledForward:
         return None
 
     def _verify(self, forward: Forward, x: Any) -> None:
-        size = last_digit(self.model)
-
-        def noisy(x: Any, seed: int) -> Any:
+        def pure(x: Any, size: float, seed: int) -> Any:
             weights = [nudged(weight, size, seed + place) for place, weight in enumerate(self.weights)]
             return forward.given(forward.graph(tree.flatten(x), weights))
 
         with torch.no_grad():
-            verify_forward(lambda x: forward(x, self.weights), self._as_it_is, noisy, x, size)
+            verify_forward(lambda x: forward(x, self.weights), self._as_it_is, pure, x, last_digit(self.model))
 
 
 class Forward:

@@ -256,7 +256,7 @@ MUTATIONS = {
     "a dropped update of an output's loss": (
         two_outputs, patched(pure.StepFunction, "__call__", keeping("cells")), BOTH, "metric state",
     ),
-    "tiny wrong outputs": (tiny, patched(pure.StepFunction, "__call__", wrong_outputs), BOTH, "output 0|metric state"),
+    "tiny wrong outputs": (tiny, patched(pure.StepFunction, "__call__", wrong_outputs), ONE, "output 0"),
     "a wrong rate": (lambda **how: network(optimizer=schedule(), **how), rates, BOTH, "weight|rates"),
     "a stale rate": (lambda **how: network(optimizer=schedule(), **how), later_rates, OTHER, "rates"),
 }  # fmt: skip
@@ -373,7 +373,8 @@ class Rounding(TorchDispatchMode):
             if call._schema.is_mutable or call in (torch.ops.aten.detach.default, torch.ops.aten.clone.default):
                 return result
             signs = torch.randint(-1, 2, result.shape, generator=self.draws)
-            return result * (1 + torch.finfo(result.dtype).eps / 2 * signs)
+            moved = result * (1 + torch.finfo(result.dtype).eps / 2 * signs)
+            return verify.like(result, moved.where(result.frac() != 0, result))
         return result
 
 
@@ -425,7 +426,7 @@ def failing(graph, inputs):
 def test_a_compiler_that_fails_leaves_everything_as_it_was(optimizer, tier):
     expected = trained(network(layers.Dropout(0.3), optimizer=optimizer, jit_compile=False))
     switches = {**TIERS[tier], "jit_compile": {"backend": failing}}
-    with pytest.warns(UserWarning, match=r"that fails \(BackendCompilerFailed: .*no compiler here\)") as caught:
+    with pytest.warns(UserWarning, match=r"that fails \(RuntimeError: no compiler here\)") as caught:
         got = trained(network(layers.Dropout(0.3), optimizer=optimizer, **switches))
     assert len(caught) == 1 + (tier == "epoch")
     assert_equal(got, expected)
@@ -450,7 +451,7 @@ class Strict(layers.Layer):
 def test_an_error_of_the_users_is_raised_and_changes_nothing(tier):
     model = network(Strict(), layers.BatchNormalization(), **TIERS[tier])
     before = [weight.numpy() for weight in model.weights]
-    with pytest.warns(UserWarning, match="without being compiled"), pytest.raises(ValueError, match="too large for me"):
+    with pytest.warns(UserWarning, match="by step|without being compiled"), pytest.raises(ValueError, match="too large for me"):
         trained(model)
     for one, other in zip(before, model.weights, strict=True):
         np.testing.assert_array_equal(one, other.numpy())
