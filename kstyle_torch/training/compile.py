@@ -14,8 +14,17 @@ from kstyle_torch.training.graphs import with_own_code
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.parallel import exchanging_module
 from kstyle_torch.training.pure import TooLargeError
-from kstyle_torch.training.record import restore, state_of
 from kstyle_torch.training.run import innermost
+from kstyle_torch.training.verify import (
+    EagerStep,
+    FailedError,
+    Trial,
+    as_compiled,
+    attempts,
+    outputs_of,
+    refuse_difference,
+    rolled,
+)
 from kstyle_torch.training.whole import WholeSteps
 
 OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
@@ -68,26 +77,39 @@ class CompiledStep:
             return steps.train_step(self.model, x, y, weight)
         try:
             return self.whole.first(key, x, y, weight) or self._first(key, x, y, weight)
-        except TooLargeError as error:
+        except (TooLargeError, FailedError) as error:
             self._give_up(str(error))
             return steps.train_step(self.model, x, y, weight)
 
     def _first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """The step that compiles; if that cannot be done, it is taken back and done as ever."""
-        weights = [*self.model.parameters(), *self.model.buffers()]
-        before = state_of(weights)
-        try:
+        """Compiles the forward and backward pass, compares it with the eager one, and runs the ordinary step.
+
+        Raises: FailedError: if the compiler fails or what it made gives other numbers; nothing has changed then.
+        """
+        trial = Trial(self.model, [*self.model.parameters(), *self.model.buffers()])
+        with trial:
+            self._verify(trial, (x, y, weight))
+        if trial.error is not None:
+            self.forward = None
+            raise FailedError(trial.reason) from trial.error
+        self.compiled_for.add(key)
+        return steps.train_step(self.model, x, y, weight)
+
+    def _verify(self, trial: Trial, batch: tuple[Any, Any, Any]) -> None:
+        other = rolled(batch)
+        eager = EagerStep(trial, other, as_compiled)
+
+        def compared(attempt: int) -> None:
+            eager.measure(attempt)
+            eager.begin()
             if self.forward is None:
                 self.forward = torch.compile(with_own_code(self._forward), **{"dynamic": False, **self.options})
-            loss, y_pred, gradients = self._passes(x, y, weight)
-        except Exception as error:
-            restore(weights, before)
-            steps.take_gradients(self.model)
-            self._give_up(f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error) else ''}")
-            return steps.train_step(self.model, x, y, weight)
-        self.compiled_for.add(key)
-        self.model._compiled.optimizer.step(gradients)
-        return loss, y_pred
+            loss, y_pred, gradients = self._passes(*other)
+            facts = {"the loss": loss.detach(), **outputs_of(y_pred), **eager.state_facts()}
+            refuse_difference(facts, eager.facts, eager.others)
+            eager.refuse_gradients(gradients)
+
+        attempts(compared)
 
     def _step(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         loss, y_pred, gradients = self._passes(x, y, weight)

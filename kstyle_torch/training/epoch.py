@@ -13,13 +13,13 @@ import torch
 
 from kstyle_torch import tree
 from kstyle_torch.data.batches import ArrayBatches
-from kstyle_torch.draws import random_state, set_random_state
 from kstyle_torch.optimizers.pure import settings_of, why_not_pure
 from kstyle_torch.training.graphs import graph_options, one_graph
 from kstyle_torch.training.invalidation import Standing
 from kstyle_torch.training.meter import Meter
 from kstyle_torch.training.pure import CannotCompileError, StepFunction
 from kstyle_torch.training.scan import EpochCall
+from kstyle_torch.training.verify import Trial
 
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
 
@@ -49,15 +49,14 @@ class CompiledEpoch:
         facts = self._now(batches)
         known = next((place for place, (standing, _) in enumerate(self.calls) if standing.holds(facts)), None)
         if known is None:
-            random = random_state()
-            try:
+            model, optimizer = self.model, self.model._compiled.optimizer
+            trial = Trial(model, [*model.parameters(), *model.buffers(), *optimizer.changing()])
+            with trial:
                 self._check(batches)
-                self.calls.insert(0, self._compiled_for(batches))
-            except Exception as error:
-                self._give_up(error)
+                self.calls.insert(0, self._compiled_for(batches, trial))
+            if trial.error is not None:
+                self._give_up(trial.reason)
                 return None
-            finally:
-                set_random_state(random)
         else:
             self.calls.insert(0, self.calls.pop(known))
         call = self.calls[0][1]
@@ -90,7 +89,7 @@ class CompiledEpoch:
         if reason is not None:
             raise CannotCompileError(reason)
 
-    def _compiled_for(self, batches: ArrayBatches) -> tuple[Standing, EpochCall | None]:
+    def _compiled_for(self, batches: ArrayBatches, trial: Trial) -> tuple[Standing, EpochCall | None]:
         """Returns the compiled epoch for data of this shape (None if there is no whole batch), and how long it holds."""
         if len([call for _, call in self.calls if call is not None]) >= MAX_COMPILED:
             raise CannotCompileError("it, or the shape of its data, changes again and again")
@@ -99,6 +98,7 @@ class CompiledEpoch:
         if batches.rows >= batches.batch_size:
             arguments = graph_options(self.how, batches.device.type, loops=True)
             call = EpochCall(StepFunction(self.model, packs=True), batches, partial(one_graph, arguments=arguments))
+            call.verify(trial, batches)
             if not standing.holds(self._now(batches)):
                 raise CannotCompileError("a step changes what layers, losses or metrics read")
         return standing, call
@@ -116,12 +116,8 @@ class CompiledEpoch:
         short = tree.refilled(batches.nest, [tensor.index_select(0, rest) for tensor in batches.tensors])
         return number, [(number, short)]
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, reason: str) -> None:
         self.failed = True
-        reason = str(error)
-        if not isinstance(error, CannotCompileError):
-            first = " ".join(reason.split())[:200]
-            reason = f"that fails ({type(error).__name__}: {first})"
         warnings.warn(
             f'steps_per_execution="epoch": {self.model.name} is trained step by step, because {reason}.', stacklevel=6
         )

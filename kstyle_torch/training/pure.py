@@ -225,15 +225,6 @@ def holding(cells: list[Variable], values: list[Tensor]) -> Iterator[None]:
             cell._tensor = value
 
 
-def went_elsewhere(before: list[Tensor], after: list[Tensor], got: list[Tensor]) -> bool:
-    """Whether weights were changed otherwise than they should be; rounding alone moves those with next to no gradient."""
-    change = sum((one - other).double().square().sum() for one, other in zip(after, before, strict=True))
-    error = sum((one - other).double().square().sum() for one, other in zip(after, got, strict=True))
-    return not bool(error <= 0.1 * change) and bool(
-        torch.as_tensor(change).isfinite()
-    )  # host waits for the device here
-
-
 def has_drawn(before: dict[str, Any]) -> bool:
     """Whether there were random numbers since `random_state()` gave this: torch's, NumPy's or Python's."""
     now = random_state()

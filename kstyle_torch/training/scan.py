@@ -11,12 +11,13 @@ from torch import Tensor
 from kstyle_torch import tree
 from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.optimizers.pure import step_sizes
-from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled import update
 from kstyle_torch.training.effects import MASK
 from kstyle_torch.training.keyed import NO_KEY
+from kstyle_torch.training.meter import Meter
 from kstyle_torch.training.packing import Packing
-from kstyle_torch.training.pure import CannotCompileError, State, StepFunction, holding, traced, went_elsewhere
+from kstyle_torch.training.pure import CannotCompileError, State, StepFunction, holding, traced
+from kstyle_torch.training.verify import Trial, refuse_difference, verify_step
 from kstyle_torch.variables import Variable
 
 
@@ -27,7 +28,7 @@ class EpochCall:
         function: The step, with packs.
         batches: Like those that are to come.
         compiler: `torch.compile` with its arguments.
-    Raises: CannotCompileError: if a step depends on anything else, or the compiled one gives other numbers.
+    Raises: CannotCompileError: if a step depends on anything else.
     """
 
     def __init__(self, function: StepFunction, batches: ArrayBatches, compiler: Callable[[Any], Any]):
@@ -42,7 +43,6 @@ class EpochCall:
         self.rest = Packing([*state.buffers, *(cell.value for cell in self.cells), *watch])
         self.graph = self._traced(batches)
         self.call = compiler(self._loop())
-        self._compare(batches)
 
     def run(self, columns: list[Tensor], order: Tensor) -> tuple[int, Tensor]:
         """Trains on batches.
@@ -181,35 +181,34 @@ class EpochCall:
 
         return epoch
 
-    def _compare(self, batches: ArrayBatches) -> None:
-        """Compiles, and takes the first step in both ways; nothing of it stays."""
-        optimizer, rows = self.function.optimizer, batches.batch_size
-        whole = batches.rows // rows
-        state, tracker = self.function.state(), self.compiled.loss_tracker
-        changing = [*state.weights, *state.slots, *state.buffers]
-        before, values = [tensor.detach().clone() for tensor in changing], [cell.value for cell in self.cells]
-        total = tracker.total.value.clone()
-        try:
-            self._run(batches.tensors, torch.arange(whole * rows).view(whole, rows), 1)
-            optimizer.back(1)
-            got, counted = [tensor.detach().clone() for tensor in state.weights], tracker.total.value - total
-            _put(changing, before)
-            first = tree.refilled(self.nest, [tensor[:rows] for tensor in batches.tensors])
-            loss, _ = steps.train_step(self.function.model, *first)
-            optimizer.back(1)
-            after = [tensor.detach().clone() for tensor in state.weights]
-        finally:
-            _put(changing, before)
-            for cell, value in zip(self.cells, values, strict=True):
-                cell._tensor = value
-        same = torch.allclose(counted, loss.detach().to(counted) * rows, rtol=1e-3, atol=1e-5, equal_nan=True)
-        if self.function.draws:  # other numbers
-            return
-        if not same or went_elsewhere(before[: len(after)], after, got):
-            raise CannotCompileError("the compiled step gives other numbers")
+    def verify(self, trial: Trial, batches: ArrayBatches) -> None:
+        """Compiles, and compares a step, on other rows than those that it was traced with; nothing of it stays.
 
+        Raises: RefusedError: if the compiled step gives other numbers.
+        """
+        number = batches.rows // batches.batch_size
+        order = torch.arange(batches.rows).flip(0)[: number * batches.batch_size].view(number, batches.batch_size)
+        batch = tree.refilled(self.nest, [tensor.index_select(0, order[0]) for tensor in batches.tensors])
 
-@torch.no_grad()
-def _put(tensors: list[Tensor], values: list[Tensor]) -> None:
-    for tensor, value in zip(tensors, values, strict=True):
-        tensor.copy_(value)
+        def counted(batch: Any, loss: Tensor, y_pred: Any) -> None:
+            meter = Meter(self.compiled)
+            meter.add(loss, batch[1], y_pred, batch[2])
+            meter.fold()
+
+        def run() -> None:
+            self._run(batches.tensors, order, 1)
+
+        self._verify_sizes(number)
+        verify_step(trial, self.function, run, batch, counted)
+
+    def _verify_sizes(self, steps: int) -> None:
+        """Compares the sizes of later steps of an epoch with those of the first one of an epoch that begins there."""
+        optimizer, first = self.function.optimizer, self.function.optimizer._iterations.number
+        sizes = step_sizes(optimizer, steps)
+        for place in {0, 1, steps // 2, steps - 1} & {*range(steps)}:
+            optimizer._iterations.number = first + place
+            expected = step_sizes(optimizer, steps)[0]
+            optimizer._iterations.number = first
+            refuse_difference(
+                {f"the rates of step {place}": sizes[place]}, {f"the rates of step {place}": expected}, []
+            )

@@ -15,8 +15,8 @@ from kstyle_torch.training.effects import MASK
 from kstyle_torch.training.graphs import graph_options, has_cuda_graphs, keep_in_place, one_graph
 from kstyle_torch.training.invalidation import Standing
 from kstyle_torch.training.keyed import NO_KEY
-from kstyle_torch.training.pure import CannotCompileError, StepFunction, TooLargeError, holding, traced, went_elsewhere
-from kstyle_torch.training.record import restore, state_of
+from kstyle_torch.training.pure import CannotCompileError, StepFunction, TooLargeError, traced
+from kstyle_torch.training.verify import FailedError, Trial, rolled, verify_step
 
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
 
@@ -54,34 +54,32 @@ class WholeSteps:
         return step
 
     def first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any] | None:
-        """A step in both ways. Returns: The loss and the output; None, with nothing changed, if it cannot be one graph.
+        """Compiles the step and runs the ordinary one.
 
-        Raises: TooLargeError: if compiling it in any way would take minutes; nothing has changed then.
+        Returns: Its loss and output; None, with nothing changed, if the step cannot be one graph.
+        Raises: TooLargeError: if compiling it in any way would take minutes. FailedError: if the compiler fails, or what
+            it made gives other numbers. Nothing has changed then.
         """
         function = None if key in self.calls else self._function()
         self.calls[key] = None
         if function is None:
             return None
-        state = function.state()
-        changing = [*state.weights, *state.slots, *state.buffers]
-        before = state_of(changing)
-        try:
-            with holding(function.cells, state.cells):
-                step = WholeStep(function, self.how, (x, y, weight))
-                loss, _ = step(x, y, weight)
-            got = [tensor.clone() for tensor in state.weights]
-        except TooLargeError:
-            raise
-        except Exception:
+        state, batch = function.state(), (x, y, weight)
+        trial = Trial(self.model, [*state.weights, *state.slots, *state.buffers])
+        with trial:
+            step = WholeStep(function, batch)
+        if isinstance(trial.error, TooLargeError):
+            raise trial.error
+        if trial.error is not None:  # it cannot be traced
             return None
-        finally:
-            restore(changing, before)
-        function.optimizer.back(1)
-        expected, y_pred = steps.train_step(self.model, x, y, weight)
-        same = torch.allclose(loss.float(), expected.detach().float(), rtol=1e-3, atol=1e-5, equal_nan=True)
-        if function.draws or (same and not went_elsewhere(before[-len(changing) :][: len(got)], state.weights, got)):
-            self.calls[key] = step  # with random numbers the two differ
-        return expected, y_pred
+        with trial:
+            step.compile(self.how)
+            other = rolled(batch)
+            verify_step(trial, function, lambda: step(*other), other)
+        if trial.error is not None:
+            raise FailedError(trial.reason) from trial.error
+        self.calls[key] = step
+        return steps.train_step(self.model, x, y, weight)
 
     def _function(self) -> StepFunction | None:
         """The step as a function, if it is one."""
@@ -106,20 +104,17 @@ class WholeStep:
 
     Args:
         function: The step.
-        how: See `WholeSteps`.
         example: Such a batch.
     Raises: CannotCompileError: if the step depends on anything else than the batch and what `function` knows.
     """
 
-    def __init__(self, function: StepFunction, how: Any, example: tuple[Any, Any, Any]):
+    def __init__(self, function: StepFunction, example: tuple[Any, Any, Any]):
         self.function, self.example = function, example
         self.is_plain = not any(map(tree.is_nested, example))
         self.outputs: Any = None  # the nest of them
         self.masked: list[int] = []  # which outputs have masks
         state = function.state()
         self.device = state.weights[0].device
-        arguments = graph_options(how, self.device.type)
-        self.on_cuda_graphs = has_cuda_graphs(arguments, self.device.type)
 
         def pure(batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> Any:
             return self._pure(batch, sizes, key, fixed, flat)  # make_fx counts the arguments, and takes no method
@@ -127,7 +122,13 @@ class WholeStep:
         sizes, key = torch.zeros(4, device=self.device), NO_KEY[0].to(self.device)
         with torch.no_grad():
             graph = traced(function.model, pure, self._leaves(*example), sizes, key, function.frozen, state.flat)
-        number = len(state.flat) - len(state.cells)
+        self.graph, self.changed = graph, len(state.flat) - len(state.cells)
+
+    def compile(self, how: Any) -> None:
+        """Compiles the graph; see `WholeSteps`."""
+        graph, number = self.graph, self.changed
+        arguments = graph_options(how, self.device.type)
+        self.on_cuda_graphs = has_cuda_graphs(arguments, self.device.type)
 
         def whole(batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> Any:
             results = graph(batch, sizes, key, fixed, flat)
@@ -145,7 +146,7 @@ class WholeStep:
         )
         leaves = tree.flatten(y_pred)
         if not all(isinstance(leaf, Tensor) for leaf in leaves):
-            raise CannotCompileError("an output is no tensor")
+            raise CannotCompileError("an output is not a tensor")
         self.outputs = tree.map_structure(lambda leaf: None, y_pred)
         self.masked = [place for place, leaf in enumerate(leaves) if hasattr(leaf, MASK)]
         masks = [getattr(leaves[place], MASK) for place in self.masked]

@@ -137,6 +137,8 @@ def test_a_compiler_that_gives_other_numbers_is_not_used():
         return lambda *args: [output + 1 for output in graph(*args)]
 
     model, eager = network({"backend": wrong}), network(False)
+    with pytest.warns(UserWarning, match="predicts without being compiled.*other numbers"):
+        model.predict(X, 16, verbose=0)
     np.testing.assert_array_equal(model.predict(X, 16, verbose=0), eager.predict(X, 16, verbose=0))
     assert isinstance(model._fit.forward_engine, forward.CompiledForward)
 
