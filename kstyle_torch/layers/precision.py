@@ -29,7 +29,7 @@ class PreciseForward:
     """
 
     def __init__(self, layer: Any, compute_dtype: torch.dtype, mixed: bool):
-        self._layer = weakref.ref(layer)  # whose attribute this is
+        self._layer: Callable[[], Any] = weakref.ref(layer)  # whose attribute this is
         self.dtype, self.mixed = compute_dtype, mixed
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
