@@ -7,46 +7,47 @@ from typing import TYPE_CHECKING
 _collecting = gc.isenabled()
 gc.disable()  # a collection of all that torch made, in the middle of the imports, takes longer than they do
 
-from kstyle_torch import (
-    activations,
-    backend,
-    callbacks,
-    config,
-    constraints,
-    dtype_policies,
-    export,
-    initializers,
-    layers,
-    losses,
-    metrics,
-    mixed_precision,
-    models,
-    namespaces,
-    ops,
-    optimizers,
-    preprocessing,
-    random,
-    regularizers,
-    saving,
-    tree,
-    utils,
-)
-from kstyle_torch.dtype_policies import DTypePolicy
-from kstyle_torch.initializers import Initializer
-from kstyle_torch.layers import Input, Layer
-from kstyle_torch.losses import Loss
-from kstyle_torch.metrics import Metric
-from kstyle_torch.models import Functional, Model, Sequential, from_torch
-from kstyle_torch.optimizers import Optimizer
-from kstyle_torch.regularizers import Regularizer
-from kstyle_torch.symbolic.tensor import KerasTensor
-from kstyle_torch.variables import Variable
+try:
+    from kstyle_torch import (
+        activations,
+        backend,
+        callbacks,
+        config,
+        constraints,
+        dtype_policies,
+        export,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        mixed_precision,
+        models,
+        namespaces,
+        ops,
+        optimizers,
+        preprocessing,
+        random,
+        regularizers,
+        saving,
+        tree,
+        utils,
+    )
+    from kstyle_torch.dtype_policies import DTypePolicy
+    from kstyle_torch.initializers import Initializer
+    from kstyle_torch.layers import Input, Layer
+    from kstyle_torch.losses import Loss
+    from kstyle_torch.metrics import Metric
+    from kstyle_torch.models import Functional, Model, Sequential, from_torch
+    from kstyle_torch.optimizers import Optimizer
+    from kstyle_torch.regularizers import Regularizer
+    from kstyle_torch.symbolic.tensor import KerasTensor
+    from kstyle_torch.variables import Variable
 
-if TYPE_CHECKING:
-    from kstyle_torch import datasets
-
-if _collecting:
-    gc.enable()
+    if TYPE_CHECKING:
+        from kstyle_torch import datasets
+finally:
+    if _collecting:
+        gc.enable()
 
 __version__ = "0.1.0"
 

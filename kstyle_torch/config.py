@@ -20,12 +20,14 @@ __all__ = [
     "floatx",
     "image_data_format",
     "is_interactive_logging_enabled",
+    "keeps_freed_memory",
     "resident_bytes",
     "set_device",
     "set_dtype_policy",
     "set_epsilon",
     "set_floatx",
     "set_image_data_format",
+    "set_keeps_freed_memory",
     "set_resident_bytes",
 ]
 
@@ -36,6 +38,7 @@ _image_data_format = "channels_last"
 _interactive_logging = True
 _device: torch.device | None = None
 _resident_bytes: int | None = None
+_keeps_freed_memory = True
 
 
 def backend() -> str:
@@ -120,6 +123,17 @@ def set_resident_bytes(value: int | None) -> None:
     """Chooses the size up to which arrays are kept on the accelerator; None goes back to the default."""
     global _resident_bytes
     _resident_bytes = None if value is None else int(value)
+
+
+def keeps_freed_memory() -> bool:
+    """Returns whether the first `fit` tells the C library to keep up to 64 MiB of freed memory for the next step."""
+    return _keeps_freed_memory
+
+
+def set_keeps_freed_memory(value: bool) -> None:
+    """Chooses whether freed memory is kept between steps, which speeds up small convnets; before the first `fit`."""
+    global _keeps_freed_memory
+    _keeps_freed_memory = bool(value)
 
 
 def enable_interactive_logging() -> None:

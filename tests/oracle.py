@@ -52,7 +52,7 @@ class GraphModule(nn.Module):
         for module in graph.modules:
             self.add_module(keys[id(module)], module)
         checks = [""] * len(graph.sources)
-        self.run, self.code = Emitter(graph, keys, adapt=None).emit(tree.flatten, checks)
+        self.run, self.code = Emitter(graph, keys, adapt=None).emit(lambda _, inputs: tree.flatten(inputs), checks)
         self.graph = graph
         self.eval()
 

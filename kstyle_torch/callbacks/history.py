@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,8 +35,16 @@ class History(Callback, Mapping[str, list[float]]):
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
-        if self.model:
+        if self.model is not None:
             self.model.history = self
+
+    @property
+    def model(self) -> Any:
+        """The model that was trained; None once it is gone: the model keeps its history, not the other way round."""
+        return None if self._model is None else self._model()
+
+    def set_model(self, model: Any) -> None:
+        self._model = None if model is None else weakref.ref(model)
 
     def __getitem__(self, name: str) -> list[float]:
         return self.history[name]

@@ -38,7 +38,7 @@ from kstyle_torch.mode import HasMode, fills_training, holding, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, registry, reject_unknown
 from kstyle_torch.symbolic.infer import infer
-from kstyle_torch.symbolic.tensor import SymbolicTensor, any_symbolic, is_symbolic, record
+from kstyle_torch.symbolic.tensor import RecordedCall, SymbolicTensor, any_symbolic, is_symbolic, record
 
 layer_registry = registry("layer", "keras.layers")
 # in Keras' configs; accepted while they are switched off
@@ -348,7 +348,7 @@ class Layer(Configurable, HasMode, WeightHolder):
         if "mask" not in self._parameter_names:
             kwargs.pop("mask", None)
         outputs = record(self, args, kwargs, self._tags(args, kwargs), filled)
-        self._calls.append({"input": first, "output": outputs})
+        self._calls.append(RecordedCall(first, outputs))
         set_unnoticed(self, _in_graph=True)
         masked = any(mask is not None for mask in tree.flatten(previous))
         if self._makes_mask or (self.supports_masking and masked):
@@ -364,11 +364,11 @@ class Layer(Configurable, HasMode, WeightHolder):
         return {leaf: leaf.mask for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf) and leaf.mask is not None}
 
     def _symbols(self, which: str) -> Any:
-        """The symbolic input or output of the layer's first call on symbolic tensors, as in Keras."""
-        calls = self._calls
-        if not calls:
-            raise AttributeError(f"{self.name} has no {which}: it was never called on a symbolic tensor.")
-        return calls[0][which]
+        """The symbolic input or output of the layer's first call on symbolic tensors that still exist."""
+        for call in self._calls:
+            if (ends := call.ends()) is not None:
+                return ends[which]
+        raise AttributeError(f"{self.name} has no {which}: it was never called on a symbolic tensor that is in use.")
 
     def _to_tensor(self, leaf: Any) -> Any:
         """Returns an array as a tensor, and what is floating-point in the compute dtype; integers stay as they are."""

@@ -138,10 +138,10 @@ class WeightHolder(nn.Module):
         that holds the weight is the same."""
         layer, known = owner or self._bare, (key, row.path)
         module, _ = row.place(layer)
-        if known not in self._views or self._views[known][1] is not module:
+        if known not in self._views or self._views[known].holder() is not module:
             path = "/".join(part for part in (self._path_above, self.name, key, row.name) if part)
-            self._views[known] = WeightView(layer, row, path), module
-        return self._views[known][0]
+            self._views[known] = WeightView(layer, row, path)
+        return self._views[known]
 
     def _own_rows(self) -> Iterator[Weight]:
         """The table's rows, what `add_weight` made, and plain parameters and buffers."""
@@ -238,7 +238,7 @@ class WeightHolder(nn.Module):
         parameter = view.parameters()[name]
         layout = view.layout if parameter.shape == view.value.shape else SAME
         original = self._view(Weight(f"{owner}.{name}" if owner else name, layout, name=label), view._layer, view.path)
-        original.path, original.effective = f"{view.path.rpartition('/')[0]}/{label}", view
+        original.path, original._effective = f"{view.path.rpartition('/')[0]}/{label}", view
         return original
 
     @own_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,10 +29,11 @@ class PreciseForward:
     """
 
     def __init__(self, layer: Any, compute_dtype: torch.dtype, mixed: bool):
-        self.layer, self.dtype, self.mixed = layer, compute_dtype, mixed
+        self._layer: Callable[[], Any] = weakref.ref(layer)  # whose attribute this is
+        self.dtype, self.mixed = compute_dtype, mixed
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.around(type(self.layer).forward, args, kwargs)
+        return self.around(type(self._layer()).forward, args, kwargs)
 
     def around(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call `function(layer, *args, **kwargs)`, likewise."""
@@ -40,10 +42,10 @@ class PreciseForward:
         else:
             args, kwargs = tree.map_structure(self._cast, (args, kwargs))
         if not self.mixed:
-            return function(self.layer, *args, **kwargs)
+            return function(self._layer(), *args, **kwargs)
         device = next((leaf.device.type for leaf in tree.flatten(args) if isinstance(leaf, Tensor)), "cpu")
         with torch.autocast(device, dtype=self.dtype):
-            outputs = function(self.layer, *args, **kwargs)
+            outputs = function(self._layer(), *args, **kwargs)
         return tree.map_structure(self._cast, outputs)
 
     def _cast(self, leaf: Any) -> Any:

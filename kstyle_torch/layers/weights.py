@@ -6,6 +6,7 @@ A class says once, in its body, which weights it has: `kernel = Weight("linear.w
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -119,18 +120,37 @@ class WeightView(Variable):
     """
 
     def __init__(self, layer: nn.Module, row: Weight, path: str):
-        self._layer, self._row = layer, row
+        self._owner, self._row = weakref.ref(layer), row  # which keeps its views, and would never be freed
         self.name, self.path = row.name, path
-        self.effective: WeightView = self  # of an original that torch computes a weight from: that weight
+        self.holder = weakref.ref(row.place(layer)[0])  # the module that the tensor is in
+        self._last: tuple[Tensor, Layout] = (row.tensor_of(layer), self.layout)  # for when the layer is gone
+        self._effective: WeightView | None = None
+
+    @property
+    def _layer(self) -> Any:
+        return self._owner()
+
+    @property
+    def effective(self) -> WeightView:
+        """The weight that torch computes from this one, where it is parametrized; else this one."""
+        return self._effective or self
 
     @property
     def value(self) -> Tensor:
         """The torch parameter or buffer, in torch's layout; what torch computes it to be where it is parametrized."""
-        return self._row.tensor_of(self._layer)
+        layer = self._owner()
+        if layer is None:
+            return self._last[0]
+        tensor = self._row.tensor_of(layer)
+        if tensor is not self._last[0] and isinstance(tensor, nn.Parameter):
+            self._last = tensor, self._last[1]
+        return tensor
 
     @property
     def computed(self) -> Reparametrization | None:
         """How torch computes it; None if it is a parameter or buffer itself."""
+        if self._layer is None:
+            return None
         module, name = self._row.place(self._layer)
         if module._parameters.get(name) is not None:
             return None
@@ -147,7 +167,9 @@ class WeightView(Variable):
     def layout(self) -> Layout:
         """How Keras lays it out."""
         layout = self._row.layout
-        return layout if isinstance(layout, Layout) else layout(self._layer)
+        if isinstance(layout, Layout):
+            return layout
+        return self._last[1] if self._layer is None else layout(self._layer)
 
     def read(self) -> Tensor:
         """The value in Keras' layout."""
@@ -190,6 +212,13 @@ class WeightView(Variable):
     def constraint(self) -> Callable[[Tensor], Tensor] | None:
         """What it is projected to after each step, called with Keras' layout."""
         return self._row.constraint or getattr(self._layer, f"{self.name}_constraint", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_owner": self._layer, "holder": self.holder()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        owner, holder = (state[name] or nn.Module() for name in ("_owner", "holder"))
+        self.__dict__.update({**state, "_owner": weakref.ref(owner), "holder": weakref.ref(holder)})
 
 
 class _WriteMethods:

@@ -121,8 +121,8 @@ class Model(Trainer, Files, Layer):
         assert self.graph is not None
         set_unnoticed(self, _emitted=None)
         keys = {id(module): key for key, module in self._modules.items() if module is not None}
-        emitter = Emitter(self.graph, keys, self._adapt)
-        run, code = emitter.emit(self._unpack, self._input_checks())
+        emitter = Emitter(self.graph, keys, Model._adapt)
+        run, code = emitter.emit(Model._unpack, self._input_checks())
         places = {keys[id(module)]: module for module in self.graph.modules if id(module) in keys}
         set_unnoticed(self, _emitted=Emitted(run), code=code, _places=places, _emitted_dtypes=self._input_dtypes())
 
@@ -148,7 +148,10 @@ class Model(Trainer, Files, Layer):
         behind = nodes_behind(tree.flatten(self._ends["output"]))
         before = {module: [*module._calls] for module in self.graph.modules if isinstance(module, Layer)}
         for module, calls in before.items():  # what layers remember of the calls of the old graph
-            module._calls[:] = [call for call in calls if tree.flatten(call["output"])[0].node not in behind]
+            kept = [(call, call.ends()) for call in calls]
+            module._calls[:] = [
+                call for call, ends in kept if ends is not None and tree.flatten(ends["output"])[0].node not in behind
+            ]
         try:
             with building_inside(self):
                 self._replace(instead)
@@ -211,8 +214,8 @@ class Model(Trainer, Files, Layer):
             else:
                 direct = {id(module): module._direct() for module in self.graph.modules if isinstance(module, Layer)}
                 instead = straight_runs(self.graph, direct)
-            emitter = Emitter(self.graph, keys, self._adapt, instead)
-            runs[key] = emitter.emit(self._unpack, self._input_checks())[0] if instead else None
+            emitter = Emitter(self.graph, keys, Model._adapt, instead)
+            runs[key] = emitter.emit(Model._unpack, self._input_checks())[0] if instead else None
         return runs[key]
 
     def _direct(self) -> Callable[..., Any]:
@@ -391,7 +394,7 @@ class Model(Trainer, Files, Layer):
             outputs = replay(graph, inputs)
         masked = trace(inputs, outputs, graph.sources)
         keys = {id(module): key for key, module in self._modules.items() if module is not None}
-        return Emitter(masked, keys, self._adapt).emit(tree.flatten, self._input_checks())[0]
+        return Emitter(masked, keys, Model._adapt).emit(lambda _, flat: flat, self._input_checks())[0]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:

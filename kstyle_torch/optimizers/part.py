@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ class Part:
     """
 
     def __init__(self, optimizer: Any, places: list[int], whole: bool = True):
-        self.optimizer, self.places = optimizer, places
+        self._optimizer, self.places = weakref.ref(optimizer), places  # which holds its parts
         self.variables = [optimizer._variables[place] for place in places]
         self.parameters: list[Tensor] = [optimizer._parameters[place] for place in places]
         self.decayed = [parameter_of(variable) for variable in self.variables if optimizer.decays(variable)]
@@ -45,6 +46,11 @@ class Part:
         self.fused: bool = first is not None and optimizer.is_fused(first)
         self.descends = first is not None and has_fused_sgd(first.device, first.dtype)
         self._parts: dict[tuple[int, ...], Part] = {}
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer."""
+        return self._optimizer()
 
     def look(self) -> None:
         """Finds the constraints, which a user may set at any time."""

@@ -10,6 +10,7 @@ import itertools
 import keyword
 import linecache
 import re
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,7 @@ class Emitter:
     Args:
         graph: What to run.
         keys: Module id -> its key among the model's children.
-        adapt: `adapt(x, position)` brings an input to the shape and dtype that the graph was made for.
+        adapt: `adapt(model, x, position)` brings an input to the shape and dtype that the graph was made for.
         direct: Module id -> a function that does what its call does where no hook listens; None if there is nothing to do.
     """
 
@@ -56,11 +57,11 @@ class Emitter:
         self.taken = {"forward", "self", "inputs", "modules", "unpack", *self.namespace, *dir(builtins)}
         self.lines: list[str] = []
 
-    def emit(self, unpack: Callable[[Any], list[Any]], checks: list[str]) -> tuple[Callable[..., Any], str]:
+    def emit(self, unpack: Callable[[Any, Any], list[Any]], checks: list[str]) -> tuple[Callable[..., Any], str]:
         """The function and its source.
 
         Args:
-            unpack: Makes a flat list of whatever nest of inputs the caller passes.
+            unpack: `unpack(model, inputs)` makes a flat list of whatever nest of inputs the caller passes.
             checks: For every input, an expression over `{}` that is true where it must be adapted.
         """
         self._take_inputs(unpack, checks)
@@ -75,7 +76,7 @@ class Emitter:
         source = "def forward(self, inputs):\n" + "".join(f"    {line}\n" for line in self.lines)
         return self._compile(source), source
 
-    def _take_inputs(self, unpack: Callable[[Any], list[Any]], checks: list[str]) -> None:
+    def _take_inputs(self, unpack: Callable[[Any, Any], list[Any]], checks: list[str]) -> None:
         self.namespace["unpack"] = unpack
         variables = []
         for ref in tree.flatten(self.graph.inputs):
@@ -83,12 +84,12 @@ class Emitter:
             self.names[ref.index] = variables[-1]
         self.lines.append("modules = self._modules")
         if isinstance(self.graph.inputs, Ref):
-            self.lines.append(f"{variables[0]} = inputs if type(inputs) is Tensor else unpack(inputs)[0]")
+            self.lines.append(f"{variables[0]} = inputs if type(inputs) is Tensor else unpack(self, inputs)[0]")
         else:
-            self.lines.append(f"{', '.join(variables)}, = unpack(inputs)")
+            self.lines.append(f"{', '.join(variables)}, = unpack(self, inputs)")
         for position, (variable, check) in enumerate(zip(variables, checks, strict=True)):
             if check:
-                self.lines.append(f"if {check.format(variable)}: {variable} = adapt({variable}, {position})")
+                self.lines.append(f"if {check.format(variable)}: {variable} = adapt(self, {variable}, {position})")
             if self.direct.get(id(self.graph.sources[position]), call_it) is not None:
                 self.lines.append(f"{variable} = call({self._module(self.graph.sources[position])}, {variable})")
 
@@ -186,7 +187,9 @@ class Emitter:
         linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)  # tracebacks show it
         namespace = dict(self.namespace)
         exec(compile(source, filename, "exec"), namespace)
-        return namespace["forward"]
+        forward = namespace.pop("forward")  # which would refer to itself, and hold the model's layers, for ever
+        weakref.finalize(forward, linecache.cache.pop, filename, None)
+        return forward
 
 
 def _paths(outputs: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Ref]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,12 +23,11 @@ class Node:
         target: The `nn.Module` or function that was called.
         args: Its positional arguments, symbolic tensors among them.
         kwargs: Its keyword arguments, likewise.
-        outputs: The nest of symbolic tensors that it gave.
         tags: Argument -> the mask that is put on it (`_keras_mask`) before the call.
         filled: Names of the keyword arguments that hold masks nobody passed.
     """
 
-    __slots__ = ("args", "filled", "kwargs", "outputs", "tags", "target")
+    __slots__ = ("_outputs", "args", "filled", "kwargs", "tags", "target")
 
     def __init__(
         self,
@@ -39,7 +39,20 @@ class Node:
     ):
         self.target, self.args, self.kwargs = target, args, kwargs
         self.tags, self.filled = tags or {}, tuple(filled)
-        self.outputs: Any = None
+        self._outputs: Any = None
+
+    @property
+    def outputs(self) -> Any:
+        """The nest of symbolic tensors that it gave.
+
+        They refer to the node, which refers to layers; the node refers to them weakly, so that models are freed when they
+        are dropped. One that is gone is made again.
+        """
+        return tree.map_structure(lambda leaf: leaf.tensor(self) if isinstance(leaf, _Output) else leaf, self._outputs)
+
+    @outputs.setter
+    def outputs(self, value: Any) -> None:
+        self._outputs = tree.map_structure(lambda leaf: _Output(leaf) if is_symbolic(leaf) else leaf, value)
 
 
 class SymbolicTensor:
@@ -57,7 +70,8 @@ class SymbolicTensor:
 
     def __init__(self, shape: Shape, dtype: DType = torch.float32, node: Node | None = None, name: str | None = None):
         self.shape, self.dtype, self.node, self.name = tuple(shape), as_dtype(dtype), node, name
-        self.mask: SymbolicTensor | None = None  # which steps are real, for layers that take `mask`
+        self._mask: SymbolicTensor | None = None
+        self._own_mask: tuple[int, weakref.ref[SymbolicTensor]] | None = None  # its axes, and the mask while it is used
         self.mask_axes: int | None = None  # of the mask that the call itself put on it
         self.source: Any = None  # the InputLayer of a graph's input
 
@@ -77,6 +91,20 @@ class SymbolicTensor:
         if not callable(attribute):  # a property such as .mT
             return record(getattr, (self, name), {})
         return lambda *args, **kwargs: record(attribute, (self, *args), kwargs)
+
+    @property
+    def mask(self) -> SymbolicTensor | None:
+        """Which steps are real, for layers that take `mask`."""
+        if self._own_mask is None:
+            return self._mask
+        axes, known = self._own_mask
+        return known() or mask_on(self, axes)
+
+    @mask.setter
+    def mask(self, value: SymbolicTensor | None) -> None:
+        self._mask, self._own_mask = value, None
+        if value is not None and value.node is not None and value.node.target is mask_of and value.node.args[0] is self:
+            self._mask, self._own_mask = None, (value.ndim, weakref.ref(value))  # it refers to this tensor
 
     @property
     def ndim(self) -> int:
@@ -121,6 +149,53 @@ class SymbolicTensor:
 KerasTensor = SymbolicTensor  # its public name
 
 
+class RecordedCall:
+    """The symbolic input and output of a layer's call, held weakly, since they lead to the layer.
+
+    Args:
+        inputs: Nest of symbolic tensors.
+        outputs: Likewise.
+    """
+
+    __slots__ = ("_ends",)
+
+    def __init__(self, inputs: Any, outputs: Any):
+        self._ends = tree.map_structure(
+            lambda leaf: weakref.ref(leaf) if is_symbolic(leaf) else leaf, {"input": inputs, "output": outputs}
+        )
+
+    def ends(self) -> dict[str, Any] | None:
+        """Returns both by name; None if one of the tensors is gone."""
+        ends = tree.map_structure(lambda leaf: leaf() if isinstance(leaf, weakref.ref) else leaf, self._ends)
+        gone = [
+            leaf
+            for leaf, known in zip(tree.flatten(ends), tree.flatten(self._ends), strict=True)
+            if leaf is None and known is not None
+        ]
+        return None if gone else ends
+
+
+class _Output:
+    """A weak reference to one output of a node, and what it takes to make it again.
+
+    Args:
+        tensor: The output.
+    """
+
+    __slots__ = ("_known", "_spec")
+
+    def __init__(self, tensor: SymbolicTensor):
+        self._known, self._spec = weakref.ref(tensor), Spec(tensor.shape, tensor.dtype, tensor.mask_axes)
+
+    def tensor(self, node: Node) -> SymbolicTensor:
+        """Returns the output of `node`."""
+        tensor = self._known()
+        if tensor is None:
+            tensor = _given_by(node, self._spec)
+            self._known = weakref.ref(tensor)
+        return tensor
+
+
 def is_symbolic(value: Any) -> bool:
     """Whether `value` is a symbolic tensor."""
     return isinstance(value, SymbolicTensor)
@@ -147,8 +222,9 @@ def record(
             raise ValueError(f"{describe(target)}: {_untrainable(leaf)}")
     node = Node(target, args, kwargs, tags, filled)
     leaves, nest = infer(target, args, kwargs, is_symbolic, node.tags)
-    node.outputs = tree.pack_sequence_as(nest, [_given_by(node, leaf) for leaf in leaves])
-    return node.outputs
+    outputs = tree.pack_sequence_as(nest, [_given_by(node, leaf) for leaf in leaves])
+    node.outputs = outputs
+    return outputs
 
 
 def _untrainable(leaf: Tensor) -> str:
@@ -180,8 +256,9 @@ def mask_of(x: Any) -> Any:
 def mask_on(x: SymbolicTensor, num_axes: int) -> SymbolicTensor:
     """The mask that will be on `x` when the graph runs."""
     node = Node(mask_of, (x,), {})
-    node.outputs = SymbolicTensor(x.shape[:num_axes], torch.bool, node)
-    return node.outputs
+    mask = SymbolicTensor(x.shape[:num_axes], torch.bool, node)
+    node.outputs = mask
+    return mask
 
 
 def _operator(name: str) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kstyle_torch.mode import passing
 from kstyle_torch.training import step as steps
+from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.graphs import with_own_code
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.parallel import exchanging_module
@@ -30,7 +31,7 @@ from kstyle_torch.training.whole import WholeSteps
 OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
 
 
-class CompiledStep:
+class CompiledStep(OfModel):
     """A compiled training step: one graph with the optimizer in it where that can be (see `whole`), else the forward and
     backward pass. Shapes that come seldom are run as they are.
 
@@ -40,7 +41,7 @@ class CompiledStep:
     """
 
     def __init__(self, model: Any, how: Any):
-        self.model = model
+        super().__init__(model)
         self.options = how if isinstance(how, dict) else {} if how is True else {"mode": how}
         self.whole = WholeSteps(model, how)
         self.forward: Any = None  # made when it is needed: torch.compile imports the compiler, which takes seconds

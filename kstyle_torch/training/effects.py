@@ -63,7 +63,7 @@ class Effects:
         tags = all_tags if any(not entry.metric.rowwise for entry in model._compiled.metrics.entries) else mask_only
         self.num_leaves = len(leaves)
         self.tags = [(place, name) for place, leaf in enumerate(leaves) for name in tags(leaf)]
-        self.layers = [(layer, len(layer._losses)) for layer in model._fit.loss_layers if layer._losses]
+        self.layers = [(layer, len(layer._losses)) for layer in model._fit.loss_layers(model) if layer._losses]
         if not all(isinstance(value, Tensor) for value in self.taken(y_pred)):
             raise CannotRecordError("an output or a loss of add_loss() is no tensor")
 

@@ -14,6 +14,7 @@ import torch
 from kstyle_torch import tree
 from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.optimizers.pure import settings_of, why_not_pure
+from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.graphs import graph_options, one_graph
 from kstyle_torch.training.invalidation import Standing
 from kstyle_torch.training.meter import Meter
@@ -24,7 +25,7 @@ from kstyle_torch.training.verify import Trial
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
 
 
-class CompiledEpoch:
+class CompiledEpoch(OfModel):
     """Epochs of a model that run in one call where that can be.
 
     Args:
@@ -33,7 +34,7 @@ class CompiledEpoch:
     """
 
     def __init__(self, model: Any, how: Any):
-        self.model = model
+        super().__init__(model)
         self.how = how
         self.calls: list[tuple[Standing, EpochCall | None]] = []  # the last used first; None without a whole batch
         self.failed = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,22 @@ if TYPE_CHECKING:
     from kstyle_torch.training.run import Run
 
 UNKNOWN: Any = object()
+
+
+class OfModel:
+    """Base of what a `FitState` holds: it refers to the model weakly, since the model holds it.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: Any):
+        self._model = weakref.ref(model)
+
+    @property
+    def model(self) -> Any:
+        """The model."""
+        return self._model()
 
 
 class FitState:
@@ -27,7 +44,7 @@ class FitState:
         "forward_engine",
         "history",
         "known_weights",
-        "loss_layers",
+        "layers_below",
         "penalised",
         "runs",
         "step_engine",
@@ -48,12 +65,16 @@ class FitState:
         self.weights_key: Any = UNKNOWN  # state of the weights for which the next three hold
         self.trained: list[WeightView] = []
         self.penalised: list[WeightView] = []
-        self.loss_layers: list[Layer] = []
+        self.layers_below: list[Layer] = []
         self.known_weights: tuple[Any, list[WeightView]] | None = None  # cache of `trainable_weights`, with its key
         self.tables: tuple[Any, dict[int, Any]] | None = None  # embeddings that inputs go into, with their graph
         self.checked: Any = None  # Standing of a model without a graph, for which the next holds
         self.tried: set[Any] = set()  # layouts of data that the model and its loss have taken
         self.forget_engines()
+
+    def loss_layers(self, model: Layer) -> list[Layer]:
+        """Returns the layers that may add losses: the model, which has this state, and those below."""
+        return [model, *self.layers_below]
 
     def forget_engines(self) -> None:
         """Drops recorded and compiled steps, epochs and forward passes."""

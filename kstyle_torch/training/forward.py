@@ -14,7 +14,7 @@ from kstyle_torch import tree
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.effects import MASK
-from kstyle_torch.training.fit_state import UNKNOWN
+from kstyle_torch.training.fit_state import UNKNOWN, OfModel
 from kstyle_torch.training.graphs import (
     graph_options,
     has_cuda_graphs,
@@ -54,7 +54,7 @@ def compiled_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
         run.forward = plain
 
 
-class CompiledForward:
+class CompiledForward(OfModel):
     """A model's forward pass, compiled for the layouts of inputs that come more than once.
 
     Args:
@@ -63,7 +63,8 @@ class CompiledForward:
     """
 
     def __init__(self, model: Any, how: Any):
-        self.model, self.how = model, how
+        super().__init__(model)
+        self.how = how
         self.calls: dict[Any, Forward | None] = {}  # by layout; None where it cannot be
         self.seen: dict[Any, int] = {}
         self.plain: Any = None

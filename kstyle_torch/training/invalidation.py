@@ -20,6 +20,7 @@ from kstyle_torch.layers.base import Layer, changes, regularize_activity
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.layers.weights import TrainableWeight
+from kstyle_torch.training.fit_state import FitState, OfModel
 from kstyle_torch.training.parallel import all_modules, exchanging_module
 from kstyle_torch.training.reads import is_ours, is_same, reads_of
 
@@ -95,7 +96,7 @@ def _losses(model: Any) -> list[Any]:
 
 def penalties(model: Any) -> list[Any]:
     """Returns what penalises weights and outputs."""
-    of_outputs = (layer.activity_regularizer for layer in model._fit.loss_layers)
+    of_outputs = (layer.activity_regularizer for layer in model._fit.loss_layers(model))
     return [view.regularizer for view in model._fit.penalised] + [each for each in of_outputs if each is not None]
 
 
@@ -104,7 +105,7 @@ def marks() -> tuple[int, int]:
     return changes.count, RemovableHandle.next_id
 
 
-class Snapshot:
+class Snapshot(OfModel):
     """Everything that steps of a model, or forward passes, take for granted.
 
     It refers to what it compares by identity, so that no other object gets the same id.
@@ -117,21 +118,33 @@ class Snapshot:
     """
 
     def __init__(self, model: Any, training: bool = True, users: bool = True, parts: Iterable[Any] = ()):
-        self.model, self.training, self.compiled = model, training, model._compiled
-        self.modules = modules = modules_of(model)
-        self.fields = [vars(module) for module in modules]
+        super().__init__(model)
+        self.training, self.compiled = training, model._compiled
+        modules = modules_of(model)
+        self.below = [vars(module) for module in modules[1:]]
         others = [module for module in modules if not isinstance(module, Layer)]
         others += [*_losses(model), *penalties(model)] if training else []
         self.others = [vars(other) for other in others if hasattr(other, "__dict__")]
         self.weights = [each for module in modules for each in module._parameters.values() if each is not None]
-        self.roots = _roots(model, modules, training, parts) if users else []
+        roots = _roots(model, modules, training, parts) if users else []
+        self.roots = [root for root in roots if root is not model]
+        self.looks_into_model = len(self.roots) < len(roots)
         self.objects, self.numbers = self._objects(), self._numbers()
-        self.attributes, self.reads = self._attributes(), self._reads() if self.roots else []
+        self.attributes, self.reads = self._attributes(), self._reads() if self.has_reads else []
+
+    @property
+    def has_reads(self) -> bool:
+        """Whether there is code of the user's."""
+        return bool(self.roots) or self.looks_into_model
+
+    def _fields(self) -> list[dict[str, Any]]:
+        """Returns the attributes of the model and of all modules below."""
+        return [vars(self._model()), *self.below]
 
     def _objects(self) -> list[Any]:
         """Returns the attributes of all that is not a layer of ours, modes, and what modules hold."""
         found = [value for fields in self.others for value in fields.values()]
-        for fields in self.fields:
+        for fields in self._fields():
             found += fields["_modules"].values()
             found += fields["_parameters"].values()
             found += fields["_buffers"].values()
@@ -145,20 +158,24 @@ class Snapshot:
     def _numbers(self) -> list[Any]:
         """Returns how the weights lie in memory, how many there are of each module, and settings of the process."""
         numbers: list[Any] = [_memory_of(weight) for weight in self.weights]
-        numbers += [(len(fields["_parameters"]), len(fields["_buffers"])) for fields in self.fields]
+        numbers += [(len(fields["_parameters"]), len(fields["_buffers"])) for fields in self._fields()]
         numbers += [setting() for setting in SETTINGS]
         return [*numbers, self.compiled.optimizer.loss_scale_factor] if self.training else numbers
 
     def _attributes(self) -> list[Any]:
-        """Returns the attributes of all modules; those of our layers count their changes."""
-        return [value for fields in self.fields for value in fields.values()]
+        """Returns the attributes of all modules but what training remembers; those of our layers count their changes."""
+        values = [value for fields in self._fields() for value in fields.values()]
+        return [value for value in values if type(value) is not FitState]
 
     def _reads(self) -> list[Any]:
         """Returns the values that code of the user's reads."""
-        known = [self.compiled.optimizer, self.model._compile_arguments, *self.modules]
-        for fields in self.fields:
+        model = self.model
+        known = [self.compiled.optimizer, model._compile_arguments, *modules_of(model)]
+        for fields in self._fields():
             known += (*fields["_parameters"].values(), *fields["_buffers"].values())
-        return reads_of(self.roots, {*map(id, known)})
+        found = reads_of([model, *self.roots] if self.looks_into_model else self.roots, {*map(id, known)})
+        found = [value for value in found if type(value) is not FitState]
+        return [self._model if value is model else value for value in found]
 
     def still_holds(self, attributes: bool = True) -> bool:
         """Returns whether everything is as it was.
@@ -172,7 +189,7 @@ class Snapshot:
             and self.numbers == self._numbers()
             and not (self.training and watched())
             and (not attributes or is_same(self.attributes, self._attributes()))
-            and (not self.roots or is_same(self.reads, self._reads()))
+            and (not self.has_reads or is_same(self.reads, self._reads()))
         )
 
 
@@ -202,7 +219,7 @@ def user_code(owners: Iterable[Any]) -> list[Any]:
     return [root for root in {id(each): each for each in found}.values() if not is_ours(root)]
 
 
-class Standing:
+class Standing(OfModel):
     """What was recorded or compiled for a model, as far as it takes things for granted: does it still hold?
 
     Args:
@@ -212,7 +229,8 @@ class Standing:
     """
 
     def __init__(self, model: Any, asked: bool = True, training: bool = True):
-        self.model, self.asked, self.training = model, asked, training
+        super().__init__(model)
+        self.asked, self.training = asked, training
         self.snapshot: Snapshot | None = None
         self.facts: Any = None
         self.marks = (-1, -1)

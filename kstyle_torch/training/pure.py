@@ -18,6 +18,7 @@ from kstyle_torch.mode import passing
 from kstyle_torch.optimizers.pure import clipped, pure_step, why_not_pure
 from kstyle_torch.optimizers.variables import layout_of, parameter_of
 from kstyle_torch.training import step as steps
+from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.invalidation import marks, why_not
 from kstyle_torch.training.keyed import NO_KEY, draw_keys, keyed
 from kstyle_torch.training.packing import SMALL, Packing
@@ -53,7 +54,7 @@ class State(NamedTuple):
         return State(*(list(flat[start:stop]) for start, stop in pairwise(ends)))
 
 
-class StepFunction:
+class StepFunction(OfModel):
     """A training step of a model as a function without effects.
 
     Args:
@@ -69,7 +70,8 @@ class StepFunction:
             reason = reason or "a layer has variables or generators that are no weights"
         if reason is not None:
             raise CannotCompileError(reason)
-        self.model, self.optimizer, self.parameters = model, compiled.optimizer, compiled.parameters
+        super().__init__(model)
+        self.optimizer, self.parameters = compiled.optimizer, compiled.parameters
         trained = {id(parameter) for parameter in self.parameters}
         self.frozen = [parameter for parameter in model.parameters() if id(parameter) not in trained]
         self.buffers = [

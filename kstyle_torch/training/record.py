@@ -20,6 +20,7 @@ from torch import Tensor
 from kstyle_torch import tree
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.effects import Cells, Effects
+from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.invalidation import Standing, foreign, marks, why_not
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.rewrite import shortened
@@ -41,7 +42,7 @@ class Tape(NamedTuple):
     effects: Effects | None  # where a step leaves more than a loss, one output and gradients
 
 
-class RecordedStep:
+class RecordedStep(OfModel):
     """A training step that runs from a tape where it can.
 
     Args:
@@ -51,7 +52,8 @@ class RecordedStep:
     """
 
     def __init__(self, model: Any, asked: bool = False):
-        self.model, self.asked = model, asked
+        super().__init__(model)
+        self.asked = asked
         self.tapes: dict[Any, Tape | None] = {}  # None: cannot be recorded
         self.seen: dict[Any, int] = {}
         self.ahead = 0
@@ -129,7 +131,7 @@ class RecordedStep:
                 loss, y_pred, *gradients = tape.run(*flat)
         except Exception:
             return self._failed(key, x, y, weight)
-        self.model._compiled.optimizer.step(gradients)
+        self._model()._compiled.optimizer.step(gradients)  # type: ignore[union-attr]
         return loss, y_pred
 
     def _with_effects(

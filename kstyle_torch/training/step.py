@@ -233,7 +233,7 @@ def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
     for view in model._fit.penalised:
         penalty = view.regularizer(view.read())
         total = penalty if total is None else total + penalty
-    for layer in model._fit.loss_layers if has_losses(model) else ():
+    for layer in model._fit.loss_layers(model) if has_losses(model) else ():
         for loss in layer._losses:
             total = loss if total is None else total + loss
     if total is None:
@@ -244,7 +244,7 @@ def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
 def has_losses(model: Any) -> bool:
     """Returns whether a layer has called `add_loss` in this step."""
     held = added_losses.pending if running.losses is None else running.losses
-    return bool(held) and any(layer._losses for layer in model._fit.loss_layers)
+    return bool(held) and any(layer._losses for layer in model._fit.loss_layers(model))
 
 
 def find_head(model: Any) -> Head | None:
@@ -259,7 +259,7 @@ def clear_losses(model: Any) -> None:
     """Forgets what `add_loss` collected in the last step."""
     by_layer = running.losses
     if by_layer is None:
-        for layer in model._fit.loss_layers if added_losses.pending else ():
+        for layer in model._fit.loss_layers(model) if added_losses.pending else ():
             layer._losses.clear()
     elif by_layer:
         by_layer.clear()
@@ -300,7 +300,7 @@ def note_losses(model: Any) -> None:
     if fit.weights_key is UNKNOWN or fit.weights_key != now:
         fit.weights_key, fit.trained = now, model.trainable_weights
         fit.penalised = [view for view in model.weights if view.trainable and view.regularizer is not None]
-        fit.loss_layers = [module for module in modules if isinstance(module, Layer)]
+        fit.layers_below = [module for module in modules if isinstance(module, Layer) and module is not model]
 
 
 def user_step(model: Any, step: Any, batch: Any) -> Any:

@@ -12,6 +12,7 @@ from kstyle_torch import tree
 from kstyle_torch.optimizers.pure import settings_of, step_size, why_not_pure
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.effects import MASK
+from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.graphs import graph_options, has_cuda_graphs, keep_in_place, one_graph
 from kstyle_torch.training.invalidation import Standing
 from kstyle_torch.training.keyed import NO_KEY
@@ -21,7 +22,7 @@ from kstyle_torch.training.verify import FailedError, Trial, rolled, verify_step
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
 
 
-class WholeSteps:
+class WholeSteps(OfModel):
     """Training steps of which each is one graph, for as long as nothing changes that the graphs take for granted.
 
     Args:
@@ -30,7 +31,8 @@ class WholeSteps:
     """
 
     def __init__(self, model: Any, how: Any):
-        self.model, self.how = model, how
+        super().__init__(model)
+        self.how = how
         self.calls: dict[Any, WholeStep | None] = {}  # by layout of the batch; None where it cannot be
         self.function: StepFunction | None = None
         self.standing = Standing(model)
