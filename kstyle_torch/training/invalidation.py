@@ -7,6 +7,7 @@ layers whose types are `OwnList` and `OwnDict`.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -37,6 +38,8 @@ SETTINGS: tuple[Callable[[], Any], ...] = (  # of the process; they decide which
 )
 ORDINARY: tuple[type, ...] = (nn.Parameter, TrainableWeight)
 ON_REQUEST = {"cpu", "cuda"}
+HOW_READ = operator.attrgetter("requires_grad", "dtype")  # with the next three, what decides how calls read a weight
+ADDRESS, STRIDES, SIZE = Tensor.data_ptr, Tensor.stride, Tensor.numel
 
 
 def why_not(model: Any, asked: bool) -> str | None:
@@ -122,10 +125,13 @@ class Snapshot(OfModel):
         self.training, self.compiled = training, model._compiled
         modules = modules_of(model)
         self.below = [vars(module) for module in modules[1:]]
+        self.held = [held for each in modules for held in (each._modules, each._parameters, each._buffers)]
         others = [module for module in modules if not isinstance(module, Layer)]
         others += [*_losses(model), *penalties(model)] if training else []
         self.others = [vars(other) for other in others if hasattr(other, "__dict__")]
+        self.filled = self.others + [held for held in self.held if held]  # that others get something, `_numbers` tells
         self.weights = [each for module in modules for each in module._parameters.values() if each is not None]
+        self.placed = [weight for weight in self.weights if type(weight) in ORDINARY]  # others may have no address
         roots = _roots(model, modules, training, parts) if users else []
         self.roots = [root for root in roots if root is not model]
         self.looks_into_model = len(self.roots) < len(roots)
@@ -143,12 +149,9 @@ class Snapshot(OfModel):
 
     def _objects(self) -> list[Any]:
         """Returns the attributes of all that is not a layer of ours, modes, and what modules hold."""
-        found = [value for fields in self.others for value in fields.values()]
-        for fields in self._fields():
-            found += fields["_modules"].values()
-            found += fields["_parameters"].values()
-            found += fields["_buffers"].values()
-            found.append(fields.get("training"))  # of modules that are not ours; the mode of ours belongs to the call
+        found: list[Any] = []
+        for each in self.filled:  # the mode of our layers belongs to the call; that of others is an attribute
+            found += each.values()
         if self.training:
             found += penalties(self.model)
             found += _losses(self.model)
@@ -157,8 +160,8 @@ class Snapshot(OfModel):
 
     def _numbers(self) -> list[Any]:
         """Returns how the weights lie in memory, how many there are of each module, and settings of the process."""
-        numbers: list[Any] = [_memory_of(weight) for weight in self.weights]
-        numbers += [(len(fields["_parameters"]), len(fields["_buffers"])) for fields in self._fields()]
+        numbers: list[Any] = [*map(len, self.held), *map(HOW_READ, self.weights)]
+        numbers += (*map(ADDRESS, self.placed), *map(STRIDES, self.placed), *map(SIZE, self.placed))
         numbers += [setting() for setting in SETTINGS]
         return [*numbers, self.compiled.optimizer.loss_scale_factor] if self.training else numbers
 
@@ -171,8 +174,8 @@ class Snapshot(OfModel):
         """Returns the values that code of the user's reads."""
         model = self.model
         known = [self.compiled.optimizer, model._compile_arguments, *modules_of(model)]
-        for fields in self._fields():
-            known += (*fields["_parameters"].values(), *fields["_buffers"].values())
+        for held in self.held:
+            known += held.values()
         found = reads_of([model, *self.roots] if self.looks_into_model else self.roots, {*map(id, known)})
         found = [value for value in found if type(value) is not FitState]
         return [self._model if value is model else value for value in found]
@@ -191,13 +194,6 @@ class Snapshot(OfModel):
             and (not attributes or is_same(self.attributes, self._attributes()))
             and (not self.has_reads or is_same(self.reads, self._reads()))
         )
-
-
-def _memory_of(weight: Tensor) -> Any:
-    """Returns what decides how calls read a weight."""
-    if type(weight) not in ORDINARY:  # of which not every kind has an address
-        return weight.requires_grad, weight.dtype, weight.shape
-    return weight.requires_grad, weight.data_ptr(), weight.dtype, weight.shape, weight.stride()
 
 
 def _roots(model: Any, modules: list[nn.Module], training: bool, parts: Iterable[Any]) -> list[Any]:
