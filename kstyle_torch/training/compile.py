@@ -13,7 +13,16 @@ from kstyle_torch.training.graphs import with_own_code
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.parallel import exchanging_module
 from kstyle_torch.training.pure import TooLargeError
-from kstyle_torch.training.verify import EagerStep, FailedError, Trial, as_compiled, attempts, outputs_of, refuse_difference, rolled
+from kstyle_torch.training.verify import (
+    EagerStep,
+    FailedError,
+    Trial,
+    as_compiled,
+    attempts,
+    outputs_of,
+    refuse_difference,
+    rolled,
+)
 from kstyle_torch.training.whole import WholeSteps
 
 OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
@@ -93,7 +102,8 @@ class CompiledStep:
             eager.begin()
             if self.forward is None:
                 self.forward = torch.compile(with_own_code(self._forward), **{"dynamic": False, **self.options})
-            loss, y_pred, gradients = self._passes(*other)
+            with torch._inductor.config.patch(fallback_random=True):  # else dropout's numbers are the compiler's own
+                loss, y_pred, gradients = self._passes(*other)
             facts = {"the loss": loss.detach(), **outputs_of(y_pred), **eager.state_facts()}
             refuse_difference(facts, eager.facts, eager.others)
             eager.refuse_gradients(gradients)

@@ -209,4 +209,6 @@ class EpochCall:
             optimizer._iterations.number = first + place
             expected = step_sizes(optimizer, steps)[0]
             optimizer._iterations.number = first
-            refuse_difference({f"the rates of step {place}": sizes[place]}, {f"the rates of step {place}": expected}, [])
+            refuse_difference(
+                {f"the rates of step {place}": sizes[place]}, {f"the rates of step {place}": expected}, []
+            )

@@ -29,7 +29,9 @@ from kstyle_torch.training.effects import MASK, Cells
 from kstyle_torch.training.keyed import keyed
 from kstyle_torch.training.pure import CannotCompileError, StepFunction
 
-ATTEMPTS = 3  # a relu or a maximum may fall on the other side by rounding; a fault of the code is there in every attempt
+ATTEMPTS = (
+    3  # a relu or a maximum may fall on the other side by rounding; a fault of the code is there in every attempt
+)
 MARGIN = 10  # times the noise that was measured
 ULPS = 8  # of a tensor's largest number: fused code rounds less often than eager code, where both have no noise
 RELATIVE = 1e-6  # to the largest change that the optimizer makes to a tensor
@@ -154,14 +156,14 @@ def _refuse(name: str, got: Tensor, expected: Tensor, tolerance: Tensor) -> None
 
 def last_digit(model: Any) -> float:
     """Returns the relative rounding of the least precise arithmetic in a model."""
-    dtypes = {weight.dtype for weight in model.parameters() if weight.is_floating_point()} | {torch.float32}
+    dtypes = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
     dtypes |= {module._compute_dtype for module in model.modules() if isinstance(module, Layer)}
-    digits = [torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point and dtype is not torch.float64]
+    digits = [torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point]
     if any(weight.is_cuda for weight in model.parameters()):
-        cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn  # type: Any, Any
         if "tf32" in (cuda.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision):
             digits.append(2.0**-11)
-    return max(digits)
+    return max(digits, default=torch.finfo(torch.float32).eps)
 
 
 def nudged(tensor: Tensor, share: float, seed: int) -> Tensor:
