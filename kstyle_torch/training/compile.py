@@ -105,7 +105,8 @@ class CompiledStep(OfModel):
             eager.begin()
             if self.forward is None:
                 self.forward = torch.compile(with_own_code(self._forward), **{"dynamic": False, **self.options})
-            loss, y_pred, gradients = self._passes(*other)
+            with torch._inductor.config.patch(fallback_random=True):  # else dropout's numbers are the compiler's own
+                loss, y_pred, gradients = self._passes(*other)
             facts = {"the loss": loss.detach(), **outputs_of(y_pred), **eager.state_facts()}
             refuse_difference(facts, eager.facts, eager.others)
             eager.refuse_gradients(gradients)

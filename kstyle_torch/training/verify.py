@@ -156,14 +156,14 @@ def _refuse(name: str, got: Tensor, expected: Tensor, tolerance: Tensor) -> None
 
 def last_digit(model: Any) -> float:
     """Returns the relative rounding of the least precise arithmetic in a model."""
-    dtypes = {weight.dtype for weight in model.parameters() if weight.is_floating_point()} | {torch.float32}
+    dtypes = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
     dtypes |= {module._compute_dtype for module in model.modules() if isinstance(module, Layer)}
-    digits = [torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point and dtype is not torch.float64]
+    digits = [torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point]
     if any(weight.is_cuda for weight in model.parameters()):
-        cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn  # type: Any, Any
         if "tf32" in (cuda.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision):
             digits.append(2.0**-11)
-    return max(digits)
+    return max(digits, default=torch.finfo(torch.float32).eps)
 
 
 def nudged(tensor: Tensor, share: float, seed: int) -> Tensor:
