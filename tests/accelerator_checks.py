@@ -1,24 +1,16 @@
-"""Checks on the simulated accelerator, for a process of their own: see test_accelerator.py.
-
-`python tests/accelerator_checks.py NAME...` runs some of them, all without names, and prints {name: traceback or null}.
-"""
+"""Training on the simulated accelerator: checks that accelerator.py runs."""
 
 import functools
-import json
-import sys
 import tempfile
-import traceback
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from simulated_device import COUNTS, NAME, SimulatedTensor, counting, install
+from simulated_device import COUNTS, NAME, SimulatedTensor, counting
 
 import kstyle_torch as keras
 from kstyle_torch import callbacks, config, layers, utils
-from kstyle_torch.training import invalidation, tape
 
 EPOCHS = 3
 
@@ -354,22 +346,3 @@ CHECKS = {
     "step of one's own": check_step_of_ones_own,
     "summary": check_summary,
 }
-
-
-def problem_of(check):
-    """The traceback of a check that fails, else None."""
-    config.set_device(None)
-    try:
-        check()
-    except Exception:
-        return traceback.format_exc()
-    return None
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("error")
-    install()
-    invalidation.ON_REQUEST.add(NAME)
-    invalidation.ORDINARY += (SimulatedTensor,)  # of which its weights and results are, instead of torch's own classes
-    tape.ORDINARY += (SimulatedTensor,)
-    print(json.dumps({name: problem_of(CHECKS[name]) for name in sys.argv[1:] or CHECKS}))

@@ -4,18 +4,14 @@
 """
 
 import functools
-import json
-import sys
 import tempfile
-import traceback
-import warnings
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse
 import torch
 from data_sources import SOURCES, W, X, Y, fitted, network, same
-from simulated_device import NAME, counting, install
+from simulated_device import NAME, counting
 
 from kstyle_torch import config
 from kstyle_torch.data import arrays, batches, transfer
@@ -203,20 +199,3 @@ CHECKS = {
     "read ahead": check_read_ahead,
     "side stream": check_side_stream,
 }
-
-
-def problem_of(check):
-    """The traceback of a check that fails, else None."""
-    config.set_device(None)
-    try:
-        check()
-    except Exception:
-        return traceback.format_exc()
-    return None
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("error")
-    warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than there are cores
-    install()
-    print(json.dumps({name: problem_of(CHECKS[name]) for name in sys.argv[1:] or CHECKS}))

@@ -1,25 +1,14 @@
-"""Every row of the layer cases on the simulated accelerator, for a process of their own: see test_accelerator.py.
-
-`python tests/accelerator_layers.py` prints {id of the row: what went wrong} for the rows that do.
-"""
+"""Every row of the layer cases on the simulated accelerator: checks that accelerator.py runs."""
 
 import copy
-import json
-import os
-import sys
-import traceback
-import warnings
-from pathlib import Path
-
-os.environ["KERAS_BACKEND"] = "torch"
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+import functools
 
 import torch
-from simulated_device import NAME, install
+from simulated_device import NAME
 
 import kstyle_torch
 from kstyle_torch import config, layers, tree
-from tests.layers.layer_cases import CASES
+from tests.layers.layer_cases import CASES, family_of
 from tests.oracle import assert_close
 
 
@@ -44,20 +33,8 @@ def check(case):
     assert all(weight.value.device.type == NAME for weight in layer.weights)
 
 
-def problems():
-    """What goes wrong, by row."""
-    found = {}
-    for case in CASES:
-        if case.exempt or (case.random and case.training):
-            continue
-        try:
-            check(case)
-        except Exception:
-            found[case.id] = traceback.format_exc(limit=-3)
-    return found
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("error")
-    install()
-    print(json.dumps(problems()))
+CHECKS = {
+    f"{family_of(case)} {case.id}": functools.partial(check, case)
+    for case in CASES
+    if not case.exempt and not (case.random and case.training)
+}

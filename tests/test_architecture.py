@@ -8,8 +8,6 @@ import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 import kstyle_torch
 
 ROOT = Path(kstyle_torch.__file__).parent
@@ -88,23 +86,26 @@ def own_imports_of(module):
     return [name for name in imports_of(module) if name.split(".")[0] == "kstyle_torch"]
 
 
-def per_file(function):
-    return pytest.mark.parametrize("module", MODULES, ids=str)(function)
-
-
-@per_file
-def test_imports_point_down(module):
+def upward_imports(module):
+    """What a module imports that does not exist, has no place in ROOMS, or is above it."""
     room = room_of(module)
     if room is None:
         return  # kstyle_torch/__init__.py is on top of everything
-    assert room in ROOMS, f"{room} has no place in ROOMS yet"
+    if room not in ROOMS:
+        yield f"{room} has no place in ROOMS yet"
+        return
     for name in own_imports_of(module):
-        assert name in MODULES, f"{name} does not exist"
         other = room_of(name)
-        if room == "__main__" and other is None:
-            continue  # it is on top of that, too
-        assert other is not None, f"{module} imports the whole package"
-        assert ROOMS.index(other) <= ROOMS.index(room), f"{module} imports {name}, which is above it"
+        if name not in MODULES:
+            yield f"{module}: {name} does not exist"
+        elif other is None and room != "__main__":  # __main__ is on top of the package, too
+            yield f"{module} imports the whole package"
+        elif other is not None and (other not in ROOMS or ROOMS.index(other) > ROOMS.index(room)):
+            yield f"{module} imports {name}, which is above it"
+
+
+def test_imports_point_down():
+    assert [problem for module in MODULES for problem in upward_imports(module)] == []
 
 
 def test_imports_have_no_cycle():
@@ -112,14 +113,21 @@ def test_imports_have_no_cycle():
     assert len([*TopologicalSorter(graph).static_order()]) == len(MODULES)  # raises CycleError, with the cycle
 
 
-@per_file
-def test_imports_are_at_the_top(module):
+def is_late(name):
+    return name.split(".")[0] in LATE_IMPORTS or name in LATE_TORCH_IMPORTS
+
+
+def imports_within_functions(module):
     top = {id(node) for node in _top_level(syntax(MODULES[module]).body)}
     for node in ast.walk(syntax(MODULES[module])):
         if isinstance(node, (ast.Import, ast.ImportFrom)) and id(node) not in top:
-            for name in imported(node, module):
-                late = name.split(".")[0] in LATE_IMPORTS or name in LATE_TORCH_IMPORTS
-                assert late, f"{module}, line {node.lineno}: {name} is imported inside a function"
+            yield from ((node.lineno, name) for name in imported(node, module))
+
+
+def test_imports_are_at_the_top():
+    within = [(module, *found) for module in MODULES for found in imports_within_functions(module)]
+    assert [found for found in within if not is_late(found[-1])] == []
+    assert within, "none at all: are they found?"
 
 
 def _top_level(statements):
@@ -130,26 +138,28 @@ def _top_level(statements):
         yield node
 
 
-@per_file
-def test_heavy_packages_wait_until_they_are_used(module):
+def imports_at_the_top(module):
     top = _top_level(syntax(MODULES[module]).body)
-    names = [name for node in top if isinstance(node, (ast.Import, ast.ImportFrom)) for name in imported(node, module)]
-    assert not {name.split(".")[0] for name in names} & LATE_IMPORTS
-    assert not {*names} & LATE_TORCH_IMPORTS
+    return [name for node in top if isinstance(node, (ast.Import, ast.ImportFrom)) for name in imported(node, module)]
 
 
-@per_file
-def test_keras_is_never_imported(module):
-    assert not {name.split(".")[0] for name in imports_of(module)} & {"keras", "tensorflow", "jax"}
+def test_heavy_packages_wait_until_they_are_used():
+    assert [(module, name) for module in MODULES for name in imports_at_the_top(module) if is_late(name)] == []
+
+
+def test_keras_is_never_imported():
+    others = {"keras", "tensorflow", "jax"}
+    assert [(module, name) for module in MODULES for name in imports_of(module) if name.split(".")[0] in others] == []
 
 
 def test_no_clock_decides_how_steps_are_run():
     assert [module for module in MODULES if room_of(module) == "training" and "time" in imports_of(module)] == []
 
 
-@pytest.mark.parametrize("room", ["kstyle_torch", "tests", "examples", "benchmarks", "scripts"])
-def test_files_are_small(room):
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT.parent / room).rglob("*.py")}
+def test_files_are_small():
+    rooms = ("kstyle_torch", "tests", "examples", "benchmarks", "scripts")
+    files = [path for room in rooms for path in (ROOT.parent / room).rglob("*.py")]
+    lengths = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
 
 
@@ -170,9 +180,9 @@ def test_few_lines_reach_past_attributes_and_each_says_why():
     assert len(past_attributes("self.__dict__['a'] = 1\nx.__dict__.get(name)\nx.__dict__.items()")) == 2
 
 
-@per_file
-def test_modules_say_what_they_are(module):
-    assert ast.get_docstring(syntax(MODULES[module])) or not MODULES[module].read_text(encoding="utf-8").strip()
+def test_modules_say_what_they_are():
+    filled = [module for module, path in MODULES.items() if path.read_text(encoding="utf-8").strip()]
+    assert [module for module in filled if not ast.get_docstring(syntax(MODULES[module]))] == []
 
 
 def public_namespaces():
@@ -191,18 +201,26 @@ def public_objects():
     return found
 
 
-@pytest.mark.parametrize("namespace", public_namespaces(), ids=lambda namespace: namespace.__name__)
-def test_what_is_exported_exists_once(namespace):
-    assert len({*namespace.__all__}) == len(namespace.__all__)
-    assert all(hasattr(namespace, name) for name in namespace.__all__)
+def test_what_is_exported_exists_once():
+    for namespace in public_namespaces():
+        assert len({*namespace.__all__}) == len(namespace.__all__), namespace.__name__
+        assert [name for name in namespace.__all__ if not hasattr(namespace, name)] == [], namespace.__name__
 
 
-@pytest.mark.parametrize(
-    ("value", "name"), public_objects().items(), ids=lambda item: item if isinstance(item, str) else ""
-)
-def test_what_is_public_has_a_docstring(value, name):
-    doc = vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
-    assert doc, f"{name} has no docstring"
-    if inspect.isclass(value) and issubclass(value, (kstyle_torch.Layer, kstyle_torch.Optimizer)):
-        shown = any(">>>" in (vars(base).get("__doc__") or "") for base in value.__mro__[:2])
-        assert shown, f"{name} has no example"
+def own_docstring(value):
+    return vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
+
+
+def test_what_is_public_has_a_docstring():
+    assert [name for value, name in public_objects().items() if not own_docstring(value)] == []
+
+
+def test_layers_and_optimizers_show_an_example():
+    bases = (kstyle_torch.Layer, kstyle_torch.Optimizer)
+    shown = {
+        name: any(">>>" in (own_docstring(base) or "") for base in value.__mro__[:2])
+        for value, name in public_objects().items()
+        if inspect.isclass(value) and issubclass(value, bases)
+    }
+    assert len(shown) > 150
+    assert [name for name, has_example in shown.items() if not has_example] == []

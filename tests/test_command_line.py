@@ -41,6 +41,7 @@ def test_weights(source, tmp_path):
     assert len(safetensors.torch.load_file(tmp_path / "b.safetensors")) == 4
 
 
+@pytest.mark.full
 def test_programs_and_source(source, tmp_path):
     path, expected = source
     assert __main__.main(["convert", str(path), str(tmp_path / "b.pt2")]) == 0
@@ -99,6 +100,7 @@ def test_wrong_usage_exits_with_2(arguments):
     assert exit.value.code == 2
 
 
+@pytest.mark.full
 def test_summary_and_info_as_a_program(source):
     path, _ = source
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.choice import parameters
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("tutorial_[ice]*.py")))
 def test_the_tutorials_models_are_shown_and_called(name):
     run = subprocess.run(
@@ -28,7 +31,10 @@ def test_the_tutorials_models_are_shown_and_called(name):
     assert "Prediction" in run.stdout
 
 
-@pytest.mark.parametrize(("name", "least"), [("quickstart", 0.95), ("digits", 0.97), ("tutorial_training", 0.9)])
+LEARN = [("quickstart", 0.95), ("digits", 0.97), ("tutorial_training", 0.9)]
+
+
+@pytest.mark.parametrize(("name", "least"), parameters(LEARN, lambda row: None, lambda row: row[0]))
 def test_examples_learn(name, least, capsys):
     accuracy = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]()
     assert accuracy >= least
@@ -36,6 +42,7 @@ def test_examples_learn(name, least, capsys):
     assert printed.count(f"{accuracy:.4f}") >= 2  # evaluate and scikit-learn agree
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "least"),
     [
@@ -54,6 +61,7 @@ def test_examples_classify_better_than_what_they_compare_with(name, least, capsy
     assert accuracy >= least > other + 0.04
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "most"), [("timeseries_forecast", 0.8), ("autoencoder", 0.017), ("custom_layer", 1.1)]
 )

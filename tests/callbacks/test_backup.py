@@ -22,6 +22,7 @@ X = RNG.normal(size=(40, 5)).astype("float32")
 Y = (X.sum(1) > 0).astype("float32")
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the lives of the training are forked, to import torch only once")
 @pytest.mark.parametrize(
     ("save_freq", "kinds"),
@@ -35,7 +36,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path, save_freq, kinds
     """Weights, optimizer, History, other callbacks, files and random numbers, all bit for bit."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(PROGRAM), str(tmp_path), save_freq, *kinds]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert {kind: int(deaths) for kind, deaths in map(str.split, run.stdout.splitlines())} == kinds
     for kind in kinds:

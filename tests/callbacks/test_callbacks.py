@@ -117,10 +117,23 @@ class Ascii(Terminal):
     encoding = "ascii"
 
 
-def printed(monkeypatch, stream, **kwargs):
+class Clock:
+    """A clock that goes on by a fixed time whenever it is read: what is printed does not depend on the machine."""
+
+    def __init__(self, seconds):
+        self.now, self.seconds = 0.0, seconds
+
+    def perf_counter(self):
+        self.now += self.seconds
+        return self.now
+
+
+def printed(monkeypatch, stream, seconds=1e-6, **kwargs):
+    """Returns what `fit` prints, and its history; the clock goes on by so many seconds whenever it is read."""
     model = network()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
+        patch.setattr(progress, "time", Clock(seconds))
         history = model.fit(X, Y, batch_size=16, **{"epochs": 2, "verbose": 1, **kwargs})
     return stream.getvalue(), history
 
@@ -150,7 +163,14 @@ def test_two_lines_an_epoch_without_a_terminal(monkeypatch):
     assert lines[1].startswith("4/4 - 0s - ")
 
 
-def test_one_bar_serves_all_epochs(monkeypatch):
+def test_the_line_of_a_slow_epoch_says_how_long_it_took(monkeypatch):
+    text, _ = printed(monkeypatch, io.StringIO(), seconds=7.0, epochs=1)
+    seconds, each = text.split(" - ")[1:3]
+    assert int(seconds.removesuffix("s")) >= 14 and int(each.removesuffix("s/step")) >= 2
+
+
+@pytest.mark.parametrize("seconds", [1e-6, 0.2], ids=["quick", "slow"])
+def test_one_bar_serves_all_epochs(monkeypatch, seconds):
     """Making one takes as long as a short epoch; each epoch still has a whole line of its own."""
     made = []
     monkeypatch.setattr(
@@ -158,9 +178,10 @@ def test_one_bar_serves_all_epochs(monkeypatch):
         "__init__",
         lambda self, *a, init=progress._Tqdm.__init__, **k: made.append(1) or init(self, *a, **k),
     )
-    text, _ = printed(monkeypatch, Terminal(), epochs=4)
+    text, _ = printed(monkeypatch, Terminal(), seconds, epochs=4)
     assert len(made) == 1
-    ends = [line.rpartition("\r")[2] for line in text.splitlines() if "loss" in line]
+    assert (text.count("4/4 ━") == 4) == (seconds < progress.REDRAW_SECONDS)  # slow ones are drawn in between, too
+    ends = [line.rpartition("\r")[2] for line in text.split("\n") if "loss" in line]
     assert len(ends) == 4 and all(line.startswith("4/4 ━") for line in ends)
 
 
@@ -198,11 +219,9 @@ def test_durations(seconds, text):
 def test_the_bar_is_drawn_when_it_is_due_and_metrics_are_read_only_then(monkeypatch):
     drawn = []
     monkeypatch.setattr(progress.Bar, "_draw", lambda self, logs, ended: drawn.append((self.done, dict(logs), ended)))
-    monkeypatch.setattr(progress, "REDRAW_SECONDS", 1e-9)
-    printed(monkeypatch, Terminal(), epochs=1)
+    printed(monkeypatch, Terminal(), seconds=1.0, epochs=1)
     assert [done for done, _, _ in drawn] == [1, 2, 3, 4, 4]
     drawn.clear()
-    monkeypatch.setattr(progress, "REDRAW_SECONDS", 100)
     _, history = printed(monkeypatch, Terminal(), epochs=1)
     assert drawn == [(4, {name: values[0] for name, values in history.items()}, True)]
 

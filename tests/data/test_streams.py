@@ -3,7 +3,6 @@
 import collections
 import itertools
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -127,15 +126,13 @@ def test_threads_run_side_by_side_and_end():
 
     class Meeting(Squares):
         def __getitem__(self, index):
-            meeting.wait(timeout=20)  # passes only once three batches are read at once
+            meeting.wait()  # passes only once three batches are read at once
             return super().__getitem__(index)
 
-    before = threading.active_count()
+    before = {*threading.enumerate()}
     fitted(Meeting(workers=3), epochs=1)
-    deadline = time.monotonic() + 20
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    for thread in {*threading.enumerate()} - before:
+        thread.join()  # hangs where one does not end: `faulthandler_timeout` in pyproject.toml shows which
 
 
 @pytest.mark.parametrize("options", [{}, {"workers": 2}, {"workers": 1, "use_multiprocessing": True}], ids=str)

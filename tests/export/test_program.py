@@ -15,7 +15,11 @@ from kstyle_torch.layers import InputSpec
 from tests.export.models import MODELS, Subclassed, outputs, randomize, subclassed
 from tests.oracle import assert_close, uniform
 
-every_model = pytest.mark.parametrize("name", [*MODELS])
+
+def every_model(*quick):
+    """The mark that runs a test for every model; the quick set has those named."""
+    names = [pytest.param(name, marks=() if name in quick else pytest.mark.full) for name in MODELS]
+    return pytest.mark.parametrize("name", names)
 
 
 def made(name):
@@ -31,7 +35,7 @@ def assert_outputs(got, expected):
         assert_close(one, other)
 
 
-@every_model
+@every_model("convnet")
 def test_pt2_gives_the_models_outputs_at_any_batch_size(name, tmp_path):
     model, batch = made(name)
     model.export(tmp_path / "m.pt2")
@@ -40,7 +44,7 @@ def test_pt2_gives_the_models_outputs_at_any_batch_size(name, tmp_path):
         assert_outputs(program(batch(rows)), model(batch(rows)))
 
 
-@every_model
+@every_model("sequential")
 def test_onnx_gives_the_models_outputs_at_any_batch_size(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     model, batch = made(name)
@@ -54,6 +58,7 @@ def test_onnx_gives_the_models_outputs_at_any_batch_size(name, tmp_path):
         assert_outputs([torch.from_numpy(array) for array in got], model(batch(rows)))
 
 
+@pytest.mark.full
 def test_a_process_without_this_package_serves_the_file(tmp_path):
     model, batch = made("convnet")
     model.export(tmp_path / "m.pt2")

@@ -13,8 +13,9 @@ import kstyle_torch as ks
 from kstyle_torch import Input, Model, Sequential, layers, tree
 from kstyle_torch.export import to_source
 from kstyle_torch.layers import InputSpec
+from tests.choice import parameters
 from tests.export.models import MODELS, outputs, randomize, subclassed
-from tests.layers.layer_cases import CASES
+from tests.layers.layer_cases import CASES, family_of
 from tests.layers.test_layer_cases import make, random_weights, symbols, tensors
 from tests.oracle import assert_close, integers, uniform
 
@@ -49,7 +50,7 @@ def assert_same(model, twin, batch, training=False):
         assert_close(twin.state_dict()[key], value)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", parameters(MODELS, lambda name: name in ("convnet", "nested") and name))
 def test_models_are_the_same_in_both_modes(name):
     make_model, batch = MODELS[name]
     torch.manual_seed(0)
@@ -62,10 +63,10 @@ def test_models_are_the_same_in_both_modes(name):
 
 
 # whole families at once: one model a row would take a minute
-FAMILIES = sorted({case.layer for case in CASES if not case.exempt})
+FAMILY_OF = {case.layer: family_of(case) for case in CASES if not case.exempt}
 
 
-@pytest.mark.parametrize("layer", FAMILIES)
+@pytest.mark.parametrize("layer", parameters(sorted(FAMILY_OF), lambda layer: FAMILY_OF[layer]))
 def test_every_layer_can_be_written(layer):
     case = [case for case in CASES if case.layer == layer and not case.exempt][-1]
     built = make(case)
@@ -83,6 +84,7 @@ def test_every_layer_can_be_written(layer):
         assert_same(model, twin, batch, training=True)
 
 
+@pytest.mark.full
 def test_what_is_written_is_formatted():
     sources = [to_source(make_model()) for make_model, _ in MODELS.values()]
     for source in sources:
@@ -97,6 +99,7 @@ def test_what_is_written_is_formatted():
         assert max(map(len, source.splitlines())) <= 88
 
 
+@pytest.mark.full
 def test_the_file_runs_in_a_process_without_this_package(tmp_path):
     model, batch = randomize(MODELS["recurrent"][0]()), MODELS["recurrent"][1]
     model.export(tmp_path / "net.py")

@@ -31,3 +31,9 @@ FAMILIES = (
     image,
 )
 CASES: list[Case] = [case for family in FAMILIES for case in family.CASES]
+FAMILY = {id(case): family.__name__.rpartition(".")[-1] for family in FAMILIES for case in family.CASES}
+
+
+def family_of(case: Case) -> str:
+    """Returns the name of the file in which the row stands."""
+    return FAMILY[id(case)]

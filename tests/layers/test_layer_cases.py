@@ -11,21 +11,51 @@ import torch
 import kstyle_torch
 from kstyle_torch import layers, tree
 from kstyle_torch.layers import Input
+from tests.choice import first_of_each, parameters
 from tests.layers.case import Case
-from tests.layers.layer_cases import CASES
+from tests.layers.layer_cases import CASES, family_of
 from tests.oracle import GraphModule, array, assert_close, uniform
 
 
 def cases(chosen):
-    """The mark that runs a test for every row chosen."""
-    return pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES if chosen(case)])
+    """The mark that runs a test for every row chosen; the quick set has the first of each layer."""
+    rows = [case for case in CASES if chosen(case)]
+    return pytest.mark.parametrize("case", parameters(rows, lambda case: case.layer, lambda case: case.id))
 
 
-every_case = cases(lambda case: True)
-with_config = cases(lambda case: case.has_config)
-traceable = cases(lambda case: not case.exempt)
-compared = cases(lambda case: case.has_config and case.oracle)
-repeatable = cases(lambda case: not (case.random and case.training))
+def tensors(structure):
+    return [leaf for leaf in tree.flatten(structure) if isinstance(leaf, torch.Tensor)]
+
+
+def ranks(case: Case):
+    """The ranks of the inputs, and whether there are a mask, a state or the like besides."""
+    return (*(tensor.ndim for tensor in tensors((case.args(),))), bool(case.call()))
+
+
+def representatives(chosen):
+    """The mark of tests that compile: a row of each layer and rank; the quick set has one of each family and rank."""
+    rows = [case for case in CASES if chosen(case)]
+    rows = first_of_each(rows, lambda case: (case.layer, ranks(case)))
+    marked = parameters(rows, lambda case: (family_of(case), *ranks(case)[:1]), lambda case: case.id)
+    return pytest.mark.parametrize("case", marked)
+
+
+TRAINED = (
+    "AdditiveAttention Attention BatchNormalization Bidirectional Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D "
+    "Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D Dense DepthwiseConv1D DepthwiseConv2D EinsumDense Embedding GRU "
+    "GRUCell GroupNormalization GroupQueryAttention LSTM LSTMCell LayerNormalization MultiHeadAttention PReLU Pipeline "
+    "RMSNormalization RNN ReversibleEmbedding STFTSpectrogram SeparableConv1D SeparableConv2D SimpleRNN SimpleRNNCell "
+    "SpectralNormalization TimeDistributed TorchModule"
+).split()
+BARE = (  # the rows of these layers that have no weight to train
+    "batch-norm-train-bare batch-norm-renorm-bare layer-norm-bare attention attention-value-mask attention-causal "
+    "attention-causal-masks attention-dropout attention-dropout-seed additive-no-scale"
+).split()
+
+
+def trains(case: Case) -> bool:
+    """Returns whether the row's layer has weights to train; checked in `test_copies_are_equal_and_separate`."""
+    return case.layer in TRAINED and case.id not in BARE
 
 
 def make(case: Case, **more):
@@ -77,12 +107,9 @@ def assert_same(ours, theirs, **tolerance):
         assert_close(mine, other, **tolerance)
 
 
-def tensors(structure):
-    return [leaf for leaf in tree.flatten(structure) if isinstance(leaf, torch.Tensor)]
-
-
-@traceable
-def test_inferred_shape_is_the_real_one(case):
+@cases(lambda case: not case.exempt)
+def test_symbolic_call_equals_eager(case):
+    """Inferred shapes are the real ones, before and after the layer is built; the graph gives the layer's numbers."""
     layer = make(case)
     args, kwargs = symbols(case)
     inferred = tree.flatten(layer(*args, **kwargs))
@@ -90,43 +117,37 @@ def test_inferred_shape_is_the_real_one(case):
         assert symbol.shape == (None, *real.shape[1:])
         assert symbol.dtype == real.dtype
 
-
-@cases(lambda case: not case.exempt and not case.spread and not case.call())
-def test_compute_output_shape_is_the_real_one(case):
     layer = built(case)
-    shapes = [(None, *shape[1:]) for shape in case.shapes]
-    inferred = layer(*symbols(case)[0])
-    shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
-    assert shape == tree.map_structure(lambda symbol: symbol.shape, inferred)
-
-
-@traceable
-def test_symbolic_run_equals_eager(case):
-    layer = built(case)
-    args, kwargs = symbols(case)
     outputs = layer(*args, **kwargs)
     inputs = [leaf for leaf in tree.flatten((args, kwargs)) if hasattr(leaf, "source")]
     graph = GraphModule(inputs, outputs)
     assert_same(graph(tensors((case.args(), case.call()))), run(layer, case))
 
+    if not case.spread and not case.call():
+        shapes = [(None, *shape[1:]) for shape in case.shapes]
+        shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
+        assert shape == tree.map_structure(lambda symbol: symbol.shape, outputs)
 
-@with_config
+
+@cases(lambda case: case.has_config)
 def test_config_round_trip(case):
+    """Through a config of our own; Keras takes it, and we take that of Keras."""
     layer = built(case)
-    again = type(layer).from_config(layer.get_config())
-    assert again.get_config() == layer.get_config()
+    config = layer.get_config()
+    again = type(layer).from_config(config)
+    assert again.get_config() == config
     assert again.name == layer.name
-    run(again, case)
-    again.set_weights(layer.get_weights())
-    assert_same(run(again, case), run(layer, case))
-
-
-@compared
-def test_keras_takes_the_config(case):
-    layer = make(case)
-    theirs = keras_twin(case, name=layer.name)
-    again = type(theirs).from_config(layer.get_config())
-    assert plain(again.get_config()) == plain(theirs.get_config())
+    copies = [again]
+    if case.oracle:
+        theirs = keras_twin(case, name=layer.name)
+        assert plain(type(theirs).from_config(config).get_config()) == plain(theirs.get_config())
+        copies.append(getattr(layers, case.layer).from_config(theirs.get_config()))
+    weights = layer.get_weights()
+    expected = run(layer, case)
+    for again in copies:
+        run(again, case)
+        again.set_weights(weights)
+        assert_same(run(again, case), expected)
 
 
 def plain(config):
@@ -140,44 +161,26 @@ def plain(config):
     return [plain(item) for item in config] if isinstance(config, (list, tuple)) else config
 
 
-@compared
-def test_takes_the_config_of_keras(case):
-    layer = getattr(layers, case.layer).from_config(keras_twin(case).get_config())
-    run(layer, case)
-    reference = built(case)
-    layer.set_weights(reference.get_weights())
-    assert_same(run(layer, case), run(reference, case))
-
-
-@every_case
-def test_state_dict_into_a_second_layer(case):
+@cases(lambda case: True)
+def test_copies_are_equal_and_separate(case):
+    """By `state_dict`, `deepcopy` and pickle; all in inference mode, in which a layer starts."""
     layer, second = built(case), make(case)
+    assert not any(module.training for module in layer.modules())
+    assert any(view.trainable for view in layer.weights) == trains(case)
     run(second, case)
     second.load_state_dict(layer.state_dict())
-    assert_same(run(second, case), run(layer, case))
-
-
-@every_case
-def test_deepcopy_is_equal_and_separate(case):
-    layer = built(case)
-    twin = copy.deepcopy(layer)
+    twin, pickled = copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))
+    assert [weight.path for weight in pickled.weights] == [weight.path for weight in layer.weights]
     expected = run(layer, case)
-    assert_same(run(twin, case), expected)
+    for again in (second, twin, pickled):
+        assert_same(run(again, case), expected)
     with torch.no_grad():
         for tensor in (*twin.parameters(), *twin.buffers()):
             tensor.zero_()
     assert_same(run(copy.deepcopy(layer), case), run(layer, case))
 
 
-@every_case
-def test_pickle(case):
-    layer = built(case)
-    again = pickle.loads(pickle.dumps(layer))
-    assert_same(run(again, case), run(layer, case))
-    assert [weight.path for weight in again.weights] == [weight.path for weight in layer.weights]
-
-
-@cases(lambda case: not case.exempt and not (case.random and case.training))
+@representatives(lambda case: not case.exempt and not (case.random and case.training))
 def test_compiles_to_one_graph(case):
     layer = built(case).train(case.training)
     twin = copy.deepcopy(layer)
@@ -187,7 +190,7 @@ def test_compiles_to_one_graph(case):
         assert_same(run(compiled, case), run(twin, case))
 
 
-@traceable
+@representatives(lambda case: not case.exempt)
 def test_exports(case):
     layer = built(case)
     program = torch.export.export(layer, case.args(), case.call())
@@ -244,19 +247,15 @@ def test_dtype_policies(case):
         assert_same(cast(outputs, torch.float32), expected, rtol=tolerance, atol=tolerance * max(scale, 1))
 
 
-@cases(lambda case: not case.exempt)
+@cases(trains)
 def test_a_step_lowers_the_loss(case):
     layer = built(case)
     weights = [view.value for view in layer.weights if view.trainable]
-    if not weights:
-        return
 
     def loss():
         return sum((output.double() - 1).square().mean() for output in tensors(run(layer, case)))
 
     before = loss()
-    if not before.requires_grad:
-        return
     gradients = torch.autograd.grad(before, weights, allow_unused=True)
     assert any(gradient is not None for gradient in gradients)
     norm = sum(float(gradient.square().sum()) for gradient in gradients if gradient is not None)
@@ -265,12 +264,6 @@ def test_a_step_lowers_the_loss(case):
             if gradient is not None:
                 weight -= gradient * min(1e-3, 1e-2 * float(before) / max(norm, 1e-12))
     assert norm < 1e-9 or loss() < before
-
-
-@every_case
-def test_starts_in_eval_mode(case):
-    layer = built(case)
-    assert not any(module.training for module in layer.modules())
 
 
 # Keras' InputLayer cannot be called

@@ -150,18 +150,19 @@ def test_synchronized_alone_is_plain():
         assert_close(mine, theirs)
 
 
-def half_a_batch(rank, folder, masked):
-    """What one of two replicas does."""
+def half_a_batch(rank, folder):
+    """Runs one of two replicas, without and with a mask, and saves what it computes."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    x, mask = whole_batch()
-    layer = BatchNormalization(synchronized=True)
-    x, mask = x[2 * rank : 2 * rank + 2 + rank], mask[2 * rank : 2 * rank + 2 + rank]  # two rows, and three
-    layer(x)
-    layer.train()
-    x = x.clone().requires_grad_()
-    y = layer(x, mask=mask if masked else None)
-    y.square().mul(weights_of(y.shape[0], rank)).sum().backward()
-    torch.save((y.detach(), x.grad, layer.get_weights()), f"{folder}/{rank}.pt")
+    for masked in (False, True):
+        x, mask = whole_batch()
+        layer = BatchNormalization(synchronized=True)
+        x, mask = x[2 * rank : 2 * rank + 2 + rank], mask[2 * rank : 2 * rank + 2 + rank]  # two rows, and three
+        layer(x)
+        layer.train()
+        x = x.clone().requires_grad_()
+        y = layer(x, mask=mask if masked else None)
+        y.square().mul(weights_of(y.shape[0], rank)).sum().backward()
+        torch.save((y.detach(), x.grad, layer.get_weights()), f"{folder}/{rank}-{masked}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -175,10 +176,15 @@ def weights_of(rows, rank):
     return uniform(5, 4, 3, seed=3)[2 * rank : 2 * rank + rows]
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_replicas_share_the_statistics(tmp_path, masked):
-    torch.multiprocessing.spawn(half_a_batch, (str(tmp_path), masked), nprocs=2)
-    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2)]
+@pytest.mark.full  # starts two processes
+def test_replicas_share_the_statistics(tmp_path):
+    torch.multiprocessing.spawn(half_a_batch, (str(tmp_path),), nprocs=2)
+    for masked in (False, True):
+        check_replicas(tmp_path, masked)
+
+
+def check_replicas(folder, masked):
+    parts = [torch.load(folder / f"{rank}-{masked}.pt", weights_only=False) for rank in range(2)]
     (x, mask), layer = whole_batch(), BatchNormalization()
     layer(x)
     layer.train()

@@ -1,5 +1,7 @@
 """Losses against Keras: values and gradients, weights, masks, reductions, saturated probabilities."""
 
+import functools
+
 import keras
 import pytest
 import torch
@@ -146,14 +148,14 @@ def test_value_and_gradient(cls, arguments, data):
     check(*make(cls, arguments), *data)
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS, ids=str)
-@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @every_case
-def test_reductions(cls, arguments, data, weighted, reduction):
-    ours, theirs = make(cls, {**arguments, "reduction": reduction})
-    shape = theirs.call(keras.ops.convert_to_tensor(data[0]), data[1]).shape if weighted else ()
-    weight = uniform(*shape, low=0.0, high=2.0) if weighted else None
-    check(ours, theirs, *data, sample_weight=weight)
+def test_reductions(cls, arguments, data):
+    """Each of them, without and with weights."""
+    for reduction in REDUCTIONS:
+        ours, theirs = make(cls, {**arguments, "reduction": reduction})
+        shape = theirs.call(keras.ops.convert_to_tensor(data[0]), data[1]).shape
+        for weight in (None, uniform(*shape, low=0.0, high=2.0)):
+            check(ours, theirs, *data, sample_weight=weight)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS, ids=str)
@@ -167,15 +169,19 @@ def test_masks(cls, data, weighted, reduction):
     check(*make(cls, {"reduction": reduction}), *data, sample_weight=weight, mask=mask)
 
 
-@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean_with_sample_weight"])
 @every_case
-def test_a_mask_and_weights_of_samples_together(cls, arguments, data, reduction):
-    ours, theirs = make(cls, {**arguments, "reduction": reduction})
-    shape = theirs.call(keras.ops.convert_to_tensor(data[0]), data[1]).shape
-    weight = uniform(*shape, low=0.0, high=2.0)
-    mask = integers(*shape, high=3) > 0
-    # copies, since Keras multiplies the mask into the caller's weights
-    check(lambda *given: ours(*given, weight.clone()), lambda *given: theirs(*given, weight.clone()), *data, mask=mask)
+def test_a_mask_and_weights_of_samples_together(cls, arguments, data):
+    for reduction in ("sum_over_batch_size", "mean_with_sample_weight"):
+        ours, theirs = make(cls, {**arguments, "reduction": reduction})
+        shape = theirs.call(keras.ops.convert_to_tensor(data[0]), data[1]).shape
+        mask, weight = integers(*shape, high=3) > 0, uniform(*shape, low=0.0, high=2.0)
+        # copies, since Keras multiplies the mask into the caller's weights
+        weighted = [functools.partial(with_copy, loss, weight) for loss in (ours, theirs)]
+        check(*weighted, *data, mask=mask)
+
+
+def with_copy(loss, weight, y_true, y_pred):
+    return loss(y_true, y_pred, weight.clone())
 
 
 def test_mask_that_hides_all_gives_zero():

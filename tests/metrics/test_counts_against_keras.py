@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kstyle_torch import metrics
+from tests.choice import parameters
 from tests.oracle import array, assert_close, integers, uniform
 
 ROWS = 24
@@ -120,12 +121,15 @@ CASES = [
     ("R2Score", {"class_aggregation": "variance_weighted_average"}, "numbers"),
     ("R2Score", {"num_regressors": 2}, "numbers"),
 ]
-EVERY = [
-    pytest.param(cls, arguments, data, id=f"{cls}-{data}-{'-'.join(map(str, arguments.values()))}".replace(" ", ""))
-    for cls, arguments, names in CASES
-    for data in names.split()
-]
-every_case = pytest.mark.parametrize(("cls", "arguments", "data"), EVERY)
+EVERY = [(cls, arguments, data) for cls, arguments, names in CASES for data in names.split()]
+every_case = pytest.mark.parametrize(
+    ("cls", "arguments", "data"),
+    parameters(
+        EVERY,
+        lambda case: (case[0], *case[1]),
+        lambda case: f"{case[0]}-{case[2]}-{'-'.join(map(str, case[1].values()))}".replace(" ", ""),
+    ),
+)
 
 
 def pair(cls, arguments):

@@ -106,12 +106,12 @@ def check_traced(row):
         np.testing.assert_allclose(compiled, real, rtol=row.rtol, atol=row.rtol / 10)
 
 
-def first_of_each(rows):
-    """The first row of every operation."""
-    return list({row.name: row for row in reversed(rows)}.values())
+def number_of_tensors(row):
+    """Returns how many arguments are tensors, or nests of them: the quick set compiles a row of each number."""
+    return len(row.args())
 
 
 def assert_same_parameters(ours, theirs):
     """Equal names, order and defaults of the arguments."""
-    ours, theirs = (inspect.signature(function).parameters.values() for function in (ours, theirs))
-    assert [(p.name, p.default) for p in ours] == [(p.name, p.default) for p in theirs]
+    mine, other = (inspect.signature(function).parameters.values() for function in (ours, theirs))
+    assert [(p.name, p.default) for p in mine] == [(p.name, p.default) for p in other], ours.__name__

@@ -7,6 +7,7 @@ import torch
 
 from kstyle_torch.layers import Input
 from kstyle_torch.ops import image as ours
+from tests.choice import first_of_each, parameters
 from tests.oracle import GraphModule, assert_close, integers, uniform, value_and_grad
 
 theirs = keras.ops.image
@@ -109,8 +110,23 @@ CASES = [  # name, shape of the images, arguments
         for size in ((5, 9),)
     ],
 ]
-IDS = [f"{name}-{row}" for row, (name, _, _) in enumerate(CASES)]
-every_case = pytest.mark.parametrize(("name", "shape", "arguments"), CASES, ids=IDS)
+IDS = {id(case): f"{case[0]}-{row}" for row, case in enumerate(CASES)}
+
+
+def cases(rows, kind):
+    """The mark that runs a test for the rows; the quick set has the first of each kind."""
+    return pytest.mark.parametrize(("name", "shape", "arguments"), parameters(rows, kind, lambda case: IDS[id(case)]))
+
+
+def name_of(case):
+    return case[0]
+
+
+def name_and_rank(case):
+    return case[0], len(case[1])
+
+
+every_case = cases(CASES, name_of)
 
 
 @every_case
@@ -130,10 +146,8 @@ def test_float64(name, shape, arguments):
     assert_close(result.float(), getattr(ours, name)(x, **arguments), rtol=1e-4, atol=1e-4)
 
 
-@every_case
+@cases([case for case in CASES if len(case[1]) > 3 and case[1] != VOLUMES[1:]], name_of)  # symbolic inputs are batches
 def test_symbolic(name, shape, arguments):
-    if len(shape) == 3 or shape == VOLUMES[1:]:
-        return  # a symbolic input is a batch
     single = {"transform": SHIFT, "start_points": CORNERS, "end_points": MOVED}  # for any number of images
     arguments = {key: single.get(key, value) for key, value in arguments.items()}
     x = uniform(*shape, low=0.0)
@@ -142,7 +156,7 @@ def test_symbolic(name, shape, arguments):
     assert_close(GraphModule([symbol], output)([x]), getattr(ours, name)(x, **arguments))
 
 
-@every_case
+@cases(first_of_each(CASES, name_and_rank), lambda case: len(case[1]))
 def test_compiles_to_one_graph(name, shape, arguments):
     x = uniform(*shape, low=0.0)
     function = getattr(ours, name)

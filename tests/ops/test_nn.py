@@ -8,6 +8,7 @@ import torch
 
 from kstyle_torch import config, ops
 from kstyle_torch.ops import nn
+from tests.choice import first_of_each, parameters
 from tests.ops.row import (
     Row,
     assert_same_parameters,
@@ -15,7 +16,7 @@ from tests.ops.row import (
     check_gradients,
     check_symbolic,
     check_traced,
-    first_of_each,
+    number_of_tensors,
 )
 from tests.oracle import array, assert_close, integers, uniform
 
@@ -242,13 +243,14 @@ OWN = {"sparsemax"}  # Keras' sums the wrong terms: its rows exceed 1. tests/tes
 
 
 def per_row(rows):
-    return pytest.mark.parametrize("row", rows, ids=str)
+    """The mark that runs a test for every row; the quick set has the first of each function."""
+    return pytest.mark.parametrize("row", parameters(rows))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_name_and_parameters_are_those_of_keras(name):
-    assert getattr(ops, name) is getattr(nn, name)
-    assert_same_parameters(getattr(nn, name), getattr(keras.ops.nn, name))
+def test_names_and_parameters_are_those_of_keras():
+    for name in NAMES:
+        assert getattr(ops, name) is getattr(nn, name)
+        assert_same_parameters(getattr(nn, name), getattr(keras.ops.nn, name))
 
 
 def test_every_operation_has_a_row():
@@ -270,7 +272,7 @@ def test_symbolic_is_real(row):
     check_symbolic(row)
 
 
-@per_row([row for row in first_of_each(ROWS) if row.traced])
+@pytest.mark.parametrize("row", parameters([row for row in first_of_each(ROWS) if row.traced], number_of_tensors))
 def test_compiles_in_one_graph(row):
     check_traced(row)
 

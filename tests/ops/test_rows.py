@@ -7,11 +7,20 @@ import torch
 
 from kstyle_torch import layers, ops, tree
 from kstyle_torch.symbolic.tensor import is_symbolic
+from tests.choice import first_of_each, parameters
 from tests.ops.cases import ROWS
 from tests.oracle import GraphModule, array, assert_close, uniform
 
 NARROWER = {torch.float64: torch.float32, torch.int64: torch.int32, torch.complex128: torch.complex64}
-per_row = pytest.mark.parametrize("row", ROWS, ids=str)
+
+
+def per_row(rows, kind=lambda row: row.name):
+    """The mark that runs a test for every row; the quick set has the first of each kind."""
+    return pytest.mark.parametrize("row", parameters(rows, kind))
+
+
+def ranks(row):
+    return tuple(tensor.ndim for tensor in row.tensors())
 
 
 def leaves(result):
@@ -24,8 +33,9 @@ def same_dtype(ours, theirs, inputs):
     return ours == theirs or (wide and NARROWER.get(ours, ours) == NARROWER.get(theirs, theirs))
 
 
-@per_row
+@per_row(ROWS)
 def test_value_and_dtype_equal_keras(row, keras):
+    """Of tensors; of arrays the same."""
     ours = leaves(getattr(ops, row.name)(*row.args, **row.kwargs))
     theirs = leaves((row.oracle or getattr(keras.ops, row.name))(*row.args, **row.kwargs))
     assert len(ours) == len(theirs)
@@ -34,6 +44,11 @@ def test_value_and_dtype_equal_keras(row, keras):
         assert_close(one, other, rtol=tolerance)
         if isinstance(other, torch.Tensor) and isinstance(one, torch.Tensor) and row.oracle is None:
             assert same_dtype(one.dtype, other.dtype, row.tensors())
+    if row.tensors():
+        args, kwargs = row.with_tensors([array(tensor) for tensor in row.tensors()])
+        for one, other in zip(leaves(getattr(ops, row.name)(*args, **kwargs)), ours):
+            assert one.dtype == other.dtype
+            assert_close(one, other)
 
 
 def gradients(function, row):
@@ -51,7 +66,7 @@ def gradients(function, row):
 
 def with_gradient(kind):
     rows = [row for row in ROWS if row.gradient == kind and any(t.dtype is torch.float32 for t in row.tensors())]
-    return pytest.mark.parametrize("row", rows, ids=str)
+    return per_row(rows)
 
 
 @with_gradient(True)
@@ -85,7 +100,7 @@ def symbolic_call(row):
 with_tensors = [row for row in ROWS if row.tensors() and row.traces]
 
 
-@pytest.mark.parametrize("row", with_tensors, ids=str)
+@per_row(with_tensors)
 def test_symbolic_equals_eager(row):
     inputs, outputs = symbolic_call(row)
     expected = leaves(getattr(ops, row.name)(*row.args, **row.kwargs))
@@ -100,7 +115,8 @@ def test_symbolic_equals_eager(row):
         assert_close(one, other)
 
 
-@pytest.mark.parametrize("row", with_tensors, ids=str)
+# A row of each function; in the quick set, one for each number and rank of tensors.
+@per_row(first_of_each(with_tensors), ranks)
 def test_compiles_without_a_break(row):
     torch.compiler.reset()
 
@@ -113,15 +129,6 @@ def test_compiles_without_a_break(row):
         assert_close(one, other)
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.tensors()], ids=str)
-def test_takes_arrays(row):
-    args, kwargs = row.with_tensors([array(tensor) for tensor in row.tensors()])
-    expected = leaves(getattr(ops, row.name)(*row.args, **row.kwargs))
-    for one, other in zip(leaves(getattr(ops, row.name)(*args, **kwargs)), expected):
-        assert one.dtype == other.dtype
-        assert_close(one, other)
-
-
-@pytest.mark.parametrize("name", sorted({row.name for row in ROWS}))
-def test_pickles_by_name(name):
-    assert pickle.loads(pickle.dumps(getattr(ops, name))) is getattr(ops, name)
+def test_functions_pickle_by_name():
+    names = {row.name for row in ROWS}
+    assert [name for name in names if pickle.loads(pickle.dumps(getattr(ops, name))) is not getattr(ops, name)] == []

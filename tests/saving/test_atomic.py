@@ -65,6 +65,7 @@ write_bytes(sys.argv[1], bytes(2000))
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files as POSIX does")
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     write_text(tmp_path / "a", "old")

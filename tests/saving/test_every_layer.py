@@ -1,4 +1,4 @@
-"""Every row of the layer cases in a model, saved here and opened in Keras, and the other way round."""
+"""Every layer in a model, saved here and opened in Keras, and the other way round."""
 
 import copy
 
@@ -9,16 +9,20 @@ import torch
 
 import kstyle_torch as ks
 from kstyle_torch import tree
-from tests.layers.layer_cases import CASES
+from tests.choice import first_of_each, parameters
+from tests.layers.layer_cases import CASES, family_of
+from tests.layers.test_layer_cases import ranks
 from tests.oracle import array, uniform
 
 # cannot be called in Keras; has a pickled module in its config; has a cycle in Keras' graphs
 WITHOUT = ("InputLayer", "TorchModule", "Equalization")
 SAVED = [
-    pytest.param(case, id=case.id)
+    case
     for case in CASES
     if case.oracle and case.has_config and not (case.exempt or case.training) and case.layer not in WITHOUT
 ]
+# A row of each layer and rank, and all that hold other layers; in the quick set, one of each family and rank.
+SAVED = first_of_each(SAVED, lambda case: case.id if callable(case.arguments) else (case.layer, ranks(case)))
 BOTH_WAYS = [pytest.param(keras, ks, id="to-ours"), pytest.param(ks, keras, id="to-keras")]
 
 
@@ -58,7 +62,7 @@ def outputs(model, case):
 
 
 @pytest.mark.parametrize(("theirs", "ours"), BOTH_WAYS)
-@pytest.mark.parametrize("case", SAVED)
+@pytest.mark.parametrize("case", parameters(SAVED, lambda case: (family_of(case), ranks(case)), lambda case: case.id))
 def test_goes_from_one_library_to_the_other(case, theirs, ours, tmp_path):
     model = model_around(theirs, case)
     expected = outputs(model, case)

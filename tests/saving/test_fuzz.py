@@ -94,6 +94,7 @@ def changed(config, path, value, remove):
     return config
 
 
+@pytest.mark.full
 @FEW
 @given(data=st.data())
 def test_configs(data, originals, tmp_path):
@@ -115,6 +116,7 @@ def test_configs(data, originals, tmp_path):
 # --------------------------------------------------------------------------------------------------------------- bytes
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.weights.h5"])
 def test_bytes(name, originals, tmp_path):
     model, files = originals
@@ -133,6 +135,7 @@ def test_bytes(name, originals, tmp_path):
             attempt(lambda path=path: saving.KerasFileEditor(path))
 
 
+@pytest.mark.full
 def test_groups(originals, tmp_path):
     """HDF5 files that are whole, but hold something else than they should."""
     model, files = originals

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 import zipfile
 
 import keras
@@ -209,33 +207,61 @@ def test_a_bare_module_has_no_config(tmp_path):
 # ------------------------------------------------------------------------------------------------------- killed saves
 
 SAVES = """
-import sys, time
+import itertools, os, resource, signal, sys
 import kstyle_torch as ks
-model = ks.Sequential([ks.Input((300,)), ks.layers.Dense(1000)])
-print("ready", flush=True)
-number = 0
-while True:
-    number += 1
+
+OPERATIONS = {"open", "write", "truncate", "close", "chmod", "fsync", "rename", "replace", "unlink"}
+model = ks.Sequential([ks.Input((100,)), ks.layers.Dense(100)])
+
+def save(number):
     model.set_weights([w * 0 + number for w in model.get_weights()])
     model.save(sys.argv[1])
+
+def at_operation(number):
+    "Kills the process before its nth operation on files."
+    count = itertools.count(1)
+    def profile(frame, event, argument):
+        if event == "c_call" and argument.__name__ in OPERATIONS and next(count) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+    sys.setprofile(profile)
+
+def at_size(size):
+    "Kills the process when it writes beyond so many bytes."
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+def is_killed(number, moment, value):
+    process = os.fork()
+    if process == 0:
+        moment(value)
+        save(number)
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+
+save(1)
+sizes = [os.path.getsize(sys.argv[1]) * tenths // 10 for tenths in (0, 1, 5, 9)]
+moments = [(at_size, size) for size in sizes] + [(at_operation, number) for number in range(1, 500)]
+for number, moment in enumerate(moments, 2):
+    killed = is_killed(number, *moment)
+    model.load_weights(sys.argv[1])
+    print(int(killed), number, *{float(value) for w in model.get_weights() for value in (w.min(), w.max())}, flush=True)
+    if not killed:
+        break
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does")
+@pytest.mark.full
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the saves are forked, to import torch only once")
 def test_killed_at_any_moment(tmp_path):
-    """Killed during the saves again and again, the file is always a whole one."""
-    path = tmp_path / "m.keras"
-    model = ks.Sequential([ks.Input((300,)), layers.Dense(1000)])
-    for moment in (0.0, 0.01, 0.025):
-        process = subprocess.Popen([sys.executable, "-c", SAVES, str(path)], stdout=subprocess.PIPE, text=True)
-        process.stdout.readline()
-        while not path.exists():
-            time.sleep(0.001)
-        time.sleep(moment)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        model.load_weights(path)
-        values = {float(w.flat[0]) for w in model.get_weights()}
-        assert len(values) == 1 and values.pop() >= 1
-        assert all(np.ptp(w) == 0 for w in model.get_weights())
+    """Killed in the middle of the file and at each operation on files, the file is always a whole one."""
+    command = [sys.executable, "-c", SAVES, str(tmp_path / "m.keras")]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    saves = [[float(value) for value in line.split()] for line in run.stdout.splitlines()]
+    assert [killed for killed, *_ in saves] == [1] * (len(saves) - 1) + [0]
+    assert len(saves) > 20
+    last = 1
+    for killed, number, *values in saves:
+        assert values in ([last], [number])  # the old file, or the new one
+        last = values[0]
+        assert killed or last == number

@@ -35,6 +35,7 @@ def counted(monkeypatch):
 # ----------------------------------------------------------------------------------------------------- the same numbers
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch compiles with a C++ compiler")
 def test_an_epoch_compiled_by_inductor_gives_the_numbers_of_ordinary_steps(counted):
     """Takes some seconds: it is the compiler that is tried."""
@@ -53,6 +54,7 @@ def test_an_epoch_compiled_by_inductor_gives_the_numbers_of_ordinary_steps(count
     assert counters["inductor"]["fxgraph_cache_hit"] == 1
 
 
+@pytest.mark.full
 def test_all_goes_on_from_a_compiled_epoch(counted):
     """Validation, a schedule, weights that are not trained, another fit with single steps, a changed rate, and back."""
     histories, models = [], []
@@ -77,6 +79,7 @@ def test_all_goes_on_from_a_compiled_epoch(counted):
     assert int(models[1].optimizer.iterations) == int(models[0].optimizer.iterations)
 
 
+@pytest.mark.full
 def test_a_changed_layer_is_compiled_anew():
     model, ordinary = (network(inside=[layers.LeakyReLU(0.1)], **how) for how in (EPOCH, {"jit_compile": False}))
     for each in (model, ordinary):
@@ -97,6 +100,7 @@ def test_weights_of_samples_count():
     assert_same_history(fit(network(**EPOCH), sample_weight=weights), expected)
 
 
+@pytest.mark.full
 def test_seeded_layers_draw_the_numbers_of_ordinary_steps_and_others_come_from_the_random_state():
     def noisy(seed, **switches):
         return network(inside=[layers.Dropout(0.3, seed=seed), layers.GaussianNoise(0.1, seed=seed)], **switches)
@@ -109,6 +113,7 @@ def test_seeded_layers_draw_the_numbers_of_ordinary_steps_and_others_come_from_t
     assert first["loss"] != expected["loss"]
 
 
+@pytest.mark.full
 def test_several_inputs_and_outputs_and_what_layers_add():
     """Losses by output with weights, metrics by output, masks, a layer's own loss; the epochs of ordinary steps."""
 
@@ -172,6 +177,7 @@ def reader(steps, **switches):
     return model
 
 
+@pytest.mark.full
 def test_a_fused_lstm_is_taken_apart_where_the_sequence_is_short():
     models = [reader(6, **how) for how in (EPOCH, GRAPHS, {"jit_compile": False})]
     histories = [fit(model, x=X[..., None], epochs=2) for model in models]

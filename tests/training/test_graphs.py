@@ -136,6 +136,7 @@ def test_a_step_is_one_graph_with_the_optimizer_in_it():
     assert any("sqrt" in name for name in names)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch compiles with a C++ compiler")
 def test_graphs_are_kept_in_torchs_cache():
     """What is found again by another model is found by another process: torch looks by the graph's text."""

@@ -8,7 +8,8 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training import record
-from tests.layers.layer_cases import CASES
+from tests.choice import first_of_each, parameters
+from tests.layers.layer_cases import CASES, family_of
 
 ROWS = 16
 # what decides on the host by the numbers it sees, or is the user's
@@ -19,7 +20,7 @@ def usable(case):
     return not case.exempt and case.call is dict and case.inputs is None and case.shapes
 
 
-FIRST = list({case.layer: case for case in reversed(CASES) if usable(case)}.values())  # a row of each class
+FIRST = first_of_each(filter(usable, CASES), lambda case: case.layer)  # a row of each class
 
 
 def inputs_of(case):
@@ -49,7 +50,7 @@ def trained(case, arrays, jit_compile):
 
 @pytest.mark.filterwarnings("ignore:The loss became")  # a layer alone may divide by 0
 @pytest.mark.filterwarnings("ignore:.*trainable variable.*got no gradient")
-@pytest.mark.parametrize("case", FIRST, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", parameters(FIRST, family_of, lambda case: case.id))
 def test_a_layer_keeps_every_bit(case, monkeypatch):
     monkeypatch.setattr(record, "PAYS_AFTER", 1)
     arrays = inputs_of(case)

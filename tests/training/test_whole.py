@@ -8,6 +8,7 @@ import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training import pure
 from kstyle_torch.training import step as steps
+from tests.choice import parameters
 from tests.compiled_network import GRAPHS, assert_same_history, assert_same_state, fit, network
 
 
@@ -20,6 +21,7 @@ def graphs_of(model):
     return [step for step in model._fit.step_engine.whole.calls.values() if step is not None]
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch compiles with a C++ compiler")
 def test_a_step_compiled_by_inductor_gives_the_numbers_of_the_eager_one():
     """Takes some seconds: it is the compiler that is tried. The step has batch statistics and a frozen layer."""
@@ -44,10 +46,12 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_the_optimizer_is_in_the_graph(make, monkeypatch):
-    inside = [lambda: layers.Dense(4, kernel_constraint="non_neg")] * (make is OPTIMIZERS["clipped"])
-    model, ordinary = (network(make(), [one() for one in inside], **how) for how in (GRAPHS, {"jit_compile": False}))
+@pytest.mark.parametrize("name", parameters(OPTIMIZERS, lambda name: None))
+def test_the_optimizer_is_in_the_graph(name, monkeypatch):
+    inside = [lambda: layers.Dense(4, kernel_constraint="non_neg")] * (name == "clipped")
+    model, ordinary = (
+        network(OPTIMIZERS[name](), [one() for one in inside], **how) for how in (GRAPHS, {"jit_compile": False})
+    )
     called = []
     own, expected = steps.train_step, fit(ordinary)
     monkeypatch.setattr(steps, "train_step", lambda *args: called.append(args) or own(*args))

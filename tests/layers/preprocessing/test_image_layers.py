@@ -80,6 +80,10 @@ ARGUMENTS = {
 every_random_layer = pytest.mark.parametrize("name", LAYERS)
 
 
+def every_random_layer_but(*left_out):
+    return pytest.mark.parametrize("name", [name for name in LAYERS if name not in left_out])
+
+
 def twins(name, arguments):
     arguments = copy.deepcopy(arguments)
     return getattr(layers, name)(**arguments), getattr(keras.layers, name)(**arguments)
@@ -193,10 +197,9 @@ def test_grayscale_is_as_frequent_as_asked():
     assert abs(float(gray.float().mean()) - 0.3) < 0.03
 
 
-@every_random_layer
+# of these there is one draw for the batch, or few, as in Keras
+@every_random_layer_but("RandomCrop", "RandAugment", "AugMix", "RandomGaussianBlur")
 def test_images_of_a_batch_differ(name):
-    if name in ("RandomCrop", "RandAugment", "AugMix", "RandomGaussianBlur"):
-        return  # one draw for the batch, or few, as in Keras
     layer = made(name)
     x = images_for({})[:1].repeat(40, 1, 1, 1) + (
         0.01 * torch.arange(40.0)[:, None, None, None] if "Mix" in name else 0
@@ -291,10 +294,9 @@ def test_the_input_is_left_alone(name):
     assert torch.equal(x, images_for({}))
 
 
-@every_random_layer
+@pytest.mark.full  # one after the other; the layer cases have one that the quick set compiles
+@every_random_layer_but("AugMix")  # whose chains are chosen on the host
 def test_training_compiles_to_one_graph(name):
-    if name == "AugMix":
-        return  # its chains are chosen on the host
     x, layer = images_for({}), made(name).train()
     layer(x)
     torch.compiler.reset()
