@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from kstyle_torch import config, dtype_policies, regularizers, tree
 from kstyle_torch.arrays import from_array
-from kstyle_torch.dtype_policies import DTypePolicy
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layers import added_losses
+from kstyle_torch.layers.changes import changes
 from kstyle_torch.layers.containers import may_hold_metrics, may_hold_modules, modules_in, tracked, with_replaced
 from kstyle_torch.layers.holder import WeightHolder, sync_trainable
 from kstyle_torch.layers.input_spec import check_inputs
@@ -29,7 +29,8 @@ from kstyle_torch.layers.masks import (
     without_masks_of_none,
 )
 from kstyle_torch.layers.naming import building_inside, take_path
-from kstyle_torch.layers.precision import PreciseForward, cast_input, dtype_of_weights
+from kstyle_torch.layers.policy import HasPolicy
+from kstyle_torch.layers.precision import cast_input
 from kstyle_torch.layers.shapes import as_leaves, as_shape, declared_shape, shapes_of
 from kstyle_torch.layers.unbuilt import warn_of_unbuilt
 from kstyle_torch.layers.walk import OwnDict, OwnList, modules_of, set_unnoticed
@@ -44,15 +45,6 @@ layer_registry = registry("layer", "keras.layers")
 # in Keras' configs; accepted while they are switched off
 KERAS_ONLY = ("lora_alpha", "lora_rank", "quantization_config")
 TORCH_METHODS = frozenset(name for name, value in vars(nn.Module).items() if callable(value) and name[0] != "_")
-
-
-class Changes:
-    """Counts how often an attribute of any layer, but its mode, was set: what was derived may not hold any more."""
-
-    count = 0
-
-
-changes = Changes()
 
 
 @contextlib.contextmanager
@@ -81,7 +73,7 @@ class SymbolicEnd:
         return layer._symbols(self.which)
 
 
-class Layer(Configurable, HasMode, WeightHolder):
+class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     """Base class of all layers. Subclass it with `call`, and with `build` where there are weights.
 
     Args:
@@ -112,15 +104,12 @@ class Layer(Configurable, HasMode, WeightHolder):
     integer_inputs = False  # whether integers reach it as they are
     _takes_training = False  # whether forward has these arguments
     _parameter_names: tuple[str, ...] = ()  # of forward
-    _autocast = True  # whether floating-point inputs are cast to the compute dtype
-    _has_precision = True  # whether a mixed policy runs it under torch.autocast; else the layers inside see to that
     _makes_mask = False  # whether the class says what the mask of its output is
     _builds_weights = False  # whether the class has a `build` of its own
     _holds_metrics = False  # whether one may be among the attributes
     _opens_call = False  # whether a call of it may call other layers, to which it hands on a mode
     _resolves_mode = False  # whether its own forward() asks for the mode where `training` is None
     _build_shapes: dict[str, Any] | None = None  # arguments of build()
-    _policy: DTypePolicy | None = None
 
     # ------------------------------------------------------------------------------------------------ making one
 
@@ -412,80 +401,6 @@ class Layer(Configurable, HasMode, WeightHolder):
         added = [loss for layer in layers for loss in layer._losses]
         views = [view for view in self.weights if view.trainable and view.regularizer is not None]
         return added + [view.regularizer(view.read()) for view in views if view.regularizer is not None]
-
-    @property
-    def dtype(self) -> str:
-        """The dtype of the weights, by name."""
-        return str(self._dtype).removeprefix("torch.")
-
-    @property
-    def variable_dtype(self) -> str:
-        """The same as `dtype`."""
-        return self.dtype
-
-    @property
-    def compute_dtype(self) -> str:
-        """The dtype of float inputs and outputs, by name."""
-        return self.dtype_policy.compute_dtype
-
-    @property
-    def dtype_policy(self) -> DTypePolicy:
-        """In which dtype the weights are kept, and in which the layer computes."""
-        return self._policy or DTypePolicy(self.dtype)
-
-    @dtype_policy.setter
-    def dtype_policy(self, value: Any) -> None:
-        self._set_policy(dtype_policies.get(value), chosen=True)
-
-    @property
-    def autocast(self) -> bool:
-        """Whether floating-point inputs are cast to the compute dtype; integers and booleans never are."""
-        return self._autocast
-
-    @autocast.setter
-    def autocast(self, value: bool) -> None:
-        set_unnoticed(self, _autocast=bool(value))
-        self._set_policy(self.dtype_policy, chosen=True)
-
-    def _set_policy(self, policy: DTypePolicy, chosen: bool) -> None:
-        compute = as_dtype(policy.compute_dtype)
-        casts = self._autocast and (self._has_precision or not policy.is_mixed)
-        set_unnoticed(
-            self,
-            _policy=policy,
-            _dtype=as_dtype(policy.variable_dtype),
-            _compute_dtype=compute,
-            _input_dtype=compute if casts else None,
-        )
-        self.__dict__.pop("forward", None)  # that of the instance alone; `del` would need it to be there
-        changes.count += 1  # what was recorded holds the old dtype
-        others = {policy.name, dtype_policies.dtype_policy().name} != {config.floatx()}
-        if casts and (policy.is_mixed or (chosen and others) or policy.name != config.floatx()):
-            self._compute_precisely()
-
-    def _compute_precisely(self) -> None:
-        """Casts inputs in `forward` itself, which every way to call the layer reaches; costs a call more than `__call__`."""
-        precise = PreciseForward(self, self._compute_dtype, self.dtype_policy.is_mixed)
-        set_unnoticed(self, forward=precise, _input_dtype=None)
-
-    def _meet_dtypes(self, structure: Any) -> None:
-        """Casts in `forward` if a graph gives the layer inputs of another dtype: graphs call it past `__call__`."""
-        floats = (leaf.dtype for leaf in tree.flatten(structure) if is_symbolic(leaf) and leaf.dtype.is_floating_point)
-        if self._input_dtype is not None and any(each != self._input_dtype for each in floats):
-            self._compute_precisely()
-
-    def _follow_dtype(self, fn: Callable[[Tensor], Tensor]) -> None:
-        """Takes the dtype that `double()` and its like give to weights, also where the layer has none itself."""
-        if self._dtype.is_floating_point:
-            dtype = fn(torch.empty(0, dtype=self._dtype)).dtype
-            if dtype != self._dtype and dtype.is_floating_point:
-                self._set_policy(dtype_policies.get(dtype), chosen=False)
-
-    def _follow_weights_of(self, module: nn.Module) -> None:
-        """Takes the dtype of a torch module's weights; where they have several, or there are none, casts nothing."""
-        dtype = dtype_of_weights(module)
-        set_unnoticed(self, _autocast=dtype is not None)
-        self._set_policy(self.dtype_policy if dtype is None else dtype_policies.get(dtype), chosen=False)
 
     # ------------------------------------------------------------------------------------------------- being a module
 

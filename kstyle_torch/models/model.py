@@ -19,6 +19,7 @@ from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.naming import building_inside, take_path
 from kstyle_torch.layers.shapes import open_shapes
 from kstyle_torch.layers.walk import modules_of, set_unnoticed
+from kstyle_torch.models.emitted import Emitted
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.rewrites import eager_runs, straight_runs
 from kstyle_torch.models.trainer import Trainer
@@ -29,22 +30,6 @@ from kstyle_torch.symbolic.replay import replay
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
 from kstyle_torch.training.fit_state import FitState
 from kstyle_torch.utils.summary import summary
-
-
-class Emitted:
-    """Forward functions that were made of a model's graph.
-
-    Args:
-        run: `run(model, inputs)`.
-    """
-
-    __slots__ = ("integer_readers", "masked", "run", "straight")
-
-    def __init__(self, run: Callable[[Any, Any], Any]):
-        self.run = run
-        self.masked: dict[Any, Callable[..., Any]] = {}  # by the axes of the masks
-        self.straight: dict[Any, Callable[[Any, Any], Any] | None] = {}  # for the inner loops
-        self.integer_readers: dict[int, Layer] | None = None
 
 
 class Model(Trainer, Files, Layer):

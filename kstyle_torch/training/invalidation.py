@@ -17,7 +17,8 @@ from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.hooks import RemovableHandle
 
 from kstyle_torch import config
-from kstyle_torch.layers.base import Layer, changes, regularize_activity
+from kstyle_torch.layers.base import Layer, regularize_activity
+from kstyle_torch.layers.changes import changes
 from kstyle_torch.layers.listeners import anybody_listens
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.layers.weights import TrainableWeight

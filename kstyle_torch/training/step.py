@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import _engine_run_backward
 
 from kstyle_torch.layers import added_losses
-from kstyle_torch.layers.base import Layer, changes
+from kstyle_torch.layers.base import Layer
+from kstyle_torch.layers.changes import changes
 from kstyle_torch.layers.walk import modules_of
 from kstyle_torch.losses.head import Head, head_of
 from kstyle_torch.mode import running, set_flags

@@ -1,0 +1,102 @@
+"""The half of a layer that is about dtypes: its policy, casts of inputs, and moves of the weights to another dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch import config, dtype_policies, tree
+from kstyle_torch.dtype_policies import DTypePolicy
+from kstyle_torch.initializers import as_dtype
+from kstyle_torch.layers.changes import changes
+from kstyle_torch.layers.precision import PreciseForward, dtype_of_weights
+from kstyle_torch.layers.walk import set_unnoticed
+from kstyle_torch.symbolic.tensor import is_symbolic
+
+
+class HasPolicy(nn.Module):
+    """A module with a dtype policy."""
+
+    _autocast = True  # whether floating-point inputs are cast to the compute dtype
+    _has_precision = True  # whether a mixed policy runs it under torch.autocast; else the layers inside see to that
+    _policy: DTypePolicy | None = None
+    _dtype: torch.dtype
+    _compute_dtype: torch.dtype
+    _input_dtype: torch.dtype | None  # to which floating-point inputs are cast; None if they are not
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the weights, by name."""
+        return str(self._dtype).removeprefix("torch.")
+
+    @property
+    def variable_dtype(self) -> str:
+        """The same as `dtype`."""
+        return self.dtype
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype of float inputs and outputs, by name."""
+        return self.dtype_policy.compute_dtype
+
+    @property
+    def dtype_policy(self) -> DTypePolicy:
+        """In which dtype the weights are kept, and in which the layer computes."""
+        return self._policy or DTypePolicy(self.dtype)
+
+    @dtype_policy.setter
+    def dtype_policy(self, value: Any) -> None:
+        self._set_policy(dtype_policies.get(value), chosen=True)
+
+    @property
+    def autocast(self) -> bool:
+        """Whether floating-point inputs are cast to the compute dtype; integers and booleans never are."""
+        return self._autocast
+
+    @autocast.setter
+    def autocast(self, value: bool) -> None:
+        set_unnoticed(self, _autocast=bool(value))
+        self._set_policy(self.dtype_policy, chosen=True)
+
+    def _set_policy(self, policy: DTypePolicy, chosen: bool) -> None:
+        compute = as_dtype(policy.compute_dtype)
+        casts = self._autocast and (self._has_precision or not policy.is_mixed)
+        set_unnoticed(
+            self,
+            _policy=policy,
+            _dtype=as_dtype(policy.variable_dtype),
+            _compute_dtype=compute,
+            _input_dtype=compute if casts else None,
+        )
+        self.__dict__.pop("forward", None)  # that of the instance alone; `del` would need it to be there
+        changes.count += 1  # what was recorded holds the old dtype
+        others = {policy.name, dtype_policies.dtype_policy().name} != {config.floatx()}
+        if casts and (policy.is_mixed or (chosen and others) or policy.name != config.floatx()):
+            self._compute_precisely()
+
+    def _compute_precisely(self) -> None:
+        """Casts inputs in `forward` itself, which every way to call the layer reaches; costs a call more than `__call__`."""
+        precise = PreciseForward(self, self._compute_dtype, self.dtype_policy.is_mixed)
+        set_unnoticed(self, forward=precise, _input_dtype=None)
+
+    def _meet_dtypes(self, structure: Any) -> None:
+        """Casts in `forward` if a graph gives the layer inputs of another dtype: graphs call it past `__call__`."""
+        floats = (leaf.dtype for leaf in tree.flatten(structure) if is_symbolic(leaf) and leaf.dtype.is_floating_point)
+        if self._input_dtype is not None and any(each != self._input_dtype for each in floats):
+            self._compute_precisely()
+
+    def _follow_dtype(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Takes the dtype that `double()` and its like give to weights, also where the layer has none itself."""
+        if self._dtype.is_floating_point:
+            dtype = fn(torch.empty(0, dtype=self._dtype)).dtype
+            if dtype != self._dtype and dtype.is_floating_point:
+                self._set_policy(dtype_policies.get(dtype), chosen=False)
+
+    def _follow_weights_of(self, module: nn.Module) -> None:
+        """Takes the dtype of a torch module's weights; where they have several, or there are none, casts nothing."""
+        dtype = dtype_of_weights(module)
+        set_unnoticed(self, _autocast=dtype is not None)
+        self._set_policy(self.dtype_policy if dtype is None else dtype_policies.get(dtype), chosen=False)

@@ -1,0 +1,24 @@
+"""Forward functions that were made of a model's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kstyle_torch.layers.base import Layer
+
+
+class Emitted:
+    """The functions, each made when it is first needed.
+
+    Args:
+        run: `run(model, inputs)`.
+    """
+
+    __slots__ = ("integer_readers", "masked", "run", "straight")
+
+    def __init__(self, run: Callable[[Any, Any], Any]):
+        self.run = run
+        self.masked: dict[Any, Callable[..., Any]] = {}  # by the axes of the masks
+        self.straight: dict[Any, Callable[[Any, Any], Any] | None] = {}  # for the inner loops
+        self.integer_readers: dict[int, Layer] | None = None
