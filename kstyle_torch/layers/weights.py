@@ -218,7 +218,7 @@ class WeightView(Variable):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         owner, holder = (state[name] or nn.Module() for name in ("_owner", "holder"))
-        self.__dict__.update({**state, "_owner": weakref.ref(owner), "holder": weakref.ref(holder)})
+        vars(self).update({**state, "_owner": weakref.ref(owner), "holder": weakref.ref(holder)})
 
 
 class _WriteMethods:
