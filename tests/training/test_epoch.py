@@ -83,9 +83,9 @@ def test_a_changed_layer_is_compiled_anew():
         fit(each, epochs=1)
         fit(each, epochs=1)
         each.layers[1].negative_slope = 0.9
-    assert len(model._fit.epoch_engine.compiled) == 1
+    assert len(model._fit.epoch_engine.calls) == 1
     assert_same_history(fit(model, epochs=1), fit(ordinary, epochs=1))
-    assert (len(model._fit.epoch_engine.compiled), model._fit.epoch_engine.failed) == (2, False)
+    assert (len(model._fit.epoch_engine.calls), model._fit.epoch_engine.failed) == (2, False)
 
 
 def test_weights_of_samples_count():
@@ -139,7 +139,7 @@ def test_several_inputs_and_outputs_and_what_layers_add():
     for model, history in zip(models[:2], histories[:2], strict=True):
         assert_same_history(history, histories[2])
         assert_same_state(model, models[2])
-    assert models[0]._fit.epoch_engine.call is not None
+    assert models[0]._fit.epoch_engine.calls[0][1] is not None
     assert None not in models[1]._fit.step_engine.whole.calls.values()
 
 
