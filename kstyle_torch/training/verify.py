@@ -60,7 +60,8 @@ class Trial:
 
     Args:
         model: Compiled in Keras' sense.
-        tensors: What the code may change in place; the random state and the state of metrics are put back in any case.
+        tensors: What a step may change in place; metric state and gradients are put back with them. None in inference,
+            where another thread may train the same model: then only the random state is.
     """
 
     def __init__(self, model: Any, tensors: Sequence[Tensor]):
@@ -73,14 +74,15 @@ class Trial:
         self.generators = [*{id(value): value for value in fields if isinstance(value, torch.Generator)}.values()]
         self.random, self.cells = random_state(self.generators), Cells(self.model)
         self.values = [tensor.detach().clone() for tensor in self.tensors]
-        self.gradients = [(parameter, parameter.grad) for parameter in self.model.parameters()]
+        self.gradients = [(each, each.grad) for each in self.model.parameters()] if self.tensors else []
         return self
 
     def restore(self) -> None:
         """Puts everything back."""
         put(self.tensors, self.values)
         set_random_state(self.random, self.generators)
-        self.cells.undo()
+        if self.tensors:
+            self.cells.undo()
         for parameter, gradient in self.gradients:
             parameter.grad = gradient
         steps.clear_losses(self.model)
