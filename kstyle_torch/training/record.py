@@ -25,7 +25,7 @@ from kstyle_torch.training.invalidation import Standing, foreign, marks, why_not
 from kstyle_torch.training.layout import layout_of
 from kstyle_torch.training.rewrite import shortened
 from kstyle_torch.training.run import innermost
-from kstyle_torch.training.tape import CannotRecordError, Recorder, TapeWriter
+from kstyle_torch.training.tape import OPERATOR_ERRORS, CannotRecordError, Recorder, TapeWriter
 
 PAYS_AFTER = 80  # steps; recording and checking cost what 16 to 28 recorded steps save, 40 the first time in a process
 MAX_TAPES = 8  # batch shapes
@@ -129,7 +129,7 @@ class RecordedStep(OfModel):
         try:
             with torch._C._AutoDispatchBelowAutograd():  # half the price of no_grad, and its calls are quicker
                 loss, y_pred, *gradients = tape.run(*flat)
-        except Exception:
+        except OPERATOR_ERRORS:
             return self._failed(key, x, y, weight)
         self._model()._compiled.optimizer.step(gradients)  # type: ignore[union-attr]
         return loss, y_pred
@@ -140,7 +140,7 @@ class RecordedStep(OfModel):
         try:
             with torch._C._AutoDispatchBelowAutograd():
                 loss, values, *gradients = tape.run(*flat, *[cell.value for cell in effects.cells])
-        except Exception:
+        except OPERATOR_ERRORS:
             return self._failed(key, x, y, weight)
         y_pred = effects.given(values)
         self.model._compiled.optimizer.step(gradients)

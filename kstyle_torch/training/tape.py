@@ -26,6 +26,7 @@ ALIASES = ("aten.detach.default", "aten.alias.default", "aten.lift_fresh.default
 BINDINGS: tuple[Any, ...] = (torch._C._VariableFunctions, torch._C._nn, torch._C.TensorBase)
 MAX_BYTES = 256 * 2**20  # kept at once while recording; where steps are that large, calls cost nothing beside them
 ORDINARY: tuple[type, ...] = (Tensor, torch.nn.Parameter)
+OPERATOR_ERRORS = (RuntimeError, TypeError, ValueError, IndexError)  # of operators that a batch does not fit
 TO_PYTHON = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)  # no operator is called for these
 _numbers = itertools.count()
 
