@@ -19,6 +19,7 @@ from kstyle_torch.training.parallel import exchanging_module
 PROGRAM = Path(__file__).with_name("replicas.py")
 
 
+@pytest.mark.full
 def test_two_processes_stay_equal(tmp_path):
     options = {"stdout": subprocess.PIPE, "text": True, "env": {**os.environ, "PYTHONPATH": str(PROGRAM.parents[2])}}
     program = [sys.executable, str(PROGRAM)]

@@ -10,6 +10,7 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training import record
+from tests.choice import parameters
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 6)).astype("float32")
@@ -172,8 +173,8 @@ TIERS = {
 }
 
 
-@pytest.mark.parametrize("case", ["list", "global", "class attribute"])
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("case", parameters(["list", "global", "class attribute"], lambda case: None))
+@pytest.mark.parametrize("tier", parameters(TIERS, lambda tier: None))
 def test_a_compiled_step_reads_what_was_changed(case, tier):
     (read, change), (settings, callback) = READS[case], TIERS[tier]
     expected = fitted(read, False, callback(change))

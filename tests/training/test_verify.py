@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training import epoch, forward, keyed, pure, record, scan, verify, whole
+from tests.choice import parameters
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(36, 6)).astype("float32")
@@ -263,7 +264,7 @@ MUTATIONS = {
 ROWS = [(name, tier) for name, (_, _, tiers, _) in MUTATIONS.items() for tier in tiers]
 
 
-@pytest.mark.parametrize(("name", "tier"), ROWS, ids=[f"{name}, {tier}" for name, tier in ROWS])
+@pytest.mark.parametrize(("name", "tier"), parameters(ROWS, lambda row: row[1], ", ".join))
 @pytest.mark.usefixtures("no_compiler")
 def test_a_wrong_graph_is_refused(name, tier, monkeypatch):
     make, mutate, _, words = MUTATIONS[name]
@@ -398,8 +399,10 @@ RIGHT = {
 
 @pytest.mark.usefixtures("no_compiler")
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize(("inside", "optimizer"), RIGHT.values(), ids=RIGHT)
-def test_a_graph_that_rounds_otherwise_is_used(inside, optimizer, tier, monkeypatch):
+@pytest.mark.parametrize("name", parameters(RIGHT, lambda name: None))
+def test_a_graph_that_rounds_otherwise_is_used(name, tier, monkeypatch):
+    inside, optimizer = RIGHT[name]
+
     def rounding(function, arguments):
         def run(*args):
             with Rounding():
