@@ -47,11 +47,11 @@ def random_weights(layer, low, high) -> list[np.ndarray]:
 
 
 def built(case: Case):
-    """The layer, built and with random weights."""
+    """The layer, built, with random weights and in inference mode; augmentation would else be in training mode."""
     layer = make(case)
     run(layer, case)
     layer.set_weights(random_weights(layer, *case.weights))
-    return layer
+    return layer.eval()
 
 
 def run(layer, case: Case, **more):
@@ -118,7 +118,7 @@ def test_config_round_trip(case):
     assert again.name == layer.name
     run(again, case)
     again.set_weights(layer.get_weights())
-    assert_same(run(again, case), run(layer, case))
+    assert_same(run(again.eval(), case), run(layer, case))
 
 
 @compared
@@ -146,7 +146,7 @@ def test_takes_the_config_of_keras(case):
     run(layer, case)
     reference = built(case)
     layer.set_weights(reference.get_weights())
-    assert_same(run(layer, case), run(reference, case))
+    assert_same(run(layer.eval(), case), run(reference, case))
 
 
 @every_case
@@ -154,7 +154,7 @@ def test_state_dict_into_a_second_layer(case):
     layer, second = built(case), make(case)
     run(second, case)
     second.load_state_dict(layer.state_dict())
-    assert_same(run(second, case), run(layer, case))
+    assert_same(run(second.eval(), case), run(layer, case))
 
 
 @every_case
@@ -179,7 +179,9 @@ def test_pickle(case):
 
 @cases(lambda case: not case.exempt and not (case.random and case.training))
 def test_compiles_to_one_graph(case):
-    layer = built(case).train(case.training)
+    layer = built(case)
+    if case.training:
+        layer.train()
     twin = copy.deepcopy(layer)
     torch.compiler.reset()
     with torch._dynamo.config.patch(allow_rnn=True):
