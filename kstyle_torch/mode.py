@@ -39,7 +39,8 @@ class Running(threading.local):
         self.mode: bool | None = None  # that a caller passed
         self.default: bool | None = None  # of the outermost signature that has one
         self.inside = False  # whether this is within a call
-        self.holds = False  # whether `train(False)` gives inference mode for good, as `eval()` does
+        # whether `train(False)` gives inference mode, as `eval()` does; None where neither of them is running
+        self.holds: bool | None = None
         self.losses: dict[int, list[Any]] | None = None  # by id of the layer that added them, within `fit` and its like
 
 
@@ -75,14 +76,13 @@ class HasMode(nn.Module):
     @training.setter
     def training(self, value: bool) -> None:
         given: bool | None = bool(value)
-        twice = False
+        holds, before = running.holds, self._mode
         if not given:
-            holds = running.holds
-            twice = holds and self._mode is False
-            given = False if holds or self._follows or self._evals else None
+            follows = self._follows and (holds is not None or before is not None)
+            given = False if holds or follows or self._evals else None
         # past __setattr__, which would invalidate recorded steps: what they do does not depend on it
         object.__setattr__(self, "_mode", given)
-        object.__setattr__(self, "_evals", twice)
+        object.__setattr__(self, "_evals", bool(holds) and given is before is False)
 
     def _mode_of_call(self, given: Any = None) -> bool:
         """Returns the mode of the layer's running call, for which `training=given` was passed."""
@@ -102,7 +102,7 @@ class HasMode(nn.Module):
 
     def train(self, mode: bool = True) -> Any:
         """Gives training mode to it and all below; with False, takes the mode that was given away again."""
-        before, running.holds = running.holds, bool(mode) or running.holds or self._follows
+        before, running.holds = running.holds, bool(mode or running.holds or self._follows)
         try:
             return super().train(mode)
         finally:
@@ -146,7 +146,13 @@ _below_ours: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # modules that are 
 
 def _follow(parent: nn.Module, name: str, child: nn.Module | None) -> None:
     """Called by torch whenever a module gets a child: ours follow the mode of modules that are not."""
-    if not isinstance(child, HasMode) or isinstance(parent, HasMode) or type(parent).__module__.startswith(PASSING):
+    if not isinstance(child, HasMode) or isinstance(parent, HasMode):
+        return
+    home = type(parent).__module__
+    if home.startswith("torch._dynamo"):  # torch.compile's, which sets the mode that it finds, and has `eval()`
+        object.__setattr__(child, "_follows", True)
+        object.__setattr__(child, "_evals", child._mode is False)
+    if home.startswith(PASSING):
         return
     object.__setattr__(child, "_follows", parent not in _below_ours)
     child.train(parent.training)

@@ -281,8 +281,20 @@ def test_wrappers_for_compilation_and_export_change_no_mode():
     model = noisy()
     torch.compile(model, backend="eager")
     torch.export.export(model, (X,))
-    torch.fx.GraphModule(nn.Sequential(), torch.fx.Graph())
-    assert model._mode is None and not model._follows
+    assert model._mode is None
+
+    class Flip(layers.Layer):
+        def call(self, x, training=True):
+            return -x if training else x
+
+    flip = Flip().eval()
+    compiled = torch.compile(flip, backend="eager")
+    assert torch.equal(compiled(X), X)
+    compiled.train()
+    assert torch.equal(compiled(X), -X)
+    compiled.eval()
+    assert torch.equal(compiled(X), X) and flip._mode is False
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("kind", [nn.ModuleList, lambda parts: nn.Sequential(*parts)], ids=["ModuleList", "Sequential"])

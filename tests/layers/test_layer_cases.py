@@ -77,11 +77,11 @@ def random_weights(layer, low, high) -> list[np.ndarray]:
 
 
 def built(case: Case):
-    """The layer, built and with random weights."""
+    """The layer, built, with random weights and in inference mode; augmentation would else be in training mode."""
     layer = make(case)
     run(layer, case)
     layer.set_weights(random_weights(layer, *case.weights))
-    return layer
+    return layer.eval()
 
 
 def run(layer, case: Case, **more):
@@ -147,7 +147,7 @@ def test_config_round_trip(case):
     for again in copies:
         run(again, case)
         again.set_weights(weights)
-        assert_same(run(again, case), expected)
+        assert_same(run(again.eval(), case), expected)
 
 
 def plain(config):
@@ -163,7 +163,7 @@ def plain(config):
 
 @cases(lambda case: True)
 def test_copies_are_equal_and_separate(case):
-    """By `state_dict`, `deepcopy` and pickle; all in inference mode, in which a layer starts."""
+    """By `state_dict`, `deepcopy` and pickle; all in inference mode."""
     layer, second = built(case), make(case)
     assert not any(module.training for module in layer.modules())
     assert any(view.trainable for view in layer.weights) == trains(case)
@@ -172,7 +172,7 @@ def test_copies_are_equal_and_separate(case):
     twin, pickled = copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))
     assert [weight.path for weight in pickled.weights] == [weight.path for weight in layer.weights]
     expected = run(layer, case)
-    for again in (second, twin, pickled):
+    for again in (second.eval(), twin, pickled):
         assert_same(run(again, case), expected)
     with torch.no_grad():
         for tensor in (*twin.parameters(), *twin.buffers()):
@@ -182,7 +182,9 @@ def test_copies_are_equal_and_separate(case):
 
 @representatives(lambda case: not case.exempt and not (case.random and case.training))
 def test_compiles_to_one_graph(case):
-    layer = built(case).train(case.training)
+    layer = built(case)
+    if case.training:
+        layer.train()
     twin = copy.deepcopy(layer)
     torch.compiler.reset()
     with torch._dynamo.config.patch(allow_rnn=True):

@@ -244,7 +244,7 @@ def test_a_layer_of_ones_own():
     parts = {"images": torch.zeros(5, 4, 4, 3), "labels": torch.zeros(5, 1)}
     done = layer(parts, training=True)
     assert torch.equal(done["images"][:, 0, 0, :1], done["labels"]) and len(done["labels"].unique()) == 5
-    assert not layer(parts)["images"].any()
+    assert layer(parts)["images"].any() and not layer(parts, training=False)["images"].any()
     assert layer({"images": torch.zeros(4, 4, 3), "labels": torch.zeros(1)}, training=True)["labels"].shape == (1,)
     with pytest.raises(NotImplementedError, match="Shift does not support segmentation masks"):
         layer({"images": torch.zeros(5, 4, 4, 3), "segmentation_masks": torch.zeros(5, 4, 4, 1)})
