@@ -12,6 +12,8 @@ import torch
 from kstyle_torch import config
 from kstyle_torch.registry import reset_names
 
+collect_ignore = ["accelerator.py", "callbacks/interrupted.py", "training/replicas.py"]  # programs that tests start
+
 
 def pytest_configure(config):
     """Warnings are errors, Keras' own excepted."""
