@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 HEAVY = {"sklearn", "matplotlib", "h5py", "torchinfo", "pandas", "keras", "torch._dynamo", "sympy", "safetensors"}
 
@@ -23,6 +25,7 @@ def test_import_brings_nothing_heavy():
     assert "kstyle_torch" in new and not HEAVY & new
 
 
+@pytest.mark.full
 def test_building_and_fitting_imports_no_compiler():
     program = """
 import numpy as np

@@ -120,6 +120,7 @@ def run(program):
     )
 
 
+@pytest.mark.full
 def test_data_sets_are_imported_when_they_are_used():
     program = """
 import sys, kstyle_torch as keras

@@ -37,7 +37,9 @@ def calls(monkeypatch):
     return sizes
 
 
-@pytest.mark.parametrize("how", [GRAPHS, True], ids=["graphs", "inductor"])
+@pytest.mark.parametrize(
+    "how", [pytest.param(GRAPHS, id="graphs"), pytest.param(True, id="inductor", marks=pytest.mark.full)]
+)
 def test_the_outputs_of_the_eager_forward_pass(how, calls):
     """Before and after weights, a layer's attribute and batch statistics have changed."""
     if how is True and not (shutil.which("g++") or shutil.which("clang++")):

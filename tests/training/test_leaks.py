@@ -11,6 +11,7 @@ import pytest
 
 import kstyle_torch as ks
 from kstyle_torch import layers
+from tests.choice import parameters
 
 X, Y = np.ones((200, 10), "float32"), np.ones((200, 3), "float32")
 
@@ -65,7 +66,7 @@ def half():
 MODELS = [sequential, functional, shared, nested, Subclassed, masked, convnet, half]
 
 
-@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", parameters(MODELS, lambda make: None, lambda make: make.__name__))
 def test_a_dropped_model_is_freed(make):
     model = make()
     model.compile("adam", "mse", metrics=["mae"])
@@ -150,6 +151,7 @@ assert gc.isenabled() is {enabled}
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("breaks", [False, True], ids=["imported", "import fails"])
 @pytest.mark.parametrize("enabled", [True, False], ids=["collector on", "collector off"])
 def test_the_collector_is_as_it_was_before_the_import(enabled, breaks):

@@ -23,6 +23,7 @@ print(before, faults())
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="it is about glibc")
 def test_freed_memory_is_kept():
     run = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)

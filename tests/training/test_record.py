@@ -415,6 +415,7 @@ def test_a_tape_goes_with_its_model():
     assert weight() is None
 
 
+@pytest.mark.full
 def test_recording_imports_no_compiler():
     code = """
 import sys, numpy as np, kstyle_torch as ks

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrize import register_parametrization, remove_parametr
 
 import kstyle_torch as ks
 from kstyle_torch import layers
+from tests.choice import parameters
 from tests.oracle import uniform
 
 ROWS = 8
@@ -177,7 +178,7 @@ TOOLS = {
 
 
 @pytest.mark.parametrize("use", TOOLS.values(), ids=TOOLS)
-@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", parameters(MAKERS, lambda make: None, lambda make: make.__name__))
 def test_what_is_trained_is_what_requires_a_gradient(make, use):
     model = make()
     count, shapes = len(model.weights), [tuple(view.shape) for view in model.weights]
@@ -402,7 +403,9 @@ def test_penalty_and_constraint_of_a_parametrized_kernel():
 # ---------------------------------------------------------------------------------------------------- nothing to train
 
 
-@pytest.mark.parametrize("options", [{}, {"jit_compile": "record"}, {"jit_compile": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", parameters([{}, {"jit_compile": "record"}, {"jit_compile": True}], lambda options: None)
+)
 def test_nothing_to_train(keras, options):
     x, y = uniform(64, 6), uniform(64, 3)
     theirs = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])

@@ -432,6 +432,7 @@ def failing(graph, inputs):
     raise RuntimeError("no compiler here\nand a second line")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("optimizer", "tier"), [("adam", "step"), ("nadam", "step"), ("adam", "epoch")])
 def test_a_compiler_that_fails_leaves_everything_as_it_was(optimizer, tier):
     expected = trained(network(layers.Dropout(0.3), optimizer=optimizer, jit_compile=False))

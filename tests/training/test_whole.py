@@ -59,6 +59,7 @@ def test_the_optimizer_is_in_the_graph(name, monkeypatch):
     assert len(called) == 4  # the first step, which is compared, and the short batches
 
 
+@pytest.mark.full
 def test_a_changed_model_gets_another_graph():
     """A layer's attribute, the learning rate, a layer that is frozen: between fits, and within one."""
     histories, models = [], []
