@@ -249,7 +249,7 @@ class Layer(Configurable, HasMode, WeightHolder):
             and not self._makes_mask
             and not hasattr(args[0], "_keras_mask")
         )
-        if plain and (running.inside or not (self._opens_call or added_losses.met)):
+        if plain and (running.inside or not (self._opens_call or self._added_losses)):
             return nn.Module.__call__(self, args[0])
         if running.inside:
             return self._slow_call(args, kwargs)

@@ -206,8 +206,8 @@ def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
     for view in model._fit.penalised:
         penalty = view.regularizer(view.read())
         total = penalty if total is None else total + penalty
-    for layer in model._fit.loss_layers if added_losses.met else ():
-        for loss in layer._losses:
+    if added_losses.met and (running.losses is None or running.losses):
+        for loss in _added(model):
             total = loss if total is None else total + loss
     if total is None:
         raise ValueError("No loss to compute: pass loss=... to compile(), or call add_loss() in a layer.")
@@ -216,7 +216,11 @@ def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
 
 def has_losses(model: Any) -> bool:
     """Whether a layer has called `add_loss` in this step."""
-    return added_losses.met and any(layer._losses for layer in model._fit.loss_layers)
+    return added_losses.met and (running.losses is None or bool(running.losses)) and bool(_added(model))
+
+
+def _added(model: Any) -> list[Tensor]:
+    return [loss for layer in model._fit.loss_layers for loss in layer._losses]
 
 
 def find_head(model: Any) -> Head | None:
