@@ -200,6 +200,21 @@ def in_mode(module: nn.Module, training: bool) -> Iterator[Any]:
         yield held
 
 
+@contextlib.contextmanager
+def keeping_modes(root: nn.Module) -> Iterator[None]:
+    """Puts what `train()` and `eval()` give in the block back afterwards."""
+    kept = [(module, module._mode, module._evals) for module in root.modules() if isinstance(module, HasMode)]
+    flags = [(module, module.training) for module in root.modules() if not isinstance(module, HasMode)]
+    try:
+        yield
+    finally:
+        for layer, mode, evals in kept:
+            object.__setattr__(layer, "_mode", mode)
+            object.__setattr__(layer, "_evals", evals)
+        for module, flag in flags:
+            _set_flag(module, flag)
+
+
 # -------------------------------------------------------------------------------- the flags of modules that are not ours
 
 _reads: dict[type, bool] = {}

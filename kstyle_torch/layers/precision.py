@@ -64,7 +64,7 @@ def cast_float(leaf: Any, dtype: torch.dtype) -> Any:
 
 def cast_input(leaf: Any, dtype: torch.dtype) -> Any:
     """Returns what `cast_float` does, but leaves alone what a surrounding `torch.autocast` has made."""
-    if isinstance(leaf, Tensor) and torch.is_autocast_enabled(leaf.device.type):
+    if isinstance(leaf, Tensor) and leaf.device.type != "meta" and torch.is_autocast_enabled(leaf.device.type):
         if leaf.dtype == torch.get_autocast_dtype(leaf.device.type):
             return leaf
     return cast_float(leaf, dtype)
@@ -77,7 +77,7 @@ def uncached_casts(device_type: str) -> Iterator[None]:
     The copies are made anew at the next use, and their gradients reach the weights as usual. Copies from before the block
     are dropped, as those of the block are: a call behind it must see the new weights.
     """
-    if not torch.is_autocast_enabled(device_type):
+    if device_type == "meta" or not torch.is_autocast_enabled(device_type):
         yield
         return
     before = torch.is_autocast_cache_enabled()

@@ -133,7 +133,7 @@ class WeightView(Variable):
     @property
     def effective(self) -> WeightView:
         """The weight that torch computes from this one, where it is parametrized; else this one."""
-        return self._effective or self
+        return self if self._effective is None else self._effective
 
     @property
     def value(self) -> Tensor:
@@ -189,8 +189,7 @@ class WeightView(Variable):
                 computed.assign(self.layout.to_torch(given), self.path)
             else:
                 self.value.copy_(self.layout.to_torch(given))
-        if torch.is_autocast_enabled(self.value.device.type):
-            torch.clear_autocast_cache()  # it may hold a copy of the old value
+        torch.clear_autocast_cache()  # it may hold a copy of the old value
         return self
 
     @property

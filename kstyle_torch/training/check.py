@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -237,9 +238,9 @@ def _try_metrics(compiled: Compiled, targets: list[Any], outputs: list[Tensor]) 
     """Lets those that are only updated after many steps say now what does not suit them."""
     for entry in compiled.metrics.entries:
         if entry.metric.rowwise and targets[entry.output] is not None:
-            entry.metric.to(outputs[entry.output].device)
-            state = [variable.value for variable in entry.metric.variables]
-            entry.metric.stateless_update_state(state, targets[entry.output], outputs[entry.output])
+            metric = copy.deepcopy(entry.metric)  # another thread may be using it
+            metric.to(outputs[entry.output].device)
+            metric.update_state(targets[entry.output], outputs[entry.output])
 
 
 def _check_labels(compiled: Compiled, y: Any) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from kstyle_torch import config, tree
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.core import InputLayer
+from kstyle_torch.mode import keeping_modes
 from kstyle_torch.registry import snake_case
 from kstyle_torch.symbolic.graph import Call, Graph, Ref
 from kstyle_torch.symbolic.infer import Spec, infer, untouched
@@ -302,7 +303,7 @@ def torchinfo_shapes(model: Any) -> dict[int, Any]:
     losses = [list(layer._losses) for layer in layers]
     before = dict(cache)
     try:
-        with untouched(model), config.device_scope(device):
+        with keeping_modes(model), untouched(model), config.device_scope(device):
             leaves, nest = infer(shapes_of_run, inputs, {}, is_symbolic)
     except ValueError:  # whatever the model or torchinfo raised
         return {}

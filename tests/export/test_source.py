@@ -36,8 +36,8 @@ def load(source, model):
 
 def assert_same(model, twin, batch, training=False):
     """Equal outputs for equal random states, and equal statistics behind them."""
-    model.train(training)
-    twin.train(training)
+    for module in (model, twin):
+        module.train() if training else module.eval()
     torch.manual_seed(0)
     expected = outputs(model(batch))
     torch.manual_seed(0)

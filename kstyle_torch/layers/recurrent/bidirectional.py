@@ -50,6 +50,7 @@ class Bidirectional(Layer):
     _has_precision = False  # the layers inside see to it
 
     supports_masking = True
+    _opens_call = True
 
     def __init__(
         self,

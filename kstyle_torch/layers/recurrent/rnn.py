@@ -45,6 +45,7 @@ class RNN(Layer):
     _has_precision = False  # the layers inside see to it
 
     supports_masking = True
+    _opens_call = True
     layout: ClassVar[tuple[str, ...]] = ("...",)  # of one step
 
     def __init__(
