@@ -188,7 +188,8 @@ class Model(Trainer, Files, Layer):
         as_usual = type(self).__call__ is Model.__call__ and type(self).forward in GRAPH_CALLS
         if not as_usual or "forward" in self.__dict__:
             return None
-        key = (eagerly, *["forward" in module.__dict__ for module in modules])  # a layer's dtype may change
+        # a layer's dtype may change, and users may set `forward` of an object or a class
+        key = (eagerly, *[vars(module).get("forward", type(module).forward) for module in modules])
         assert self._emitted is not None
         runs = self._emitted.straight
         if key not in runs:

@@ -77,7 +77,8 @@ class FitState:
         return [model, *self.layers_below]
 
     def forget_engines(self) -> None:
-        """Drops recorded and compiled steps, epochs and forward passes."""
+        """Drops recorded and compiled steps, epochs and forward passes, and what was tried with the losses before."""
+        self.tried.clear()
         self.step_engine: Any = None
         self.epoch_engine: Any = None
         self.forward_engine: Any = None
