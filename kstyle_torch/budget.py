@@ -39,12 +39,17 @@ def raise_limits(times: float = math.inf) -> Iterator[None]:
     """Multiplies the limits for what is loaded inside the block: for large models of trusted origin.
 
     Args:
-        times: By how much; infinity lifts the limits.
+        times: By how much, at least 1; infinity lifts the limits.
+    Raises: TypeError: for what is not a number. ValueError: for a number below 1, or NaN.
     Example:
         >>> with raise_limits(4):
         ...     Budget(None).of_one == 4 * SIZE_ALONE
         True
     """
+    if isinstance(times, bool) or not isinstance(times, (int, float)):
+        raise TypeError(f"times must be a number; got {times!r}.")
+    if not times >= 1:
+        raise ValueError(f"times must be 1 or more; got {times!r}.")
     token = _times.set(_times.get() * times)
     try:
         yield
@@ -88,6 +93,9 @@ class Budget(TorchFunctionMode):
         is_in_place = name.endswith("_") and not name.endswith("__")
         if name not in PROPORTIONAL and not is_in_place and not name.startswith(("_set_", "set_")):
             self._check(name, function, args, kwargs)
+        for each in args:  # a copy of an expanded tensor is larger than what it was expanded from
+            if isinstance(each, Tensor) and each.numel() * each.element_size() > IN_DOUBT and 0 in each.stride():
+                self.take(each.numel() * each.element_size(), "a tensor", adds=False)
         return function(*args, **kwargs)
 
     def _check(self, name: str, function: Callable, args: Any, kwargs: dict[str, Any]) -> None:

@@ -113,7 +113,8 @@ def _read_hdf5(model: Any, path: Path, skip_mismatch: bool, by_name: bool) -> No
 
 
 def _check_built(model: Any, what: str) -> None:
-    if not model.built or not model.state_dict():
+    empty = not model.state_dict() and not all(getattr(module, "built", True) for module in model.modules())
+    if not model.built or empty:
         raise ValueError(f"{type(model).__name__} has no weights yet: build it or call it on data before {what}.")
 
 
