@@ -20,7 +20,7 @@ def to(structure, device):
 def check(case):
     """The layer, moved to the accelerator, stays there and gives the CPU's numbers."""
     with config.device_scope("cpu"):
-        layer = getattr(layers, case.layer)(**copy.deepcopy(case.arguments_for(kstyle_torch)))
+        layer = getattr(layers, case.layer)(**copy.deepcopy(case.arguments_for(kstyle_torch))).eval()
         args, kwargs = case.args(), case.call()
         torch.manual_seed(0)
         expected = layer(*args, **kwargs)

@@ -29,8 +29,23 @@ class PreciseForward:
     """
 
     def __init__(self, layer: Any, compute_dtype: torch.dtype, mixed: bool):
-        self._layer: Callable[[], Any] = weakref.ref(layer)  # whose attribute this is
+        self.layer = layer
         self.dtype, self.mixed = compute_dtype, mixed
+
+    @property
+    def layer(self) -> Any:
+        """The layer, whose attribute this is."""
+        return self._layer()
+
+    @layer.setter
+    def layer(self, value: Any) -> None:
+        self._layer: Callable[[], Any] = weakref.ref(value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"layer": self.layer, "dtype": self.dtype, "mixed": self.mixed}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.layer, self.dtype, self.mixed = state["layer"], state["dtype"], state["mixed"]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.around(type(self._layer()).forward, args, kwargs)

@@ -103,7 +103,7 @@ def test_the_numbers_of_a_model_that_was_tried_before():
         model = wrapped()
         model.compile("adam", SCCE, metrics=["accuracy"], weighted_metrics=["accuracy"], jit_compile="auto")
         if tried:
-            model._checked(*(torch.as_tensor(each) for each in (X, Y)), None)
+            model._checked([], *(torch.as_tensor(each) for each in (X, Y)), None)
             model._fit.first_check.try_rows()
             model._fit.first_check = None
         torch.manual_seed(1)

@@ -81,7 +81,7 @@ def test_their_steps_are_neither_recorded_nor_compiled(make, group):
         model.fit(x, x[:, :1], verbose=0)
     model.evaluate(x, x[:, :1], batch_size=1, verbose=0)
     model.predict(x, batch_size=1, verbose=0)
-    assert not model._fast_forward.calls
+    assert not model._fit.forward_engine.calls
 
 
 def test_an_ordinary_model_exchanges_nothing(group):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from kstyle_torch.training.guards import marks
+from kstyle_torch.training.invalidation import marks
 from torch import nn
 
 import kstyle_torch as ks
@@ -127,7 +127,7 @@ def test_a_model_follows_its_weights(name, dtype, tmp_path):
     assert_close(predicted.astype("float64"), outputs.detach().double(), rtol=0.05, atol=0.05)
     first = model.evaluate(x, Y, verbose=0)[0]
     model.fit(x, Y, batch_size=4, epochs=6, verbose=0)
-    assert any(tape is not None and tape.checked for tape in model._fast_step.tapes.values()) or name == "subclassed"
+    assert any(tape is not None and tape.checked for tape in model._fit.step_engine.tapes.values()) or name == "subclassed"
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     assert model.evaluate(x, Y, verbose=0)[0] < first + 0.02
     model.set_weights(model.get_weights())
@@ -153,9 +153,9 @@ def test_a_moved_model_computes_in_all_digits_of_its_data():
 
 def test_moves_that_change_no_dtype_change_nothing_else():
     model = MODELS["nested"][0]()
-    run, code = model._run, model.code
+    run, code = model._emitted, model.code
     model.to("cpu").float().share_memory()
-    assert model._run is run
+    assert model._emitted is run
     before = marks()
     model.double()
     assert marks() != before  # which all that is recorded or compiled looks at

@@ -62,7 +62,6 @@ CHANGES = {
     "two weights change places": swap_weights,
     "frozen weight": lambda model: model.layers[1][0].weight.requires_grad_(False),
     "child": lambda model: model.layers[1].__setitem__(1, nn.Identity()),
-    "mode": lambda model: model.layers[1].eval(),
     "hook": lambda model: model.layers[1].register_forward_hook(print),
     "hook on a weight": lambda model: model.layers[1][0].weight.register_hook(print),
     "compiled anew": lambda model: model.compile("adam", loss),
