@@ -167,7 +167,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         if "build" in vars(cls):
             cls.build = _build_once(vars(cls)["build"])  # type: ignore[method-assign]
         _pair_call_and_forward(cls)
-        cls._builds_weights = "build" in vars(cls) or cls._builds_weights
+        cls._builds_weights = vars(cls).get("_builds_weights", "build" in vars(cls) or cls._builds_weights)
         cls._makes_mask = cls.compute_mask is not Layer.compute_mask
 
     @classmethod

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 import torch
-from kstyle_torch.training.invalidation import marks
 from torch import nn
 
 import kstyle_torch as ks
 from kstyle_torch import layers
+from kstyle_torch.training.invalidation import marks
 from tests.oracle import assert_close, uniform
 
 X, TWO = uniform(64, 6).numpy(), [uniform(64, 6).numpy(), uniform(64, 3, seed=1).numpy()]
@@ -127,7 +127,9 @@ def test_a_model_follows_its_weights(name, dtype, tmp_path):
     assert_close(predicted.astype("float64"), outputs.detach().double(), rtol=0.05, atol=0.05)
     first = model.evaluate(x, Y, verbose=0)[0]
     model.fit(x, Y, batch_size=4, epochs=6, verbose=0)
-    assert any(tape is not None and tape.checked for tape in model._fit.step_engine.tapes.values()) or name == "subclassed"
+    assert (
+        any(tape is not None and tape.checked for tape in model._fit.step_engine.tapes.values()) or name == "subclassed"
+    )
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     assert model.evaluate(x, Y, verbose=0)[0] < first + 0.02
     model.set_weights(model.get_weights())

@@ -462,10 +462,10 @@ class Strict(layers.Layer):
 def test_an_error_of_the_users_is_raised_and_changes_nothing(tier):
     model = network(Strict(), layers.BatchNormalization(), **TIERS[tier])
     before = [weight.numpy() for weight in model.weights]
-    with (
-        pytest.warns(UserWarning, match="by step|without being compiled"),
-        pytest.raises(ValueError, match="too large for me"),
-    ):
+    with warnings.catch_warnings(), pytest.raises(ValueError, match="too large for me"):
+        warnings.filterwarnings(
+            "ignore", "(?s).*(by step|without being compiled)"
+        )  # where it is compiled before it runs
         trained(model)
     for one, other in zip(before, model.weights, strict=True):
         np.testing.assert_array_equal(one, other.numpy())
@@ -473,7 +473,7 @@ def test_an_error_of_the_users_is_raised_and_changes_nothing(tier):
 
 
 def test_one_place_catches_what_a_compiler_raises():
-    """Elsewhere in training, exceptions are named or raised again; a tape that fails is the recorder's own."""
+    """Elsewhere in training, exceptions are named or raised again."""
     found = []
     for path in sorted(Path(verify.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -481,4 +481,4 @@ def test_one_place_catches_what_a_compiler_raises():
             everything = isinstance(node, ast.ExceptHandler) and (not caught or "Exception" in caught.split())
             if everything and not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None):
                 found.append(path.name)
-    assert found == ["record.py", "record.py"]
+    assert found == []

@@ -122,7 +122,7 @@ class HeadAttention(Layer):
         if self.use_gate:
             self.gate_dense = self._project("gate", query_shape, (num_heads, value_dim), activation="sigmoid")
         self.value_dense = self._project("value", value_shape, (num_key_value_heads, value_dim))
-        self.dropout_layer = Dropout(self.dropout, seed=self.seed)
+        self.dropout_layer = Dropout(self.dropout, seed=self.seed, dtype=self.dtype_policy)
         heads_shape = (*query_shape[:-1], num_heads, value_dim)
         self.output_dense = self._project("attention_output", heads_shape, outputs, num_input_axes=2)
         self._order_axes(rank)

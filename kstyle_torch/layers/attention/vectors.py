@@ -55,7 +55,7 @@ class Attention(Layer):
         if score_mode not in ("dot", "concat"):
             raise ValueError(f"{self.name}: score_mode must be 'dot' or 'concat'; got {score_mode!r}.")
         self.use_scale, self.score_mode, self.seed = use_scale, score_mode, seed
-        self.dropout_layer = Dropout(dropout, seed=seed, name="dropout")
+        self.dropout_layer = Dropout(dropout, seed=seed, name="dropout", dtype=self.dtype_policy)
         self.dropout = self.dropout_layer.rate
 
     def build(self, input_shape: Sequence[Shape]) -> None:

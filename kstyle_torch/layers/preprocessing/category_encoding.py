@@ -58,7 +58,7 @@ class CategoryEncoding(DataLayer):
         inputs = inputs.long()
         if inputs.device.type == "cpu" and not torch.compiler.is_compiling():
             self._check_range(inputs)
-        return encode(inputs, self.output_mode, self.num_tokens, self._dtype, count_weights)
+        return encode(inputs, self.output_mode, self.num_tokens, self._compute_dtype, count_weights)
 
     def _check_range(self, inputs: Tensor) -> None:
         outside = (inputs < 0) | (inputs >= self.num_tokens)

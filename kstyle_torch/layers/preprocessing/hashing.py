@@ -23,6 +23,7 @@ register = layer_registry.register
 class HashLayer(DataLayer):
     """A layer that hashes on the host: strings, which torch cannot hold, and whole numbers as their decimal digits."""
 
+    _builds_weights = False  # what it builds is a place, not a weight
     integer_inputs = True
     _autocast = False
 

@@ -26,6 +26,7 @@ class Texts(NamedTuple):
 class TextLayer(DataLayer):
     """A layer that is called on text, before the model: a list, an array or a pandas Series of strings."""
 
+    _builds_weights = False  # what it builds is a place, not a weight
     integer_inputs = True
     _autocast = False
 

@@ -71,10 +71,11 @@ def loop(
     if writes_one_step(x) and not training:  # in training, cells keep their dropout masks between steps
         return _scan(step, x, states, inside, every_step)
     outputs: list[Tensor] = []
-    if every_step and len(x) == 0 and x.shape[1] > 1:  # a run for shapes, in which all steps are alike
+    is_empty = type(x.shape[0]) is int and x.shape[0] == 0  # an open size, while it is exported, must stay open
+    if every_step and is_empty and x.shape[1] > 1:  # a run for shapes, in which all steps are alike
         output, states = loop(step, x[:, :1], states, None if inside is None else inside[:, :1], every_step, training)
         return output.expand(-1, x.shape[1], *output.shape[2:]), states
-    for time, x_t in enumerate((x if len(x) else x[:, :1]).unbind(1)):
+    for time, x_t in enumerate((x[:, :1] if is_empty else x).unbind(1)):
         output, new_states = step(x_t, states)
         if inside is not None:
             inside_now = inside[:, time]
