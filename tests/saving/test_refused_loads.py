@@ -142,6 +142,7 @@ TENSORS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")  # of torch 2.14
 @pytest.mark.parametrize("what", TENSORS)
 def test_a_tensor_of_a_torch_file_does_not_fit(what, tmp_path):
     def square():

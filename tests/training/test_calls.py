@@ -103,9 +103,9 @@ def test_the_numbers_of_a_model_that_was_tried_before():
         model = wrapped()
         model.compile("adam", SCCE, metrics=["accuracy"], weighted_metrics=["accuracy"], jit_compile="auto")
         if tried:
-            model._checked([], *(torch.as_tensor(each) for each in (X, Y)), None)
-            model._fit.first_check.try_rows()
-            model._fit.first_check = None
+            waiting = []
+            model._checked(waiting, *(torch.as_tensor(each) for each in (X, Y)), None)
+            waiting[0].try_rows()
         torch.manual_seed(1)
         history = model.fit(X, Y, batch_size=16, epochs=3, validation_split=0.2, verbose=0).history
         results.append((history, model.evaluate(X, Y, verbose=0), model.evaluate(X, Y, verbose=0)))
