@@ -69,8 +69,11 @@ def set_image_data_format(data_format: str) -> None:
 
 
 def device() -> torch.device:
-    """Where layers make their weights: on the device of a `with torch.device(...)` around, such as "meta"; else where
-    `set_device` chose, else on torch's accelerator, else on the CPU."""
+    """Returns the device on which layers make their weights.
+
+    That is the device of a `with torch.device(...)` around, such as "meta"; else the choice of `set_device`, else torch's
+    accelerator, else the CPU.
+    """
     if torch._C._len_torch_function_stack():
         around = torch.get_default_device()  # the CPU where there is no such block
         if around.type != "cpu":

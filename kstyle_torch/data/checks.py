@@ -43,7 +43,7 @@ def check_labels(y: Tensor, num_classes: int, name: str, ignored: int | None = N
 
 
 def check_probabilities(y: Tensor, name: str) -> None:
-    """Raises a ValueError for a target that is no probability. The host waits where y is on a device."""
+    """Raises a ValueError for a target that is not a probability. The host waits where y is on a device."""
     if not isinstance(y, Tensor) or not y.numel() or y.dtype is torch.bool:
         return
     low, high = torch.stack(y.aminmax()).tolist()

@@ -93,7 +93,7 @@ def as_tensor(array: np.ndarray, fresh: bool = False, floats: torch.dtype | None
 
 
 def torch_dtype(dtype: Any, floats: torch.dtype | None = None) -> torch.dtype:
-    """What numbers of a NumPy dtype become: every float `floats` or `config.floatx()`, integers that torch lacks int64."""
+    """Returns the torch dtype for a NumPy dtype: `floats` or `config.floatx()` for floats, int64 for integers torch lacks."""
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
         return floats or as_dtype(None)

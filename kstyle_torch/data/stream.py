@@ -100,7 +100,7 @@ class StreamBatches(Batches):
 
     @property
     def _counters(self) -> list[Any]:
-        """What is told the number of the epoch: samplers and data sets with `set_epoch` and `epoch`."""
+        """Returns the samplers and data sets with `set_epoch` and `epoch`, which are told the number of the epoch."""
         if not isinstance(self.source, torch_data.DataLoader):
             return []
         batches = self.source.batch_sampler

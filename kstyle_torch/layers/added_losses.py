@@ -1,4 +1,4 @@
-"""What `add_loss` collects outside of `fit` belongs to one outermost call: the next one starts again."""
+"""Losses that `add_loss` collects outside of `fit`: each outermost call starts again."""
 
 from __future__ import annotations
 

@@ -390,7 +390,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
 
     @property
     def _losses(self) -> list[Tensor]:
-        """What `add_loss` got in the last call; within `fit` and its like, in a call of theirs."""
+        """The losses that `add_loss` got in the last call; within `fit` and its like, in a call of theirs."""
         by_layer = running.losses
         return self._added_losses if by_layer is None else by_layer.setdefault(id(self), [])
 
@@ -407,7 +407,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     def __setattr__(self, name: str, value: Any) -> None:
         changes.count += name != "training"  # which is asked for by itself, and set in every fit
         if may_hold_metrics(value):
-            set_unnoticed(self, _holds_metrics=True)  # else nobody looks for them, which takes long
+            set_unnoticed(self, _holds_metrics=True)  # searches skip layers without it
         if isinstance(value, nn.Module):
             self._hand_mode_to(value)
             self._replace_in_containers(name, value)

@@ -25,7 +25,7 @@ ENDINGS = ("orig", "mask", "g", "v", "u")  # of what the hooks register beside t
 
 
 class Reparametrization:
-    """How torch computes one weight of a module.
+    """A weight of a module that torch computes from other parameters.
 
     Args:
         module: Holds the weight.

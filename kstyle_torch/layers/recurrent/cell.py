@@ -123,7 +123,7 @@ class Cell(Layer):
             wrong unless `final_states` asks for them.
         """
         if self._forward_pre_hooks:
-            refresh(self)  # nobody calls the cell itself
+            refresh(self)  # the cell itself is never called, so its hooks would not run
         if x.dtype in INTEGERS:
             x = x.to(self._dtype)
         args = (x, states, inside, every_step, final_states, training)
