@@ -22,7 +22,8 @@ import accelerator_optimizers
 from simulated_device import NAME, SimulatedTensor, install
 
 from kstyle_torch import config
-from kstyle_torch.training import invalidation, tape
+from kstyle_torch.training.engines import invalidation
+from kstyle_torch.training.recorded import recorder
 
 MODULES = (accelerator_checks, accelerator_data, accelerator_optimizers, accelerator_layers, accelerator_metrics)
 
@@ -52,7 +53,7 @@ if __name__ == "__main__":
     install()
     invalidation.ON_REQUEST.add(NAME)
     invalidation.ORDINARY += (SimulatedTensor,)  # of which its weights and results are, instead of torch's own classes
-    tape.ORDINARY += (SimulatedTensor,)
+    recorder.ORDINARY += (SimulatedTensor,)
     checks = chosen(sys.argv[1:])
     problems = {name: problem_of(check) for name, check in checks.items()}
     print(len(checks), json.dumps({name: problem for name, problem in problems.items() if problem}))

@@ -18,7 +18,7 @@ MAX_LINES = 600
 ROOMS = (
     "namespaces arrays dtype_policies config registry tree draws budget serialization initializers activations "
     "regularizers constraints variables mode symbolic ops random data layers losses metrics optimizers mixed_precision saving "
-    "callbacks distribution training utils backend preprocessing export models wrappers datasets applications __main__"
+    "callbacks distribution graph_passes training utils backend preprocessing export models wrappers datasets applications __main__"
 ).split()
 
 # What may be imported inside a function, since importing it takes long or it may not be there.

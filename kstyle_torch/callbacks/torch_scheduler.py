@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from kstyle_torch.callbacks.base import Callback
 from kstyle_torch.callbacks.control import learning_rates
 from kstyle_torch.optimizers.loss_scale import LossScaleOptimizer
-from kstyle_torch.optimizers.native import TorchOptimizer
+from kstyle_torch.optimizers.torch_optimizer import TorchOptimizer
 
 
 class TorchScheduler(Callback):

@@ -9,7 +9,7 @@ from torch import Tensor
 from kstyle_torch import config
 from kstyle_torch.losses.base import PlainLoss, registry, rowwise, same_shape, same_values_as, tensors
 from kstyle_torch.losses.probabilistic import categorical_targets, check_smoothing, mean_over
-from kstyle_torch.ops.yes_or_no import crossentropy_of
+from kstyle_torch.ops.safe_binary_crossentropy import crossentropy_of
 
 register = registry.register
 

@@ -22,7 +22,7 @@ from kstyle_torch.losses.base import (
     same_values_as,
     tensors,
 )
-from kstyle_torch.ops.yes_or_no import crossentropy_of
+from kstyle_torch.ops.safe_binary_crossentropy import crossentropy_of
 
 register = registry.register
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from kstyle_torch import tree
+from kstyle_torch.graph_passes.straight_runs import eager_runs, straight_runs
 from kstyle_torch.layers.base import Layer, uncounted_calls
 from kstyle_torch.layers.core import InputLayer
 from kstyle_torch.layers.holder import own_property
@@ -21,7 +22,6 @@ from kstyle_torch.layers.shapes import open_shapes
 from kstyle_torch.layers.walk import modules_of, set_unnoticed
 from kstyle_torch.models.emitted import Emitted
 from kstyle_torch.models.files import Files
-from kstyle_torch.models.rewrites import eager_runs, straight_runs
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean, snake_case
 from kstyle_torch.symbolic.emit import Emitter

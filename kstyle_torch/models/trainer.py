@@ -33,12 +33,13 @@ from kstyle_torch.layers.walk import modules_of, set_unnoticed
 from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.mode import passing
 from kstyle_torch.optimizers import with_loss_scale
-from kstyle_torch.training import check, loop, step, watch
-from kstyle_torch.training.compiled import Compiled, read
+from kstyle_torch.training import fit, step
+from kstyle_torch.training.engines.collectives import check_replicas
 from kstyle_torch.training.fit_state import FitState
-from kstyle_torch.training.parallel import check_replicas
+from kstyle_torch.training.objective import Compiled, read
 from kstyle_torch.training.run import Run, run_by, stop, within_run
-from kstyle_torch.training.switches import check_epochs, check_switches
+from kstyle_torch.training.validation import first_batch, streams
+from kstyle_torch.training.validation.arguments import check_epochs, check_switches
 
 
 class Remembered:
@@ -288,7 +289,7 @@ class Trainer(nn.Module):
             rows = validation_batch_size or batch_size
             validation = self._batches(x, y, sample_weight, rows, False, validation_steps, restarts=True)
         listed = as_list(callbacks, self, add_history=True, verbose=verbose, epochs=epochs, steps=train.steps)
-        loop.run_fit(
+        fit.run_fit(
             self, train, validation, listed, epochs=epochs, initial_epoch=initial_epoch, validation_freq=validation_freq
         )
         assert listed.history is not None
@@ -323,7 +324,7 @@ class Trainer(nn.Module):
         verbose = resolve_verbose(verbose)
         batches = self._batches(x, y, sample_weight, batch_size, False, steps)
         listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
-        return self._as_results(loop.run_evaluate(self, batches, listed), return_dict)
+        return self._as_results(fit.run_evaluate(self, batches, listed), return_dict)
 
     def predict(
         self,
@@ -358,9 +359,9 @@ class Trainer(nn.Module):
             prepare=self._checked_x,
             floats=self._floats(),
         )
-        batches.inspect = watch.batch_inspector(self, with_targets=False)
+        batches.inspect = streams.batch_inspector(self, with_targets=False)
         listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
-        return loop.run_predict(self, batches, listed)
+        return fit.run_predict(self, batches, listed)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
@@ -382,7 +383,7 @@ class Trainer(nn.Module):
                 logs = read(model.train_step(data))
             else:
                 x, y, weight = data
-                logs = read(model._noted(*loop.train_batch(model, *data), x, y, weight))
+                logs = read(model._noted(*fit.train_batch(model, *data), x, y, weight))
         return self._as_results(logs, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
@@ -499,7 +500,7 @@ class Trainer(nn.Module):
         restarts: bool = False,
     ) -> Batches:
         """Batches on the model's device, checked against model and loss."""
-        waiting: list[check.FirstBatch] = []
+        waiting: list[first_batch.FirstBatch] = []
         prepare = functools.partial(self._checked, waiting, batch_size=checked_batch_size(batch_size))
         batches = make_batches(
             x,
@@ -517,12 +518,12 @@ class Trainer(nn.Module):
         if isinstance(batches, StreamBatches):
             self._checked(waiting, *batches.first())
         batches.first_check = waiting[-1] if waiting else None
-        batches.inspect = watch.batch_inspector(self)
+        batches.inspect = streams.batch_inspector(self)
         return batches
 
     def _checked(
         self,
-        waiting: list[check.FirstBatch],
+        waiting: list[first_batch.FirstBatch],
         x: Any,
         y: Any,
         sample_weight: Any,
@@ -531,17 +532,17 @@ class Trainer(nn.Module):
         """Returns the data as the model and its loss take them; a check that waits for the first step goes to `waiting`."""
         needs_loss = not self.overrides("train_step", "compute_loss")
         if needs_loss and self._compiled is not None:
-            check.check_given(self._compiled, x, y)
+            first_batch.check_given(self._compiled, x, y)
         self._checked_x(x, y, sample_weight)
         with config.device_scope(self._where()):
-            first = check.check_data(self, (x, y, sample_weight), self._where(), batch_size, needs_loss)
+            first = first_batch.check_data(self, (x, y, sample_weight), self._where(), batch_size, needs_loss)
         waiting += [] if first is None else [first]
-        return x, check.targets_as_needed(self, y), sample_weight
+        return x, first_batch.targets_as_needed(self, y), sample_weight
 
     def _checked_x(self, x: Any, y: Any, sample_weight: Any) -> Batch:
         self.check_inputs(x)
         if getattr(self, "built", False):
-            watch.check_tables(self, x)
+            streams.check_tables(self, x)
         return x, y, sample_weight
 
     def check_inputs(self, x: Any) -> None:
@@ -553,15 +554,15 @@ class Trainer(nn.Module):
 
     def _predict_batch(self, x: Any) -> Any:
         x, _, _ = self._checked_x(*as_arrays(x, floats=self._floats()))
-        return loop.predict_batch(self, _moved(x, self._where()))
+        return fit.predict_batch(self, _moved(x, self._where()))
 
     def _one_batch(
         self, x: Any, y: Any, sample_weight: Any, weigh: Callable[..., Any] | None
-    ) -> tuple[Batch, check.FirstBatch | None]:
+    ) -> tuple[Batch, first_batch.FirstBatch | None]:
         x, y, sample_weight = as_arrays(x, y, sample_weight, self._floats())
         if weigh is not None:
             sample_weight = weigh(y, sample_weight)
-        waiting: list[check.FirstBatch] = []
+        waiting: list[first_batch.FirstBatch] = []
         batch = _moved(self._checked(waiting, x, y, sample_weight), self._where())
         return batch, waiting[-1] if waiting else None
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from kstyle_torch import config
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.ops.operation import TensorLike, operation
-from kstyle_torch.ops.yes_or_no import crossentropy_of
+from kstyle_torch.ops.safe_binary_crossentropy import crossentropy_of
 
 __all__ = [
     "binary_crossentropy",

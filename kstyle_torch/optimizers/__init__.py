@@ -17,10 +17,10 @@ from kstyle_torch.optimizers.loss_scale import LossScaleOptimizer
 from kstyle_torch.optimizers.multi import MultiOptimizer, OptimizerMap
 from kstyle_torch.optimizers.muon import Muon
 from kstyle_torch.optimizers.nadam import Nadam
-from kstyle_torch.optimizers.native import TorchOptimizer, is_torch_optimizer
 from kstyle_torch.optimizers.rmsprop import RMSprop
 from kstyle_torch.optimizers.schedule_free_adamw import ScheduleFreeAdamW
 from kstyle_torch.optimizers.sgd import SGD
+from kstyle_torch.optimizers.torch_optimizer import TorchOptimizer, is_torch_optimizer
 
 __all__ = [
     "SGD",

@@ -18,7 +18,7 @@ from kstyle_torch.layers.weights import Layout
 from kstyle_torch.optimizers import clipping
 from kstyle_torch.optimizers.fused import descend
 from kstyle_torch.optimizers.own_variables import OwnVariables
-from kstyle_torch.optimizers.part import MANY, Part, is_shared
+from kstyle_torch.optimizers.parameter_group import MANY, Part, is_shared
 from kstyle_torch.optimizers.rate import current_rate, learning_rate_of, replaced_rate
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
 from kstyle_torch.optimizers.variables import HostNumber, SlotView, layout_of, parameter_of, path_of

@@ -13,7 +13,7 @@ from torch import Tensor
 from kstyle_torch.optimizers.adam_step import correction_of, foreach_step, fused_step
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.fused import has_fused_adam
-from kstyle_torch.optimizers.part import Part
+from kstyle_torch.optimizers.parameter_group import Part
 from kstyle_torch.optimizers.variables import layout_of, path_of
 
 

@@ -15,7 +15,7 @@ from kstyle_torch.layers.walk import set_unnoticed
 from kstyle_torch.mode import Flags, give_back, running, take
 
 if TYPE_CHECKING:
-    from kstyle_torch.training.meter import Meter
+    from kstyle_torch.training.epoch_metrics import Meter
 
 
 class FirstCheck(Protocol):

@@ -17,10 +17,10 @@ from kstyle_torch.layers import added_losses
 from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.changes import changes
 from kstyle_torch.layers.walk import modules_of
-from kstyle_torch.losses.head import Head, head_of
+from kstyle_torch.losses.fused_crossentropy import Head, head_of
 from kstyle_torch.mode import running, set_flags
 from kstyle_torch.training.fit_state import UNKNOWN
-from kstyle_torch.training.memory import keep_for_the_next_step
+from kstyle_torch.training.freed_memory import keep_for_the_next_step
 from kstyle_torch.training.run import Run, innermost, run_by
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import kstyle_torch as ks
-from kstyle_torch.losses.identify import to_loss
+from kstyle_torch.losses.lookup import to_loss
 from tests.oracle import assert_close, integers, uniform
 
 NUMBERS = (uniform(6, 3), uniform(6, 3, seed=1))

@@ -12,7 +12,7 @@ from keras.src.metrics import ALL_OBJECTS_DICT
 from kstyle_torch import metrics
 from kstyle_torch.metrics.accuracy import resolve_accuracy
 from kstyle_torch.metrics.base import registry
-from kstyle_torch.metrics.identifiers import is_accuracy, to_metric
+from kstyle_torch.metrics.lookup import is_accuracy, to_metric
 from kstyle_torch.utils import clear_session
 from tests.oracle import assert_close, integers, uniform
 

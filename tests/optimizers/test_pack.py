@@ -12,7 +12,7 @@ from torch.testing._internal.two_tensor import TwoTensor
 
 import kstyle_torch as ks
 from kstyle_torch import layers, optimizers
-from kstyle_torch.optimizers import part as part_module
+from kstyle_torch.optimizers import parameter_group as part_module
 from tests.oracle import assert_close, uniform
 
 SHAPES = [(4, 3), (3,), (100, 100), (5, 4, 3, 2), ()]  # the third is large

@@ -14,7 +14,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 import kstyle_torch as ks
 from kstyle_torch import layers
-from kstyle_torch.training.parallel import exchanging_module
+from kstyle_torch.training.engines.collectives import exchanging_module
 
 PROGRAM = Path(__file__).with_name("replicas.py")
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import kstyle_torch as ks
 from kstyle_torch import layers
-from kstyle_torch.training.invalidation import marks
+from kstyle_torch.training.engines.invalidation import marks
 from tests.oracle import assert_close, uniform
 
 X, TWO = uniform(64, 6).numpy(), [uniform(64, 6).numpy(), uniform(64, 3, seed=1).numpy()]

@@ -336,10 +336,10 @@ def test_the_last_short_batch_counts_by_its_size():
 
 
 def test_many_steps_fold_into_the_same_metrics(monkeypatch):
-    from kstyle_torch.training import meter
+    from kstyle_torch.training import epoch_metrics
 
     _, expected = fitted(X, Y, batch_size=2)
-    monkeypatch.setattr(meter, "FOLD_STEPS", 3)
+    monkeypatch.setattr(epoch_metrics, "FOLD_STEPS", 3)
     _, got = fitted(X, Y, batch_size=2)
     same(got, expected)
 

@@ -162,18 +162,18 @@ def test_the_collector_is_as_it_was_before_the_import(enabled, breaks):
 
 
 def test_keeping_freed_memory_can_be_switched_off(monkeypatch):
-    from kstyle_torch.training import memory
+    from kstyle_torch.training import freed_memory
 
     allocated = []
-    monkeypatch.setattr(memory.torch, "empty", lambda *size, **how: allocated.append(size))
-    memory.keep_for_the_next_step.cache_clear()
+    monkeypatch.setattr(freed_memory.torch, "empty", lambda *size, **how: allocated.append(size))
+    freed_memory.keep_for_the_next_step.cache_clear()
     try:
         ks.config.set_keeps_freed_memory(False)
-        memory.keep_for_the_next_step()
+        freed_memory.keep_for_the_next_step()
         assert not allocated
         ks.config.set_keeps_freed_memory(True)
-        memory.keep_for_the_next_step.cache_clear()
-        memory.keep_for_the_next_step()
-        assert allocated == [(memory.LARGEST,)]
+        freed_memory.keep_for_the_next_step.cache_clear()
+        freed_memory.keep_for_the_next_step()
+        assert allocated == [(freed_memory.LARGEST,)]
     finally:
         ks.config.set_keeps_freed_memory(True)

@@ -7,7 +7,7 @@ from torch import nn
 
 import kstyle_torch as ks
 from kstyle_torch import layers
-from kstyle_torch.training.invalidation import marks
+from kstyle_torch.training.engines.invalidation import marks
 from tests.oracle import integers, uniform
 
 X, Y = uniform(64, 6).numpy(), integers(64, high=2).numpy().astype("float32")

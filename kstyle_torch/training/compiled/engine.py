@@ -1,0 +1,137 @@
+"""The compiled step: `torch.compile` of the forward pass and the loss, and through them of the backward pass."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.mode import passing
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.compiled.functional_step import TooLargeError
+from kstyle_torch.training.compiled.step_graph import WholeSteps
+from kstyle_torch.training.compiled.torch_compile import with_own_code
+from kstyle_torch.training.compiled.verify import (
+    EagerStep,
+    FailedError,
+    Trial,
+    as_compiled,
+    attempts,
+    outputs_of,
+    refuse_difference,
+    rolled,
+)
+from kstyle_torch.training.engines.batch_layout import layout_of
+from kstyle_torch.training.engines.collectives import exchanging_module
+from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.run import innermost
+
+OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
+
+
+class CompiledStep(OfModel):
+    """A compiled training step: one graph with the optimizer in it where that can be (see `whole`), else the forward and
+    backward pass. Shapes that come seldom are run as they are.
+
+    Args:
+        model: Compiled in Keras' sense.
+        how: True, a mode of `torch.compile` such as `"max-autotune"`, or a dict of its arguments.
+    """
+
+    def __init__(self, model: Any, how: Any):
+        super().__init__(model)
+        self.options = how if isinstance(how, dict) else {} if how is True else {"mode": how}
+        self.whole = WholeSteps(model, how)
+        self.forward: Any = None  # made when it is needed: torch.compile imports the compiler, which takes seconds
+        self.seen: dict[Any, int] = {}
+        self.compiled_for: set[Any] = set()
+        self.failed = False
+
+    def begin(self, ahead: int, watchful: bool, hooked: bool) -> None:
+        """Prepares for an epoch; see `RecordedStep.begin`."""
+        if self.model.overrides("train_step") and not self.failed:
+            self._give_up("it has a train_step() of its own; call torch.compile in it where that pays")
+        exchanging = exchanging_module(self.model)
+        if exchanging is not None and not self.failed:
+            self._give_up(f"{type(exchanging).__name__} exchanges data with other processes")
+        if not self.failed:
+            self.whole.begin(watchful)
+
+    def end(self) -> None:
+        """After a fit; see `RecordedStep.end`."""
+        self.whole.watchful = True
+
+    def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """One step. Returns: The loss and the output."""
+        key = layout_of(x, y, weight, [])
+        if key is None or ((run := innermost.run) is not None and run.first_check is not None):
+            return steps.train_step(self.model, x, y, weight)
+        step = self.whole.get(key)
+        if step is not None:
+            return step(x, y, weight)
+        if not self.failed and key in self.compiled_for:
+            return self._step(x, y, weight)
+        self.seen[key] = self.seen.get(key, 0) + 1
+        if self.failed or ((self.compiled_for or self.whole.calls) and self.seen[key] < OFTEN):
+            return steps.train_step(self.model, x, y, weight)
+        try:
+            return self.whole.first(key, x, y, weight) or self._first(key, x, y, weight)
+        except (TooLargeError, FailedError) as error:
+            self._give_up(str(error))
+            return steps.train_step(self.model, x, y, weight)
+
+    def _first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """Compiles the forward and backward pass, compares it with the eager one, and runs the ordinary step.
+
+        Raises: FailedError: if the compiler fails or what it made gives other numbers; nothing has changed then.
+        """
+        trial = Trial(self.model, [*self.model.parameters(), *self.model.buffers()])
+        with trial:
+            self._verify(trial, (x, y, weight))
+        if trial.error is not None:
+            self.forward = None
+            raise FailedError(trial.reason) from trial.error
+        self.compiled_for.add(key)
+        return steps.train_step(self.model, x, y, weight)
+
+    def _verify(self, trial: Trial, batch: tuple[Any, Any, Any]) -> None:
+        other = rolled(batch)
+        eager = EagerStep(trial, other, as_compiled)
+
+        def compared(attempt: int) -> None:
+            eager.measure(attempt)
+            eager.begin()
+            if self.forward is None:
+                self.forward = torch.compile(with_own_code(self._forward), **{"dynamic": False, **self.options})
+            with torch._inductor.config.patch(fallback_random=True):  # else dropout's numbers are the compiler's own
+                loss, y_pred, gradients = self._passes(*other)
+            facts = {"the loss": loss.detach(), **outputs_of(y_pred), **eager.state_facts()}
+            refuse_difference(facts, eager.facts, eager.others)
+            eager.refuse_gradients(gradients)
+
+        attempts(compared)
+
+    def _step(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        loss, y_pred, gradients = self._passes(x, y, weight)
+        self.model._compiled.optimizer.step(gradients)
+        return loss, y_pred
+
+    def _passes(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any, list[Tensor | None]]:
+        steps.clear_losses(self.model)
+        loss, y_pred = self.forward(x, y, weight)
+        optimizer = self.model._compiled.optimizer
+        steps.backward(optimizer.scale_loss(loss) if optimizer.scales_loss else loss)
+        return loss, y_pred, steps.take_gradients(self.model)
+
+    def _forward(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        with passing(True):
+            y_pred = self.model(x)
+        return self.model.compute_loss(x, y, y_pred, weight), y_pred
+
+    def _give_up(self, reason: str) -> None:
+        self.failed = True
+        warnings.warn(
+            f"jit_compile: {self.model.name} is trained without being compiled, because {reason}", stacklevel=6
+        )

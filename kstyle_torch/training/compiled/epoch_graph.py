@@ -1,0 +1,124 @@
+"""The compiled epoch: all whole batches of data in memory in one call, the optimizer and the metrics included.
+
+Here is when that can be, and for how long; `scan` makes the call. What cannot be compiled is left to ordinary steps.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import Any
+
+import torch
+
+from kstyle_torch import tree
+from kstyle_torch.data.batches import ArrayBatches
+from kstyle_torch.optimizers.functional_update import settings_of, why_not_pure
+from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction
+from kstyle_torch.training.compiled.scanned_steps import EpochCall
+from kstyle_torch.training.compiled.torch_compile import graph_options, one_graph
+from kstyle_torch.training.compiled.verify import Trial
+from kstyle_torch.training.engines.invalidation import Standing
+from kstyle_torch.training.epoch_metrics import Meter
+from kstyle_torch.training.fit_state import OfModel
+
+MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
+
+
+class CompiledEpoch(OfModel):
+    """Epochs of a model that run in one call where that can be.
+
+    Args:
+        model: Compiled in Keras' sense.
+        how: `jit_compile`: True, a mode of `torch.compile`, or a dict of its arguments.
+    """
+
+    def __init__(self, model: Any, how: Any):
+        super().__init__(model)
+        self.how = how
+        self.calls: list[tuple[Standing, EpochCall | None]] = []  # the last used first; None without a whole batch
+        self.failed = False
+
+    def run(self, batches: Any, meter: Meter) -> tuple[int, list[tuple[int, Any]]] | None:
+        """Trains on all whole batches.
+
+        Returns: How many there were, and the short batch that is left, with its number, if there is one; None if nothing
+            was done, since it cannot be: a warning has said why.
+        """
+        if self.failed:
+            return None
+        facts = self._now(batches)
+        known = next((place for place, (standing, _) in enumerate(self.calls) if standing.holds(facts)), None)
+        if known is None:
+            model, optimizer = self.model, self.model._compiled.optimizer
+            trial = Trial(model, [*model.parameters(), *model.buffers(), *optimizer.changing()])
+            with trial:
+                self._check(batches)
+                self.calls.insert(0, self._compiled_for(batches, trial))
+            if trial.error is not None:
+                self._give_up(trial.reason)
+                return None
+        else:
+            self.calls.insert(0, self.calls.pop(known))
+        call = self.calls[0][1]
+        return None if call is None else self._run(call, batches, meter)
+
+    def _now(self, batches: Any) -> Any:
+        """Returns what a compiled epoch takes for granted beside the model."""
+        if not isinstance(batches, ArrayBatches):
+            return None
+        compiled = self.model._compiled
+        tensors = batches.tensors if batches.resident else []
+        shapes = [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors]
+        metrics = [entry.metric for entry in compiled.metrics.entries]
+        settings = why_not_pure(compiled.optimizer) or settings_of(compiled.optimizer)
+        data = (shapes, batches.kept, batches.batch_size, batches.limit, batches.device)
+        return data, metrics, settings
+
+    def _check(self, batches: Any) -> None:
+        model, compiled = self.model, self.model._compiled
+        reason = None
+        known = 1 + compiled.metrics.given + len(compiled.trackers)
+        if model.overrides("compute_metrics") or len(model.metrics) != known:
+            reason = "it has metrics beside those of compile()"
+        if not isinstance(batches, ArrayBatches) or not batches.resident:
+            reason = "the data is not all in memory"
+        elif batches.limit not in (None, batches.num_batches):
+            reason = "steps_per_epoch takes a part of the data"
+        elif batches.device.type != "cpu" or any(w.device.type != "cpu" for w in compiled.parameters):
+            reason = "it is not on the CPU"
+        if reason is not None:
+            raise CannotCompileError(reason)
+
+    def _compiled_for(self, batches: ArrayBatches, trial: Trial) -> tuple[Standing, EpochCall | None]:
+        """Returns the compiled epoch for data of this shape (None if there is no whole batch), and how long it holds."""
+        if len([call for _, call in self.calls if call is not None]) >= MAX_COMPILED:
+            raise CannotCompileError("it, or the shape of its data, changes again and again")
+        standing, call = Standing(self.model), None
+        standing.note(self._now(batches), [entry.metric for entry in self.model._compiled.metrics.entries])
+        if batches.rows >= batches.batch_size:
+            arguments = graph_options(self.how, batches.device.type, loops=True)
+            call = EpochCall(StepFunction(self.model, packs=True), batches, partial(one_graph, arguments=arguments))
+            call.verify(trial, batches)
+            if not standing.holds(self._now(batches)):
+                raise CannotCompileError("a step changes what layers, losses or metrics read")
+        return standing, call
+
+    def _run(self, call: EpochCall, batches: ArrayBatches, meter: Meter) -> tuple[int, list[tuple[int, Any]]]:
+        rows, number = batches.batch_size, batches.rows // batches.batch_size
+        drawn = batches._order()
+        order = torch.arange(batches.rows) if drawn is None else drawn
+        whole, rest = order[: number * rows].view(number, rows), order[number * rows :]
+        bad_step, bad_loss = call.run(batches.tensors, whole)
+        if bad_step >= 0:
+            meter.chunks.append(torch.where(torch.arange(number) == bad_step, bad_loss, 0.0))
+        if not len(rest):
+            return number, []
+        short = tree.refilled(batches.nest, [tensor.index_select(0, rest) for tensor in batches.tensors])
+        return number, [(number, short)]
+
+    def _give_up(self, reason: str) -> None:
+        self.failed = True
+        warnings.warn(
+            f'steps_per_execution="epoch": {self.model.name} is trained step by step, because {reason}.', stacklevel=6
+        )

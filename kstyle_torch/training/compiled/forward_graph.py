@@ -1,0 +1,201 @@
+"""The compiled forward pass of `evaluate` and `predict`: one graph, in inference mode."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch import tree
+from kstyle_torch.layers.listeners import anybody_listens
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.compiled.functional_step import CannotCompileError, replaced, traced
+from kstyle_torch.training.compiled.torch_compile import (
+    graph_options,
+    has_cuda_graphs,
+    is_asked,
+    keep_in_place,
+    one_graph,
+)
+from kstyle_torch.training.compiled.verify import Trial, last_digit, nudged, verify_forward
+from kstyle_torch.training.engines.batch_layout import layout_of
+from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
+from kstyle_torch.training.engines.invalidation import Standing, watched
+from kstyle_torch.training.fit_state import UNKNOWN, OfModel
+from kstyle_torch.training.recorded.side_effects import MASK
+from kstyle_torch.training.run import Run
+
+SECOND, OFTEN = 2, 20  # how often a layout must come before it is compiled for: the first one, and others
+
+
+@contextlib.contextmanager
+def compiled_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
+    """Within it, and within `steps.straight`, the model runs compiled, if `jit_compile` asks for that and it can be.
+
+    Args:
+        hooks: What is called between the batches; if one is not our own, the model runs as it is.
+    """
+    plain, model = run.forward, run.model
+    if not is_asked(model.jit_compile) or model.run_eagerly or not steps.are_ours(hooks):
+        yield
+        return
+    forward = model._fit.forward_engine
+    if forward is None:
+        forward = model._fit.forward_engine = CompiledForward(model, model.jit_compile)
+    if forward.begin(plain):
+        run.forward = forward
+    try:
+        yield
+    finally:
+        run.forward = plain
+
+
+class CompiledForward(OfModel):
+    """A model's forward pass, compiled for the layouts of inputs that come more than once.
+
+    Args:
+        model: Compiled in Keras' sense.
+        how: `jit_compile`.
+    """
+
+    def __init__(self, model: Any, how: Any):
+        super().__init__(model)
+        self.how = how
+        self.calls: dict[Any, Forward | None] = {}  # by layout; None where it cannot be
+        self.seen: dict[Any, int] = {}
+        self.plain: Any = None
+        self.standing = Standing(model, training=False)
+        self.weights: list[Tensor] = []
+        self.failed = False
+
+    def begin(self, plain: Any) -> bool:
+        """Before an epoch. Returns: Whether the model may run compiled at all.
+
+        Args:
+            plain: What `steps.straight` would run; None for the model itself.
+        """
+        model = self.model
+        self.plain, self.weights = plain, [*model.parameters(), *model.buffers()]
+        with torch.enable_grad():  # as it must be for a step, of which this asks
+            if watched() or anybody_listens(all_modules(model)) or exchanging_module(model) is not None:
+                return False
+        if model._fit.weights_key is UNKNOWN:
+            steps.note_losses(model)
+        if not self.standing.holds():
+            self.calls, self.seen = {}, {}
+            self.standing.note()
+        return True
+
+    def __call__(self, model: Any, x: Any) -> Any:
+        """The output."""
+        key = layout_of(x, None, None, [])
+        if key is None or self.failed:
+            return self._as_it_is(x)
+        call = self.calls.get(key)
+        if call is not None:
+            return call(x, self.weights)
+        self.seen[key] = seen = self.seen.get(key, 0) + 1
+        if key not in self.calls and seen >= (OFTEN if self.calls else SECOND):
+            self.calls[key] = self._compiled(x)
+        return self._as_it_is(x)
+
+    def _as_it_is(self, x: Any) -> Any:
+        if self.plain is not None:
+            return self.plain(self.model, x)
+        return nn.Module.__call__(self.model, x) if type(x) is Tensor else self.model(x)
+
+    def _compiled(self, x: Any) -> Forward | None:
+        trial = Trial(self.model, ())  # the weights are never written to: another thread may train or predict
+        with trial:
+            forward = Forward(self.model, x, self.weights)
+        if trial.error is not None:  # it cannot be traced
+            return None
+        with trial:
+            forward.compile(self.how)
+            self._verify(forward, x)
+        if trial.error is None:
+            return forward
+        self.failed = True
+        warnings.warn(
+            f"jit_compile: {self.model.name} predicts without being compiled, because {trial.reason}", stacklevel=6
+        )
+        return None
+
+    def _verify(self, forward: Forward, x: Any) -> None:
+        def pure(x: Any, size: float, seed: int) -> Any:
+            weights = [nudged(weight, size, seed + place) for place, weight in enumerate(self.weights)]
+            return forward.given(forward.graph(tree.flatten(x), weights))
+
+        with torch.no_grad():
+            verify_forward(lambda x: forward(x, self.weights), self._as_it_is, pure, x, last_digit(self.model))
+
+
+class Forward:
+    """The compiled forward pass for inputs of one layout.
+
+    Args:
+        model: In inference mode.
+        example: Such inputs.
+        weights: Of the model, and its buffers.
+    Raises: CannotCompileError: if the outputs depend on anything else, or are not all that a call leaves.
+    """
+
+    def __init__(self, model: Any, example: Any, weights: list[Tensor]):
+        self.example, self.outputs = example, None
+        self.masked: list[int] = []
+        self.device = weights[0].device if weights else torch.device("cpu")
+
+        def pure(leaves: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+            return self._pure(model, leaves, weights, given)
+
+        self.graph = traced(model, pure, tree.flatten(example), weights)
+
+    def compile(self, how: Any) -> None:
+        """Compiles the graph; `how` is `jit_compile`."""
+        graph, arguments = self.graph, graph_options(how, self.device.type)
+        self.on_cuda_graphs = has_cuda_graphs(arguments, self.device.type)
+
+        def forward(leaves: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+            return graph(leaves, given)
+
+        self.call = one_graph(forward, arguments)
+
+    def _pure(self, model: Any, leaves: list[Tensor], weights: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+        given = [tensor.detach() for tensor in given]
+        versions = [tensor._version for tensor in given]
+        with replaced(model, [*zip(weights, given, strict=True)]):
+            y_pred = model(tree.pack_sequence_as(self.example, leaves))
+            now = [*model.parameters(), *model.buffers()]
+        if [*map(id, now)] != [*map(id, given)] or versions != [tensor._version for tensor in given]:
+            raise CannotCompileError("a layer changes its state")
+        if steps.has_losses(model):
+            raise CannotCompileError("a layer adds a loss")
+        outputs = tree.flatten(y_pred)
+        if not all(isinstance(output, Tensor) for output in outputs):
+            raise CannotCompileError("an output is not a tensor")
+        self.outputs = tree.map_structure(lambda leaf: None, y_pred)
+        self.masked = [place for place, output in enumerate(outputs) if hasattr(output, MASK)]
+        return [*outputs, *(getattr(outputs[place], MASK) for place in self.masked)]
+
+    @torch.no_grad()
+    def __call__(self, x: Any, weights: list[Tensor]) -> Any:
+        """The output."""
+        leaves = [x] if isinstance(x, Tensor) else tree.flatten(x)
+        if self.on_cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+            keep_in_place(weights)
+        results = self.call(leaves, weights)
+        if self.on_cuda_graphs:  # whose memory the next call takes
+            results = [tensor.clone() for tensor in results]
+        return self.given(results)
+
+    def given(self, results: list[Tensor]) -> Any:
+        """Returns the outputs as the model gives them, with their masks."""
+        number = len(results) - len(self.masked)
+        for place, mask in zip(self.masked, results[number:]):
+            setattr(results[place], MASK, mask)
+        return results[0] if self.outputs is None else tree.pack_sequence_as(self.outputs, results[:number])

@@ -1,0 +1,251 @@
+"""What it takes to see a training step as a pure function: its state, and other tensors in the places of the weights."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from kstyle_torch.callbacks.snapshot import cells_of
+from kstyle_torch.draws import random_state
+from kstyle_torch.mode import passing
+from kstyle_torch.optimizers.functional_update import clipped, pure_step, why_not_pure
+from kstyle_torch.optimizers.variables import layout_of, parameter_of
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.compiled.packing import SMALL, Packing
+from kstyle_torch.training.compiled.stateless_random import NO_KEY, draw_keys, keyed
+from kstyle_torch.training.engines.invalidation import marks, why_not
+from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.variables import Variable
+
+MAX_CALLS, MAX_CALLS_A_WEIGHT = 3000, 20  # of torch's operators; an LSTM over 50 time steps has 2,900
+
+
+class CannotCompileError(Exception):
+    """Why a step or an epoch of this model cannot be one call."""
+
+
+class TooLargeError(CannotCompileError):
+    """So many operations that the compiler would take minutes."""
+
+
+class State(NamedTuple):
+    """What a step changes, or the tensors that stand for it."""
+
+    weights: list[Tensor]
+    slots: list[Tensor]  # of the optimizer
+    buffers: list[Tensor]
+    cells: list[Tensor]  # of metrics, and others
+
+    @property
+    def flat(self) -> list[Tensor]:
+        """All tensors in order."""
+        return [tensor for group in self for tensor in group]
+
+    def like(self, flat: Any) -> State:
+        """The same groups, of other tensors."""
+        ends = accumulate([len(group) for group in self], initial=0)
+        return State(*(list(flat[start:stop]) for start, stop in pairwise(ends)))
+
+
+class StepFunction(OfModel):
+    """A training step of a model as a function without effects.
+
+    Args:
+        model: Compiled, and prepared for an epoch.
+        packs: Whether small weights are put together, and with them the optimizer's state.
+    Raises: CannotCompileError: if its steps are no function of the batch and of what `state` holds.
+    """
+
+    def __init__(self, model: Any, packs: bool = False):
+        compiled = model._compiled
+        reason = why_not(model, asked=True) or why_not_pure(compiled.optimizer)
+        if cells_of(model):
+            reason = reason or "a layer has variables or generators that are no weights"
+        if reason is not None:
+            raise CannotCompileError(reason)
+        super().__init__(model)
+        self.optimizer, self.parameters = compiled.optimizer, compiled.parameters
+        trained = {id(parameter) for parameter in self.parameters}
+        self.frozen = [parameter for parameter in model.parameters() if id(parameter) not in trained]
+        self.buffers = [
+            (module._buffers, name) for module in model.modules() for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]  # fmt: skip
+        if len(self.buffers) != len([*model.buffers()]):
+            raise CannotCompileError("modules share a buffer")
+        self.packing = Packing(self.parameters, SMALL if packs else 0)
+        self.draws = False  # whether the layers draw random numbers; known when it has run
+        self.cells = [variable for tracker in compiled.trackers for variable in tracker.variables]
+
+    def state(self) -> State:
+        """The tensors that a step changes, as they are now."""
+        slots = self.optimizer._current().state.values()
+        return State(
+            self.parameters,
+            [tensor for tensors in slots for tensor in tensors],
+            self.buffers_now(),
+            [cell.value for cell in self.cells],
+        )
+
+    def keys(self, steps: int) -> Tensor:
+        """Keys of the random numbers of steps; drawn only if there will be some."""
+        return draw_keys(steps) if self.draws else NO_KEY.expand(steps)
+
+    def buffers_now(self) -> list[Tensor]:
+        """Those that are in the modules at this moment."""
+        return [owner[name] for owner, name in self.buffers]
+
+    def __call__(
+        self, batch: tuple[Any, Any, Any], sizes: Tensor, key: Tensor, fixed: list[Tensor], state: State
+    ) -> tuple[Tensor, Any, State]:
+        """One step.
+
+        Args:
+            batch: Inputs as for the model, targets, weights of the samples.
+            sizes: Of the optimizer's step; see `step_sizes`.
+            key: Of the random numbers.
+            fixed: What stands for the weights that are not trained.
+            state: What it starts from, with weights and slots in packs; that of the model is left alone.
+        Returns: The loss, the output, and the state after.
+        Raises: CannotCompileError: if the loss does not depend on all weights.
+        """
+        model = self.model
+        weights = self.packing.unpacked(state.weights)
+        leaves = [tensor.detach().requires_grad_() for tensor in weights]
+        buffers = [tensor.clone() for tensor in state.buffers]  # some layers change theirs in place
+        pairs = [*zip(self.parameters, leaves), *zip(self.buffers_now(), buffers), *zip(self.frozen, fixed)]
+        with torch.enable_grad(), replaced(model, pairs), holding(self.cells, state.cells), keyed(key) as draws:
+            steps.clear_losses(model)
+            with passing(True):
+                y_pred = model(batch[0])
+            loss = model.compute_loss(batch[0], batch[1], y_pred, batch[2])
+            gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+            buffers = [tensor.detach().clone() for tensor in self.buffers_now()]
+            cells = [cell.value.detach() for cell in self.cells]
+        self.draws = self.draws or draws.calls > 0
+        if any(gradient is None for gradient in gradients):
+            raise CannotCompileError("the loss does not depend on all trainable weights")
+        weights, slots = self._changed(state, [*gradients], sizes)
+        return loss.detach(), y_pred, State(weights, slots, buffers, cells)
+
+    def _changed(self, state: State, gradients: list[Tensor], sizes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Weights and slots after the optimizer's step, in packs."""
+        part, number = self.optimizer._current(), len(state.weights)
+        slots = {name: state.slots[place * number : (place + 1) * number] for place, name in enumerate(part.state)}
+        decayed = {id(parameter) for parameter in part.decayed}
+        flags = self.packing.flags([id(parameter) in decayed for parameter in part.parameters])
+        packs = self.packing.packed(clipped(self.optimizer, gradients))
+        weights, slots = pure_step(self.optimizer, state.weights, packs, slots, sizes, flags)
+        if part.constraints:
+            weights = self.packing.packed(self._constrained(self.packing.unpacked(weights)))
+        return weights, [tensor for name in part.state for tensor in slots[name]]
+
+    def _constrained(self, weights: list[Tensor]) -> list[Tensor]:
+        part = self.optimizer._current()
+        rules = {id(parameter_of(variable)): (layout_of(variable), rule) for variable, rule in part.constraints}
+        for place, parameter in enumerate(part.parameters):
+            if id(parameter) in rules:
+                layout, rule = rules[id(parameter)]
+                weights[place] = layout.to_torch(rule(layout.to_keras(weights[place])))
+        return weights
+
+
+class Counted(TorchDispatchMode):
+    """Within it, there may be only so many calls of torch's operators.
+
+    Args:
+        most: How many.
+    Raises: TooLargeError: at the next one.
+    """
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.left = most
+
+    def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise TooLargeError("it has so many operations, as over long sequences, that compiling takes minutes")
+        return call(*args, **(kwargs or {}))
+
+
+def traced(model: Any, function: Any, *example: Any) -> Any:
+    """A function that runs a model, as a graph of torch's basic operators; its inputs are all it depends on.
+
+    Args:
+        model: The model.
+        function: Of tensors and lists of them.
+        example: What it is called with to see what it does.
+    Raises: CannotCompileError: if it depends on anything else.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    most = MAX_CALLS + MAX_CALLS_A_WEIGHT * len([*model.parameters()])
+
+    @functools.wraps(function)
+    def counted(*args: Any) -> Any:
+        with Counted(most):
+            return function(*args)
+
+    random, before = random_state(), marks()
+    fused = torch.backends.mkldnn.set_flags(False)[0]  # oneDNN's LSTM cannot be traced
+    try:
+        with torch.no_grad():
+            graph = make_fx(counted)(*example)
+    finally:
+        torch.backends.mkldnn.set_flags(fused)
+        steps.clear_losses(model)
+        if has_drawn(random):
+            raise CannotCompileError("its layers draw random numbers in a way of their own")
+    if marks() != before:
+        raise CannotCompileError("a layer changes its attributes in each step")
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()) if tensor.numel()}
+    if any(isinstance(value, Tensor) and value.data_ptr() in own for value in vars(graph).values()):
+        raise CannotCompileError("a layer keeps its weights where they cannot be replaced")
+    return graph
+
+
+@contextlib.contextmanager
+def holding(cells: list[Variable], values: list[Tensor]) -> Iterator[None]:
+    """Lets variables have other values."""
+    before = [cell.value for cell in cells]
+    try:
+        for cell, value in zip(cells, values, strict=True):
+            cell._tensor = value
+        yield
+    finally:
+        for cell, value in zip(cells, before, strict=True):
+            cell._tensor = value
+
+
+def has_drawn(before: dict[str, Any]) -> bool:
+    """Whether there were random numbers since `random_state()` gave this: torch's, NumPy's or Python's."""
+    now = random_state()
+    torch_same = torch.equal(now["torch"], before["torch"])
+    numpy_same = torch.equal(now["numpy"][1], before["numpy"][1]) and now["numpy"][2:] == before["numpy"][2:]
+    return not (torch_same and numpy_same and now["python"] == before["python"])
+
+
+@contextlib.contextmanager
+def replaced(model: nn.Module, pairs: list[tuple[Any, Tensor]]) -> Iterator[None]:
+    """Puts other tensors in the places of parameters and buffers."""
+    by_id = {id(old): new for old, new in pairs}
+    owners = [owner for module in model.modules() for owner in (module._parameters, module._buffers)]
+    before = [dict(owner) for owner in owners]
+    try:
+        for owner in owners:
+            for name, tensor in owner.items():
+                owner[name] = by_id.get(id(tensor), tensor)  # type: ignore[assignment]
+        yield
+    finally:
+        for owner, held in zip(owners, before, strict=True):
+            owner.update(held)  # type: ignore[arg-type]

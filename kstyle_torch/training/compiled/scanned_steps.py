@@ -1,0 +1,214 @@
+"""The loop over the steps of an epoch as one compiled function: a step, the metrics included, is traced once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch import tree
+from kstyle_torch.data.batches import ArrayBatches
+from kstyle_torch.optimizers.functional_update import step_sizes
+from kstyle_torch.training.compiled.functional_step import CannotCompileError, State, StepFunction, holding, traced
+from kstyle_torch.training.compiled.packing import Packing
+from kstyle_torch.training.compiled.stateless_random import NO_KEY
+from kstyle_torch.training.compiled.verify import Trial, refuse_difference, verify_step
+from kstyle_torch.training.epoch_metrics import Meter
+from kstyle_torch.training.objective import update
+from kstyle_torch.training.recorded.side_effects import MASK
+from kstyle_torch.variables import Variable
+
+
+class EpochCall:
+    """Many steps in one call, which changes weights, optimizer and metrics in place.
+
+    Args:
+        function: The step, with packs.
+        batches: Like those that are to come.
+        compiler: `torch.compile` with its arguments.
+    Raises: CannotCompileError: if a step depends on anything else.
+    """
+
+    def __init__(self, function: StepFunction, batches: ArrayBatches, compiler: Callable[[Any], Any]):
+        self.function, self.compiled, self.nest = function, function.model._compiled, batches.nest
+        self.cells = self._cells()
+        state = function.state()
+        self.slots = len(state.slots) // len(state.weights)  # of each weight
+        watch = [
+            torch.tensor(-1),
+            torch.zeros(()),
+        ]  # the first step where the loss was not finite, and what it was there
+        self.rest = Packing([*state.buffers, *(cell.value for cell in self.cells), *watch])
+        self.graph = self._traced(batches)
+        self.call = compiler(self._loop())
+
+    def run(self, columns: list[Tensor], order: Tensor) -> tuple[int, Tensor]:
+        """Trains on batches.
+
+        Args:
+            columns: Inputs, targets and weights of the samples.
+            order: Of the rows: (batches, rows in a batch).
+        Returns: The number of the batch where the loss became NaN or infinite, or -1; and what it was.
+        """
+        bad_step, bad_loss = self._run(columns, order, len(order))
+        return int(bad_step), bad_loss
+
+    @torch.no_grad()
+    def _run(self, columns: list[Tensor], order: Tensor, number: int) -> list[Tensor]:
+        optimizer, (weights, slots, buffers, _) = self.function.optimizer, self.function.state()
+        sizes, values = step_sizes(optimizer, len(order)), [cell.value for cell in self.cells]
+        fixed = self.function.frozen
+        keys = self.function.keys(len(order)).contiguous()
+        results = self.call(columns, order, sizes, keys, torch.tensor(number), fixed, weights, slots, buffers, values)
+        for cell, value in zip(self.cells, results):
+            cell._tensor = value
+        optimizer._iterations.number += number
+        return results[len(self.cells) :]
+
+    # ------------------------------------------------------------------------------------------------------ making it
+
+    def _cells(self) -> list[Variable]:
+        """What counts the losses, and the metrics' state."""
+        metrics = [self.compiled.loss_tracker, *(entry.metric for entry in self.compiled.metrics.entries)]
+        return [*self.function.cells, *(variable for metric in metrics for variable in metric.variables)]
+
+    def _traced(self, batches: ArrayBatches) -> Any:
+        """A step as a graph of the batch, its number, the sizes of the step, the fixed weights and packs of what it changes."""
+
+        def pure(
+            batch: list[Tensor], index: Tensor, sizes: Tensor, key: Tensor, fixed: list[Tensor], packs: list[Tensor]
+        ) -> Any:
+            return self._step(batch, index, sizes, key, fixed, packs)
+
+        batch = [tensor[: batches.batch_size].clone() for tensor in batches.tensors]
+        state, values = self.function.state(), [cell.value for cell in self.cells]
+        packs = self._packed([weight.detach() for weight in state.weights], state.slots, state.buffers, values)
+        example = (batch, torch.tensor(0), torch.zeros(4), NO_KEY[0], self.function.frozen, packs)
+        graph = traced(self.function.model, pure, *example)
+        if [*map(id, self._cells())] != [*map(id, self.cells)]:
+            raise CannotCompileError("a metric makes its state late")
+        return graph
+
+    def _step(
+        self, leaves: list[Tensor], index: Tensor, sizes: Tensor, key: Tensor, fixed: list[Tensor], packs: list[Tensor]
+    ) -> list[Tensor]:
+        """The packs after a step; a pure function."""
+        batch = tree.refilled(self.nest, leaves)
+        number = len(self.function.packing.groups)
+        weights, slots, rest = (
+            packs[:number],
+            packs[number : number * (1 + self.slots)],
+            packs[number * (1 + self.slots) :],
+        )
+        *rest, bad_step, bad_loss = self.rest.unpacked(rest)
+        buffers, values = rest[: -len(self.cells)], rest[-len(self.cells) :]
+        own = len(self.function.cells)
+        loss, y_pred, after = self.function(batch, sizes, key, fixed, State(weights, slots, buffers, values[:own]))
+        found = (bad_step < 0) & ~loss.isfinite()
+        watch = [torch.where(found, index, bad_step), torch.where(found, loss, bad_loss)]
+        with holding(self.cells, [*after.cells, *values[own:]]):
+            self._count(batch, loss, y_pred)
+            values = [cell.value for cell in self.cells]
+        return [*after.weights, *after.slots, *self.rest.packed([*after.buffers, *values, *watch])]
+
+    def _count(self, batch: Any, loss: Tensor, y_pred: Any) -> None:
+        """Takes a batch into the metrics."""
+        targets, outputs, weights = self.compiled.by_output(batch[1], y_pred, batch[2])
+        plain = []
+        for output in outputs:
+            plain.append(output.detach())
+            if hasattr(output, MASK):
+                setattr(plain[-1], MASK, getattr(output, MASK))
+        rows, tracker = len(outputs[0]), self.compiled.loss_tracker
+        tracker.total.assign_add(loss * rows)
+        tracker.count.assign_add(float(rows))
+        update(self.compiled.metrics.entries, targets, plain, weights)
+
+    def _packed(
+        self, weights: list[Tensor], slots: list[Tensor], buffers: list[Tensor], values: list[Tensor]
+    ) -> list[Tensor]:
+        packing, number = self.function.packing, len(weights)
+        watch = [torch.tensor(-1), torch.zeros(())]
+        packs = packing.packed(weights)
+        for start in range(0, len(slots), number):
+            packs += packing.packed(slots[start : start + number])
+        return packs + self.rest.packed([*buffers, *values, *watch])
+
+    def _unpacked(self, packs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """What goes back to weights, slots and buffers; and the values of the cells, with what became of the loss."""
+        packing, number = self.function.packing, len(self.function.packing.groups)
+        changed: list[Tensor] = []
+        for place in range(1 + self.slots):
+            changed += packing.unpacked(packs[place * number : (place + 1) * number])
+        rest = self.rest.unpacked(packs[(1 + self.slots) * number :])
+        end = len(rest) - len(self.cells) - 2
+        return changed + rest[:end], rest[end:]
+
+    def _loop(self) -> Callable[..., list[Tensor]]:
+        from torch._higher_order_ops.while_loop import while_loop
+
+        graph, pack, unpack = self.graph, self._packed, self._unpacked
+
+        def epoch(
+            columns: list[Tensor],
+            order: Tensor,
+            sizes: Tensor,
+            keys: Tensor,
+            number: Tensor,
+            fixed: list[Tensor],
+            weights: list[Tensor],
+            slots: list[Tensor],
+            buffers: list[Tensor],
+            values: list[Tensor],
+        ) -> list[Tensor]:
+            def ahead(index: Tensor, *packs: Tensor) -> Tensor:
+                return index < number
+
+            def body(index: Tensor, *packs: Tensor) -> Any:
+                place = index.view(1)
+                rows = order.index_select(0, place).squeeze(0)
+                batch = [column.index_select(0, rows) for column in columns]
+                size, key = (each.index_select(0, place).squeeze(0) for each in (sizes, keys))
+                return (index + 1, *graph(batch, index, size, key, fixed, list(packs)))
+
+            start = torch.zeros((), dtype=torch.int64)
+            changed, results = unpack(while_loop(ahead, body, (start, *pack(weights, slots, buffers, values)))[1:])
+            for old, new in zip([*weights, *slots, *buffers], changed, strict=True):
+                old.copy_(new)
+            return [result.clone() for result in results]
+
+        return epoch
+
+    def verify(self, trial: Trial, batches: ArrayBatches) -> None:
+        """Compiles, and compares a step, on other rows than those that it was traced with; nothing of it stays.
+
+        Raises: RefusedError: if the compiled step gives other numbers.
+        """
+        number = batches.rows // batches.batch_size
+        order = torch.arange(batches.rows).flip(0)[: number * batches.batch_size].view(number, batches.batch_size)
+        batch = tree.refilled(self.nest, [tensor.index_select(0, order[0]) for tensor in batches.tensors])
+
+        def counted(batch: Any, loss: Tensor, y_pred: Any) -> None:
+            meter = Meter(self.compiled)
+            meter.add(loss, batch[1], y_pred, batch[2])
+            meter.fold()
+
+        def run() -> None:
+            self._run(batches.tensors, order, 1)
+
+        self._verify_sizes(number)
+        verify_step(trial, self.function, run, batch, counted)
+
+    def _verify_sizes(self, steps: int) -> None:
+        """Compares the sizes of later steps of an epoch with those of the first one of an epoch that begins there."""
+        optimizer, first = self.function.optimizer, self.function.optimizer._iterations.number
+        sizes = step_sizes(optimizer, steps)
+        for place in {0, 1, steps // 2, steps - 1} & {*range(steps)}:
+            optimizer._iterations.number = first + place
+            expected = step_sizes(optimizer, steps)[0]
+            optimizer._iterations.number = first
+            refuse_difference(
+                {f"the rates of step {place}": sizes[place]}, {f"the rates of step {place}": expected}, []
+            )

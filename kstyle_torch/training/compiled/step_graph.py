@@ -1,0 +1,187 @@
+"""The whole step as one compiled graph: forward, loss, backward and optimizer; weights and state are changed in place."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch import tree
+from kstyle_torch.optimizers.functional_update import settings_of, step_size, why_not_pure
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction, TooLargeError, traced
+from kstyle_torch.training.compiled.stateless_random import NO_KEY
+from kstyle_torch.training.compiled.torch_compile import graph_options, has_cuda_graphs, keep_in_place, one_graph
+from kstyle_torch.training.compiled.verify import FailedError, Trial, rolled, verify_step
+from kstyle_torch.training.engines.invalidation import Standing
+from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.recorded.side_effects import MASK
+
+MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
+
+
+class WholeSteps(OfModel):
+    """Training steps of which each is one graph, for as long as nothing changes that the graphs take for granted.
+
+    Args:
+        model: Compiled in Keras' sense.
+        how: `jit_compile`: True, a mode of `torch.compile`, or a dict of its arguments.
+    """
+
+    def __init__(self, model: Any, how: Any):
+        super().__init__(model)
+        self.how = how
+        self.calls: dict[Any, WholeStep | None] = {}  # by layout of the batch; None where it cannot be
+        self.function: StepFunction | None = None
+        self.standing = Standing(model)
+        self.looked_after: set[Any] = set()  # layouts whose first step has run since the last look
+        self.watchful = True
+        self.made = 0
+
+    def begin(self, watchful: bool) -> None:
+        """Before an epoch; see `RecordedStep.begin`."""
+        self.watchful = watchful
+        if self.function is not None:
+            if not self._unchanged(look=True):
+                self.function, self.calls, self.looked_after = None, {}, set()
+
+    def get(self, key: Any) -> WholeStep | None:
+        """The step for batches of this layout, if there is one and nothing has changed."""
+        step = self.calls.get(key)
+        if step is None or not self._unchanged(look=self.watchful or key not in self.looked_after):
+            return None
+        self.looked_after.add(key)  # the eager first step may have changed what it reads
+        return step
+
+    def first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any] | None:
+        """Compiles the step and runs the ordinary one.
+
+        Returns: Its loss and output; None, with nothing changed, if the step cannot be one graph.
+        Raises: TooLargeError: if compiling it in any way would take minutes. FailedError: if the compiler fails, or what
+            it made gives other numbers. Nothing has changed then.
+        """
+        function = None if key in self.calls else self._function()
+        self.calls[key] = None
+        if function is None:
+            return None
+        state, batch = function.state(), (x, y, weight)
+        trial = Trial(self.model, [*state.weights, *state.slots, *state.buffers])
+        with trial:
+            step = WholeStep(function, batch)
+        if isinstance(trial.error, TooLargeError):
+            raise trial.error
+        if trial.error is not None:  # it cannot be traced
+            return None
+        with trial:
+            step.compile(self.how)
+            other = rolled(batch)
+            verify_step(trial, function, lambda: step(*other), other)
+        if trial.error is not None:
+            raise FailedError(trial.reason) from trial.error
+        self.calls[key] = step
+        return steps.train_step(self.model, x, y, weight)
+
+    def _function(self) -> StepFunction | None:
+        """The step as a function, if it is one."""
+        if self.function is None and self.made < MAX_COMPILED:
+            self.made += 1
+            with contextlib.suppress(CannotCompileError):
+                self.function = StepFunction(self.model)
+                self.standing.note(self._now())
+        return self.function
+
+    def _unchanged(self, look: bool) -> bool:
+        return (not look and self.standing.is_unmarked) or self.standing.holds(self._now())
+
+    def _now(self) -> Any:
+        """Returns what the graphs take for granted beside the model."""
+        optimizer = self.model._compiled.optimizer
+        return why_not_pure(optimizer) or settings_of(optimizer)
+
+
+class WholeStep:
+    """A compiled step for batches of one layout.
+
+    Args:
+        function: The step.
+        example: Such a batch.
+    Raises: CannotCompileError: if the step depends on anything else than the batch and what `function` knows.
+    """
+
+    def __init__(self, function: StepFunction, example: tuple[Any, Any, Any]):
+        self.function, self.example = function, example
+        self.is_plain = not any(map(tree.is_nested, example))
+        self.outputs: Any = None  # the nest of them
+        self.masked: list[int] = []  # which outputs have masks
+        state = function.state()
+        self.device = state.weights[0].device
+
+        def pure(batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> Any:
+            return self._pure(batch, sizes, key, fixed, flat)  # make_fx counts the arguments, and takes no method
+
+        sizes, key = torch.zeros(4, device=self.device), NO_KEY[0].to(self.device)
+        with torch.no_grad():
+            graph = traced(function.model, pure, self._leaves(*example), sizes, key, function.frozen, state.flat)
+        self.graph, self.changed = graph, len(state.flat) - len(state.cells)
+
+    def compile(self, how: Any) -> None:
+        """Compiles the graph; see `WholeSteps`."""
+        graph, number = self.graph, self.changed
+        arguments = graph_options(how, self.device.type)
+        self.on_cuda_graphs = has_cuda_graphs(arguments, self.device.type)
+
+        def whole(batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> Any:
+            results = graph(batch, sizes, key, fixed, flat)
+            for old, new in zip(flat[:number], results[:number]):
+                old.copy_(new)
+            return results[number:]
+
+        self.call = one_graph(whole, arguments)
+
+    def _pure(
+        self, batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]
+    ) -> list[Tensor]:
+        loss, y_pred, after = self.function(
+            tree.refilled(self.example, batch), sizes, key, fixed, self.function.state().like(flat)
+        )
+        leaves = tree.flatten(y_pred)
+        if not all(isinstance(leaf, Tensor) for leaf in leaves):
+            raise CannotCompileError("an output is not a tensor")
+        self.outputs = tree.map_structure(lambda leaf: None, y_pred)
+        self.masked = [place for place, leaf in enumerate(leaves) if hasattr(leaf, MASK)]
+        masks = [getattr(leaves[place], MASK) for place in self.masked]
+        return [*after.flat, loss, *(leaf.detach() for leaf in leaves), *masks]
+
+    def _leaves(self, *batch: Any) -> list[Tensor]:
+        return [leaf for leaf in (batch if self.is_plain else tree.flatten(batch)) if leaf is not None]
+
+    @torch.no_grad()
+    def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """One step. Returns: The loss and the output."""
+        function = self.function
+        sizes, key, state = torch.tensor(step_size(function.optimizer)), function.keys(1)[0], function.state()
+        if self.device.type != "cpu":
+            sizes, key = (each.to(self.device, non_blocking=True) for each in (sizes, key))
+        if self.on_cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+            keep_in_place((*function.frozen, *state.weights, *state.slots, *state.buffers))
+        results = self.call(self._leaves(x, y, weight), sizes, key, function.frozen, state.flat)
+        if self.on_cuda_graphs:  # whose memory the next step takes
+            results = [tensor.clone() for tensor in results]
+        function.optimizer._iterations.number += 1
+        return self._given(results)
+
+    def _given(self, results: list[Tensor]) -> tuple[Tensor, Any]:
+        """Loss and output as an ordinary step gives them; what counts the losses is set."""
+        if self.outputs is None and not self.masked and len(results) == 2:
+            return results[0], results[1]
+        cells = self.function.cells
+        for cell, value in zip(cells, results):
+            cell._tensor = value
+        loss, *leaves = results[len(cells) :]
+        number = len(leaves) - len(self.masked)
+        for place, mask in zip(self.masked, leaves[number:]):
+            setattr(leaves[place], MASK, mask)
+        return loss, tree.pack_sequence_as(self.outputs, leaves[:number])

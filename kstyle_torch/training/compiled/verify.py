@@ -1,0 +1,463 @@
+"""Verification of compiled code by the eager step, and the one place where failures of the compiler end.
+
+A compiled step is accepted if two checks hold. Its loss, outputs, masks, metric state and statistics are those of the
+eager step, but for the rounding noise of each tensor; random layers draw under the same key. And its weights and slots
+are what the model's own optimizer makes of gradients that differ from the eager ones by no more than their noise: this
+checks gradients and optimizer at once, costs a compiled step nothing, and needs no formula of an optimizer turned round.
+Updated weights alone would not do: where a gradient is 0 but for rounding, as that of a bias before BatchNormalization,
+Adam steps in any direction, and the interval that the optimizer gives is wide there and nowhere else.
+
+Noise is measured: by further eager evaluations, one with the rows in another order (where that changes nothing else), and
+some with inputs and weights moved by their last digit, which works for random layers and models that mix rows as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch import tree
+from kstyle_torch.draws import random_state, set_random_state
+from kstyle_torch.layers.base import Layer
+from kstyle_torch.optimizers.variables import HostNumber
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction
+from kstyle_torch.training.compiled.stateless_random import keyed
+from kstyle_torch.training.recorded.side_effects import MASK, Cells
+
+ATTEMPTS = (
+    3  # a relu or a maximum may fall on the other side by rounding; a fault of the code is there in every attempt
+)
+MARGIN = 10  # times the noise that was measured
+ULPS = 8  # of a tensor's largest number: fused code rounds less often than eager code, where both have no noise
+RELATIVE = 1e-6  # to the largest change that the optimizer makes to a tensor
+LOUD = 2.0**10  # a learning rate that brings small gradients above the last digit of the weights
+PHASES = ((0, False), (2, True), (1000, False))  # later steps to try, for schedules; and whether at that rate
+NUDGES = 2
+SAME_ROWS = 100  # last digits: if outputs differ by more when the rows are moved, their order means something
+OUTPUT = "output"
+
+Facts = dict[str, Tensor]
+
+
+class RefusedError(CannotCompileError):
+    """The difference for which compiled code is not used."""
+
+
+class FailedError(Exception):
+    """Why compiled code that was asked for is not used: its compiler failed, or it gives other numbers."""
+
+
+class Trial:
+    """A block in which code is compiled and tried: afterwards all is as it was, and whatever was raised is in `error`.
+
+    No other place catches what torch's compiler raises, which may be anything. The caller goes on with the plain path; an
+    error of the user's code is raised there again.
+
+    Args:
+        model: Compiled in Keras' sense.
+        tensors: What a step may change in place; metric state and gradients are put back with them. None in inference,
+            where another thread may train the same model: then only the random state is.
+    """
+
+    def __init__(self, model: Any, tensors: Sequence[Tensor]):
+        self.model = model
+        self.tensors = [*{id(tensor): tensor for tensor in tensors}.values()]
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Trial:
+        fields = [value for module in self.model.modules() for value in vars(module).values()]
+        self.generators = [*{id(value): value for value in fields if isinstance(value, torch.Generator)}.values()]
+        self.random, self.cells = random_state(self.generators), Cells(self.model)
+        self.values = [tensor.detach().clone() for tensor in self.tensors]
+        self.gradients = [(each, each.grad) for each in self.model.parameters()] if self.tensors else []
+        return self
+
+    def restore(self) -> None:
+        """Puts everything back."""
+        put(self.tensors, self.values)
+        set_random_state(self.random, self.generators)
+        if self.tensors:
+            self.cells.undo()
+        for parameter, gradient in self.gradients:
+            parameter.grad = gradient
+        steps.clear_losses(self.model)
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        self.restore()
+        self.error = error.with_traceback(None) if isinstance(error, Exception) else None  # frames hold tensors
+        return self.error is not None
+
+    @property
+    def reason(self) -> str:
+        """What was raised, for a warning."""
+        if isinstance(self.error, CannotCompileError):
+            return str(self.error)
+        original = getattr(self.error, "inner_exception", self.error)  # torch wraps what a backend raises
+        first = next(iter(str(original).strip().splitlines()), "")[:200]
+        return f"that fails ({type(original).__name__}: {first})"
+
+
+@torch.no_grad()
+def put(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Copies values into tensors."""
+    for tensor, value in zip(tensors, values, strict=True):
+        tensor.copy_(value)
+
+
+# ------------------------------------------------------------------------------------------------------------ comparing
+
+
+def refuse_difference(got: Facts, wanted: Facts, others: Sequence[Facts], base: Facts | None = None) -> None:
+    """Compares tensors by name, each within its own noise.
+
+    Args:
+        got: From compiled code.
+        wanted: From an eager evaluation.
+        others: From further ones, which show the noise.
+        base: What those differ from by noise, if that is not `wanted`: a fault that they share must not count as noise.
+    Raises: RefusedError: for the first that differs.
+    """
+    for name, expected in wanted.items():
+        spread = noise((base or wanted)[name], [other[name] for other in others])
+        _refuse(name, got[name], expected, torch.full_like(expected, spread, dtype=torch.float64))
+
+
+def noise(expected: Tensor, others: Sequence[Tensor]) -> float:
+    """Returns how far compiled code may be off, from evaluations that differ by rounding alone; 0 for whole numbers."""
+    if not expected.is_floating_point() or not expected.numel():
+        return 0.0
+    exact = expected.detach().double().nan_to_num(0, 0, 0)
+    seen = [float((other.detach().double().nan_to_num(0, 0, 0) - exact).abs().max()) for other in others]
+    return MARGIN * max(seen, default=0.0) + ULPS * torch.finfo(expected.dtype).eps * float(exact.abs().max())
+
+
+def _refuse(name: str, got: Tensor, expected: Tensor, tolerance: Tensor) -> None:
+    """Raises a RefusedError if a number is further off than it may be."""
+    if got.shape != expected.shape or got.dtype != expected.dtype:
+        raise RefusedError(
+            f"the compiled code gives other numbers: {name} is {got.dtype} of shape {tuple(got.shape)}, "
+            f"expected {expected.dtype} of shape {tuple(expected.shape)}"
+        )
+    got, expected = got.detach().double(), expected.detach().double()
+    error = (got - expected).abs().where(got.ne(expected) & ~(got.isnan() & expected.isnan()), 0.0)
+    excess = (error.nan_to_num(torch.inf) - tolerance).reshape(-1)
+    if not excess.numel() or not bool((excess > 0).any()):  # host waits for the device here
+        return
+    worst = int(excess.argmax())
+    one, other, most = (float(each.reshape(-1)[worst]) for each in (got, expected, tolerance))
+    raise RefusedError(
+        f"the compiled code gives other numbers: {name}[{worst}] is {one:.9g}, expected {other:.9g}, "
+        f"tolerance {most:.2g}"
+    )
+
+
+def last_digit(model: Any) -> float:
+    """Returns the relative rounding of the least precise arithmetic in a model."""
+    dtypes = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
+    dtypes |= {module._compute_dtype for module in model.modules() if isinstance(module, Layer)}
+    digits = [torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point]
+    if any(weight.is_cuda for weight in model.parameters()):
+        cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn  # type: Any, Any
+        if "tf32" in (cuda.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision):
+            digits.append(2.0**-11)
+    return max(digits, default=torch.finfo(torch.float32).eps)
+
+
+def nudged(tensor: Tensor, share: float, seed: int) -> Tensor:
+    """Returns a tensor with half of its numbers moved towards 0 by a share of them; whole numbers stay."""
+    if not tensor.is_floating_point():
+        return tensor
+    return like(tensor, tensor.detach() * (1 - share * (_signs(tensor, seed) > 0)))
+
+
+def nudged_batch(batch: Any, share: float, seed: int) -> Any:
+    """Returns a batch with its tensors moved; see `nudged`."""
+    return each_leaf(lambda leaf: nudged(leaf, share, seed), batch)
+
+
+def _signs(tensor: Tensor, seed: int) -> Tensor:
+    """Returns 1 and -1 at random, for each number of a tensor."""
+    drawn = torch.randint(2, tensor.shape, generator=torch.Generator().manual_seed(seed), device="cpu")
+    return drawn.mul_(2).sub_(1).to(tensor.device, tensor.dtype)
+
+
+def like(tensor: Tensor, values: Tensor) -> Tensor:
+    """Returns values laid out in memory as a tensor is, which compiled code takes for granted."""
+    if any(stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
+        return tensor.detach()  # whose numbers share memory
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device).copy_(values)
+
+
+def each_leaf(change: Callable[[Tensor], Tensor], batch: Any) -> Any:
+    """Returns a batch with its tensors changed; one that is there twice stays one tensor."""
+    made: dict[int, Any] = {}
+
+    def changed(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if id(leaf) not in made:
+            made[id(leaf)] = change(leaf)
+        return made[id(leaf)]
+
+    return tree.map_structure(changed, batch)
+
+
+def rolled(batch: Any, by: int = 1) -> Any:
+    """Returns a batch with its rows moved round: code must depend on the batch, not on the one that it was traced with."""
+    return each_leaf(lambda leaf: like(leaf, leaf.roll(by, 0)) if leaf.ndim else leaf, batch)
+
+
+def rows_of(batch: Any) -> int:
+    """Returns how many rows a batch has; 0 where its tensors do not agree."""
+    sizes = {len(leaf) if leaf.ndim else 0 for leaf in tree.flatten(batch) if isinstance(leaf, Tensor)}
+    return sizes.pop() if len(sizes) == 1 else 0
+
+
+def outputs_of(y_pred: Any) -> Facts:
+    """Returns the outputs of a model and their masks, by name."""
+    found: Facts = {}
+    for place, leaf in enumerate(tree.flatten(y_pred)):
+        found[f"{OUTPUT} {place}"] = leaf.detach()
+        if hasattr(leaf, MASK):
+            found[f"{OUTPUT} {place}, its mask"] = getattr(leaf, MASK)
+    return found
+
+
+def verify_forward(
+    run: Callable[[Any], Any],
+    plain: Callable[[Any], Any],
+    pure: Callable[[Any, float, int], Any],
+    example: Any,
+    size: float,
+) -> None:
+    """Compares a compiled forward pass with the model.
+
+    Args:
+        run: The compiled one.
+        plain: The model.
+        pure: The model as a function, which measures the noise: of inputs, and of how the weights are `nudged`.
+        example: Inputs that it was traced with.
+        size: See `last_digit`.
+    Raises: RefusedError: if they differ in every attempt.
+    """
+
+    def compared(attempt: int) -> None:
+        batch = rolled(nudged_batch(example, 1e-3 * bool(attempt), attempt))
+        exact = outputs_of(pure(batch, 0.0, 0))
+        others = [outputs_of(pure(nudged_batch(batch, size, seed), size, seed)) for seed in range(NUDGES)]
+        refuse_difference(outputs_of(run(batch)), outputs_of(plain(batch)), others, exact)
+
+    attempts(compared)
+
+
+# --------------------------------------------------------------------------------------------------------------- steps
+
+
+@contextlib.contextmanager
+def as_compiled() -> Iterator[None]:
+    """Makes layers draw random numbers by the calls that they make in compiled code."""
+    with torch.compiler._compile_session_context():
+        yield
+
+
+class EagerStep:
+    """The forward and backward pass of the ordinary step, and its noise.
+
+    Args:
+        trial: Within which this is; it puts back what an evaluation has changed.
+        batch: Inputs, targets and weights of the samples.
+        context: What makes random layers draw the same numbers in each evaluation.
+        count: Takes batch, loss and output into the metrics, if the compiled code does that.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        batch: Any,
+        context: Callable[[], Any] = contextlib.nullcontext,
+        count: Callable[[Any, Tensor, Any], None] | None = None,
+    ):
+        self.trial, self.model, self.batch, self.context, self.count = trial, trial.model, batch, context, count
+        self.weights = [weight for weight in self.model.parameters() if weight.is_floating_point()]
+
+    def measure(self, attempt: int) -> None:
+        """Evaluates it, several times. All attempts but the first start from other weights."""
+        self.attempt, size = attempt, last_digit(self.model)
+        self.facts, self.gradients = self._evaluated(self.batch)
+        self.y_pred = [name for name in self.facts if name.startswith(OUTPUT)]
+        if not bool(self.facts["the loss"].isfinite()):
+            raise RefusedError("the loss is not finite, so that there is nothing to compare")
+        inputs, *rest = self.batch
+        found = [self._evaluated((nudged_batch(inputs, size, seed), *rest), size, seed) for seed in range(NUDGES)]
+        found += self._turned(size)
+        self.others = [facts for facts, _ in found]
+        gradients = zip(*(each for _, each in found), strict=True)
+        self.noise = [noise(one, others) for one, others in zip(self.gradients, gradients, strict=True)]
+
+    def refuse_gradients(self, gradients: Sequence[Tensor | None]) -> None:
+        """Raises a RefusedError if the gradients of compiled code are not those of the eager step."""
+        names = {id(weight): name for name, weight in self.model.named_parameters()}
+        rows = zip(self.model._compiled.parameters, gradients, self.gradients, self.noise, strict=True)
+        for weight, gradient, expected, spread in rows:
+            got = torch.zeros_like(expected) if gradient is None else gradient
+            tolerance = torch.full_like(expected, spread, dtype=torch.float64)
+            _refuse(f"the gradient of {names[id(weight)]}", got, expected, tolerance)
+
+    def begin(self, size: float = 0.0, seed: int = 0) -> None:
+        """Sets the model to the state from which the attempt starts."""
+        self.trial.restore()
+        if self.attempt:
+            put(self.weights, [nudged(weight, 1e-3, self.attempt) for weight in self.weights])
+        if size:
+            put(self.weights, [nudged(weight, size, seed + place) for place, weight in enumerate(self.weights)])
+
+    def state_facts(self) -> Facts:
+        """Returns metric state and statistics, by name."""
+        found = {f"statistic {name}": buffer.clone() for name, buffer in self.model.named_buffers()}
+        for place, cell in enumerate(self.trial.cells.variables):
+            found[f"metric state {place} ({getattr(cell, 'path', '')})"] = cell.value.detach().clone()
+        return found
+
+    def _evaluated(self, batch: Any, size: float = 0.0, seed: int = 0) -> tuple[Facts, list[Tensor]]:
+        self.begin(size, seed)
+        with self.context():
+            loss, y_pred, gradients = steps.forward_backward(self.model, *batch)
+            if self.count is not None:
+                self.count(batch, loss, y_pred)
+        facts = {"the loss": loss.detach(), **outputs_of(y_pred), **self.state_facts()}
+        pairs = zip(gradients, self.model._compiled.parameters, strict=True)
+        return facts, [torch.zeros_like(p) if g is None else g.detach() for g, p in pairs]
+
+    def _turned(self, size: float) -> list[tuple[Facts, list[Tensor]]]:
+        """Returns an evaluation with the rows in another order; none where that changes more than rounding."""
+        rows = rows_of(self.batch)
+        if rows < 2:
+            return []
+        facts, gradients = self._evaluated(rolled(self.batch, rows // 2))
+        for name, value in facts.items():
+            if name in self.y_pred and value.ndim and len(value) == rows:
+                facts[name] = value.roll(-(rows // 2), 0)
+        for name in ("the loss", *self.y_pred):
+            one, other = facts[name].double(), self.facts[name].double()
+            if other.numel() and not bool(((one - other).abs() <= SAME_ROWS * size * other.abs().max()).all()):
+                return []
+        return [(facts, gradients)]
+
+
+class UpdateCheck:
+    """The step of a model's optimizer, for all gradients within the noise of the eager ones.
+
+    Args:
+        eager: The ordinary step, measured.
+        function: The compiled one as a function.
+    """
+
+    def __init__(self, eager: EagerStep, function: StepFunction):
+        self.eager, self.optimizer = eager, function.optimizer
+        state = function.state()
+        names = {id(weight): name for name, weight in function.model.named_parameters()}
+        self.names = [names[id(weight)] for weight in function.parameters]
+        self.names += [f"{slot} of {name}" for slot in self.optimizer._current().state for name in self.names]
+        self.weights, self.changing = state.weights, [*state.weights, *state.slots]
+
+    def prepare(self, steps_ahead: int, loud: bool) -> None:
+        """Sets weights, slots, the count of steps and the rate to where the next step shall start.
+
+        Args:
+            steps_ahead: How many steps later than now; but for 0, the slots hold what two steps leave there.
+            loud: Whether the rate is `LOUD`.
+        """
+        optimizer = self.optimizer
+        self.eager.begin()
+        if loud:
+            optimizer._learning_rate = HostNumber(LOUD, "float32", "learning_rate")
+        if steps_ahead:
+            weights = [weight.detach().clone() for weight in self.weights]
+            for share in (1.0, 0.5):
+                optimizer.step([share * gradient for gradient in self.eager.gradients])
+            put(self.weights, weights)
+            optimizer._iterations.number += steps_ahead - 2
+        self.start = [tensor.detach().clone() for tensor in self.changing]
+
+    def refuse(self) -> None:
+        """Raises a RefusedError if weights and slots are not what the optimizer makes of such gradients."""
+        got = [tensor.detach().clone() for tensor in self.changing]
+        self.optimizer.back(1)
+        middle, one, other = ([state.double() for state in self._stepped(sign)] for sign in (0, 1, -1))
+        for name, tensor, before, *ends in zip(self.names, got, self.start, middle, one, other, strict=True):
+            expected, stacked = ends[0], torch.stack(ends)
+            width = stacked.amax(0) - stacked.amin(0)  # the step need not be monotone within it, so it counts twice
+            digit = torch.finfo(tensor.dtype).eps
+            change = (expected - before.double()).abs().nan_to_num(0, 0, 0)
+            most = float(change.max()) if change.numel() else 0.0
+            tolerance = 1.5 * width + max(RELATIVE, ULPS * digit) * most + ULPS * digit * expected.abs()
+            _refuse(name, tensor, expected.to(tensor.dtype), tolerance.nan_to_num(torch.inf))
+
+    def _stepped(self, sign: int) -> list[Tensor]:
+        """Returns weights and slots after a step with gradients at an end of their noise.
+
+        Each number goes its own way, up or down, so that norms of gradients hardly change.
+        """
+        put(self.changing, self.start)
+        pairs = enumerate(zip(self.eager.gradients, self.eager.noise, strict=True))
+        self.optimizer.step([gradient + sign * spread * _signs(gradient, seed) for seed, (gradient, spread) in pairs])
+        self.optimizer.back(1)
+        return [tensor.detach().clone() for tensor in self.changing]
+
+
+def verify_step(
+    trial: Trial,
+    function: StepFunction,
+    run: Callable[[], tuple[Tensor, Any] | None],
+    batch: Any,
+    count: Callable[[Any, Tensor, Any], None] | None = None,
+) -> None:
+    """Compares a compiled step with the eager one, and its update with the model's own optimizer.
+
+    Args:
+        trial: Within which this is.
+        function: The step as a function.
+        run: Runs the compiled step once, on `batch`. Returns: Loss and output, if it gives them.
+        batch: Inputs, targets and weights of the samples; not those that the step was traced with.
+        count: See `EagerStep`.
+    Raises: RefusedError: if they differ in every attempt.
+    """
+    optimizer = function.optimizer
+    number, rate = optimizer._iterations.number, optimizer._learning_rate
+
+    def keys() -> Any:
+        return keyed(function.keys(1)[0].to(function.parameters[0].device)) if function.draws else torch.enable_grad()
+
+    def compared(attempt: int) -> None:
+        eager.measure(attempt)
+        update = UpdateCheck(eager, function)
+        for steps_ahead, loud in PHASES:
+            try:
+                update.prepare(steps_ahead, loud)
+                results = run()
+                facts = eager.state_facts()
+                if results is not None:
+                    facts |= {"the loss": results[0], **outputs_of(results[1])}
+                refuse_difference(facts, {name: eager.facts[name] for name in facts}, eager.others)
+                update.refuse()
+            finally:
+                optimizer._iterations.number, optimizer._learning_rate = number, rate
+
+    eager = EagerStep(trial, batch, keys, count)
+    attempts(compared)
+
+
+def attempts(compared: Callable[[int], None]) -> None:
+    """Compares until there is no difference, `ATTEMPTS` times at most. Raises: RefusedError: that of the first attempt."""
+    refused: list[RefusedError] = []
+    for attempt in range(ATTEMPTS):
+        try:
+            return compared(attempt)
+        except RefusedError as error:
+            refused.append(error)
+    raise refused[0]

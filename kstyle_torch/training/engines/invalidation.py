@@ -1,0 +1,260 @@
+"""Change detection for all tiers: the only place that says whether what was recorded or compiled still holds.
+
+It compares identities, versions and owners, never the names of attributes: users may call theirs as they like. What the
+package itself changes while it trains lives in objects that stay the same: `model._fit`, and the containers of
+layers whose types are `OwnList` and `OwnDict`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+from torch.utils.hooks import RemovableHandle
+
+from kstyle_torch import config
+from kstyle_torch.layers.base import Layer, regularize_activity
+from kstyle_torch.layers.changes import changes
+from kstyle_torch.layers.listeners import anybody_listens
+from kstyle_torch.layers.walk import modules_of
+from kstyle_torch.layers.weights import TrainableWeight
+from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
+from kstyle_torch.training.engines.user_reads import is_ours, is_same, reads_of
+from kstyle_torch.training.fit_state import FitState, OfModel
+
+SETTINGS: tuple[Callable[[], Any], ...] = (  # of the process; they decide which calls a step makes
+    config.epsilon,
+    config.floatx,
+    torch.get_default_dtype,
+    torch.are_deterministic_algorithms_enabled,
+    torch._C._get_mkldnn_enabled,
+    torch._C._get_cudnn_enabled,
+    torch._C._get_flash_sdp_enabled,
+    torch._C._get_mem_efficient_sdp_enabled,
+    torch._C._get_math_sdp_enabled,
+)
+ORDINARY: tuple[type, ...] = (nn.Parameter, TrainableWeight)
+ON_REQUEST = {"cpu", "cuda"}
+HOW_READ = operator.attrgetter("requires_grad", "dtype")  # with the next three, what decides how calls read a weight
+ADDRESS, STRIDES, SIZE = Tensor.data_ptr, Tensor.stride, Tensor.numel
+
+
+def why_not(model: Any, asked: bool) -> str | None:
+    """Returns why steps of the model cannot be recorded at all; None if they may be."""
+    compiled = model._compiled
+    if model.overrides("train_step"):
+        return "it has a train_step() of its own"
+    if any(type(parameter) not in ORDINARY for parameter in compiled.parameters):
+        return "a weight is not an ordinary parameter"
+    devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
+    if len(devices) > 1 or not devices <= (ON_REQUEST if asked else {"cpu"}):
+        return f"recording is on by default only for the CPU, and the model is on {', '.join(sorted(devices))}"
+    if watched():
+        return "autocast, anomaly detection or another mode of torch is on"
+    exchanging = exchanging_module(model)
+    if exchanging is not None:
+        return f"{type(exchanging).__name__} exchanges data with other processes"
+    if anybody_listens(all_modules(model), besides=(regularize_activity,)):
+        return "there are hooks"
+    if any(weight._backward_hooks or weight._post_accumulate_grad_hooks for weight in model.parameters()):
+        return "there are hooks on weights"
+    return None if asked else foreign(model)
+
+
+def watched() -> bool:
+    """Returns whether something outside the model changes or watches the calls of torch."""
+    return bool(
+        torch.is_anomaly_enabled()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
+        or torch.is_autocast_enabled("cpu")
+        or torch.is_autocast_enabled("cuda")
+        or _has_any_global_hook()
+        or not torch.is_grad_enabled()
+    )
+
+
+def foreign(model: Any) -> str | None:
+    """Returns which code that is not ours would be recorded, with all decisions that it makes; None if there is none."""
+    if model.overrides("compute_loss"):
+        return "it has a compute_loss() of its own"
+    for part in (*model.modules(), *_losses(model), *penalties(model)):
+        if not is_ours(type(part)):
+            return f"{type(part).__name__} is the user's"
+        graph = getattr(part, "graph", None)
+        targets = [call.target for call in graph.calls] if graph is not None else []
+        values = [value for name, value in vars(part).items() if not name.endswith(("_initializer", "_constraint"))]
+        for value in (*values, *targets):
+            if callable(value) and not is_ours(value):
+                return f"{getattr(value, '__name__', value)!r} is the user's"
+    return None
+
+
+def _losses(model: Any) -> list[Any]:
+    return [entry.loss for entry in model._compiled.loss.entries]
+
+
+def penalties(model: Any) -> list[Any]:
+    """Returns what penalises weights and outputs."""
+    of_outputs = (layer.activity_regularizer for layer in model._fit.loss_layers(model))
+    return [view.regularizer for view in model._fit.penalised] + [each for each in of_outputs if each is not None]
+
+
+def marks() -> tuple[int, int]:
+    """Returns two counts that grow with each attribute of our layers that is set, and with each hook."""
+    return changes.count, RemovableHandle.next_id
+
+
+class Snapshot(OfModel):
+    """Everything that steps of a model, or forward passes, take for granted.
+
+    It refers to what it compares by identity, so that no other object gets the same id.
+
+    Args:
+        model: Compiled in Keras' sense.
+        training: Whether losses, penalties and optimizer count too.
+        users: Whether code of the user's may be in it, so that what that reads is looked at.
+        parts: Further objects whose code is part of a step, such as metrics.
+    """
+
+    def __init__(self, model: Any, training: bool = True, users: bool = True, parts: Iterable[Any] = ()):
+        super().__init__(model)
+        self.training, self.compiled = training, model._compiled
+        modules = modules_of(model)
+        self.below = [vars(module) for module in modules[1:]]
+        self.held = [held for each in modules for held in (each._modules, each._parameters, each._buffers)]
+        others = [module for module in modules if not isinstance(module, Layer)]
+        others += [*_losses(model), *penalties(model)] if training else []
+        self.others = [vars(other) for other in others if hasattr(other, "__dict__")]
+        self.filled = self.others + [held for held in self.held if held]  # that others get something, `_numbers` tells
+        self.weights = [each for module in modules for each in module._parameters.values() if each is not None]
+        self.placed = [weight for weight in self.weights if type(weight) in ORDINARY]  # others may have no address
+        roots = _roots(model, modules, training, parts) if users else []
+        self.roots = [root for root in roots if root is not model]
+        self.looks_into_model = len(self.roots) < len(roots)
+        self.objects, self.numbers = self._objects(), self._numbers()
+        self.attributes, self.reads = self._attributes(), self._reads() if self.has_reads else []
+
+    @property
+    def has_reads(self) -> bool:
+        """Whether there is code of the user's."""
+        return bool(self.roots) or self.looks_into_model
+
+    def _fields(self) -> list[dict[str, Any]]:
+        """Returns the attributes of the model and of all modules below."""
+        return [vars(self._model()), *self.below]
+
+    def _objects(self) -> list[Any]:
+        """Returns the attributes of all that is not a layer of ours, modes, and what modules hold."""
+        found: list[Any] = []
+        for each in self.filled:  # the mode of our layers belongs to the call; that of others is an attribute
+            found += each.values()
+        if self.training:
+            found += penalties(self.model)
+            found += _losses(self.model)
+            found.append(self.compiled.optimizer)
+        return found
+
+    def _numbers(self) -> list[Any]:
+        """Returns how the weights lie in memory, how many there are of each module, and settings of the process."""
+        numbers: list[Any] = [*map(len, self.held), *map(HOW_READ, self.weights)]
+        numbers += (*map(ADDRESS, self.placed), *map(STRIDES, self.placed), *map(SIZE, self.placed))
+        numbers += [setting() for setting in SETTINGS]
+        return [*numbers, self.compiled.optimizer.loss_scale_factor] if self.training else numbers
+
+    def _attributes(self) -> list[Any]:
+        """Returns the attributes of all modules but what training remembers; those of our layers count their changes."""
+        values = [value for fields in self._fields() for value in fields.values()]
+        return [value for value in values if type(value) is not FitState]
+
+    def _reads(self) -> list[Any]:
+        """Returns the values that code of the user's reads."""
+        model = self.model
+        known = [self.compiled.optimizer, model._compile_arguments, *modules_of(model)]
+        for held in self.held:
+            known += held.values()
+        found = reads_of([model, *self.roots] if self.looks_into_model else self.roots, {*map(id, known)})
+        found = [value for value in found if type(value) is not FitState]
+        return [self._model if value is model else value for value in found]
+
+    def still_holds(self, attributes: bool = True) -> bool:
+        """Returns whether everything is as it was.
+
+        Args:
+            attributes: Whether those of our layers are compared too; without a change of `marks` they are the same.
+        """
+        return (
+            self.model._compiled is self.compiled
+            and is_same(self.objects, self._objects())
+            and self.numbers == self._numbers()
+            and not (self.training and watched())
+            and (not attributes or is_same(self.attributes, self._attributes()))
+            and (not self.has_reads or is_same(self.reads, self._reads()))
+        )
+
+
+def _roots(model: Any, modules: list[nn.Module], training: bool, parts: Iterable[Any]) -> list[Any]:
+    """Returns the objects of the user's whose code runs in a step."""
+    owners = [*modules, *parts]
+    if training:
+        owners += [*_losses(model), *penalties(model), *(view.constraint for view in model._fit.trained)]
+    return user_code(owners)
+
+
+def user_code(owners: Iterable[Any]) -> list[Any]:
+    """Returns those of some objects that are the user's, and functions of the user's that they hold."""
+    owners = [*owners]
+    found = [*owners]
+    for owner in owners:
+        graph = getattr(owner, "graph", None)
+        found += [call.target for call in graph.calls] if graph is not None else []
+        found += [value for value in getattr(owner, "__dict__", {}).values() if callable(value)]
+    return [root for root in {id(each): each for each in found}.values() if not is_ours(root)]
+
+
+class Standing(OfModel):
+    """What was recorded or compiled for a model, as far as it takes things for granted: does it still hold?
+
+    Args:
+        model: Compiled in Keras' sense.
+        asked: Whether code of the user's may be in it.
+        training: See `Snapshot`.
+    """
+
+    def __init__(self, model: Any, asked: bool = True, training: bool = True):
+        super().__init__(model)
+        self.asked, self.training = asked, training
+        self.snapshot: Snapshot | None = None
+        self.facts: Any = None
+        self.marks = (-1, -1)
+
+    def note(self, facts: Any = None, parts: Iterable[Any] = ()) -> None:
+        """Takes note of the model as it is.
+
+        Args:
+            facts: What else is taken for granted, compared by value.
+            parts: See `Snapshot`.
+        """
+        self.facts, self.marks = facts, marks()
+        self.snapshot = Snapshot(self.model, self.training, self.asked, parts)
+
+    @property
+    def is_unmarked(self) -> bool:
+        """Whether no attribute of a layer was set and no hook added; enough where only the steps themselves have run."""
+        return marks() == self.marks
+
+    def holds(self, facts: Any = None) -> bool:
+        """Returns whether everything is as it was noted."""
+        now = marks()
+        if self.snapshot is None or facts != self.facts:
+            return False
+        if self.training and now[1] != self.marks[1] and why_not(self.model, self.asked) is not None:
+            return False
+        if not self.snapshot.still_holds(attributes=now != self.marks):
+            return False
+        self.marks = now  # what was set is what it was before
+        return True

@@ -1,0 +1,247 @@
+"""What an epoch keeps of its steps: losses and outputs, on the device, folded into the metrics in bulk."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from kstyle_torch.layers.walk import OwnDict
+from kstyle_torch.training.objective import Compiled, update
+
+FOLD_STEPS = 256
+FOLD_BYTES = 64 * 2**20
+TAGS = ("_keras_mask", "_keras_logits")  # what a layer or activation says of its output
+Loss = Callable[[list[Any], list[Tensor], list[Any]], Tensor]  # of targets, outputs and weights, by output
+
+
+class Kept(NamedTuple):
+    """A step, by output; `late` if its loss is still to be computed."""
+
+    targets: list[Any]
+    outputs: list[Tensor]
+    weights: list[Any]
+    tags: list[list[Any]]
+    late: bool
+
+
+class Meter:
+    """Loss and metrics of one epoch.
+
+    Metrics that look at each sample by itself are updated every 256 steps, with all of them joined; others at once.
+
+    Args:
+        compiled: Whose loss tracker and metrics are updated.
+        find_late_loss: In a test, finds what computes the loss of joined steps.
+    """
+
+    def __init__(self, compiled: Compiled, find_late_loss: Callable[[], Loss | None] | None = None):
+        self.compiled, self.find_late_loss = compiled, find_late_loss
+        self.losses: list[Tensor] = []
+        self.rows: list[int] = []
+        self.kept: list[Kept] = []
+        self.kept_bytes = 0
+        self.chunks: list[Tensor] = []  # the losses of the epoch, for finding the step where NaN began
+        self.begin()
+
+    def begin(self) -> None:
+        """Takes the losses and metrics that there are; again, where the first step has made them."""
+        entries = self.compiled.metrics.entries
+        self.joined = [entry for entry in entries if entry.metric.rowwise]
+        self.at_once = [entry for entry in entries if not entry.metric.rowwise]
+        self.late_loss = None if self.find_late_loss is None else self.find_late_loss()
+
+    def add(self, loss: Tensor | None, y_true: Any, y_pred: Any, weight: Any) -> None:
+        """Notes a step; with None for its loss where `late_loss` is to compute it."""
+        if type(y_pred) is Tensor and type(y_true) is Tensor and (weight is None or type(weight) is Tensor):
+            targets, outputs, weights = [y_true], [y_pred], [weight]
+        else:
+            targets, outputs, weights = self.compiled.by_output(y_true, y_pred, weight)
+        if loss is None and any(hasattr(output, "_keras_mask") for output in outputs):
+            assert self.late_loss is not None
+            loss = self.late_loss(targets, outputs, weights)  # what is left of a batch decides what its mean is
+        if loss is not None:
+            self.losses.append(loss.detach() if loss.requires_grad else loss)
+            self.rows.append(outputs[0].shape[0])
+        if self.at_once:
+            update(self.at_once, targets, outputs, weights)
+        if self.joined or loss is None:
+            self._keep(targets, outputs, weights, loss is None)
+        if len(self.losses) >= FOLD_STEPS or len(self.kept) >= FOLD_STEPS or self.kept_bytes >= FOLD_BYTES:
+            self.fold()
+
+    def _keep(self, targets: list[Any], outputs: list[Tensor], weights: list[Any], late: bool) -> None:
+        tags = [[getattr(output, name, None) for name in TAGS[: 1 + late]] for output in outputs]
+        for leaf in (*outputs, *targets):
+            if leaf is not None:
+                self.kept_bytes += leaf.nbytes
+        outputs = [output.detach() if output.requires_grad else output for output in outputs]
+        self.kept.append(Kept(targets, outputs, weights, tags, late))
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Brings loss tracker and metrics up to date. Nothing waits for the device."""
+        if self.losses:
+            self._fold_losses()
+        kept, self.kept, self.kept_bytes = self.kept, [], 0
+        for start, stop in runs([_layout(step) for step in kept]):
+            joined = _joined(kept[start:stop])
+            if kept[start].late:
+                self._count(joined)
+            update(self.joined, *joined)
+
+    def _fold_losses(self) -> None:
+        losses, tracker = torch.stack(self.losses), self.compiled.loss_tracker
+        self.chunks.append(losses)
+        for start, stop in runs(self.rows):
+            tracker.total.assign_add(losses[start:stop].sum() * self.rows[start])
+        tracker.count.assign_add(float(sum(self.rows)))
+        self.losses, self.rows = [], []
+
+    def _count(self, joined: tuple[list[Any], list[Tensor], list[Any]]) -> None:
+        """Computes the loss of joined steps."""
+        assert self.late_loss is not None
+        rows, tracker = joined[1][0].shape[0], self.compiled.loss_tracker
+        tracker.total.assign_add(self.late_loss(*joined) * rows)
+        tracker.count.assign_add(float(rows))
+
+    def warn_of_nan(self, epoch: int) -> None:
+        """Says at which step of the epoch the loss became NaN. Called when it is known that it has."""
+        losses = torch.cat(self.chunks)
+        step = int((~losses.isfinite()).nonzero()[0]) if not losses.isfinite().all() else -1
+        if step >= 0:
+            warnings.warn(
+                f"The loss became {float(losses[step])} at epoch {epoch + 1}, step {step + 1}. "
+                "Look for NaN in the data, or take a smaller learning rate.",
+                stacklevel=2,
+            )
+
+
+def runs(values: list[Any]) -> Iterator[tuple[int, int]]:
+    """The stretches of equal values: one for the whole batches, one for a short last one."""
+    start = 0
+    for stop in range(1, len(values) + 1):
+        if stop == len(values) or values[stop] != values[start]:
+            yield start, stop
+            start = stop
+
+
+def _layout(step: Kept) -> list[Any]:
+    """What the steps must have in common to be joined: sequences may be longer in one than in another.
+
+    Outputs of one axis stay as they are, since a function's mean over the last axis would then be over the samples.
+    """
+    (target, *more), (output, *_), (weight, *_), (tags, *_), late = step
+    plain = not more and weight is None and tags[0] is None and type(target) is Tensor and target.ndim
+    if plain and output.ndim > 1:
+        has_logits = late and tags[1] is not None  # not if the model ran compiled
+        return [
+            late,
+            has_logits,
+            target.shape[1:],
+            target.dtype,
+            output.shape[1:],
+            output.dtype,
+        ]  # the usual case, quickly
+    groups = (step.targets, step.outputs, step.weights, *zip(*step.tags, strict=True))
+    leaves = [leaf for group in groups for leaf in group]
+    if any(output.ndim < 2 for output in step.outputs):
+        return [object()]
+    if not all(isinstance(leaf, Tensor) and leaf.ndim for leaf in leaves if leaf is not None):
+        return [object()]
+    return [late, *(None if leaf is None else (leaf.shape[1:], leaf.dtype) for leaf in leaves)]
+
+
+def _joined(steps: list[Kept]) -> tuple[list[Any], list[Tensor], list[Any]]:
+    """Targets, outputs and weights of all steps, by output."""
+    targets = _each_joined([step.targets for step in steps])
+    outputs = _each_joined([step.outputs for step in steps])
+    weights = _each_joined([step.weights for step in steps])
+    for place, output in enumerate(outputs):
+        by_step = [step.tags[place] for step in steps]
+        for name, tag in zip(TAGS, _each_joined(by_step)):
+            if tag is not None:
+                setattr(output, name, tag)
+    return targets, outputs, weights
+
+
+def _each_joined(steps: list[list[Any]]) -> list[Any]:
+    """What each step has, joined place by place."""
+    if len(steps) == 1:
+        return steps[0]
+    return [None if parts[0] is None else torch.cat(parts) for parts in zip(*steps, strict=True)]
+
+
+class Logs(OwnDict):
+    """The running metrics, read from the device when somebody looks.
+
+    Args:
+        look: Reads them.
+    """
+
+    def __init__(self, look: Callable[[], dict[str, Any]]):
+        super().__init__()
+        self._look: Callable[[], dict[str, Any]] | None = look
+
+    def _filled(self) -> None:
+        if self._look is not None:
+            look, self._look = self._look, None
+            for key, value in look().items():
+                dict.setdefault(self, key, value)
+
+    def __getitem__(self, key: str) -> Any:
+        self._filled()
+        return dict.__getitem__(self, key)
+
+    def __iter__(self) -> Iterator[str]:
+        self._filled()
+        return dict.__iter__(self)
+
+    def __len__(self) -> int:
+        self._filled()
+        return dict.__len__(self)
+
+    def __contains__(self, key: object) -> bool:
+        self._filled()
+        return dict.__contains__(self, key)
+
+    def __eq__(self, other: object) -> bool:
+        self._filled()
+        return dict.__eq__(self, other)
+
+    def __repr__(self) -> str:
+        self._filled()
+        return dict.__repr__(self)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._filled()
+        return dict.get(self, key, default)
+
+    def keys(self) -> Any:
+        self._filled()
+        return dict.keys(self)
+
+    def values(self) -> Any:
+        self._filled()
+        return dict.values(self)
+
+    def items(self) -> Any:
+        self._filled()
+        return dict.items(self)
+
+    def copy(self) -> dict[str, Any]:
+        self._filled()
+        return dict(dict.items(self))
+
+
+def is_nan(logs: dict[str, Any]) -> bool:
+    """Whether the loss is no number any more."""
+    loss = logs.get("loss")
+    return isinstance(loss, float) and not math.isfinite(loss)

@@ -1,0 +1,323 @@
+"""The recorded step: the numbers of the eager step, bit for bit, without the autograd engine and without calling modules.
+
+When enough steps lie ahead, a step is recorded (see `tape`), the next one is run both ways and compared, and those after
+it run from the tape. Whatever a tape cannot hold runs eagerly: the user's own code, hooks, values that decide what is
+computed, random generators that are neither torch's nor a layer's. A tape is left as soon as an attribute of a layer, a
+hook, the set of weights or a setting of the process changes, and taken up again if all is as it was.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kstyle_torch import tree
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.engines.batch_layout import layout_of
+from kstyle_torch.training.engines.invalidation import Standing, foreign, marks, why_not
+from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.recorded.peephole import shortened
+from kstyle_torch.training.recorded.recorder import OPERATOR_ERRORS, CannotRecordError, Recorder, TapeWriter
+from kstyle_torch.training.recorded.side_effects import Cells, Effects
+from kstyle_torch.training.run import innermost
+
+PAYS_AFTER = 80  # steps; recording and checking cost what 16 to 28 recorded steps save, 40 the first time in a process
+MAX_TAPES = 8  # batch shapes
+MAX_LOOKS = 32  # in an epoch; a look at everything takes as long as an eager step
+FEW = 5  # steps, for which it does not pay to look
+
+
+class Tape(NamedTuple):
+    """A recorded step for batches of one shape."""
+
+    run: Callable[..., list[Any]]
+    source: str
+    checked: bool
+    effects: Effects | None  # where a step leaves more than a loss, one output and gradients
+
+
+class RecordedStep(OfModel):
+    """A training step that runs from a tape where it can.
+
+    Args:
+        model: Compiled.
+        asked: Whether the user wants it (`jit_compile="record"`): then user-written layers and losses are recorded too, and
+            a warning says what cannot be.
+    """
+
+    def __init__(self, model: Any, asked: bool = False):
+        super().__init__(model)
+        self.asked = asked
+        self.tapes: dict[Any, Tape | None] = {}  # None: cannot be recorded
+        self.seen: dict[Any, int] = {}
+        self.ahead = 0
+        self.reason: str | None = None
+        self.warned: set[str] = set()  # reasons
+        self.standing = Standing(model, asked)
+        self.has_user_code = False  # in the tapes
+        self.unproven: set[Any] = set()  # layouts whose tapes are still to be compared in this epoch
+        self.weights: list[Tensor] = []
+        self.generators: list[torch.Generator] = []  # of layers with a seed
+        self.watchful, self.hooked = True, False
+        self.looks = 0
+        self.foreign: str | None = None
+        self.foreign_at = (-1, -1)
+        self.futile = 0  # consecutive invalidations after fewer than FEW steps
+
+    def begin(self, ahead: int, watchful: bool = True, hooked: bool = False) -> None:
+        """Prepares for an epoch.
+
+        Args:
+            ahead: How many steps of the fit are still to come.
+            watchful: Whether code of the user's runs between the steps, which may change anything.
+            hooked: Whether that code is there to see or change each step: a callback, or a loop around `train_on_batch`.
+        """
+        self.ahead, self.watchful, self.hooked, self.looks = ahead, watchful, hooked, 0
+        if (run := innermost.run) is not None and run.first_check is not None:
+            return  # the first step will tell which losses there are
+        if self.futile > MAX_LOOKS or self._still_foreign():
+            return
+        if self.reason is not None or not self.standing.holds():
+            self.reason = why_not(self.model, self.asked)
+            if self.reason is None:
+                self._look()
+        if self.has_user_code and hooked:
+            self.reason = "code between the batches may change what layers or losses of the user's read"
+        self._warn(self.reason)
+        self.unproven = {*self.tapes} if self.has_user_code else set()
+
+    def end(self) -> None:
+        """After a fit. If that was within another one, its steps go on among code of the user's."""
+        self.watchful = True
+
+    def _still_foreign(self) -> bool:
+        """Returns whether the model is known to be the user's, so that single batches need not ask again and again."""
+        now = marks()
+        if not self.asked and self.foreign_at != now:
+            self.foreign, self.foreign_at = foreign(self.model), now
+            self.reason = self.foreign or self.reason
+        return self.foreign is not None
+
+    def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """One step. Returns: The loss and the output."""
+        self.ahead -= 1
+        if (run := innermost.run) is not None and run.first_check is not None:
+            result = steps.train_step(self.model, x, y, weight)
+            self.begin(self.ahead, self.watchful, self.hooked)
+            return result
+        if self.reason is not None:
+            return steps.train_step(self.model, x, y, weight)
+        flat: list[Tensor] = []
+        key = layout_of(x, y, weight, flat)
+        if key is None:
+            return steps.train_step(self.model, x, y, weight)
+        tape = self.tapes.get(key, MISSING)
+        if tape is MISSING:
+            return self._first(key, flat, x, y, weight)
+        if tape is None or not self._unchanged():
+            return steps.train_step(self.model, x, y, weight)
+        if not tape.checked or key in self.unproven:
+            return self._check(key, tape, flat, x, y, weight)
+        if tape.effects is not None:
+            return self._with_effects(tape, tape.effects, key, flat, x, y, weight)
+        try:
+            with torch._C._AutoDispatchBelowAutograd():  # half the price of no_grad, and its calls are quicker
+                loss, y_pred, *gradients = tape.run(*flat)
+        except OPERATOR_ERRORS:
+            return self._failed(key, x, y, weight)
+        self._model()._compiled.optimizer.step(gradients)  # type: ignore[union-attr]
+        return loss, y_pred
+
+    def _with_effects(
+        self, tape: Tape, effects: Effects, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any
+    ) -> tuple[Tensor, Any]:
+        try:
+            with torch._C._AutoDispatchBelowAutograd():
+                loss, values, *gradients = tape.run(*flat, *[cell.value for cell in effects.cells])
+        except OPERATOR_ERRORS:
+            return self._failed(key, x, y, weight)
+        y_pred = effects.given(values)
+        self.model._compiled.optimizer.step(gradients)
+        return loss, y_pred
+
+    def _failed(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """The eager step instead, which says better what is wrong with the batch. What comes before that counts once."""
+        weights = self.weights
+        state = state_of(weights, self.generators)
+        try:
+            result = steps.train_step(self.model, x, y, weight)
+        except Exception:
+            restore(weights, state, self.generators)
+            raise
+        self.tapes[key] = None  # nothing was
+        return result
+
+    def _first(self, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """An eager step for a new shape; recorded, once it is likely that enough of them will come."""
+        self.seen[key] = self.seen.get(key, 0) + 1
+        if self.seen[key] < 2 or not (self.asked or self._pays(key)):
+            return steps.train_step(self.model, x, y, weight)
+        if len(self.tapes) >= MAX_TAPES or not self._unchanged():
+            return steps.train_step(self.model, x, y, weight)
+        if len({*map(id, flat)}) < len(flat):  # the next batch may have another y where this one has its x again
+            flat, (x, y, weight) = [], tree.map_structure(_another, (x, y, weight))
+            layout_of(x, y, weight, flat)
+        recorder, cells, weights = Recorder(), Cells(self.model), self.weights
+        before = state_of(weights, self.generators)
+        try:
+            with recorder:
+                loss, y_pred, gradients = steps.forward_backward(self.model, x, y, weight, captured=True)
+        except NotImplementedError:  # an operator that does not go through the dispatcher as others do
+            self.tapes[key] = None
+            restore(weights, before, self.generators)
+            cells.undo()
+            return steps.train_step(self.model, x, y, weight)
+        self.tapes[key] = self._written(recorder, cells, flat, loss, y_pred, gradients)
+        self.model._compiled.optimizer.step(gradients)
+        return loss, y_pred
+
+    def _pays(self, key: Any) -> bool:
+        """Whether enough batches of this shape lie ahead, or as many have come in fits that did not say how many there are."""
+        share = self.seen[key] / sum(self.seen.values())
+        return self.ahead * share >= PAYS_AFTER or self.seen[key] > PAYS_AFTER
+
+    def _written(
+        self, recorder: Recorder, cells: Cells, flat: list[Tensor], loss: Tensor, y_pred: Any, gradients: Any
+    ) -> Tape | None:
+        try:
+            if recorder.is_full:
+                raise CannotRecordError("a step takes so much memory that there is nothing to gain")
+            if recorder.reads.met:
+                raise CannotRecordError("numbers are brought to Python, where they may decide what is computed")
+            calls, used = shortened(recorder.calls), cells.used(recorder.calls)
+            effects = Effects(self.model, y_pred, [cell for cell, _ in used])
+            state = [*self.weights]
+            state += [each.weight for each in self.model._compiled.loss.entries if isinstance(each.weight, Tensor)]
+            constants = [steps.one(loss.dtype, loss.device)]
+            writer = TapeWriter([*flat, *(old for _, old in used)], state, constants, self.generators)
+            outputs = y_pred if effects.are_few else effects.taken(y_pred)
+            run, source = writer.write(calls, [loss, outputs, *gradients])
+        except CannotRecordError as error:
+            self._warn(str(error))
+            return None
+        return Tape(run, source, False, None if effects.are_few else effects)
+
+    def _check(self, key: Any, tape: Tape, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """A step done both ways, from the same state; the tape is kept if every bit is equal.
+
+        The eager step counts: code of the user's runs once, and all that the tape has changed is set back.
+        """
+        self.unproven.discard(key)
+        weights, effects = self.weights, tape.effects  # a layer may change a parameter while it runs
+        before, drawn = state_of(weights, self.generators), _draws_of_python()
+        cells = [] if effects is None else [cell.value for cell in effects.cells]
+        expected = steps.forward_backward(self.model, x, y, weight)
+        after = state_of(weights, self.generators)
+        restore(weights, before, self.generators)
+        try:
+            with torch._C._AutoDispatchBelowAutograd():
+                got = tape.run(*flat, *cells)
+        except (RuntimeError, TypeError):
+            got = []
+        loss, y_pred, gradients = expected
+        outputs = y_pred if effects is None else effects.taken(y_pred)
+        wanted = [loss, outputs, *gradients, *after]
+        same = _equal(wanted, [*got, *state_of(weights, self.generators)])
+        restore(weights, after, self.generators)
+        if self.has_user_code:  # it may append to a list, or draw numbers past torch; the tape would not
+            same = same and self.standing.holds() and drawn == _draws_of_python()
+        else:
+            same = same and self._unchanged()
+        self.tapes[key] = tape._replace(checked=True) if same else None
+        if not same:
+            self._warn("a recorded step and an ordinary one gave different results")
+        self.model._compiled.optimizer.step(gradients)
+        return loss, y_pred
+
+    def _unchanged(self) -> bool:
+        """Returns whether all that a tape takes for granted is as it was."""
+        if not self.watchful and self.standing.is_unmarked:  # nobody but the step itself has run since the last one
+            return True
+        if self.standing.holds():
+            return True
+        self.looks += 1
+        if self.looks > MAX_LOOKS:
+            self.reason = "its attributes change at every step"
+            self._warn(self.reason)
+        return False
+
+    def _look(self) -> None:
+        """Takes note of what the tapes take for granted; tapes for anything else are of no use any more."""
+        if not self.standing.holds():
+            self.futile = self.futile + 1 if sum(self.seen.values()) < FEW else 0
+            if self.futile > MAX_LOOKS:
+                self.reason = "its attributes change all the time"
+            self.tapes.clear()
+            self.seen.clear()
+            self.standing.note()
+            self.has_user_code = self.asked and foreign(self.model) is not None
+        self.weights = [*self.model.parameters(), *self.model.buffers()]
+        fields = [value for module in self.model.modules() for value in vars(module).values()]
+        self.generators = [*{id(value): value for value in fields if isinstance(value, torch.Generator)}.values()]
+
+    def _warn(self, reason: str | None) -> None:
+        if reason is not None and self.asked and reason not in self.warned:
+            self.warned.add(reason)
+            warnings.warn(f'jit_compile="record": {self.model.name} runs step by step, because {reason}.', stacklevel=6)
+
+
+MISSING: Any = object()
+
+
+def _another(leaf: Any) -> Any:
+    """Another object for the same tensor."""
+    return leaf.detach() if isinstance(leaf, Tensor) else leaf
+
+
+def state_of(weights: list[Tensor], generators: Iterable[torch.Generator] = ()) -> list[Tensor]:
+    """Copies of the random state, that of further generators too, and of the weights."""
+    random = [source.get_state() for source in _sources(generators)]
+    return [*random, *(weight.detach().clone() for weight in weights)]
+
+
+def restore(weights: list[Tensor], state: list[Tensor], generators: Iterable[torch.Generator] = ()) -> None:
+    """Sets random state and weights to what `state_of` gave."""
+    values = iter(state)
+    for source in _sources(generators):
+        source.set_state(next(values))
+    with torch.no_grad():
+        for weight in weights:
+            weight.copy_(next(values))
+
+
+def _draws_of_python() -> Any:
+    """Returns the random states of Python and NumPy."""
+    numpy: Any = np.random.get_state(legacy=False)
+    return random.getstate(), numpy["state"]["key"].tobytes(), numpy["state"]["pos"], numpy["gauss"]
+
+
+def _sources(generators: Iterable[torch.Generator]) -> list[torch.Generator]:
+    of_devices = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
+    return [torch.default_generator, *of_devices, *generators]
+
+
+def _equal(wanted: list[Any], got: list[Any]) -> bool:
+    """Whether all tensors are equal in every bit; the host waits for the device here."""
+    return len(wanted) == len(got) and all(_same_bits(one, other) for one, other in zip(wanted, got, strict=True))
+
+
+def _same_bits(one: Any, other: Any) -> bool:
+    if isinstance(one, list):
+        return _equal(one, other)
+    if one is None or other is None:
+        return one is other
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    raw = [tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)]
+    return torch.equal(*raw)

@@ -1,0 +1,323 @@
+"""The tape: the torch calls of one training step, written down as straight-line Python and run again without autograd.
+
+A step runs once under a `TorchDispatchMode`. What it called, backward pass included, becomes a function of the batch: no
+module is called and no graph is built when it runs. The code is made of numbers and of names of its own; every function
+and every tensor is bound by reference.
+"""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from kstyle_torch.ops.safe_binary_crossentropy import safe_kernel
+
+UNTAPED = "aten._local_scalar_dense"  # brings data to Python
+UNTAPED_TAGS = (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
+ALIASES = ("aten.detach.default", "aten.alias.default", "aten.lift_fresh.default")
+BINDINGS: tuple[Any, ...] = (torch._C._VariableFunctions, torch._C._nn, torch._C.TensorBase)
+MAX_BYTES = 256 * 2**20  # kept at once while recording; where steps are that large, calls cost nothing beside them
+ORDINARY: tuple[type, ...] = (Tensor, torch.nn.Parameter)
+OPERATOR_ERRORS = (RuntimeError, TypeError, ValueError, IndexError)  # of operators that a batch does not fit
+TO_PYTHON = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)  # no operator is called for these
+_numbers = itertools.count()
+
+
+class CannotRecordError(Exception):
+    """Why a step cannot be run from a tape."""
+
+
+class Call(NamedTuple):
+    """One call of a torch operator."""
+
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Any
+
+
+class Recorder(TorchDispatchMode):
+    """Notes every call of a torch operator while it is entered, and keeps all tensors, so that each has its own id."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.num_bytes = 0
+        self.reads = HostReads()
+
+    def __enter__(self) -> Any:
+        self.reads.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.reads.__exit__(*error)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the tensors became too many to be kept; then there are no calls."""
+        return self.num_bytes > MAX_BYTES
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # saying so imports torch._dynamo and sympy, 1.2 s; nothing is compiled here
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.num_bytes += sum(tensor.nbytes for tensor in tensors_in(result) if tensor.layout is torch.strided)
+        if self.is_full:
+            self.calls.clear()
+        else:
+            self.calls.append(Call(func, args, kwargs or {}, result))
+        return result
+
+
+class HostReads(TorchFunctionMode):
+    """Notes whether numbers are brought to Python past the operators, where they may decide what is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.met = self.met or func in TO_PYTHON
+        return func(*args, **(kwargs or {}))
+
+
+def _rnn_layer(*args: Any) -> Any:
+    """The CPU's fused LSTM, which keeps what its backward pass needs only while gradients are switched on."""
+    with torch.enable_grad():
+        return torch.ops.aten.mkldnn_rnn_layer(*[arg.detach() if isinstance(arg, Tensor) else arg for arg in args])
+
+
+KEEPING = {"aten.mkldnn_rnn_layer.default": _rnn_layer}
+
+
+class TapeWriter:
+    """Writes the function of a recorded step.
+
+    Args:
+        inputs: The tensors of the batch, in the order in which the function takes them.
+        state: Parameters and buffers, which it reads and changes where they are.
+        constants: Tensors that never change.
+        generators: Those that may draw, beside torch's own.
+    """
+
+    def __init__(
+        self,
+        inputs: list[Tensor],
+        state: Iterable[Tensor],
+        constants: Iterable[Tensor],
+        generators: Iterable[torch.Generator] = (),
+    ):
+        self.generators = {address(each): each for each in generators}  # a call sees another object for the same one
+        self.namespace: dict[str, Any] = {}
+        self.bound: dict[int, str] = {}  # id of an object -> its name in the namespace
+        self.parameters = [f"a{position}" for position in range(len(inputs))]
+        self.names = {id(tensor): name for tensor, name in zip(inputs, self.parameters, strict=True)}
+        self.state = {id(tensor): tensor for tensor in state}
+        self.fixed = {id(tensor): tensor for tensor in constants}  # known when writing, and unchanged ever after
+        self.transposed: dict[str, str] = {}
+        self.lines: list[
+            tuple[list[str], str, list[str], bool]
+        ] = []  # results, code, what it reads, whether it must run
+        self.count = 0
+
+    def write(self, calls: list[Call], outputs: list[Any]) -> tuple[Callable[..., Any], str]:
+        """The function `batch -> outputs` (tensors, None, or lists of them), and its source.
+
+        Raises: CannotRecordError: if a call does not depend on the batch, the state and constants alone.
+        """
+        for call in calls:
+            self._take(call)
+        reads: list[str] = []
+        results = [self._render(output, reads) for output in outputs]
+        source = self._source(results, reads)
+        filename = f"<kstyle_torch step {next(_numbers)}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)  # tracebacks show it
+        exec(compile(source, filename, "exec"), self.namespace)
+        step = self.namespace.pop("step")  # so that it goes, and what it holds, with its last user
+        weakref.finalize(step, linecache.cache.pop, filename, None)
+        return step, source
+
+    def _take(self, call: Call) -> None:
+        function, args, kwargs, result = call
+        name = str(function)
+        if name.startswith(UNTAPED) or (any(tag in UNTAPED_TAGS for tag in function.tags) and not _picks(name, args)):
+            raise CannotRecordError(f"{name} depends on values, not only on shapes")
+        if name in ALIASES and self._known(args[0], name):
+            self._alias(result, args[0])
+            return
+        must_run = function._schema.is_mutable or torch.Tag.nondeterministic_seeded in function.tags
+        tensors = list(tensors_in((args, kwargs)))
+        if not tensors and not must_run and not any(True for _ in tensors_in(result)):
+            return  # a question about dtypes, answered once
+        is_number = isinstance(result, Tensor) and result.dim() == 0
+        if not must_run and (tensors or is_number) and all(id(tensor) in self.fixed for tensor in tensors):
+            self.fixed.update((id(tensor), tensor) for tensor in tensors_in(result))
+            return
+        if must_run and any(id(tensor) in self.fixed for tensor in written_by(function, args, kwargs)):
+            raise CannotRecordError(f"{name} may change a constant")
+        if name == "aten.t.default" and (base := self.transposed.get(self.names.get(id(args[0]), ""))) is not None:
+            self.names[id(result)] = base
+            return
+        self._write(function, args, kwargs, result, must_run)
+        if name == "aten.t.default":
+            self.transposed[self.names[id(result)]] = self._render(args[0], [])
+
+    def _known(self, tensor: Tensor, name: str) -> bool:
+        if id(tensor) in self.names or id(tensor) in self.state or id(tensor) in self.fixed:
+            return True
+        if name == "aten.lift_fresh.default":  # torch.tensor(...) of numbers in the code
+            self.fixed[id(tensor)] = tensor
+            return True
+        return False
+
+    def _alias(self, result: Tensor, tensor: Tensor) -> None:
+        tables: tuple[dict[int, Any], ...] = (self.names, self.state, self.fixed)
+        for table in tables:
+            if id(tensor) in table:
+                table[id(result)] = table[id(tensor)]
+
+    def _write(self, function: Any, args: Any, kwargs: Any, result: Any, must_run: bool) -> None:
+        reads: list[str] = []
+        if hasattr(torch._C._nn, base_name(function)):  # its bindings have defaults of their own
+            args = (*args, *[each.default_value for each in positional(function)[len(args) :]])
+        values = [self._render(value, reads) for value in args]
+        values += [f"{key}={self._render(value, reads)}" for key, value in kwargs.items()]  # names in torch's schema
+        run = KEEPING.get(str(function)) or binding_of(function)
+        code = f"{self._bind(run)}({', '.join(values)})"
+        if isinstance(result, (bool, int, float)):
+            raise CannotRecordError(f"{base_name(function)} gives a {type(result).__name__} to Python")
+        parts = list(result) if isinstance(result, (tuple, list)) else [result]
+        targets = [self._target(part) for part in parts]
+        if isinstance(result, (tuple, list)):
+            code = f"{', '.join(targets)}{',' * (len(targets) == 1)} = {code}" if targets else code
+        elif targets != ["_"]:
+            code = f"{targets[0]} = {code}"
+        self.lines.append((targets, code, reads, must_run))
+
+    def _target(self, part: Any) -> str:
+        """The variable that a result goes to; `_` for none, or for what has a name already (changed in place).
+
+        Numbers among the results, such as the length that an attention kernel on CUDA found, depend on shapes only: what
+        depends on values has a tag. They are written down where they are used.
+        """
+        if type(part) is int or part is None or (isinstance(part, Tensor) and self._has_name(part)):
+            return "_"
+        if not isinstance(part, Tensor):
+            raise CannotRecordError(f"a call gives a {type(part).__name__} to Python")
+        if part.layout is not torch.strided or type(part) not in ORDINARY:
+            raise CannotRecordError(f"a call gives a {part.layout} {type(part).__name__}")
+        self.count += 1
+        self.names[id(part)] = f"v{self.count}"
+        return f"v{self.count}"
+
+    def _has_name(self, tensor: Tensor) -> bool:
+        return id(tensor) in self.names or id(tensor) in self.state
+
+    def _render(self, value: Any, reads: list[str]) -> str:
+        if isinstance(value, Tensor):
+            return self._tensor(value, reads)
+        if isinstance(value, (list, tuple)):
+            return f"[{', '.join(self._render(item, reads) for item in value)}]"
+        if type(value) in (bool, int, type(None)):
+            return repr(value)
+        if isinstance(value, torch.Generator):
+            if address(value) not in self.generators:
+                raise CannotRecordError("a random generator is used that is no attribute of a layer")
+            value = self.generators[address(value)]
+        return self._bind(value)
+
+    def _tensor(self, tensor: Tensor, reads: list[str]) -> str:
+        if id(tensor) in self.names:
+            reads.append(self.names[id(tensor)])
+            return self.names[id(tensor)]
+        if id(tensor) in self.state:
+            return self._bind(self.state[id(tensor)])
+        if id(tensor) in self.fixed:
+            return self._bind(self.fixed[id(tensor)])
+        raise CannotRecordError(f"a tensor of shape {tuple(tensor.shape)} comes from outside the step")
+
+    def _bind(self, value: Any) -> str:
+        if id(value) not in self.bound:
+            name = self.bound[id(value)] = f"c{len(self.bound)}"
+            self.namespace[name] = value  # keeps it, so that its id stays its own
+        return self.bound[id(value)]
+
+    def _source(self, results: list[str], reads: list[str]) -> str:
+        needed, kept = {*reads}, []
+        for targets, code, read, must_run in reversed(self.lines):
+            if must_run or needed.intersection(targets):
+                kept.append((code, read))
+                needed.update(read)
+        last: dict[str, int] = {name: line for line, (_, read) in enumerate(reversed(kept)) for name in read}
+        dying: dict[int, list[str]] = {}
+        for name, line in last.items():
+            if name not in reads and name[0] == "v":
+                dying.setdefault(line, []).append(name)
+        lines = [f"def step({', '.join(self.parameters)}):"]
+        for number, (code, _) in enumerate(reversed(kept)):
+            lines.append(f"    {code}")
+            if number in dying:
+                lines.append(f"    del {', '.join(dying[number])}")  # its memory is free for the next call
+        return "\n".join([*lines, f"    return [{', '.join(results)}]", ""])
+
+
+def base_name(function: Any) -> str:
+    """An operator's name without its namespace and overload."""
+    return function._schema.name.split("::")[1]
+
+
+def positional(function: Any) -> list[Any]:
+    """The arguments of an operator that may be given by position."""
+    return [argument for argument in function._schema.arguments if not argument.kwarg_only]
+
+
+def binding_of(function: Any) -> Any:
+    """What runs an operator with the least ado: its binding in Python, which reads its arguments more quickly."""
+    if function is torch.ops.aten.binary_cross_entropy.default:
+        return safe_kernel  # the losses take it, and go on where it would fail
+    if function.namespace == "aten" and not function._overloadname.endswith("out"):
+        for home in BINDINGS:
+            if hasattr(home, base_name(function)):
+                return getattr(home, base_name(function))
+    return getattr(function, "_op", function)
+
+
+def written_by(function: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:
+    """The tensors among a call's arguments that it changes."""
+    for place, argument in enumerate(function._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            yield from tensors_in(args[place] if place < len(args) else kwargs.get(argument.name))
+
+
+def address(generator: Any) -> int:
+    """Where the generator is that a Python object stands for."""
+    return generator._cdata
+
+
+def _picks(name: str, args: Any) -> bool:
+    """Whether a call takes what numbers point to: as much as there are numbers, where a mask takes as much as is true."""
+    return name == "aten.index.Tensor" and all(
+        index.dtype in (torch.int64, torch.int32) for index in tensors_in(args[1])
+    )
+
+
+def tensors_in(structure: Any) -> Iterator[Tensor]:
+    """The tensors in a call's arguments or result."""
+    if isinstance(structure, Tensor):
+        yield structure
+    elif isinstance(structure, (list, tuple)):
+        for item in structure:
+            yield from tensors_in(item)
+    elif isinstance(structure, dict):
+        yield from tensors_in(list(structure.values()))
