@@ -17,8 +17,9 @@ MAX_LINES = 600
 # From the ground up: a room imports from rooms listed before it, and from its own.
 ROOMS = (
     "namespaces arrays dtype_policies config registry tree draws budget serialization initializers activations "
-    "regularizers constraints variables mode symbolic ops random data layers losses metrics optimizers mixed_precision saving "
-    "callbacks distribution graph_passes training utils backend preprocessing export models wrappers datasets applications __main__"
+    "regularizers constraints variables mode symbolic ops random data layer layers losses metrics optimizers "
+    "mixed_precision saving callbacks distribution graph_passes training utils backend preprocessing export models "
+    "wrappers datasets applications __main__"
 ).split()
 
 # What may be imported inside a function, since importing it takes long or it may not be there.
@@ -48,7 +49,7 @@ LATE_TORCH_IMPORTS = {
 
 
 def dotted(path):
-    """`kstyle_torch.layers.base` for its file; for an `__init__.py` the package."""
+    """`kstyle_torch.layer.base` for its file; for an `__init__.py` the package."""
     parts = path.relative_to(ROOT.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

@@ -24,7 +24,7 @@ MESSAGES = {
     "in a data set": ("datasets.mnist.load_dat", "Did you mean 'load_data'?"),
     "a data set": ("datasets.mnits", "Did you mean 'mnist'?"),
     "below": ("optimizers.schedules.ExponentialDecay2", "Did you mean 'ExponentialDecay'"),
-    "by case": ("layers.dense", "Did you mean 'Dense'?"),
+    "by case": ("layers.conv2d", "Did you mean 'Conv2D'"),
     "elsewhere": ("Dense", "There is 'kstyle_torch.layers.Dense'."),
     "near and elsewhere": ("layers.relu", "Did you mean 'ReLU'? There is 'kstyle_torch.activations.relu'"),
     "with advice": ("layers.Linear", "Use Dense, or TorchModule"),

@@ -12,9 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from kstyle_torch import activations
-from kstyle_torch.layers.activation import ReLU
+from kstyle_torch.layers.activation import Activation, ReLU
 from kstyle_torch.layers.convolution import AnyConvolution, Conv1D, Conv2D, Conv3D
-from kstyle_torch.layers.core import Activation
 from kstyle_torch.layers.pooling import (
     AveragePooling1D,
     AveragePooling2D,

@@ -1,21 +1,30 @@
 """Keras' layers, each a thin holder of its native torch module."""
 
-from kstyle_torch.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.input_spec import InputSpec
+from kstyle_torch.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from kstyle_torch.layers.attention import AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention
-from kstyle_torch.layers.base import Layer
 from kstyle_torch.layers.batch_normalization import BatchNormalization
-from kstyle_torch.layers.borders import Cropping1D, Cropping2D, Cropping3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D
 from kstyle_torch.layers.convolution import Conv1D, Conv2D, Conv3D
 from kstyle_torch.layers.convolution import Conv1D as Convolution1D
 from kstyle_torch.layers.convolution import Conv2D as Convolution2D
 from kstyle_torch.layers.convolution import Conv3D as Convolution3D
-from kstyle_torch.layers.core import Activation, Dense, Identity, Input, InputLayer, Masking, TorchModule
-from kstyle_torch.layers.core import TorchModule as TorchModuleWrapper
+from kstyle_torch.layers.cropping_and_padding import (
+    Cropping1D,
+    Cropping2D,
+    Cropping3D,
+    ZeroPadding1D,
+    ZeroPadding2D,
+    ZeroPadding3D,
+)
+from kstyle_torch.layers.dense import Dense
 from kstyle_torch.layers.einsum_dense import EinsumDense
 from kstyle_torch.layers.embedding import Embedding, ReversibleEmbedding
-from kstyle_torch.layers.identifiers import deserialize, serialize
-from kstyle_torch.layers.input_spec import InputSpec
+from kstyle_torch.layers.identity import Identity
+from kstyle_torch.layers.input_layer import Input, InputLayer
 from kstyle_torch.layers.lambda_layer import Lambda
+from kstyle_torch.layers.lookup import deserialize, serialize
+from kstyle_torch.layers.masking import Masking
 from kstyle_torch.layers.merging import (
     Add,
     Average,
@@ -131,6 +140,8 @@ from kstyle_torch.layers.separable_convolution import DepthwiseConv1D, Depthwise
 from kstyle_torch.layers.separable_convolution import SeparableConv1D as SeparableConvolution1D
 from kstyle_torch.layers.separable_convolution import SeparableConv2D as SeparableConvolution2D
 from kstyle_torch.layers.spectral_normalization import SpectralNormalization
+from kstyle_torch.layers.torch_module import TorchModule
+from kstyle_torch.layers.torch_module import TorchModule as TorchModuleWrapper
 from kstyle_torch.layers.transposed_convolution import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
 from kstyle_torch.layers.transposed_convolution import Conv1DTranspose as Convolution1DTranspose
 from kstyle_torch.layers.transposed_convolution import Conv2DTranspose as Convolution2DTranspose

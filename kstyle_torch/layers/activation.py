@@ -1,4 +1,4 @@
-"""Activations that have arguments or weights, as layers."""
+"""Activation, and the activations that have arguments or weights."""
 
 from __future__ import annotations
 
@@ -11,13 +11,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers
-from kstyle_torch.layers.base import Layer, layer_registry
-from kstyle_torch.layers.checks import not_negative
-from kstyle_torch.layers.precision import INTEGERS
-from kstyle_torch.layers.shapes import Shape
-from kstyle_torch.layers.weights import Weight
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.checks import not_negative
+from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.weights import Weight
 
 register = layer_registry.register
+
+
+@register()
+class Activation(Layer):
+    """Applies an activation function.
+
+    Args:
+        activation: Name or function.
+    Output shape: that of the input.
+    Example:
+        >>> Activation("relu")(torch.tensor([-1.0, 2.0]))
+        tensor([0., 2.])
+    """
+
+    supports_masking = True
+
+    def __init__(self, activation: Any, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(x)
 
 
 @register()

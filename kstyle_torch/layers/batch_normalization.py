@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import config, constraints, initializers, regularizers
-from kstyle_torch.layers.base import Layer, layer_registry
-from kstyle_torch.layers.core import known_size
-from kstyle_torch.layers.precision import INTEGERS
-from kstyle_torch.layers.shapes import Shape
-from kstyle_torch.layers.weights import Weight
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.checks import known_size
+from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.weights import Weight
 
 register = layer_registry.register
 CLIPS = ("rmax", "rmin", "dmax")

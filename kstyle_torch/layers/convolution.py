@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
-from kstyle_torch.layers.base import layer_registry
-from kstyle_torch.layers.core import known_size, positive_int
-from kstyle_torch.layers.images import SpatialLayer, check_padding, flat_pads, pad_same, sizes
-from kstyle_torch.layers.listeners import anybody_listens
-from kstyle_torch.layers.precision import INTEGERS
-from kstyle_torch.layers.shapes import Shape
-from kstyle_torch.layers.weights import Layout, Weight, native
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.hooks import anybody_listens
+from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.spatial import SpatialLayer, check_padding, flat_pads, pad_same, sizes
+from kstyle_torch.layer.weights import Layout, Weight, native
 
 register = layer_registry.register
 

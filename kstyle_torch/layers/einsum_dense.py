@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers
 from kstyle_torch.initializers import VarianceScaling
-from kstyle_torch.layers.base import layer_registry
-from kstyle_torch.layers.lora import LoraLayer
-from kstyle_torch.layers.precision import INTEGERS
-from kstyle_torch.layers.shapes import Shape
-from kstyle_torch.layers.weights import Weight
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.lora import LoraLayer
+from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.weights import Weight
 
 EQUATION = re.compile(
     r"(?P<left>(?:\.\.\.)?)(?P<input>[a-zA-Z]+)(?P<right>(?:\.\.\.)?),"

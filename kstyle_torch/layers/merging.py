@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import config
-from kstyle_torch.layers.base import Layer, layer_registry
-from kstyle_torch.layers.precision import INTEGERS
-from kstyle_torch.layers.shapes import Shape
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.shapes import Shape
 
 register = layer_registry.register
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kstyle_torch.layers.base import layer_registry
-from kstyle_torch.layers.images import SpatialLayer, check_padding, same_padding, sizes
-from kstyle_torch.layers.precision import INTEGERS
-from kstyle_torch.layers.shapes import Shape
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.spatial import SpatialLayer, check_padding, same_padding, sizes
 
 register = layer_registry.register
 

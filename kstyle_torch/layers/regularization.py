@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import regularizers
-from kstyle_torch.layers.base import Layer, layer_registry
-from kstyle_torch.layers.checks import not_negative
-from kstyle_torch.layers.images import check_data_format
-from kstyle_torch.layers.noise import RandomLayer
-from kstyle_torch.layers.shapes import Shape
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.checks import not_negative
+from kstyle_torch.layer.random_layer import RandomLayer
+from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.spatial import check_data_format
 
 register = layer_registry.register
 

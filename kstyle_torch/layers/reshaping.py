@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from kstyle_torch.layers.base import Layer, layer_registry
-from kstyle_torch.layers.core import positive_int
-from kstyle_torch.layers.images import check_data_format
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.checks import positive_int
+from kstyle_torch.layer.spatial import check_data_format
 
 register = layer_registry.register
 

@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from kstyle_torch import constraints, initializers, regularizers
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.checks import positive_int
+from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.weights import Layout, Weight, native
 from kstyle_torch.layers.convolution import KERNEL, AnyConvolution
-from kstyle_torch.layers.core import positive_int
-from kstyle_torch.layers.shapes import Shape
-from kstyle_torch.layers.weights import Layout, Weight, native
 
 register = layer_registry.register
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from kstyle_torch import config, initializers
-from kstyle_torch.layers.base import Layer, layer_registry
-from kstyle_torch.layers.core import positive_int
-from kstyle_torch.layers.weights import WeightView
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.checks import positive_int
+from kstyle_torch.layer.weights import WeightView
 from kstyle_torch.layers.wrappers import Wrapper
 
 register = layer_registry.register

@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from kstyle_torch import constraints, initializers, regularizers
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.checks import positive_int
+from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.spatial import sizes
+from kstyle_torch.layer.weights import Weight
 from kstyle_torch.layers.convolution import KERNEL, AnyConvolution
-from kstyle_torch.layers.core import positive_int
-from kstyle_torch.layers.images import sizes
-from kstyle_torch.layers.precision import INTEGERS
-from kstyle_torch.layers.shapes import Shape
-from kstyle_torch.layers.weights import Weight
 
 register = layer_registry.register
 

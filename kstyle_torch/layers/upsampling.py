@@ -8,8 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from kstyle_torch.layers.base import layer_registry
-from kstyle_torch.layers.images import SpatialLayer, sizes, to_channels_first, to_channels_last
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.spatial import SpatialLayer, sizes, to_channels_first, to_channels_last
 from kstyle_torch.registry import did_you_mean
 
 register = layer_registry.register

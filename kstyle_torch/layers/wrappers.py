@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
-from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.batch_normalization import BatchNormalization
-from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
 BATCH_NORMS = (BatchNormalization, nn.modules.batchnorm._BatchNorm)

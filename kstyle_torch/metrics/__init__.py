@@ -52,7 +52,7 @@ from kstyle_torch.metrics.correlation import (
     pearson_correlation,
 )
 from kstyle_torch.metrics.f_score import F1Score, FBetaScore
-from kstyle_torch.metrics.hinge import CategoricalHinge, Hinge, SquaredHinge
+from kstyle_torch.metrics.hinge_metrics import CategoricalHinge, Hinge, SquaredHinge
 from kstyle_torch.metrics.iou import BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU
 from kstyle_torch.metrics.operating_point import (
     PrecisionAtRecall,

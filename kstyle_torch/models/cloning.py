@@ -9,9 +9,9 @@ from torch import nn
 
 from kstyle_torch import tree
 from kstyle_torch.budget import raise_limits
-from kstyle_torch.layers.base import Layer
-from kstyle_torch.layers.core import InputLayer, input_tensor
-from kstyle_torch.layers.walk import set_unnoticed
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.module_walk import set_unnoticed
+from kstyle_torch.layers.input_layer import InputLayer, input_tensor
 from kstyle_torch.models.model import Model
 from kstyle_torch.models.sequential import Sequential
 from kstyle_torch.symbolic.replay import replay

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kstyle_torch.layers.base import Layer
+from kstyle_torch.layer.base import Layer
 
 
 class Emitted:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from kstyle_torch.layers.walk import set_unnoticed
+from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.models.model import Model
 
 

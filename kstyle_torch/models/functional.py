@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kstyle_torch import budget
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.models import graph_config
 from kstyle_torch.models.model import Model
 from kstyle_torch.registry import HOMES

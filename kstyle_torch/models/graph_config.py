@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.overrides import get_overridable_functions, resolve_name
 
 from kstyle_torch import tree
-from kstyle_torch.layers.base import Layer
-from kstyle_torch.layers.core import InputLayer, input_tensor
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layers.input_layer import InputLayer, input_tensor
 from kstyle_torch.models import op_nodes
 from kstyle_torch.registry import registered_object
 from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object

@@ -13,13 +13,13 @@ from torch.fx import Proxy
 
 from kstyle_torch import tree
 from kstyle_torch.graph_passes.straight_runs import eager_runs, straight_runs
-from kstyle_torch.layers.base import Layer, uncounted_calls
-from kstyle_torch.layers.core import InputLayer
-from kstyle_torch.layers.holder import own_property
-from kstyle_torch.layers.listeners import anybody_listens
-from kstyle_torch.layers.naming import building_inside, take_path
-from kstyle_torch.layers.shapes import open_shapes
-from kstyle_torch.layers.walk import modules_of, set_unnoticed
+from kstyle_torch.layer.base import Layer, uncounted_calls
+from kstyle_torch.layer.hooks import anybody_listens
+from kstyle_torch.layer.module_walk import modules_of, set_unnoticed
+from kstyle_torch.layer.paths import building_inside, take_path
+from kstyle_torch.layer.shapes import open_shapes
+from kstyle_torch.layer.weight_holder import own_property
+from kstyle_torch.layers.input_layer import InputLayer
 from kstyle_torch.models.emitted import Emitted
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.trainer import Trainer

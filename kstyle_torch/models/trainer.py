@@ -26,14 +26,14 @@ from kstyle_torch.data.sources import (
 from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
-from kstyle_torch.layers.base import Layer
-from kstyle_torch.layers.holder import own_property
-from kstyle_torch.layers.precision import uncached_casts
-from kstyle_torch.layers.walk import modules_of, set_unnoticed
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.module_walk import modules_of, set_unnoticed
+from kstyle_torch.layer.precision import uncached_casts
+from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.mode import passing
 from kstyle_torch.optimizers import with_loss_scale
-from kstyle_torch.training import fit, step
+from kstyle_torch.training import fit, predict, step
 from kstyle_torch.training.engines.collectives import check_replicas
 from kstyle_torch.training.fit_state import FitState
 from kstyle_torch.training.objective import Compiled, read
@@ -361,7 +361,7 @@ class Trainer(nn.Module):
         )
         batches.inspect = streams.batch_inspector(self, with_targets=False)
         listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
-        return fit.run_predict(self, batches, listed)
+        return predict.run_predict(self, batches, listed)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
@@ -554,7 +554,7 @@ class Trainer(nn.Module):
 
     def _predict_batch(self, x: Any) -> Any:
         x, _, _ = self._checked_x(*as_arrays(x, floats=self._floats()))
-        return fit.predict_batch(self, _moved(x, self._where()))
+        return predict.predict_batch(self, _moved(x, self._where()))
 
     def _one_batch(
         self, x: Any, y: Any, sample_weight: Any, weigh: Callable[..., Any] | None

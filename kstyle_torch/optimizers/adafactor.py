@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.layers.weights import SAME, Layout
+from kstyle_torch.layer.weights import SAME, Layout
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.parameter_group import Part
 from kstyle_torch.optimizers.variables import SlotView, layout_of

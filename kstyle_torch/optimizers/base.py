@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, serialization
-from kstyle_torch.layers.weights import Layout
+from kstyle_torch.layer.weights import Layout
 from kstyle_torch.optimizers import clipping
 from kstyle_torch.optimizers.fused import descend
 from kstyle_torch.optimizers.own_variables import OwnVariables

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import as_dtype
-from kstyle_torch.layers.weights import SAME, Layout
+from kstyle_torch.layer.weights import SAME, Layout
 from kstyle_torch.variables import Variable
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from kstyle_torch import initializers
 from kstyle_torch.budget import Budget
-from kstyle_torch.layers.reparametrization import warn_of_computed
+from kstyle_torch.layer.reparametrization import warn_of_computed
 from kstyle_torch.saving import archive, hdf5, weight_tree
 from kstyle_torch.saving.atomic import replacing, replacing_folder
 from kstyle_torch.serialization import (

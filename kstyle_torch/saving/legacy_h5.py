@@ -14,7 +14,7 @@ import torch
 
 from kstyle_torch import initializers
 from kstyle_torch.budget import Budget, TooLargeError
-from kstyle_torch.layers.reparametrization import warn_of_computed
+from kstyle_torch.layer.reparametrization import warn_of_computed
 from kstyle_torch.registry import snake_case
 from kstyle_torch.saving import hdf5, keras2, keras_file, strangers
 from kstyle_torch.saving.atomic import replacing

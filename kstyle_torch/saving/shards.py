@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from kstyle_torch.budget import Budget
-from kstyle_torch.layers.reparametrization import warn_of_computed
+from kstyle_torch.layer.reparametrization import warn_of_computed
 from kstyle_torch.saving import hdf5, strangers, weight_tree
 from kstyle_torch.saving.atomic import replacing, write_text
 

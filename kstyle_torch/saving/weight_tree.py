@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from kstyle_torch.layers.holder import WeightHolder
-from kstyle_torch.layers.lora import LoraLayer
-from kstyle_torch.layers.reparametrization import effective_state, load_effective_state
+from kstyle_torch.layer.lora import LoraLayer
+from kstyle_torch.layer.reparametrization import effective_state, load_effective_state
+from kstyle_torch.layer.weight_holder import WeightHolder
 from kstyle_torch.optimizers.base import Optimizer
 from kstyle_torch.registry import snake_case
 from kstyle_torch.saving import hdf5

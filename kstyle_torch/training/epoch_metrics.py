@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kstyle_torch.layers.walk import OwnDict
+from kstyle_torch.layer.module_walk import OwnDict
 from kstyle_torch.training.objective import Compiled, update
 
 FOLD_STEPS = 256

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kstyle_torch.callbacks.history import History
-    from kstyle_torch.layers.base import Layer
-    from kstyle_torch.layers.weights import WeightView
+    from kstyle_torch.layer.base import Layer
+    from kstyle_torch.layer.weights import WeightView
     from kstyle_torch.training.run import Run
 
 UNKNOWN: Any = object()

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kstyle_torch.layers.walk import set_unnoticed
+from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.mode import Flags, give_back, running, take
 
 if TYPE_CHECKING:

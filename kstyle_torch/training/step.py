@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import _engine_run_backward
 
-from kstyle_torch.layers import added_losses
-from kstyle_torch.layers.base import Layer
-from kstyle_torch.layers.changes import changes
-from kstyle_torch.layers.walk import modules_of
+from kstyle_torch.layer import added_losses
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.changes import changes
+from kstyle_torch.layer.module_walk import modules_of
 from kstyle_torch.losses.fused_crossentropy import Head, head_of
 from kstyle_torch.mode import running, set_flags
 from kstyle_torch.training.fit_state import UNKNOWN

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from kstyle_torch import tree
-from kstyle_torch.layers.core import InputLayer
+from kstyle_torch.layers.input_layer import InputLayer
 from kstyle_torch.symbolic.graph import Call, Graph, Ref
 from kstyle_torch.utils.summary import Listing, data_reads, shapes_of, shown, trained
 

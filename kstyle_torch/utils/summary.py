@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, tree
-from kstyle_torch.layers.base import Layer
-from kstyle_torch.layers.core import InputLayer
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layers.input_layer import InputLayer
 from kstyle_torch.mode import keeping_modes
 from kstyle_torch.registry import snake_case
 from kstyle_torch.symbolic.graph import Call, Graph, Ref

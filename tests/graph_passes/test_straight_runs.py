@@ -6,7 +6,7 @@ import torch
 
 import kstyle_torch as ks
 from kstyle_torch import layers
-from kstyle_torch.graph_passes import straight_runs
+from kstyle_torch.graph_passes import relu, relu_after_pool, relu_in_place
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(40, 9, 9, 2)).astype("float32")
@@ -85,7 +85,7 @@ def trained(model, eagerly):
 @pytest.mark.parametrize("case", [*SWAPPED, *AS_THEY_ARE])
 def test_every_bit_is_as_it_was(case):
     make = (SWAPPED | AS_THEY_ARE)[case]
-    assert bool(straight_runs.relu_after_pooling(make().graph)) == (case in SWAPPED)
+    assert bool(relu_after_pool.relu_after_pooling(make().graph)) == (case in SWAPPED)
     (history, weights, outputs), (expected, wanted, predicted) = trained(make(), False), trained(make(), True)
     assert history == expected
     np.testing.assert_array_equal(outputs, predicted)
@@ -113,8 +113,8 @@ def test_what_stands_for_the_native_module_is_not_overwritten():
 
 def test_relus_in_place_are_those_whose_input_nobody_else_reads():
     model = residual()
-    found = straight_runs.relu_in_place(model.graph)
-    relus = [layer for layer in model.layers if type(layer) in straight_runs.RELUS]
+    found = relu_in_place.relu_in_place(model.graph)
+    relus = [layer for layer in model.layers if type(layer) in relu.RELUS]
     assert [id(layer) in found for layer in relus] == [True, True, False]
     before = model.predict(X, verbose=0)
     relus[0].max_value = 0.1

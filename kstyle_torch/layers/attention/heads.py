@@ -14,12 +14,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from kstyle_torch import constraints, initializers, regularizers
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.attention.kernel import attend, causal_mask, masked_softmax, spread_heads, window_mask
 from kstyle_torch.layers.attention.projection import HeadProjection
-from kstyle_torch.layers.base import Layer, layer_registry
-from kstyle_torch.layers.core import known_size, positive_int
 from kstyle_torch.layers.regularization import Dropout
-from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
 FLAGS = {"return_attention_scores", "use_causal_mask"}

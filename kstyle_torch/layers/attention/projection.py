@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
-from kstyle_torch.layers.base import Layer
-from kstyle_torch.layers.core import known_size
-from kstyle_torch.layers.precision import INTEGERS
-from kstyle_torch.layers.shapes import Shape
-from kstyle_torch.layers.weights import Layout, Weight, WeightView, native
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.checks import known_size
+from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.weights import Layout, Weight, WeightView, native
 
 
 class HeadProjection(Layer):

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.checks import known_size
+from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.attention.kernel import attend, causal_mask, masked_softmax
-from kstyle_torch.layers.base import Layer, layer_registry
-from kstyle_torch.layers.core import known_size
-from kstyle_torch.layers.precision import INTEGERS
 from kstyle_torch.layers.regularization import Dropout
-from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.layers.base import layer_registry
-from kstyle_torch.layers.core import positive_int
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.checks import positive_int
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer
 from kstyle_torch.layers.preprocessing.encoding import check_output_mode, encode, refuse_sparse
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kstyle_torch.layers.base import Layer
+from kstyle_torch.layer.base import Layer
 from kstyle_torch.symbolic.tensor import is_symbolic
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kstyle_torch import config
 from kstyle_torch.initializers import DType
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer, batches_of
 from kstyle_torch.layers.preprocessing.encoding import check_output_mode, encode, refuse_sparse
 from kstyle_torch.layers.preprocessing.quantiles import compress, empty_summary, merge, summarize

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.initializers import DType
-from kstyle_torch.layers.base import Layer, layer_registry
-from kstyle_torch.layers.core import positive_int
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.checks import positive_int
 from kstyle_torch.layers.preprocessing.data_layer import as_array
 from kstyle_torch.layers.preprocessing.encoding import check_output_mode, encode, refuse_sparse
 from kstyle_torch.layers.preprocessing.fingerprint import cross, hash_text

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.data_layer import as_array
 from kstyle_torch.layers.preprocessing.fingerprint import hash_text
 from kstyle_torch.layers.preprocessing.lookup import MISSING, IndexLookup, read_lines

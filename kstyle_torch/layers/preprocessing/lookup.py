@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import budget, config
+from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer, as_array, batches_of, is_one_array
 from kstyle_torch.layers.preprocessing.encoding import check_output_mode, encode, refuse_sparse
-from kstyle_torch.layers.walk import set_unnoticed
 
 BYTES_A_TOKEN = 100  # in a list and in a table, the text aside
 DROPPED = -1  # index of what counts for nothing: the mask token in vectors

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer, batches_of
-from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
 

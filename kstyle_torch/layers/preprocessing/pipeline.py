@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layer.base import Layer, layer_registry
 
 register = layer_registry.register
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer
 
 register = layer_registry.register

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layers.preprocessing.fingerprint import hash_text
 from kstyle_torch.layers.preprocessing.lookup import MISSING, IndexLookup, read_lines
 from kstyle_torch.layers.preprocessing.text import TextLayer, as_texts
-from kstyle_torch.layers.walk import set_unnoticed
 
 register = layer_registry.register
 

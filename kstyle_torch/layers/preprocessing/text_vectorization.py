@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import budget
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.data_layer import batches_of, is_one_array
 from kstyle_torch.layers.preprocessing.encoding import OLDER_MODES
 from kstyle_torch.layers.preprocessing.lookup import DROPPED

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.recurrent.lstm import LSTMCell
 from kstyle_torch.layers.recurrent.rnn import UnitsRNN
-from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
 COMMON = ("stateful", "return_sequences", "return_state")

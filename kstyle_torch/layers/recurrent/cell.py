@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers, tree
 from kstyle_torch.draws import generator
-from kstyle_torch.layers.base import Layer
-from kstyle_torch.layers.core import known_size, positive_int
-from kstyle_torch.layers.precision import INTEGERS
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.module_walk import OwnDict, set_unnoticed
+from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.reparametrization import refresh
+from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.weights import Weight, permuted
 from kstyle_torch.layers.recurrent.sequence import last_valid, loop, writes_one_step
-from kstyle_torch.layers.reparametrization import refresh
-from kstyle_torch.layers.shapes import Shape
-from kstyle_torch.layers.walk import OwnDict, set_unnoticed
-from kstyle_torch.layers.weights import Weight, permuted
 
 RESOLVERS: dict[str, Callable[[Any], Any]] = {
     "activation": activations.get,

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import config
-from kstyle_torch.layers.base import layer_registry
-from kstyle_torch.layers.core import known_size, positive_int
-from kstyle_torch.layers.images import (
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.spatial import (
     check_data_format,
     check_padding,
     pad_same,
@@ -20,11 +21,10 @@ from kstyle_torch.layers.images import (
     to_channels_first,
     to_channels_last,
 )
+from kstyle_torch.layer.weights import Layout, Weight
 from kstyle_torch.layers.recurrent.cell import Cell, given
 from kstyle_torch.layers.recurrent.lstm import forget_bias, lstm_step
 from kstyle_torch.layers.recurrent.rnn import CellRNN, FromCell
-from kstyle_torch.layers.shapes import Shape
-from kstyle_torch.layers.weights import Layout, Weight
 
 register = layer_registry.register
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.weights import Layout, Weight
 from kstyle_torch.layers.recurrent.cell import FusedCell, given
 from kstyle_torch.layers.recurrent.rnn import FromCell, UnitsRNN
-from kstyle_torch.layers.weights import Layout, Weight
 
 register = layer_registry.register
 

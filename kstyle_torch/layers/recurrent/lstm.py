@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import activations
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.weights import Weight
 from kstyle_torch.layers.recurrent.cell import FusedCell, given, in_one_piece
 from kstyle_torch.layers.recurrent.rnn import FromCell, UnitsRNN
-from kstyle_torch.layers.weights import Weight
 
 register = layer_registry.register
 SATURATED = 1e4  # a sigmoid of it is 1, and of its negative 0, whatever else a gate gets; float16 still holds it

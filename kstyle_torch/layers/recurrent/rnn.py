@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from kstyle_torch import config, tree
-from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.recurrent.cell import Cell, FusedCell
 from kstyle_torch.layers.recurrent.sequence import align, loop, spread
 from kstyle_torch.layers.recurrent.stacked_cells import StackedRNNCells, check_cell, initial_states, runs_sequences
-from kstyle_torch.layers.shapes import Shape
 from kstyle_torch.registry import snake_case
 from kstyle_torch.serialization import argument_names
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import activations
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.weights import Weight
 from kstyle_torch.layers.recurrent.cell import FusedCell, given
 from kstyle_torch.layers.recurrent.rnn import UnitsRNN
-from kstyle_torch.layers.weights import Weight
 
 register = layer_registry.register
 KERNELS = {activations.tanh: torch.rnn_tanh, activations.relu: torch.rnn_relu}

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, tree
-from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.recurrent.cell import Cell
-from kstyle_torch.layers.shapes import Shape
 
 register = layer_registry.register
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
-from kstyle_torch.layers.listeners import anybody_listens
+from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.functional_step import CannotCompileError, replaced, traced
 from kstyle_torch.training.compiled.torch_compile import (

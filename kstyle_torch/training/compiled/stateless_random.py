@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from kstyle_torch.layer.random_layer import PER_DRAW, scrambled
 from kstyle_torch.layers.attention.kernel import causal_mask, masked_softmax, spread_heads
-from kstyle_torch.layers.noise import PER_DRAW, scrambled
 
 WHOLE = (-(2**63), 2**63 - 1)  # of int64
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.draws import random_state, set_random_state
-from kstyle_torch.layers.base import Layer
+from kstyle_torch.layer.base import Layer
 from kstyle_torch.optimizers.variables import HostNumber
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction

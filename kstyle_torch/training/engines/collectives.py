@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from kstyle_torch.layer.weight_holder import WeightHolder
 from kstyle_torch.layers.batch_normalization import BatchNormalization
-from kstyle_torch.layers.holder import WeightHolder
 
 # Modules that average gradients and hold another module. DDP and FSDP leave no mark on the module they are given, so a
 # registration hook notes the wrapper when it takes its child; the set is weak, a wrapper that is gone counts no more.

@@ -17,11 +17,11 @@ from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.hooks import RemovableHandle
 
 from kstyle_torch import config
-from kstyle_torch.layers.base import Layer, regularize_activity
-from kstyle_torch.layers.changes import changes
-from kstyle_torch.layers.listeners import anybody_listens
-from kstyle_torch.layers.walk import modules_of
-from kstyle_torch.layers.weights import TrainableWeight
+from kstyle_torch.layer.base import Layer, regularize_activity
+from kstyle_torch.layer.changes import changes
+from kstyle_torch.layer.hooks import anybody_listens
+from kstyle_torch.layer.module_walk import modules_of
+from kstyle_torch.layer.weights import TrainableWeight
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.user_reads import is_ours, is_same, reads_of
 from kstyle_torch.training.fit_state import FitState, OfModel

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from kstyle_torch.layers.walk import OwnDict, OwnList
+from kstyle_torch.layer.module_walk import OwnDict, OwnList
 from kstyle_torch.losses.base import Loss
 from kstyle_torch.regularizers import Regularizer
 

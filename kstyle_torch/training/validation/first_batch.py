@@ -18,9 +18,9 @@ from kstyle_torch.callbacks.snapshot import cells_of, read_cell, write_cell
 from kstyle_torch.data.batches import Batch
 from kstyle_torch.data.checks import warn_of_nan
 from kstyle_torch.draws import random_state, set_random_state
-from kstyle_torch.layers.base import Layer, regularize_activity
-from kstyle_torch.layers.listeners import anybody_listens
-from kstyle_torch.layers.walk import modules_of
+from kstyle_torch.layer.base import Layer, regularize_activity
+from kstyle_torch.layer.hooks import anybody_listens
+from kstyle_torch.layer.module_walk import modules_of
 from kstyle_torch.losses import BinaryCrossentropy, BinaryFocalCrossentropy
 from kstyle_torch.symbolic.infer import untouched
 from kstyle_torch.training import step as steps

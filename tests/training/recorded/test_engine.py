@@ -441,10 +441,10 @@ def backward_of_clamp(x, upstream, at_bounds, low=1e-7, high=1 - 1e-7):
 def test_shorter_ways_give_the_same_bits(at_bounds):
     """One call for the four with which autograd goes back through `clamp`; at, between and beyond the bounds."""
     x = torch.tensor([0.0, 1e-7, 0.5, 1 - 1e-7, 1.0, -0.0, 2.0, float("inf")], requires_grad=True)
-    with engine.Recorder() as recorder:
+    with engine.Recorder() as recording:
         gradient = backward_of_clamp(x, torch.arange(1.0, 9.0), at_bounds)
-    calls = engine.shortened(recorder.calls)
-    assert len(calls) == len(recorder.calls) - 3
+    calls = engine.shortened(recording.calls)
+    assert len(calls) == len(recording.calls) - 3
     (new,) = [call for call in calls if call.function is torch.ops.aten.hardtanh_backward.default]
     assert torch.equal(new.function(*new.args), gradient)
     at_bounds = bool(gradient[1]) if at_bounds is None else at_bounds
@@ -453,9 +453,9 @@ def test_shorter_ways_give_the_same_bits(at_bounds):
 
 def test_bounds_without_a_next_number_stay_as_they_are():
     x = torch.tensor([-torch.inf, 0.0, 1.0, 2.0])
-    with engine.Recorder() as recorder:
+    with engine.Recorder() as recording:
         backward_of_clamp(x, torch.arange(1.0, 5.0), True, low=-torch.inf, high=1.0)
-    assert engine.shortened(recorder.calls) == recorder.calls
+    assert engine.shortened(recording.calls) == recording.calls
 
 
 def test_a_number_among_the_results_of_a_call_depends_on_shapes_only():
@@ -466,12 +466,12 @@ def test_a_number_among_the_results_of_a_call_depends_on_shapes_only():
     library.impl("halves", lambda x: (x / 2, x.shape[0]), "CPU")
     library.impl("width", lambda x: x.shape[0], "CPU")
     x = torch.arange(3.0)
-    with engine.Recorder() as recorder:
+    with engine.Recorder() as recording:
         half, rows = torch.ops.recorded.halves(x)
         result = half.repeat(rows)
-    run, _ = recorder.TapeWriter([x], [], []).write(recorder.calls, [result])
+    run, _ = recorder.TapeWriter([x], [], []).write(recording.calls, [result])
     assert torch.equal(run(x + 1)[0], ((x + 1) / 2).repeat(3))
-    with engine.Recorder() as recorder:
+    with engine.Recorder() as recording:
         torch.ops.recorded.width(x)
     with pytest.raises(recorder.CannotRecordError, match="width gives a int"):
-        recorder.TapeWriter([x], [], []).write(recorder.calls, [x])
+        recorder.TapeWriter([x], [], []).write(recording.calls, [x])

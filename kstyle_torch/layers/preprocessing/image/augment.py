@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import tree
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.image.affine import RandomRotation, RandomShear, RandomTranslation
 from kstyle_torch.layers.preprocessing.image.base import BaseImagePreprocessingLayer, Factor, Range
 from kstyle_torch.layers.preprocessing.image.color import RandomColorDegeneration, RandomPosterization, Solarization

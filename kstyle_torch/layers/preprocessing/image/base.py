@@ -9,8 +9,8 @@ from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.initializers import as_dtype
-from kstyle_torch.layers.base import Layer
-from kstyle_torch.layers.images import check_data_format
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.spatial import check_data_format
 from kstyle_torch.layers.preprocessing.image.boxes import check_box_format, dense_boxes
 from kstyle_torch.ops.operation import as_tensor
 

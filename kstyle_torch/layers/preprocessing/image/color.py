@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.image.base import Factor, Range, rescaled
 from kstyle_torch.layers.preprocessing.image.random import Draws, RandomImageLayer, RandomValueLayer, per_image
 from kstyle_torch.layers.preprocessing.image.tone import RandomBrightness, RandomContrast

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.image.random import Draws, RandomMoveLayer, per_image
 
 register = layer_registry.register

@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.image.base import BaseImagePreprocessingLayer, KeepsPlaces
 
 register = layer_registry.register

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.image.base import Factor, Range
 from kstyle_torch.layers.preprocessing.image.random import Draws, RandomImageLayer, RandomValueLayer, per_image
 from kstyle_torch.ops.image.filters import gaussian_blur

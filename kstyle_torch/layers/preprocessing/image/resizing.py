@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.image.base import BaseImagePreprocessingLayer
 from kstyle_torch.layers.preprocessing.image.boxes import clipped_boxes, from_xyxy, to_xyxy
 from kstyle_torch.layers.preprocessing.image.random import RandomImageLayer

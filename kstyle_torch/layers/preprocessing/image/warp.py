@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.layers.base import layer_registry
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.image.affine import INTERPOLATIONS
 from kstyle_torch.layers.preprocessing.image.base import Factor, Range
 from kstyle_torch.layers.preprocessing.image.boxes import moved_boxes

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from kstyle_torch import config, dtype_policies, tree
 from kstyle_torch.dtype_policies import DTypePolicy
 from kstyle_torch.initializers import as_dtype
-from kstyle_torch.layers.changes import changes
-from kstyle_torch.layers.precision import PreciseForward, dtype_of_weights
-from kstyle_torch.layers.walk import set_unnoticed
+from kstyle_torch.layer.changes import changes
+from kstyle_torch.layer.module_walk import set_unnoticed
+from kstyle_torch.layer.precision import PreciseForward, dtype_of_weights
 from kstyle_torch.symbolic.tensor import is_symbolic
 
 

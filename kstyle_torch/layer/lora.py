@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import initializers
-from kstyle_torch.layers.base import Layer
-from kstyle_torch.layers.checks import positive_int
-from kstyle_torch.layers.holder import sync_trainable
-from kstyle_torch.layers.weights import WeightView
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.checks import positive_int
+from kstyle_torch.layer.weight_holder import sync_trainable
+from kstyle_torch.layer.weights import WeightView
 
 
 class LoraLayer(Layer):

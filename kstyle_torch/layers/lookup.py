@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kstyle_torch.layers.base import Layer, layer_registry
+from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
 
 

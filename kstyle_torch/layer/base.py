@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from kstyle_torch import config, dtype_policies, regularizers, tree
 from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import DType, as_dtype
-from kstyle_torch.layers import added_losses
-from kstyle_torch.layers.changes import changes
-from kstyle_torch.layers.containers import may_hold_metrics, may_hold_modules, modules_in, tracked, with_replaced
-from kstyle_torch.layers.holder import WeightHolder, sync_trainable
-from kstyle_torch.layers.input_spec import check_inputs
-from kstyle_torch.layers.masks import (
+from kstyle_torch.layer import added_losses
+from kstyle_torch.layer.changes import changes
+from kstyle_torch.layer.containers import may_hold_metrics, may_hold_modules, modules_in, tracked, with_replaced
+from kstyle_torch.layer.input_spec import check_inputs
+from kstyle_torch.layer.masks import (
     any_mask,
     fill_masks,
     masks_of,
@@ -28,13 +27,14 @@ from kstyle_torch.layers.masks import (
     take_recorded_masks,
     without_masks_of_none,
 )
-from kstyle_torch.layers.naming import building_inside, take_path
-from kstyle_torch.layers.policy import HasPolicy
-from kstyle_torch.layers.precision import cast_input
-from kstyle_torch.layers.shapes import as_leaves, as_shape, declared_shape, shapes_of
-from kstyle_torch.layers.unbuilt import warn_of_unbuilt
-from kstyle_torch.layers.walk import OwnDict, OwnList, modules_of, set_unnoticed
-from kstyle_torch.layers.weights import State
+from kstyle_torch.layer.module_walk import OwnDict, OwnList, modules_of, set_unnoticed
+from kstyle_torch.layer.paths import building_inside, take_path
+from kstyle_torch.layer.policy import HasPolicy
+from kstyle_torch.layer.precision import cast_input
+from kstyle_torch.layer.shapes import as_leaves, as_shape, declared_shape, shapes_of
+from kstyle_torch.layer.unbuilt import warn_of_unbuilt
+from kstyle_torch.layer.weight_holder import WeightHolder, sync_trainable
+from kstyle_torch.layer.weights import State
 from kstyle_torch.mode import HasMode, fills_training, holding, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, registry, reject_unknown

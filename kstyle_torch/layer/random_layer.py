@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config
-from kstyle_torch.layers.base import Layer
+from kstyle_torch.layer.base import Layer
 
 # SplitMix64 (Steele et al. 2014): a counter times a constant, scrambled. A generator object would not trace, would have
 # to draw on the CPU to give the same numbers on every device, and would not be put back after a run for shapes.

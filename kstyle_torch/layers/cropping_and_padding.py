@@ -8,8 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from kstyle_torch.layers.base import layer_registry
-from kstyle_torch.layers.images import SpatialLayer, flat_pads, sizes
+from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.spatial import SpatialLayer, flat_pads, sizes
 
 register = layer_registry.register
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from kstyle_torch import config
-from kstyle_torch.layers.base import Layer
-from kstyle_torch.layers.shapes import Shape
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.ops.padding import flat_pads, pad_same, same_padding, to_channels_first, to_channels_last
 
 __all__ = [

@@ -12,15 +12,15 @@ from torch import nn
 from kstyle_torch import config, initializers, regularizers
 from kstyle_torch.constraints import get as get_constraint
 from kstyle_torch.initializers import DType, as_dtype
-from kstyle_torch.layers.reparametrization import (
+from kstyle_torch.layer.module_walk import set_unnoticed
+from kstyle_torch.layer.reparametrization import (
     LISTS,
     parametrization_lists,
     reparametrizations,
     warn_of_computed,
     weight_names,
 )
-from kstyle_torch.layers.walk import set_unnoticed
-from kstyle_torch.layers.weights import SAME, State, TrainableWeight, Weight, WeightView, keep_methods, weight_table
+from kstyle_torch.layer.weights import SAME, State, TrainableWeight, Weight, WeightView, keep_methods, weight_table
 from kstyle_torch.serialization import reject_unknown
 
 

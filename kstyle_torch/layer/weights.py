@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from kstyle_torch import config
 from kstyle_torch.arrays import from_array, to_array
-from kstyle_torch.layers.reparametrization import Reparametrization, reparametrizations
+from kstyle_torch.layer.reparametrization import Reparametrization, reparametrizations
 from kstyle_torch.variables import Variable
 
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from kstyle_torch.layers.walk import set_unnoticed
+from kstyle_torch.layer.module_walk import set_unnoticed
 
 _above: list[str] = []  # paths of the layers inside which others are being built
 

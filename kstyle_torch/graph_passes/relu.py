@@ -1,0 +1,30 @@
+"""Relus in graphs: recognised, and computed in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kstyle_torch import activations
+from kstyle_torch.layers.activation import Activation, ReLU
+from kstyle_torch.symbolic.graph import Call, Ref
+
+RELUS = (Activation, ReLU)
+
+
+def is_single_call(call: Call) -> bool:
+    return len(call.args) == 1 and isinstance(call.args[0], Ref) and not call.kwargs and not call.tags
+
+
+def is_relu(layer: Any) -> bool:
+    """Whether a plain relu is what the layer does at its end; its attributes may be set at any time."""
+    if type(layer) is ReLU:
+        return layer.max_value is None and layer.negative_slope == 0 == layer.threshold
+    return layer.activation is activations.relu
+
+
+def relu_(y: Tensor) -> Tensor:
+    """In place, unless autograd would then copy all that `y` is a view of."""
+    return torch.relu(y) if y.requires_grad and y._is_view() else torch.relu_(y)

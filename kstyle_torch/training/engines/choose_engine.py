@@ -1,0 +1,38 @@
+"""Choice of the engine that runs training steps: the only place that knows every tier."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from kstyle_torch.data.batches import Batches
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.compiled.engine import CompiledStep
+from kstyle_torch.training.compiled.epoch_graph import CompiledEpoch
+from kstyle_torch.training.epoch_metrics import Meter
+from kstyle_torch.training.recorded.engine import RecordedStep
+
+
+def whole_epoch(model: Any, batches: Batches, meter: Meter) -> Any:
+    """Runs the whole batches in one call, if that is asked for and can be; see `CompiledEpoch.run`."""
+    if model.steps_per_execution != "epoch" or model.run_eagerly or not model._compiled.parameters:
+        return None
+    if model._fit.epoch_engine is None:
+        model._fit.epoch_engine = CompiledEpoch(model, model.jit_compile)
+    return model._fit.epoch_engine.run(batches, meter)
+
+
+def chosen_step(model: Any, ahead: int, watchful: bool, hooked: bool) -> Callable[[Any, Any, Any], tuple[Tensor, Any]]:
+    """Returns the function that runs the steps of an epoch; for the arguments see `RecordedStep.begin`."""
+    how = model.jit_compile
+    if model.run_eagerly or not how or not model._compiled.parameters:
+        return functools.partial(steps.train_step, model)
+    step = model._fit.step_engine
+    if step is None:
+        step = RecordedStep(model, asked=how == "record") if how in ("auto", "record") else CompiledStep(model, how)
+        model._fit.step_engine = step
+    step.begin(ahead, watchful, hooked)
+    return step

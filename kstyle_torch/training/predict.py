@@ -1,0 +1,115 @@
+"""Loops of `predict` and `predict_on_batch`, and the outputs that they collect."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch import tree
+from kstyle_torch.arrays import to_array
+from kstyle_torch.callbacks import CallbackList
+from kstyle_torch.data.batches import Batches
+from kstyle_torch.mode import passing, running
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.fit import quickly
+from kstyle_torch.training.run import Run
+
+HOST_BYTES = 512 * 2**20  # predictions are brought to the host in pieces of this size
+
+
+def _call(model: Any, x: Any) -> Any:
+    return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
+
+
+def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
+    """The outputs for all batches, joined, as arrays."""
+    begin, end = callbacks.hooks("on_predict_batch_begin"), callbacks.hooks("on_predict_batch_end")
+    own = model.overrides("predict_step")
+    collected = Outputs()
+    model._fit.stop_predicting = False
+    # not inference_mode: the states of stateful layers would be of no use in training
+    with Run(model, "predicting") as run, torch.no_grad(), quickly(run, (*begin, *end)):
+        model, call = run.model, running
+        callbacks.on_predict_begin()
+        forward = functools.partial(run.forward, model) if run.forward else functools.partial(_call, model)
+        for index, batch in enumerate(batches.epoch()):
+            for hook in begin:
+                hook(index, {})
+            before = call.mode, call.inside
+            call.mode, call.inside = False, True  # not while hooks and the user's data run
+            try:
+                outputs = steps.user_step(model, model.predict_step, batch) if own else forward(batch[0])
+            finally:
+                call.mode, call.inside = before
+            collected.add(outputs)
+            for hook in end:
+                hook(index, {"outputs": outputs})
+            if run.stop:
+                break
+        joined = collected.joined()
+        callbacks.on_predict_end()
+    return joined
+
+
+def predict_batch(model: Any, x: Any) -> Any:
+    """The outputs for one batch that no callback looks at, as arrays."""
+    own = model.overrides("predict_step")
+    with Run(model, "predicting") as run, torch.no_grad(), steps.straight(run, ()):
+        model = run.model
+        if own:
+            with passing(False):
+                outputs = steps.user_step(model, model.predict_step, (x, None, None))
+        else:
+            outputs = steps.run_model(model, x, training=False)
+    return tree.map_structure(_array, outputs)
+
+
+def _array(leaf: Any) -> np.ndarray:
+    tensor = torch.as_tensor(leaf).detach()
+    array = to_array(tensor)
+    return array.copy() if tensor.device.type == "cpu" else array  # never the user's own memory
+
+
+class Outputs:
+    """Outputs of several batches, kept on the device until there are many."""
+
+    def __init__(self) -> None:
+        self.nest: Any = None
+        self.columns: list[list[Tensor]] = []
+        self.on_host: list[list[np.ndarray]] = []
+        self.bytes = 0
+
+    def add(self, outputs: Any) -> None:
+        """Takes the outputs of a batch."""
+        leaves = [outputs] if type(outputs) is Tensor else tree.flatten(outputs)
+        if not self.columns:
+            self.nest = outputs
+            self.columns = [[] for _ in leaves]
+            self.on_host = [[] for _ in leaves]
+        for column, leaf in zip(self.columns, leaves, strict=True):
+            column.append(leaf if type(leaf) is Tensor and not leaf.requires_grad else torch.as_tensor(leaf).detach())
+            self.bytes += column[-1].nbytes
+        if self.bytes > HOST_BYTES:
+            self._to_host()
+
+    def _to_host(self) -> None:
+        for column, arrays in zip(self.columns, self.on_host, strict=True):
+            if column:
+                arrays.append(to_array(torch.cat(column)))
+                column.clear()
+        self.bytes = 0
+
+    def joined(self) -> Any:
+        """All outputs, in the nest that the model gives.
+
+        Raises: ValueError: if there was no batch.
+        """
+        if not self.columns:
+            raise ValueError("predict() got no batches.")
+        self._to_host()
+        arrays = [arrays[0] if len(arrays) == 1 else np.concatenate(arrays) for arrays in self.on_host]
+        return tree.pack_sequence_as(self.nest, arrays)
