@@ -16,7 +16,7 @@ MAX_LINES = 600
 
 # From the ground up: a room imports from rooms listed before it, and from its own.
 ROOMS = (
-    "namespaces arrays dtype_policies config registry tree draws budget serialization initializers activations "
+    "namespaces arrays dtype_policies config registry tree draws splitmix64 budget serialization initializers activations "
     "regularizers constraints variables mode codegen symbolic ops random data layer layers losses metrics optimizers "
     "mixed_precision saving callbacks distribution graph_passes training utils backend preprocessing export models "
     "wrappers datasets applications __main__"
