@@ -27,7 +27,7 @@ from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layer.base import Layer
-from kstyle_torch.layer.module_walk import modules_of, set_unnoticed
+from kstyle_torch.layer.module_walk import first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.precision import uncached_casts
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.metrics.base import metrics_in
@@ -478,11 +478,8 @@ class Trainer(nn.Module):
             )
 
     def _where(self) -> torch.device:
-        for module in modules_of(self):
-            for weight in module._parameters.values():
-                if weight is not None:
-                    return weight.device
-        return self._device or config.device()
+        weight = first_parameter(self)
+        return (self._device or config.device()) if weight is None else weight.device
 
     def _floats(self) -> torch.dtype | None:
         """The dtype of floating-point data: a model in float64 loses no digits of them."""

@@ -61,9 +61,12 @@ class Meter:
             targets, outputs, weights = [y_true], [y_pred], [weight]
         else:
             targets, outputs, weights = self.compiled.by_output(y_true, y_pred, weight)
-        if loss is None and any(hasattr(output, "_keras_mask") for output in outputs):
-            assert self.late_loss is not None
-            loss = self.late_loss(targets, outputs, weights)  # what is left of a batch decides what its mean is
+        if loss is None:
+            for output in outputs:
+                if hasattr(output, "_keras_mask"):  # the steps that a mask leaves decide what the mean of a batch is
+                    assert self.late_loss is not None
+                    loss = self.late_loss(targets, outputs, weights)
+                    break
         if loss is not None:
             self.losses.append(loss.detach() if loss.requires_grad else loss)
             self.rows.append(outputs[0].shape[0])

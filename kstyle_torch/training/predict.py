@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,10 @@ from torch import Tensor, nn
 from kstyle_torch import tree
 from kstyle_torch.arrays import to_array
 from kstyle_torch.callbacks import CallbackList
-from kstyle_torch.data.batches import Batches
-from kstyle_torch.mode import passing, running
+from kstyle_torch.data.batches import ArrayBatches, Batches
+from kstyle_torch.mode import passing
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.fit import quickly
+from kstyle_torch.training.engines.choose_engine import fast_forward
 from kstyle_torch.training.run import Run
 
 HOST_BYTES = 512 * 2**20  # predictions are brought to the host in pieces of this size
@@ -32,27 +34,37 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
     collected = Outputs()
     model._fit.stop_predicting = False
     # not inference_mode: the states of stateful layers would be of no use in training
-    with Run(model, "predicting") as run, torch.no_grad(), quickly(run, (*begin, *end)):
-        model, call = run.model, running
+    with Run(model, "predicting") as run, torch.no_grad(), fast_forward(run, (*begin, *end)):
+        model = run.model
         callbacks.on_predict_begin()
-        forward = functools.partial(run.forward, model) if run.forward else functools.partial(_call, model)
-        for index, batch in enumerate(batches.epoch()):
-            for hook in begin:
-                hook(index, {})
-            before = call.mode, call.inside
-            call.mode, call.inside = False, True  # not while hooks and the user's data run
-            try:
-                outputs = steps.user_step(model, model.predict_step, batch) if own else forward(batch[0])
-            finally:
-                call.mode, call.inside = before
-            collected.add(outputs)
-            for hook in end:
-                hook(index, {"outputs": outputs})
-            if run.stop:
-                break
+        if own:
+            forward = functools.partial(_predicted_by_user, model)
+        else:
+            forward = functools.partial(run.forward, model) if run.forward else functools.partial(_call, model)
+        quiet = isinstance(batches, ArrayBatches) and not begin and not end  # no code of the user's between the batches
+        take = forward if quiet else functools.partial(_in_inference, forward)
+        with passing(False) if quiet else contextlib.nullcontext():
+            for index, batch in enumerate(batches.epoch()):
+                for hook in begin:
+                    hook(index, {})
+                outputs = take(batch if own else batch[0])
+                collected.add(outputs)
+                for hook in end:
+                    hook(index, {"outputs": outputs})
+                if run.stop:
+                    break
         joined = collected.joined()
         callbacks.on_predict_end()
     return joined
+
+
+def _predicted_by_user(model: Any, batch: Any) -> Any:
+    return steps.user_step(model, model.predict_step, batch)
+
+
+def _in_inference(forward: Callable[[Any], Any], x: Any) -> Any:
+    with passing(False):
+        return forward(x)
 
 
 def predict_batch(model: Any, x: Any) -> Any:
@@ -61,8 +73,7 @@ def predict_batch(model: Any, x: Any) -> Any:
     with Run(model, "predicting") as run, torch.no_grad(), steps.straight(run, ()):
         model = run.model
         if own:
-            with passing(False):
-                outputs = steps.user_step(model, model.predict_step, (x, None, None))
+            outputs = _in_inference(functools.partial(_predicted_by_user, model), (x, None, None))
         else:
             outputs = steps.run_model(model, x, training=False)
     return tree.map_structure(_array, outputs)

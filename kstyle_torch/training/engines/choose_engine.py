@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -12,8 +13,10 @@ from kstyle_torch.data.batches import Batches
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.engine import CompiledStep
 from kstyle_torch.training.compiled.epoch_graph import CompiledEpoch
+from kstyle_torch.training.compiled.forward_graph import compiled_forward
 from kstyle_torch.training.epoch_metrics import Meter
 from kstyle_torch.training.recorded.engine import RecordedStep
+from kstyle_torch.training.run import Run
 
 
 def whole_epoch(model: Any, batches: Batches, meter: Meter) -> Any:
@@ -36,3 +39,10 @@ def chosen_step(model: Any, ahead: int, watchful: bool, hooked: bool) -> Callabl
         model._fit.step_engine = step
     step.begin(ahead, watchful, hooked)
     return step
+
+
+@contextlib.contextmanager
+def fast_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
+    """Runs the forward pass of a test or prediction in the fastest way that holds: compiled, or without calls of modules."""
+    with steps.straight(run, hooks), compiled_forward(run, hooks):
+        yield
