@@ -27,7 +27,7 @@ from kstyle_torch.layer.masks import (
     take_recorded_masks,
     without_masks_of_none,
 )
-from kstyle_torch.layer.module_walk import OwnDict, OwnList, modules_of, set_unnoticed
+from kstyle_torch.layer.module_walk import OwnDict, OwnList, first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layer.policy import HasPolicy
 from kstyle_torch.layer.precision import cast_input
@@ -362,7 +362,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     def _to_tensor(self, leaf: Any) -> Any:
         """Returns an array as a tensor, and what is floating-point in the compute dtype; integers stay as they are."""
         if isinstance(leaf, (np.ndarray, np.generic)):
-            weight = next(self.parameters(), None)
+            weight = first_parameter(self)
             leaf = from_array(leaf).to(config.device() if weight is None else weight.device)
         return leaf if self._input_dtype is None else cast_input(leaf, self._input_dtype)
 
