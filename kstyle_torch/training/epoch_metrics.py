@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.layer.module_walk import OwnDict
-from kstyle_torch.training.objective import Compiled, update
+from kstyle_torch.training.objective import Objective, update
 
 FOLD_STEPS = 256
 FOLD_BYTES = 64 * 2**20
@@ -39,7 +39,7 @@ class Meter:
         find_late_loss: In a test, finds what computes the loss of joined steps.
     """
 
-    def __init__(self, compiled: Compiled, find_late_loss: Callable[[], Loss | None] | None = None):
+    def __init__(self, compiled: Objective, find_late_loss: Callable[[], Loss | None] | None = None):
         self.compiled, self.find_late_loss = compiled, find_late_loss
         self.losses: list[Tensor] = []
         self.rows: list[int] = []

@@ -19,6 +19,7 @@ from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.choose_engine import chosen_step, fast_forward, whole_epoch
 from kstyle_torch.training.epoch_metrics import Logs, Meter, is_nan
 from kstyle_torch.training.objective import read
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.engine import RecordedStep
 from kstyle_torch.training.run import Run, is_nested, run_by
 
@@ -26,7 +27,7 @@ LATE_BYTES = 2**16  # of a batch's outputs; up to here the loss of many at once 
 
 
 def run_fit(
-    model: Any,
+    model: Trainable,
     train: Batches,
     validation: Batches | None,
     callbacks: CallbackList,
@@ -148,7 +149,7 @@ def _trained(step: Callable[[Any, Any, Any], tuple[Tensor, Any]], meter: Meter) 
     return take
 
 
-def _tested(model: Any, meter: Meter) -> Callable[[Any], None]:
+def _tested(model: Trainable, meter: Meter) -> Callable[[Any], None]:
     """Returns the function that tests on a batch. Small outputs are kept, and wait for a loss of many batches at once."""
 
     def take(batch: Any) -> None:
@@ -160,19 +161,19 @@ def _tested(model: Any, meter: Meter) -> Callable[[Any], None]:
     return take
 
 
-def _tested_by_user(model: Any, batch: Any) -> Any:
+def _tested_by_user(model: Trainable, batch: Any) -> Any:
     with passing(False):
         return steps.user_step(model, model.test_step, batch)
 
 
-def _tell(hooks: Iterable[Any], model: Any, index: int, logs: Any) -> None:
+def _tell(hooks: Iterable[Any], model: Trainable, index: int, logs: Any) -> None:
     """Calls the hooks after a batch, with logs that are read when somebody looks."""
     running = Logs(lambda: _read_logs(model, logs))
     for hook in hooks:
         hook(index, running)
 
 
-def train_batch(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+def train_batch(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     """One step for one batch; recorded, once there were many. Returns: The loss and the output."""
     if model.run_eagerly or model.jit_compile not in ("auto", "record"):
         return steps.train_step(model, x, y, weight)
@@ -186,7 +187,7 @@ def train_batch(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     return result
 
 
-def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
+def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
     """Loss and metrics over the batches, in inference mode."""
     begin, end = callbacks.hooks("on_test_batch_begin"), callbacks.hooks("on_test_batch_end")
     own = model.overrides("test_step", "compute_metrics")
@@ -211,7 +212,7 @@ def is_small(outputs: Any) -> bool:
     return sum([leaf.nbytes for leaf in leaves]) <= LATE_BYTES
 
 
-def _read_logs(model: Any, logs: Any) -> dict[str, Any]:
+def _read_logs(model: Trainable, logs: Any) -> dict[str, Any]:
     """What a step of the user's returned, or the metrics so far; as numbers."""
     return read(logs if isinstance(logs, dict) else model.get_metrics_result())
 
@@ -228,7 +229,7 @@ def _validates(epoch: int, frequency: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _finishing(model: Any, callbacks: CallbackList) -> Iterator[None]:
+def _finishing(model: Trainable, callbacks: CallbackList) -> Iterator[None]:
     """Whatever happens inside: no leftovers on the parameters, the bar's line ended."""
     try:
         yield

@@ -18,16 +18,17 @@ from kstyle_torch.data.batches import ArrayBatches, Batches
 from kstyle_torch.mode import passing
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.choose_engine import fast_forward
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import Run
 
 HOST_BYTES = 512 * 2**20  # predictions are brought to the host in pieces of this size
 
 
-def _call(model: Any, x: Any) -> Any:
+def _call(model: Trainable, x: Any) -> Any:
     return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
 
 
-def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
+def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> Any:
     """The outputs for all batches, joined, as arrays."""
     begin, end = callbacks.hooks("on_predict_batch_begin"), callbacks.hooks("on_predict_batch_end")
     own = model.overrides("predict_step")
@@ -58,7 +59,7 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
     return joined
 
 
-def _predicted_by_user(model: Any, batch: Any) -> Any:
+def _predicted_by_user(model: Trainable, batch: Any) -> Any:
     return steps.user_step(model, model.predict_step, batch)
 
 
@@ -67,7 +68,7 @@ def _in_inference(forward: Callable[[Any], Any], x: Any) -> Any:
         return forward(x)
 
 
-def predict_batch(model: Any, x: Any) -> Any:
+def predict_batch(model: Trainable, x: Any) -> Any:
     """The outputs for one batch that no callback looks at, as arrays."""
     own = model.overrides("predict_step")
     with Run(model, "predicting") as run, torch.no_grad(), steps.straight(run, ()):

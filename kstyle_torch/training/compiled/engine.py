@@ -26,6 +26,7 @@ from kstyle_torch.training.compiled.verify import (
 from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.collectives import exchanging_module
 from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import innermost
 
 OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
@@ -40,7 +41,7 @@ class CompiledStep(OfModel):
         how: True, a mode of `torch.compile` such as `"max-autotune"`, or a dict of its arguments.
     """
 
-    def __init__(self, model: Any, how: Any):
+    def __init__(self, model: Trainable, how: Any):
         super().__init__(model)
         self.options = how if isinstance(how, dict) else {} if how is True else {"mode": how}
         self.whole = WholeSteps(model, how)

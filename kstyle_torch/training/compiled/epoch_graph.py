@@ -21,6 +21,7 @@ from kstyle_torch.training.compiled.verify import Trial
 from kstyle_torch.training.engines.invalidation import Standing
 from kstyle_torch.training.epoch_metrics import Meter
 from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.protocols import Trainable
 
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
 
@@ -33,7 +34,7 @@ class CompiledEpoch(OfModel):
         how: `jit_compile`: True, a mode of `torch.compile`, or a dict of its arguments.
     """
 
-    def __init__(self, model: Any, how: Any):
+    def __init__(self, model: Trainable, how: Any):
         super().__init__(model)
         self.how = how
         self.calls: list[tuple[Standing, EpochCall | None]] = []  # the last used first; None without a whole batch

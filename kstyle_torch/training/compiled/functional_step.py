@@ -22,6 +22,7 @@ from kstyle_torch.training.compiled.packing import SMALL, Packing
 from kstyle_torch.training.compiled.stateless_random import NO_KEY, draw_keys, keyed
 from kstyle_torch.training.engines.invalidation import marks, why_not
 from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.variables import Variable
 
 MAX_CALLS, MAX_CALLS_A_WEIGHT = 3000, 20  # of torch's operators; an LSTM over 50 time steps has 2,900
@@ -63,7 +64,7 @@ class StepFunction(OfModel):
     Raises: CannotCompileError: if its steps are no function of the batch and of what `state` holds.
     """
 
-    def __init__(self, model: Any, packs: bool = False):
+    def __init__(self, model: Trainable, packs: bool = False):
         compiled = model._compiled
         reason = why_not(model, asked=True) or why_not_pure(compiled.optimizer)
         if cells_of(model):
@@ -100,7 +101,7 @@ class StepFunction(OfModel):
 
     def buffers_now(self) -> list[Tensor]:
         """Those that are in the modules at this moment."""
-        return [owner[name] for owner, name in self.buffers]
+        return [owner[name] for owner, name in self.buffers]  # type: ignore[misc]  # none of them is None
 
     def __call__(
         self, batch: tuple[Any, Any, Any], sizes: Tensor, key: Tensor, fixed: list[Tensor], state: State
@@ -176,7 +177,7 @@ class Counted(TorchDispatchMode):
         return call(*args, **(kwargs or {}))
 
 
-def traced(model: Any, function: Any, *example: Any) -> Any:
+def traced(model: Trainable, function: Any, *example: Any) -> Any:
     """A function that runs a model, as a graph of torch's basic operators; its inputs are all it depends on.
 
     Args:

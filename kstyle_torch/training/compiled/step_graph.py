@@ -17,6 +17,7 @@ from kstyle_torch.training.compiled.torch_compile import graph_options, has_cuda
 from kstyle_torch.training.compiled.verify import FailedError, Trial, rolled, verify_step
 from kstyle_torch.training.engines.invalidation import Standing
 from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.side_effects import MASK
 
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
@@ -30,7 +31,7 @@ class WholeSteps(OfModel):
         how: `jit_compile`: True, a mode of `torch.compile`, or a dict of its arguments.
     """
 
-    def __init__(self, model: Any, how: Any):
+    def __init__(self, model: Trainable, how: Any):
         super().__init__(model)
         self.how = how
         self.calls: dict[Any, WholeStep | None] = {}  # by layout of the batch; None where it cannot be

@@ -22,6 +22,7 @@ from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.invalidation import Standing, foreign, marks, why_not
 from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.peephole import shortened
 from kstyle_torch.training.recorded.recorder import OPERATOR_ERRORS, CannotRecordError, Recorder, TapeWriter
 from kstyle_torch.training.recorded.side_effects import Cells, Effects
@@ -51,7 +52,7 @@ class RecordedStep(OfModel):
             a warning says what cannot be.
     """
 
-    def __init__(self, model: Any, asked: bool = False):
+    def __init__(self, model: Trainable, asked: bool = False):
         super().__init__(model)
         self.asked = asked
         self.tapes: dict[Any, Tape | None] = {}  # None: cannot be recorded
