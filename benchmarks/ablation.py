@@ -104,7 +104,7 @@ def measure(workload: str, trick: str, optimizer: str) -> dict[str, float]:
         kstyle_torch.utils.set_random_seed(0)
         models[figure] = chosen.keras_model(kstyle_torch, **arguments)
         if optimizer:
-            models[figure].compile(optimizer.lower(), chosen.loss, metrics=["accuracy"], **arguments)
+            models[figure].compile(optimizer, chosen.loss, metrics=["accuracy"], **arguments)
     functions: dict[str, Callable[[], Any]] = {
         figure: functools.partial(model.fit, x, y, batch_size=chosen.batch_size, epochs=chosen.epochs, verbose=0)
         for figure, model in models.items()
