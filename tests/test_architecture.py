@@ -16,8 +16,8 @@ MAX_LINES = 600
 
 # From the ground up: a room imports from rooms listed before it, and from its own.
 ROOMS = (
-    "namespaces arrays dtype_policies config registry tree draws budget serialization initializers activations "
-    "regularizers constraints variables mode symbolic ops random data layer layers losses metrics optimizers "
+    "namespaces arrays dtype_policies config registry tree draws splitmix64 budget serialization initializers activations "
+    "regularizers constraints variables mode codegen symbolic ops random data layer layers losses metrics optimizers "
     "mixed_precision saving callbacks distribution graph_passes training utils backend preprocessing export models "
     "wrappers datasets applications __main__"
 ).split()
@@ -172,6 +172,17 @@ def test_keras_is_never_imported():
 
 def test_no_clock_decides_how_steps_are_run():
     assert [module for module in MODULES if room_of(module) == "training" and "time" in imports_of(module)] == []
+
+
+def callers_of(function):
+    """The rooms in which a builtin function is called."""
+    calls = [(m, node) for m in MODULES for node in ast.walk(syntax(MODULES[m])) if isinstance(node, ast.Call)]
+    return {room_of(module) for module, node in calls if isinstance(node.func, ast.Name) and node.func.id == function}
+
+
+def test_code_is_generated_in_one_place():
+    assert callers_of("exec") == {"codegen", "export"}  # export runs what it has written for people, to check it
+    assert callers_of("eval") == set()
 
 
 def test_files_are_small():

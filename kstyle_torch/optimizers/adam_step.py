@@ -1,9 +1,20 @@
-"""Adam's step: by torch's fused kernel, and by foreach calls where there is none."""
+"""Adam's formula: by torch's fused kernel, by foreach calls where there is none, and as a function without effects.
+
+With g the gradient, m the momentum, v the velocity and n the number of the step:
+
+    m <- m + (1 - beta_1) (g - m)
+    v <- beta_2 v + (1 - beta_2) g^2
+    weight <- weight - rate sqrt(1 - beta_2^n) / (1 - beta_1^n) m / (sqrt(v) + epsilon)
+
+AMSGrad takes the largest v so far in the last line. All three forms take the same arguments.
+Source: Kingma & Ba 2014, the more efficient order of section 2; Reddi et al. 2018.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,12 +23,19 @@ from torch import Tensor
 from kstyle_torch.optimizers import foreach
 
 
-def correction_of(beta_1: float, beta_2: float, step: Any) -> Any:
-    """The factor of the learning rate that corrects the bias of a step, the first of which is 1; a tensor if `step` is."""
+def correction_of(beta_1: float, beta_2: float, step: Any, sqrt: Callable[[Any], Any] = math.sqrt) -> Any:
+    """Returns the factor of the learning rate that corrects the bias of a step.
+
+    Args:
+        beta_1: How much of the momentum stays.
+        beta_2: How much of the velocity stays.
+        step: The first is 1; a tensor gives a tensor. An array needs a square root of its own.
+        sqrt: The square root for whatever `step` is, if it is not a tensor.
+    """
     if isinstance(step, Tensor):  # 1 - beta**step in float32 would lose digits
         first, second = (-torch.expm1(step * (math.log(beta) if beta else -math.inf)) for beta in (beta_1, beta_2))
         return second.sqrt() / first
-    return math.sqrt(1 - beta_2**step) / (1 - beta_1**step)
+    return sqrt(1 - beta_2**step) / (1 - beta_1**step)
 
 
 def fused_step(
@@ -65,11 +83,9 @@ def foreach_step(
     beta_2: float,
     epsilon: float,
 ) -> None:
-    """The same, anywhere."""
+    """Does the same, anywhere."""
+    move_means(gradients, state, beta_1, beta_2)
     velocity = state["velocity"]
-    torch._foreach_lerp_(state["momentum"], gradients, 1 - beta_1)
-    foreach.mul_(velocity, beta_2)
-    torch._foreach_addcmul_(velocity, gradients, gradients, 1 - beta_2)
     if "velocity_hat" in state:
         torch._foreach_maximum_(state["velocity_hat"], velocity)
         velocity = state["velocity_hat"]
@@ -81,3 +97,34 @@ def foreach_step(
     change = torch._foreach_div(state["momentum"], denominator)
     torch._foreach_mul_(change, size)
     torch._foreach_sub_(parameters, change)
+
+
+def move_means(gradients: list[Tensor], state: dict[str, list[Any]], beta_1: float, beta_2: float) -> None:
+    """Moves "momentum" and "velocity", the running means of the gradients and of their squares."""
+    torch._foreach_lerp_(state["momentum"], gradients, 1 - beta_1)
+    foreach.mul_(state["velocity"], beta_2)
+    torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - beta_2)
+
+
+def functional_step(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    state: dict[str, list[Tensor]],
+    size: Any,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
+    """Returns new parameters and state, and leaves those given as they are: for graphs that take many steps.
+
+    A compiler fuses these elementary operations; foreach calls and changes in place would stand in its way.
+    """
+    rest_1, rest_2 = 1 - beta_1, 1 - beta_2
+    momenta = [m + (g - m) * rest_1 for m, g in zip(state["momentum"], gradients, strict=True)]
+    squares = [v * beta_2 + g * g * rest_2 for v, g in zip(state["velocity"], gradients, strict=True)]
+    after = {"momentum": momenta, "velocity": squares}
+    if "velocity_hat" in state:
+        squares = [torch.maximum(top, v) for top, v in zip(state["velocity_hat"], squares, strict=True)]
+        after["velocity_hat"] = squares
+    triples = zip(parameters, momenta, squares, strict=True)
+    return [weight - size * m / (v.sqrt() + epsilon) for weight, m, v in triples], after

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.optimizers.adam import Adam, AdamW
-from kstyle_torch.optimizers.adam_step import correction_of
+from kstyle_torch.optimizers.adam_step import correction_of, functional_step
 from kstyle_torch.optimizers.rate import current_rate
 from kstyle_torch.optimizers.rmsprop import RMSprop
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
@@ -74,7 +74,7 @@ def step_sizes(optimizer: Any, steps: int) -> Tensor:
     sizes[:2] = known
     if isinstance(optimizer, Adam):
         count = np.arange(first + 1, first + steps + 1, dtype=np.float64)
-        sizes[1] *= np.sqrt(1 - optimizer.beta_2**count) / (1 - optimizer.beta_1**count)
+        sizes[1] *= correction_of(optimizer.beta_1, optimizer.beta_2, count, np.sqrt)
     if optimizer.use_ema:
         sizes[2] = 1 - optimizer.ema_momentum
         sizes[2, : first == 0] = 1
@@ -157,15 +157,8 @@ def _sgd(
 def _adam(
     optimizer: Any, weights: list[Tensor], gradients: list[Tensor], state: State, size: Tensor
 ) -> tuple[list[Tensor], State]:
-    rest_1, rest_2 = 1 - optimizer.beta_1, 1 - optimizer.beta_2
-    momenta = [m + (g - m) * rest_1 for m, g in zip(state["momentum"], gradients, strict=True)]
-    squares = [v * optimizer.beta_2 + g * g * rest_2 for v, g in zip(state["velocity"], gradients, strict=True)]
-    after = {"momentum": momenta, "velocity": squares}
-    if optimizer.amsgrad:
-        squares = [torch.maximum(top, v) for top, v in zip(state["velocity_hat"], squares, strict=True)]
-        after["velocity_hat"] = squares
-    triples = zip(weights, momenta, squares, strict=True)
-    return [weight - size * m / (v.sqrt() + optimizer.epsilon) for weight, m, v in triples], after
+    numbers = (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon)
+    return functional_step(weights, gradients, state, size, *numbers)
 
 
 def _rmsprop(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.optimizers import foreach
+from kstyle_torch.optimizers.adam_step import move_means
 from kstyle_torch.optimizers.base import Optimizer, registry
 
 
@@ -59,9 +59,7 @@ class Lamb(Optimizer):
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        torch._foreach_lerp_(state["momentum"], gradients, 1 - self.beta_1)
-        foreach.mul_(state["velocity"], self.beta_2)
-        torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.beta_2)
+        move_means(gradients, state, self.beta_1, self.beta_2)
         scale = math.sqrt(1 - self.beta_2**self.local_step)
         denominator = torch._foreach_sqrt(state["velocity"])
         torch._foreach_add_(denominator, self.epsilon * scale)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.optimizers import foreach
+from kstyle_torch.optimizers.adam_step import move_means
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.variables import HostNumber
 
@@ -77,9 +77,7 @@ class Nadam(Optimizer):
         now, after = self._momentum_at(step), self._momentum_at(step + 1)
         self._product.number *= now
         product = self._product.number
-        torch._foreach_lerp_(state["momentum"], gradients, 1 - self.beta_1)
-        foreach.mul_(state["velocity"], self.beta_2)
-        torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.beta_2)
+        move_means(gradients, state, self.beta_1, self.beta_2)
         scale = math.sqrt(1 - self.beta_2**step)
         denominator = torch._foreach_sqrt(state["velocity"])
         torch._foreach_add_(denominator, self.epsilon * scale)

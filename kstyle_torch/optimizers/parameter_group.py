@@ -12,7 +12,7 @@ from torch import Tensor
 from kstyle_torch.optimizers.clipping import clip_by_norm
 from kstyle_torch.optimizers.foreach import PLAIN
 from kstyle_torch.optimizers.fused import alike, has_fused_sgd
-from kstyle_torch.optimizers.pack import SMALL, Pack, aligned
+from kstyle_torch.optimizers.packing import SMALL, Pack, aligned
 from kstyle_torch.optimizers.variables import layout_of, parameter_of, path_of
 
 MANY = 64  # sets of variables; those with a part are forgotten when there are more

@@ -5,23 +5,16 @@ No text of a name or key enters the code unless it is an ordinary identifier; ev
 
 from __future__ import annotations
 
-import builtins
-import itertools
-import keyword
-import linecache
-import re
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
-from kstyle_torch.registry import snake_case
+from kstyle_torch.codegen.function_writer import IDENTIFIER, FunctionWriter
 from kstyle_torch.symbolic.graph import Call, Graph, Ref
 
-IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 OPERATORS = {
     "__add__": "{} + {}",
     "__sub__": "{} - {}",
@@ -30,7 +23,6 @@ OPERATORS = {
     "__matmul__": "{} @ {}",
     "__pow__": "{} ** {}",
 }
-_numbers = itertools.count()
 call_it = nn.Module.__call__
 
 
@@ -52,10 +44,9 @@ class Emitter:
         direct: dict[int, Callable[..., Any] | None] | None = None,
     ):
         self.graph, self.keys, self.direct = graph, keys, direct or {}
-        self.namespace: dict[str, Any] = {"call": call_it, "adapt": adapt, "Tensor": Tensor, "torch": torch}
+        names = {"call": call_it, "adapt": adapt, "Tensor": Tensor, "torch": torch}  # the checks speak of the last
+        self.writer = FunctionWriter("forward", ("self", "inputs"), "model", names)
         self.names: dict[int, str] = {}  # value -> its variable
-        self.taken = {"forward", "self", "inputs", "modules", "unpack", *self.namespace, *dir(builtins)}
-        self.lines: list[str] = []
 
     def emit(self, unpack: Callable[[Any, Any], list[Any]], checks: list[str]) -> tuple[Callable[..., Any], str]:
         """The function and its source.
@@ -65,131 +56,82 @@ class Emitter:
             checks: For every input, an expression over `{}` that is true where it must be adapted.
         """
         self._take_inputs(unpack, checks)
-        last_use = self._last_uses()
-        for position, call in enumerate(self.graph.calls):
+        for call in self.graph.calls:
             self._write_call(call)
-            dead = sorted(self.names[index] for index, last in last_use.items() if last == position)
-            if dead:
-                self.lines.append(f"del {', '.join(dead)}")
-        self._write_masks()
-        self.lines.append(f"return {self._render(self.graph.outputs)}")
-        source = "def forward(self, inputs):\n" + "".join(f"    {line}\n" for line in self.lines)
-        return self._compile(source), source
+        outputs, masks = self.graph.outputs, self.graph.masks
+        kept = [ref for ref in tree.flatten((outputs, masks)) if isinstance(ref, Ref)]
+        for output, mask in zip(tree.flatten(outputs), masks, strict=True):
+            if mask is not None:
+                self._tag(output, mask)
+        return self.writer.finish(self._value(outputs), self._variables(kept))
 
     def _take_inputs(self, unpack: Callable[[Any, Any], list[Any]], checks: list[str]) -> None:
-        self.namespace["unpack"] = unpack
+        self.modules, take = self.writer.variable("modules"), self.writer.bind(unpack, "unpack")
         variables = []
         for ref in tree.flatten(self.graph.inputs):
-            variables.append(self._fresh("x"))
+            variables.append(self.writer.variable("x"))
             self.names[ref.index] = variables[-1]
-        self.lines.append("modules = self._modules")
+        self.writer.write(f"{self.modules} = self._modules")  # not deleted: it is no tensor
         if isinstance(self.graph.inputs, Ref):
-            self.lines.append(f"{variables[0]} = inputs if type(inputs) is Tensor else unpack(self, inputs)[0]")
+            code = f"{variables[0]} = inputs if type(inputs) is Tensor else {take}(self, inputs)[0]"
         else:
-            self.lines.append(f"{', '.join(variables)}, = unpack(self, inputs)")
+            code = f"{', '.join(variables)}, = {take}(self, inputs)"
+        self.writer.write(code, assigns=variables)
         for position, (variable, check) in enumerate(zip(variables, checks, strict=True)):
             if check:
-                self.lines.append(f"if {check.format(variable)}: {variable} = adapt(self, {variable}, {position})")
+                code = f"if {check.format(variable)}: {variable} = adapt(self, {variable}, {position})"
+                self.writer.write(code, [variable], [variable])
             if self.direct.get(id(self.graph.sources[position]), call_it) is not None:
-                self.lines.append(f"{variable} = call({self._module(self.graph.sources[position])}, {variable})")
+                code = f"{variable} = call({self._module(self.graph.sources[position])}, {variable})"
+                self.writer.write(code, [variable], [variable])
 
     def _write_call(self, call: Call) -> None:
         for tensor, mask in call.tags:
-            self.lines.append(f"{self.names[tensor.index]}._keras_mask = {self.names[mask.index]}")
-        args = [self._render(arg) for arg in call.args]
-        kwargs = [f"{self._keyword(name)}={self._render(value)}" for name, value in call.kwargs.items()]
+            self._tag(tensor, mask)
+        args = [self._value(arg) for arg in call.args]
+        kwargs = {name: self._value(value) for name, value in call.kwargs.items()}
         name = getattr(call.target, "__name__", type(call.target).__name__)
         if isinstance(call.target, nn.Module):
             module = self._module(call.target)
             name = self.keys[id(call.target)]
             if "training" in call.kwargs:  # with it, the layer switches mode and back
-                value = f"{module}({', '.join(args + kwargs)})"
+                code = self.writer.call(module, args, kwargs)
             elif function := self.direct.get(id(call.target)):
-                value = f"{self._bind(name, function)}({', '.join(args + kwargs)})"
+                code = self.writer.call(self.writer.bind(function, name), args, kwargs)
             else:
-                value = f"call({', '.join([module, *args, *kwargs])})"
+                code = self.writer.call("call", [module, *args], kwargs)
         elif name in OPERATORS and len(args) == 2 and not kwargs:
-            value = OPERATORS[name].format(*args)
+            code = OPERATORS[name].format(*args)
             name = name.strip("_")
         else:
-            value = f"{self._bind(name, call.target)}({', '.join(args + kwargs)})"
-        self._assign(name, call.outputs, value)
+            code = self.writer.call(self.writer.bind(call.target, name), args, kwargs)
+        self._assign(name, call.outputs, code, self._variables(call.reads()))
 
-    def _assign(self, name: str, outputs: Any, value: str) -> None:
-        variable = self._fresh(name)
-        self.lines.append(f"{variable} = {value}")
+    def _assign(self, name: str, outputs: Any, code: str, reads: list[str]) -> None:
+        variable = self.writer.variable(name)
+        self.writer.write(f"{variable} = {code}", reads, [variable])
         if isinstance(outputs, Ref):
             self.names[outputs.index] = variable
             return
         for path, ref in _paths(outputs):
-            part = self._fresh(name)
-            self.names[ref.index] = part
-            self.lines.append(f"{part} = {variable}{''.join(f'[{self._render(step)}]' for step in path)}")
+            part = self.names[ref.index] = self.writer.variable(name)
+            code = f"{part} = {variable}{''.join(f'[{self._value(step)}]' for step in path)}"
+            self.writer.write(code, [variable], [part])
 
-    def _write_masks(self) -> None:
-        for output, mask in zip(tree.flatten(self.graph.outputs), self.graph.masks, strict=True):
-            if mask is not None:
-                self.lines.append(f"{self.names[output.index]}._keras_mask = {self.names[mask.index]}")
-
-    def _last_uses(self) -> dict[int, int]:
-        """Which call reads each value last, for the values that nobody needs afterwards."""
-        kept = {ref.index for ref in tree.flatten((self.graph.outputs, self.graph.masks)) if isinstance(ref, Ref)}
-        last = {ref.index: position for position, call in enumerate(self.graph.calls) for ref in call.reads()}
-        return {index: position for index, position in last.items() if index not in kept}
+    def _tag(self, tensor: Ref, mask: Ref) -> None:
+        tensor_name, mask_name = self._variables([tensor, mask])
+        self.writer.write(f"{tensor_name}._keras_mask = {mask_name}", [tensor_name, mask_name])
 
     def _module(self, module: nn.Module) -> str:
         key = self.keys[id(module)]
-        return f'modules["{key}"]' if IDENTIFIER.match(key) else f"modules[{self._bind('key', key)}]"
+        quoted = f'"{key}"' if IDENTIFIER.match(key) else self.writer.bind(key, "key")
+        return f"{self.modules}[{quoted}]"
 
-    def _render(self, value: Any) -> str:
-        if isinstance(value, Ref):
-            return self.names[value.index]
-        if type(value) in (bool, int, type(None)) or (type(value) is float and repr(value)[-1].isdigit()):
-            return repr(value)
-        if isinstance(value, tuple):
-            items = f"({''.join(self._render(item) + ', ' for item in value)})"
-            if type(value) is tuple:
-                return items
-            kind = self._bind(type(value).__name__, type(value))  # a named tuple, or one of torch.return_types
-            return f"{kind}(*{items})" if hasattr(value, "_fields") else f"{kind}({items})"
-        if type(value) is list:
-            return f"[{', '.join(map(self._render, value))}]"
-        if type(value) is dict:
-            return f"{{{', '.join(f'{self._render(key)}: {self._render(item)}' for key, item in value.items())}}}"
-        if type(value) is slice:
-            return f"slice({', '.join(map(self._render, (value.start, value.stop, value.step)))})"
-        return self._bind("constant", value)
+    def _value(self, value: Any) -> str:
+        return self.writer.value(value, lambda leaf: self.names[leaf.index] if isinstance(leaf, Ref) else None)
 
-    def _keyword(self, name: str) -> str:
-        if not IDENTIFIER.match(name) or keyword.iskeyword(name):
-            raise ValueError(f"{name!r} cannot be the name of a keyword argument in a graph.")
-        return name
-
-    def _bind(self, name: str, value: Any) -> str:
-        """A name of our own for an object, in the function's globals."""
-        for bound, known in self.namespace.items():
-            if known is value:
-                return bound
-        bound = self._fresh(name)
-        self.namespace[bound] = value
-        return bound
-
-    def _fresh(self, wish: str) -> str:
-        base = snake_case(re.sub(r"[^A-Za-z0-9_]", "_", wish)).strip("_") or "value"
-        base = f"_{base}" if base[0].isdigit() else base
-        names = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(1)))
-        name = next(name for name in names if name not in self.taken and not keyword.iskeyword(name))
-        self.taken.add(name)
-        return name
-
-    def _compile(self, source: str) -> Callable[..., Any]:
-        filename = f"<kstyle_torch model {next(_numbers)}>"
-        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)  # tracebacks show it
-        namespace = dict(self.namespace)
-        exec(compile(source, filename, "exec"), namespace)
-        forward = namespace.pop("forward")  # which would refer to itself, and hold the model's layers, for ever
-        weakref.finalize(forward, linecache.cache.pop, filename, None)
-        return forward
+    def _variables(self, refs: Iterable[Ref]) -> list[str]:
+        return [self.names[ref.index] for ref in refs]
 
 
 def _paths(outputs: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Ref]]:

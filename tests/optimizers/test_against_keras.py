@@ -5,12 +5,13 @@ it is taken exactly.
 """
 
 import keras
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from kstyle_torch import optimizers
-from kstyle_torch.optimizers import adam
+from kstyle_torch import optimizers, tree
+from kstyle_torch.optimizers import adam, adam_step
 from tests.oracle import assert_close, uniform
 
 SHAPES = [(4, 3), (3,), (2, 3, 2), ()]
@@ -156,18 +157,28 @@ def test_the_fused_kernel_is_there():
     assert adam.has_fused_adam(torch.device("cpu"), torch.float32)
 
 
-@pytest.mark.parametrize("amsgrad", [False, True], ids=["plain", "amsgrad"])
-def test_fused_and_foreach_are_equal(monkeypatch, amsgrad):
-    results = []
-    for fused in (True, False):
-        monkeypatch.setattr(adam, "has_fused_adam", lambda device, dtype, fused=fused: fused)
-        parameters, _ = start()
-        optimizer = optimizers.Adam(learning_rate=0.05, amsgrad=amsgrad)
-        for step in range(20):
-            optimizer.apply(gradients(step), parameters)
-        results.append(parameters)
-    for fused, foreach in zip(*results, strict=True):
-        assert_close(fused, foreach, rtol=1e-6, atol=1e-7)
+@pytest.mark.parametrize("as_tensor", [False, True], ids=["number", "tensor"])
+@pytest.mark.parametrize("slots", [["momentum", "velocity"], ["momentum", "velocity", "velocity_hat"]], ids=len)
+@pytest.mark.parametrize("form", [adam_step.foreach_step, adam_step.functional_step])
+def test_all_forms_of_adam_are_one_formula(form, slots, as_tensor):
+    """torch's fused kernel, which most steps take, against the two forms that stand in the code."""
+    weights = [parameter.detach() for parameter in start()[0]]
+    runs = [(weights, {slot: [torch.zeros_like(each) for each in weights] for slot in slots}) for _ in range(2)]
+    fused, other = tree.map_structure(torch.clone, runs)
+    for step in range(1, 21):
+        grads, beta_1, beta_2 = gradients(step), 0.8, 0.97
+        size = 0.05 * adam_step.correction_of(beta_1, beta_2, torch.tensor(float(step)) if as_tensor else step)
+        adam_step.fused_step(fused[0], grads, fused[1], size, beta_1, beta_2, 1e-3)
+        other = form(other[0], grads, other[1], size, beta_1, beta_2, 1e-3) or other
+    for one, two in zip(tree.flatten(fused), tree.flatten(other), strict=True):
+        assert_close(one, two, rtol=1e-5, atol=1e-7)
+
+
+def test_all_forms_of_the_correction_are_one_formula():
+    steps = [1, 2, 10, 1000]
+    numbers = [adam_step.correction_of(0.9, 0.999, step) for step in steps]
+    assert_close(adam_step.correction_of(0.9, 0.999, np.array(steps, float), np.sqrt), numbers, rtol=1e-12)
+    assert_close(adam_step.correction_of(0.9, 0.999, torch.tensor(steps).float()), np.float32(numbers), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])

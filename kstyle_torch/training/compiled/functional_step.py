@@ -16,9 +16,9 @@ from kstyle_torch.callbacks.snapshot import cells_of
 from kstyle_torch.draws import random_state
 from kstyle_torch.mode import passing
 from kstyle_torch.optimizers.functional_update import clipped, pure_step, why_not_pure
+from kstyle_torch.optimizers.packing import SMALL_IN_LOOPS, Packing
 from kstyle_torch.optimizers.variables import layout_of, parameter_of
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.compiled.packing import SMALL, Packing
 from kstyle_torch.training.compiled.stateless_random import NO_KEY, draw_keys, keyed
 from kstyle_torch.training.engines.invalidation import marks, why_not
 from kstyle_torch.training.fit_state import OfModel
@@ -81,7 +81,7 @@ class StepFunction(OfModel):
         ]  # fmt: skip
         if len(self.buffers) != len([*model.buffers()]):
             raise CannotCompileError("modules share a buffer")
-        self.packing = Packing(self.parameters, SMALL if packs else 0)
+        self.packing = Packing.of_small(self.parameters, SMALL_IN_LOOPS if packs else 0)
         self.draws = False  # whether the layers draw random numbers; known when it has run
         self.cells = [variable for tracker in compiled.trackers for variable in tracker.variables]
 

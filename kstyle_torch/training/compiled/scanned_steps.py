@@ -11,8 +11,8 @@ from torch import Tensor
 from kstyle_torch import tree
 from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.optimizers.functional_update import step_sizes
+from kstyle_torch.optimizers.packing import Packing
 from kstyle_torch.training.compiled.functional_step import CannotCompileError, State, StepFunction, holding, traced
-from kstyle_torch.training.compiled.packing import Packing
 from kstyle_torch.training.compiled.stateless_random import NO_KEY
 from kstyle_torch.training.compiled.verify import Trial, refuse_difference, verify_step
 from kstyle_torch.training.epoch_metrics import Meter
@@ -40,7 +40,7 @@ class EpochCall:
             torch.tensor(-1),
             torch.zeros(()),
         ]  # the first step where the loss was not finite, and what it was there
-        self.rest = Packing([*state.buffers, *(cell.value for cell in self.cells), *watch])
+        self.rest = Packing.of_small([*state.buffers, *(cell.value for cell in self.cells), *watch])
         self.graph = self._traced(batches)
         self.call = compiler(self._loop())
 
@@ -96,7 +96,7 @@ class EpochCall:
     ) -> list[Tensor]:
         """The packs after a step; a pure function."""
         batch = tree.refilled(self.nest, leaves)
-        number = len(self.function.packing.groups)
+        number = self.function.packing.size
         weights, slots, rest = (
             packs[:number],
             packs[number : number * (1 + self.slots)],
@@ -138,7 +138,7 @@ class EpochCall:
 
     def _unpacked(self, packs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """What goes back to weights, slots and buffers; and the values of the cells, with what became of the loss."""
-        packing, number = self.function.packing, len(self.function.packing.groups)
+        packing, number = self.function.packing, self.function.packing.size
         changed: list[Tensor] = []
         for place in range(1 + self.slots):
             changed += packing.unpacked(packs[place * number : (place + 1) * number])

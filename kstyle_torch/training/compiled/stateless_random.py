@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from kstyle_torch.layer.random_layer import PER_DRAW, scrambled
+from kstyle_torch import splitmix64
 from kstyle_torch.layers.attention.kernel import causal_mask, masked_softmax, spread_heads
 
 WHOLE = (-(2**63), 2**63 - 1)  # of int64
@@ -30,7 +29,6 @@ class KeyedDraws(TorchFunctionMode):
 
     Args:
         key: A whole number as a tensor.
-    Source: SplitMix64, Steele et al. 2014; normal numbers by the inverse of their distribution.
     """
 
     def __init__(self, key: Tensor):
@@ -44,10 +42,12 @@ class KeyedDraws(TorchFunctionMode):
         return own(self, *args, **(kwargs or {}))
 
     def _uniform(self, shape: Sequence[int]) -> Tensor:
-        number = torch.arange(math.prod(shape), device=self.key.device).view(*shape) + self.calls * PER_DRAW
+        return splitmix64.uniform(shape, self._next_counter())
+
+    def _next_counter(self) -> Tensor:
+        counter = self.key + self.calls * splitmix64.PER_DRAW
         self.calls += 1
-        bits = scrambled(number + self.key, 0)  # added at first, or the compiler multiplies constants beyond 64 bits
-        return ((bits >> 40) & (2**24 - 1)).to(torch.float32) * 2.0**-24
+        return counter
 
     def _dropout(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         if not training or p == 0:
@@ -60,8 +60,7 @@ class KeyedDraws(TorchFunctionMode):
         return uniform if dtype is None else uniform.to(dtype)
 
     def _randn(self, *shape: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
-        centred = self._uniform(_size(shape)) * 2 + (2.0**-24 - 1)  # within -1 and 1
-        normal = torch.erfinv(centred) * math.sqrt(2)
+        normal = splitmix64.normal(_size(shape), self._next_counter())
         return normal if dtype is None else normal.to(dtype)
 
     def _rand_like(self, x: Tensor, **kwargs: Any) -> Tensor:

@@ -1,15 +1,12 @@
 """The tape: the torch calls of one training step, written down as straight-line Python and run again without autograd.
 
 A step runs once under a `TorchDispatchMode`. What it called, backward pass included, becomes a function of the batch: no
-module is called and no graph is built when it runs. The code is made of numbers and of names of its own; every function
-and every tensor is bound by reference.
+module is called and no graph is built when it runs. `FunctionWriter` leaves out what nothing reads, and frees each tensor
+after its last use.
 """
 
 from __future__ import annotations
 
-import itertools
-import linecache
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -18,6 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from kstyle_torch.codegen.function_writer import FunctionWriter
 from kstyle_torch.ops.safe_binary_crossentropy import safe_kernel
 
 UNTAPED = "aten._local_scalar_dense"  # brings data to Python
@@ -28,7 +26,6 @@ MAX_BYTES = 256 * 2**20  # kept at once while recording; where steps are that la
 ORDINARY: tuple[type, ...] = (Tensor, torch.nn.Parameter)
 OPERATOR_ERRORS = (RuntimeError, TypeError, ValueError, IndexError)  # of operators that a batch does not fit
 TO_PYTHON = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)  # no operator is called for these
-_numbers = itertools.count()
 
 
 class CannotRecordError(Exception):
@@ -119,17 +116,12 @@ class TapeWriter:
         generators: Iterable[torch.Generator] = (),
     ):
         self.generators = {address(each): each for each in generators}  # a call sees another object for the same one
-        self.namespace: dict[str, Any] = {}
-        self.bound: dict[int, str] = {}  # id of an object -> its name in the namespace
-        self.parameters = [f"a{position}" for position in range(len(inputs))]
-        self.names = {id(tensor): name for tensor, name in zip(inputs, self.parameters, strict=True)}
+        parameters = [f"a{position}" for position in range(len(inputs))]
+        self.writer = FunctionWriter("step", parameters, "step")
+        self.names = {id(tensor): name for tensor, name in zip(inputs, parameters, strict=True)}
         self.state = {id(tensor): tensor for tensor in state}
         self.fixed = {id(tensor): tensor for tensor in constants}  # known when writing, and unchanged ever after
         self.transposed: dict[str, str] = {}
-        self.lines: list[
-            tuple[list[str], str, list[str], bool]
-        ] = []  # results, code, what it reads, whether it must run
-        self.count = 0
 
     def write(self, calls: list[Call], outputs: list[Any]) -> tuple[Callable[..., Any], str]:
         """The function `batch -> outputs` (tensors, None, or lists of them), and its source.
@@ -139,14 +131,7 @@ class TapeWriter:
         for call in calls:
             self._take(call)
         reads: list[str] = []
-        results = [self._render(output, reads) for output in outputs]
-        source = self._source(results, reads)
-        filename = f"<kstyle_torch step {next(_numbers)}>"
-        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)  # tracebacks show it
-        exec(compile(source, filename, "exec"), self.namespace)
-        step = self.namespace.pop("step")  # so that it goes, and what it holds, with its last user
-        weakref.finalize(step, linecache.cache.pop, filename, None)
-        return step, source
+        return self.writer.finish(self._render(outputs, reads), reads)
 
     def _take(self, call: Call) -> None:
         function, args, kwargs, result = call
@@ -192,9 +177,9 @@ class TapeWriter:
         if hasattr(torch._C._nn, base_name(function)):  # its bindings have defaults of their own
             args = (*args, *[each.default_value for each in positional(function)[len(args) :]])
         values = [self._render(value, reads) for value in args]
-        values += [f"{key}={self._render(value, reads)}" for key, value in kwargs.items()]  # names in torch's schema
+        named = {key: self._render(value, reads) for key, value in kwargs.items()}
         run = KEEPING.get(str(function)) or binding_of(function)
-        code = f"{self._bind(run)}({', '.join(values)})"
+        code = self.writer.call(self.writer.bind(run, "c"), values, named)
         if isinstance(result, (bool, int, float)):
             raise CannotRecordError(f"{base_name(function)} gives a {type(result).__name__} to Python")
         parts = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -203,7 +188,7 @@ class TapeWriter:
             code = f"{', '.join(targets)}{',' * (len(targets) == 1)} = {code}" if targets else code
         elif targets != ["_"]:
             code = f"{targets[0]} = {code}"
-        self.lines.append((targets, code, reads, must_run))
+        self.writer.write(code, reads, targets, optional=not must_run)
 
     def _target(self, part: Any) -> str:
         """The variable that a result goes to; `_` for none, or for what has a name already (changed in place).
@@ -217,59 +202,35 @@ class TapeWriter:
             raise CannotRecordError(f"a call gives a {type(part).__name__} to Python")
         if part.layout is not torch.strided or type(part) not in ORDINARY:
             raise CannotRecordError(f"a call gives a {part.layout} {type(part).__name__}")
-        self.count += 1
-        self.names[id(part)] = f"v{self.count}"
-        return f"v{self.count}"
+        name = self.names[id(part)] = self.writer.variable("v")
+        return name
 
     def _has_name(self, tensor: Tensor) -> bool:
         return id(tensor) in self.names or id(tensor) in self.state
 
     def _render(self, value: Any, reads: list[str]) -> str:
+        return self.writer.value(value, lambda each: self._leaf(each, reads))
+
+    def _leaf(self, value: Any, reads: list[str]) -> str | None:
         if isinstance(value, Tensor):
             return self._tensor(value, reads)
-        if isinstance(value, (list, tuple)):
-            return f"[{', '.join(self._render(item, reads) for item in value)}]"
-        if type(value) in (bool, int, type(None)):
-            return repr(value)
+        if isinstance(value, (list, tuple)) and type(value) is not list:
+            return self._render([*value], reads)  # operators take a list for each kind of sequence
         if isinstance(value, torch.Generator):
             if address(value) not in self.generators:
                 raise CannotRecordError("a random generator is used that is no attribute of a layer")
-            value = self.generators[address(value)]
-        return self._bind(value)
+            return self.writer.bind(self.generators[address(value)], "c")
+        return None
 
     def _tensor(self, tensor: Tensor, reads: list[str]) -> str:
         if id(tensor) in self.names:
             reads.append(self.names[id(tensor)])
             return self.names[id(tensor)]
         if id(tensor) in self.state:
-            return self._bind(self.state[id(tensor)])
+            return self.writer.bind(self.state[id(tensor)], "c")
         if id(tensor) in self.fixed:
-            return self._bind(self.fixed[id(tensor)])
+            return self.writer.bind(self.fixed[id(tensor)], "c")
         raise CannotRecordError(f"a tensor of shape {tuple(tensor.shape)} comes from outside the step")
-
-    def _bind(self, value: Any) -> str:
-        if id(value) not in self.bound:
-            name = self.bound[id(value)] = f"c{len(self.bound)}"
-            self.namespace[name] = value  # keeps it, so that its id stays its own
-        return self.bound[id(value)]
-
-    def _source(self, results: list[str], reads: list[str]) -> str:
-        needed, kept = {*reads}, []
-        for targets, code, read, must_run in reversed(self.lines):
-            if must_run or needed.intersection(targets):
-                kept.append((code, read))
-                needed.update(read)
-        last: dict[str, int] = {name: line for line, (_, read) in enumerate(reversed(kept)) for name in read}
-        dying: dict[int, list[str]] = {}
-        for name, line in last.items():
-            if name not in reads and name[0] == "v":
-                dying.setdefault(line, []).append(name)
-        lines = [f"def step({', '.join(self.parameters)}):"]
-        for number, (code, _) in enumerate(reversed(kept)):
-            lines.append(f"    {code}")
-            if number in dying:
-                lines.append(f"    del {', '.join(dying[number])}")  # its memory is free for the next call
-        return "\n".join([*lines, f"    return [{', '.join(results)}]", ""])
 
 
 def base_name(function: Any) -> str:

@@ -13,6 +13,7 @@ from torch.testing._internal.two_tensor import TwoTensor
 import kstyle_torch as ks
 from kstyle_torch import layers, optimizers
 from kstyle_torch.optimizers import parameter_group as part_module
+from kstyle_torch.optimizers.packing import Packing
 from tests.oracle import assert_close, uniform
 
 SHAPES = [(4, 3), (3,), (100, 100), (5, 4, 3, 2), ()]  # the third is large
@@ -60,6 +61,36 @@ def run(optimizer, parameters, steps, change=lambda step, given: given):
     for step in steps:
         optimizer.track(parameters)
         optimizer.step(change(step, gradients(step)))
+
+
+LAYOUTS = [
+    uniform(3, 4).t(), uniform(2, 1, 3, 3).to(memory_format=torch.channels_last), torch.arange(5), uniform(20, 10),
+    uniform(1, 3, 1), uniform(2, 3, 4).permute(2, 0, 1), torch.tensor(3.0), torch.empty(0, 2), torch.arange(3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("small", "packs"), [(0, 0), (50, 2), (1000, 2)])
+def test_unpacking_undoes_packing(small, packs):
+    tensors = [tensor.clone() for tensor in LAYOUTS]
+    packing = Packing.of_small(tensors, small)
+    pieces = packing.packed(tensors)
+    assert len(pieces) == packing.size == packs + sum(tensor.numel() >= small for tensor in LAYOUTS)
+    found = packing.unpacked(pieces)
+    for tensor, other in zip(LAYOUTS, found, strict=True):
+        assert torch.equal(tensor, other) and tensor.dtype == other.dtype
+        assert tensor.stride() == other.stride() or tensor.numel() == 0
+    for piece in pieces:
+        piece.add_(1)
+    assert found[6] == 4.0 and found[2][0] == 1, "they are views"
+
+
+def test_flags_are_one_for_each_piece():
+    packing = Packing.of_small(LAYOUTS, 50)
+    each = [True, False, True, False, False, False, False, False, True]
+    mixed, *others = packing.flags(each)
+    assert others == [True, False]
+    expected = [tensor * 0 + flag for tensor, flag in zip(LAYOUTS, each, strict=True)]
+    assert torch.equal(mixed, packing.packed(expected)[0])
 
 
 @every_maker

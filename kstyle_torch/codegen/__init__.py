@@ -1,0 +1,1 @@
+"""Generated code: straight-line functions that run a model's graph or a recorded training step."""
