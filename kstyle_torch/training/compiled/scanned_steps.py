@@ -21,6 +21,41 @@ from kstyle_torch.training.recorded.side_effects import MASK
 from kstyle_torch.variables import Variable
 
 
+class Packs:
+    """Packs of what an epoch changes. It refers to no tensor of the model, so that the compiled epoch holds none either.
+
+    Args:
+        packing: Of the weights and of each of their slots.
+        rest: That of everything else.
+        slots: How many each weight has.
+        cells: How many variables there are.
+    """
+
+    def __init__(self, packing: Packing, rest: Packing, slots: int, cells: int):
+        self.packing, self.rest, self.slots, self.cells = packing, rest, slots, cells
+
+    def packed(
+        self, weights: list[Tensor], slots: list[Tensor], buffers: list[Tensor], values: list[Tensor]
+    ) -> list[Tensor]:
+        """Returns what the loop starts from."""
+        number = len(weights)
+        watch = [torch.tensor(-1), torch.zeros(())]
+        packs = self.packing.packed(weights)
+        for start in range(0, len(slots), number):
+            packs += self.packing.packed(slots[start : start + number])
+        return packs + self.rest.packed([*buffers, *values, *watch])
+
+    def unpacked(self, packs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns what goes back to weights, slots and buffers; and the values of the cells, with what became of the loss."""
+        number = len(self.packing.groups)
+        changed: list[Tensor] = []
+        for place in range(1 + self.slots):
+            changed += self.packing.unpacked(packs[place * number : (place + 1) * number])
+        rest = self.rest.unpacked(packs[(1 + self.slots) * number :])
+        end = len(rest) - self.cells - 2
+        return changed + rest[:end], rest[end:]
+
+
 class EpochCall:
     """Many steps in one call, which changes weights, optimizer and metrics in place.
 
@@ -41,6 +76,7 @@ class EpochCall:
             torch.zeros(()),
         ]  # the first step where the loss was not finite, and what it was there
         self.rest = Packing([*state.buffers, *(cell.value for cell in self.cells), *watch])
+        self.packs = Packs(function.packing, self.rest, self.slots, len(self.cells))
         self.graph = self._traced(batches)
         self.call = compiler(self._loop())
 
@@ -84,7 +120,7 @@ class EpochCall:
 
         batch = [tensor[: batches.batch_size].clone() for tensor in batches.tensors]
         state, values = self.function.state(), [cell.value for cell in self.cells]
-        packs = self._packed([weight.detach() for weight in state.weights], state.slots, state.buffers, values)
+        packs = self.packs.packed([weight.detach() for weight in state.weights], state.slots, state.buffers, values)
         example = (batch, torch.tensor(0), torch.zeros(4), NO_KEY[0], self.function.frozen, packs)
         graph = traced(self.function.model, pure, *example)
         if [*map(id, self._cells())] != [*map(id, self.cells)]:
@@ -126,30 +162,10 @@ class EpochCall:
         tracker.count.assign_add(float(rows))
         update(self.compiled.metrics.entries, targets, plain, weights)
 
-    def _packed(
-        self, weights: list[Tensor], slots: list[Tensor], buffers: list[Tensor], values: list[Tensor]
-    ) -> list[Tensor]:
-        packing, number = self.function.packing, len(weights)
-        watch = [torch.tensor(-1), torch.zeros(())]
-        packs = packing.packed(weights)
-        for start in range(0, len(slots), number):
-            packs += packing.packed(slots[start : start + number])
-        return packs + self.rest.packed([*buffers, *values, *watch])
-
-    def _unpacked(self, packs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """What goes back to weights, slots and buffers; and the values of the cells, with what became of the loss."""
-        packing, number = self.function.packing, len(self.function.packing.groups)
-        changed: list[Tensor] = []
-        for place in range(1 + self.slots):
-            changed += packing.unpacked(packs[place * number : (place + 1) * number])
-        rest = self.rest.unpacked(packs[(1 + self.slots) * number :])
-        end = len(rest) - len(self.cells) - 2
-        return changed + rest[:end], rest[end:]
-
     def _loop(self) -> Callable[..., list[Tensor]]:
         from torch._higher_order_ops.while_loop import while_loop
 
-        graph, pack, unpack = self.graph, self._packed, self._unpacked
+        graph, pack, unpack = self.graph, self.packs.packed, self.packs.unpacked
 
         def epoch(
             columns: list[Tensor],
