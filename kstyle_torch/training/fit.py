@@ -157,7 +157,7 @@ def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[
             for hook in begin:
                 hook(index, {})
             if own:
-                with passing(False):
+                with passing(False, inside=False):
                     logs = steps.user_step(model, model.test_step, batch)
             else:
                 x, y, weight = batch

@@ -40,7 +40,9 @@ def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
             for hook in begin:
                 hook(index, {})
             before = call.mode, call.inside
-            call.mode, call.inside = False, True  # not while hooks and the user's data run
+            call.mode, call.inside = False, not own  # not while hooks and the user's data run
+            if call.losses:
+                steps.clear_losses(model)
             try:
                 outputs = steps.user_step(model, model.predict_step, batch) if own else forward(batch[0])
             finally:
@@ -61,7 +63,7 @@ def predict_batch(model: Any, x: Any) -> Any:
     with Run(model, "predicting") as run, torch.no_grad(), steps.straight(run, ()):
         model = run.model
         if own:
-            with passing(False):
+            with passing(False, inside=False):
                 outputs = steps.user_step(model, model.predict_step, (x, None, None))
         else:
             outputs = steps.run_model(model, x, training=False)

@@ -306,6 +306,7 @@ def note_losses(model: Any) -> None:
 
 def user_step(model: Any, step: Any, batch: Any) -> Any:
     """A step that the user has overridden, on the batch in Keras' form: what is missing at the end is left out."""
+    clear_losses(model)
     return step(packed(*batch))
 
 
