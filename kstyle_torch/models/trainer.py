@@ -388,7 +388,7 @@ class Trainer(Trainable):
         with Run(self, "evaluating", first) as run, torch.no_grad():
             step.note_losses(run.model)
             run.model.reset_metrics()
-            with passing(False):
+            with passing(False, inside=False):
                 logs = read(run.model.test_step(data))
         return self._as_results(logs, return_dict)
 

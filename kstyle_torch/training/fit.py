@@ -162,7 +162,7 @@ def _tested(model: Trainable, meter: Meter) -> Callable[[Any], None]:
 
 
 def _tested_by_user(model: Trainable, batch: Any) -> Any:
-    with passing(False):
+    with passing(False, inside=False):
         return steps.user_step(model, model.test_step, batch)
 
 

@@ -15,7 +15,7 @@ from kstyle_torch import tree
 from kstyle_torch.arrays import to_array
 from kstyle_torch.callbacks import CallbackList
 from kstyle_torch.data.batches import ArrayBatches, Batches
-from kstyle_torch.mode import passing
+from kstyle_torch.mode import passing, running
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.choose_engine import fast_forward
 from kstyle_torch.training.protocols import Trainable
@@ -38,16 +38,21 @@ def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> 
     with Run(model, "predicting") as run, torch.no_grad(), fast_forward(run, (*begin, *end)):
         model = run.model
         callbacks.on_predict_begin()
+        call = running
         if own:
-            forward = functools.partial(_predicted_by_user, model)
+            take = functools.partial(_predicted_by_user, model)
         else:
-            forward = functools.partial(run.forward, model) if run.forward else functools.partial(_call, model)
-        quiet = isinstance(batches, ArrayBatches) and not begin and not end  # no code of the user's between the batches
-        take = forward if quiet else functools.partial(_in_inference, forward)
+            take = functools.partial(run.forward, model) if run.forward else functools.partial(_call, model)
+        # without code of the user's between the batches, the mode is passed once
+        quiet = not own and isinstance(batches, ArrayBatches) and not begin and not end
+        if not own and not quiet:
+            take = functools.partial(_in_inference, take)
         with passing(False) if quiet else contextlib.nullcontext():
             for index, batch in enumerate(batches.epoch()):
                 for hook in begin:
                     hook(index, {})
+                if call.losses:
+                    steps.clear_losses(model)
                 outputs = take(batch if own else batch[0])
                 collected.add(outputs)
                 for hook in end:
@@ -60,7 +65,8 @@ def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> 
 
 
 def _predicted_by_user(model: Trainable, batch: Any) -> Any:
-    return steps.user_step(model, model.predict_step, batch)
+    with passing(False, inside=False):
+        return steps.user_step(model, model.predict_step, batch)
 
 
 def _in_inference(forward: Callable[[Any], Any], x: Any) -> Any:
@@ -74,7 +80,7 @@ def predict_batch(model: Trainable, x: Any) -> Any:
     with Run(model, "predicting") as run, torch.no_grad(), steps.straight(run, ()):
         model = run.model
         if own:
-            outputs = _in_inference(functools.partial(_predicted_by_user, model), (x, None, None))
+            outputs = _predicted_by_user(model, (x, None, None))
         else:
             outputs = steps.run_model(model, x, training=False)
     return tree.map_structure(_array, outputs)

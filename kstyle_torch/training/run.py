@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kstyle_torch.layer import added_losses
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.mode import Flags, give_back, running, take
 from kstyle_torch.training.protocols import Trainable
@@ -76,9 +77,12 @@ class Run:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        innermost.run, running.losses = self.outer, self.losses
+        added, running.losses, innermost.run = running.losses, self.losses, self.outer
         give_back(self.taken)
         model = self.origin
+        if added or added_losses.pending or running.losses:
+            pairs = zip(self.model._flatten_layers(), model._flatten_layers(), strict=True)
+            added_losses.keep(pairs, added or {})
         with _lock:
             model._fit.runs.remove(self)
             if self.model is not model and self.counts and not others_run(model):

@@ -309,6 +309,7 @@ def note_losses(model: Trainable) -> None:
 
 def user_step(model: Trainable, step: Any, batch: Any) -> Any:
     """A step that the user has overridden, on the batch in Keras' form: what is missing at the end is left out."""
+    clear_losses(model)
     return step(packed(*batch))
 
 

@@ -105,7 +105,7 @@ class CompiledStep(OfModel):
             eager.measure(attempt)
             eager.begin()
             if self.forward is None:
-                self.forward = torch.compile(with_own_code(self._forward), **{"dynamic": False, **self.options})
+                self.forward = torch.compile(with_own_code(_forward), **{"dynamic": False, **self.options})
             with torch._inductor.config.patch(fallback_random=True):  # else dropout's numbers are the compiler's own
                 loss, y_pred, gradients = self._passes(*other)
             facts = {"the loss": loss.detach(), **outputs_of(y_pred), **eager.state_facts()}
@@ -121,18 +121,20 @@ class CompiledStep(OfModel):
 
     def _passes(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any, list[Tensor | None]]:
         steps.clear_losses(self.model)
-        loss, y_pred = self.forward(x, y, weight)
+        loss, y_pred = self.forward(self.model, x, y, weight)
         optimizer = self.model._compiled.optimizer
         steps.backward(optimizer.scale_loss(loss) if optimizer.scales_loss else loss)
         return loss, y_pred, steps.take_gradients(self.model)
-
-    def _forward(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        with passing(True):
-            y_pred = self.model(x)
-        return self.model.compute_loss(x, y, y_pred, weight), y_pred
 
     def _give_up(self, reason: str) -> None:
         self.failed = True
         warnings.warn(
             f"jit_compile: {self.model.name} is trained without being compiled, because {reason}", stacklevel=6
         )
+
+
+def _forward(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+    """The part of a step that is compiled; no method of the engine, which holds the compiled function."""
+    with passing(True):
+        y_pred = model(x)
+    return model.compute_loss(x, y, y_pred, weight), y_pred

@@ -5,6 +5,7 @@ Here is when that can be, and for how long; `scan` makes the call. What cannot b
 
 from __future__ import annotations
 
+import gc
 import warnings
 from functools import partial
 from typing import Any
@@ -101,6 +102,7 @@ class CompiledEpoch(OfModel):
             arguments = graph_options(self.how, batches.device.type, loops=True)
             call = EpochCall(StepFunction(self.model, packs=True), batches, partial(one_graph, arguments=arguments))
             call.verify(trial, batches)
+            gc.collect()  # torch's compiler leaves cycles that hold the weights of a loop
             if not standing.holds(self._now(batches)):
                 raise CannotCompileError("a step changes what layers, losses or metrics read")
         return standing, call

@@ -11,7 +11,13 @@ from torch import Tensor
 from kstyle_torch import tree
 from kstyle_torch.optimizers.functional_update import settings_of, step_size, why_not_pure
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction, TooLargeError, traced
+from kstyle_torch.training.compiled.functional_step import (
+    CannotCompileError,
+    StepFunction,
+    TooLargeError,
+    give_losses,
+    traced,
+)
 from kstyle_torch.training.compiled.stateless_random import NO_KEY
 from kstyle_torch.training.compiled.torch_compile import graph_options, has_cuda_graphs, keep_in_place, one_graph
 from kstyle_torch.training.compiled.verify import FailedError, Trial, rolled, verify_step
@@ -116,6 +122,7 @@ class WholeStep:
         self.is_plain = not any(map(tree.is_nested, example))
         self.outputs: Any = None  # the nest of them
         self.masked: list[int] = []  # which outputs have masks
+        self.adding: list[tuple[int, int]] = []  # see `StepFunction`
         state = function.state()
         self.device = state.weights[0].device
 
@@ -144,7 +151,7 @@ class WholeStep:
     def _pure(
         self, batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]
     ) -> list[Tensor]:
-        loss, y_pred, after = self.function(
+        loss, y_pred, after, added = self.function(
             tree.refilled(self.example, batch), sizes, key, fixed, self.function.state().like(flat)
         )
         leaves = tree.flatten(y_pred)
@@ -153,7 +160,8 @@ class WholeStep:
         self.outputs = tree.map_structure(lambda leaf: None, y_pred)
         self.masked = [place for place, leaf in enumerate(leaves) if hasattr(leaf, MASK)]
         masks = [getattr(leaves[place], MASK) for place in self.masked]
-        return [*after.flat, loss, *(leaf.detach() for leaf in leaves), *masks]
+        self.adding = self.function.adding
+        return [*after.flat, loss, *(leaf.detach() for leaf in leaves), *masks, *added]
 
     def _leaves(self, *batch: Any) -> list[Tensor]:
         return [leaf for leaf in (batch if self.is_plain else tree.flatten(batch)) if leaf is not None]
@@ -182,6 +190,10 @@ class WholeStep:
         for cell, value in zip(cells, results):
             cell._tensor = value
         loss, *leaves = results[len(cells) :]
+        if self.adding:
+            end = len(leaves) - sum(number for _, number in self.adding)
+            give_losses(self.function.model, self.adding, leaves[end:])
+            del leaves[end:]
         number = len(leaves) - len(self.masked)
         for place, mask in zip(self.masked, leaves[number:]):
             setattr(leaves[place], MASK, mask)
