@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse
 import torch
-from data_sources import SOURCES, W, X, Y, fitted, network, same
+from data_sources import SOURCES, W, X, Y, fitted, network
 from simulated_device import NAME, counting
 
 from kstyle_torch import config
 from kstyle_torch.data import arrays, batches, transfer
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.transfer import Carrier, carried, read_ahead
+from tests.models_to_train import assert_same_history
 
 
 def on(device, *args, **kwargs):
@@ -30,7 +31,7 @@ def check_source(name):
     data, options = SOURCES[name](True)
     expected = on("cpu", data, **options)
     data, options = SOURCES[name](True)
-    same(on(NAME, data, **options), expected)
+    assert_same_history(on(NAME, data, **options), expected)
     if not options:
         with config.device_scope(NAME):
             model = network()
@@ -80,7 +81,7 @@ def check_large(kind, shuffle):
         config.set_resident_bytes(0)
         batches.DEVICE_CHUNK_BYTES = 16 * 7 * 4 + 8  # two batches
         try:
-            same(on(NAME, x, Y, sample_weight=W, batch_size=8, shuffle=shuffle), expected)
+            assert_same_history(on(NAME, x, Y, sample_weight=W, batch_size=8, shuffle=shuffle), expected)
             with config.device_scope(NAME):
                 model = network()
                 model.fit(x, Y, batch_size=8, verbose=0, shuffle=shuffle)

@@ -11,6 +11,7 @@ import torch
 
 from kstyle_torch import config
 from kstyle_torch.registry import reset_names
+from kstyle_torch.training.recorded import engine
 
 collect_ignore = ["accelerator.py", "callbacks/interrupted.py", "training/replicas.py"]  # programs that tests start
 
@@ -37,6 +38,12 @@ def fresh_process_state():
     config.set_floatx("float32")
     config.set_epsilon(1e-7)
     config.set_image_data_format("channels_last")
+
+
+@pytest.fixture
+def recorded_soon(monkeypatch):
+    """Steps are recorded however few of them lie ahead."""
+    monkeypatch.setattr(engine, "PAYS_AFTER", 1)
 
 
 @pytest.fixture(scope="session")

@@ -9,19 +9,16 @@ import torch
 from torch.utils import data as torch_data
 
 import kstyle_torch as ks
-from kstyle_torch import layers
+from tests import models_to_train
+from tests.models_to_train import rows_with_signs
 
 RNG = np.random.default_rng(0)
-X = RNG.normal(size=(70, 5)).astype("float32")
-Y = (X.sum(1) > 0).astype("float32")
+X, Y = rows_with_signs(70, 5)
 W = RNG.uniform(0.5, 2, 70).astype("float32")
 
 
 def network(optimizer="adam"):
-    ks.utils.set_random_seed(1)
-    model = ks.Sequential([ks.Input((5,)), layers.Dense(6, activation="relu"), layers.Dense(1, activation="sigmoid")])
-    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"], weighted_metrics=["mse"])
-    return model
+    return models_to_train.network(optimizer, features=5, weighted_metrics=["mse"])
 
 
 def fitted(x, y=None, epochs=2, shuffle=False, **kwargs):
@@ -29,12 +26,6 @@ def fitted(x, y=None, epochs=2, shuffle=False, **kwargs):
     history = model.fit(x, y, epochs=epochs, shuffle=shuffle, verbose=0, **kwargs).history
     history["weights"] = np.concatenate([weight.ravel() for weight in model.get_weights()])
     return history
-
-
-def same(got, expected):
-    assert got.keys() == expected.keys()
-    for name in expected:
-        np.testing.assert_allclose(got[name], expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def slices():

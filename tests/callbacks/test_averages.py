@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 
 import kstyle_torch as ks
+from tests.models_to_train import logistic_regression, rows_with_signs
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(48, 5)).astype("float32")
-Y = (X.sum(1) > 0).astype("float32")
-WEIGHTS = [RNG.normal(size=(5, 1)).astype("float32"), np.zeros(1, "float32")]
+X, Y = rows_with_signs(48, 5)
 
 
-def network(library, **kwargs):
-    model = library.Sequential([library.Input((5,)), library.layers.Dense(1, activation="sigmoid")])
-    model.set_weights(WEIGHTS)
-    model.compile(library.optimizers.SGD(0.5, **kwargs), "binary_crossentropy")
-    return model
+def network(library, **settings):
+    return logistic_regression(library, library.optimizers.SGD(0.5, **settings), metrics=())
 
 
 @pytest.mark.parametrize("swap_on_epoch", [False, True])

@@ -4,19 +4,10 @@ import numpy as np
 import pytest
 
 import kstyle_torch as ks
+from tests.models_to_train import logistic_regression, rows_with_signs
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(64, 5)).astype("float32")
-Y = (X.sum(1) + RNG.normal(size=64) > 0).astype("float32")
-WEIGHTS = [RNG.normal(size=(5, 1)).astype("float32"), np.zeros(1, "float32")]
+X, Y = rows_with_signs(64, 5, noise=1.0)
 ALWAYS = {"batch_size": 16, "epochs": 5, "shuffle": False, "verbose": 0, "validation_split": 0.5}
-
-
-def network(library=ks, rate=4.0):
-    model = library.Sequential([library.Input((5,)), library.layers.Dense(1, activation="sigmoid")])
-    model.set_weights(WEIGHTS)
-    model.compile(library.optimizers.SGD(rate), "binary_crossentropy", metrics=["accuracy"])
-    return model
 
 
 def fit(model, *callbacks, **kwargs):
@@ -47,19 +38,19 @@ def test_the_files_are_those_of_keras(keras, tmp_path, program):
         folder = tmp_path / library.__name__
         folder.mkdir()
         save = library.callbacks.ModelCheckpoint(**{**arguments, "filepath": str(folder / arguments["filepath"])})
-        fit(network(library), save)
+        fit(logistic_regression(library), save)
         files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
         kept.append((files, save.best if save.best is None else pytest.approx(save.best, rel=1e-4), folder))
     assert kept[1][:2] == kept[0][:2]
     for name in kept[0][0]:
-        models = [network(), network()]
+        models = [logistic_regression(), logistic_regression()]
         for model, (_, _, folder) in zip(models, kept, strict=True):
             model.load_weights(folder / name)
         np.testing.assert_allclose(models[0].get_weights()[0], models[1].get_weights()[0], rtol=1e-4)
 
 
 def test_the_whole_model_goes_on_as_the_one_that_was_saved(tmp_path):
-    model = network(rate=0.5)
+    model = logistic_regression(rate=0.5)
     model.compile(ks.optimizers.Adam(0.01), "binary_crossentropy")
     path = tmp_path / "{epoch}.keras"
     fit(model, ks.callbacks.ModelCheckpoint(path))
@@ -70,14 +61,14 @@ def test_the_whole_model_goes_on_as_the_one_that_was_saved(tmp_path):
 
 @pytest.mark.parametrize("ending", ["h5", "hdf5"])
 def test_whole_models_in_the_files_of_older_programs(ending, tmp_path):
-    model = network()
+    model = logistic_regression()
     fit(model, ks.callbacks.ModelCheckpoint(tmp_path / f"best.{ending}", monitor="loss"), epochs=1)
     loaded = ks.models.load_model(tmp_path / f"best.{ending}")
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
 def test_the_best_is_loaded_again(tmp_path):
-    model = network()
+    model = logistic_regression()
     path = tmp_path / "best.safetensors"
     save = ks.callbacks.ModelCheckpoint(path, monitor="loss", save_best_only=True, save_weights_only=True)
     seen = []
@@ -90,7 +81,7 @@ def test_the_best_is_loaded_again(tmp_path):
 
 def test_it_says_what_it_does(tmp_path, capsys):
     save = ks.callbacks.ModelCheckpoint(tmp_path / "m.keras", save_best_only=True, verbose=1)
-    history = fit(network(), save, epochs=2)
+    history = fit(logistic_regression(), save, epochs=2)
     text = capsys.readouterr().out
     assert f"Epoch 1: val_loss improved from none to {history['val_loss'][0]:.5f}" in text
     assert f"Epoch 1: saved to {tmp_path / 'm.keras'}" in text
@@ -114,13 +105,13 @@ def test_bad_arguments(arguments, message):
 
 def test_an_unknown_field_gets_the_nearest_name(tmp_path):
     with pytest.raises(KeyError, match=r"asks for 'val_acc', which the logs lack. Did you mean 'val_accuracy'"):
-        fit(network(), ks.callbacks.ModelCheckpoint(tmp_path / "{val_acc:.2f}.keras"))
+        fit(logistic_regression(), ks.callbacks.ModelCheckpoint(tmp_path / "{val_acc:.2f}.keras"))
 
 
 def test_a_folder_in_the_place_of_the_file_is_an_error(tmp_path):
     (tmp_path / "m.keras").mkdir()
     with pytest.raises(IsADirectoryError, match="is a folder"):
-        fit(network(), ks.callbacks.ModelCheckpoint(tmp_path / "m.keras"))
+        fit(logistic_regression(), ks.callbacks.ModelCheckpoint(tmp_path / "m.keras"))
 
 
 @pytest.mark.parametrize(
@@ -141,18 +132,18 @@ def test_a_metric_that_is_not_there(keras, tmp_path, monkeypatch, kind, argument
         hint = "there is no metric 'val_acc'. Did you mean 'val_accuracy'" if library is ks else "val_acc"
         if mode == "auto":
             with pytest.raises(ValueError, match=hint):
-                fit(network(library), callback)
+                fit(logistic_regression(library), callback)
         else:
             found = "Did you mean 'val_accuracy'" if library is ks else "available"
             with pytest.warns(UserWarning, match=found):
-                assert len(fit(network(library), callback).epoch) == 5
+                assert len(fit(logistic_regression(library), callback).epoch) == 5
 
 
 @pytest.mark.parametrize("kind", ["EarlyStopping", "ReduceLROnPlateau"])
 def test_no_validation_warns_and_trains_on(kind):
     callback = getattr(ks.callbacks, kind)()
     with pytest.warns(UserWarning, match="there is no validation; pass validation_split"):
-        assert len(fit(network(), callback, validation_split=0.0).epoch) == 5
+        assert len(fit(logistic_regression(), callback, validation_split=0.0).epoch) == 5
 
 
 def test_an_unknown_mode_warns():

@@ -11,18 +11,9 @@ import numpy as np
 import pytest
 
 import kstyle_torch as ks
+from tests.models_to_train import logistic_regression, rows_with_signs
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(64, 5)).astype("float32")
-Y = (X.sum(1) + RNG.normal(size=64) > 0).astype("float32")
-WEIGHTS = [RNG.normal(size=(5, 1)).astype("float32"), np.zeros(1, "float32")]
-
-
-def network(library, rate=4.0, optimizer=None):
-    model = library.Sequential([library.Input((5,)), library.layers.Dense(1, activation="sigmoid")])
-    model.set_weights(WEIGHTS)
-    model.compile(optimizer or library.optimizers.SGD(rate), "binary_crossentropy", metrics=["accuracy"])
-    return model
+X, Y = rows_with_signs(64, 5, noise=1.0)
 
 
 def fit(model, callbacks, **kwargs):
@@ -55,7 +46,7 @@ def test_training_goes_as_in_keras(keras, name):
     results = []
     for library in (keras, ks):
         callback = getattr(library.callbacks, kind)(**arguments)
-        model = network(library)
+        model = logistic_regression(library)
         history = fit(model, [callback])
         results.append((history, model.get_weights(), callback))
     (theirs, their_weights, their_callback), (ours, our_weights, our_callback) = results
@@ -75,7 +66,7 @@ def test_each_part_of_a_multi_optimizer_gets_its_rate(keras, kind):
     for library in (keras, ks):
         names = library.optimizers
         parts = names.OptimizerMap(names.SGD(0.5, name="rest"), {".*kernel": names.SGD(4.0, name="kernels")})
-        model = network(library, optimizer=names.MultiOptimizer(parts))
+        model = logistic_regression(library, optimizer=names.MultiOptimizer(parts))
         arguments = {"patience": 0} if kind == "ReduceLROnPlateau" else {"schedule": lambda epoch, rate: rate * 0.5}
         history = fit(model, [getattr(library.callbacks, kind)(**arguments)], epochs=4)
         results.append({key: history.history[key] for key in sorted(history.history) if "learning_rate" in key})
@@ -95,7 +86,7 @@ def test_nan_ends_training_at_the_batch_where_keras_ends_it(keras, raise_error, 
             on_train_batch_end=lambda batch, logs, seen=seen: seen.append(("batch", batch)),
             on_train_end=lambda logs, seen=seen: seen.append(("end", None)),
         )
-        model = network(library)
+        model = logistic_regression(library)
         model.compile("sgd", "mse")
         stop = library.callbacks.TerminateOnNaN(raise_error=raise_error)
         arguments = {"batch_size": 16, "epochs": 3, "shuffle": False, "verbose": 0, "callbacks": [stop, watch]}
@@ -116,7 +107,7 @@ def _fit_nan(model, x, arguments):
 
 def test_a_schedule_must_give_a_float():
     with pytest.raises(ValueError, match="must give a float; got '0.1'"):
-        fit(network(ks), [ks.callbacks.LearningRateScheduler(lambda epoch, rate: "0.1")])
+        fit(logistic_regression(ks), [ks.callbacks.LearningRateScheduler(lambda epoch, rate: "0.1")])
 
 
 def test_a_factor_of_one_reduces_nothing():
@@ -130,7 +121,7 @@ def test_what_they_say(capsys):
         ks.callbacks.ReduceLROnPlateau(patience=0, verbose=1, mode="max"),
         ks.callbacks.EarlyStopping(patience=0, verbose=1, mode="max", restore_best_weights=True),
     ]
-    fit(network(ks), callbacks)
+    fit(logistic_regression(ks), callbacks)
     text = capsys.readouterr().out
     for part in ("Scheduler sets the learning rate to 4.0", "Plateau sets the learning rate to 0.4", "early stopping"):
         assert part in text
@@ -148,7 +139,7 @@ def test_the_table_is_that_of_keras(keras, tmp_path, separator, append, split):
         path = tmp_path / f"{library.__name__}.csv"
         logger = library.callbacks.CSVLogger(path, separator=separator, append=append)
         for _ in range(2):
-            fit(network(library, 0.1), [logger], epochs=2, validation_split=split)
+            fit(logistic_regression(library, rate=0.1), [logger], epochs=2, validation_split=split)
         with path.open(newline="") as file:
             tables.append((list(csv.reader(file, delimiter=separator)), path.read_bytes().count(b"\r\n")))
     (theirs, their_ends), (ours, our_ends) = tables
@@ -162,7 +153,7 @@ def test_the_table_is_that_of_keras(keras, tmp_path, separator, append, split):
 
 def test_epochs_without_validation_have_na(tmp_path):
     path = tmp_path / "log.csv"
-    fit(network(ks), [ks.callbacks.CSVLogger(path)], epochs=3, validation_freq=2)
+    fit(logistic_regression(ks), [ks.callbacks.CSVLogger(path)], epochs=3, validation_freq=2)
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert [row["val_loss"] == "NA" for row in rows] == [True, False, True]
 
@@ -206,7 +197,7 @@ def server():
 def test_the_server_gets_the_metrics(server, send_as_json):
     root, received = server
     monitor = ks.callbacks.RemoteMonitor(root, headers={"X-Key": "k"}, send_as_json=send_as_json)
-    history = fit(network(ks), [monitor], epochs=2)
+    history = fit(logistic_regression(ks), [monitor], epochs=2)
     for epoch, (path, kind, key, body) in enumerate(received):
         assert (path, key) == ("/publish/epoch/end/", "k")
         assert kind == ("application/json" if send_as_json else "application/x-www-form-urlencoded")
@@ -217,7 +208,9 @@ def test_the_server_gets_the_metrics(server, send_as_json):
 
 def test_a_server_that_refuses_or_is_not_there_does_not_end_training(server):
     root, received = server
-    fit(network(ks), [ks.callbacks.RemoteMonitor(root, path="/refuse")], epochs=1)
+    fit(logistic_regression(ks), [ks.callbacks.RemoteMonitor(root, path="/refuse")], epochs=1)
     assert len(received) == 1
     with pytest.warns(UserWarning, match="no server at http://127.0.0.1:1"):
-        assert len(fit(network(ks), [ks.callbacks.RemoteMonitor("http://127.0.0.1:1")], epochs=1).epoch) == 1
+        assert (
+            len(fit(logistic_regression(ks), [ks.callbacks.RemoteMonitor("http://127.0.0.1:1")], epochs=1).epoch) == 1
+        )

@@ -5,18 +5,9 @@ import pytest
 
 import kstyle_torch as ks
 from kstyle_torch.callbacks import base
+from tests.models_to_train import SLOPES, logistic_regression, rows_with_signs
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(40, 5)).astype("float32")
-Y = (X.sum(1) > 0).astype("float32")
-WEIGHTS = [RNG.normal(size=(5, 1)).astype("float32"), np.zeros(1, "float32")]
-
-
-def network(library):
-    model = library.Sequential([library.Input((5,)), library.layers.Dense(1, activation="sigmoid")])
-    model.set_weights(WEIGHTS)
-    model.compile(library.optimizers.SGD(0.5), "binary_crossentropy", metrics=["accuracy"])
-    return model
+X, Y = rows_with_signs(40, 5)
 
 
 def recorder(library, calls, act=lambda name, number, model: None):
@@ -65,7 +56,7 @@ def assign(name, number, model):
 def reset_weights(when):
     def act(name, number, model):
         if name == when and number == 1:
-            model.set_weights(WEIGHTS)
+            model.set_weights([SLOPES, np.zeros(1, "float32")])
 
     return act
 
@@ -109,7 +100,7 @@ def test_hooks_and_logs_are_those_of_keras(keras, program):
     act, run = PROGRAMS[program]
     results = []
     for library in (keras, ks):
-        model, calls = network(library), []
+        model, calls = logistic_regression(library), []
         run(model, [recorder(library, calls, act)])
         results.append((calls, model.get_weights()))
     (theirs, their_weights), (ours, our_weights) = results
@@ -131,7 +122,7 @@ def test_what_a_callback_adds_to_the_logs_reaches_those_after_it(keras):
             on_train_end=lambda logs, seen=seen: seen.append(sorted(logs)),
         )
         schedule = library.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5)
-        model = network(library)
+        model = logistic_regression(library)
         history = fit(model, [watch, schedule, watch])
         orders.append((seen, sorted(history.history), history.history["learning_rate"]))
     assert orders[1] == orders[0]
@@ -141,7 +132,7 @@ def test_an_error_in_a_callback_leaves_the_model_usable(keras):
     """As in Keras no further hook is called; the History so far is kept, and training can go on."""
     results = []
     for library in (keras, ks):
-        model, calls = network(library), []
+        model, calls = logistic_regression(library), []
 
         def interrupt(epoch, logs):
             if epoch == 1:
@@ -160,7 +151,7 @@ def test_an_error_in_a_callback_leaves_the_model_usable(keras):
 
 
 def test_a_callback_list_is_used_as_it_is():
-    model, calls = network(ks), []
+    model, calls = logistic_regression(ks), []
     history = ks.callbacks.History()
     listed = ks.callbacks.CallbackList([recorder(ks, calls), history])
     assert fit(model, listed) is history
@@ -185,7 +176,7 @@ def test_the_list_adds_what_is_asked_for(keras):
 def test_callbacks_of_another_library_with_the_same_hooks_are_called(keras):
     """Such as those of experiment trackers, which subclass Keras' own Callback."""
     calls = []
-    fit(network(ks), [recorder(keras, calls)], epochs=1)
+    fit(logistic_regression(ks), [recorder(keras, calls)], epochs=1)
     assert [call[0] for call in calls][:3] == ["on_train_begin", "on_epoch_begin", "on_train_batch_begin"]
 
 
@@ -200,10 +191,10 @@ def test_callbacks_of_another_library_with_the_same_hooks_are_called(keras):
     ids=["class", "bare-class", "text", "function"],
 )
 def test_what_is_no_callback_is_refused(callbacks, message):
-    model = network(ks)
+    model = logistic_regression(ks)
     with pytest.raises(TypeError, match=message):
         fit(model, callbacks)
-    np.testing.assert_array_equal(model.get_weights()[0], WEIGHTS[0])
+    np.testing.assert_array_equal(model.get_weights()[0], SLOPES)
 
 
 def test_the_public_callbacks_are_those_of_keras(keras):

@@ -7,25 +7,26 @@ import threading
 import numpy as np
 import pytest
 import torch
-from data_sources import SOURCES, Items, Squares, W, X, Y, batches, fitted, loader, network, same, slices
+from data_sources import SOURCES, Items, Squares, W, X, Y, batches, fitted, loader, network, slices
 from torch.utils import data as torch_data
 
 import kstyle_torch as ks
 from kstyle_torch import layers
+from tests.models_to_train import assert_same_history
 
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 def test_every_source_trains_as_the_arrays_do(source, weighted):
     data, options = SOURCES[source](weighted)
-    same(fitted(data, **options), fitted(X, Y, sample_weight=W if weighted else None))
+    assert_same_history(fitted(data, **options), fitted(X, Y, sample_weight=W if weighted else None))
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_class_weights_work_with_every_source(source):
     data, options = SOURCES[source](False)
     class_weight = {0: 0.5, 1.0: 3}
-    same(fitted(data, class_weight=class_weight, **options), fitted(X, Y, class_weight=class_weight))
+    assert_same_history(fitted(data, class_weight=class_weight, **options), fitted(X, Y, class_weight=class_weight))
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -44,7 +45,7 @@ def test_validation_data_of_every_source(source):
     data, _ = SOURCES[source](True)
     steps = 3 if source in ("generator", "list iterator") else None
     expected = fitted(X, Y, validation_data=(X, Y, W))
-    same(fitted(X, Y, validation_data=data, validation_steps=steps), expected)
+    assert_same_history(fitted(X, Y, validation_data=data, validation_steps=steps), expected)
 
 
 @pytest.mark.parametrize("source", ["Dataset", "TensorDataset", "PyDataset", "PyDataset, threads"])
@@ -52,7 +53,7 @@ def test_validation_split_takes_the_last_ones(source):
     data, _ = SOURCES[source](True)
     at = 64 if "PyDataset" in source else 49  # a PyDataset is split between its batches
     expected = fitted(X[:at], Y[:at], sample_weight=W[:at], validation_data=(X[at:], Y[at:], W[at:]))
-    same(fitted(data, validation_split=0.3), expected)
+    assert_same_history(fitted(data, validation_split=0.3), expected)
 
 
 @pytest.mark.parametrize("source", ["DataLoader", "generator", "IterableDataset", "tf.data"])
@@ -97,8 +98,8 @@ def test_a_dataset_without_end():
             return batches(False)[index % 3]
 
     expected = fitted(X, Y)
-    same(fitted(Endless(), steps_per_epoch=3), expected)
-    same(fitted(Endless(workers=2), steps_per_epoch=3), expected)
+    assert_same_history(fitted(Endless(), steps_per_epoch=3), expected)
+    assert_same_history(fitted(Endless(workers=2), steps_per_epoch=3), expected)
 
 
 def test_shuffled_datasets_reproduce_and_change_between_epochs():
@@ -205,7 +206,7 @@ def test_a_generator_that_runs_out(keras):
 
 def test_the_order_of_a_loader_is_its_own():
     expected = fitted(X[::-1].copy(), Y[::-1].copy())
-    same(fitted(torch_data.DataLoader(Items(), batch_size=32, sampler=range(69, -1, -1))), expected)
+    assert_same_history(fitted(torch_data.DataLoader(Items(), batch_size=32, sampler=range(69, -1, -1))), expected)
 
 
 class Named(torch_data.Dataset):

@@ -7,17 +7,14 @@ from torch.utils import data as torch_data
 
 import kstyle_torch as ks
 from kstyle_torch import layers
+from tests import models_to_train
+from tests.models_to_train import rows_with_signs
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(70, 5)).astype("float32")
-Y = (X.sum(1) > 0).astype("float32")
+X, Y = rows_with_signs(70, 5)
 
 
-def network(optimizer="adam", loss="binary_crossentropy", metrics=("accuracy",), model_class=ks.Sequential):
-    ks.utils.set_random_seed(1)
-    model = model_class([ks.Input((5,)), layers.Dense(6, activation="relu"), layers.Dense(1, activation="sigmoid")])
-    model.compile(optimizer, loss, metrics=list(metrics))
-    return model
+def network(optimizer="adam", **settings):
+    return models_to_train.network(optimizer, features=5, **settings)
 
 
 def fitted(x, y=None, **kwargs):
@@ -206,7 +203,7 @@ class Counting(ks.Sequential):
 
 
 def test_an_overridden_train_step_gives_the_same_numbers():
-    model = network(model_class=Counting)
+    model = network(kind=Counting)
     history = model.fit(X, Y, epochs=2, shuffle=False, verbose=0)
     assert Counting.steps == 6
     _, expected = fitted(X, Y)

@@ -8,17 +8,15 @@ from torch import nn
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training.engines.invalidation import marks
+from tests import models_to_train
+from tests.models_to_train import assert_same_bits
 from tests.oracle import integers, uniform
 
 X, Y = uniform(64, 6).numpy(), integers(64, high=2).numpy().astype("float32")
 
 
 def network(loss="binary_crossentropy"):
-    torch.manual_seed(0)
-    hidden, last = layers.Dense(8, activation="relu"), layers.Dense(1, activation="sigmoid")
-    model = ks.Sequential([ks.Input((6,)), hidden, layers.Dropout(0.2), last])
-    model.compile("adam", loss, metrics=["accuracy"])
-    return model
+    return models_to_train.network(inside=[layers.Dropout(0.2)], loss=loss)
 
 
 def fitted(model, **arguments):
@@ -27,16 +25,11 @@ def fitted(model, **arguments):
     return model.get_weights()
 
 
-def assert_equal(ours, theirs):
-    for mine, other in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(mine, other)
-
-
 @pytest.mark.parametrize("loss", ["binary_crossentropy", "mse"])
 def test_hooks_fire_and_change_no_bit(loss):
     watched, calls = network(loss), []
     watched.layers[0].linear.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
-    assert_equal(fitted(watched), fitted(network(loss)))
+    assert_same_bits(fitted(watched), fitted(network(loss)))
     assert calls.count(True) == 2 * 2  # epochs, batches
     calls.clear()
     watched.evaluate(X, Y, verbose=0)

@@ -13,7 +13,7 @@ from kstyle_torch import layers
 from kstyle_torch.optimizers import functional_update
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled import functional_step as training_pure
-from tests.compiled_network import GRAPHS, X, Y, assert_same_history, assert_same_state, fit, network
+from tests.models_to_train import GRAPHS, X, Y, assert_same_history, assert_same_state, fit, network
 
 EPOCH = {"jit_compile": {"backend": "aot_eager"}, "steps_per_execution": "epoch"}
 QUICK = {"jit_compile": {"backend": "eager"}, "steps_per_execution": "epoch"}

@@ -10,18 +10,9 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training.compiled import forward_graph
+from tests.models_to_train import X, Y, network
 
-RNG = np.random.default_rng(5)
-X = RNG.normal(size=(70, 6)).astype("float32")
-Y = (X.sum(1) > 0).astype("float32")
 GRAPHS = {"backend": "aot_eager"}
-
-
-def network(how, inside=()):
-    torch.manual_seed(2)
-    model = ks.Sequential([ks.Input((6,)), layers.Dense(8, "relu"), *inside, layers.Dense(1, "sigmoid")])
-    model.compile("adam", "binary_crossentropy", metrics=["accuracy"], jit_compile=how)
-    return model
 
 
 @pytest.fixture
@@ -45,7 +36,8 @@ def test_the_outputs_of_the_eager_forward_pass(how, calls):
     if how is True and not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("torch compiles with a C++ compiler")
     model, eager = (
-        network(one, [layers.BatchNormalization(), layers.LeakyReLU(0.1), layers.Dropout(0.5)]) for one in (how, False)
+        network(inside=[layers.BatchNormalization(), layers.LeakyReLU(0.1), layers.Dropout(0.5)], jit_compile=one)
+        for one in (how, False)
     )
 
     def same():
@@ -115,14 +107,14 @@ class Adding(layers.Layer):
 
 @pytest.mark.parametrize("layer", [Counting, Deciding, Adding])
 def test_what_cannot_be_a_graph_runs_as_it_is(layer, calls):
-    model, eager = network(GRAPHS, [layer()]), network(False, [layer()])
+    model, eager = (network(inside=[layer()], jit_compile=how) for how in (GRAPHS, False))
     assert model.evaluate(X, Y, 16, verbose=0) == eager.evaluate(X, Y, 16, verbose=0)
     np.testing.assert_array_equal(model.predict(X, 16, verbose=0), eager.predict(X, 16, verbose=0))
     assert not calls
 
 
 def test_hooks_are_called_and_callbacks_see_the_model(calls):
-    model, seen = network(GRAPHS), []
+    model, seen = network(jit_compile=GRAPHS), []
     watcher = ks.callbacks.LambdaCallback(on_predict_batch_end=lambda batch, logs: seen.append(batch))
     model.predict(X, 16, verbose=0, callbacks=[watcher])
     handle = model.layers[0].register_forward_hook(lambda *args: seen.append("hook"))
@@ -138,7 +130,7 @@ def test_a_compiler_that_gives_other_numbers_is_not_used():
     def wrong(graph, inputs):
         return lambda *args: [output + 1 for output in graph(*args)]
 
-    model, eager = network({"backend": wrong}), network(False)
+    model, eager = network(jit_compile={"backend": wrong}), network(jit_compile=False)
     with pytest.warns(UserWarning, match="predicts without being compiled.*other numbers"):
         model.predict(X, 16, verbose=0)
     np.testing.assert_array_equal(model.predict(X, 16, verbose=0), eager.predict(X, 16, verbose=0))
@@ -147,7 +139,7 @@ def test_a_compiler_that_gives_other_numbers_is_not_used():
 
 def test_a_compiled_forward_pass_is_used_however_long_it_takes():
     """The same program gives the same bits in each run."""
-    model = network({"backend": slow})
+    model = network(jit_compile={"backend": slow})
     assert np.isfinite(model.predict(X, 16, verbose=0)).all()
     assert [call is None for call in model._fit.forward_engine.calls.values()] == [False]
 

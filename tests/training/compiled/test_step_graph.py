@@ -9,7 +9,7 @@ from kstyle_torch import layers
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled import functional_step
 from tests.choice import parameters
-from tests.compiled_network import GRAPHS, assert_same_history, assert_same_state, fit, network
+from tests.models_to_train import GRAPHS, assert_same_history, assert_same_state, fit, network
 
 
 def assert_same(model, other, *histories):

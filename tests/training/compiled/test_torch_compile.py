@@ -7,28 +7,19 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training.compiled import forward_graph, step_graph
 from kstyle_torch.training.compiled.torch_compile import graph_options, has_cuda_graphs
-
-RNG = np.random.default_rng(5)
-X = RNG.normal(size=(70, 6)).astype("float32")
-Y = (X.sum(1) > 0).astype("float32")
+from tests import models_to_train
+from tests.models_to_train import X
 
 
-def network(how=True, device=None, **switches):
-    torch.manual_seed(2)
-    model = ks.Sequential(
-        [ks.Input((6,)), layers.Dense(8, "relu"), layers.BatchNormalization(), layers.Dense(1, "sigmoid")]
-    )
-    model.compile("adam", "bce", metrics=["accuracy"], jit_compile=how, device=device, **switches)
-    return model
+def network(how=True, **settings):
+    return models_to_train.network(inside=[layers.BatchNormalization()], jit_compile=how, **settings)
 
 
 def fit(model, **arguments):
-    torch.manual_seed(3)
-    return model.fit(X, Y, batch_size=16, **{"epochs": 3, "verbose": 0, **arguments}).history["loss"]
+    return models_to_train.fit(model, **arguments)["loss"]
 
 
 # ---------------------------------------------------------------------------------------------------------- the arguments

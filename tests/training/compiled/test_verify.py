@@ -23,22 +23,26 @@ from kstyle_torch.training.compiled import (
     verify,
 )
 from kstyle_torch.training.recorded import engine
+from tests import models_to_train
 from tests.choice import parameters
+from tests.models_to_train import assert_same_bits, rows_with_signs
 
 RNG = np.random.default_rng(5)
-X = RNG.normal(size=(36, 6)).astype("float32")
-Y = (X.sum(1) > 0).astype("float32")
+X, Y = rows_with_signs(36, 6, seed=5)
 WORDS = RNG.integers(1, 9, (36, 5)) * (np.arange(5) < RNG.integers(2, 6, (36, 1)))
 STEP = {"jit_compile": {"backend": "eager"}}
 EPOCH = {**STEP, "steps_per_execution": "epoch"}
 TIERS = {"step": STEP, "epoch": EPOCH}
 
 
-def network(*inside, optimizer="adam", metrics=("accuracy",), **switches):
-    torch.manual_seed(2)
-    model = ks.Sequential([ks.Input((6,)), layers.Dense(4, "tanh"), *inside, layers.Dense(1, "sigmoid")])
-    model.compile(optimizer, "binary_crossentropy", metrics=[*metrics], **switches)
-    return model
+def network(*inside, **settings):
+    return models_to_train.network(inside=inside, hidden=(4, "tanh"), **settings)
+
+
+def assert_equal(got, expected):
+    """Every bit."""
+    assert got[0] == expected[0]
+    assert_same_bits(got[1], expected[1])
 
 
 def reader(**switches):
@@ -93,13 +97,6 @@ def no_compiler(monkeypatch):
     for module in (step_graph, epoch_graph, forward_graph):
         monkeypatch.setattr(module, "one_graph", lambda function, arguments: function)
     monkeypatch.setattr(importlib.import_module("torch._higher_order_ops.while_loop"), "while_loop", loop)
-
-
-def assert_equal(got, expected):
-    """Every bit."""
-    assert got[0] == expected[0]
-    for one, other in zip(got[1], expected[1], strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 # ------------------------------------------------------------------------------------------------------------- mutations

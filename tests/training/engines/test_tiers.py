@@ -5,23 +5,11 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training.recorded import engine
-
-RNG = np.random.default_rng(5)
-X = RNG.normal(size=(70, 6)).astype("float32")
-Y = (X.sum(1) > 0).astype("float32")
-
-
-def network(**switches):
-    torch.manual_seed(2)
-    model = ks.Sequential([ks.Input((6,)), layers.Dense(8, "relu"), layers.Dense(1, "sigmoid")])
-    model.compile("adam", "binary_crossentropy", metrics=["accuracy"], **switches)
-    return model
-
+from tests.models_to_train import X, Y, network
 
 # ------------------------------------------------------------------------------------------------------------- compiled
 

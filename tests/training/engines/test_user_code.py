@@ -9,8 +9,8 @@ import torch
 
 import kstyle_torch as ks
 from kstyle_torch import layers
-from kstyle_torch.training.recorded import engine
 from tests.choice import parameters
+from tests.models_to_train import AtBatch, assert_same_bits, tapes_of
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 6)).astype("float32")
@@ -95,8 +95,8 @@ def as_ever():
 
 
 @pytest.fixture(autouse=True)
-def recorded_soon(monkeypatch):
-    monkeypatch.setattr(engine, "PAYS_AFTER", 1)
+def afterwards(recorded_soon):
+    """Sets back what a test changes."""
     yield
     as_ever()
 
@@ -113,18 +113,11 @@ class AtEpoch(ks.callbacks.Callback):
             self.action(self.model.layers[1])
 
 
-class AtBatch(AtEpoch):
-    """Does something after the third batch of the second epoch."""
+class InBatches(AtBatch):
+    """Does something to the layer in the second epoch."""
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        pass
-
-    def on_train_batch_end(self, batch, logs=None):
-        if (self.epoch, batch) == (1, 2):
-            self.action(self.model.layers[1])
+    def __init__(self, action):
+        super().__init__(lambda model: action(model.layers[1]))
 
 
 def network(layer, jit_compile, loss="mse", **switches):
@@ -139,10 +132,6 @@ def fit(model, *callbacks, **settings):
     return model.fit(X, Y, callbacks=list(callbacks), **settings).history["loss"]
 
 
-def tapes_of(model):
-    return [tape for tape in model._fit.step_engine.tapes.values() if tape is not None and tape.checked]
-
-
 def fitted(read, jit_compile, callback, settings=()):
     as_ever()
     model = network(Scale(read), jit_compile, **dict(settings))
@@ -151,8 +140,7 @@ def fitted(read, jit_compile, callback, settings=()):
 
 def assert_same(one, other):
     assert one[1] == other[1]
-    for mine, its in zip(one[0].get_weights(), other[0].get_weights(), strict=True):
-        np.testing.assert_array_equal(mine, its)
+    assert_same_bits(one[0].get_weights(), other[0].get_weights())
 
 
 @pytest.mark.parametrize("case", READS)
@@ -168,7 +156,7 @@ def test_a_recorded_step_reads_what_the_epoch_before_has_changed(case):
 GRAPHS = {"backend": "aot_eager"}
 TIERS = {
     "step, at the epoch's end": ({}, AtEpoch),
-    "step, in the epoch": ({}, AtBatch),
+    "step, in the epoch": ({}, InBatches),
     "epoch": ({"steps_per_execution": "epoch"}, AtEpoch),
 }
 
@@ -213,9 +201,9 @@ def test_an_attribute_may_have_any_name(name):
 
 def test_user_code_is_not_recorded_beside_batch_callbacks():
     read, change = READS["list"]
-    expected = fitted(read, False, AtBatch(change))
+    expected = fitted(read, False, InBatches(change))
     with pytest.warns(UserWarning, match="code between the batches"):
-        got = fitted(read, "record", AtBatch(change))
+        got = fitted(read, "record", InBatches(change))
     assert not tapes_of(got[0])
     assert_same(got, expected)
     fit(got[0])

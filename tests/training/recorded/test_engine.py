@@ -13,11 +13,9 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training.recorded import engine, recorder
+from tests.models_to_train import AtBatch, assert_same_bits, tapes_of
 
-
-@pytest.fixture(autouse=True)
-def recorded_soon(monkeypatch):
-    monkeypatch.setattr(engine, "PAYS_AFTER", 1)
+pytestmark = pytest.mark.usefixtures("recorded_soon")
 
 
 def mlp():
@@ -143,15 +141,10 @@ def fitted(make, kind, loss, jit_compile, epochs=4, callbacks=(), **settings):
     return model, history.history, torch.get_rng_state()
 
 
-def tapes_of(model):
-    return [each for each in model._fit.step_engine.tapes.values() if each is not None and each.checked]
-
-
 def assert_same(one, other):
     assert one[1] == other[1]
     assert torch.equal(one[2], other[2])
-    for mine, its in zip(one[0].get_weights(), other[0].get_weights(), strict=True):
-        np.testing.assert_array_equal(mine, its)
+    assert_same_bits(one[0].get_weights(), other[0].get_weights())
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -309,21 +302,6 @@ def test_on_request_a_warning_says_what_cannot_be_recorded():
     with pytest.warns(UserWarning, match="depends on values"):
         model = fitted(with_layer(Recurrent), "table", "bce", "record")[0]
     assert not tapes_of(model)
-
-
-class AtBatch(ks.callbacks.Callback):
-    """Does something before a batch of the second epoch."""
-
-    def __init__(self, action, epoch=1, batch=3):
-        super().__init__()
-        self.action, self.epoch, self.batch, self.now = action, epoch, batch, 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.now = epoch
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if (self.now, batch) == (self.epoch, self.batch):
-            self.action(self.model)
 
 
 def set_rate(model):

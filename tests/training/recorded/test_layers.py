@@ -7,7 +7,6 @@ import torch
 
 import kstyle_torch as ks
 from kstyle_torch import layers
-from kstyle_torch.training.recorded import engine
 from tests.choice import first_of_each, parameters
 from tests.layers.layer_cases import CASES, family_of
 
@@ -51,8 +50,7 @@ def trained(case, arrays, jit_compile):
 @pytest.mark.filterwarnings("ignore:The loss became")  # a layer alone may divide by 0
 @pytest.mark.filterwarnings("ignore:.*trainable variable.*got no gradient")
 @pytest.mark.parametrize("case", parameters(FIRST, family_of, lambda case: case.id))
-def test_a_layer_keeps_every_bit(case, monkeypatch):
-    monkeypatch.setattr(engine, "PAYS_AFTER", 1)
+def test_a_layer_keeps_every_bit(case, recorded_soon):
     arrays = inputs_of(case)
     eager, recorded = trained(case, arrays, False), trained(case, arrays, "auto")
     if eager is None or recorded is None:

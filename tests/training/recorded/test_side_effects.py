@@ -5,19 +5,16 @@ import pytest
 import torch
 
 import kstyle_torch as ks
-from kstyle_torch.training.recorded import engine
+from tests.models_to_train import AtBatch, assert_same_bits, tapes_of
 
+pytestmark = pytest.mark.usefixtures("recorded_soon")
 ROWS = 100
 RNG = np.random.default_rng(7)
 TABLE = RNG.normal(size=(ROWS, 6)).astype("float32")
 TOKENS = RNG.integers(0, 9, (ROWS, 5))
 BITS, KINDS, NUMBERS = (TABLE.sum(1) > 0).astype("float32"), RNG.integers(0, 3, ROWS), RNG.normal(size=ROWS)
+LATER = (1, 2)  # epochs, of three
 BY_OUTPUT = [np.linspace(0, 2, ROWS), np.linspace(1, 0, ROWS), np.ones(ROWS)]
-
-
-@pytest.fixture(autouse=True)
-def recorded_soon(monkeypatch):
-    monkeypatch.setattr(engine, "PAYS_AFTER", 1)
 
 
 def heads(keras):
@@ -134,10 +131,6 @@ def fitted(make, x, y, settings, given, jit_compile, epochs=3, **more):
     return model, history.history
 
 
-def tapes_of(model):
-    return [each for each in model._fit.step_engine.tapes.values() if each is not None and each.checked]
-
-
 def state_of(model):
     state = [model.get_weights(), [np.asarray(variable) for variable in model.optimizer.variables]]
     return [*state[0], *state[1], torch.get_rng_state().numpy()]
@@ -149,8 +142,7 @@ def assert_same(case, how="auto", **more):
     model, recorded = fitted(*case, how, **more)
     assert tapes_of(model)
     assert recorded == history
-    for mine, other in zip(state_of(model), expected, strict=True):
-        np.testing.assert_array_equal(mine, other)
+    assert_same_bits(state_of(model), expected)
     return model, history
 
 
@@ -206,21 +198,6 @@ def test_on_request_losses_and_metrics_of_user_layers_are_recorded():
     assert float(model.layers[2].seen.count) == -(-ROWS // 16)  # each step counts once, the one done both ways too
 
 
-class AtBatch(ks.callbacks.Callback):
-    """Does something after the third batch of each epoch but the first."""
-
-    def __init__(self, action):
-        super().__init__()
-        self.action, self.epoch = action, 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.epoch and batch == 2:
-            self.action(self.model)
-
-
 def test_a_variable_may_be_set_between_epochs():
     case = (spread, TABLE, BITS, {"loss": "bce"}, {})
     plain = assert_same(case, "record")[1]
@@ -237,7 +214,7 @@ def test_a_variable_may_be_set_between_epochs():
 def test_a_loss_weight_may_be_a_variable():
     weight = ks.Variable(1.0)
     settings = {"loss": LOSSES, "loss_weights": {"p": weight, "q": 1.0, "r": torch.tensor(2.0)}}
-    halves = AtBatch(lambda model: weight.assign(weight * 0.5))
+    halves = AtBatch(lambda model: weight.assign(weight * 0.5), LATER)
     weight.assign(1.0)
     eager = fitted(by_name, TABLE, NAMED, settings, {}, False, callbacks=[halves])
     weight.assign(1.0)
@@ -252,13 +229,13 @@ def test_a_penalty_on_outputs_may_be_changed_between_steps():
         model.layers[1].activity_regularizer.l1 = 0.7
 
     plain = assert_same(CASES["activities"])[1]
-    assert assert_same(CASES["activities"], callbacks=[AtBatch(set_penalty)])[1]["loss"][1] != plain["loss"][1]
+    assert assert_same(CASES["activities"], callbacks=[AtBatch(set_penalty, LATER)])[1]["loss"][1] != plain["loss"][1]
 
 
 def test_a_callback_sees_the_losses_of_the_last_step():
     seen = []
     for jit in (False, "auto"):
-        look = AtBatch(lambda model: seen[-1].extend(float(loss.detach()) for loss in model.losses))
+        look = AtBatch(lambda model: seen[-1].extend(float(loss.detach()) for loss in model.losses), LATER)
         seen.append([])
         fitted(*CASES["activities"], jit, callbacks=[look])
     assert seen[0] == seen[1]
