@@ -14,9 +14,9 @@ def to_array(tensor: Tensor) -> np.ndarray:
 
     bfloat16 becomes the dtype of that name of `ml_dtypes` where that package is installed, as in Keras, else float32.
     """
-    tensor = tensor.detach().cpu()
     if tensor.dtype is not torch.bfloat16:
-        return tensor.resolve_conj().resolve_neg().numpy()
+        return tensor.numpy(force=True)
+    tensor = tensor.detach().cpu()
     try:
         import ml_dtypes
     except ImportError:

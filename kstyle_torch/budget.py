@@ -38,6 +38,9 @@ _current: ContextVar[Budget | None] = ContextVar("budget", default=None)
 def raise_limits(times: float = math.inf) -> Iterator[None]:
     """Multiplies the limits for what is loaded inside the block: for large models of trusted origin.
 
+    The block holds for the thread that enters it, not for threads that are started inside it, which begin with a context
+    of their own: enter a block in each, or start them with `contextvars.copy_context().run`.
+
     Args:
         times: By how much, at least 1; infinity lifts the limits.
     Raises: TypeError: for what is not a number. ValueError: for a number below 1, or NaN.

@@ -182,11 +182,15 @@ def fills_training(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
-def passing(training: bool | None) -> Iterator[None]:
-    """Passes a mode to the layers that are called in the block."""
+def passing(training: bool | None, inside: bool = True) -> Iterator[None]:
+    """Passes a mode to the layers that are called in the block.
+
+    Args:
+        inside: Whether the block is one call; otherwise each call of a layer in it is one.
+    """
     call = running
     before = call.mode, call.default, call.inside
-    call.mode, call.default, call.inside = training, None, True
+    call.mode, call.default, call.inside = training, None, inside
     try:
         yield
     finally:

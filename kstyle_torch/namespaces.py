@@ -1,4 +1,4 @@
-"""Names that public namespaces do not hold: packages that are imported when they are used, and errors with advice."""
+"""Names that public namespaces lack: packages that are imported when they are used, and errors with advice."""
 
 from __future__ import annotations
 
@@ -9,23 +9,65 @@ import importlib
 import sys
 from collections.abc import Iterator
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
-# Advice by namespace and name: names of torch, of older Keras, and of parts of Keras that are not here yet. The tests
-# check that no name here exists, so a row goes when its name comes.
+# Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
+NOT_YET: dict[str, str] = {
+    "": "FloatDTypePolicy Function Operation Quantizer RematScope StatelessScope SymbolicScope applications distillation "
+    "distribution legacy name_scope quantizers remat version visualization wrappers",
+    "backend": "get_uid is_float_dtype is_int_dtype result_type standardize_dtype",
+    "callbacks": "OrbaxCheckpoint",
+    "config": "disable_flash_attention enable_flash_attention enable_unsafe_deserialization is_flash_attention_enabled "
+    "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
+    "dtype_policies": "AWQDTypePolicy DTypePolicyMap FloatDTypePolicy GPTQDTypePolicy Int4DTypePolicy "
+    "QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
+    "export": "ExportArchive",
+    "preprocessing.image": "smart_resize",
+    "utils": "Config FeatureSpace Progbar audio_dataset_from_directory bounding_boxes get_source_inputs legacy "
+    "split_dataset standardize_dtype",
+}
+# Advice by namespace and name: what to use instead of names of Keras, older Keras and torch. The tests check that no name
+# here exists, so a row goes when its name comes.
 ADVICE: dict[str, dict[str, str]] = {
     "": {
-        "applications": "It is not here yet; wrap a model of torchvision or timm with from_torch(module).",
-        "distillation": "It is not here yet.",
-        "distribution": "It is not here yet.",
+        "FloatDTypePolicy": "Use DTypePolicy.",
+        "Function": "Use Model(inputs, outputs).",
+        "InputSpec": "Use layers.InputSpec.",
+        "Operation": "Use Layer.",
+        "RematScope": "Use torch.utils.checkpoint.checkpoint.",
+        "StatelessScope": "Use torch.func.functional_call.",
+        "applications": "Wrap a model of torchvision or timm with from_torch(module).",
+        "distribution": "Use from_torch(torch.nn.parallel.DistributedDataParallel(...)).",
         "estimator": "Keras has dropped it.",
         "experimental": "Keras has dropped it.",
+        "name_scope": "Pass name= to layers.",
         "nn": "Use layers, or torch.nn and layers.TorchModule.",
-        "quantizers": "It is not here yet.",
-        "visualization": "It is not here yet.",
-        "wrappers": "It is not here yet.",
+        "remat": "Use torch.utils.checkpoint.checkpoint.",
+        "src": "It is Keras' inside; the public names are here.",
+        "version": "Use __version__.",
     },
-    "callbacks": {"OrbaxCheckpoint": "It is not here yet; use ModelCheckpoint or BackupAndRestore."},
+    "backend": {
+        "is_float_dtype": "Use is_floating_point of torch's dtypes.",
+        "result_type": "Use torch.result_type, or torch.promote_types.",
+    },
+    "callbacks": {"OrbaxCheckpoint": "Use ModelCheckpoint or BackupAndRestore."},
+    "config": {
+        "disable_flash_attention": "Use torch.backends.cuda.enable_flash_sdp(False).",
+        "disable_traceback_filtering": "Tracebacks are whole here.",
+        "enable_flash_attention": "Use torch.backends.cuda.enable_flash_sdp(True).",
+        "enable_traceback_filtering": "Tracebacks are whole here.",
+        "enable_unsafe_deserialization": "Pass safe_mode=False to load_model.",
+        "is_flash_attention_enabled": "Use torch.backends.cuda.flash_sdp_enabled().",
+        "is_nnx_enabled": "There is no JAX here.",
+        "is_traceback_filtering_enabled": "Tracebacks are whole here.",
+        "max_epochs": "Pass epochs= to fit.",
+        "max_steps_per_epoch": "Pass steps_per_epoch= to fit.",
+        "set_backend": "There is torch alone.",
+        "set_max_epochs": "Pass epochs= to fit.",
+        "set_max_steps_per_epoch": "Pass steps_per_epoch= to fit.",
+    },
+    "dtype_policies": {"FloatDTypePolicy": "Use DTypePolicy."},
+    "export": {"ExportArchive": "Call export() of the model."},
     "initializers": {
         "kaiming_normal": "Use HeNormal.",
         "kaiming_uniform": "Use HeUniform.",
@@ -81,24 +123,57 @@ ADVICE: dict[str, dict[str, str]] = {
         "sub": "Use subtract.",
         "unsqueeze": "Use expand_dims.",
     },
+    "preprocessing.image": {"smart_resize": "Use ops.image.resize(..., crop_to_aspect_ratio=True)."},
     "random": {"rand": "Use uniform.", "randn": "Use normal.", "seed": "Use utils.set_random_seed."},
     "utils": {
-        "FeatureSpace": "It is not here yet.",
-        "Progbar": "It is not here yet; fit() draws one, and tqdm does.",
-        "audio_dataset_from_directory": "It is not here yet.",
+        "Progbar": "Use tqdm; fit() draws its own.",
         "multi_gpu_model": "Keras has dropped it.",
         "np_utils": "Its functions are in utils: to_categorical, normalize.",
-        "split_dataset": "It is not here yet; torch.utils.data.random_split takes torch's data sets.",
+        "split_dataset": "Use torch.utils.data.random_split, which takes torch's data sets.",
         "vis_utils": "Its functions are in utils: plot_model, model_to_dot.",
     },
 }
 NEAR, ELSEWHERE = 3, 2  # how many names are shown
+PACKAGE = __name__.partition(".")[0]
+
+
+class MissingModules:
+    """The last of Python's finders, which gets the modules that nothing else finds: it gives the error for those with advice.
+
+    Without it, `from kstyle_torch.applications import ResNet50` would raise Python's bare error: the import system asks
+    no `__getattr__` for modules.
+    """
+
+    @classmethod
+    def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> None:
+        """Finds nothing.
+
+        Raises: ModuleNotFoundError: with advice, for a module of Keras that is not here, where it is being imported. Those
+            who only ask whether there is one, as `importlib.util.find_spec` does, get None as from any finder.
+        """
+        parent, _, name = fullname.rpartition(".")
+        if parent.partition(".")[0] == PACKAGE and (advice := _known(parent, name)):
+            if sys._getframe(2).f_code.co_name == "_find_and_load_unlocked":
+                raise ModuleNotFoundError(f"No module named {fullname!r}. {advice}", name=fullname)
+
+
+class NamesakeModule(ModuleType):
+    """A module named like a public class beside it, as `layers.dense` is: calling it says so."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        parent, _, name = self.__name__.rpartition(".")
+        advice = _advice(sys.modules[parent], name)
+        raise TypeError(f"{self.__name__!r} is a module, which cannot be called. {advice}")
+
+    def __reduce__(self) -> Any:
+        return importlib.import_module, (self.__name__,)  # cloudpickle knows plain modules only
 
 
 def install(module: ModuleType, lazy: tuple[str, ...] = ()) -> None:
     """Gives `module` and all public namespaces below it a `__getattr__`, which Python asks for names that are not there.
 
-    It is set from here, so that type checkers do not see it: they report unknown names of modules without one.
+    It is set from here, so that type checkers do not see it: they report unknown names of modules without one. Modules
+    that are named like a public class become callable, to raise an error with its name.
 
     Args:
         module: The package, or a subpackage that it imports lazily.
@@ -106,6 +181,14 @@ def install(module: ModuleType, lazy: tuple[str, ...] = ()) -> None:
     """
     for namespace in _namespaces(module):
         vars(namespace).update(__getattr__=functools.partial(_get, namespace, lazy if namespace is module else ()))
+        modules = {name: value for name, value in vars(namespace).items() if type(value) is ModuleType}
+        public = {_letters(name) for name in namespace.__all__} if modules else ()
+        for name, value in modules.items():
+            is_own = value.__name__ == f"{namespace.__name__}.{name}"
+            if is_own and _letters(name) in public and name not in namespace.__all__:
+                value.__class__ = NamesakeModule
+    if MissingModules not in sys.meta_path:
+        sys.meta_path.append(MissingModules)
     if lazy:
         vars(module).update(__dir__=lambda: sorted({*vars(module), *lazy}))
 
@@ -146,17 +229,37 @@ def _imports_name(frame: FrameType) -> bool:
 
 
 def _advice(module: ModuleType, name: str) -> str:
-    known = ADVICE.get(module.__name__.partition(".")[2], {})
-    if name in known:
-        return known[name]
-    names = [*getattr(module, "__all__", ())]
-    near = [each for each in names if each.lower() == name.lower()] or difflib.get_close_matches(name, names, NEAR)
+    if known := _known(module.__name__, name):
+        return known
+    near = _near(module, name)
     places = _places(module, name)
     if near:
         return f"Did you mean {_listed(near)}?" + (f" There is {_listed(places)}, too." if places else "")
     if places:
         return f"There is {_listed(places)}."
     return f"dir({module.__name__}) lists what is there."
+
+
+def _known(namespace: str, name: str) -> str:
+    """Returns what the tables say about a name; nothing where it is in none."""
+    path = namespace.partition(".")[2]
+    is_to_come = name in NOT_YET.get(path, "").split()
+    coming = [f"Keras has it; {PACKAGE} does not have it yet."] if is_to_come else []
+    return " ".join([*coming, *filter(None, [ADVICE.get(path, {}).get(name)])])
+
+
+def _near(module: ModuleType, name: str) -> list[str]:
+    """Returns the public names that are spelt like one; if there are any, those that differ by case and underscores alone."""
+    letters, names = _letters(name), getattr(module, "__all__", ())
+    if same := [each for each in names if _letters(each) == letters]:
+        return same
+    near = difflib.get_close_matches(letters, {_letters(each) for each in names}, NEAR)
+    near.sort(key=lambda each: sorted(each) != sorted(letters))  # swapped letters are the likeliest slip
+    return [each for found in near for each in names if _letters(each) == found][:NEAR]
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 def _places(module: ModuleType, name: str) -> list[str]:

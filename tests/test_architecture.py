@@ -109,8 +109,25 @@ def test_imports_point_down():
     assert [problem for module in MODULES for problem in upward_imports(module)] == []
 
 
+def imports_for_types(module):
+    """The import statements that only type checkers run."""
+    blocks = [node for node in ast.walk(syntax(MODULES[module])) if isinstance(node, ast.If)]
+    only_types = [block for block in blocks if ast.unparse(block.test) == "TYPE_CHECKING"]
+    return {id(node) for block in only_types for statement in block.body for node in ast.walk(statement)}
+
+
 def test_imports_have_no_cycle():
-    graph = {module: own_imports_of(module) for module in MODULES}
+    """Two classes may name each other as types: what is under `TYPE_CHECKING` is not imported."""
+    graph = {
+        module: {
+            name
+            for node in ast.walk(syntax(MODULES[module]))
+            if isinstance(node, (ast.Import, ast.ImportFrom)) and id(node) not in imports_for_types(module)
+            for name in imported(node, module)
+            if name in MODULES
+        }
+        for module in MODULES
+    }
     assert len([*TopologicalSorter(graph).static_order()]) == len(MODULES)  # raises CycleError, with the cycle
 
 
@@ -146,6 +163,47 @@ def imports_at_the_top(module):
 
 def test_heavy_packages_wait_until_they_are_used():
     assert [(module, name) for module in MODULES for name in imports_at_the_top(module) if is_late(name)] == []
+
+
+TESTS = ROOT.parent / "tests"
+FULL_ONLY = {"training/test_freed_memory.py"}  # it looks at the memory of a process of its own
+
+
+def quick_tests(path):
+    """The tests of a file that are not marked full as a whole; a parametrised one may leave some of its cases out."""
+    tests = [node for node in syntax(path).body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    return [node.name for node in tests if "full" not in [getattr(mark, "attr", "") for mark in node.decorator_list]]
+
+
+def named_in(path):
+    """The modules that a test file imports, or whose classes and functions it takes from the package."""
+    for node in ast.walk(syntax(path)):
+        if isinstance(node, ast.ImportFrom) and node.module in MODULES:
+            taken = [(node.module, alias.name) for alias in node.names]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ks":
+            taken = [("kstyle_torch", node.attr)]
+        else:
+            continue
+        for module, name in taken:
+            yield from (module, f"{module}.{name}")
+            yield getattr(getattr(importlib.import_module(module), name, None), "__module__", None)
+
+
+def in_place_of(path):
+    """The modules and packages that a test file stands for by its place in the tree of tests."""
+    parts = path.relative_to(TESTS).with_suffix("").parts
+    parts = [*parts[:-1], parts[-1].removeprefix("test_")]
+    return {".".join(["kstyle_torch", *parts[:depth]]) for depth in range(1, len(parts) + 1)}
+
+
+def test_every_module_has_a_quick_test():
+    """`scripts/test.py --quick` leaves no test file out, and no module: each is named in one, or stands in its place."""
+    tests = [*TESTS.rglob("test_*.py")]
+    quick = [path for path in tests if quick_tests(path)]
+    assert {path.relative_to(TESTS).as_posix() for path in tests if path not in quick} == FULL_ONLY
+    covered = {name for path in quick for name in (*named_in(path), *in_place_of(path))}
+    packages = {module: [module.rsplit(".", depth)[0] for depth in range(module.count("."))] for module in MODULES}
+    assert [module for module, around in packages.items() if room_of(module) and not covered & {*around}] == []
 
 
 def test_keras_is_never_imported():

@@ -116,7 +116,7 @@ CALLS = {
     "boston, other": ["boston_housing", {"test_split": 0.33, "seed": 7}],
     "boston, all": ["boston_housing", {"test_split": 0}],
     "california": ["california_housing", {}],
-    "california, small": ["california_housing", {"version": "small", "test_split": 0.5}],
+    "california, small": ["california_housing", {"version": "small", "test_split": 0.5, "seed": 7}],
     "imdb": ["imdb", {}],
     "imdb, usual words": ["imdb", {"num_words": 30, "skip_top": 5, "seed": 3}],
     "imdb, without the others": ["imdb", {"num_words": 30, "skip_top": 5, "oov_char": None}],
@@ -149,14 +149,24 @@ def test_words_and_labels(both, name):
     assert ours == theirs and type(ours) is type(theirs)
 
 
-def test_channels_first(both, keras):
+@pytest.mark.parametrize("name", datasets.__all__)
+def test_each_argument_is_compared(name):
+    """All but the name in the cache, and what older programs call the number of words."""
+    arguments = {*inspect.signature(getattr(datasets, name).load_data).parameters} - {"path", "kwargs"}
+    compared = [options for other, options in CALLS.values() if other == name]
+    assert compared and arguments == {argument for options in compared for argument in options}
+
+
+@pytest.mark.parametrize("name", [pytest.param("cifar10", marks=pytest.mark.full), "cifar100"])
+def test_channels_first(both, keras, name):
     config.set_image_data_format("channels_first")
     keras.config.set_image_data_format("channels_first")
     try:
-        ours, theirs = both("cifar100.load_data")
+        ours, theirs = both(f"{name}.load_data")
     finally:
         keras.config.set_image_data_format("channels_last")
-    assert ours[0][0].shape == (40, 3, 32, 32) and np.array_equal(ours[0][0], theirs[0][0])
+    for our, their in zip([images for images, _ in ours], [images for images, _ in theirs]):
+        assert our.shape[1:] == (3, 32, 32) and np.array_equal(our, their)
 
 
 @pytest.mark.parametrize("name", datasets.__all__)

@@ -2,12 +2,15 @@
 
 import copy
 import importlib
+import importlib.util
 import inspect
 import pickle
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
 import pytest
 import torch
@@ -20,15 +23,18 @@ ALL = {module.__name__: module for start in (ks, datasets) for module in namespa
 
 MESSAGES = {
     "near": ("layers.Dence", "Did you mean 'Dense'?"),
-    "of several": ("optimizers.Adamm", "Did you mean 'Adam' or 'AdamW' or 'Adamax'?"),
+    "of several": ("optimizers.Adamm", "Did you mean 'Adam' or 'Nadam' or 'AdamW'?"),
+    "swapped letters, small": ("optimizers.adma", "Did you mean 'Adam' or "),
     "in a data set": ("datasets.mnist.load_dat", "Did you mean 'load_data'?"),
     "a data set": ("datasets.mnits", "Did you mean 'mnist'?"),
     "below": ("optimizers.schedules.ExponentialDecay2", "Did you mean 'ExponentialDecay'"),
     "by case": ("layers.conv2d", "Did you mean 'Conv2D'"),
+    "by underscores": ("layers.max_pooling2d", "Did you mean 'MaxPooling2D'"),
     "elsewhere": ("Dense", "There is 'kstyle_torch.layers.Dense'."),
     "near and elsewhere": ("layers.relu", "Did you mean 'ReLU'? There is 'kstyle_torch.activations.relu'"),
     "with advice": ("layers.Linear", "Use Dense, or TorchModule"),
-    "to come": ("quantizers", "It is not here yet."),
+    "to come": ("quantizers", "Keras has it; kstyle_torch does not have it yet."),
+    "to come, with advice": ("Operation", "Keras has it; kstyle_torch does not have it yet. Use Layer."),
     "unknown": ("ops.xyzzy", "dir(kstyle_torch.ops) lists what is there."),
 }
 
@@ -57,8 +63,87 @@ def test_every_public_namespace_answers():
     assert len(ALL) > 30
     assert [name for name, module in ALL.items() if not hasattr(module, "__all__")] == []  # a module hides a function
     for module in ALL.values():
-        with pytest.raises(AttributeError, match=r"Did you mean|There is|lists what is there|It is not here yet"):
+        with pytest.raises(AttributeError, match=r"Did you mean|There is|lists what is there|does not have it yet"):
             module.applications  # noqa: B018
+
+
+def missing_names(theirs, ours):
+    """Yields the namespaces and names that a module of Keras exports, and those below it do, and ours do not."""
+    for name in dir(theirs):
+        value = getattr(theirs, name)
+        if name.startswith("_"):
+            continue
+        if not hasattr(ours, name):
+            yield ours, name
+        elif isinstance(value, ModuleType) and isinstance(getattr(ours, name), ModuleType):
+            yield from missing_names(value, getattr(ours, name))
+
+
+def test_each_name_of_keras_that_is_not_here_is_known(keras):
+    """The table has every name that Keras exports and this does not, unless it is elsewhere or has advice of its own."""
+    missing = {(ours.__name__.partition(".")[2], name): ours for ours, name in missing_names(keras, ks)}
+    errors = {}
+    for path, name in missing:
+        with pytest.raises(AttributeError) as caught:
+            getattr(missing[path, name], name)
+        errors[path, name] = str(caught.value)
+    elsewhere = {(path, name) for path, name in missing if re.search(rf"There is '[\w.]+\.{name}'", errors[path, name])}
+    advised = {(path, name) for path, rows in namespaces.ADVICE.items() for name in rows}
+    to_come = {(path, name) for path, names in namespaces.NOT_YET.items() for name in names.split()}
+    assert to_come <= {*missing}, "they are here now, or Keras does not have them"
+    assert {*missing} - elsewhere - advised - to_come == set()
+    assert all("Keras has it; kstyle_torch does not have it yet." in errors[each] for each in to_come)
+
+
+@pytest.mark.parametrize("name", ["applications", "quantizers", "utils.legacy", "applications.resnet50"])
+def test_a_module_of_keras_that_is_not_here(name):
+    to_come = name.removesuffix(".resnet50")  # a parent is imported first
+    message = f"No module named 'kstyle_torch.{to_come}'. Keras has it; kstyle_torch does not have it yet."
+    for statement in (f"import kstyle_torch.{name}", f"from kstyle_torch.{name} import ResNet50"):
+        with pytest.raises(ModuleNotFoundError, match=re.escape(message)) as caught:
+            exec(statement)
+        assert caught.value.name == f"kstyle_torch.{to_come}"
+    assert importlib.util.find_spec(f"kstyle_torch.{to_come}") is None  # for those who only ask
+
+
+@pytest.mark.parametrize("name", ["kstyle_torch.nothing", "kstyle_torch.layers.applications", "applications"])
+def test_other_modules_that_are_not_there(name):
+    with pytest.raises(ModuleNotFoundError, match=f"^No module named '{name}'$"):
+        importlib.import_module(name)
+
+
+def test_errors_of_a_module_that_is_there_are_its_own(tmp_path, monkeypatch):
+    """When a module comes, the advice gives way, and hides nothing that goes wrong inside."""
+    monkeypatch.setitem(namespaces.NOT_YET, "", "broken_module whole_module")
+    with pytest.raises(ModuleNotFoundError, match="Keras has it"):
+        importlib.import_module("kstyle_torch.whole_module")
+    (tmp_path / "broken_module.py").write_text("import module_that_it_lacks")
+    (tmp_path / "whole_module.py").write_text("number = 7")
+    monkeypatch.setattr(ks, "__path__", [*ks.__path__, str(tmp_path)])
+    with pytest.raises(ModuleNotFoundError, match="^No module named 'module_that_it_lacks'$"):
+        importlib.import_module("kstyle_torch.broken_module")
+    assert importlib.import_module("kstyle_torch.whole_module").number == 7
+    del sys.modules["kstyle_torch.whole_module"], ks.whole_module
+
+
+CALLED = {"layers.dense": "Dense", "layers.batch_normalization": "BatchNormalization", "optimizers.adam": "Adam"}
+
+
+@pytest.mark.parametrize(("path", "wanted"), CALLED.items())
+def test_a_module_that_is_called_like_a_class(path, wanted):
+    """It stays a module in all else: it can be imported, patched, pickled and used in compiled code."""
+    module = importlib.import_module(f"kstyle_torch.{path}")
+    message = f"'kstyle_torch.{path}' is a module, which cannot be called. Did you mean '{wanted}'?"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        look_up(path)(10)
+    assert look_up(path) is module and inspect.ismodule(module)
+    found = getattr(module, wanted)
+    assert getattr(look_up(path.split(".")[0]), wanted) is found
+    with mock.patch(f"kstyle_torch.{path}.{wanted}") as patched:
+        assert getattr(module, wanted) is patched
+    assert pickle.loads(pickle.dumps(module)) is module and pickle.loads(pickle.dumps(found)) is found
+    compiled = torch.compile(lambda x: x + len(module.__name__), backend="eager", fullgraph=True)
+    assert compiled(torch.ones(())) == 1 + len(module.__name__)
 
 
 def test_advice_holds():

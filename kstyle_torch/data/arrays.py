@@ -14,6 +14,12 @@ from kstyle_torch.data.frames import NUMERIC, frame_to_array, is_frame, numbers_
 from kstyle_torch.data.rows import WHOLE_BYTES, Rows, as_tensor, is_lazy, is_mapped, torch_dtype
 from kstyle_torch.initializers import as_dtype
 
+# NumPy's dtypes that torch has too, so that a tensor can share the memory of an array
+SAME_IN_TORCH = {
+    np.dtype(name): getattr(torch, name)
+    for name in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+}
+
 
 def to_tensors(structure: Any, what: str, floats: torch.dtype | None = None) -> Any:
     """A nest of arrays, frames, lists of numbers and tensors -> the same nest of tensors.
@@ -136,13 +142,13 @@ def _from_sparse(matrix: Any, what: str, floats: torch.dtype | None) -> Tensor |
 def _from_array(array: np.ndarray, what: str, floats: torch.dtype | None) -> Tensor | Rows:
     if array.dtype.kind == "O" and array.ndim == 1:
         array = _from_object_rows(array)
-    if array.dtype.name == "bfloat16":  # of ml_dtypes
+    if array.dtype.kind == "V" and array.dtype.name == "bfloat16":  # of ml_dtypes
         return _usable(from_array(array), what, floats)
     _checked(array, what)
     if is_mapped(array):
         return Rows(array, floats=floats)
     shared = array.flags.writeable and array.dtype.isnative and all(stride >= 0 for stride in array.strides)
-    if shared and torch_dtype(array.dtype, floats) == getattr(torch, array.dtype.name, None):
+    if shared and torch_dtype(array.dtype, floats) is SAME_IN_TORCH.get(array.dtype):
         return torch.from_numpy(array)
     is_large = array.ndim and array.nbytes > WHOLE_BYTES
     return Rows(array, floats=floats) if is_large else as_tensor(array, floats=floats)

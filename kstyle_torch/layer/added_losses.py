@@ -1,9 +1,18 @@
-"""Losses that `add_loss` collects outside of `fit`: each outermost call starts again."""
+"""Losses that `add_loss` collects: each outermost call starts again.
+
+A run of `fit` or its like collects them in a dict of its own, so that threads do not disturb each other. When it ends, the
+layers get those of its last call, detached.
+"""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any
+
+from torch import Tensor
+
+from kstyle_torch.mode import running
 
 # Layers that hold losses of a call, by id. While it is empty, as in nearly every program, calls need not look.
 pending: dict[int, weakref.ref[Any]] = {}
@@ -15,8 +24,34 @@ def note(layer: Any) -> None:
     pending[key] = weakref.ref(layer, lambda _: pending.pop(key, None))
 
 
+def may_be_held(layer: Any) -> bool:
+    """Returns whether a layer without layers inside may hold losses of the call before."""
+    by_layer = running.losses
+    return bool(by_layer) if by_layer is not None else bool(pending) and id(layer) in pending
+
+
 def forget(layer: Any) -> None:
     """Forgets what the layer and those below added in the call before."""
+    by_layer = running.losses
     for each in layer._flatten_layers():
-        if pending.pop(id(each), None) is not None:
+        if by_layer is not None:
+            by_layer.pop(id(each), None)
+        elif pending.pop(id(each), None) is not None:
             each._added_losses.clear()
+
+
+def keep(layers: Iterable[tuple[Any, Any]], by_layer: dict[int, list[Any]]) -> None:
+    """Gives layers the losses that a run has collected.
+
+    Args:
+        layers: Pairs of the layer that has run, and the one that gets its losses: the same, or that which it is a copy of.
+        by_layer: The losses, by the id of the layer that has run.
+    """
+    outer = running.losses  # of the run around, in a callback of which this one has ended
+    for ran, layer in layers:
+        found = [loss.detach() if isinstance(loss, Tensor) else loss for loss in by_layer.get(id(ran), ())]
+        if found or id(layer) in pending:
+            layer._added_losses[:] = found
+            note(layer) if found else pending.pop(id(layer), None)
+        if outer is not None and (found or id(layer) in outer):
+            outer[id(layer)] = [*found]

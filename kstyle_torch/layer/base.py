@@ -27,7 +27,7 @@ from kstyle_torch.layer.masks import (
     take_recorded_masks,
     without_masks_of_none,
 )
-from kstyle_torch.layer.module_walk import OwnDict, OwnList, modules_of, set_unnoticed
+from kstyle_torch.layer.module_walk import OwnDict, OwnList, first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layer.policy import HasPolicy
 from kstyle_torch.layer.precision import cast_input
@@ -251,8 +251,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         if plain:
             dtype, wanted = args[0].dtype, self._input_dtype
             plain = dtype is wanted or wanted is None or not dtype.is_floating_point
-        held = added_losses.pending
-        if plain and (running.inside or not (self._opens_call or (held and id(self) in held))):
+        if plain and (running.inside or not (self._opens_call or added_losses.may_be_held(self))):
             return nn.Module.__call__(self, args[0])
         if running.inside:
             return self._slow_call(args, kwargs)
@@ -262,7 +261,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         """A call that no other layer makes: it forgets the losses of the one before, and ends what layers hand on."""
         if torch.compiler.is_exporting():  # a program must not set anything
             return self._slow_call(args, kwargs)
-        if added_losses.pending and not torch.compiler.is_compiling():
+        if (added_losses.pending or running.losses) and not torch.compiler.is_compiling():
             added_losses.forget(self)
         call = running
         call.inside = True
@@ -362,7 +361,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     def _to_tensor(self, leaf: Any) -> Any:
         """Returns an array as a tensor, and what is floating-point in the compute dtype; integers stay as they are."""
         if isinstance(leaf, (np.ndarray, np.generic)):
-            weight = next(self.parameters(), None)
+            weight = first_parameter(self)
             leaf = from_array(leaf).to(config.device() if weight is None else weight.device)
         return leaf if self._input_dtype is None else cast_input(leaf, self._input_dtype)
 

@@ -21,6 +21,24 @@ def _gather(module: nn.Module, found: dict[int, nn.Module]) -> None:
             _gather(child, found)
 
 
+def first_parameter(root: nn.Module) -> nn.Parameter | None:
+    """Returns the first parameter of a module and of all below it, None if there is none."""
+    return _first_parameter(root, set())
+
+
+def _first_parameter(module: nn.Module, seen: set[nn.Module]) -> nn.Parameter | None:
+    seen.add(module)
+    for parameter in module._parameters.values():
+        if parameter is not None:
+            return parameter
+    for child in module._modules.values():
+        if child is not None and child not in seen:
+            found = _first_parameter(child, seen)
+            if found is not None:
+                return found
+    return None
+
+
 def set_unnoticed(module: nn.Module, **attributes: Any) -> None:
     """Sets attributes past `__setattr__`, which would invalidate recorded steps and take modules as children."""
     module.__dict__.update(attributes)  # the one way past `__setattr__`

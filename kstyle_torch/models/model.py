@@ -119,7 +119,12 @@ class Model(Trainer, Files, Layer):
         Raises: ValueError: if a module is gone, or another does not fit; the graph stays as it was.
         """
         places, children = self._places, self._modules
-        if self.graph is None or all(children.get(key) is module for key, module in places.items()):
+        if self.graph is None:
+            return
+        for key, module in places.items():
+            if children.get(key) is not module:
+                break
+        else:
             return
         instead: dict[int, nn.Module] = {}
         for key, module in places.items():

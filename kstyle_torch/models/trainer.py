@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kstyle_torch import config, tree
 from kstyle_torch.callbacks import History
@@ -27,7 +27,7 @@ from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layer.base import Layer
-from kstyle_torch.layer.module_walk import modules_of, set_unnoticed
+from kstyle_torch.layer.module_walk import first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.precision import uncached_casts
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.metrics.base import metrics_in
@@ -35,8 +35,8 @@ from kstyle_torch.mode import passing
 from kstyle_torch.optimizers import with_loss_scale
 from kstyle_torch.training import fit, predict, step
 from kstyle_torch.training.engines.collectives import check_replicas
-from kstyle_torch.training.fit_state import FitState
-from kstyle_torch.training.objective import Compiled, read
+from kstyle_torch.training.objective import Objective, read
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import Run, run_by, stop, within_run
 from kstyle_torch.training.validation import first_batch, streams
 from kstyle_torch.training.validation.arguments import check_epochs, check_switches
@@ -71,20 +71,11 @@ class StopFlag(Remembered):
         stop(model, self.kind, bool(value))
 
 
-class Trainer(nn.Module):
+class Trainer(Trainable):
     """What a model can do beside being called."""
 
-    if TYPE_CHECKING:  # nn.Module says that every unknown attribute is a tensor or a module
-
-        def __getattr__(self, name: str) -> Any: ...
-
-    _compiled: Compiled | None = None
-    _fit: FitState
     _compile_arguments: dict[str, Any] | None = None  # for files
     _device: torch.device | None = None  # that compile() was given
-    run_eagerly: bool = False
-    jit_compile: Any = False
-    steps_per_execution: Any = 1
 
     history = Remembered("history", "The `History` of the last fit.")
     stop_training = StopFlag("training", "Whether `fit` ends after this batch; a callback may set it.")
@@ -146,7 +137,7 @@ class Trainer(nn.Module):
         """
         given = {name: value for name, value in locals().items() if name != "self"}  # for files
         check_switches(jit_compile, steps_per_execution)
-        compiled = Compiled(optimizer, loss, loss_weights, metrics, weighted_metrics)
+        compiled = Objective(optimizer, loss, loss_weights, metrics, weighted_metrics)
         if auto_scale_loss and self.dtype_policy.name == "mixed_float16":
             compiled.optimizer = with_loss_scale(compiled.optimizer)
         if device is not None:
@@ -397,7 +388,7 @@ class Trainer(nn.Module):
         with Run(self, "evaluating", first) as run, torch.no_grad():
             step.note_losses(run.model)
             run.model.reset_metrics()
-            with passing(False):
+            with passing(False, inside=False):
                 logs = read(run.model.test_step(data))
         return self._as_results(logs, return_dict)
 
@@ -478,11 +469,8 @@ class Trainer(nn.Module):
             )
 
     def _where(self) -> torch.device:
-        for module in modules_of(self):
-            for weight in module._parameters.values():
-                if weight is not None:
-                    return weight.device
-        return self._device or config.device()
+        weight = first_parameter(self)
+        return (self._device or config.device()) if weight is None else weight.device
 
     def _floats(self) -> torch.dtype | None:
         """The dtype of floating-point data: a model in float64 loses no digits of them."""

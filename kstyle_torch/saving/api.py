@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,9 @@ def load_model(
     path = Path(filepath)
     _check_kind(path)
     with custom_object_scope(custom_objects):
-        load = legacy_h5.load if _is_hdf5(path) else keras_file.load
+        # Judged by content, which may be of the other kind; a file that is of neither kind, by its name.
+        is_neither = path.suffix in LEGACY and path.is_file() and not zipfile.is_zipfile(path)
+        load = legacy_h5.load if _is_hdf5(path) or is_neither else keras_file.load
         return load(path, compile, safe_mode)
 
 

@@ -13,22 +13,32 @@ from kstyle_torch import budget
 # of a list, dict or string object with its place in what holds it; what separates them in JSON tells how many there are
 BYTES_AN_OBJECT = {"{": 250, "[": 80, ",": 60, ":": 60}
 MAX_NAME = 255  # of a file, in most file systems
+EXPECTED = {
+    ".keras": "a zip archive that holds a model",
+    ".h5": "an HDF5 file",
+    ".hdf5": "an HDF5 file",
+    ".json": "a JSON file",
+    ".safetensors": "a safetensors file",
+}
 
 
 def check_file(path: str | os.PathLike[str]) -> Path:
     """Checks that a path, after links that the caller gave, leads to an ordinary file, on which reading does not wait.
 
-    Raises: FileNotFoundError: if there is none. ValueError: if it is a folder, pipe, socket or device.
+    Raises: FileNotFoundError: if there is none. ValueError: if it is a folder, pipe, socket or device, or empty.
     """
     path = Path(path)
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no file {str(path)!r}.") from None
     except (OSError, ValueError) as error:  # of a name that no file can have
         raise ValueError(f"{shortened(path)} cannot be the name of a file: {error}.") from error
-    if not stat.S_ISREG(mode):
-        raise ValueError(f"{shortened(path)} is not a file but a {kind_of(mode)}.")
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{shortened(path)} is not a file but a {kind_of(found.st_mode)}.")
+    if not found.st_size:
+        expected = EXPECTED.get(path.suffix, "a file of saved weights")
+        raise ValueError(f"The file is empty (0 bytes); expected {expected}. Was a copy or download interrupted?")
     return path
 
 

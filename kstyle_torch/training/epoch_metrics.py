@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.layer.module_walk import OwnDict
-from kstyle_torch.training.objective import Compiled, update
+from kstyle_torch.training.objective import Objective, update
 
 FOLD_STEPS = 256
 FOLD_BYTES = 64 * 2**20
@@ -39,7 +39,7 @@ class Meter:
         find_late_loss: In a test, finds what computes the loss of joined steps.
     """
 
-    def __init__(self, compiled: Compiled, find_late_loss: Callable[[], Loss | None] | None = None):
+    def __init__(self, compiled: Objective, find_late_loss: Callable[[], Loss | None] | None = None):
         self.compiled, self.find_late_loss = compiled, find_late_loss
         self.losses: list[Tensor] = []
         self.rows: list[int] = []
@@ -61,9 +61,12 @@ class Meter:
             targets, outputs, weights = [y_true], [y_pred], [weight]
         else:
             targets, outputs, weights = self.compiled.by_output(y_true, y_pred, weight)
-        if loss is None and any(hasattr(output, "_keras_mask") for output in outputs):
-            assert self.late_loss is not None
-            loss = self.late_loss(targets, outputs, weights)  # what is left of a batch decides what its mean is
+        if loss is None:
+            for output in outputs:
+                if hasattr(output, "_keras_mask"):  # the steps that a mask leaves decide what the mean of a batch is
+                    assert self.late_loss is not None
+                    loss = self.late_loss(targets, outputs, weights)
+                    break
         if loss is not None:
             self.losses.append(loss.detach() if loss.requires_grad else loss)
             self.rows.append(outputs[0].shape[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,10 +16,10 @@ from kstyle_torch.data.batches import ArrayBatches, Batches
 from kstyle_torch.layer.precision import uncached_casts
 from kstyle_torch.mode import passing
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.compiled.forward_graph import compiled_forward
-from kstyle_torch.training.engines.choose_engine import chosen_step, whole_epoch
+from kstyle_torch.training.engines.choose_engine import chosen_step, fast_forward, whole_epoch
 from kstyle_torch.training.epoch_metrics import Logs, Meter, is_nan
 from kstyle_torch.training.objective import read
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.engine import RecordedStep
 from kstyle_torch.training.run import Run, is_nested, run_by
 
@@ -27,7 +27,7 @@ LATE_BYTES = 2**16  # of a batch's outputs; up to here the loss of many at once 
 
 
 def run_fit(
-    model: Any,
+    model: Trainable,
     train: Batches,
     validation: Batches | None,
     callbacks: CallbackList,
@@ -92,41 +92,88 @@ def _train_epoch(run: Run, batches: Batches, callbacks: CallbackList, epoch: int
     else:
         step = functools.partial(steps.train_step, model)
         done, left = at_once
-    group = 1 if model.steps_per_execution == "epoch" else model.steps_per_execution
-    index, logs = done - 1, None
+    take = functools.partial(steps.user_step, model, model.train_step) if own else _trained(step, meter)
     with steps.straight(run, (*begin, *end)):
-        for index, batch in left:
-            if begin and index % group == 0:
-                for hook in begin:
-                    hook(index, {})
-            if own:
-                logs = steps.user_step(model, model.train_step, batch)
-            else:
-                loss, y_pred = step(*batch)
-                meter.add(loss, batch[1], y_pred, batch[2])
-            if end and (index + 1) % group == 0 and (bar is None or bar.is_due()):
-                _tell(end, model, index, logs)
-            if run.stop:
-                break
-        else:
-            if end and (index + 1) % group:
-                _tell(end, model, index, logs)
-    if bar is not None and index >= 0:
-        bar.note(index + 1)
+        last, logs = run_epoch(run, left, (begin, end), take, bar, done)
+    if bar is not None and last >= 0:
+        bar.note(last + 1)
     results = _read_logs(model, logs)
     if is_nan(results) and meter.chunks:
         meter.warn_of_nan(epoch)
     return results
 
 
-def _tell(hooks: Iterable[Any], model: Any, index: int, logs: Any) -> None:
+def run_epoch(
+    run: Run,
+    batches: Iterable[tuple[int, Any]],
+    hooks: tuple[Sequence[Any], Sequence[Any]],
+    take: Callable[[Any], Any],
+    bar: ProgbarLogger | None = None,
+    done: int = 0,
+) -> tuple[int, Any]:
+    """Trains or tests on the batches of an epoch.
+
+    Args:
+        batches: With their numbers, from `done` on.
+        hooks: Called before and after every `steps_per_execution` batches.
+        take: Function of a batch that runs its step; returns the logs of a step that is the user's.
+        bar: The progress bar where its hook is the only one after a batch: it is called only when a line is due.
+    Returns: The number of the last batch, and what its step returned.
+    """
+    model, (begin, end) = run.model, hooks
+    group = 1 if model.steps_per_execution == "epoch" else model.steps_per_execution
+    index, logs = done - 1, None
+    for index, batch in batches:
+        if begin and index % group == 0:
+            for hook in begin:
+                hook(index, {})
+        logs = take(batch)
+        if end and (index + 1) % group == 0 and (bar is None or bar.is_due()):
+            _tell(end, model, index, logs)
+        if run.stop:
+            break
+    else:
+        if end and (index + 1) % group:
+            _tell(end, model, index, logs)
+    return index, logs
+
+
+def _trained(step: Callable[[Any, Any, Any], tuple[Tensor, Any]], meter: Meter) -> Callable[[Any], None]:
+    """Returns the function that trains on a batch."""
+
+    def take(batch: Any) -> None:
+        x, y, weight = batch
+        loss, y_pred = step(x, y, weight)
+        meter.add(loss, y, y_pred, weight)
+
+    return take
+
+
+def _tested(model: Trainable, meter: Meter) -> Callable[[Any], None]:
+    """Returns the function that tests on a batch. Small outputs are kept, and wait for a loss of many batches at once."""
+
+    def take(batch: Any) -> None:
+        x, y, weight = batch
+        y_pred = steps.forward(model, x, y, weight)
+        waits = meter.late_loss is not None and is_small(y_pred) and not steps.has_losses(model)
+        meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
+
+    return take
+
+
+def _tested_by_user(model: Trainable, batch: Any) -> Any:
+    with passing(False, inside=False):
+        return steps.user_step(model, model.test_step, batch)
+
+
+def _tell(hooks: Iterable[Any], model: Trainable, index: int, logs: Any) -> None:
     """Calls the hooks after a batch, with logs that are read when somebody looks."""
     running = Logs(lambda: _read_logs(model, logs))
     for hook in hooks:
         hook(index, running)
 
 
-def train_batch(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+def train_batch(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     """One step for one batch; recorded, once there were many. Returns: The loss and the output."""
     if model.run_eagerly or model.jit_compile not in ("auto", "record"):
         return steps.train_step(model, x, y, weight)
@@ -140,44 +187,23 @@ def train_batch(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     return result
 
 
-def run_evaluate(model: Any, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
+def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
     """Loss and metrics over the batches, in inference mode."""
     begin, end = callbacks.hooks("on_test_batch_begin"), callbacks.hooks("on_test_batch_end")
     own = model.overrides("test_step", "compute_metrics")
-    logs: Any = None
     model._fit.stop_evaluating = False
     first = batches.first_check
-    with Run(model, "evaluating", first) as run, torch.no_grad(), quickly(run, (*begin, *end)):
+    with Run(model, "evaluating", first) as run, torch.no_grad(), fast_forward(run, (*begin, *end)):
         model = run.model
         steps.note_losses(model)
         callbacks.on_test_begin()
         model.reset_metrics()
         run.meter = meter = Meter(model._compiled, None if own else functools.partial(steps.late_loss, model))
-        for index, batch in enumerate(batches.epoch()):
-            for hook in begin:
-                hook(index, {})
-            if own:
-                with passing(False):
-                    logs = steps.user_step(model, model.test_step, batch)
-            else:
-                x, y, weight = batch
-                y_pred = steps.forward(model, x, y, weight)
-                waits = meter.late_loss is not None and is_small(y_pred) and not steps.has_losses(model)
-                meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
-            if end:
-                _tell(end, model, index, logs)
-            if run.stop:
-                break
+        take = functools.partial(_tested_by_user, model) if own else _tested(model, meter)
+        _, logs = run_epoch(run, enumerate(batches.epoch()), (begin, end), take)
         results = _read_logs(model, logs)
         callbacks.on_test_end(results)
     return results
-
-
-@contextlib.contextmanager
-def quickly(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
-    """Runs the model straight, or compiled."""
-    with steps.straight(run, hooks), compiled_forward(run, hooks):
-        yield
 
 
 def is_small(outputs: Any) -> bool:
@@ -186,7 +212,7 @@ def is_small(outputs: Any) -> bool:
     return sum([leaf.nbytes for leaf in leaves]) <= LATE_BYTES
 
 
-def _read_logs(model: Any, logs: Any) -> dict[str, Any]:
+def _read_logs(model: Trainable, logs: Any) -> dict[str, Any]:
     """What a step of the user's returned, or the metrics so far; as numbers."""
     return read(logs if isinstance(logs, dict) else model.get_metrics_result())
 
@@ -203,7 +229,7 @@ def _validates(epoch: int, frequency: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _finishing(model: Any, callbacks: CallbackList) -> Iterator[None]:
+def _finishing(model: Trainable, callbacks: CallbackList) -> Iterator[None]:
     """Whatever happens inside: no leftovers on the parameters, the bar's line ended."""
     try:
         yield

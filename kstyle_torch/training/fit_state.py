@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kstyle_torch.callbacks.history import History
-    from kstyle_torch.layer.base import Layer
     from kstyle_torch.layer.weights import WeightView
+    from kstyle_torch.training.protocols import Engine, HasLosses, Trainable
     from kstyle_torch.training.run import Run
 
 UNKNOWN: Any = object()
@@ -21,7 +21,7 @@ class OfModel:
         model: The model.
     """
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Trainable):
         self._model = weakref.ref(model)
 
     @property
@@ -65,20 +65,20 @@ class FitState:
         self.weights_key: Any = UNKNOWN  # state of the weights for which the next three hold
         self.trained: list[WeightView] = []
         self.penalised: list[WeightView] = []
-        self.layers_below: list[Layer] = []
+        self.layers_below: list[HasLosses] = []
         self.known_weights: tuple[Any, list[WeightView]] | None = None  # cache of `trainable_weights`, with its key
         self.tables: tuple[Any, dict[int, Any]] | None = None  # embeddings that inputs go into, with their graph
         self.checked: Any = None  # Standing of a model without a graph, for which the next holds
         self.tried: set[Any] = set()  # layouts of data that the model and its loss have taken
         self.forget_engines()
 
-    def loss_layers(self, model: Layer) -> list[Layer]:
+    def loss_layers(self, model: Trainable) -> list[HasLosses]:
         """Returns the layers that may add losses: the model, which has this state, and those below."""
         return [model, *self.layers_below]
 
     def forget_engines(self) -> None:
         """Drops recorded and compiled steps, epochs and forward passes, and what was tried with the losses before."""
         self.tried.clear()
-        self.step_engine: Any = None
+        self.step_engine: Engine | None = None
         self.epoch_engine: Any = None
         self.forward_engine: Any = None

@@ -198,7 +198,7 @@ class CompiledMetrics(Metric):
             metric.to(device)
 
 
-class Compiled:
+class Objective:
     """All that `compile` was told, made into objects; nothing of it is a child module.
 
     Args:
@@ -262,7 +262,7 @@ class Compiled:
         """The targets as a list with an entry for each output."""
         return self.outputs.align(y_true, "y", self.has_loss)
 
-    def with_own_metrics(self) -> Compiled:
+    def with_own_metrics(self) -> Objective:
         """Returns the same with metrics that have a state of their own."""
         other = copy.copy(self)
         other.metrics, other.loss = copy.copy(self.metrics), copy.copy(self.loss)

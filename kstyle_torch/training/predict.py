@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,57 +14,73 @@ from torch import Tensor, nn
 from kstyle_torch import tree
 from kstyle_torch.arrays import to_array
 from kstyle_torch.callbacks import CallbackList
-from kstyle_torch.data.batches import Batches
+from kstyle_torch.data.batches import ArrayBatches, Batches
 from kstyle_torch.mode import passing, running
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.fit import quickly
+from kstyle_torch.training.engines.choose_engine import fast_forward
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import Run
 
 HOST_BYTES = 512 * 2**20  # predictions are brought to the host in pieces of this size
 
 
-def _call(model: Any, x: Any) -> Any:
+def _call(model: Trainable, x: Any) -> Any:
     return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
 
 
-def run_predict(model: Any, batches: Batches, callbacks: CallbackList) -> Any:
+def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> Any:
     """The outputs for all batches, joined, as arrays."""
     begin, end = callbacks.hooks("on_predict_batch_begin"), callbacks.hooks("on_predict_batch_end")
     own = model.overrides("predict_step")
     collected = Outputs()
     model._fit.stop_predicting = False
     # not inference_mode: the states of stateful layers would be of no use in training
-    with Run(model, "predicting") as run, torch.no_grad(), quickly(run, (*begin, *end)):
-        model, call = run.model, running
+    with Run(model, "predicting") as run, torch.no_grad(), fast_forward(run, (*begin, *end)):
+        model = run.model
         callbacks.on_predict_begin()
-        forward = functools.partial(run.forward, model) if run.forward else functools.partial(_call, model)
-        for index, batch in enumerate(batches.epoch()):
-            for hook in begin:
-                hook(index, {})
-            before = call.mode, call.inside
-            call.mode, call.inside = False, True  # not while hooks and the user's data run
-            try:
-                outputs = steps.user_step(model, model.predict_step, batch) if own else forward(batch[0])
-            finally:
-                call.mode, call.inside = before
-            collected.add(outputs)
-            for hook in end:
-                hook(index, {"outputs": outputs})
-            if run.stop:
-                break
+        call = running
+        if own:
+            take = functools.partial(_predicted_by_user, model)
+        else:
+            take = functools.partial(run.forward, model) if run.forward else functools.partial(_call, model)
+        # without code of the user's between the batches, the mode is passed once
+        quiet = not own and isinstance(batches, ArrayBatches) and not begin and not end
+        if not own and not quiet:
+            take = functools.partial(_in_inference, take)
+        with passing(False) if quiet else contextlib.nullcontext():
+            for index, batch in enumerate(batches.epoch()):
+                for hook in begin:
+                    hook(index, {})
+                if call.losses:
+                    steps.clear_losses(model)
+                outputs = take(batch if own else batch[0])
+                collected.add(outputs)
+                for hook in end:
+                    hook(index, {"outputs": outputs})
+                if run.stop:
+                    break
         joined = collected.joined()
         callbacks.on_predict_end()
     return joined
 
 
-def predict_batch(model: Any, x: Any) -> Any:
+def _predicted_by_user(model: Trainable, batch: Any) -> Any:
+    with passing(False, inside=False):
+        return steps.user_step(model, model.predict_step, batch)
+
+
+def _in_inference(forward: Callable[[Any], Any], x: Any) -> Any:
+    with passing(False):
+        return forward(x)
+
+
+def predict_batch(model: Trainable, x: Any) -> Any:
     """The outputs for one batch that no callback looks at, as arrays."""
     own = model.overrides("predict_step")
     with Run(model, "predicting") as run, torch.no_grad(), steps.straight(run, ()):
         model = run.model
         if own:
-            with passing(False):
-                outputs = steps.user_step(model, model.predict_step, (x, None, None))
+            outputs = _predicted_by_user(model, (x, None, None))
         else:
             outputs = steps.run_model(model, x, training=False)
     return tree.map_structure(_array, outputs)

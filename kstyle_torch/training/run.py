@@ -11,8 +11,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kstyle_torch.layer import added_losses
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.mode import Flags, give_back, running, take
+from kstyle_torch.training.protocols import Trainable
 
 if TYPE_CHECKING:
     from kstyle_torch.training.epoch_metrics import Meter
@@ -23,7 +25,7 @@ class FirstCheck(Protocol):
 
     is_done: bool
 
-    def __call__(self, model: Any, x: Any, y: Any, weight: Any, training: bool) -> Any:
+    def __call__(self, model: Trainable, x: Any, y: Any, weight: Any, training: bool) -> Any:
         """Runs the model for a step and checks its output before anything is made of it. Returns: The output."""
 
     def try_rows(self) -> None:
@@ -46,7 +48,7 @@ class Run:
         *("origin", "outer", "stop", "taken", "thread"),
     )
 
-    def __init__(self, model: Any, kind: str, first_check: FirstCheck | None = None):
+    def __init__(self, model: Trainable, kind: str, first_check: FirstCheck | None = None):
         self.model, self.origin, self.kind, self.counts = model, model, kind, kind != "predicting"
         self.first_check = first_check if first_check is None or not first_check.is_done else None
         self.thread = threading.get_ident()
@@ -75,9 +77,12 @@ class Run:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        innermost.run, running.losses = self.outer, self.losses
+        added, running.losses, innermost.run = running.losses, self.losses, self.outer
         give_back(self.taken)
         model = self.origin
+        if added or added_losses.pending or running.losses:
+            pairs = zip(self.model._flatten_layers(), model._flatten_layers(), strict=True)
+            added_losses.keep(pairs, added or {})
         with _lock:
             model._fit.runs.remove(self)
             if self.model is not model and self.counts and not others_run(model):
@@ -93,21 +98,21 @@ innermost = _Innermost()
 _lock = threading.Lock()
 
 
-def _show_metrics(copy: Any, model: Any) -> None:
+def _show_metrics(copy: Any, model: Trainable) -> None:
     """Gives the model's metrics the state that they have in its copy."""
     for mine, other in zip(model.metrics, copy.metrics, strict=False):
         for variable, result in zip(getattr(mine, "variables", ()), getattr(other, "variables", ()), strict=False):
             variable._tensor = result.value
 
 
-def run_by(model: Any) -> Run | None:
+def run_by(model: Trainable) -> Run | None:
     """Returns the run of this thread that works on a model, if it is the innermost one."""
     run = innermost.run
     return run if run is not None and run.model is model else None
 
 
 @contextlib.contextmanager
-def within_run(model: Any, kind: str) -> Iterator[Any]:
+def within_run(model: Trainable, kind: str) -> Iterator[Any]:
     """Begins a run for a step that is called by itself. Gives the model to work on."""
     if run_by(model) is not None:
         yield model
@@ -126,13 +131,13 @@ def is_nested(run: Run) -> bool:
     return False
 
 
-def others_run(model: Any) -> bool:
+def others_run(model: Trainable) -> bool:
     """Returns whether another thread trains or evaluates the model."""
     me = threading.get_ident()
     return any(run.counts and run.thread != me for run in model._fit.runs)
 
 
-def stop(model: Any, kind: str, value: bool) -> None:
+def stop(model: Trainable, kind: str, value: bool) -> None:
     """Ends the run of this thread, or else those of all threads; with False, lets them go on."""
     runs = [run for run in model._fit.runs if run.kind == kind]
     mine = [run for run in runs if run.thread == threading.get_ident()]

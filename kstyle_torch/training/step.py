@@ -21,10 +21,11 @@ from kstyle_torch.losses.fused_crossentropy import Head, head_of
 from kstyle_torch.mode import running, set_flags
 from kstyle_torch.training.fit_state import UNKNOWN
 from kstyle_torch.training.freed_memory import keep_for_the_next_step
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import Run, innermost, run_by
 
 
-def run_model(model: Any, x: Any, training: bool, batch: Any = None) -> Any:
+def run_model(model: Trainable, x: Any, training: bool, batch: Any = None) -> Any:
     """Returns the model's output in a mode.
 
     Args:
@@ -82,7 +83,7 @@ def are_ours(hooks: Iterable[Any]) -> bool:
     return all(type(getattr(hook, "__self__", None)).__module__.startswith("kstyle_torch.") for hook in hooks)
 
 
-def train_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+def train_step(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     """Forward, loss, backward, optimizer.
 
     Returns: The loss and the output.
@@ -97,7 +98,7 @@ def train_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
 
 
 def forward_backward(
-    model: Any, x: Any, y: Any, weight: Any, captured: bool = False
+    model: Trainable, x: Any, y: Any, weight: Any, captured: bool = False
 ) -> tuple[Tensor, Any, list[Tensor | None]]:
     """Forward, loss, backward.
 
@@ -127,7 +128,7 @@ def forward_backward(
     return loss, y_pred, take_gradients(model)
 
 
-def capture(model: Any, root: Tensor, gradient: Tensor | None) -> list[Tensor | None]:
+def capture(model: Trainable, root: Tensor, gradient: Tensor | None) -> list[Tensor | None]:
     """The gradients of the parameters, by a backward pass that begins at `root`."""
     start = one(root.dtype, root.device) if gradient is None else gradient
     parameters = tuple(model._compiled.parameters)
@@ -136,7 +137,7 @@ def capture(model: Any, root: Tensor, gradient: Tensor | None) -> list[Tensor | 
     )]  # fmt: skip
 
 
-def loss_and_start(model: Any, x: Any, y: Any, y_pred: Any, weight: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+def loss_and_start(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -> tuple[Tensor, Tensor, Tensor | None]:
     """The loss, the tensor at which its backward pass starts, and the gradient there (None: the loss itself, and 1)."""
     head, optimizer = model._compiled.head, model._compiled.optimizer
     if head is not None and weight is None and not optimizer.scales_loss and not has_losses(model):
@@ -163,7 +164,7 @@ def one(dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.ones((), dtype=dtype, device=device)
 
 
-def take_gradients(model: Any) -> list[Tensor | None]:
+def take_gradients(model: Trainable) -> list[Tensor | None]:
     """Takes the gradients off the parameters."""
     gradients = []
     for parameter in model._compiled.parameters:
@@ -172,7 +173,7 @@ def take_gradients(model: Any) -> list[Tensor | None]:
     return gradients
 
 
-def test_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+def test_step(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     """Forward and loss.
 
     Returns: The loss and the output.
@@ -181,13 +182,13 @@ def test_step(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     return test_loss(model, x, y, y_pred, weight), y_pred
 
 
-def forward(model: Any, x: Any, y: Any, weight: Any) -> Any:
+def forward(model: Trainable, x: Any, y: Any, weight: Any) -> Any:
     """Returns the output of a new step of a test."""
     clear_losses(model)
     return run_model(model, x, False, (x, y, weight))
 
 
-def test_loss(model: Any, x: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
+def test_loss(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
     """The loss in a test."""
     cls: Any = type(model)
     if takes_training(cls):
@@ -202,7 +203,7 @@ def takes_training(cls: Any) -> bool:
     return "training" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
-def compute_loss(model: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
+def compute_loss(model: Trainable, y: Any, y_pred: Any, weight: Any) -> Tensor:
     """The compiled loss, the penalties on the weights and what layers added.
 
     Raises: ValueError: if there is none of these.
@@ -216,7 +217,7 @@ def compute_loss(model: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
     return _with_penalties(model, total)
 
 
-def late_loss(model: Any) -> Callable[[list[Any], list[Tensor], list[Any]], Tensor] | None:
+def late_loss(model: Trainable) -> Callable[[list[Any], list[Tensor], list[Any]], Tensor] | None:
     """What computes the loss of several batches, joined, from targets, outputs and weights by output; in a test.
 
     Returns: None where that may not be the mean over the batches, or where somebody computes the loss his own way.
@@ -230,10 +231,12 @@ def late_loss(model: Any) -> Callable[[list[Any], list[Tensor], list[Any]], Tens
     return lambda *by_output: _with_penalties(model, compiled.loss(*by_output))
 
 
-def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
+def _with_penalties(model: Trainable, total: Tensor | None) -> Tensor:
     for view in model._fit.penalised:
-        penalty = view.regularizer(view.read())
-        total = penalty if total is None else total + penalty
+        regularizer = view.regularizer
+        if regularizer is not None:
+            penalty = regularizer(view.read())
+            total = penalty if total is None else total + penalty
     for layer in model._fit.loss_layers(model) if has_losses(model) else ():
         for loss in layer._losses:
             total = loss if total is None else total + loss
@@ -242,13 +245,13 @@ def _with_penalties(model: Any, total: Tensor | None) -> Tensor:
     return total
 
 
-def has_losses(model: Any) -> bool:
+def has_losses(model: Trainable) -> bool:
     """Returns whether a layer has called `add_loss` in this step."""
     held = added_losses.pending if running.losses is None else running.losses
     return bool(held) and any(layer._losses for layer in model._fit.loss_layers(model))
 
 
-def find_head(model: Any) -> Head | None:
+def find_head(model: Trainable) -> Head | None:
     """What computes the loss and where its backward pass starts, if nothing but one crossentropy is to be minimised."""
     entries = model._compiled.loss.entries
     if len(entries) != 1 or entries[0].weight is not None or model._fit.penalised or model.overrides("compute_loss"):
@@ -256,7 +259,7 @@ def find_head(model: Any) -> Head | None:
     return head_of(entries[0].loss)
 
 
-def clear_losses(model: Any) -> None:
+def clear_losses(model: Trainable) -> None:
     """Forgets what `add_loss` collected in the last step."""
     by_layer = running.losses
     if by_layer is None:
@@ -266,7 +269,7 @@ def clear_losses(model: Any) -> None:
         by_layer.clear()
 
 
-def prepare(model: Any) -> None:
+def prepare(model: Trainable) -> None:
     """Before an epoch: which weights are trained, which have penalties, flags of modules. A callback may have changed that."""
     compiled = model._compiled
     if run_by(model) is not None:
@@ -293,7 +296,7 @@ def what_counts(modules: list[nn.Module]) -> Any:
     return changes.count, [*map(id, modules)], weights
 
 
-def note_losses(model: Any) -> None:
+def note_losses(model: Trainable) -> None:
     """Finds the weights that are trained, the penalties and the layers that may add losses, if anything has changed."""
     modules = modules_of(model)
     now = what_counts(modules)
@@ -304,8 +307,9 @@ def note_losses(model: Any) -> None:
         fit.layers_below = [module for module in modules if isinstance(module, Layer) and module is not model]
 
 
-def user_step(model: Any, step: Any, batch: Any) -> Any:
+def user_step(model: Trainable, step: Any, batch: Any) -> Any:
     """A step that the user has overridden, on the batch in Keras' form: what is missing at the end is left out."""
+    clear_losses(model)
     return step(packed(*batch))
 
 
@@ -319,7 +323,7 @@ def packed(x: Any, y: Any = None, weight: Any = None) -> Any:
 
 
 @torch.no_grad()
-def predict_step(model: Any, x: Any) -> Any:
+def predict_step(model: Trainable, x: Any) -> Any:
     """The output, with no graph behind it."""
     y_pred = run_model(model, x, training=False)
     return y_pred.detach() if isinstance(y_pred, Tensor) else y_pred

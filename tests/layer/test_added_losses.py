@@ -124,11 +124,105 @@ def test_a_direct_call_of_a_layer_replaces_its_losses(make):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
-@pytest.mark.parametrize("run", ["fit", "evaluate", "predict", "predict_on_batch", "train_on_batch", "test_on_batch"])
-def test_runs_leave_no_losses_behind(run):
-    model = sequential(kstyle_torch)
-    model.compile("sgd", "mse")
-    y = () if "predict" in run else (np.zeros((4, 1)),)
-    size = {} if run.endswith("batch") else {"batch_size": 1, "verbose": 0}
-    getattr(model, run)(X, *y, **size)
-    assert model.losses == []
+ROWS = np.linspace(-1, 1, 50, dtype="float32").reshape(10, 5)
+RUNS = ["fit", "evaluate", "predict", "predict_on_batch", "train_on_batch", "test_on_batch"]
+
+
+def weak(library):
+    x = library.Input((5,))
+    hidden = library.layers.Dense(3, kernel_regularizer="l2", activity_regularizer="l2")(x)
+    return library.Model(x, library.layers.Dense(1)(penalty(library)(hidden)))
+
+
+def only_in_training(library):
+    class Noted(library.layers.Layer):
+        def call(self, x, training=False):
+            if training:
+                self.add_loss(library.ops.mean(x))
+            return x
+
+    return library.Sequential([library.Input((5,)), Noted(), library.layers.Dense(1)])
+
+
+def own_steps(library):
+    class Own(library.Model):
+        def train_step(self, data):
+            self.zero_grad()
+            loss = self.compute_loss(data[0], data[1], self(data[0], training=True))
+            loss.backward()
+            weights = self.trainable_weights
+            with torch.no_grad():
+                self.optimizer.apply([weight.value.grad for weight in weights], weights)
+            return {"loss": loss, "number": len(self.losses)}
+
+        def test_step(self, data):
+            self(2 * data[0], training=False)
+            loss = self.compute_loss(data[0], data[1], self(data[0], training=False))
+            return {"loss": loss, "number": len(self.losses)}
+
+    x = library.Input((5,))
+    return Own(x, library.layers.Dense(1)(penalty(library)(x)))
+
+
+def same_weights(*models):
+    weights = [np.full(weight.shape, 0.1) for weight in models[0].get_weights()]
+    for model in models:
+        model(torch.from_numpy(X))
+        model.set_weights(weights)
+        model.compile("sgd", "mse")
+    return models
+
+
+def run(model, which):
+    y = () if "predict" in which else (ROWS[:, :1],)
+    size = {} if which.endswith("batch") else {"batch_size": 4, "verbose": 0}
+    return getattr(model, which)(ROWS, *y, **size, **({"shuffle": False} if which == "fit" else {}))
+
+
+@pytest.mark.parametrize("make", [*MODELS, weak, only_in_training, own_steps])
+def test_runs_leave_the_losses_of_their_last_call(make):
+    ours, theirs = same_weights(make(kstyle_torch), make(keras))
+    for which in [*RUNS, *RUNS]:  # the second time there are some already
+        for model in (ours, theirs):
+            run(model, which)
+        mine = model_losses(ours)
+        np.testing.assert_allclose(mine, model_losses(theirs), rtol=1e-5, atol=1e-7, err_msg=which)
+    penalties = sum(view.regularizer is not None for view in ours.weights)
+    assert sum(loss.grad_fn is not None for loss in ours.losses) == penalties  # no graph is kept
+
+
+def model_losses(model):
+    return [loss.item() for loss in model.losses]
+
+
+def test_a_validation_is_the_last_call_of_a_fit():
+    ours, theirs = same_weights(weak(kstyle_torch), weak(keras))
+    for model in (ours, theirs):
+        model.fit(ROWS, ROWS[:, :1], verbose=0, validation_data=(2 * ROWS, ROWS[:, :1]))
+    np.testing.assert_allclose(model_losses(ours), model_losses(theirs), rtol=1e-5)
+
+
+def test_steps_of_the_users_minimise_the_losses_of_their_own_call():
+    ours, theirs = same_weights(own_steps(kstyle_torch), own_steps(keras))
+    data, fits = (ROWS, ROWS[:, :1]), {"batch_size": 2, "epochs": 2, "shuffle": False, "verbose": 0}
+    histories = [model.fit(*data, validation_data=data, **fits).history for model in (ours, theirs)]
+    for name, values in histories[1].items():
+        np.testing.assert_allclose(histories[0][name], values, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"jit_compile": False},
+        {"jit_compile": "record"},
+        pytest.param({"jit_compile": True}, marks=pytest.mark.full),
+        pytest.param({"jit_compile": True, "steps_per_execution": "epoch"}, marks=pytest.mark.full),
+    ],
+    ids=["eager", "recorded", "step graph", "epoch graph"],
+)
+def test_every_tier_leaves_the_losses_of_its_last_step(how):
+    ours, theirs = same_weights(weak(kstyle_torch), weak(keras))
+    ours.compile("sgd", "mse", **how)
+    for model in (ours, theirs):
+        model.fit(ROWS, ROWS[:, :1], batch_size=2, epochs=4, shuffle=False, verbose=0)
+    np.testing.assert_allclose(model_losses(ours), model_losses(theirs), rtol=1e-4)

@@ -13,7 +13,7 @@ DTYPES = "bool uint8 int8 int16 int32 int64 bfloat16 float16 float32 float64".sp
 UNARY = (
     "abs ceil cos cumsum exp floor isnan log mean nansum negative prod round sign sqrt square std sum tanh var".split()
 )
-UNARY += "argmax max median trunc zeros_like count_nonzero nanmean nanvar average nanmax argsort sort cbrt fabs".split()
+UNARY += "any all argmax max median trunc zeros_like count_nonzero nanmean nanvar average nanmax argsort sort cbrt fabs".split()
 BINARY = (
     "add arctan2 divide divide_no_nan equal fmax heaviside hypot logaddexp logical_and matmul maximum minimum".split()
 )

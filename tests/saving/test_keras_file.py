@@ -125,6 +125,28 @@ def test_an_ending_that_is_none(tmp_path):
         model.save(tmp_path / "m.keras", overwrite=False)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("m.keras", "zip"),
+        ("m.h5", "HDF5"),
+        ("m.hdf5", "HDF5"),
+        ("m.weights.h5", "HDF5"),
+        ("m.safetensors", "safetensors"),
+    ]
+    + [("m.weights.json", "JSON"), ("m.pt", "(weights|tensors)")],
+)
+@pytest.mark.parametrize("content", [b"", b"abc"], ids=["empty", "other"])
+def test_a_file_without_what_its_name_says(tmp_path, name, expected, content):
+    """The error says what was expected, by the name, and whether there is anything at all."""
+    (tmp_path / name).write_bytes(content)
+    holds_a_model = name.count(".") == 1 and name not in ("m.safetensors", "m.pt")
+    for load in (chain(ks).load_weights, *([saving.load_model] if holds_a_model else [])):
+        message = rf"{name}.*is empty \(0 bytes\); expected .*{expected}" if content == b"" else f"{name}.*{expected}"
+        with pytest.raises(ValueError, match=f"(?is){message}"):
+            load(tmp_path / name)
+
+
 def test_files_that_are_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file"):
         saving.load_model(tmp_path / "m.keras")

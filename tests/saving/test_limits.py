@@ -3,6 +3,7 @@
 The process may take a gigabyte more than it has: an allocation that was not refused before it was made fails.
 """
 
+import contextvars
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import pickle
 import resource
 import struct
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -185,6 +187,11 @@ def test_limits_can_be_raised(low):
         saving.deserialize_keras_object(config)
     with saving.raise_limits(2):
         assert saving.deserialize_keras_object(config).total_cm.shape == (900, 900)
+        with ThreadPoolExecutor(1) as pool:
+            there = pool.submit(contextvars.copy_context().run, saving.deserialize_keras_object, config)
+            assert there.result().total_cm.shape == (900, 900)
+            with pytest.raises(ValueError, match="raise_limits"):
+                pool.submit(saving.deserialize_keras_object, config).result()
 
 
 def test_what_a_caller_makes_has_no_limit(low):
@@ -335,7 +342,7 @@ def _bytes(content):
     return "evil.pt"
 
 
-SAYS = r"compresses none|are stored|nested beyond reason|tensors claim|the zip file|before seeing STOP"
+SAYS = r"compresses none|are stored|nested beyond reason|tensors claim|the zip file|before seeing STOP|is empty"
 
 
 @pytest.mark.parametrize("make", TORCH.values(), ids=TORCH)

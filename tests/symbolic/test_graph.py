@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from typing import Any, NamedTuple
 
 import keras
@@ -30,6 +31,18 @@ def test_nested_inputs_and_outputs():
     first, second = graph({"a": a, "b": [b, c]})
     assert_close(first, torch.cat([a, b], dim=-1))
     assert_close(second["c"], c * 2)
+
+
+def test_an_input_that_is_an_output_too():
+    """Its memory is not freed after its last call; that of what nothing needs any more is."""
+    x, y = Input((3,)), Input((3,))
+    hidden = x * 2
+    graph = GraphModule([x, y], [x, {"again": x, "sum": hidden + y + x}])
+    value, other = uniform(4, 3), uniform(4, 3, seed=1)
+    first, second = graph([value, other])
+    assert first is value and second["again"] is value
+    assert_close(second["sum"], value * 3 + other)
+    assert re.findall(r"del (.*)", graph.code) == ["mul, x_1", "add"]
 
 
 def test_cut_at_any_tensor():

@@ -90,6 +90,44 @@ def test_a_dropped_model_is_freed(make):
         gc.enable()
 
 
+class OwnState(layers.Layer):
+    """A layer that keeps the step from being one graph, so that forward and backward pass are compiled."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.seen = layers.Dense(3), ks.Variable(0.0, trainable=False)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("last", "epoch"),
+    [(layers.Dense, 1), (layers.Dense, "epoch"), (OwnState, 1)],
+    ids=["step graph", "epoch graph", "forward and backward"],
+)
+def test_what_was_compiled_goes_with_its_model(last, epoch):
+    layer = last() if last is OwnState else last(3)
+    model = ks.Sequential([ks.Input((10,)), layers.Dense(16), layers.BatchNormalization(), layer])
+    model.compile("adam", "mse", metrics=["mae"], jit_compile=True, steps_per_execution=epoch)
+    gc.collect()
+    gc.disable()
+    try:
+        model.fit(X, Y, epochs=2, batch_size=20, verbose=0)
+        model.evaluate(X, Y, batch_size=20, verbose=0)
+        engines = [engine for engine in (model._fit.step_engine, model._fit.epoch_engine) if engine is not None]
+        used = engines[-1].calls if epoch == "epoch" else engines[-1].compiled_for or engines[-1].whole.calls
+        assert used and not any(engine.failed for engine in engines)
+        kept = [*engines, *model.modules(), *model.parameters(), *model.buffers()]
+        kept += [tensor for tensors in model.optimizer.state.values() for tensor in tensors if tensor is not None]
+        refs = [weakref.ref(each) for each in kept]
+        del model, engines, kept, used, layer
+        assert [ref() for ref in refs if ref() is not None] == []
+    finally:
+        gc.enable()
+
+
 def test_the_history_outlives_its_model():
     model = sequential()
     model.compile("sgd", "mse")

@@ -18,7 +18,7 @@ from kstyle_torch import activations, config, constraints, initializers, regular
 from kstyle_torch.draws import generator
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.checks import known_size, positive_int
-from kstyle_torch.layer.module_walk import OwnDict, set_unnoticed
+from kstyle_torch.layer.module_walk import OwnDict, first_parameter, set_unnoticed
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.reparametrization import refresh
 from kstyle_torch.layer.shapes import Shape
@@ -141,7 +141,7 @@ class Cell(Layer):
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
         """Zeros for every state."""
-        weight = next(self.parameters(), None)
+        weight = first_parameter(self)
         device, dtype = (config.device(), self._dtype) if weight is None else (weight.device, weight.dtype)
         shape = (batch_size or 0, *self.state_shape)
         return [torch.zeros(shape, dtype=dtype, device=device) for _ in range(self.num_states)]

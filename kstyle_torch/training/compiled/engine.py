@@ -26,6 +26,7 @@ from kstyle_torch.training.compiled.verify import (
 from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.collectives import exchanging_module
 from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import innermost
 
 OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
@@ -40,7 +41,7 @@ class CompiledStep(OfModel):
         how: True, a mode of `torch.compile` such as `"max-autotune"`, or a dict of its arguments.
     """
 
-    def __init__(self, model: Any, how: Any):
+    def __init__(self, model: Trainable, how: Any):
         super().__init__(model)
         self.options = how if isinstance(how, dict) else {} if how is True else {"mode": how}
         self.whole = WholeSteps(model, how)
@@ -104,7 +105,7 @@ class CompiledStep(OfModel):
             eager.measure(attempt)
             eager.begin()
             if self.forward is None:
-                self.forward = torch.compile(with_own_code(self._forward), **{"dynamic": False, **self.options})
+                self.forward = torch.compile(with_own_code(_forward), **{"dynamic": False, **self.options})
             with torch._inductor.config.patch(fallback_random=True):  # else dropout's numbers are the compiler's own
                 loss, y_pred, gradients = self._passes(*other)
             facts = {"the loss": loss.detach(), **outputs_of(y_pred), **eager.state_facts()}
@@ -120,18 +121,20 @@ class CompiledStep(OfModel):
 
     def _passes(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any, list[Tensor | None]]:
         steps.clear_losses(self.model)
-        loss, y_pred = self.forward(x, y, weight)
+        loss, y_pred = self.forward(self.model, x, y, weight)
         optimizer = self.model._compiled.optimizer
         steps.backward(optimizer.scale_loss(loss) if optimizer.scales_loss else loss)
         return loss, y_pred, steps.take_gradients(self.model)
-
-    def _forward(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        with passing(True):
-            y_pred = self.model(x)
-        return self.model.compute_loss(x, y, y_pred, weight), y_pred
 
     def _give_up(self, reason: str) -> None:
         self.failed = True
         warnings.warn(
             f"jit_compile: {self.model.name} is trained without being compiled, because {reason}", stacklevel=6
         )
+
+
+def _forward(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+    """The part of a step that is compiled; no method of the engine, which holds the compiled function."""
+    with passing(True):
+        y_pred = model(x)
+    return model.compute_loss(x, y, y_pred, weight), y_pred

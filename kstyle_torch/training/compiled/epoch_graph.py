@@ -5,6 +5,7 @@ Here is when that can be, and for how long; `scan` makes the call. What cannot b
 
 from __future__ import annotations
 
+import gc
 import warnings
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from kstyle_torch.training.compiled.verify import Trial
 from kstyle_torch.training.engines.invalidation import Standing
 from kstyle_torch.training.epoch_metrics import Meter
 from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.protocols import Trainable
 
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
 
@@ -33,7 +35,7 @@ class CompiledEpoch(OfModel):
         how: `jit_compile`: True, a mode of `torch.compile`, or a dict of its arguments.
     """
 
-    def __init__(self, model: Any, how: Any):
+    def __init__(self, model: Trainable, how: Any):
         super().__init__(model)
         self.how = how
         self.calls: list[tuple[Standing, EpochCall | None]] = []  # the last used first; None without a whole batch
@@ -100,6 +102,7 @@ class CompiledEpoch(OfModel):
             arguments = graph_options(self.how, batches.device.type, loops=True)
             call = EpochCall(StepFunction(self.model, packs=True), batches, partial(one_graph, arguments=arguments))
             call.verify(trial, batches)
+            gc.collect()  # torch's compiler leaves cycles that hold the weights of a loop
             if not standing.holds(self._now(batches)):
                 raise CannotCompileError("a step changes what layers, losses or metrics read")
         return standing, call

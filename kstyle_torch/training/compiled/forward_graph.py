@@ -26,6 +26,7 @@ from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.invalidation import Standing, watched
 from kstyle_torch.training.fit_state import UNKNOWN, OfModel
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.side_effects import MASK
 from kstyle_torch.training.run import Run
 
@@ -62,7 +63,7 @@ class CompiledForward(OfModel):
         how: `jit_compile`.
     """
 
-    def __init__(self, model: Any, how: Any):
+    def __init__(self, model: Trainable, how: Any):
         super().__init__(model)
         self.how = how
         self.calls: dict[Any, Forward | None] = {}  # by layout; None where it cannot be
@@ -90,7 +91,7 @@ class CompiledForward(OfModel):
             self.standing.note()
         return True
 
-    def __call__(self, model: Any, x: Any) -> Any:
+    def __call__(self, model: Trainable, x: Any) -> Any:
         """The output."""
         key = layout_of(x, None, None, [])
         if key is None or self.failed:
@@ -144,7 +145,7 @@ class Forward:
     Raises: CannotCompileError: if the outputs depend on anything else, or are not all that a call leaves.
     """
 
-    def __init__(self, model: Any, example: Any, weights: list[Tensor]):
+    def __init__(self, model: Trainable, example: Any, weights: list[Tensor]):
         self.example, self.outputs = example, None
         self.masked: list[int] = []
         self.device = weights[0].device if weights else torch.device("cpu")
@@ -164,7 +165,7 @@ class Forward:
 
         self.call = one_graph(forward, arguments)
 
-    def _pure(self, model: Any, leaves: list[Tensor], weights: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+    def _pure(self, model: Trainable, leaves: list[Tensor], weights: list[Tensor], given: list[Tensor]) -> list[Tensor]:
         given = [tensor.detach() for tensor in given]
         versions = [tensor._version for tensor in given]
         with replaced(model, [*zip(weights, given, strict=True)]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.stateless_random import NO_KEY, draw_keys, keyed
 from kstyle_torch.training.engines.invalidation import marks, why_not
 from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.variables import Variable
 
 MAX_CALLS, MAX_CALLS_A_WEIGHT = 3000, 20  # of torch's operators; an LSTM over 50 time steps has 2,900
@@ -63,7 +64,7 @@ class StepFunction(OfModel):
     Raises: CannotCompileError: if its steps are no function of the batch and of what `state` holds.
     """
 
-    def __init__(self, model: Any, packs: bool = False):
+    def __init__(self, model: Trainable, packs: bool = False):
         compiled = model._compiled
         reason = why_not(model, asked=True) or why_not_pure(compiled.optimizer)
         if cells_of(model):
@@ -82,6 +83,8 @@ class StepFunction(OfModel):
             raise CannotCompileError("modules share a buffer")
         self.packing = Packing.of_small(self.parameters, SMALL_IN_LOOPS if packs else 0)
         self.draws = False  # whether the layers draw random numbers; known when it has run
+        self.added: list[Tensor] = []  # shapes of what `add_loss` got in the last trace, as tensors without data
+        self.adding: list[tuple[int, int]] = []  # which of the layers added how many of them
         self.cells = [variable for tracker in compiled.trackers for variable in tracker.variables]
 
     def state(self) -> State:
@@ -100,11 +103,11 @@ class StepFunction(OfModel):
 
     def buffers_now(self) -> list[Tensor]:
         """Those that are in the modules at this moment."""
-        return [owner[name] for owner, name in self.buffers]
+        return [owner[name] for owner, name in self.buffers]  # type: ignore[misc]  # none of them is None
 
     def __call__(
         self, batch: tuple[Any, Any, Any], sizes: Tensor, key: Tensor, fixed: list[Tensor], state: State
-    ) -> tuple[Tensor, Any, State]:
+    ) -> tuple[Tensor, Any, State, list[Tensor]]:
         """One step.
 
         Args:
@@ -113,7 +116,7 @@ class StepFunction(OfModel):
             key: Of the random numbers.
             fixed: What stands for the weights that are not trained.
             state: What it starts from, with weights and slots in packs; that of the model is left alone.
-        Returns: The loss, the output, and the state after.
+        Returns: The loss, the output, the state after, and what `add_loss` got.
         Raises: CannotCompileError: if the loss does not depend on all weights.
         """
         model = self.model
@@ -126,6 +129,7 @@ class StepFunction(OfModel):
             with passing(True):
                 y_pred = model(batch[0])
             loss = model.compute_loss(batch[0], batch[1], y_pred, batch[2])
+            added = self._taken_losses()
             gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
             buffers = [tensor.detach().clone() for tensor in self.buffers_now()]
             cells = [cell.value.detach() for cell in self.cells]
@@ -133,7 +137,14 @@ class StepFunction(OfModel):
         if any(gradient is None for gradient in gradients):
             raise CannotCompileError("the loss does not depend on all trainable weights")
         weights, slots = self._changed(state, [*gradients], sizes)
-        return loss.detach(), y_pred, State(weights, slots, buffers, cells)
+        return loss.detach(), y_pred, State(weights, slots, buffers, cells), added
+
+    def _taken_losses(self) -> list[Tensor]:
+        by_layer = [[*layer._losses] for layer in self.model._fit.loss_layers(self.model)]
+        found = [torch.as_tensor(each).detach() for losses in by_layer for each in losses]
+        self.adding = [(place, len(losses)) for place, losses in enumerate(by_layer) if losses]
+        self.added = [torch.empty(each.shape, dtype=each.dtype, device="meta") for each in found]
+        return found
 
     def _changed(self, state: State, gradients: list[Tensor], sizes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Weights and slots after the optimizer's step, in packs."""
@@ -157,6 +168,13 @@ class StepFunction(OfModel):
         return weights
 
 
+def give_losses(model: Any, adding: list[tuple[int, int]], losses: Iterable[Tensor]) -> None:
+    """Gives layers the losses of a compiled step; see `StepFunction.adding`."""
+    layers, rest = model._fit.loss_layers(model), iter(losses)
+    for place, number in adding:
+        layers[place]._losses[:] = [next(rest) for _ in range(number)]
+
+
 class Counted(TorchDispatchMode):
     """Within it, there may be only so many calls of torch's operators.
 
@@ -176,7 +194,7 @@ class Counted(TorchDispatchMode):
         return call(*args, **(kwargs or {}))
 
 
-def traced(model: Any, function: Any, *example: Any) -> Any:
+def traced(model: Trainable, function: Any, *example: Any) -> Any:
     """A function that runs a model, as a graph of torch's basic operators; its inputs are all it depends on.
 
     Args:

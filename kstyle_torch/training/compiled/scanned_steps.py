@@ -12,13 +12,55 @@ from kstyle_torch import tree
 from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.optimizers.functional_update import step_sizes
 from kstyle_torch.optimizers.packing import Packing
-from kstyle_torch.training.compiled.functional_step import CannotCompileError, State, StepFunction, holding, traced
+from kstyle_torch.training.compiled.functional_step import (
+    CannotCompileError,
+    State,
+    StepFunction,
+    give_losses,
+    holding,
+    traced,
+)
 from kstyle_torch.training.compiled.stateless_random import NO_KEY
 from kstyle_torch.training.compiled.verify import Trial, refuse_difference, verify_step
 from kstyle_torch.training.epoch_metrics import Meter
 from kstyle_torch.training.objective import update
 from kstyle_torch.training.recorded.side_effects import MASK
 from kstyle_torch.variables import Variable
+
+
+class Packs:
+    """Packs of what an epoch changes. It refers to no tensor of the model, so that the compiled epoch holds none either.
+
+    Args:
+        packing: Of the weights and of each of their slots.
+        rest: That of everything else.
+        slots: How many each weight has.
+        cells: How many variables and added losses there are.
+    """
+
+    def __init__(self, packing: Packing, rest: Packing, slots: int, cells: int):
+        self.packing, self.rest, self.slots, self.cells = packing, rest, slots, cells
+
+    def packed(
+        self, weights: list[Tensor], slots: list[Tensor], buffers: list[Tensor], values: list[Tensor]
+    ) -> list[Tensor]:
+        """Returns what the loop starts from."""
+        number = len(weights)
+        watch = [torch.tensor(-1), torch.zeros(())]
+        packs = self.packing.packed(weights)
+        for start in range(0, len(slots), number):
+            packs += self.packing.packed(slots[start : start + number])
+        return packs + self.rest.packed([*buffers, *values, *watch])
+
+    def unpacked(self, packs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns what goes back to weights, slots and buffers; and the values of the cells, with what became of the loss."""
+        number = self.packing.size
+        changed: list[Tensor] = []
+        for place in range(1 + self.slots):
+            changed += self.packing.unpacked(packs[place * number : (place + 1) * number])
+        rest = self.rest.unpacked(packs[(1 + self.slots) * number :])
+        end = len(rest) - self.cells - 2
+        return changed + rest[:end], rest[end:]
 
 
 class EpochCall:
@@ -36,12 +78,13 @@ class EpochCall:
         self.cells = self._cells()
         state = function.state()
         self.slots = len(state.slots) // len(state.weights)  # of each weight
-        watch = [
-            torch.tensor(-1),
-            torch.zeros(()),
-        ]  # the first step where the loss was not finite, and what it was there
-        self.rest = Packing.of_small([*state.buffers, *(cell.value for cell in self.cells), *watch])
+        self.added: list[Tensor] = []  # in the place of what `add_loss` gets in the last step
+        self.packs = self._packs(state.buffers)
         self.graph = self._traced(batches)
+        if function.added:  # known only now
+            self.added = [torch.zeros_like(each, device="cpu") for each in function.added]
+            self.packs = self._packs(state.buffers)
+            self.graph = self._traced(batches)
         self.call = compiler(self._loop())
 
     def run(self, columns: list[Tensor], order: Tensor) -> tuple[int, Tensor]:
@@ -58,14 +101,15 @@ class EpochCall:
     @torch.no_grad()
     def _run(self, columns: list[Tensor], order: Tensor, number: int) -> list[Tensor]:
         optimizer, (weights, slots, buffers, _) = self.function.optimizer, self.function.state()
-        sizes, values = step_sizes(optimizer, len(order)), [cell.value for cell in self.cells]
+        sizes, values = step_sizes(optimizer, len(order)), self._values()
         fixed = self.function.frozen
         keys = self.function.keys(len(order)).contiguous()
         results = self.call(columns, order, sizes, keys, torch.tensor(number), fixed, weights, slots, buffers, values)
         for cell, value in zip(self.cells, results):
             cell._tensor = value
         optimizer._iterations.number += number
-        return results[len(self.cells) :]
+        give_losses(self.function.model, self.function.adding, results[len(self.cells) :])
+        return results[-2:]
 
     # ------------------------------------------------------------------------------------------------------ making it
 
@@ -73,6 +117,15 @@ class EpochCall:
         """What counts the losses, and the metrics' state."""
         metrics = [self.compiled.loss_tracker, *(entry.metric for entry in self.compiled.metrics.entries)]
         return [*self.function.cells, *(variable for metric in metrics for variable in metric.variables)]
+
+    def _values(self) -> list[Tensor]:
+        return [*(cell.value for cell in self.cells), *self.added]
+
+    def _packs(self, buffers: list[Tensor]) -> Packs:
+        # the first step where the loss was not finite, and what it was there
+        watch = [torch.tensor(-1), torch.zeros(())]
+        rest = Packing.of_small([*buffers, *self._values(), *watch])
+        return Packs(self.function.packing, rest, self.slots, len(self.cells) + len(self.added))
 
     def _traced(self, batches: ArrayBatches) -> Any:
         """A step as a graph of the batch, its number, the sizes of the step, the fixed weights and packs of what it changes."""
@@ -83,8 +136,8 @@ class EpochCall:
             return self._step(batch, index, sizes, key, fixed, packs)
 
         batch = [tensor[: batches.batch_size].clone() for tensor in batches.tensors]
-        state, values = self.function.state(), [cell.value for cell in self.cells]
-        packs = self._packed([weight.detach() for weight in state.weights], state.slots, state.buffers, values)
+        state, values = self.function.state(), self._values()
+        packs = self.packs.packed([weight.detach() for weight in state.weights], state.slots, state.buffers, values)
         example = (batch, torch.tensor(0), torch.zeros(4), NO_KEY[0], self.function.frozen, packs)
         graph = traced(self.function.model, pure, *example)
         if [*map(id, self._cells())] != [*map(id, self.cells)]:
@@ -102,16 +155,20 @@ class EpochCall:
             packs[number : number * (1 + self.slots)],
             packs[number * (1 + self.slots) :],
         )
-        *rest, bad_step, bad_loss = self.rest.unpacked(rest)
+        *rest, bad_step, bad_loss = self.packs.rest.unpacked(rest)
+        rest = rest[: len(rest) - len(self.added)]
         buffers, values = rest[: -len(self.cells)], rest[-len(self.cells) :]
         own = len(self.function.cells)
-        loss, y_pred, after = self.function(batch, sizes, key, fixed, State(weights, slots, buffers, values[:own]))
+        loss, y_pred, after, added = self.function(
+            batch, sizes, key, fixed, State(weights, slots, buffers, values[:own])
+        )
         found = (bad_step < 0) & ~loss.isfinite()
         watch = [torch.where(found, index, bad_step), torch.where(found, loss, bad_loss)]
         with holding(self.cells, [*after.cells, *values[own:]]):
             self._count(batch, loss, y_pred)
             values = [cell.value for cell in self.cells]
-        return [*after.weights, *after.slots, *self.rest.packed([*after.buffers, *values, *watch])]
+        values += added if self.added else []
+        return [*after.weights, *after.slots, *self.packs.rest.packed([*after.buffers, *values, *watch])]
 
     def _count(self, batch: Any, loss: Tensor, y_pred: Any) -> None:
         """Takes a batch into the metrics."""
@@ -126,30 +183,10 @@ class EpochCall:
         tracker.count.assign_add(float(rows))
         update(self.compiled.metrics.entries, targets, plain, weights)
 
-    def _packed(
-        self, weights: list[Tensor], slots: list[Tensor], buffers: list[Tensor], values: list[Tensor]
-    ) -> list[Tensor]:
-        packing, number = self.function.packing, len(weights)
-        watch = [torch.tensor(-1), torch.zeros(())]
-        packs = packing.packed(weights)
-        for start in range(0, len(slots), number):
-            packs += packing.packed(slots[start : start + number])
-        return packs + self.rest.packed([*buffers, *values, *watch])
-
-    def _unpacked(self, packs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """What goes back to weights, slots and buffers; and the values of the cells, with what became of the loss."""
-        packing, number = self.function.packing, self.function.packing.size
-        changed: list[Tensor] = []
-        for place in range(1 + self.slots):
-            changed += packing.unpacked(packs[place * number : (place + 1) * number])
-        rest = self.rest.unpacked(packs[(1 + self.slots) * number :])
-        end = len(rest) - len(self.cells) - 2
-        return changed + rest[:end], rest[end:]
-
     def _loop(self) -> Callable[..., list[Tensor]]:
         from torch._higher_order_ops.while_loop import while_loop
 
-        graph, pack, unpack = self.graph, self._packed, self._unpacked
+        graph, pack, unpack = self.graph, self.packs.packed, self.packs.unpacked
 
         def epoch(
             columns: list[Tensor],

@@ -11,12 +11,19 @@ from torch import Tensor
 from kstyle_torch import tree
 from kstyle_torch.optimizers.functional_update import settings_of, step_size, why_not_pure
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction, TooLargeError, traced
+from kstyle_torch.training.compiled.functional_step import (
+    CannotCompileError,
+    StepFunction,
+    TooLargeError,
+    give_losses,
+    traced,
+)
 from kstyle_torch.training.compiled.stateless_random import NO_KEY
 from kstyle_torch.training.compiled.torch_compile import graph_options, has_cuda_graphs, keep_in_place, one_graph
 from kstyle_torch.training.compiled.verify import FailedError, Trial, rolled, verify_step
 from kstyle_torch.training.engines.invalidation import Standing
 from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.side_effects import MASK
 
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
@@ -30,7 +37,7 @@ class WholeSteps(OfModel):
         how: `jit_compile`: True, a mode of `torch.compile`, or a dict of its arguments.
     """
 
-    def __init__(self, model: Any, how: Any):
+    def __init__(self, model: Trainable, how: Any):
         super().__init__(model)
         self.how = how
         self.calls: dict[Any, WholeStep | None] = {}  # by layout of the batch; None where it cannot be
@@ -115,6 +122,7 @@ class WholeStep:
         self.is_plain = not any(map(tree.is_nested, example))
         self.outputs: Any = None  # the nest of them
         self.masked: list[int] = []  # which outputs have masks
+        self.adding: list[tuple[int, int]] = []  # see `StepFunction`
         state = function.state()
         self.device = state.weights[0].device
 
@@ -143,7 +151,7 @@ class WholeStep:
     def _pure(
         self, batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]
     ) -> list[Tensor]:
-        loss, y_pred, after = self.function(
+        loss, y_pred, after, added = self.function(
             tree.refilled(self.example, batch), sizes, key, fixed, self.function.state().like(flat)
         )
         leaves = tree.flatten(y_pred)
@@ -152,7 +160,8 @@ class WholeStep:
         self.outputs = tree.map_structure(lambda leaf: None, y_pred)
         self.masked = [place for place, leaf in enumerate(leaves) if hasattr(leaf, MASK)]
         masks = [getattr(leaves[place], MASK) for place in self.masked]
-        return [*after.flat, loss, *(leaf.detach() for leaf in leaves), *masks]
+        self.adding = self.function.adding
+        return [*after.flat, loss, *(leaf.detach() for leaf in leaves), *masks, *added]
 
     def _leaves(self, *batch: Any) -> list[Tensor]:
         return [leaf for leaf in (batch if self.is_plain else tree.flatten(batch)) if leaf is not None]
@@ -181,6 +190,10 @@ class WholeStep:
         for cell, value in zip(cells, results):
             cell._tensor = value
         loss, *leaves = results[len(cells) :]
+        if self.adding:
+            end = len(leaves) - sum(number for _, number in self.adding)
+            give_losses(self.function.model, self.adding, leaves[end:])
+            del leaves[end:]
         number = len(leaves) - len(self.masked)
         for place, mask in zip(self.masked, leaves[number:]):
             setattr(leaves[place], MASK, mask)

@@ -27,6 +27,7 @@ from kstyle_torch.optimizers.variables import HostNumber
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction
 from kstyle_torch.training.compiled.stateless_random import keyed
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.side_effects import MASK, Cells
 
 ATTEMPTS = (
@@ -64,7 +65,7 @@ class Trial:
             where another thread may train the same model: then only the random state is.
     """
 
-    def __init__(self, model: Any, tensors: Sequence[Tensor]):
+    def __init__(self, model: Trainable, tensors: Sequence[Tensor]):
         self.model = model
         self.tensors = [*{id(tensor): tensor for tensor in tensors}.values()]
         self.error: Exception | None = None
@@ -156,7 +157,7 @@ def _refuse(name: str, got: Tensor, expected: Tensor, tolerance: Tensor) -> None
     )
 
 
-def last_digit(model: Any) -> float:
+def last_digit(model: Trainable) -> float:
     """Returns the relative rounding of the least precise arithmetic in a model."""
     dtypes = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
     dtypes |= {module._compute_dtype for module in model.modules() if isinstance(module, Layer)}

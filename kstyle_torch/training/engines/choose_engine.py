@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -12,11 +13,14 @@ from kstyle_torch.data.batches import Batches
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.engine import CompiledStep
 from kstyle_torch.training.compiled.epoch_graph import CompiledEpoch
+from kstyle_torch.training.compiled.forward_graph import compiled_forward
 from kstyle_torch.training.epoch_metrics import Meter
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.engine import RecordedStep
+from kstyle_torch.training.run import Run
 
 
-def whole_epoch(model: Any, batches: Batches, meter: Meter) -> Any:
+def whole_epoch(model: Trainable, batches: Batches, meter: Meter) -> Any:
     """Runs the whole batches in one call, if that is asked for and can be; see `CompiledEpoch.run`."""
     if model.steps_per_execution != "epoch" or model.run_eagerly or not model._compiled.parameters:
         return None
@@ -25,8 +29,10 @@ def whole_epoch(model: Any, batches: Batches, meter: Meter) -> Any:
     return model._fit.epoch_engine.run(batches, meter)
 
 
-def chosen_step(model: Any, ahead: int, watchful: bool, hooked: bool) -> Callable[[Any, Any, Any], tuple[Tensor, Any]]:
-    """Returns the function that runs the steps of an epoch; for the arguments see `RecordedStep.begin`."""
+def chosen_step(
+    model: Trainable, ahead: int, watchful: bool, hooked: bool
+) -> Callable[[Any, Any, Any], tuple[Tensor, Any]]:
+    """Returns the function that runs the steps of an epoch; for the arguments see `Engine.begin`."""
     how = model.jit_compile
     if model.run_eagerly or not how or not model._compiled.parameters:
         return functools.partial(steps.train_step, model)
@@ -36,3 +42,10 @@ def chosen_step(model: Any, ahead: int, watchful: bool, hooked: bool) -> Callabl
         model._fit.step_engine = step
     step.begin(ahead, watchful, hooked)
     return step
+
+
+@contextlib.contextmanager
+def fast_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
+    """Runs the forward pass of a test or prediction in the fastest way that holds: compiled, or without calls of modules."""
+    with steps.straight(run, hooks), compiled_forward(run, hooks):
+        yield

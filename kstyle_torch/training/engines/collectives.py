@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -19,6 +18,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from kstyle_torch.layer.weight_holder import WeightHolder
 from kstyle_torch.layers.batch_normalization import BatchNormalization
+from kstyle_torch.training.protocols import Trainable
 
 # Modules that average gradients and hold another module. DDP and FSDP leave no mark on the module they are given, so a
 # registration hook notes the wrapper when it takes its child; the set is weak, a wrapper that is gone counts no more.
@@ -60,7 +60,7 @@ def exchanging_module(model: nn.Module) -> nn.Module | None:
     return None
 
 
-def check_replicas(model: Any) -> None:
+def check_replicas(model: Trainable) -> None:
     """Checks that training in several processes keeps their models equal, as far as can be told.
 
     Raises: ValueError: if the model is inside a DDP or FSDP module, which `fit` would go past.

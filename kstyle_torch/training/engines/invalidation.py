@@ -25,6 +25,7 @@ from kstyle_torch.layer.weights import TrainableWeight
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.user_reads import is_ours, is_same, reads_of
 from kstyle_torch.training.fit_state import FitState, OfModel
+from kstyle_torch.training.protocols import Trainable
 
 SETTINGS: tuple[Callable[[], Any], ...] = (  # of the process; they decide which calls a step makes
     config.epsilon,
@@ -43,7 +44,7 @@ HOW_READ = operator.attrgetter("requires_grad", "dtype")  # with the next three,
 ADDRESS, STRIDES, SIZE = Tensor.data_ptr, Tensor.stride, Tensor.numel
 
 
-def why_not(model: Any, asked: bool) -> str | None:
+def why_not(model: Trainable, asked: bool) -> str | None:
     """Returns why steps of the model cannot be recorded at all; None if they may be."""
     compiled = model._compiled
     if model.overrides("train_step"):
@@ -78,7 +79,7 @@ def watched() -> bool:
     )
 
 
-def foreign(model: Any) -> str | None:
+def foreign(model: Trainable) -> str | None:
     """Returns which code that is not ours would be recorded, with all decisions that it makes; None if there is none."""
     if model.overrides("compute_loss"):
         return "it has a compute_loss() of its own"
@@ -94,11 +95,11 @@ def foreign(model: Any) -> str | None:
     return None
 
 
-def _losses(model: Any) -> list[Any]:
+def _losses(model: Trainable) -> list[Any]:
     return [entry.loss for entry in model._compiled.loss.entries]
 
 
-def penalties(model: Any) -> list[Any]:
+def penalties(model: Trainable) -> list[Any]:
     """Returns what penalises weights and outputs."""
     of_outputs = (layer.activity_regularizer for layer in model._fit.loss_layers(model))
     return [view.regularizer for view in model._fit.penalised] + [each for each in of_outputs if each is not None]
@@ -121,7 +122,7 @@ class Snapshot(OfModel):
         parts: Further objects whose code is part of a step, such as metrics.
     """
 
-    def __init__(self, model: Any, training: bool = True, users: bool = True, parts: Iterable[Any] = ()):
+    def __init__(self, model: Trainable, training: bool = True, users: bool = True, parts: Iterable[Any] = ()):
         super().__init__(model)
         self.training, self.compiled = training, model._compiled
         modules = modules_of(model)
@@ -197,7 +198,7 @@ class Snapshot(OfModel):
         )
 
 
-def _roots(model: Any, modules: list[nn.Module], training: bool, parts: Iterable[Any]) -> list[Any]:
+def _roots(model: Trainable, modules: list[nn.Module], training: bool, parts: Iterable[Any]) -> list[Any]:
     """Returns the objects of the user's whose code runs in a step."""
     owners = [*modules, *parts]
     if training:
@@ -225,7 +226,7 @@ class Standing(OfModel):
         training: See `Snapshot`.
     """
 
-    def __init__(self, model: Any, asked: bool = True, training: bool = True):
+    def __init__(self, model: Trainable, asked: bool = True, training: bool = True):
         super().__init__(model)
         self.asked, self.training = asked, training
         self.snapshot: Snapshot | None = None

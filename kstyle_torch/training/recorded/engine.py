@@ -22,6 +22,7 @@ from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.invalidation import Standing, foreign, marks, why_not
 from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.peephole import shortened
 from kstyle_torch.training.recorded.recorder import OPERATOR_ERRORS, CannotRecordError, Recorder, TapeWriter
 from kstyle_torch.training.recorded.side_effects import Cells, Effects
@@ -40,6 +41,35 @@ class Tape(NamedTuple):
     source: str
     checked: bool
     effects: Effects | None  # where a step leaves more than a loss, one output and gradients
+    undo: Undo | None = None  # where a step changes statistics or draws random numbers
+
+
+class Undo:
+    """What a tape changes while it runs, as it was before: a step that fails midway is run again by other means.
+
+    Args:
+        tensors: Weights and buffers that it changes in place.
+        sources: Random generators that it draws from.
+    """
+
+    def __init__(self, tensors: list[Tensor], sources: list[torch.Generator]):
+        self.tensors, self.sources = [tensor.detach() for tensor in tensors], sources
+        self.values = [tensor.clone() for tensor in self.tensors]
+        self.random: list[Tensor] = []
+
+    def note(self) -> None:
+        """Takes note of everything; called before each step, so in as few calls as can be."""
+        if self.tensors:
+            torch._foreach_copy_(self.values, self.tensors)
+        if self.sources:
+            self.random = [source.get_state() for source in self.sources]
+
+    def restore(self) -> None:
+        """Sets everything back."""
+        if self.tensors:
+            torch._foreach_copy_(self.tensors, self.values)
+        for source, state in zip(self.sources, self.random, strict=True):
+            source.set_state(state)
 
 
 class RecordedStep(OfModel):
@@ -51,7 +81,7 @@ class RecordedStep(OfModel):
             a warning says what cannot be.
     """
 
-    def __init__(self, model: Any, asked: bool = False):
+    def __init__(self, model: Trainable, asked: bool = False):
         super().__init__(model)
         self.asked = asked
         self.tapes: dict[Any, Tape | None] = {}  # None: cannot be recorded
@@ -124,13 +154,15 @@ class RecordedStep(OfModel):
             return steps.train_step(self.model, x, y, weight)
         if not tape.checked or key in self.unproven:
             return self._check(key, tape, flat, x, y, weight)
+        if tape.undo is not None:
+            tape.undo.note()
         if tape.effects is not None:
             return self._with_effects(tape, tape.effects, key, flat, x, y, weight)
         try:
             with torch._C._AutoDispatchBelowAutograd():  # half the price of no_grad, and its calls are quicker
                 loss, y_pred, *gradients = tape.run(*flat)
         except OPERATOR_ERRORS:
-            return self._failed(key, x, y, weight)
+            return self._failed(tape, key, x, y, weight)
         self._model()._compiled.optimizer.step(gradients)  # type: ignore[union-attr]
         return loss, y_pred
 
@@ -141,20 +173,16 @@ class RecordedStep(OfModel):
             with torch._C._AutoDispatchBelowAutograd():
                 loss, values, *gradients = tape.run(*flat, *[cell.value for cell in effects.cells])
         except OPERATOR_ERRORS:
-            return self._failed(key, x, y, weight)
+            return self._failed(tape, key, x, y, weight)
         y_pred = effects.given(values)
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
 
-    def _failed(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """The eager step instead, which says better what is wrong with the batch. What comes before that counts once."""
-        weights = self.weights
-        state = state_of(weights, self.generators)
-        try:
-            result = steps.train_step(self.model, x, y, weight)
-        except Exception:
-            restore(weights, state, self.generators)
-            raise
+    def _failed(self, tape: Tape, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """The eager step instead, from where the recorded one began; it says better what is wrong with the batch."""
+        if tape.undo is not None:
+            tape.undo.restore()
+        result = steps.train_step(self.model, x, y, weight)
         self.tapes[key] = None  # nothing was
         return result
 
@@ -217,8 +245,10 @@ class RecordedStep(OfModel):
         weights, effects = self.weights, tape.effects  # a layer may change a parameter while it runs
         before, drawn = state_of(weights, self.generators), _draws_of_python()
         cells = [] if effects is None else [cell.value for cell in effects.cells]
+        versions = [each._version for each in weights]
         expected = steps.forward_backward(self.model, x, y, weight)
         after = state_of(weights, self.generators)
+        undo = self._undo(before, after, [each._version != old for each, old in zip(weights, versions, strict=True)])
         restore(weights, before, self.generators)
         try:
             with torch._C._AutoDispatchBelowAutograd():
@@ -234,11 +264,24 @@ class RecordedStep(OfModel):
             same = same and self.standing.holds() and drawn == _draws_of_python()
         else:
             same = same and self._unchanged()
-        self.tapes[key] = tape._replace(checked=True) if same else None
+        self.tapes[key] = tape._replace(checked=True, undo=undo) if same else None
         if not same:
             self._warn("a recorded step and an ordinary one gave different results")
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
+
+    def _undo(self, before: list[Tensor], after: list[Tensor], written: list[bool]) -> Undo | None:
+        """Returns what undoes a step that led from one state to another; see `state_of`.
+
+        Args:
+            written: For each weight whether its version counter says that it was; some of torch's kernels tell it nothing.
+        """
+        changed = [not _same_bits(one, other) for one, other in zip(before, after, strict=True)]
+        sources = _sources(self.generators)
+        drawn = [source for source, differs in zip(sources, changed) if differs]
+        facts = zip(self.weights, written, changed[len(sources) :], strict=True)
+        tensors = [weight for weight, told, differs in facts if told or differs]
+        return Undo(tensors, drawn) if tensors or drawn else None
 
     def _unchanged(self) -> bool:
         """Returns whether all that a tape takes for granted is as it was."""

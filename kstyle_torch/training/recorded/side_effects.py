@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.metrics.base import State
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.recorder import Call, CannotRecordError, tensors_in
 from kstyle_torch.variables import Variable
 
@@ -24,7 +25,7 @@ class Cells:
         model: Compiled.
     """
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Trainable):
         compiled = model._compiled
         self.variables = [variable for metric in model.metrics for variable in metric.variables]
         others = [entry.weight for entry in compiled.loss.entries]
@@ -55,7 +56,7 @@ class Effects:
     Raises: CannotRecordError: for an output or an added loss that is no tensor.
     """
 
-    def __init__(self, model: Any, y_pred: Any, cells: list[Variable]):
+    def __init__(self, model: Trainable, y_pred: Any, cells: list[Variable]):
         self.cells = cells
         self.is_nested = not isinstance(y_pred, Tensor)
         self.pack = _packing(y_pred)

@@ -25,7 +25,8 @@ from kstyle_torch.losses import BinaryCrossentropy, BinaryFocalCrossentropy
 from kstyle_torch.symbolic.infer import untouched
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.invalidation import Standing, user_code
-from kstyle_torch.training.objective import Compiled, needs_targets
+from kstyle_torch.training.objective import Objective, needs_targets
+from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import innermost, others_run
 
 SAMPLE_ROWS = 32
@@ -39,7 +40,7 @@ def first_rows(structure: Any, device: torch.device, rows: int | None = SAMPLE_R
 
 
 def check_data(
-    model: Any, batch: Batch, device: torch.device, batch_size: int | None = None, needs_loss: bool = True
+    model: Trainable, batch: Batch, device: torch.device, batch_size: int | None = None, needs_loss: bool = True
 ) -> FirstBatch | None:
     """Builds the model and what is compiled for data like this, looks through the data, and tries the loss on some.
 
@@ -68,7 +69,7 @@ def check_data(
     return None
 
 
-def _is_called_once_per_batch(model: Any) -> bool:
+def _is_called_once_per_batch(model: Trainable) -> bool:
     """Returns whether the model is built, and nobody is to see it run for a check."""
     modules = modules_of(model)
     if not all(module.built for module in modules if isinstance(module, Layer)):
@@ -82,13 +83,13 @@ class FirstBatch:
     """The check of data and loss against the output of a model.
 
     Args:
-        model: Compiled.
+        model: Objective.
         batch: All of the data, or the first batch of a stream.
         layout: See `_layout`.
         needs_loss: Whether a loss must have targets.
     """
 
-    def __init__(self, model: Any, batch: Batch, layout: Any, needs_loss: bool):
+    def __init__(self, model: Trainable, batch: Batch, layout: Any, needs_loss: bool):
         self.model, self.batch, self.layout, self.needs_loss = model, batch, layout, needs_loss
         self.random = random_state()
         self.is_done = False
@@ -109,7 +110,7 @@ class FirstBatch:
         """The same on the first rows of the data, where something needs losses and metrics before the first step."""
         self.try_now(*first_rows(self.batch, self.model._where()))
 
-    def __call__(self, model: Any, x: Any, y: Any, weight: Any, training: bool) -> Any:
+    def __call__(self, model: Trainable, x: Any, y: Any, weight: Any, training: bool) -> Any:
         """Runs the model for a step, and checks what comes out before anything is made of it.
 
         Returns: The output.
@@ -133,7 +134,7 @@ class FirstBatch:
             raise
         return y_pred
 
-    def _check(self, model: Any, y: Any, y_pred: Any, weight: Any) -> None:
+    def _check(self, model: Trainable, y: Any, y_pred: Any, weight: Any) -> None:
         compiled = model._compiled
         with _undone(compiled):
             is_new = compiled.outputs is None
@@ -149,7 +150,7 @@ class FirstBatch:
         self.is_done = True
 
 
-def _catch_up(model: Any) -> None:
+def _catch_up(model: Trainable) -> None:
     """Does for losses and metrics what is done for those that there are when an epoch begins."""
     compiled, run = model._compiled, innermost.run
     compiled.head = steps.find_head(model)
@@ -159,7 +160,7 @@ def _catch_up(model: Any) -> None:
         run.meter.begin()
 
 
-def check_given(compiled: Compiled, x: Any, y: Any) -> None:
+def check_given(compiled: Objective, x: Any, y: Any) -> None:
     """Raises a ValueError for a loss without targets."""
     losses = [spec for spec in tree.flatten(compiled.loss.spec) if spec is not None]
     if y is not None or not losses:
@@ -174,14 +175,14 @@ def check_given(compiled: Compiled, x: Any, y: Any) -> None:
     raise ValueError(f"Loss {getattr(losses[0], 'name', losses[0])!r} needs targets, but there is no y.{hint}")
 
 
-def _layout(model: Any, batch: Batch, device: torch.device, needs_loss: bool) -> Any:
+def _layout(model: Trainable, batch: Batch, device: torch.device, needs_loss: bool) -> Any:
     """Returns what decides whether a model takes a batch, other than the numbers in it."""
     leaves = [leaf if leaf is None else (leaf.shape[1:], leaf.dtype) for leaf in tree.flatten(batch)]
     structure = tree.map_structure(lambda leaf: None, batch)
     return model._emitted, model._compiled, device, needs_loss, repr(structure), *leaves
 
 
-def _look_through(compiled: Compiled, batch: Batch) -> None:
+def _look_through(compiled: Objective, batch: Batch) -> None:
     warn_of_nan(batch[0], "x")
     warn_of_nan(batch[1], "y")
     if batch[1] is not None:
@@ -189,7 +190,7 @@ def _look_through(compiled: Compiled, batch: Batch) -> None:
 
 
 @contextlib.contextmanager
-def _undone(compiled: Compiled) -> Iterator[None]:
+def _undone(compiled: Objective) -> Iterator[None]:
     """What these data made of losses and metrics is forgotten if they are refused: the next may be of another kind."""
     was_built = compiled.outputs is not None
     try:
@@ -200,7 +201,7 @@ def _undone(compiled: Compiled) -> Iterator[None]:
         raise
 
 
-def _try_losses(compiled: Compiled, targets: list[Any], outputs: list[Tensor], weights: list[Any]) -> None:
+def _try_losses(compiled: Objective, targets: list[Any], outputs: list[Tensor], weights: list[Any]) -> None:
     for place, loss, _, _ in compiled.loss.entries:
         if targets[place] is None:
             raise ValueError(needs_targets(loss.name))
@@ -234,7 +235,7 @@ def _warn_of_probabilities(loss: Any, output: Tensor) -> None:
         )
 
 
-def _try_metrics(compiled: Compiled, targets: list[Any], outputs: list[Tensor]) -> None:
+def _try_metrics(compiled: Objective, targets: list[Any], outputs: list[Tensor]) -> None:
     """Lets those that are only updated after many steps say now what does not suit them."""
     for entry in compiled.metrics.entries:
         if entry.metric.rowwise and targets[entry.output] is not None:
@@ -243,19 +244,19 @@ def _try_metrics(compiled: Compiled, targets: list[Any], outputs: list[Tensor]) 
             metric.update_state(targets[entry.output], outputs[entry.output])
 
 
-def _check_labels(compiled: Compiled, y: Any) -> None:
+def _check_labels(compiled: Objective, y: Any) -> None:
     targets = compiled.targets(y)
     for place, loss, _, _ in compiled.loss.entries:
         if isinstance(targets[place], Tensor):
             loss.check_targets(targets[place], compiled.output_shapes[place])
 
 
-def targets_as_needed(model: Any, y: Any) -> Any:
+def targets_as_needed(model: Trainable, y: Any) -> Any:
     """Targets in the dtype and shape that the losses want, so that no step has to change them.
 
     Only where everything that sees them is ours; a user's function gets what the user gave.
     """
-    compiled: Compiled = model._compiled
+    compiled: Objective = model._compiled
     if y is None or compiled.outputs is None or len(compiled.outputs) != 1:
         return y
     if tree.is_nested(y) or model.overrides("train_step", "test_step", "compute_loss"):

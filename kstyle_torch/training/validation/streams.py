@@ -15,12 +15,13 @@ from torch import Tensor
 from kstyle_torch import tree
 from kstyle_torch.data.checks import check_table
 from kstyle_torch.layers.embedding import Embedding
-from kstyle_torch.training.objective import Compiled
+from kstyle_torch.training.objective import Objective
+from kstyle_torch.training.protocols import Trainable
 
 Inspector = Callable[[Any, Any, Any], None]
 
 
-def batch_inspector(model: Any, with_targets: bool = True) -> Inspector:
+def batch_inspector(model: Trainable, with_targets: bool = True) -> Inspector:
     """A function of x, y and weights that raises a ValueError for a batch which the model or its loss cannot take.
 
     Args:
@@ -46,7 +47,7 @@ def batch_inspector(model: Any, with_targets: bool = True) -> Inspector:
     return inspect
 
 
-def check_tables(model: Any, x: Any, looked_at: Callable[[Any], bool] = lambda leaf: True) -> None:
+def check_tables(model: Trainable, x: Any, looked_at: Callable[[Any], bool] = lambda leaf: True) -> None:
     """Raises a ValueError for a number that the Embedding an input goes into does not have.
 
     Args:
@@ -67,12 +68,14 @@ def on_host(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.device.type == "cpu"
 
 
-def tables_of(model: Any) -> dict[int, Embedding]:
+def tables_of(model: Trainable) -> dict[int, Embedding]:
     """The Embedding that each input goes into, in a model within the model too; that of the smallest table, of several."""
     graph = getattr(model, "graph", None)
     known = model._fit.tables
-    if graph is None or (known is not None and known[0] is graph):
-        return {} if graph is None else known[1]
+    if graph is None:
+        return {}
+    if known is not None and known[0] is graph:
+        return known[1]
     found: dict[int, Embedding] = {}
     for place, ref in enumerate(tree.flatten(graph.inputs)):
         targets = [call.target for call in graph.calls if ref in [*call.reads()] and not call.kwargs]
@@ -85,7 +88,7 @@ def tables_of(model: Any) -> dict[int, Embedding]:
     return found
 
 
-def _target_check(compiled: Compiled | None) -> Callable[[Any], None] | None:
+def _target_check(compiled: Objective | None) -> Callable[[Any], None] | None:
     """Looks for class numbers that an output has no unit for; None where no output's targets are class numbers."""
     if compiled is None or (compiled.output_shapes and not any(entry.loss.sparse for entry in compiled.loss.entries)):
         return None

@@ -157,6 +157,43 @@ def test_every_bit_is_that_of_the_eager_step(case):
     assert_same(eager, recorded)
 
 
+def failing(run):
+    """Returns a recorded step that fails when it has done nearly everything."""
+
+    def failing_run(*batch):
+        run(*batch)
+        raise RuntimeError("out of memory")
+
+    return failing_run
+
+
+@pytest.mark.parametrize("case", ["noisy", "convnet", "seeded", "statistics of torch"])
+def test_a_recorded_step_that_fails_counts_once(case):
+    def epochs(how):
+        if case == "statistics of torch":
+            torch.manual_seed(3)
+            model = ks.Sequential([ks.Input((10,)), torch.nn.BatchNorm1d(10), layers.Dense(3, "softmax")])
+        elif case == "seeded":
+            torch.manual_seed(3)
+            model = ks.Sequential([ks.Input((10,)), layers.Dropout(0.5, seed=3), layers.Dense(3, "softmax")])
+        else:
+            torch.manual_seed(3)
+            model = CASES[case][0]()
+        model.compile("adam", SPARSE, metrics=["accuracy"], jit_compile=how)
+        x, y = data(CASES[case][1] if case in CASES else "table")
+        history = model.fit(x, y, batch_size=16, epochs=4, verbose=0).history
+        if how == "auto":
+            (key, tape), *_ = [item for item in model._fit.step_engine.tapes.items() if item[1] is not None]
+            assert tape.checked
+            model._fit.step_engine.tapes[key] = tape._replace(run=failing(tape.run))
+        model.fit(x, y, batch_size=16, epochs=2, verbose=0)
+        return model, history, torch.get_rng_state()
+
+    eager, recorded = epochs(False), epochs("auto")
+    assert None in recorded[0]._fit.step_engine.tapes.values()
+    assert_same(eager, recorded)
+
+
 def test_eager_without_a_tape():
     assert_same(fitted(*CASES["noisy"][:3], False), fitted(*CASES["noisy"][:3], "auto"))
     torch.manual_seed(3)
