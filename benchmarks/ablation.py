@@ -57,7 +57,7 @@ def without_packs() -> None:
 
 def without_fused_kernels() -> None:
     """Adam and SGD by calls that torch makes public."""
-    for name in ("adam.has_fused_adam", "sgd.has_fused_sgd", "parameter_group.has_fused_sgd", "pack.has_fused_sgd"):
+    for name in ("adam.has_fused_adam", "sgd.has_fused_sgd", "parameter_group.has_fused_sgd", "packing.has_fused_sgd"):
         replace("optimizers." + name, lambda device, dtype: False)
 
 
