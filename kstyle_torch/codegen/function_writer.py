@@ -153,7 +153,7 @@ class FunctionWriter:
         for number, line in enumerate(lines):
             yield line.code
             if number in dying:
-                yield f"del {', '.join(dying[number])}"
+                yield f"del {', '.join(sorted(dying[number]))}"
 
     def _compiled(self, source: str) -> Callable[..., Any]:
         filename = f"<kstyle_torch {self.title} {next(_numbers)}>"
