@@ -21,6 +21,7 @@ class Packing:
     def __init__(self, tensors: Sequence[Tensor], small: int = SMALL):
         self.device = tensors[0].device if tensors else None
         self.shapes = [tensor.shape for tensor in tensors]
+        self.dtypes = [tensor.dtype for tensor in tensors]
         self.orders = [_order(tensor) for tensor in tensors]
         together: dict[object, list[int]] = {}
         for place, tensor in enumerate(tensors):
