@@ -12,7 +12,7 @@ from kstyle_torch.mode import passing
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.functional_step import TooLargeError
 from kstyle_torch.training.compiled.step_graph import WholeSteps
-from kstyle_torch.training.compiled.torch_compile import with_own_code
+from kstyle_torch.training.compiled.torch_compile import compiler, with_own_code
 from kstyle_torch.training.compiled.verify import (
     EagerStep,
     FailedError,
@@ -27,7 +27,7 @@ from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.collectives import exchanging_module
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
-from kstyle_torch.training.run import innermost
+from kstyle_torch.training.run import innermost, sole_run
 
 OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
 
@@ -77,14 +77,16 @@ class CompiledStep(OfModel):
         self.seen[key] = self.seen.get(key, 0) + 1
         if self.failed or ((self.compiled_for or self.whole.calls) and self.seen[key] < OFTEN):
             return steps.train_step(self.model, x, y, weight)
-        try:
-            return self.whole.first(key, x, y, weight) or self._first(key, x, y, weight)
-        except (TooLargeError, FailedError) as error:
-            self._give_up(str(error))
-            return steps.train_step(self.model, x, y, weight)
+        with sole_run(self.model) as alone, compiler() as free:
+            try:
+                if alone and free and self.whole.first(key, x, y, weight) is None:
+                    self._first(key, x, y, weight)
+            except (TooLargeError, FailedError) as error:
+                self._give_up(str(error))
+        return steps.train_step(self.model, x, y, weight)
 
-    def _first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """Compiles the forward and backward pass, compares it with the eager one, and runs the ordinary step.
+    def _first(self, key: Any, x: Any, y: Any, weight: Any) -> None:
+        """Compiles the forward and backward pass and compares it with the eager one.
 
         Raises: FailedError: if the compiler fails or what it made gives other numbers; nothing has changed then.
         """
@@ -95,7 +97,6 @@ class CompiledStep(OfModel):
             self.forward = None
             raise FailedError(trial.reason) from trial.error
         self.compiled_for.add(key)
-        return steps.train_step(self.model, x, y, weight)
 
     def _verify(self, trial: Trial, batch: tuple[Any, Any, Any]) -> None:
         other = rolled(batch)
@@ -133,7 +134,7 @@ class CompiledStep(OfModel):
         )
 
 
-def _forward(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+def _forward(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     """The part of a step that is compiled; no method of the engine, which holds the compiled function."""
     with passing(True):
         y_pred = model(x)

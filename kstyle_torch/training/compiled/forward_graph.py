@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from kstyle_torch import tree
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.compiled.functional_step import CannotCompileError, replaced, traced
+from kstyle_torch.training.compiled.functional_step import CannotCompileError, traced
 from kstyle_torch.training.compiled.torch_compile import (
+    compiler,
     graph_options,
     has_cuda_graphs,
     is_asked,
     keep_in_place,
     one_graph,
 )
+from kstyle_torch.training.compiled.tracing_copy import replaced, tracing_copy
 from kstyle_torch.training.compiled.verify import Trial, last_digit, nudged, verify_forward
 from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
@@ -101,7 +103,9 @@ class CompiledForward(OfModel):
             return call(x, self.weights)
         self.seen[key] = seen = self.seen.get(key, 0) + 1
         if key not in self.calls and seen >= (OFTEN if self.calls else SECOND):
-            self.calls[key] = self._compiled(x)
+            with compiler() as free:
+                if free:
+                    self.calls[key] = self._compiled(x)
         return self._as_it_is(x)
 
     def _as_it_is(self, x: Any) -> Any:
@@ -150,8 +154,10 @@ class Forward:
         self.masked: list[int] = []
         self.device = weights[0].device if weights else torch.device("cpu")
 
+        copy = tracing_copy(model)
+
         def pure(leaves: list[Tensor], given: list[Tensor]) -> list[Tensor]:
-            return self._pure(model, leaves, weights, given)
+            return self._pure(copy, leaves, weights, given)
 
         self.graph = traced(model, pure, tree.flatten(example), weights)
 

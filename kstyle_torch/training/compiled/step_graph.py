@@ -10,7 +10,6 @@ from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.optimizers.functional_update import settings_of, step_size, why_not_pure
-from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.functional_step import (
     CannotCompileError,
     StepFunction,
@@ -62,10 +61,10 @@ class WholeSteps(OfModel):
         self.looked_after.add(key)  # the eager first step may have changed what it reads
         return step
 
-    def first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any] | None:
-        """Compiles the step and runs the ordinary one.
+    def first(self, key: Any, x: Any, y: Any, weight: Any) -> WholeStep | None:
+        """Compiles the step, for later batches like this one.
 
-        Returns: Its loss and output; None, with nothing changed, if the step cannot be one graph.
+        Returns: The step; None, with nothing changed, if it cannot be one graph.
         Raises: TooLargeError: if compiling it in any way would take minutes. FailedError: if the compiler fails, or what
             it made gives other numbers. Nothing has changed then.
         """
@@ -88,7 +87,7 @@ class WholeSteps(OfModel):
         if trial.error is not None:
             raise FailedError(trial.reason) from trial.error
         self.calls[key] = step
-        return steps.train_step(self.model, x, y, weight)
+        return step
 
     def _function(self) -> StepFunction | None:
         """The step as a function, if it is one."""
@@ -130,7 +129,7 @@ class WholeStep:
             return self._pure(batch, sizes, key, fixed, flat)  # make_fx counts the arguments, and takes no method
 
         sizes, key = torch.zeros(4, device=self.device), NO_KEY[0].to(self.device)
-        with torch.no_grad():
+        with torch.no_grad(), function.on_copy():
             graph = traced(function.model, pure, self._leaves(*example), sizes, key, function.frozen, state.flat)
         self.graph, self.changed = graph, len(state.flat) - len(state.cells)
 
@@ -151,7 +150,7 @@ class WholeStep:
     def _pure(
         self, batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]
     ) -> list[Tensor]:
-        loss, y_pred, after, added = self.function(
+        loss, y_pred, after = self.function(
             tree.refilled(self.example, batch), sizes, key, fixed, self.function.state().like(flat)
         )
         leaves = tree.flatten(y_pred)
@@ -161,7 +160,7 @@ class WholeStep:
         self.masked = [place for place, leaf in enumerate(leaves) if hasattr(leaf, MASK)]
         masks = [getattr(leaves[place], MASK) for place in self.masked]
         self.adding = self.function.adding
-        return [*after.flat, loss, *(leaf.detach() for leaf in leaves), *masks, *added]
+        return [*after.flat, loss, *(leaf.detach() for leaf in leaves), *masks, *after.added]
 
     def _leaves(self, *batch: Any) -> list[Tensor]:
         return [leaf for leaf in (batch if self.is_plain else tree.flatten(batch)) if leaf is not None]

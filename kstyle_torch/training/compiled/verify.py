@@ -414,7 +414,7 @@ class UpdateCheck:
 def verify_step(
     trial: Trial,
     function: StepFunction,
-    run: Callable[[], tuple[Tensor, Any] | None],
+    run: Callable[[], tuple[Tensor, Any]],
     batch: Any,
     count: Callable[[Any, Tensor, Any], None] | None = None,
 ) -> None:
@@ -423,7 +423,7 @@ def verify_step(
     Args:
         trial: Within which this is.
         function: The step as a function.
-        run: Runs the compiled step once, on `batch`. Returns: Loss and output, if it gives them.
+        run: Runs the compiled step once, on `batch`. Returns: Loss and output.
         batch: Inputs, targets and weights of the samples; not those that the step was traced with.
         count: See `EagerStep`.
     Raises: RefusedError: if they differ in every attempt.
@@ -440,10 +440,8 @@ def verify_step(
         for steps_ahead, loud in PHASES:
             try:
                 update.prepare(steps_ahead, loud)
-                results = run()
-                facts = eager.state_facts()
-                if results is not None:
-                    facts |= {"the loss": results[0], **outputs_of(results[1])}
+                loss, y_pred = run()
+                facts = {"the loss": loss, **outputs_of(y_pred), **eager.state_facts()}
                 refuse_difference(facts, {name: eager.facts[name] for name in facts}, eager.others)
                 update.refuse()
             finally:
