@@ -407,7 +407,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     # ------------------------------------------------------------------------------------------------- being a module
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in OWN or (name in own_methods(type(self)) and not callable(value)):
+        cls: Any = type(self)
+        if name in OWN or (name in own_methods(cls) and not callable(value)):
             refuse_own(self, name)
         changes.count += name != "training"  # which is asked for by itself, and set in every fit
         if may_hold_metrics(value):
