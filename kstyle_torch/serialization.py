@@ -314,7 +314,7 @@ def _revive(config: Any, registry: Registry | None = None) -> Any:
     made = cls.from_config(inner)
     if "_name_given" in getattr(made, "__dict__", ()):
         given = bool(config.get("name_given")) or not looks_automatic(type(made), made.name)
-        made.__dict__["_name_given"] = given  # beside the config, which is as in Keras
+        object.__setattr__(made, "_name_given", given)  # past the layer's own, which would invalidate recorded steps
     if config.get("build_config") and _builds_itself(cls):
         made.build_from_config(config["build_config"])
     return made

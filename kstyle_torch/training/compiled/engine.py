@@ -12,14 +12,16 @@ from kstyle_torch.mode import passing
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.functional_step import TooLargeError
 from kstyle_torch.training.compiled.step_graph import WholeSteps
-from kstyle_torch.training.compiled.torch_compile import compiler, with_own_code
+from kstyle_torch.training.compiled.torch_compile import compiler, compiler_is_taken, with_own_code
 from kstyle_torch.training.compiled.verify import (
     EagerStep,
     FailedError,
+    Later,
     Trial,
     as_compiled,
     attempts,
     outputs_of,
+    reason_of,
     refuse_difference,
     rolled,
 )
@@ -69,11 +71,18 @@ class CompiledStep(OfModel):
         key = layout_of(x, y, weight, [])
         if key is None or ((run := innermost.run) is not None and run.first_check is not None):
             return steps.train_step(self.model, x, y, weight)
-        step = self.whole.get(key)
+        step = None if self.failed else self.whole.get(key)
         if step is not None:
-            return step(x, y, weight)
+            with step.later as later:
+                return step(x, y, weight)
+            return self._failed_later(later, x, y, weight)
         if not self.failed and key in self.compiled_for:
-            return self._step(x, y, weight)
+            with (later := Later(self.model, [*self.model.buffers()])):
+                loss, y_pred, gradients = self._passes(x, y, weight)
+            if later.error is not None:
+                return self._failed_later(later, x, y, weight)
+            self.model._compiled.optimizer.step(gradients)
+            return loss, y_pred
         self.seen[key] = self.seen.get(key, 0) + 1
         if self.failed or ((self.compiled_for or self.whole.calls) and self.seen[key] < OFTEN):
             return steps.train_step(self.model, x, y, weight)
@@ -115,10 +124,23 @@ class CompiledStep(OfModel):
 
         attempts(compared)
 
-    def _step(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        loss, y_pred, gradients = self._passes(x, y, weight)
-        self.model._compiled.optimizer.step(gradients)
-        return loss, y_pred
+    def _failed_later(self, later: Later, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """The ordinary step instead of a compiled one that failed; an error of the user's code is raised again there.
+
+        Raises: RuntimeError: if the compiled step may have changed a part of the weights.
+        """
+        steps.take_gradients(self.model)
+        result = steps.train_step(self.model, x, y, weight)
+        if not later.is_intact:
+            raise RuntimeError(
+                f"jit_compile: a compiled step of {self.model.name} failed midway, and a part of its weights may have been "
+                f"changed; load them again and train with jit_compile=False. It {reason_of(later.error)}."
+            ) from later.error
+        if not compiler_is_taken():
+            self.whole.calls.clear()
+            self.compiled_for.clear()
+            self._give_up(reason_of(later.error))
+        return result
 
     def _passes(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any, list[Tensor | None]]:
         steps.clear_losses(self.model)

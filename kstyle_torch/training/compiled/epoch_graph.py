@@ -17,8 +17,8 @@ from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.optimizers.functional_update import settings_of, why_not_pure
 from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction
 from kstyle_torch.training.compiled.scanned_steps import EpochCall
-from kstyle_torch.training.compiled.torch_compile import compiler, graph_options, one_graph
-from kstyle_torch.training.compiled.verify import Trial
+from kstyle_torch.training.compiled.torch_compile import compiler, compiler_is_taken, graph_options, one_graph
+from kstyle_torch.training.compiled.verify import Later, Trial, reason_of
 from kstyle_torch.training.engines.invalidation import Standing
 from kstyle_torch.training.epoch_metrics import Meter
 from kstyle_torch.training.fit_state import OfModel
@@ -114,12 +114,18 @@ class CompiledEpoch(OfModel):
                 raise CannotCompileError("a step changes what layers, losses or metrics read")
         return standing, call
 
-    def _run(self, call: EpochCall, batches: ArrayBatches, meter: Meter) -> tuple[int, list[tuple[int, Any]]]:
+    def _run(self, call: EpochCall, batches: ArrayBatches, meter: Meter) -> tuple[int, list[tuple[int, Any]]] | None:
         rows, number = batches.batch_size, batches.rows // batches.batch_size
         drawn = batches._order()
         order = torch.arange(batches.rows) if drawn is None else drawn
         whole, rest = order[: number * rows].view(number, rows), order[number * rows :]
-        bad_step, bad_loss = call.run(batches.tensors, whole)
+        state = call.function.state()
+        with Later(self.model, [*state.weights, *state.slots, *state.buffers]) as later:
+            bad_step, bad_loss = call.run(batches.tensors, whole)
+        if later.error is not None:
+            if not compiler_is_taken():
+                self._give_up(reason_of(later.error))
+            return None
         if bad_step >= 0:
             meter.chunks.append(torch.where(torch.arange(number) == bad_step, bad_loss, 0.0))
         if not len(rest):

@@ -19,7 +19,7 @@ from kstyle_torch.training.compiled.functional_step import (
 )
 from kstyle_torch.training.compiled.stateless_random import NO_KEY
 from kstyle_torch.training.compiled.torch_compile import graph_options, has_cuda_graphs, keep_in_place, one_graph
-from kstyle_torch.training.compiled.verify import FailedError, Trial, rolled, verify_step
+from kstyle_torch.training.compiled.verify import FailedError, Later, Trial, rolled, verify_step
 from kstyle_torch.training.engines.invalidation import Standing
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
@@ -84,6 +84,7 @@ class WholeSteps(OfModel):
             step.compile(self.how)
             other = rolled(batch)
             verify_step(trial, function, lambda: step(*other), other)
+            step.later = Later(self.model, state.buffers, [*state.weights, *state.slots])
         if trial.error is not None:
             raise FailedError(trial.reason) from trial.error
         self.calls[key] = step
@@ -118,6 +119,7 @@ class WholeStep:
 
     def __init__(self, function: StepFunction, example: tuple[Any, Any, Any]):
         self.function, self.example = function, example
+        self.later: Any = None  # see `Later`; when it was verified
         self.is_plain = not any(map(tree.is_nested, example))
         self.outputs: Any = None  # the nest of them
         self.masked: list[int] = []  # which outputs have masks

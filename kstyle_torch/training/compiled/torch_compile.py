@@ -61,6 +61,11 @@ def compiler() -> Iterator[bool]:
             _compiler.release()
 
 
+def compiler_is_taken() -> bool:
+    """Returns whether a thread traces or compiles: compiled code of others may fail meanwhile."""
+    return _compiler.locked()
+
+
 def one_graph(function: Any, arguments: dict[str, Any]) -> Any:
     """The function compiled for tensors of one layout, without a break."""
     return torch.compile(with_own_code(function), fullgraph=True, dynamic=False, **arguments)
