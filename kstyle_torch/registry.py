@@ -105,6 +105,11 @@ def unique_name(base: str) -> str:
     return f"{base}_{count}" if count else base
 
 
+def looks_automatic(cls: type, name: str) -> bool:
+    """Returns whether a name is one that `unique_name` makes for objects of a class."""
+    return re.fullmatch(rf"{re.escape(snake_case(cls.__name__))}(_\d+)?", name) is not None
+
+
 def reset_names() -> None:
     """Starts all names again at their first."""
     _name_counts.clear()

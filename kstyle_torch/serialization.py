@@ -31,6 +31,7 @@ from kstyle_torch.registry import (
     Registry,
     custom_object_scope,
     did_you_mean,
+    looks_automatic,
     registered_object,
 )
 
@@ -217,6 +218,8 @@ def _plain(value: Any) -> Any:
     }
     if _whole.get() and cls in HOMES:
         config["config"] = _without_newer(cls, config["config"])
+    if getattr(value, "_name_given", False) and looks_automatic(cls, value.name):
+        config["name_given"] = True  # or the keys of a loaded model's state_dict would be others
     for more in ("build_config", "compile_config") if _whole.get() else ():  # of layers and of models
         made = getattr(value, f"get_{more}", _nothing)()
         if made is not None:
@@ -309,6 +312,9 @@ def _revive(config: Any, registry: Registry | None = None) -> Any:
         return _find(inner, config, registry)
     cls = _find(class_name, config, registry)
     made = cls.from_config(inner)
+    if "_name_given" in getattr(made, "__dict__", ()):
+        given = bool(config.get("name_given")) or not looks_automatic(type(made), made.name)
+        object.__setattr__(made, "_name_given", given)  # past the layer's own, which would invalidate recorded steps
     if config.get("build_config") and _builds_itself(cls):
         made.build_from_config(config["build_config"])
     return made

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kstyle_torch import config, tree
 from kstyle_torch.initializers import as_dtype
+from kstyle_torch.symbolic.graph import graph_of
 
 ROWS = 2  # 0 and 1 are special to torch.export
 OPEN_SIZE = 64  # survives the halvings of a U-Net
@@ -49,7 +50,7 @@ class Signature:
         Raises: ValueError: if neither says it.
         """
         device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), config.device())
-        graph = getattr(model, "graph", None)
+        graph = graph_of(model)
         names = [] if graph is None else [source.name for source in graph.sources]
         if given is not None:
             flat = tree.flatten(given)

@@ -31,6 +31,7 @@ from kstyle_torch.layer.module_walk import OwnDict, OwnList, first_parameter, mo
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layer.policy import HasPolicy
 from kstyle_torch.layer.precision import cast_input
+from kstyle_torch.layer.reserved import OWN, is_none_until_set, let_none_give_way, own_methods, refuse_own
 from kstyle_torch.layer.shapes import as_leaves, as_shape, declared_shape, shapes_of
 from kstyle_torch.layer.unbuilt import warn_of_unbuilt
 from kstyle_torch.layer.weight_holder import WeightHolder, sync_trainable
@@ -167,6 +168,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         if "build" in vars(cls):
             cls.build = _build_once(vars(cls)["build"])  # type: ignore[method-assign]
         _pair_call_and_forward(cls)
+        let_none_give_way(cls)
         cls._builds_weights = vars(cls).get("_builds_weights", "build" in vars(cls) or cls._builds_weights)
         cls._makes_mask = cls.compute_mask is not Layer.compute_mask
 
@@ -181,7 +183,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         rest = {key: value for key, value in config.items() if takes_any or key in accepted or key not in base}
         layer = super().from_config(rest)
         if "name" in base:
-            layer.name, layer._name_given = base["name"], True
+            layer.name = base["name"]
+            set_unnoticed(layer, _name_given=True)
         if "trainable" in base:
             layer.trainable = base["trainable"]
         return layer
@@ -404,6 +407,9 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     # ------------------------------------------------------------------------------------------------- being a module
 
     def __setattr__(self, name: str, value: Any) -> None:
+        cls: Any = type(self)
+        if name in OWN or (name in own_methods(cls) and not callable(value)):
+            refuse_own(self, name)
         changes.count += name != "training"  # which is asked for by itself, and set in every fit
         if may_hold_metrics(value):
             set_unnoticed(self, _holds_metrics=True)  # searches skip layers without it
@@ -455,6 +461,18 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         while hasattr(self, key) and key not in known:
             key += "_"
         return key
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Adds a parameter, also in the place of a class attribute that is None."""
+        if name not in self._parameters and is_none_until_set(type(self), name):
+            self._parameters[name] = None
+        super().register_parameter(name, param)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Adds a buffer, also in the place of a class attribute that is None."""
+        if name not in self._buffers and is_none_until_set(type(self), name):
+            self._buffers[name] = None
+        super().register_buffer(name, tensor, persistent)
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
         """Adds a child, which takes this module's mode."""

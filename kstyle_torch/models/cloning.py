@@ -81,6 +81,8 @@ class _Copies:
             return target  # a function
         if id(target) not in self.known:
             clone = self.known[id(target)] = self._copy(target)
+            if isinstance(target, Layer) and isinstance(clone, Layer) and clone.name == target.name:
+                set_unnoticed(clone, _name_given=target._name_given)  # so that it gets the same key in its parent
             if isinstance(target, Layer) and target._mode is not None:
                 clone.train() if target._mode else clone.eval()
         return self.known[id(target)]

@@ -233,7 +233,8 @@ def _target(entry: dict[str, Any]) -> Any:
         return _function(entry["config"]["function"])
     if op_nodes.is_op(entry):
         return op_nodes.function_of(entry, _read(entry["config"], {}))
-    return deserialize_keras_object({key: entry[key] for key in ("module", "class_name", "config", "registered_name")})
+    known = {key: entry[key] for key in ("module", "class_name", "config", "registered_name")}
+    return deserialize_keras_object({**known, "name_given": entry.get("name_given", False)})
 
 
 def _function(path: Any) -> Callable[..., Any]:

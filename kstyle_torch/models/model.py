@@ -17,6 +17,7 @@ from kstyle_torch.layer.base import Layer, uncounted_calls
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of, set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
+from kstyle_torch.layer.reserved import refuse_own
 from kstyle_torch.layer.shapes import open_shapes
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.layers.input_layer import InputLayer
@@ -160,6 +161,8 @@ class Model(Trainer, Files, Layer):
         self._emit()
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "graph":
+            refuse_own(self, name)
         super().__setattr__(name, value)
         self._note_child(name)
 

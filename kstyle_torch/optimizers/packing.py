@@ -27,6 +27,7 @@ class Packing:
     def __init__(self, tensors: Sequence[Tensor], together: Sequence[int]):
         self.device = tensors[0].device if tensors else None
         self.shapes = [tensor.shape for tensor in tensors]
+        self.dtypes = [tensor.dtype for tensor in tensors]
         self.orders = [_order(tensor) for tensor in tensors]
         packs: dict[torch.dtype, list[int]] = {}
         for place in together:
@@ -39,6 +40,11 @@ class Packing:
     def of_small(cls, tensors: Sequence[Tensor], small: int = SMALL_IN_LOOPS) -> Packing:
         """Returns the packing of all tensors of fewer numbers than `small`."""
         return cls(tensors, [place for place, tensor in enumerate(tensors) if tensor.numel() < small])
+
+    def forms(self) -> list[tuple[Sequence[int], torch.dtype]]:
+        """Returns shape and dtype of each piece."""
+        packs = [((sum(self.shapes[place].numel() for place in pack),), self.dtypes[pack[0]]) for pack in self.packs]
+        return [*packs, *((self.shapes[place], self.dtypes[place]) for place in self.alone)]
 
     def packed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Returns the packs, each of one axis, and after them the tensors that are alone, as they are."""

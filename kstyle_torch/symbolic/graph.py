@@ -216,3 +216,9 @@ def _listed_modules(nodes: list[Node], origin: dict[SymbolicTensor, Any], met: d
 
 def _refs(structure: Any) -> Iterator[Ref]:
     return (leaf for leaf in tree.flatten(structure) if isinstance(leaf, Ref))
+
+
+def graph_of(module: Any) -> Graph | None:
+    """Returns the graph of a functional model; None for anything else, also where a user calls an attribute `graph`."""
+    graph = getattr(module, "graph", None)
+    return graph if isinstance(graph, Graph) else None

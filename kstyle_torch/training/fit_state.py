@@ -53,6 +53,7 @@ class FitState:
         "stop_training",
         "tables",
         "trained",
+        "trial",
         "tried",
         "weights_key",
     )
@@ -61,6 +62,7 @@ class FitState:
         self.history: History | None = None  # of the last fit
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.runs: list[Run] = []  # that are going on, of all threads
+        self.trial: int | None = None  # thread that tries compiled code, for which it changes weights for a moment
         self.begun = 0  # how many runs that change weights or metrics there have been
         self.weights_key: Any = UNKNOWN  # state of the weights for which the next three hold
         self.trained: list[WeightView] = []

@@ -61,6 +61,8 @@ class Run:
     def __enter__(self) -> Run:
         model, runs = self.origin, self.origin._fit.runs
         with _lock:
+            while model._fit.trial not in (None, self.thread):
+                _lock.wait()
             alone = not (self.counts and others_run(model))
             runs.append(self)
             model._fit.begun += self.counts
@@ -95,7 +97,27 @@ class _Innermost(threading.local):
 
 
 innermost = _Innermost()
-_lock = threading.Lock()
+_lock = threading.Condition()
+
+
+@contextlib.contextmanager
+def sole_run(model: Trainable) -> Iterator[bool]:
+    """Keeps other threads from running a model in the block, where weights are changed for a moment.
+
+    Gives whether that can be: it cannot where a run of another thread is going on, which may wait for this one.
+    """
+    fit, me = model._fit, threading.get_ident()
+    with _lock:
+        alone = all(run.thread == me for run in fit.runs) and fit.trial is None
+        if alone:
+            fit.trial = me
+    try:
+        yield alone
+    finally:
+        if alone:
+            with _lock:
+                fit.trial = None
+                _lock.notify_all()
 
 
 def _show_metrics(copy: Any, model: Trainable) -> None:

@@ -103,7 +103,7 @@ def forward_backward(
     """Forward, loss, backward.
 
     Args:
-        model: Compiled, and prepared for an epoch.
+        model: Objective, and prepared for an epoch.
         x: Inputs.
         y: Targets.
         weight: Of the samples.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from kstyle_torch import tree
 from kstyle_torch.layers.input_layer import InputLayer
-from kstyle_torch.symbolic.graph import Call, Graph, Ref
+from kstyle_torch.symbolic.graph import Call, Graph, Ref, graph_of
 from kstyle_torch.utils.summary import Listing, data_reads, shapes_of, shown, trained
 
 
@@ -81,7 +81,7 @@ class Drawing:
             if isinstance(row, InputLayer) and id(row) not in layers:  # Keras draws none for a Sequential
                 self._hidden.append(id(row))
             elif id(row) not in self._keys:
-                expand = self.expand_nested and getattr(row, "graph", None) is not None
+                expand = self.expand_nested and graph_of(row) is not None
                 group.items.append(self._group(row) if expand else self._box(listing, name, row))
         for call in listing.calls:
             for position, ref in enumerate(data_reads(call)):

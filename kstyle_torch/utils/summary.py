@@ -19,7 +19,7 @@ from kstyle_torch.layer.base import Layer
 from kstyle_torch.layers.input_layer import InputLayer
 from kstyle_torch.mode import keeping_modes
 from kstyle_torch.registry import snake_case
-from kstyle_torch.symbolic.graph import Call, Graph, Ref
+from kstyle_torch.symbolic.graph import Call, Graph, Ref, graph_of
 from kstyle_torch.symbolic.infer import Spec, infer, untouched
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic
 
@@ -104,7 +104,7 @@ class Listing:
 
     def __init__(self, model: Any, branch: str):
         self.model, self.branch = model, branch
-        self.graph: Graph | None = getattr(model, "graph", None)
+        self.graph: Graph | None = graph_of(model)
         self.calls = [] if self.graph is None else _calls_of_values(self.graph)
         self.names = _names(self.graph, self.calls)
         self.is_chain = self.graph is None or _is_chain(self.graph, self.calls)
@@ -317,7 +317,7 @@ def torchinfo_shapes(model: Any) -> dict[int, Any]:
 
 def _inputs_of(model: Any) -> tuple[Any, ...] | None:
     """Symbolic arguments for a run of the model; None if its input shapes are not known."""
-    graph: Graph | None = getattr(model, "graph", None)
+    graph: Graph | None = graph_of(model)
     if graph is not None:
         return (tree.map_structure(lambda ref: SymbolicTensor(*graph.specs[ref.index][:2]), graph.inputs),)
     called_on = getattr(model, "_called_on", None)
@@ -333,7 +333,7 @@ def shapes_of_layers(model: nn.Module) -> dict[int, Any]:
     """
     known: dict[int, Any] = {}
     for module in model.modules():
-        graph: Graph | None = getattr(module, "graph", None)
+        graph: Graph | None = graph_of(module)
         if graph is not None:
             known.update((id(call.target), shapes_of(graph, call.outputs)) for call in graph.calls)
     several = {key: shapes for key, shapes in known.items() if not isinstance(shapes, Shape)}

@@ -51,6 +51,76 @@ def test_a_weight_in_the_place_of_none(name, trainable):
     assert layer._modules["dense"] is layer.dense
 
 
+class Mixin:
+    w = None
+
+
+class Mixed(Mixin, layers.Layer):
+    pass
+
+
+class Plain(layers.Layer):
+    w = None
+
+
+@pytest.mark.parametrize("base", [Plain, Mixed])
+@pytest.mark.parametrize("kind", ["parameter", "weight", "buffer", "module"])
+def test_a_class_attribute_that_begins_as_none(kind, base):
+    class Late(base):
+        def build(self, input_shape):
+            if kind == "parameter":
+                self.w = nn.Parameter(torch.ones(3))
+            elif kind == "module":
+                self.w = layers.Dense(3)
+            else:
+                self.w = self.add_weight(shape=(3,), initializer="ones", trainable=kind == "weight")
+
+        def call(self, x):
+            assert self.w is not None
+            return self.w(x) if kind == "module" else x * self.w
+
+    model = ks.Sequential([ks.Input((3,)), Late(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((4, 3)), np.zeros((4, 1)), verbose=0)
+    assert Late.w is None
+    assert len(model.trainable_variables) == {"parameter": 3, "weight": 3, "buffer": 2, "module": 4}[kind]
+    model.layers[0].w = None
+    assert model.layers[0].w is None
+
+
+@pytest.mark.parametrize("value", [3, "three"])
+@pytest.mark.parametrize("base", [layers.Layer, ks.Model])
+def test_names_that_the_package_keeps_are_refused_by_name(base, value):
+    names = (
+        "_losses _views _rows _calls _fit _mode _policy _trainable _added_losses _unlisted _masked_call _claim_weight"
+    )
+    for name in [*names.split(), *(("graph", "_note_child") if base is ks.Model else ())]:
+        with pytest.raises(AttributeError, match=rf"{base.__name__}\.{name} .*something else"):
+            setattr(base(), name, value)
+    layer = base()
+    for name in "_seen _tables _history _state _units _count rows calls views".split():
+        setattr(layer, name, value)
+        assert getattr(layer, name) == value
+
+
+@pytest.mark.parametrize("value", [3, "three"])
+def test_a_layer_may_call_an_attribute_graph(value):
+    class Own(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.graph = value
+
+        def call(self, x):
+            return x * 2
+
+    model = ks.Sequential([ks.Input((3,)), Own(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((4, 3)), np.zeros((4, 1)), verbose=0)
+    model.predict(np.ones((4, 3)), verbose=0)
+    model.summary(print_fn=lambda line: None)
+    assert model.layers[0].graph == value
+
+
 # -------------------------------------------------------------------------------------------------- parameters too early
 
 

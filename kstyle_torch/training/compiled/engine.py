@@ -12,14 +12,16 @@ from kstyle_torch.mode import passing
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.functional_step import TooLargeError
 from kstyle_torch.training.compiled.step_graph import WholeSteps
-from kstyle_torch.training.compiled.torch_compile import with_own_code
+from kstyle_torch.training.compiled.torch_compile import compiler, compiler_is_taken, with_own_code
 from kstyle_torch.training.compiled.verify import (
     EagerStep,
     FailedError,
+    Later,
     Trial,
     as_compiled,
     attempts,
     outputs_of,
+    reason_of,
     refuse_difference,
     rolled,
 )
@@ -27,7 +29,7 @@ from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.collectives import exchanging_module
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
-from kstyle_torch.training.run import innermost
+from kstyle_torch.training.run import innermost, sole_run
 
 OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
 
@@ -69,22 +71,31 @@ class CompiledStep(OfModel):
         key = layout_of(x, y, weight, [])
         if key is None or ((run := innermost.run) is not None and run.first_check is not None):
             return steps.train_step(self.model, x, y, weight)
-        step = self.whole.get(key)
+        step = None if self.failed else self.whole.get(key)
         if step is not None:
-            return step(x, y, weight)
+            with step.later as later:
+                return step(x, y, weight)
+            return self._failed_later(later, x, y, weight)
         if not self.failed and key in self.compiled_for:
-            return self._step(x, y, weight)
+            with (later := Later(self.model, [*self.model.buffers()])):
+                loss, y_pred, gradients = self._passes(x, y, weight)
+            if later.error is not None:
+                return self._failed_later(later, x, y, weight)
+            self.model._compiled.optimizer.step(gradients)
+            return loss, y_pred
         self.seen[key] = self.seen.get(key, 0) + 1
         if self.failed or ((self.compiled_for or self.whole.calls) and self.seen[key] < OFTEN):
             return steps.train_step(self.model, x, y, weight)
-        try:
-            return self.whole.first(key, x, y, weight) or self._first(key, x, y, weight)
-        except (TooLargeError, FailedError) as error:
-            self._give_up(str(error))
-            return steps.train_step(self.model, x, y, weight)
+        with sole_run(self.model) as alone, compiler() as free:
+            try:
+                if alone and free and self.whole.first(key, x, y, weight) is None:
+                    self._first(key, x, y, weight)
+            except (TooLargeError, FailedError) as error:
+                self._give_up(str(error))
+        return steps.train_step(self.model, x, y, weight)
 
-    def _first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """Compiles the forward and backward pass, compares it with the eager one, and runs the ordinary step.
+    def _first(self, key: Any, x: Any, y: Any, weight: Any) -> None:
+        """Compiles the forward and backward pass and compares it with the eager one.
 
         Raises: FailedError: if the compiler fails or what it made gives other numbers; nothing has changed then.
         """
@@ -95,7 +106,6 @@ class CompiledStep(OfModel):
             self.forward = None
             raise FailedError(trial.reason) from trial.error
         self.compiled_for.add(key)
-        return steps.train_step(self.model, x, y, weight)
 
     def _verify(self, trial: Trial, batch: tuple[Any, Any, Any]) -> None:
         other = rolled(batch)
@@ -114,10 +124,23 @@ class CompiledStep(OfModel):
 
         attempts(compared)
 
-    def _step(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        loss, y_pred, gradients = self._passes(x, y, weight)
-        self.model._compiled.optimizer.step(gradients)
-        return loss, y_pred
+    def _failed_later(self, later: Later, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """The ordinary step instead of a compiled one that failed; an error of the user's code is raised again there.
+
+        Raises: RuntimeError: if the compiled step may have changed a part of the weights.
+        """
+        steps.take_gradients(self.model)
+        result = steps.train_step(self.model, x, y, weight)
+        if not later.is_intact:
+            raise RuntimeError(
+                f"jit_compile: a compiled step of {self.model.name} failed midway, and a part of its weights may have been "
+                f"changed; load them again and train with jit_compile=False. It {reason_of(later.error)}."
+            ) from later.error
+        if not compiler_is_taken():
+            self.whole.calls.clear()
+            self.compiled_for.clear()
+            self._give_up(reason_of(later.error))
+        return result
 
     def _passes(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any, list[Tensor | None]]:
         steps.clear_losses(self.model)
@@ -133,7 +156,7 @@ class CompiledStep(OfModel):
         )
 
 
-def _forward(model: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+def _forward(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
     """The part of a step that is compiled; no method of the engine, which holds the compiled function."""
     with passing(True):
         y_pred = model(x)

@@ -17,12 +17,13 @@ from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.optimizers.functional_update import settings_of, why_not_pure
 from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction
 from kstyle_torch.training.compiled.scanned_steps import EpochCall
-from kstyle_torch.training.compiled.torch_compile import graph_options, one_graph
-from kstyle_torch.training.compiled.verify import Trial
+from kstyle_torch.training.compiled.torch_compile import compiler, compiler_is_taken, graph_options, one_graph
+from kstyle_torch.training.compiled.verify import Later, Trial, reason_of
 from kstyle_torch.training.engines.invalidation import Standing
 from kstyle_torch.training.epoch_metrics import Meter
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
+from kstyle_torch.training.run import sole_run
 
 MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
 
@@ -52,18 +53,24 @@ class CompiledEpoch(OfModel):
         facts = self._now(batches)
         known = next((place for place, (standing, _) in enumerate(self.calls) if standing.holds(facts)), None)
         if known is None:
-            model, optimizer = self.model, self.model._compiled.optimizer
-            trial = Trial(model, [*model.parameters(), *model.buffers(), *optimizer.changing()])
-            with trial:
-                self._check(batches)
-                self.calls.insert(0, self._compiled_for(batches, trial))
-            if trial.error is not None:
-                self._give_up(trial.reason)
-                return None
+            with sole_run(self.model) as alone, compiler() as free:
+                if not (alone and free) or not self._tried(batches):
+                    return None
         else:
             self.calls.insert(0, self.calls.pop(known))
         call = self.calls[0][1]
         return None if call is None else self._run(call, batches, meter)
+
+    def _tried(self, batches: Any) -> bool:
+        """Compiles the epoch. Returns whether it holds; if not, a warning says why."""
+        model, optimizer = self.model, self.model._compiled.optimizer
+        trial = Trial(model, [*model.parameters(), *model.buffers(), *optimizer.changing()])
+        with trial:
+            self._check(batches)
+            self.calls.insert(0, self._compiled_for(batches, trial))
+        if trial.error is not None:
+            self._give_up(trial.reason)
+        return trial.error is None
 
     def _now(self, batches: Any) -> Any:
         """Returns what a compiled epoch takes for granted beside the model."""
@@ -107,12 +114,18 @@ class CompiledEpoch(OfModel):
                 raise CannotCompileError("a step changes what layers, losses or metrics read")
         return standing, call
 
-    def _run(self, call: EpochCall, batches: ArrayBatches, meter: Meter) -> tuple[int, list[tuple[int, Any]]]:
+    def _run(self, call: EpochCall, batches: ArrayBatches, meter: Meter) -> tuple[int, list[tuple[int, Any]]] | None:
         rows, number = batches.batch_size, batches.rows // batches.batch_size
         drawn = batches._order()
         order = torch.arange(batches.rows) if drawn is None else drawn
         whole, rest = order[: number * rows].view(number, rows), order[number * rows :]
-        bad_step, bad_loss = call.run(batches.tensors, whole)
+        state = call.function.state()
+        with Later(self.model, [*state.weights, *state.slots, *state.buffers]) as later:
+            bad_step, bad_loss = call.run(batches.tensors, whole)
+        if later.error is not None:
+            if not compiler_is_taken():
+                self._give_up(reason_of(later.error))
+            return None
         if bad_step >= 0:
             meter.chunks.append(torch.where(torch.arange(number) == bad_step, bad_loss, 0.0))
         if not len(rest):
@@ -123,5 +136,5 @@ class CompiledEpoch(OfModel):
     def _give_up(self, reason: str) -> None:
         self.failed = True
         warnings.warn(
-            f'steps_per_execution="epoch": {self.model.name} is trained step by step, because {reason}.', stacklevel=6
+            f'steps_per_execution="epoch": {self.model.name} is trained step by step, because {reason}.', stacklevel=7
         )

@@ -13,15 +13,18 @@ from torch import Tensor, nn
 from kstyle_torch import tree
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.compiled.functional_step import CannotCompileError, replaced, traced
+from kstyle_torch.training.compiled.functional_step import CannotCompileError, traced
 from kstyle_torch.training.compiled.torch_compile import (
+    compiler,
+    compiler_is_taken,
     graph_options,
     has_cuda_graphs,
     is_asked,
     keep_in_place,
     one_graph,
 )
-from kstyle_torch.training.compiled.verify import Trial, last_digit, nudged, verify_forward
+from kstyle_torch.training.compiled.tracing_copy import replaced, tracing_copy
+from kstyle_torch.training.compiled.verify import Trial, last_digit, nudged, reason_of, verify_forward
 from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.invalidation import Standing, watched
@@ -98,10 +101,19 @@ class CompiledForward(OfModel):
             return self._as_it_is(x)
         call = self.calls.get(key)
         if call is not None:
-            return call(x, self.weights)
+            try:
+                return call(x, self.weights)
+            except Exception as error:  # the compiler's may be anything; the user's is raised below again
+                reason = reason_of(error)
+            result = self._as_it_is(x)
+            if not compiler_is_taken():
+                self._give_up(reason)
+            return result
         self.seen[key] = seen = self.seen.get(key, 0) + 1
         if key not in self.calls and seen >= (OFTEN if self.calls else SECOND):
-            self.calls[key] = self._compiled(x)
+            with compiler() as free:
+                if free:
+                    self.calls[key] = self._compiled(x)
         return self._as_it_is(x)
 
     def _as_it_is(self, x: Any) -> Any:
@@ -120,11 +132,12 @@ class CompiledForward(OfModel):
             self._verify(forward, x)
         if trial.error is None:
             return forward
-        self.failed = True
-        warnings.warn(
-            f"jit_compile: {self.model.name} predicts without being compiled, because {trial.reason}", stacklevel=6
-        )
+        self._give_up(trial.reason)
         return None
+
+    def _give_up(self, reason: str) -> None:
+        self.failed = True
+        warnings.warn(f"jit_compile: {self.model.name} predicts without being compiled, because {reason}", stacklevel=6)
 
     def _verify(self, forward: Forward, x: Any) -> None:
         def pure(x: Any, size: float, seed: int) -> Any:
@@ -150,8 +163,10 @@ class Forward:
         self.masked: list[int] = []
         self.device = weights[0].device if weights else torch.device("cpu")
 
+        copy = tracing_copy(model)
+
         def pure(leaves: list[Tensor], given: list[Tensor]) -> list[Tensor]:
-            return self._pure(model, leaves, weights, given)
+            return self._pure(copy, leaves, weights, given)
 
         self.graph = traced(model, pure, tree.flatten(example), weights)
 

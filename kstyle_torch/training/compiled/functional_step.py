@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from kstyle_torch.optimizers.packing import SMALL_IN_LOOPS, Packing
 from kstyle_torch.optimizers.variables import layout_of, parameter_of
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.stateless_random import NO_KEY, draw_keys, keyed
+from kstyle_torch.training.compiled.tracing_copy import holding, replaced, tracing_copy
 from kstyle_torch.training.engines.invalidation import marks, why_not
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
@@ -43,15 +44,16 @@ class State(NamedTuple):
     slots: list[Tensor]  # of the optimizer
     buffers: list[Tensor]
     cells: list[Tensor]  # of metrics, and others
+    added: Sequence[Tensor] = ()  # what `add_loss` got in the step that led here
 
     @property
     def flat(self) -> list[Tensor]:
-        """All tensors in order."""
-        return [tensor for group in self for tensor in group]
+        """All tensors in order, but what was added."""
+        return [tensor for group in self[:4] for tensor in group]
 
     def like(self, flat: Any) -> State:
         """The same groups, of other tensors."""
-        ends = accumulate([len(group) for group in self], initial=0)
+        ends = accumulate([len(group) for group in self[:4]], initial=0)
         return State(*(list(flat[start:stop]) for start, stop in pairwise(ends)))
 
 
@@ -75,17 +77,14 @@ class StepFunction(OfModel):
         self.optimizer, self.parameters = compiled.optimizer, compiled.parameters
         trained = {id(parameter) for parameter in self.parameters}
         self.frozen = [parameter for parameter in model.parameters() if id(parameter) not in trained]
-        self.buffers = [
-            (module._buffers, name) for module in model.modules() for name, buffer in module._buffers.items()
-            if buffer is not None
-        ]  # fmt: skip
+        self.buffers = _places_of_buffers(model)
+        self.copy: Any = None  # of the model, while the step is traced
         if len(self.buffers) != len([*model.buffers()]):
             raise CannotCompileError("modules share a buffer")
         self.packing = Packing.of_small(self.parameters, SMALL_IN_LOOPS if packs else 0)
         self.draws = False  # whether the layers draw random numbers; known when it has run
-        self.added: list[Tensor] = []  # shapes of what `add_loss` got in the last trace, as tensors without data
         self.adding: list[tuple[int, int]] = []  # which of the layers added how many of them
-        self.cells = [variable for tracker in compiled.trackers for variable in tracker.variables]
+        self.cells = tracker_cells(compiled)
 
     def state(self) -> State:
         """The tensors that a step changes, as they are now."""
@@ -101,14 +100,23 @@ class StepFunction(OfModel):
         """Keys of the random numbers of steps; drawn only if there will be some."""
         return draw_keys(steps) if self.draws else NO_KEY.expand(steps)
 
+    @contextlib.contextmanager
+    def on_copy(self) -> Iterator[None]:
+        """Lets the step be traced in the block, on a copy of the model as it is now."""
+        self.copy = tracing_copy(self.model)
+        try:
+            yield
+        finally:
+            self.copy = None
+
     def buffers_now(self) -> list[Tensor]:
         """Those that are in the modules at this moment."""
-        return [owner[name] for owner, name in self.buffers]  # type: ignore[misc]  # none of them is None
+        return [owner[name] for owner, name in self.buffers]
 
     def __call__(
         self, batch: tuple[Any, Any, Any], sizes: Tensor, key: Tensor, fixed: list[Tensor], state: State
-    ) -> tuple[Tensor, Any, State, list[Tensor]]:
-        """One step.
+    ) -> tuple[Tensor, Any, State]:
+        """One step, within `on_copy`.
 
         Args:
             batch: Inputs as for the model, targets, weights of the samples.
@@ -116,34 +124,34 @@ class StepFunction(OfModel):
             key: Of the random numbers.
             fixed: What stands for the weights that are not trained.
             state: What it starts from, with weights and slots in packs; that of the model is left alone.
-        Returns: The loss, the output, the state after, and what `add_loss` got.
+        Returns: The loss, the output, and the state after.
         Raises: CannotCompileError: if the loss does not depend on all weights.
         """
-        model = self.model
+        model, places = self.copy, _places_of_buffers(self.copy)
         weights = self.packing.unpacked(state.weights)
         leaves = [tensor.detach().requires_grad_() for tensor in weights]
         buffers = [tensor.clone() for tensor in state.buffers]  # some layers change theirs in place
         pairs = [*zip(self.parameters, leaves), *zip(self.buffers_now(), buffers), *zip(self.frozen, fixed)]
-        with torch.enable_grad(), replaced(model, pairs), holding(self.cells, state.cells), keyed(key) as draws:
+        cells = tracker_cells(model._compiled)
+        with torch.enable_grad(), replaced(model, pairs), holding(cells, state.cells), keyed(key) as draws:
             steps.clear_losses(model)
             with passing(True):
                 y_pred = model(batch[0])
             loss = model.compute_loss(batch[0], batch[1], y_pred, batch[2])
             added = self._taken_losses()
             gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
-            buffers = [tensor.detach().clone() for tensor in self.buffers_now()]
-            cells = [cell.value.detach() for cell in self.cells]
+            buffers = [owner[name].detach().clone() for owner, name in places]
+            values = [cell.value.detach() for cell in cells]
         self.draws = self.draws or draws.calls > 0
         if any(gradient is None for gradient in gradients):
             raise CannotCompileError("the loss does not depend on all trainable weights")
         weights, slots = self._changed(state, [*gradients], sizes)
-        return loss.detach(), y_pred, State(weights, slots, buffers, cells), added
+        return loss.detach(), y_pred, State(weights, slots, buffers, values, added)
 
     def _taken_losses(self) -> list[Tensor]:
-        by_layer = [[*layer._losses] for layer in self.model._fit.loss_layers(self.model)]
+        by_layer = [[*layer._losses] for layer in self.copy._fit.loss_layers(self.copy)]
         found = [torch.as_tensor(each).detach() for losses in by_layer for each in losses]
         self.adding = [(place, len(losses)) for place, losses in enumerate(by_layer) if losses]
-        self.added = [torch.empty(each.shape, dtype=each.dtype, device="meta") for each in found]
         return found
 
     def _changed(self, state: State, gradients: list[Tensor], sizes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -168,7 +176,19 @@ class StepFunction(OfModel):
         return weights
 
 
-def give_losses(model: Any, adding: list[tuple[int, int]], losses: Iterable[Tensor]) -> None:
+def tracker_cells(compiled: Any) -> list[Variable]:
+    """Returns the variables of what counts the losses of several outputs."""
+    return [variable for tracker in compiled.trackers for variable in tracker.variables]
+
+
+def _places_of_buffers(model: nn.Module) -> list[tuple[Any, str]]:
+    return [
+        (module._buffers, name) for module in model.modules() for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]  # fmt: skip
+
+
+def give_losses(model: Trainable, adding: list[tuple[int, int]], losses: Iterable[Tensor]) -> None:
     """Gives layers the losses of a compiled step; see `StepFunction.adding`."""
     layers, rest = model._fit.loss_layers(model), iter(losses)
     for place, number in adding:
@@ -232,38 +252,9 @@ def traced(model: Trainable, function: Any, *example: Any) -> Any:
     return graph
 
 
-@contextlib.contextmanager
-def holding(cells: list[Variable], values: list[Tensor]) -> Iterator[None]:
-    """Lets variables have other values."""
-    before = [cell.value for cell in cells]
-    try:
-        for cell, value in zip(cells, values, strict=True):
-            cell._tensor = value
-        yield
-    finally:
-        for cell, value in zip(cells, before, strict=True):
-            cell._tensor = value
-
-
 def has_drawn(before: dict[str, Any]) -> bool:
     """Whether there were random numbers since `random_state()` gave this: torch's, NumPy's or Python's."""
     now = random_state()
     torch_same = torch.equal(now["torch"], before["torch"])
     numpy_same = torch.equal(now["numpy"][1], before["numpy"][1]) and now["numpy"][2:] == before["numpy"][2:]
     return not (torch_same and numpy_same and now["python"] == before["python"])
-
-
-@contextlib.contextmanager
-def replaced(model: nn.Module, pairs: list[tuple[Any, Tensor]]) -> Iterator[None]:
-    """Puts other tensors in the places of parameters and buffers."""
-    by_id = {id(old): new for old, new in pairs}
-    owners = [owner for module in model.modules() for owner in (module._parameters, module._buffers)]
-    before = [dict(owner) for owner in owners]
-    try:
-        for owner in owners:
-            for name, tensor in owner.items():
-                owner[name] = by_id.get(id(tensor), tensor)  # type: ignore[assignment]
-        yield
-    finally:
-        for owner, held in zip(owners, before, strict=True):
-            owner.update(held)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,10 +17,11 @@ from kstyle_torch.training.compiled.functional_step import (
     State,
     StepFunction,
     give_losses,
-    holding,
     traced,
+    tracker_cells,
 )
 from kstyle_torch.training.compiled.stateless_random import NO_KEY
+from kstyle_torch.training.compiled.tracing_copy import holding
 from kstyle_torch.training.compiled.verify import Trial, refuse_difference, verify_step
 from kstyle_torch.training.epoch_metrics import Meter
 from kstyle_torch.training.objective import update
@@ -35,7 +36,7 @@ class Packs:
         packing: Of the weights and of each of their slots.
         rest: That of everything else.
         slots: How many each weight has.
-        cells: How many variables and added losses there are.
+        cells: How many variables there are.
     """
 
     def __init__(self, packing: Packing, rest: Packing, slots: int, cells: int):
@@ -75,16 +76,17 @@ class EpochCall:
 
     def __init__(self, function: StepFunction, batches: ArrayBatches, compiler: Callable[[Any], Any]):
         self.function, self.compiled, self.nest = function, function.model._compiled, batches.nest
-        self.cells = self._cells()
+        self.cells = _cells_of(self.compiled)
         state = function.state()
         self.slots = len(state.slots) // len(state.weights)  # of each weight
-        self.added: list[Tensor] = []  # in the place of what `add_loss` gets in the last step
-        self.packs = self._packs(state.buffers)
+        # the first step where the loss was not finite, and what it was there
+        watch = [torch.tensor(-1), torch.zeros(())]
+        rest = Packing.of_small([*state.buffers, *(cell.value for cell in self.cells), *watch])
+        self.packs = Packs(function.packing, rest, self.slots, len(self.cells))
+        self.last = Packing.of_small([])  # of what the last step leaves: loss, added losses, outputs and their masks
+        self.outputs: Any = None  # the nest of them
+        self.masked: list[int] = []  # which outputs have masks
         self.graph = self._traced(batches)
-        if function.added:  # known only now
-            self.added = [torch.zeros_like(each, device="cpu") for each in function.added]
-            self.packs = self._packs(state.buffers)
-            self.graph = self._traced(batches)
         self.call = compiler(self._loop())
 
     def run(self, columns: list[Tensor], order: Tensor) -> tuple[int, Tensor]:
@@ -95,37 +97,25 @@ class EpochCall:
             order: Of the rows: (batches, rows in a batch).
         Returns: The number of the batch where the loss became NaN or infinite, or -1; and what it was.
         """
-        bad_step, bad_loss = self._run(columns, order, len(order))
+        (bad_step, bad_loss), left = self._run(columns, order, len(order))
+        give_losses(self.function.model, self.function.adding, left[1:])
         return int(bad_step), bad_loss
 
     @torch.no_grad()
-    def _run(self, columns: list[Tensor], order: Tensor, number: int) -> list[Tensor]:
-        optimizer, (weights, slots, buffers, _) = self.function.optimizer, self.function.state()
-        sizes, values = step_sizes(optimizer, len(order)), self._values()
+    def _run(self, columns: list[Tensor], order: Tensor, number: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns the batch where the loss left the numbers with that loss, and what the last step left."""
+        optimizer, (weights, slots, buffers, *_) = self.function.optimizer, self.function.state()
+        sizes, values = step_sizes(optimizer, len(order)), [cell.value for cell in self.cells]
         fixed = self.function.frozen
         keys = self.function.keys(len(order)).contiguous()
         results = self.call(columns, order, sizes, keys, torch.tensor(number), fixed, weights, slots, buffers, values)
         for cell, value in zip(self.cells, results):
             cell._tensor = value
         optimizer._iterations.number += number
-        give_losses(self.function.model, self.function.adding, results[len(self.cells) :])
-        return results[-2:]
+        own = len(self.cells)
+        return results[own : own + 2], results[own + 2 :]
 
     # ------------------------------------------------------------------------------------------------------ making it
-
-    def _cells(self) -> list[Variable]:
-        """What counts the losses, and the metrics' state."""
-        metrics = [self.compiled.loss_tracker, *(entry.metric for entry in self.compiled.metrics.entries)]
-        return [*self.function.cells, *(variable for metric in metrics for variable in metric.variables)]
-
-    def _values(self) -> list[Tensor]:
-        return [*(cell.value for cell in self.cells), *self.added]
-
-    def _packs(self, buffers: list[Tensor]) -> Packs:
-        # the first step where the loss was not finite, and what it was there
-        watch = [torch.tensor(-1), torch.zeros(())]
-        rest = Packing.of_small([*buffers, *self._values(), *watch])
-        return Packs(self.function.packing, rest, self.slots, len(self.cells) + len(self.added))
 
     def _traced(self, batches: ArrayBatches) -> Any:
         """A step as a graph of the batch, its number, the sizes of the step, the fixed weights and packs of what it changes."""
@@ -136,12 +126,15 @@ class EpochCall:
             return self._step(batch, index, sizes, key, fixed, packs)
 
         batch = [tensor[: batches.batch_size].clone() for tensor in batches.tensors]
-        state, values = self.function.state(), self._values()
+        state, values = self.function.state(), [cell.value for cell in self.cells]
         packs = self.packs.packed([weight.detach() for weight in state.weights], state.slots, state.buffers, values)
         example = (batch, torch.tensor(0), torch.zeros(4), NO_KEY[0], self.function.frozen, packs)
-        graph = traced(self.function.model, pure, *example)
-        if [*map(id, self._cells())] != [*map(id, self.cells)]:
-            raise CannotCompileError("a metric makes its state late")
+        with self.function.on_copy():
+            compiled = self.function.copy._compiled
+            known = [*map(id, _cells_of(compiled))]
+            graph = traced(self.function.model, pure, *example)
+            if [*map(id, _cells_of(compiled))] != known:
+                raise CannotCompileError("a metric makes its state late")
         return graph
 
     def _step(
@@ -156,37 +149,37 @@ class EpochCall:
             packs[number * (1 + self.slots) :],
         )
         *rest, bad_step, bad_loss = self.packs.rest.unpacked(rest)
-        rest = rest[: len(rest) - len(self.added)]
         buffers, values = rest[: -len(self.cells)], rest[-len(self.cells) :]
         own = len(self.function.cells)
-        loss, y_pred, after, added = self.function(
-            batch, sizes, key, fixed, State(weights, slots, buffers, values[:own])
-        )
+        loss, y_pred, after = self.function(batch, sizes, key, fixed, State(weights, slots, buffers, values[:own]))
         found = (bad_step < 0) & ~loss.isfinite()
         watch = [torch.where(found, index, bad_step), torch.where(found, loss, bad_loss)]
-        with holding(self.cells, [*after.cells, *values[own:]]):
-            self._count(batch, loss, y_pred)
-            values = [cell.value for cell in self.cells]
-        values += added if self.added else []
-        return [*after.weights, *after.slots, *self.packs.rest.packed([*after.buffers, *values, *watch])]
+        compiled = self.function.copy._compiled
+        cells = _cells_of(compiled)
+        with holding(cells, [*after.cells, *values[own:]]):
+            _count(compiled, batch, loss, y_pred)
+            values = [cell.value for cell in cells]
+        packs = [*after.weights, *after.slots, *self.packs.rest.packed([*after.buffers, *values, *watch])]
+        return [*packs, *self._left(loss, y_pred, after.added)]
 
-    def _count(self, batch: Any, loss: Tensor, y_pred: Any) -> None:
-        """Takes a batch into the metrics."""
-        targets, outputs, weights = self.compiled.by_output(batch[1], y_pred, batch[2])
-        plain = []
-        for output in outputs:
-            plain.append(output.detach())
-            if hasattr(output, MASK):
-                setattr(plain[-1], MASK, getattr(output, MASK))
-        rows, tracker = len(outputs[0]), self.compiled.loss_tracker
-        tracker.total.assign_add(loss * rows)
-        tracker.count.assign_add(float(rows))
-        update(self.compiled.metrics.entries, targets, plain, weights)
+    def _left(self, loss: Tensor, y_pred: Any, added: Sequence[Tensor]) -> list[Tensor]:
+        """Returns packs of what a step leaves beside its state; the last one's is read."""
+        outputs = tree.flatten(y_pred)
+        if not all(isinstance(output, Tensor) for output in outputs):
+            raise CannotCompileError("an output is not a tensor")
+        self.outputs = tree.map_structure(lambda leaf: None, y_pred)
+        self.masked = [place for place, output in enumerate(outputs) if hasattr(output, MASK)]
+        left = [loss, *added, *outputs, *(getattr(outputs[place], MASK) for place in self.masked)]
+        left = [each.detach().clone(memory_format=torch.contiguous_format) for each in left]
+        self.last = Packing.of_small(left)
+        return self.last.packed(left)
 
     def _loop(self) -> Callable[..., list[Tensor]]:
         from torch._higher_order_ops.while_loop import while_loop
 
-        graph, pack, unpack = self.graph, self.packs.packed, self.packs.unpacked
+        graph, pack, unpack, last = self.graph, self.packs.packed, self.packs.unpacked, self.last
+        blank = last.forms()
+        carried = self.function.packing.size * (1 + self.slots) + self.packs.rest.size
 
         def epoch(
             columns: list[Tensor],
@@ -208,10 +201,16 @@ class EpochCall:
                 rows = order.index_select(0, place).squeeze(0)
                 batch = [column.index_select(0, rows) for column in columns]
                 size, key = (each.index_select(0, place).squeeze(0) for each in (sizes, keys))
-                return (index + 1, *graph(batch, index, size, key, fixed, list(packs)))
+                return (index + 1, *graph(batch, index, size, key, fixed, list(packs[:carried])))
 
             start = torch.zeros((), dtype=torch.int64)
-            changed, results = unpack(while_loop(ahead, body, (start, *pack(weights, slots, buffers, values)))[1:])
+            packs = [
+                *pack(weights, slots, buffers, values),
+                *(torch.zeros(shape, dtype=dtype) for shape, dtype in blank),
+            ]
+            packs = while_loop(ahead, body, (start, *packs))[1:]
+            changed, results = unpack(packs[:carried])
+            results = [*results, *last.unpacked(packs[carried:])]
             for old, new in zip([*weights, *slots, *buffers], changed, strict=True):
                 old.copy_(new)
             return [result.clone() for result in results]
@@ -232,8 +231,13 @@ class EpochCall:
             meter.add(loss, batch[1], y_pred, batch[2])
             meter.fold()
 
-        def run() -> None:
-            self._run(batches.tensors, order, 1)
+        def run() -> tuple[Tensor, Any]:
+            loss, *left = self._run(batches.tensors, order, 1)[1]
+            outputs = left[len(left) - len(tree.flatten(self.outputs)) - len(self.masked) :]
+            number = len(outputs) - len(self.masked)
+            for place, mask in zip(self.masked, outputs[number:]):
+                setattr(outputs[place], MASK, mask)
+            return loss, tree.pack_sequence_as(self.outputs, outputs[:number])
 
         self._verify_sizes(number)
         verify_step(trial, self.function, run, batch, counted)
@@ -249,3 +253,23 @@ class EpochCall:
             refuse_difference(
                 {f"the rates of step {place}": sizes[place]}, {f"the rates of step {place}": expected}, []
             )
+
+
+def _cells_of(compiled: Any) -> list[Variable]:
+    """Returns the variables of what counts the losses, and of the metrics."""
+    metrics = [compiled.loss_tracker, *(entry.metric for entry in compiled.metrics.entries)]
+    return [*tracker_cells(compiled), *(variable for metric in metrics for variable in metric.variables)]
+
+
+def _count(compiled: Any, batch: Any, loss: Tensor, y_pred: Any) -> None:
+    """Takes a batch into the metrics."""
+    targets, outputs, weights = compiled.by_output(batch[1], y_pred, batch[2])
+    plain = []
+    for output in outputs:
+        plain.append(output.detach())
+        if hasattr(output, MASK):
+            setattr(plain[-1], MASK, getattr(output, MASK))
+    rows, tracker = len(outputs[0]), compiled.loss_tracker
+    tracker.total.assign_add(loss * rows)
+    tracker.count.assign_add(float(rows))
+    update(compiled.metrics.entries, targets, plain, weights)

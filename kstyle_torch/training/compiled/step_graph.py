@@ -10,7 +10,6 @@ from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.optimizers.functional_update import settings_of, step_size, why_not_pure
-from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.functional_step import (
     CannotCompileError,
     StepFunction,
@@ -20,7 +19,7 @@ from kstyle_torch.training.compiled.functional_step import (
 )
 from kstyle_torch.training.compiled.stateless_random import NO_KEY
 from kstyle_torch.training.compiled.torch_compile import graph_options, has_cuda_graphs, keep_in_place, one_graph
-from kstyle_torch.training.compiled.verify import FailedError, Trial, rolled, verify_step
+from kstyle_torch.training.compiled.verify import FailedError, Later, Trial, rolled, verify_step
 from kstyle_torch.training.engines.invalidation import Standing
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
@@ -62,10 +61,10 @@ class WholeSteps(OfModel):
         self.looked_after.add(key)  # the eager first step may have changed what it reads
         return step
 
-    def first(self, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any] | None:
-        """Compiles the step and runs the ordinary one.
+    def first(self, key: Any, x: Any, y: Any, weight: Any) -> WholeStep | None:
+        """Compiles the step, for later batches like this one.
 
-        Returns: Its loss and output; None, with nothing changed, if the step cannot be one graph.
+        Returns: The step; None, with nothing changed, if it cannot be one graph.
         Raises: TooLargeError: if compiling it in any way would take minutes. FailedError: if the compiler fails, or what
             it made gives other numbers. Nothing has changed then.
         """
@@ -85,10 +84,11 @@ class WholeSteps(OfModel):
             step.compile(self.how)
             other = rolled(batch)
             verify_step(trial, function, lambda: step(*other), other)
+            step.later = Later(self.model, state.buffers, [*state.weights, *state.slots])
         if trial.error is not None:
             raise FailedError(trial.reason) from trial.error
         self.calls[key] = step
-        return steps.train_step(self.model, x, y, weight)
+        return step
 
     def _function(self) -> StepFunction | None:
         """The step as a function, if it is one."""
@@ -119,6 +119,7 @@ class WholeStep:
 
     def __init__(self, function: StepFunction, example: tuple[Any, Any, Any]):
         self.function, self.example = function, example
+        self.later: Any = None  # see `Later`; when it was verified
         self.is_plain = not any(map(tree.is_nested, example))
         self.outputs: Any = None  # the nest of them
         self.masked: list[int] = []  # which outputs have masks
@@ -130,7 +131,7 @@ class WholeStep:
             return self._pure(batch, sizes, key, fixed, flat)  # make_fx counts the arguments, and takes no method
 
         sizes, key = torch.zeros(4, device=self.device), NO_KEY[0].to(self.device)
-        with torch.no_grad():
+        with torch.no_grad(), function.on_copy():
             graph = traced(function.model, pure, self._leaves(*example), sizes, key, function.frozen, state.flat)
         self.graph, self.changed = graph, len(state.flat) - len(state.cells)
 
@@ -151,7 +152,7 @@ class WholeStep:
     def _pure(
         self, batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]
     ) -> list[Tensor]:
-        loss, y_pred, after, added = self.function(
+        loss, y_pred, after = self.function(
             tree.refilled(self.example, batch), sizes, key, fixed, self.function.state().like(flat)
         )
         leaves = tree.flatten(y_pred)
@@ -161,7 +162,7 @@ class WholeStep:
         self.masked = [place for place, leaf in enumerate(leaves) if hasattr(leaf, MASK)]
         masks = [getattr(leaves[place], MASK) for place in self.masked]
         self.adding = self.function.adding
-        return [*after.flat, loss, *(leaf.detach() for leaf in leaves), *masks, *added]
+        return [*after.flat, loss, *(leaf.detach() for leaf in leaves), *masks, *after.added]
 
     def _leaves(self, *batch: Any) -> list[Tensor]:
         return [leaf for leaf in (batch if self.is_plain else tree.flatten(batch)) if leaf is not None]

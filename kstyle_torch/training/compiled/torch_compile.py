@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, MethodType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+_compiler = threading.Lock()
 LOOP = "torch.ops.higher_order.while_loop"  # whose graphs torch keeps in its cache only where they are said to hold no state
 
 
@@ -45,6 +48,22 @@ def has_cuda_graphs(arguments: dict[str, Any], device: str) -> bool:
     """Whether what these arguments of `torch.compile` make replays CUDA graphs, which use their memory again and again."""
     mode, options = arguments.get("mode"), arguments.get("options") or {}
     return device == "cuda" and (mode in ("reduce-overhead", "max-autotune") or bool(options.get("triton.cudagraphs")))
+
+
+@contextlib.contextmanager
+def compiler() -> Iterator[bool]:
+    """Takes torch's tracer and compiler, of which a process has one; gives whether no other thread has them."""
+    taken = _compiler.acquire(blocking=False)
+    try:
+        yield taken
+    finally:
+        if taken:
+            _compiler.release()
+
+
+def compiler_is_taken() -> bool:
+    """Returns whether a thread traces or compiles: compiled code of others may fail meanwhile."""
+    return _compiler.locked()
 
 
 def one_graph(function: Any, arguments: dict[str, Any]) -> Any:

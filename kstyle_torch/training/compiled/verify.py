@@ -25,14 +25,16 @@ from kstyle_torch.draws import random_state, set_random_state
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.optimizers.variables import HostNumber
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction
+from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction, tracker_cells
 from kstyle_torch.training.compiled.stateless_random import keyed
 from kstyle_torch.training.protocols import Trainable
+from kstyle_torch.training.recorded.engine import Undo
 from kstyle_torch.training.recorded.side_effects import MASK, Cells
 
 ATTEMPTS = (
     3  # a relu or a maximum may fall on the other side by rounding; a fault of the code is there in every attempt
 )
+SMALL_STATE = 2**14  # numbers; copying them costs some percent of a step
 MARGIN = 10  # times the noise that was measured
 ULPS = 8  # of a tensor's largest number: fused code rounds less often than eager code, where both have no noise
 RELATIVE = 1e-6  # to the largest change that the optimizer makes to a tensor
@@ -60,7 +62,7 @@ class Trial:
     error of the user's code is raised there again.
 
     Args:
-        model: Compiled in Keras' sense.
+        model: Objective in Keras' sense.
         tensors: What a step may change in place; metric state and gradients are put back with them. None in inference,
             where another thread may train the same model: then only the random state is.
     """
@@ -96,11 +98,57 @@ class Trial:
     @property
     def reason(self) -> str:
         """What was raised, for a warning."""
-        if isinstance(self.error, CannotCompileError):
-            return str(self.error)
-        original = getattr(self.error, "inner_exception", self.error)  # torch wraps what a backend raises
-        first = next(iter(str(original).strip().splitlines()), "")[:200]
-        return f"that fails ({type(original).__name__}: {first})"
+        return reason_of(self.error)
+
+
+def reason_of(error: Exception | None) -> str:
+    """Returns why compiled code is not used, for a warning."""
+    if isinstance(error, CannotCompileError):
+        return str(error)
+    original = getattr(error, "inner_exception", error)  # torch wraps what a backend raises
+    first = next(iter(str(original).strip().splitlines()), "")[:200]
+    return f"that fails ({type(original).__name__}: {first})"
+
+
+class Later:
+    """A block in which verified code runs: if it fails, all is as it was before, and what was raised is in `error`.
+
+    The state of a large model is not copied at each step; then `is_intact` tells whether it may have been changed.
+
+    Args:
+        model: Objective in Keras' sense.
+        kept: What the code changes in place, for which a copy costs little.
+        rest: What else it changes in place, when everything has been computed.
+    """
+
+    def __init__(self, model: Trainable, kept: Sequence[Tensor], rest: Sequence[Tensor] = ()):
+        small = sum(tensor.numel() for tensor in (*kept, *rest)) <= SMALL_STATE
+        self.undo = Undo([*kept, *rest] if small else [*kept], [torch.default_generator])
+        self.is_whole = small or not rest
+        self.cells = tracker_cells(model._compiled)
+        self.optimizer = model._compiled.optimizer
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Later:
+        self.error = None
+        self.undo.note()
+        self.before = [cell.value for cell in self.cells], self.optimizer._iterations.number
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.undo.restore()
+        for cell, value in zip(self.cells, self.before[0], strict=True):
+            cell._tensor = value
+        self.optimizer._iterations.number = self.before[1]
+        self.error = error.with_traceback(None)
+        return True
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether the state is certainly what it was: it was copied, or the compiler failed before anything ran."""
+        return self.is_whole or type(self.error).__module__.startswith(("torch._dynamo", "torch._inductor"))
 
 
 @torch.no_grad()
@@ -414,7 +462,7 @@ class UpdateCheck:
 def verify_step(
     trial: Trial,
     function: StepFunction,
-    run: Callable[[], tuple[Tensor, Any] | None],
+    run: Callable[[], tuple[Tensor, Any]],
     batch: Any,
     count: Callable[[Any, Tensor, Any], None] | None = None,
 ) -> None:
@@ -423,7 +471,7 @@ def verify_step(
     Args:
         trial: Within which this is.
         function: The step as a function.
-        run: Runs the compiled step once, on `batch`. Returns: Loss and output, if it gives them.
+        run: Runs the compiled step once, on `batch`. Returns: Loss and output.
         batch: Inputs, targets and weights of the samples; not those that the step was traced with.
         count: See `EagerStep`.
     Raises: RefusedError: if they differ in every attempt.
@@ -440,10 +488,8 @@ def verify_step(
         for steps_ahead, loud in PHASES:
             try:
                 update.prepare(steps_ahead, loud)
-                results = run()
-                facts = eager.state_facts()
-                if results is not None:
-                    facts |= {"the loss": results[0], **outputs_of(results[1])}
+                loss, y_pred = run()
+                facts = {"the loss": loss, **outputs_of(y_pred), **eager.state_facts()}
                 refuse_difference(facts, {name: eager.facts[name] for name in facts}, eager.others)
                 update.refuse()
             finally:

@@ -22,6 +22,7 @@ from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of
 from kstyle_torch.layer.weights import TrainableWeight
+from kstyle_torch.symbolic.graph import graph_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.user_reads import is_ours, is_same, reads_of
 from kstyle_torch.training.fit_state import FitState, OfModel
@@ -86,7 +87,7 @@ def foreign(model: Trainable) -> str | None:
     for part in (*model.modules(), *_losses(model), *penalties(model)):
         if not is_ours(type(part)):
             return f"{type(part).__name__} is the user's"
-        graph = getattr(part, "graph", None)
+        graph = graph_of(part)
         targets = [call.target for call in graph.calls] if graph is not None else []
         values = [value for name, value in vars(part).items() if not name.endswith(("_initializer", "_constraint"))]
         for value in (*values, *targets):
@@ -211,7 +212,7 @@ def user_code(owners: Iterable[Any]) -> list[Any]:
     owners = [*owners]
     found = [*owners]
     for owner in owners:
-        graph = getattr(owner, "graph", None)
+        graph = graph_of(owner)
         found += [call.target for call in graph.calls] if graph is not None else []
         found += [value for value in getattr(owner, "__dict__", {}).values() if callable(value)]
     return [root for root in {id(each): each for each in found}.values() if not is_ours(root)]

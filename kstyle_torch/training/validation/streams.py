@@ -15,6 +15,7 @@ from torch import Tensor
 from kstyle_torch import tree
 from kstyle_torch.data.checks import check_table
 from kstyle_torch.layers.embedding import Embedding
+from kstyle_torch.symbolic.graph import graph_of
 from kstyle_torch.training.objective import Objective
 from kstyle_torch.training.protocols import Trainable
 
@@ -70,7 +71,7 @@ def on_host(leaf: Any) -> bool:
 
 def tables_of(model: Trainable) -> dict[int, Embedding]:
     """The Embedding that each input goes into, in a model within the model too; that of the smallest table, of several."""
-    graph = getattr(model, "graph", None)
+    graph = graph_of(model)
     known = model._fit.tables
     if graph is None:
         return {}
@@ -79,8 +80,8 @@ def tables_of(model: Trainable) -> dict[int, Embedding]:
     found: dict[int, Embedding] = {}
     for place, ref in enumerate(tree.flatten(graph.inputs)):
         targets = [call.target for call in graph.calls if ref in [*call.reads()] and not call.kwargs]
-        models = [target for target in targets if getattr(target, "graph", None) is not None]
-        within = [tables_of(target).get(0) for target in models if len(target.graph.sources) == 1]
+        models: list[Any] = [target for target in targets if graph_of(target) is not None]
+        within = [tables_of(model).get(0) for model in models if len(model.graph.sources) == 1]
         layers = [layer for layer in (*targets, *within) if isinstance(layer, Embedding)]
         if layers:
             found[place] = min(layers, key=lambda layer: layer.input_dim)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training.compiled import forward_graph, step_graph
 from kstyle_torch.training.compiled.torch_compile import graph_options, has_cuda_graphs
@@ -136,3 +137,70 @@ def test_graphs_are_kept_in_torchs_cache():
     assert fit(network(), epochs=1) == expected
     assert counters["inductor"]["fxgraph_cache_hit"] == 1
     assert not counters["inductor"]["fxgraph_cache_miss"]
+
+
+class Breaking(layers.Layer):
+    """A layer that keeps the step from being one graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = ks.Variable(0.0, trainable=False)
+
+    def call(self, x):
+        return x
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("before", [True, False], ids=["before it runs", "when it has run"])
+@pytest.mark.parametrize("tier", ["step graph", "forward and backward", "epoch graph", "forward graph"])
+def test_compiled_code_that_fails_later_costs_one_warning(tier, before):
+    x = np.random.default_rng(0).uniform(-1, 1, (64, 6)).astype("float32")
+
+    def broken(run):
+        def failing(*args):
+            if not before:
+                run(*args)
+            raise RuntimeError("recompile_limit reached")
+
+        return failing
+
+    def results(how):
+        torch.manual_seed(0)
+        inside = [layers.Dense(4), layers.BatchNormalization(), *([Breaking()] if tier[:9] == "forward a" else [])]
+        model = ks.Sequential([ks.Input((6,)), *inside, layers.Dense(1)])
+        rule = ks.optimizers.SGD(0.1, momentum=0.9)
+        model.compile(rule, "mse", jit_compile=how, steps_per_execution="epoch" if tier[0] == "e" and how else 1)
+        fits = {"batch_size": 16, "shuffle": False, "verbose": 0}
+        model.fit(x, x[:, :1], **fits)
+        predicted = [model.predict(x, batch_size=16, verbose=0)]
+        if how:
+            with pytest.warns(UserWarning, match=r"that fails \(RuntimeError: recompile_limit") as caught:  # noqa: PT031
+                if tier == "forward graph":
+                    engine = model._fit.forward_engine
+                    call = next(call for call in engine.calls.values() if call is not None)
+                    call.call = broken(call.call)
+                    predicted.append(model.predict(x, batch_size=16, verbose=0))
+                else:
+                    if tier == "epoch graph":
+                        call = model._fit.epoch_engine.calls[0][1]
+                        call.call = broken(call.call)
+                    elif tier == "step graph":
+                        call = next(iter(model._fit.step_engine.whole.calls.values()))
+                        call.call = broken(call.call)
+                    else:
+                        model._fit.step_engine.forward = broken(model._fit.step_engine.forward)
+                    model.fit(x, x[:, :1], **fits)
+            assert len(caught) == 1
+        if tier != "forward graph":
+            model.fit(x, x[:, :1], **fits)
+        if not how and tier != "forward graph":
+            model.fit(x, x[:, :1], **fits)
+        return model.get_weights(), predicted, model.optimizer.iterations
+
+    weights, predicted, iterations = results(True)
+    expected, outputs, number = results(False)
+    assert int(iterations) == int(number)
+    for mine, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
+    for mine in predicted:
+        np.testing.assert_allclose(mine, outputs[0], rtol=1e-4, atol=1e-5)

@@ -220,7 +220,7 @@ def stale_dropout(own):
     return lambda self, shape: own(stateless_random.KeyedDraws(stateless_random.NO_KEY), shape)
 
 
-BOTH, ONE, OTHER = ("step", "epoch"), ("step",), ("epoch",)
+BOTH, OTHER = ("step", "epoch"), ("epoch",)
 MUTATIONS = {
     "decay dropped": (
         lambda **how: network(optimizer=ks.optimizers.AdamW(), **how), changed_step(without_decay), BOTH, "weight",
@@ -266,7 +266,7 @@ MUTATIONS = {
     "a dropped update of an output's loss": (
         two_outputs, patched(functional_step.StepFunction, "__call__", keeping("cells")), BOTH, "metric state",
     ),
-    "tiny wrong outputs": (tiny, patched(functional_step.StepFunction, "__call__", wrong_outputs), ONE, "output 0"),
+    "tiny wrong outputs": (tiny, patched(functional_step.StepFunction, "__call__", wrong_outputs), BOTH, "output 0"),
     "a wrong rate": (lambda **how: network(optimizer=schedule(), **how), rates, BOTH, "weight|rates"),
     "a stale rate": (lambda **how: network(optimizer=schedule(), **how), later_rates, OTHER, "rates"),
 }  # fmt: skip

@@ -1,0 +1,60 @@
+"""Copies of models in which traced tensors take the places of weights, statistics and metric state.
+
+The model itself never holds such a tensor: other threads may use it meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from kstyle_torch.layer.module_walk import set_unnoticed
+from kstyle_torch.mode import sharing_copy
+from kstyle_torch.training import step as steps
+from kstyle_torch.training.protocols import Trainable
+from kstyle_torch.variables import Variable
+
+
+def tracing_copy(model: Trainable) -> Any:
+    """Returns a copy of a compiled model that shares all tensors, with its own places for them and its own metrics."""
+    holders = [(each, each.training) for each in model.modules() if each._parameters or each._buffers]
+    copy = sharing_copy(model, holders)
+    for module in copy.modules():
+        if module._parameters or module._buffers:
+            places = {"_parameters": {**module._parameters}, "_buffers": {**module._buffers}}
+            vars(module).update(places)
+    set_unnoticed(copy, _compiled=model._compiled.with_own_metrics())
+    steps.note_losses(copy)
+    return copy
+
+
+@contextlib.contextmanager
+def replaced(copy: nn.Module, pairs: list[tuple[Any, Tensor]]) -> Iterator[None]:
+    """Puts other tensors in the places of parameters and buffers of a tracing copy."""
+    by_id = {id(old): new for old, new in pairs}
+    owners = [owner for module in copy.modules() for owner in (module._parameters, module._buffers)]
+    before = [dict(owner) for owner in owners]
+    try:
+        for owner in owners:
+            for name, tensor in owner.items():
+                owner[name] = by_id.get(id(tensor), tensor)  # type: ignore[assignment]
+        yield
+    finally:
+        for owner, held in zip(owners, before, strict=True):
+            owner.update(held)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def holding(cells: list[Variable], values: list[Tensor]) -> Iterator[None]:
+    """Lets variables of a tracing copy have other values."""
+    before = [cell.value for cell in cells]
+    try:
+        for cell, value in zip(cells, values, strict=True):
+            cell._tensor = value
+        yield
+    finally:
+        for cell, value in zip(cells, before, strict=True):
+            cell._tensor = value
