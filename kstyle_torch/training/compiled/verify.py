@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import tree
+from kstyle_torch._torch import compiling
 from kstyle_torch.draws import random_state, set_random_state
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.optimizers.variables import HostNumber
@@ -262,7 +263,7 @@ def verify_forward(
 @contextlib.contextmanager
 def as_compiled() -> Iterator[None]:
     """Makes layers draw random numbers by the calls that they make in compiled code."""
-    with torch.compiler._compile_session_context():
+    with compiling():
         yield
 
 
