@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from kstyle_torch._torch import COPY_CHECK, storage_address
+
 __all__ = ["Budget", "TooLargeError", "in_force", "raise_limits", "take"]
 
 FREE_SIZE = 1 << 28  # bytes of one object that are allowed beside a file, however small that is
@@ -184,7 +186,7 @@ PROPORTIONAL = {
     *"__get__ __set__ __len__ __bool__ __format__ __repr__ size dim numel stride type item tolist numpy to cpu clone".split(),
     *"detach contiguous view reshape flatten transpose permute movedim swapaxes squeeze unsqueeze t tensor".split(),
     *"as_tensor from_numpy asarray is_floating_point is_complex result_type float double half bfloat16 int long bool".split(),
-    "_has_compatible_shallow_copy_type",
+    COPY_CHECK,
     *"data_ptr untyped_storage element_size get_device type_as __reduce_ex__ __deepcopy__".split(),
 }
 RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
@@ -311,7 +313,7 @@ def _size_on_meta(function: Callable, args: Any, kwargs: dict[str, Any]) -> floa
     def on_meta(item: Any) -> Any:
         if isinstance(item, Tensor):
             copy = torch.empty_strided(item.size(), item.stride(), dtype=item.dtype, device="meta")
-            storages.add(copy.untyped_storage()._cdata)
+            storages.add(storage_address(copy.untyped_storage()))
             return copy
         if hasattr(item, "__torch_function__") and not isinstance(item, type):
             raise _SymbolicError
@@ -325,5 +327,5 @@ def _size_on_meta(function: Callable, args: Any, kwargs: dict[str, Any]) -> floa
         return 0.0
     except Exception:  # whatever torch raises where the result depends on values, or the call is wrong
         return None
-    made = {each.untyped_storage()._cdata: each.untyped_storage().nbytes() for each in _operands(result)[0]}
+    made = {storage_address(each.untyped_storage()): each.untyped_storage().nbytes() for each in _operands(result)[0]}
     return float(sum(size for storage, size in made.items() if storage not in storages))

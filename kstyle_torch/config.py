@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
+from torch.overrides import has_torch_function
 
 from kstyle_torch.dtype_policies import dtype_policy, floatx, set_dtype_policy, set_floatx
 
@@ -74,7 +75,7 @@ def device() -> torch.device:
     That is the device of a `with torch.device(...)` around, such as "meta"; else the choice of `set_device`, else torch's
     accelerator, else the CPU.
     """
-    if torch._C._len_torch_function_stack():
+    if has_torch_function((None,)):
         around = torch.get_default_device()  # the CPU where there is no such block
         if around.type != "cpu":
             return around

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, draws, serialization
+from kstyle_torch._torch import fake_mode
 from kstyle_torch.arrays import from_array
 from kstyle_torch.draws import generator
 
@@ -76,7 +77,7 @@ def left_out() -> Iterator[None]:
 
 def are_left_out() -> bool:
     """Whether weights need no values of their own: they will be read from a file, or are fake tensors."""
-    return _left_out.get() or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
+    return _left_out.get() or fake_mode() is not None
 
 
 register = registry.register

@@ -22,12 +22,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from kstyle_torch._torch import BATCH_OR_INSTANCE_NORM, DYNAMO, WRAPPERS
+
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
-# torch's wrappers for compilation and export, which take a module for a moment; it keeps its mode there
-PASSING = ("torch._", "torch.export", "torch.fx", "torch.jit", "torch.onnx", "torch.ao")
 
 
 class Running(threading.local):
@@ -149,10 +148,10 @@ def _follow(parent: nn.Module, name: str, child: nn.Module | None) -> None:
     if not isinstance(child, HasMode) or isinstance(parent, HasMode):
         return
     home = type(parent).__module__
-    if home.startswith("torch._dynamo"):  # torch.compile's, which sets the mode that it finds, and has `eval()`
+    if home.startswith(DYNAMO):  # torch.compile's, which sets the mode that it finds, and has `eval()`
         object.__setattr__(child, "_follows", True)
         object.__setattr__(child, "_evals", child._mode is False)
-    if home.startswith(PASSING):
+    if home.startswith(WRAPPERS):  # they take a module for a moment; it keeps its mode there
         return
     object.__setattr__(child, "_follows", parent not in _below_ours)
     child.train(parent.training)
@@ -257,7 +256,7 @@ def _gather(
         if cls not in _reads:
             _reads[cls] = _reads_mode(cls)
         if _reads[cls]:
-            found.append((module, training and not (frozen and isinstance(module, _NormBase))))
+            found.append((module, training and not (frozen and isinstance(module, BATCH_OR_INSTANCE_NORM))))
     for child in module._modules.values():
         if child is None or child in seen:
             continue

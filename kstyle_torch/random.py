@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import config, draws, serialization
+from kstyle_torch._torch import sample_dirichlet, standard_gamma
 from kstyle_torch.draws import generator
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.ops.operation import TensorLike, as_tensor, operation
@@ -218,7 +219,7 @@ def gamma(shape: Shape, alpha: Any, dtype: DType = None, seed: Seed = None) -> T
         seed: As in `normal`.
     """
     alpha, source = _spread(shape, seed, alpha)
-    drawn = torch._standard_gamma(alpha, generator=source)
+    drawn = standard_gamma(alpha, generator=source)
     return drawn.clamp(min=torch.finfo(drawn.dtype).tiny).to(as_dtype(dtype))
 
 
@@ -247,7 +248,7 @@ def beta(shape: Shape, alpha: Any, beta: Any, dtype: DType = None, seed: Seed = 
         seed: As in `normal`.
     """
     alpha, beta, source = _spread(shape, seed, alpha, beta)
-    drawn = torch._sample_dirichlet(torch.stack([alpha, beta], -1), generator=source)
+    drawn = sample_dirichlet(torch.stack([alpha, beta], -1), generator=source)
     return drawn[..., 0].to(as_dtype(dtype))
 
 

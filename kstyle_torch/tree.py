@@ -15,7 +15,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch.utils import _pytree
+from kstyle_torch._torch import pytree
 
 __all__ = [
     "MAP_TO_NONE",
@@ -43,7 +43,7 @@ class MAP_TO_NONE:  # noqa: N801, Keras' name
 
 def is_nested(structure: Any) -> bool:
     """Whether `structure` is a nest rather than a leaf."""
-    return isinstance(structure, NESTS) and not _pytree.tree_is_leaf(structure)
+    return isinstance(structure, NESTS) and not pytree.tree_is_leaf(structure)
 
 
 def flatten(structure: Any) -> list[Any]:
@@ -52,7 +52,7 @@ def flatten(structure: Any) -> list[Any]:
         return [structure]
     if type(structure) in FLAT and not any(isinstance(item, NESTS) for item in structure):
         return [*structure]  # the usual nest, quickly
-    return _pytree.tree_leaves(_ordered(structure))
+    return pytree.tree_leaves(_ordered(structure))
 
 
 def flatten_with_path(structure: Any) -> list[tuple[tuple[Any, ...], Any]]:
@@ -83,8 +83,8 @@ def map_structure(func: Callable[..., Any], *structures: Any, none_is_leaf: bool
     if not isinstance(structures[0], NESTS) and len(structures) == 1:
         return func(structures[0]) if none_is_leaf or structures[0] is not None else None
     if none_is_leaf:
-        return _pytree.tree_map(func, *structures)
-    return _pytree.tree_map(lambda *leaves: None if leaves[0] is None else func(*leaves), *structures)
+        return pytree.tree_map(func, *structures)
+    return pytree.tree_map(lambda *leaves: None if leaves[0] is None else func(*leaves), *structures)
 
 
 def map_structure_up_to(shallow_structure: Any, func: Callable[..., Any], *structures: Any) -> Any:
@@ -94,12 +94,12 @@ def map_structure_up_to(shallow_structure: Any, func: Callable[..., Any], *struc
     """
     if not structures:
         raise ValueError("map_structure_up_to: needs at least one structure.")
-    return _pytree.tree_map(lambda _, *subtrees: func(*subtrees), shallow_structure, *structures)
+    return pytree.tree_map(lambda _, *subtrees: func(*subtrees), shallow_structure, *structures)
 
 
 def map_shape_structure(func: Callable[[Any], Any], structure: Any) -> Any:
     """`map_structure` for which a list or tuple of ints and None, a shape, is a leaf."""
-    return _pytree.tree_map(func, structure, is_leaf=_is_shape)
+    return pytree.tree_map(func, structure, is_leaf=_is_shape)
 
 
 def _is_shape(node: Any) -> bool:
@@ -113,7 +113,7 @@ def pack_sequence_as(structure: Any, flat_sequence: Any) -> Any:
     """
     if not isinstance(structure, NESTS) and len(flat_sequence) == 1:
         return flat_sequence[0]
-    return _pytree.tree_unflatten(flat_sequence, _pytree.tree_structure(_ordered(structure)))
+    return pytree.tree_unflatten(flat_sequence, pytree.tree_structure(_ordered(structure)))
 
 
 def refilled(structure: Any, leaves: Iterable[Any]) -> Any:
@@ -133,7 +133,7 @@ def assert_same_structure(a: Any, b: Any, check_types: bool | None = None) -> No
     """
     if check_types is not None:
         warnings.warn("check_types has no effect; use assert_same_paths not to compare types.", DeprecationWarning, 2)
-    first, second = (_pytree.tree_structure(_ordered(structure)) for structure in (a, b))
+    first, second = (pytree.tree_structure(_ordered(structure)) for structure in (a, b))
     if first != second:
         raise ValueError(f"The two structures do not have the same nested structure: {first} and {second}.")
 
@@ -196,8 +196,8 @@ def _with_children(node: Any, func: Callable[[Any], Any]) -> Any:
     """A nest with `func` of each of its children; a leaf as it is."""
     if not is_nested(node):
         return node
-    children, form = _pytree.tree_flatten(node, is_leaf=lambda child: child is not node)
-    return _pytree.tree_unflatten([func(child) for child in children], form)
+    children, form = pytree.tree_flatten(node, is_leaf=lambda child: child is not node)
+    return pytree.tree_unflatten([func(child) for child in children], form)
 
 
 def _children(node: Any) -> list[tuple[Any, Any]]:
@@ -205,4 +205,4 @@ def _children(node: Any) -> list[tuple[Any, Any]]:
         return [(key, node[key]) for key in (node if isinstance(node, OrderedDict) else sorted(node))]
     if not is_nested(node):
         return []
-    return list(enumerate(_pytree.tree_flatten(node, is_leaf=lambda child: child is not node)[0]))
+    return list(enumerate(pytree.tree_flatten(node, is_leaf=lambda child: child is not node)[0]))

@@ -8,7 +8,10 @@ import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 import kstyle_torch
+from kstyle_torch._torch import NAMES
 
 ROOT = Path(kstyle_torch.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
@@ -16,9 +19,9 @@ MAX_LINES = 600
 
 # From the ground up: a room imports from rooms listed before it, and from its own.
 ROOMS = (
-    "namespaces arrays dtype_policies config registry tree draws splitmix64 budget serialization initializers activations "
-    "regularizers constraints variables mode codegen symbolic ops random data layer layers losses metrics optimizers "
-    "mixed_precision saving callbacks distribution graph_passes training utils backend preprocessing export models "
+    "_nests _torch namespaces arrays dtype_policies config registry tree draws splitmix64 budget serialization initializers "
+    "activations regularizers constraints variables mode codegen symbolic ops random data layer layers losses metrics "
+    "optimizers mixed_precision saving callbacks distribution graph_passes training utils backend preprocessing export models "
     "wrappers datasets applications __main__"
 ).split()
 
@@ -41,10 +44,8 @@ LATE_IMPORTS = {
     )
 }
 LATE_TORCH_IMPORTS = {
-    *("torch._dynamo", "torch._dynamo.exc", "torch._higher_order_ops.scan", "torch._dispatch.python"),
-    *("torch._subclasses.fake_tensor", "torch.utils._sympy.printers"),
-    *("torch._higher_order_ops.while_loop", "torch.fx.experimental.proxy_tensor"),
-    *("torch.distributed", "torch.export", "torch.fx.experimental.symbolic_shapes", "torch.utils.tensorboard"),
+    *("torch.distributed", "torch.export", "torch.fx.experimental.proxy_tensor"),
+    *("torch.fx.experimental.symbolic_shapes", "torch.utils.tensorboard"),
 }
 
 
@@ -224,6 +225,74 @@ def callers_of(function):
 def test_code_is_generated_in_one_place():
     assert callers_of("exec") == {"codegen", "export"}  # export runs what it has written for people, to check it
     assert callers_of("eval") == set()
+
+
+def is_private(name):
+    return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+
+
+# Of tensors, storages, operators and loaders; those that torch's modules have in common with ours may be used anywhere.
+PRIVATE_ATTRIBUTES = set("_schema _overloadname _shutdown_workers _get_file_writer".split())
+PRIVATE_ATTRIBUTES |= {*(part for path in NAMES for part in path.split(".") if is_private(part))} - {"_backward_hooks"}
+PRIVATE_PATH = re.compile(r"\btorch(\.\w+)*\._[a-zA-Z]")
+
+
+def torch_aliases(tree):
+    """Returns torch's modules and objects by the names under which a file imports them."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {each.asname or each.name.split(".")[0]: each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+    return {alias: name for alias, name in found.items() if name.split(".")[0] == "torch"}
+
+
+def private_names_of_torch(tree):
+    """Yields the line and text of each use of a private name of torch: imports, attributes and strings."""
+    aliases = torch_aliases(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            home = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            names = [home + each.name for each in node.names]
+            yield from ((node.lineno, name) for name in names if name.startswith("torch.") and is_private(name))
+        elif isinstance(node, ast.Attribute):
+            text = ast.unparse(node)
+            if node.attr in PRIVATE_ATTRIBUTES or (text.split(".")[0] in aliases and is_private(node.attr)):
+                yield node.lineno, text
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node.value in PRIVATE_ATTRIBUTES or PRIVATE_PATH.search(node.value):
+                yield node.lineno, node.value
+
+
+def test_private_names_of_torch_are_in_one_place():
+    trees = {module: syntax(path) for module, path in MODULES.items() if room_of(module) != "_torch"}
+    assert [(module, *found) for module, tree in trees.items() for found in private_names_of_torch(tree)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import torch._dynamo as compiler",
+        "from torch._dynamo import exc",
+        "from torch.nn.modules.module import _global_forward_hooks",
+        "import torch; torch._foreach_mul([], 1)",
+        "import torch; torch.compiler._is_compiling_flag",
+        "import torch.nn.functional as F; F._verify_batch_size",
+        "from torch import nn; nn.modules.batchnorm._NormBase",
+        "getattr(torch, '_foreach_mul_')",
+        "importlib.import_module('torch.utils._pytree')",
+        "weight._version",
+    ],
+)
+def test_private_names_of_torch_are_found(text):
+    assert [*private_names_of_torch(ast.parse(text))]
+
+
+def test_private_names_of_torch_stand_once():
+    paths = [path for path in FILES if room_of(dotted(path)) == "_torch"]
+    text = "".join(path.read_text(encoding="utf-8") for path in paths)
+    assert {path for path in NAMES if len(re.findall(rf'\(\s*"{path}"', text)) != 1} == set()
 
 
 def test_files_are_small():

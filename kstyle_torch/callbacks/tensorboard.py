@@ -170,7 +170,7 @@ class TensorBoard(Callback):
         tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=[text.encode()])
         metadata = summary_pb2.SummaryMetadata(plugin_data=plugin)
         value = summary_pb2.Summary.Value(tag="keras", metadata=metadata, tensor=tensor)
-        writer._get_file_writer().add_summary(summary_pb2.Summary(value=[value]), 0)
+        writer.file_writer.add_summary(summary_pb2.Summary(value=[value]), 0)
 
     def _write_weights(self, epoch: int) -> None:
         writer = self._writer("train")

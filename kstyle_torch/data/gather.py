@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import holders_of, storage_address
+
 MAX_BUFFERS = 4
-_holders: Callable[[int], int] | None = getattr(torch._C, "_storage_Use_Count", None)  # private; None: no reuse
 
 
 class Gatherer:
@@ -23,7 +22,7 @@ class Gatherer:
 
     def __init__(self, tensor: Tensor):
         self.tensor = tensor
-        self.reuses = tensor.device.type == "cpu" and _holders is not None
+        self.reuses = tensor.device.type == "cpu" and holders_of is not None
         self.buffers: list[tuple[Tensor, int, int]] = []  # memory, its storage, how many hold that when nobody uses it
 
     def __call__(self, places: Tensor) -> Tensor:
@@ -34,12 +33,12 @@ class Gatherer:
 
     def _buffer(self, rows: int) -> Tensor:
         """Memory for so many rows that nobody looks at."""
-        assert _holders is not None
+        assert holders_of is not None
         for buffer, storage, idle in self.buffers:
-            if buffer.shape[0] >= rows and _holders(storage) == idle:
+            if buffer.shape[0] >= rows and holders_of(storage) == idle:
                 return buffer[:rows]
         buffer = torch.empty((rows, *self.tensor.shape[1:]), dtype=self.tensor.dtype)
         if len(self.buffers) < MAX_BUFFERS:
-            storage = buffer.untyped_storage()._cdata
-            self.buffers.append((buffer, storage, _holders(storage)))
+            storage = storage_address(buffer.untyped_storage())
+            self.buffers.append((buffer, storage, holders_of(storage)))
         return buffer[:]

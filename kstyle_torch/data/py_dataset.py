@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.utils import data as torch_data
 
+from kstyle_torch._torch import stop_workers
+
 
 class PyDataset:
     """A dataset whose items are whole batches: override `__getitem__` and `__len__`.
@@ -170,8 +172,7 @@ def _in_processes(dataset: PyDataset, indices: Iterable[int], workers: int) -> I
     try:
         yield from batches
     finally:
-        if hasattr(batches, "_shutdown_workers"):  # left to the garbage collector, it takes 5 s after an error
-            batches._shutdown_workers()
+        stop_workers(batches)  # left to the garbage collector, it takes 5 s after an error
 
 
 class _Items(torch_data.Dataset):

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from kstyle_torch import tree
+from kstyle_torch._torch import ONNX_LOGGER
 from kstyle_torch.export.program import inference, to_program
 from kstyle_torch.export.signature import Signature
 from kstyle_torch.saving.atomic import replacing
@@ -93,7 +94,7 @@ def _output_names(model: nn.Module, program: Any) -> list[str]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torch's exporter says of its own dependencies."""
-    logger = logging.getLogger("torch.onnx._internal.exporter")
+    logger = logging.getLogger(ONNX_LOGGER)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:

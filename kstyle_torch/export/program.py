@@ -72,15 +72,12 @@ def inference(model: nn.Module) -> Iterator[None]:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    from torch._dynamo.exc import TorchDynamoException, UserError
     from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, GuardOnDataDependentSymNode
 
     return (
-        TorchDynamoException,
-        UserError,
         ConstraintViolationError,
         GuardOnDataDependentSymNode,
-        RuntimeError,
+        RuntimeError,  # those of the compiler are derived from it
         ValueError,
     )
 

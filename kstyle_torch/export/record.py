@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from kstyle_torch import tree
+from kstyle_torch._torch import load_fake_tensor_mode, load_python_dispatcher, why_missing
 from kstyle_torch.export.signature import Signature
 from kstyle_torch.mode import in_mode
 from kstyle_torch.symbolic.infer import untouched
@@ -151,16 +152,17 @@ def record(model: nn.Module, signature: Signature, training: bool, native: dict[
 
     Raises: whatever the model raises, and torch where it decides on data.
     """
-    from torch._dispatch.python import enable_python_dispatcher
-    from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+    missing = why_missing("tracing")
+    if missing is not None:
+        raise RuntimeError(missing)
     recorder, shapes = Recorder(model, native, signature.device.type), ShapeEnv()
-    fake = FakeTensorMode(shape_env=shapes, allow_non_fake_inputs=True)
+    fake = load_fake_tensor_mode()(shape_env=shapes, allow_non_fake_inputs=True)
     inputs = signature.pack([_stand_in(leaf, fake, signature.device) for leaf in signature.leaves])
     with contextlib.ExitStack() as around:
         contexts: list[Any] = [untouched(model), torch.enable_grad(), in_mode(model, training), _compiling()]
-        contexts += [fake, enable_python_dispatcher(), _hooks(model, recorder), recorder]
+        contexts += [fake, load_python_dispatcher()(), _hooks(model, recorder), recorder]
         for context in contexts:
             around.enter_context(context)
         try:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
+from kstyle_torch._torch import load_python_printer
 from kstyle_torch.export.layout import Expr, Group, call, literal, one_line, text
 from kstyle_torch.export.record import Frame, Recorder, Ref, Step, refs_in
 from kstyle_torch.registry import snake_case
@@ -322,8 +323,6 @@ class Body:
 
     def _size(self, value: Any) -> str:
         """A size, in terms of the inputs' sizes."""
-        from torch.utils._sympy.printers import PythonPrinter
-
         if not hasattr(value, "node"):
             return repr(value)
         expr = value.node.expr
@@ -331,7 +330,10 @@ class Body:
         if str(expr) in known:
             return self._variable(str(expr), known)
         import_free = {symbol: self._symbol(symbol, known) for symbol in expr.free_symbols}
-        printed = PythonPrinter().doprint(expr.xreplace(import_free))
+        printer = load_python_printer()
+        if printer is None:
+            raise UnwritableError("it computes with sizes, which this version of torch cannot print")
+        printed = printer().doprint(expr.xreplace(import_free))
         return re.sub(r"(?<=[\w)])(\*\*|\*|//|/)(?=[\w(])", r" \1 ", printed)
 
     def _symbol(self, symbol: Any, known: dict[str, tuple[str, int]]) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import activations
+from kstyle_torch._torch import is_view
 from kstyle_torch.layers.activation import Activation, ReLU
 from kstyle_torch.symbolic.graph import Call, Ref
 
@@ -27,4 +28,4 @@ def is_relu(layer: Any) -> bool:
 
 def relu_(y: Tensor) -> Tensor:
     """In place, unless autograd would then copy all that `y` is a view of."""
-    return torch.relu(y) if y.requires_grad and y._is_view() else torch.relu_(y)
+    return torch.relu(y) if y.requires_grad and is_view(y) else torch.relu_(y)

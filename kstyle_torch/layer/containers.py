@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-from torch.utils import _pytree
 
 from kstyle_torch import tree
+from kstyle_torch._torch import pytree
 
 
 def _noticed(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,10 +64,10 @@ class TrackedDict(dict):
         return dict, (dict(self),)
 
 
-_pytree.register_pytree_node(
+pytree.register_pytree_node(
     TrackedList, lambda items: (list(items), None), lambda items, _: list(items), serialized_type_name="TrackedList"
 )
-_pytree.register_pytree_node(
+pytree.register_pytree_node(
     TrackedDict,
     lambda table: (list(table.values()), list(table)),
     lambda values, keys: dict(zip(keys, values, strict=True)),

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.module import _has_any_global_hook
+
+from kstyle_torch._torch import has_global_hook
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -18,7 +19,7 @@ def anybody_listens(modules: Iterable[nn.Module], besides: Collection[Callable[.
         modules: All that are asked about.
         besides: Hooks that do not matter.
     """
-    if _has_any_global_hook():
+    if has_global_hook():
         return True
     for module in modules:
         fields = module.__dict__

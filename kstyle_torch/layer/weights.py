@@ -264,7 +264,7 @@ class TrainableWeight(_WriteMethods, nn.Parameter):
 class State(_WriteMethods, Tensor):
     """A buffer made by `add_weight(trainable=False)`."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = nn.Parameter.__torch_function__  # results are plain tensors
 
 
 def _remake(cls: type, data: Tensor, requires_grad: bool) -> Any:

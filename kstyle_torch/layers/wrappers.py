@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
+from kstyle_torch._torch import BATCH_NORM
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.batch_normalization import BatchNormalization
 
 register = layer_registry.register
-BATCH_NORMS = (BatchNormalization, nn.modules.batchnorm._BatchNorm)
+BATCH_NORMS = (BatchNormalization, BATCH_NORM)
 
 
 @register()

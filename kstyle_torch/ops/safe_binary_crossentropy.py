@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+
+from kstyle_torch._torch import binary_cross_entropy
 
 REDUCTIONS = {"none": 0, "mean": 1}  # as the kernel counts them
 
@@ -26,7 +27,7 @@ def safe_kernel(p: Tensor, target: Tensor, weight: Tensor | None, reduction: int
     """
     if p.device.type == "cpu":
         try:
-            return torch._C._nn.binary_cross_entropy(p, target, weight, reduction)  # type: ignore[arg-type]
+            return binary_cross_entropy(p, target, weight, reduction)
         except RuntimeError:
             if weight is not None or not p.isnan().any():
                 raise
@@ -37,5 +38,5 @@ def guarded(p: Tensor, target: Tensor, reduction: int) -> Tensor:
     """The same, with numbers for the kernel where p is NaN."""
     numbers = p.nan_to_num(0.5)
     gaps = (p - numbers).detach()  # 0, or NaN
-    values = torch._C._nn.binary_cross_entropy(numbers, target, None, reduction)  # type: ignore[arg-type]
+    values = binary_cross_entropy(numbers, target, None, reduction)
     return values + (gaps.sum() if reduction == REDUCTIONS["mean"] else gaps)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_add_, foreach_addcmul_, foreach_div_, foreach_mul_, foreach_sqrt_
 from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
@@ -59,15 +59,15 @@ class Adadelta(Optimizer):
     ) -> None:
         squares, deltas = state["accumulated_grad"], state["accumulated_delta_var"]
         foreach.mul_(squares, self.rho)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1 - self.rho)
+        foreach_addcmul_(squares, gradients, gradients, 1 - self.rho)
         delta = self._root(deltas)
-        torch._foreach_mul_(delta, gradients)
-        torch._foreach_div_(delta, self._root(squares))
+        foreach_mul_(delta, gradients)
+        foreach_div_(delta, self._root(squares))
         foreach.mul_(deltas, self.rho)
-        torch._foreach_addcmul_(deltas, delta, delta, 1 - self.rho)
-        torch._foreach_add_(parameters, delta, alpha=-learning_rate)
+        foreach_addcmul_(deltas, delta, delta, 1 - self.rho)
+        foreach_add_(parameters, delta, alpha=-learning_rate)
 
     def _root(self, squares: list[Tensor]) -> list[Tensor]:
         root = foreach.add(squares, self.epsilon)
-        torch._foreach_sqrt_(root)
+        foreach_sqrt_(root)
         return list(root)

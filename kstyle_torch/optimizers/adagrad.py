@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_addcdiv_, foreach_addcmul_, foreach_sqrt_
 from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
@@ -67,7 +68,7 @@ class Adagrad(Optimizer):
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        torch._foreach_addcmul_(state["accumulator"], gradients, gradients, 1.0)
+        foreach_addcmul_(state["accumulator"], gradients, gradients, 1.0)
         denominator = foreach.add(state["accumulator"], self.epsilon)
-        torch._foreach_sqrt_(denominator)
-        torch._foreach_addcdiv_(parameters, gradients, denominator, -learning_rate)
+        foreach_sqrt_(denominator)
+        foreach_addcdiv_(parameters, gradients, denominator, -learning_rate)

@@ -20,6 +20,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import (
+    foreach_addcdiv_,
+    foreach_addcmul_,
+    foreach_div,
+    foreach_lerp_,
+    foreach_maximum_,
+    foreach_mul_,
+    foreach_sqrt,
+    foreach_sub_,
+    fused_adamw_,
+)
 from kstyle_torch.optimizers import foreach
 
 
@@ -61,7 +72,7 @@ def fused_step(
         weight_decay: Share of the weights, times `size`, that is taken away first.
     """
     tops = state.get("velocity_hat", [])
-    torch._fused_adamw_(
+    fused_adamw_(
         parameters, gradients, state["momentum"], state["velocity"], tops,
         [endless(parameters[0].device)] * len(parameters), lr=size, beta1=beta_1, beta2=beta_2, weight_decay=weight_decay,
         eps=epsilon, amsgrad=bool(tops), maximize=False,
@@ -87,23 +98,23 @@ def foreach_step(
     move_means(gradients, state, beta_1, beta_2)
     velocity = state["velocity"]
     if "velocity_hat" in state:
-        torch._foreach_maximum_(state["velocity_hat"], velocity)
+        foreach_maximum_(state["velocity_hat"], velocity)
         velocity = state["velocity_hat"]
-    denominator = torch._foreach_sqrt(velocity)
+    denominator = foreach_sqrt(velocity)
     foreach.add_(denominator, epsilon)
     if not isinstance(size, Tensor):
-        torch._foreach_addcdiv_(parameters, state["momentum"], denominator, -size)
+        foreach_addcdiv_(parameters, state["momentum"], denominator, -size)
         return
-    change = torch._foreach_div(state["momentum"], denominator)
-    torch._foreach_mul_(change, size)
-    torch._foreach_sub_(parameters, change)
+    change = foreach_div(state["momentum"], denominator)
+    foreach_mul_(change, size)
+    foreach_sub_(parameters, change)
 
 
 def move_means(gradients: list[Tensor], state: dict[str, list[Any]], beta_1: float, beta_2: float) -> None:
     """Moves "momentum" and "velocity", the running means of the gradients and of their squares."""
-    torch._foreach_lerp_(state["momentum"], gradients, 1 - beta_1)
+    foreach_lerp_(state["momentum"], gradients, 1 - beta_1)
     foreach.mul_(state["velocity"], beta_2)
-    torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - beta_2)
+    foreach_addcmul_(state["velocity"], gradients, gradients, 1 - beta_2)
 
 
 def functional_step(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_abs, foreach_addcdiv_, foreach_lerp_, foreach_maximum_
 from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
@@ -59,9 +59,9 @@ class Adamax(Optimizer):
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        torch._foreach_lerp_(state["momentum"], gradients, 1 - self.beta_1)
+        foreach_lerp_(state["momentum"], gradients, 1 - self.beta_1)
         foreach.mul_(state["norm"], self.beta_2)
-        torch._foreach_maximum_(state["norm"], torch._foreach_abs(gradients))
+        foreach_maximum_(state["norm"], foreach_abs(gradients))
         denominator = foreach.add(state["norm"], self.epsilon)
         size = learning_rate / (1 - self.beta_1**self.local_step)
-        torch._foreach_addcdiv_(parameters, state["momentum"], denominator, -size)
+        foreach_addcdiv_(parameters, state["momentum"], denominator, -size)

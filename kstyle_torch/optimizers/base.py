@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, serialization
+from kstyle_torch._torch import foreach_add_, foreach_copy_, foreach_div, foreach_lerp_, foreach_zero_, set_grad_enabled
 from kstyle_torch.layer.weights import Layout
 from kstyle_torch.optimizers import clipping
 from kstyle_torch.optimizers.fused import descend
@@ -49,7 +50,8 @@ class Optimizer(OwnVariables, Configurable):
     Example:
         >>> class SignDescent(Optimizer):
         ...     def update(self, parameters, gradients, state, learning_rate):
-        ...         torch._foreach_add_(parameters, torch._foreach_sign(gradients), alpha=-learning_rate)
+        ...         for parameter, gradient in zip(parameters, gradients):
+        ...             parameter.sub_(gradient.sign(), alpha=learning_rate)
         >>> weight = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
         >>> SignDescent(0.5).apply([torch.tensor([3.0, -2.0])], [weight])
         >>> weight.tolist()
@@ -386,11 +388,11 @@ class Optimizer(OwnVariables, Configurable):
         elif not torch.is_grad_enabled():
             self._step(gradients)
         else:
-            torch._C._set_grad_enabled(False)  # a sixth of what `with torch.no_grad()` takes
+            set_grad_enabled(False)  # a sixth of what `with torch.no_grad()` takes
             try:
                 self._step(gradients)
             finally:
-                torch._C._set_grad_enabled(True)
+                set_grad_enabled(True)
 
     def _current(self) -> Part:
         if self._part is None:
@@ -405,7 +407,7 @@ class Optimizer(OwnVariables, Configurable):
             part, gradients = part.used(gradients)
             gradients = part.taken(gradients)
         if self.loss_scale_factor is not None:
-            gradients = torch._foreach_div(gradients, self.loss_scale_factor)
+            gradients = foreach_div(gradients, self.loss_scale_factor)
         if self.gradient_accumulation_steps:
             self._accumulate(part, gradients)
         else:
@@ -433,7 +435,7 @@ class Optimizer(OwnVariables, Configurable):
             if part.descends:
                 descend(part.decayed, part.decayed, rate * self.weight_decay)
             else:
-                torch._foreach_add_(part.decayed, part.decayed, alpha=-rate * self.weight_decay)
+                foreach_add_(part.decayed, part.decayed, alpha=-rate * self.weight_decay)
 
     def _update(self, part: Part, gradients: list[Tensor], rate: float) -> None:
         if self._by_variable:
@@ -449,17 +451,17 @@ class Optimizer(OwnVariables, Configurable):
         steps = self.gradient_accumulation_steps
         sums = (part.state if part.pack is None else part.pieces)["gradient_accumulator"]
         assert steps
-        torch._foreach_add_(sums, gradients)
+        foreach_add_(sums, gradients)
         if (self._iterations.number + 1) % steps == 0:
-            self._change(part, list(torch._foreach_div(sums, steps)))
-            torch._foreach_zero_(self.state["gradient_accumulator"])
+            self._change(part, list(foreach_div(sums, steps)))
+            foreach_zero_(self.state["gradient_accumulator"])
 
     def _average(self) -> None:
         done = self.local_step - 1
         averages = self.state["average"]
-        torch._foreach_lerp_(averages, self._parameters, 1 - self.ema_momentum if done else 1.0)
+        foreach_lerp_(averages, self._parameters, 1 - self.ema_momentum if done else 1.0)
         if self.ema_overwrite_frequency and (done + 1) % self.ema_overwrite_frequency == 0:
-            torch._foreach_copy_(self._parameters, averages)
+            foreach_copy_(self._parameters, averages)
 
     @torch.no_grad()
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:

@@ -8,24 +8,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_clamp_max_, foreach_clamp_min, foreach_mul, foreach_norm
+
 
 def clip_by_value(gradients: list[Tensor], bound: float) -> list[Tensor]:
     """Each number brought into [-bound, bound]."""
     if len(gradients) == 1:
         return [gradients[0].clamp(-bound, bound)]
-    clipped = torch._foreach_clamp_min(gradients, -bound)
-    torch._foreach_clamp_max_(clipped, bound)
+    clipped = foreach_clamp_min(gradients, -bound)
+    foreach_clamp_max_(clipped, bound)
     return list(clipped)
 
 
 def clip_by_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
     """Each gradient scaled down to a norm of `bound` where its norm is larger."""
-    norms = torch.stack(torch._foreach_norm(gradients))  # for what follows, foreach would take a call for each
+    norms = torch.stack(foreach_norm(gradients))  # for what follows, foreach would take a call for each
     if norms.is_cpu:
         rows = zip(gradients, norms.tolist(), strict=True)
         return [gradient if norm <= bound else gradient * (bound / norm) for gradient, norm in rows]
     factors = norms.clamp_(min=bound).reciprocal_().mul_(bound)
-    return list(torch._foreach_mul(gradients, factors.unbind()))
+    return list(foreach_mul(gradients, factors.unbind()))
 
 
 def clip_by_global_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
@@ -33,10 +35,8 @@ def clip_by_global_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
 
     Source: Pascanu et al. 2013.
     """
-    norm = torch.linalg.vector_norm(
-        gradients[0] if len(gradients) == 1 else torch.stack(torch._foreach_norm(gradients))
-    )
+    norm = torch.linalg.vector_norm(gradients[0] if len(gradients) == 1 else torch.stack(foreach_norm(gradients)))
     if norm.is_cpu and norm.item() <= bound:
         return gradients
     factor = norm.reciprocal().mul_(bound).clamp_(max=1.0).add_(norm, alpha=0.0)  # 0 times infinity is NaN
-    return list(torch._foreach_mul(gradients, factor))
+    return list(foreach_mul(gradients, factor))

@@ -8,25 +8,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_add, foreach_add_, foreach_mul, foreach_mul_
+
 
 def mul_(tensors: Any, number: float) -> None:
     """Multiplies tensors by a number that is the same at most steps."""
-    torch._foreach_mul_(tensors, _constant(tensors, number))
+    foreach_mul_(tensors, _constant(tensors, number))
 
 
 def mul(tensors: Any, number: float) -> list[Tensor]:
     """Products with a number that is the same at most steps."""
-    return list(torch._foreach_mul(tensors, _constant(tensors, number)))
+    return list(foreach_mul(tensors, _constant(tensors, number)))
 
 
 def add_(tensors: Any, number: float) -> None:
     """Adds a number that is the same at most steps."""
-    torch._foreach_add_(tensors, [_constant(tensors, number)] * len(tensors))
+    foreach_add_(tensors, [_constant(tensors, number)] * len(tensors))
 
 
 def add(tensors: Any, number: float) -> list[Tensor]:
     """Sums with a number that is the same at most steps."""
-    return list(torch._foreach_add(tensors, [_constant(tensors, number)] * len(tensors)))
+    return list(foreach_add(tensors, [_constant(tensors, number)] * len(tensors)))
 
 
 def _constant(tensors: Any, number: float) -> Any:

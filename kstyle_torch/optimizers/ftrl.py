@@ -7,6 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import (
+    foreach_add_,
+    foreach_addcmul_,
+    foreach_clamp_max,
+    foreach_clamp_min_,
+    foreach_copy_,
+    foreach_div_,
+    foreach_pow,
+    foreach_sub_,
+)
 from kstyle_torch.optimizers.base import Optimizer, registry
 
 
@@ -84,18 +94,18 @@ class Ftrl(Optimizer):
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
         sums, linear = state["accumulator"], state["linear"]
-        before = torch._foreach_pow(sums, -self.learning_rate_power)
-        torch._foreach_addcmul_(sums, gradients, gradients, 1.0)
-        after = torch._foreach_pow(sums, -self.learning_rate_power)
-        torch._foreach_add_(linear, gradients)
+        before = foreach_pow(sums, -self.learning_rate_power)
+        foreach_addcmul_(sums, gradients, gradients, 1.0)
+        after = foreach_pow(sums, -self.learning_rate_power)
+        foreach_add_(linear, gradients)
         if self.l2_shrinkage_regularization_strength:
-            torch._foreach_add_(linear, parameters, alpha=2 * self.l2_shrinkage_regularization_strength)
-        torch._foreach_sub_(before, after)
-        torch._foreach_addcmul_(linear, before, parameters, 1 / learning_rate)
-        torch._foreach_div_(after, learning_rate)
-        torch._foreach_add_(after, 2 * self.l2_regularization_strength + self.beta / learning_rate)
-        target = torch._foreach_clamp_max(linear, self.l1_regularization_strength)
-        torch._foreach_clamp_min_(target, -self.l1_regularization_strength)
-        torch._foreach_sub_(target, linear)
-        torch._foreach_div_(target, after)
-        torch._foreach_copy_(parameters, target)
+            foreach_add_(linear, parameters, alpha=2 * self.l2_shrinkage_regularization_strength)
+        foreach_sub_(before, after)
+        foreach_addcmul_(linear, before, parameters, 1 / learning_rate)
+        foreach_div_(after, learning_rate)
+        foreach_add_(after, 2 * self.l2_regularization_strength + self.beta / learning_rate)
+        target = foreach_clamp_max(linear, self.l1_regularization_strength)
+        foreach_clamp_min_(target, -self.l1_regularization_strength)
+        foreach_sub_(target, linear)
+        foreach_div_(target, after)
+        foreach_copy_(parameters, target)

@@ -6,16 +6,18 @@ import functools
 
 import torch
 
+from kstyle_torch._torch import fused_adamw_, fused_sgd_
+
 ABSENT = (RuntimeError, NotImplementedError, AttributeError, TypeError)
 
 
 @functools.cache
 def has_fused_adam(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `torch._fused_adamw_` does: Adam's, but for the weight decay."""
+    """Returns whether `fused_adamw_` works there: Adam's step, but for the weight decay."""
     try:
         one = [torch.ones(1, device=device, dtype=dtype) for _ in range(4)]
         step = [torch.ones((), device=device)]
-        torch._fused_adamw_(
+        fused_adamw_(
             one[:1], one[1:2], one[2:3], one[3:], [], step, lr=0.0, beta1=0.9, beta2=0.9, weight_decay=0.0, eps=1.0,
             amsgrad=False, maximize=False,
         )  # fmt: skip
@@ -26,10 +28,10 @@ def has_fused_adam(device: torch.device, dtype: torch.dtype) -> bool:
 
 @functools.cache
 def has_fused_sgd(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `torch._fused_sgd_` does."""
+    """Returns whether `fused_sgd_` works there."""
     try:
         one = [torch.ones(1, device=device, dtype=dtype) for _ in range(3)]
-        torch._fused_sgd_(
+        fused_sgd_(
             one[:1], one[1:2], one[2:], weight_decay=0.0, momentum=0.9, lr=0.0, dampening=0.0, nesterov=False,
             maximize=False, is_first_step=False,
         )  # fmt: skip
@@ -40,7 +42,7 @@ def has_fused_sgd(device: torch.device, dtype: torch.dtype) -> bool:
 
 def descend(parameters: list[torch.Tensor], gradients: list[torch.Tensor], learning_rate: float) -> None:
     """Plain gradient descent in one kernel, where `has_fused_sgd`."""
-    torch._fused_sgd_(
+    fused_sgd_(
         parameters, gradients, [], weight_decay=0.0, momentum=0.0, lr=learning_rate, dampening=0.0, nesterov=False,
         maximize=False, is_first_step=False,
     )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_add_, foreach_addcmul_, foreach_div, foreach_norm, foreach_sqrt
 from kstyle_torch.optimizers.adam_step import move_means
 from kstyle_torch.optimizers.base import Optimizer, registry
 
@@ -61,10 +62,10 @@ class Lamb(Optimizer):
     ) -> None:
         move_means(gradients, state, self.beta_1, self.beta_2)
         scale = math.sqrt(1 - self.beta_2**self.local_step)
-        denominator = torch._foreach_sqrt(state["velocity"])
-        torch._foreach_add_(denominator, self.epsilon * scale)
-        change = torch._foreach_div(state["momentum"], denominator)  # times a factor, which drops out of the ratio
-        weight_norm, change_norm = (torch.stack(torch._foreach_norm(each)) for each in (parameters, change))
+        denominator = foreach_sqrt(state["velocity"])
+        foreach_add_(denominator, self.epsilon * scale)
+        change = foreach_div(state["momentum"], denominator)  # times a factor, which drops out of the ratio
+        weight_norm, change_norm = (torch.stack(foreach_norm(each)) for each in (parameters, change))
         factor = scale / (1 - self.beta_1**self.local_step)
         ratio = torch.where((weight_norm > 0) & (change_norm > 0), weight_norm / change_norm, factor)
-        torch._foreach_addcmul_(parameters, change, list(ratio.unbind()), -learning_rate)
+        foreach_addcmul_(parameters, change, list(ratio.unbind()), -learning_rate)

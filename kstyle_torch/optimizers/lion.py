@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_add_, foreach_sign_
 from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
@@ -62,8 +62,8 @@ class Lion(Optimizer):
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
         direction = foreach.mul(state["momentum"], self.beta_1)
-        torch._foreach_add_(direction, gradients, alpha=1 - self.beta_1)
-        torch._foreach_sign_(direction)
-        torch._foreach_add_(parameters, direction, alpha=-learning_rate)
+        foreach_add_(direction, gradients, alpha=1 - self.beta_1)
+        foreach_sign_(direction)
+        foreach_add_(parameters, direction, alpha=-learning_rate)
         foreach.mul_(state["momentum"], self.beta_2)
-        torch._foreach_add_(state["momentum"], gradients, alpha=1 - self.beta_2)
+        foreach_add_(state["momentum"], gradients, alpha=1 - self.beta_2)

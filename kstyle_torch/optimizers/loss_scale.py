@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_div, foreach_norm
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.serialization import reject_unknown
 
@@ -129,10 +130,10 @@ class LossScaleOptimizer(Optimizer):
     def _step(self, gradients: Any) -> None:
         given = [gradient for gradient in gradients if gradient is not None]
         if given:
-            norms = torch.stack(torch._foreach_norm(given, float("inf")))
+            norms = torch.stack(foreach_norm(given, float("inf")))
             finite = norms.isfinite().all()
             scale = self.dynamic_scale.value
-            divided = iter(torch._foreach_div(given, scale))
+            divided = iter(foreach_div(given, scale))
             gradients = [None if gradient is None else next(divided) for gradient in gradients]
             if finite.device.type == "cpu" or not self.inner_optimizer.reversible:
                 self._step_by_host(bool(finite), scale, gradients)  # free on the CPU; else the host waits here

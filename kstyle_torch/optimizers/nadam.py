@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_add_, foreach_addcdiv_, foreach_sqrt
 from kstyle_torch.optimizers.adam_step import move_means
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.variables import HostNumber
@@ -79,8 +79,8 @@ class Nadam(Optimizer):
         product = self._product.number
         move_means(gradients, state, self.beta_1, self.beta_2)
         scale = math.sqrt(1 - self.beta_2**step)
-        denominator = torch._foreach_sqrt(state["velocity"])
-        torch._foreach_add_(denominator, self.epsilon * scale)
+        denominator = foreach_sqrt(state["velocity"])
+        foreach_add_(denominator, self.epsilon * scale)
         size = learning_rate * scale
-        torch._foreach_addcdiv_(parameters, state["momentum"], denominator, -size * after / (1 - product * after))
-        torch._foreach_addcdiv_(parameters, gradients, denominator, -size * (1 - now) / (1 - product))
+        foreach_addcdiv_(parameters, state["momentum"], denominator, -size * after / (1 - product * after))
+        foreach_addcdiv_(parameters, gradients, denominator, -size * (1 - now) / (1 - product))

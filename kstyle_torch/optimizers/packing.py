@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_add_, foreach_copy_
 from kstyle_torch.optimizers.fused import descend, has_fused_sgd
 
 SMALL = 4096  # numbers; of larger tensors, copies cost more than the calls that they save (measured: 2,048 to 8,192)
@@ -134,9 +135,9 @@ class Pack:
         Raises: TypeError or RuntimeError: if one is None or sparse.
         """
         if not self.large:
-            torch._foreach_copy_(self.gradients, gradients)
+            foreach_copy_(self.gradients, gradients)
             return [self.gradient]
-        torch._foreach_copy_(self.gradients, [gradients[place] for place in self.small])
+        foreach_copy_(self.gradients, [gradients[place] for place in self.small])
         return [
             self.gradient,
             *aligned([gradients[place] for place in self.large], self.large_parameters, self.strides),
@@ -151,7 +152,7 @@ class Pack:
     def begin(self) -> list[Tensor]:
         """Returns the pieces that `update` is given for the parameters: zeros, where it only adds to them."""
         if self.reads:
-            torch._foreach_copy_(self.steps, self.parameters)
+            foreach_copy_(self.steps, self.parameters)
         else:
             self.step.zero_()
         return [self.step, *self.large_parameters]
@@ -159,11 +160,11 @@ class Pack:
     def finish(self) -> None:
         """Brings what `update` has made of them to the parameters."""
         if self.reads:
-            torch._foreach_copy_(self.parameters, self.steps)
+            foreach_copy_(self.parameters, self.steps)
         elif self.fused:
             descend(self.parameters, self.steps, -1.0)
         else:
-            torch._foreach_add_(self.parameters, self.steps)
+            foreach_add_(self.parameters, self.steps)
 
 
 def aligned(gradients: list[Tensor], parameters: list[Tensor], strides: list[Any]) -> list[Tensor]:

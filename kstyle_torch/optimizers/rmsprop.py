@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_addcdiv_, foreach_addcmul_, foreach_lerp_, foreach_sqrt_, foreach_sub_
 from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
@@ -62,16 +62,16 @@ class RMSprop(Optimizer):
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
         foreach.mul_(state["velocity"], self.rho)
-        torch._foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.rho)
+        foreach_addcmul_(state["velocity"], gradients, gradients, 1 - self.rho)
         denominator = foreach.add(state["velocity"], self.epsilon)
         if self.centered:
             mean = state["average_gradient"]
-            torch._foreach_lerp_(mean, gradients, 1 - self.rho)
-            torch._foreach_addcmul_(denominator, mean, mean, -1)
-        torch._foreach_sqrt_(denominator)
+            foreach_lerp_(mean, gradients, 1 - self.rho)
+            foreach_addcmul_(denominator, mean, mean, -1)
+        foreach_sqrt_(denominator)
         if self.momentum > 0:
             foreach.mul_(state["momentum"], self.momentum)
-            torch._foreach_addcdiv_(state["momentum"], gradients, denominator, learning_rate)
-            torch._foreach_sub_(parameters, state["momentum"])
+            foreach_addcdiv_(state["momentum"], gradients, denominator, learning_rate)
+            foreach_sub_(parameters, state["momentum"])
         else:
-            torch._foreach_addcdiv_(parameters, gradients, denominator, -learning_rate)
+            foreach_addcdiv_(parameters, gradients, denominator, -learning_rate)

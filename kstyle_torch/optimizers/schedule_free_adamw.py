@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_addcdiv_, foreach_addcmul_, foreach_div, foreach_lerp_, foreach_sqrt_
 from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 
@@ -71,11 +71,11 @@ class ScheduleFreeAdamW(Optimizer):
             learning_rate *= min(step / self.warmup_steps, 1.0)
         ahead, velocity = state["momentum"], state["velocity"]
         foreach.mul_(velocity, self.beta_2)
-        torch._foreach_addcmul_(velocity, gradients, gradients, 1 - self.beta_2)
-        denominator = torch._foreach_div(velocity, 1 - self.beta_2**step)
-        torch._foreach_sqrt_(denominator)
+        foreach_addcmul_(velocity, gradients, gradients, 1 - self.beta_2)
+        denominator = foreach_div(velocity, 1 - self.beta_2**step)
+        foreach_sqrt_(denominator)
         foreach.add_(denominator, self.epsilon)
-        torch._foreach_addcdiv_(ahead, gradients, denominator, -learning_rate)
+        foreach_addcdiv_(ahead, gradients, denominator, -learning_rate)
         # Keras on torch takes the share (1 - beta_1) of `ahead` out and in again after it has moved, so that beta_1
         # drops out; in the paper, and in Keras on its other backends, it is taken out where it was before
-        torch._foreach_lerp_(parameters, ahead, 1 / step)
+        foreach_lerp_(parameters, ahead, 1 / step)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from kstyle_torch._torch import foreach_add_, fused_sgd_
 from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.fused import descend, has_fused_sgd
@@ -72,7 +72,7 @@ class SGD(Optimizer):
             return
         # the kernel's buffer becomes Keras' momentum, which holds the learning rate of its own steps:
         # maximize turns the gradient's sign, 1 - dampening is its factor, and a share of the buffer is added to the weight
-        torch._fused_sgd_(
+        fused_sgd_(
             parameters, gradients, state["momentum"], weight_decay=0.0, momentum=self.momentum,
             lr=-self.momentum if self.nesterov else -1.0, dampening=1 - learning_rate, nesterov=False, maximize=True,
             is_first_step=False,
@@ -85,13 +85,13 @@ class SGD(Optimizer):
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
         if not self.momentum:
-            torch._foreach_add_(parameters, gradients, alpha=-learning_rate)
+            foreach_add_(parameters, gradients, alpha=-learning_rate)
             return
         momenta = state["momentum"]
         foreach.mul_(momenta, self.momentum)
-        torch._foreach_add_(momenta, gradients, alpha=-learning_rate)
+        foreach_add_(momenta, gradients, alpha=-learning_rate)
         if self.nesterov:
-            torch._foreach_add_(parameters, momenta, alpha=self.momentum)
-            torch._foreach_add_(parameters, gradients, alpha=-learning_rate)
+            foreach_add_(parameters, momenta, alpha=self.momentum)
+            foreach_add_(parameters, gradients, alpha=-learning_rate)
         else:
-            torch._foreach_add_(parameters, momenta)
+            foreach_add_(parameters, momenta)

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import _engine_run_backward
 
+from kstyle_torch._torch import run_backward
 from kstyle_torch.layer import added_losses
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.changes import changes
@@ -132,7 +132,7 @@ def capture(model: Trainable, root: Tensor, gradient: Tensor | None) -> list[Ten
     """The gradients of the parameters, by a backward pass that begins at `root`."""
     start = one(root.dtype, root.device) if gradient is None else gradient
     parameters = tuple(model._compiled.parameters)
-    return [*_engine_run_backward(
+    return [*run_backward(
         (root,), (start,), False, False, parameters, allow_unreachable=True, accumulate_grad=False
     )]  # fmt: skip
 
@@ -155,7 +155,7 @@ def backward(root: Tensor, gradient: Tensor | None = None) -> None:
             root.backward()
             return
         gradient = one(root.dtype, root.device)
-    _engine_run_backward((root,), (gradient,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+    run_backward((root,), (gradient,), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
 @functools.cache

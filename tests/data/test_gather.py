@@ -49,7 +49,7 @@ def test_a_short_last_part_fits_into_longer_memory():
 
 
 def test_without_torchs_private_count_nothing_is_used_again(monkeypatch):
-    monkeypatch.setattr(module, "_holders", None)
+    monkeypatch.setattr(module, "holders_of", None)
     gather = Gatherer(X)
     assert torch.equal(gather(torch.tensor([3, 1])), X[[3, 1]])
     assert not gather.buffers

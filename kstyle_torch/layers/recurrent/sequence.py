@@ -18,13 +18,16 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import tree
+from kstyle_torch._torch import load_scan
 
 MAX_UNROLLED = 16  # tracing one step takes about as long as unrolling so many
 
 
 def writes_one_step(x: Tensor) -> bool:
     """Whether a program is being written, and for sequences (batch, time, ...) of so many steps that one is written."""
-    return torch.compiler.is_exporting() and not (isinstance(x.shape[1], int) and x.shape[1] <= MAX_UNROLLED)
+    if not torch.compiler.is_exporting() or (isinstance(x.shape[1], int) and x.shape[1] <= MAX_UNROLLED):
+        return False
+    return load_scan() is not None  # else long sequences are unrolled, and open lengths refused by torch
 
 
 def align(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,8 +95,7 @@ def _scan(
     step: Callable[[Tensor, Any], tuple[Tensor, Any]], x: Tensor, states: Any, inside: Tensor | None, every_step: bool
 ) -> tuple[Tensor, Any]:
     """`loop` as one operation of a program; the valid steps may be anywhere."""
-    from torch._higher_order_ops.scan import scan
-
+    scan = load_scan()
     first = torch.zeros_like(step(x[:, 0], states)[0])
     steps = [x.transpose(0, 1)] if inside is None else [x.transpose(0, 1), inside.transpose(0, 1)]
 

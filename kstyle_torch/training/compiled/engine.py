@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import load_inductor_patch, why_missing
 from kstyle_torch.mode import passing
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.functional_step import TooLargeError
@@ -57,7 +58,10 @@ class CompiledStep(OfModel):
         if self.model.overrides("train_step") and not self.failed:
             self._give_up("it has a train_step() of its own; call torch.compile in it where that pays")
         exchanging = exchanging_module(self.model)
-        if exchanging is not None and not self.failed:
+        missing = None if self.failed else why_missing("recording", "compiling")
+        if missing is not None:
+            self._give_up(missing)
+        elif exchanging is not None and not self.failed:
             self._give_up(f"{type(exchanging).__name__} exchanges data with other processes")
         if not self.failed:
             self.whole.begin(watchful)
@@ -116,7 +120,7 @@ class CompiledStep(OfModel):
             eager.begin()
             if self.forward is None:
                 self.forward = torch.compile(with_own_code(_forward), **{"dynamic": False, **self.options})
-            with torch._inductor.config.patch(fallback_random=True):  # else dropout's numbers are the compiler's own
+            with load_inductor_patch()(fallback_random=True):  # else dropout's numbers are the compiler's own
                 loss, y_pred, gradients = self._passes(*other)
             facts = {"the loss": loss.detach(), **outputs_of(y_pred), **eager.state_facts()}
             refuse_difference(facts, eager.facts, eager.others)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from kstyle_torch import tree
+from kstyle_torch._torch import why_missing
 from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.optimizers.functional_update import settings_of, why_not_pure
 from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction
@@ -86,7 +87,7 @@ class CompiledEpoch(OfModel):
 
     def _check(self, batches: Any) -> None:
         model, compiled = self.model, self.model._compiled
-        reason = None
+        reason = why_missing("compiling", "compiled epochs")
         known = 1 + compiled.metrics.given + len(compiled.trackers)
         if model.overrides("compute_metrics") or len(model.metrics) != known:
             reason = "it has metrics beside those of compile()"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
+from kstyle_torch._torch import version_of
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.functional_step import CannotCompileError, traced
@@ -182,11 +183,11 @@ class Forward:
 
     def _pure(self, model: Trainable, leaves: list[Tensor], weights: list[Tensor], given: list[Tensor]) -> list[Tensor]:
         given = [tensor.detach() for tensor in given]
-        versions = [tensor._version for tensor in given]
+        versions = [*map(version_of, given)]
         with replaced(model, [*zip(weights, given, strict=True)]):
             y_pred = model(tree.pack_sequence_as(self.example, leaves))
             now = [*model.parameters(), *model.buffers()]
-        if [*map(id, now)] != [*map(id, given)] or versions != [tensor._version for tensor in given]:
+        if [*map(id, now)] != [*map(id, given)] or versions != [*map(version_of, given)]:
             raise CannotCompileError("a layer changes its state")
         if steps.has_losses(model):
             raise CannotCompileError("a layer adds a loss")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from kstyle_torch._torch import TorchDispatchMode
 from kstyle_torch.callbacks.snapshot import cells_of
 from kstyle_torch.draws import random_state
 from kstyle_torch.mode import passing

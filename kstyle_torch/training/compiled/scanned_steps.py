@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import tree
+from kstyle_torch._torch import load_while_loop
 from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.optimizers.functional_update import step_sizes
 from kstyle_torch.optimizers.packing import Packing
@@ -175,8 +176,7 @@ class EpochCall:
         return self.last.packed(left)
 
     def _loop(self) -> Callable[..., list[Tensor]]:
-        from torch._higher_order_ops.while_loop import while_loop
-
+        while_loop = load_while_loop()
         graph, pack, unpack, last = self.graph, self.packs.packed, self.packs.unpacked, self.last
         blank = last.forms()
         carried = self.function.packing.size * (1 + self.slots) + self.packs.rest.size

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from kstyle_torch import splitmix64
+from kstyle_torch._torch import compiling
 from kstyle_torch.layers.attention.kernel import causal_mask, masked_softmax, spread_heads
 
 WHOLE = (-(2**63), 2**63 - 1)  # of int64
@@ -112,5 +113,5 @@ def _size(shape: tuple[Any, ...]) -> Sequence[int]:
 @contextlib.contextmanager
 def keyed(key: Tensor) -> Iterator[KeyedDraws]:
     """Layers draw as they do in compiled code, in few calls, and all that is drawn comes from the key."""
-    with torch.compiler._compile_session_context(), KeyedDraws(key) as draws:
+    with compiling(), KeyedDraws(key) as draws:
         yield draws

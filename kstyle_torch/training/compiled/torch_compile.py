@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import load_static_address_marker
+
 _compiler = threading.Lock()
 LOOP = "torch.ops.higher_order.while_loop"  # whose graphs torch keeps in its cache only where they are said to hold no state
 
@@ -82,8 +84,9 @@ def with_own_code(function: Any) -> Callable[..., Any]:
 
 def keep_in_place(tensors: Iterable[Tensor]) -> None:
     """Tells torch that these stay where they are, so that a CUDA graph reads and changes them there."""
+    mark_static_address = load_static_address_marker()
     for tensor in tensors:
-        torch._dynamo.mark_static_address(tensor, guard=False)
+        mark_static_address(tensor, guard=False)
 
 
 def _no_guards(guards: Any) -> list[bool]:

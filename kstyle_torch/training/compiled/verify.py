@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import tree
+from kstyle_torch._torch import COMPILER, compiling
 from kstyle_torch.draws import random_state, set_random_state
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.optimizers.variables import HostNumber
@@ -148,7 +149,7 @@ class Later:
     @property
     def is_intact(self) -> bool:
         """Whether the state is certainly what it was: it was copied, or the compiler failed before anything ran."""
-        return self.is_whole or type(self.error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+        return self.is_whole or type(self.error).__module__.startswith(COMPILER)
 
 
 @torch.no_grad()
@@ -310,7 +311,7 @@ def verify_forward(
 @contextlib.contextmanager
 def as_compiled() -> Iterator[None]:
     """Makes layers draw random numbers by the calls that they make in compiled code."""
-    with torch.compiler._compile_session_context():
+    with compiling():
         yield
 
 

@@ -13,10 +13,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.overrides import has_torch_function
 from torch.utils.hooks import RemovableHandle
 
 from kstyle_torch import config
+from kstyle_torch._torch import (
+    KERNEL_SETTINGS,
+    after_hooks,
+    gradient_hooks,
+    has_global_hook,
+    num_dispatch_modes,
+    why_missing,
+)
 from kstyle_torch.layer.base import Layer, regularize_activity
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.hooks import anybody_listens
@@ -33,12 +41,9 @@ SETTINGS: tuple[Callable[[], Any], ...] = (  # of the process; they decide which
     config.floatx,
     torch.get_default_dtype,
     torch.are_deterministic_algorithms_enabled,
-    torch._C._get_mkldnn_enabled,
-    torch._C._get_cudnn_enabled,
-    torch._C._get_flash_sdp_enabled,
-    torch._C._get_mem_efficient_sdp_enabled,
-    torch._C._get_math_sdp_enabled,
+    *KERNEL_SETTINGS,
 )
+NOTHING = (None,)  # arguments none of which overrides torch's functions
 ORDINARY: tuple[type, ...] = (nn.Parameter, TrainableWeight)
 ON_REQUEST = {"cpu", "cuda"}
 HOW_READ = operator.attrgetter("requires_grad", "dtype")  # with the next three, what decides how calls read a weight
@@ -48,6 +53,9 @@ ADDRESS, STRIDES, SIZE = Tensor.data_ptr, Tensor.stride, Tensor.numel
 def why_not(model: Trainable, asked: bool) -> str | None:
     """Returns why steps of the model cannot be recorded at all; None if they may be."""
     compiled = model._compiled
+    missing = why_missing("recording")
+    if missing is not None:
+        return missing
     if model.overrides("train_step"):
         return "it has a train_step() of its own"
     if any(type(parameter) not in ORDINARY for parameter in compiled.parameters):
@@ -62,7 +70,7 @@ def why_not(model: Trainable, asked: bool) -> str | None:
         return f"{type(exchanging).__name__} exchanges data with other processes"
     if anybody_listens(all_modules(model), besides=(regularize_activity,)):
         return "there are hooks"
-    if any(weight._backward_hooks or weight._post_accumulate_grad_hooks for weight in model.parameters()):
+    if any(gradient_hooks(weight) or after_hooks(weight) for weight in model.parameters()):
         return "there are hooks on weights"
     return None if asked else foreign(model)
 
@@ -71,11 +79,11 @@ def watched() -> bool:
     """Returns whether something outside the model changes or watches the calls of torch."""
     return bool(
         torch.is_anomaly_enabled()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._len_torch_function_stack()
+        or num_dispatch_modes()
+        or has_torch_function(NOTHING)  # is a function mode on?
         or torch.is_autocast_enabled("cpu")
         or torch.is_autocast_enabled("cuda")
-        or _has_any_global_hook()
+        or has_global_hook()
         or not torch.is_grad_enabled()
     )
 

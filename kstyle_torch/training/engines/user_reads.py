@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from kstyle_torch._torch import version_of
 from kstyle_torch.layer.module_walk import OwnDict, OwnList
 from kstyle_torch.losses.base import Loss
 from kstyle_torch.regularizers import Regularizer
@@ -143,7 +144,7 @@ def _parts_of_array(array: np.ndarray) -> Iterable[Any]:
 
 def _parts_of_tensor(tensor: Tensor) -> Iterable[Any]:
     """Returns the tensor, and what tells of changes in place."""
-    version = None if tensor.is_inference() else tensor._version
+    version = None if tensor.is_inference() else version_of(tensor)
     return tensor, tensor.requires_grad, str(tensor.dtype), tuple(tensor.shape), version
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import tree
+from kstyle_torch._torch import BelowAutograd, foreach_copy_, version_of
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.invalidation import Standing, foreign, marks, why_not
@@ -60,14 +61,14 @@ class Undo:
     def note(self) -> None:
         """Takes note of everything; called before each step, so in as few calls as can be."""
         if self.tensors:
-            torch._foreach_copy_(self.values, self.tensors)
+            foreach_copy_(self.values, self.tensors)
         if self.sources:
             self.random = [source.get_state() for source in self.sources]
 
     def restore(self) -> None:
         """Sets everything back."""
         if self.tensors:
-            torch._foreach_copy_(self.tensors, self.values)
+            foreach_copy_(self.tensors, self.values)
         for source, state in zip(self.sources, self.random, strict=True):
             source.set_state(state)
 
@@ -159,7 +160,7 @@ class RecordedStep(OfModel):
         if tape.effects is not None:
             return self._with_effects(tape, tape.effects, key, flat, x, y, weight)
         try:
-            with torch._C._AutoDispatchBelowAutograd():  # half the price of no_grad, and its calls are quicker
+            with BelowAutograd():  # half the price of no_grad, and its calls are quicker
                 loss, y_pred, *gradients = tape.run(*flat)
         except OPERATOR_ERRORS:
             return self._failed(tape, key, x, y, weight)
@@ -170,7 +171,7 @@ class RecordedStep(OfModel):
         self, tape: Tape, effects: Effects, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any
     ) -> tuple[Tensor, Any]:
         try:
-            with torch._C._AutoDispatchBelowAutograd():
+            with BelowAutograd():
                 loss, values, *gradients = tape.run(*flat, *[cell.value for cell in effects.cells])
         except OPERATOR_ERRORS:
             return self._failed(tape, key, x, y, weight)
@@ -245,13 +246,13 @@ class RecordedStep(OfModel):
         weights, effects = self.weights, tape.effects  # a layer may change a parameter while it runs
         before, drawn = state_of(weights, self.generators), _draws_of_python()
         cells = [] if effects is None else [cell.value for cell in effects.cells]
-        versions = [each._version for each in weights]
+        versions = [*map(version_of, weights)]
         expected = steps.forward_backward(self.model, x, y, weight)
         after = state_of(weights, self.generators)
-        undo = self._undo(before, after, [each._version != old for each, old in zip(weights, versions, strict=True)])
+        undo = self._undo(before, after, [version_of(each) != old for each, old in zip(weights, versions, strict=True)])
         restore(weights, before, self.generators)
         try:
-            with torch._C._AutoDispatchBelowAutograd():
+            with BelowAutograd():
                 got = tape.run(*flat, *cells)
         except (RuntimeError, TypeError):
             got = []

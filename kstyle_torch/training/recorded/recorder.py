@@ -13,15 +13,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from kstyle_torch._torch import (
+    NN_FUNCTIONS,
+    TENSOR_FUNCTIONS,
+    TENSOR_METHODS,
+    LightDispatchMode,
+    generator_address,
+    plain_operator,
+    schema_of,
+)
 from kstyle_torch.codegen.function_writer import FunctionWriter
 from kstyle_torch.ops.safe_binary_crossentropy import safe_kernel
 
 UNTAPED = "aten._local_scalar_dense"  # brings data to Python
 UNTAPED_TAGS = (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
 ALIASES = ("aten.detach.default", "aten.alias.default", "aten.lift_fresh.default")
-BINDINGS: tuple[Any, ...] = (torch._C._VariableFunctions, torch._C._nn, torch._C.TensorBase)
+BINDINGS: tuple[Any, ...] = (TENSOR_FUNCTIONS, NN_FUNCTIONS, TENSOR_METHODS)
 MAX_BYTES = 256 * 2**20  # kept at once while recording; where steps are that large, calls cost nothing beside them
 ORDINARY: tuple[type, ...] = (Tensor, torch.nn.Parameter)
 OPERATOR_ERRORS = (RuntimeError, TypeError, ValueError, IndexError)  # of operators that a batch does not fit
@@ -41,7 +49,7 @@ class Call(NamedTuple):
     result: Any
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(LightDispatchMode):
     """Notes every call of a torch operator while it is entered, and keeps all tensors, so that each has its own id."""
 
     def __init__(self) -> None:
@@ -62,10 +70,6 @@ class Recorder(TorchDispatchMode):
     def is_full(self) -> bool:
         """Whether the tensors became too many to be kept; then there are no calls."""
         return self.num_bytes > MAX_BYTES
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # saying so imports torch._dynamo and sympy, 1.2 s; nothing is compiled here
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -115,7 +119,8 @@ class TapeWriter:
         constants: Iterable[Tensor],
         generators: Iterable[torch.Generator] = (),
     ):
-        self.generators = {address(each): each for each in generators}  # a call sees another object for the same one
+        # by address, since a call sees another object for the same generator
+        self.generators = {generator_address(each): each for each in generators}
         parameters = [f"a{position}" for position in range(len(inputs))]
         self.writer = FunctionWriter("step", parameters, "step")
         self.names = {id(tensor): name for tensor, name in zip(inputs, parameters, strict=True)}
@@ -141,7 +146,7 @@ class TapeWriter:
         if name in ALIASES and self._known(args[0], name):
             self._alias(result, args[0])
             return
-        must_run = function._schema.is_mutable or torch.Tag.nondeterministic_seeded in function.tags
+        must_run = schema_of(function).is_mutable or torch.Tag.nondeterministic_seeded in function.tags
         tensors = list(tensors_in((args, kwargs)))
         if not tensors and not must_run and not any(True for _ in tensors_in(result)):
             return  # a question about dtypes, answered once
@@ -174,11 +179,13 @@ class TapeWriter:
 
     def _write(self, function: Any, args: Any, kwargs: Any, result: Any, must_run: bool) -> None:
         reads: list[str] = []
-        if hasattr(torch._C._nn, base_name(function)):  # its bindings have defaults of their own
+        run = KEEPING.get(str(function)) or binding_of(function)
+        if run is safe_kernel or hasattr(
+            NN_FUNCTIONS, base_name(function)
+        ):  # these have defaults of their own, or none
             args = (*args, *[each.default_value for each in positional(function)[len(args) :]])
         values = [self._render(value, reads) for value in args]
         named = {key: self._render(value, reads) for key, value in kwargs.items()}
-        run = KEEPING.get(str(function)) or binding_of(function)
         code = self.writer.call(self.writer.bind(run, "c"), values, named)
         if isinstance(result, (bool, int, float)):
             raise CannotRecordError(f"{base_name(function)} gives a {type(result).__name__} to Python")
@@ -217,9 +224,9 @@ class TapeWriter:
         if isinstance(value, (list, tuple)) and type(value) is not list:
             return self._render([*value], reads)  # operators take a list for each kind of sequence
         if isinstance(value, torch.Generator):
-            if address(value) not in self.generators:
+            if generator_address(value) not in self.generators:
                 raise CannotRecordError("a random generator is used that is no attribute of a layer")
-            return self.writer.bind(self.generators[address(value)], "c")
+            return self.writer.bind(self.generators[generator_address(value)], "c")
         return None
 
     def _tensor(self, tensor: Tensor, reads: list[str]) -> str:
@@ -235,35 +242,30 @@ class TapeWriter:
 
 def base_name(function: Any) -> str:
     """An operator's name without its namespace and overload."""
-    return function._schema.name.split("::")[1]
+    return schema_of(function).name.split("::")[1]
 
 
 def positional(function: Any) -> list[Any]:
     """The arguments of an operator that may be given by position."""
-    return [argument for argument in function._schema.arguments if not argument.kwarg_only]
+    return [argument for argument in schema_of(function).arguments if not argument.kwarg_only]
 
 
 def binding_of(function: Any) -> Any:
     """What runs an operator with the least ado: its binding in Python, which reads its arguments more quickly."""
     if function is torch.ops.aten.binary_cross_entropy.default:
         return safe_kernel  # the losses take it, and go on where it would fail
-    if function.namespace == "aten" and not function._overloadname.endswith("out"):
+    if function.namespace == "aten" and not str(function).endswith("out"):
         for home in BINDINGS:
             if hasattr(home, base_name(function)):
                 return getattr(home, base_name(function))
-    return getattr(function, "_op", function)
+    return plain_operator(function)
 
 
 def written_by(function: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:
     """The tensors among a call's arguments that it changes."""
-    for place, argument in enumerate(function._schema.arguments):
+    for place, argument in enumerate(schema_of(function).arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             yield from tensors_in(args[place] if place < len(args) else kwargs.get(argument.name))
-
-
-def address(generator: Any) -> int:
-    """Where the generator is that a Python object stands for."""
-    return generator._cdata
 
 
 def _picks(name: str, args: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import sample_dirichlet
 from kstyle_torch.draws import generator
 from kstyle_torch.layers.preprocessing.image.base import BaseImagePreprocessingLayer, KeepsPlaces, Range
 from kstyle_torch.layers.preprocessing.image.boxes import clipped_boxes, from_xyxy, to_xyxy
@@ -46,7 +47,7 @@ class Draws:
     def shares(self, alpha: Tensor) -> Tensor:
         """Numbers that add up to 1 along the last axis, from a Dirichlet distribution (two of them: from a Beta)."""
         alpha = alpha.to(self._where["device"], torch.float32)
-        return torch._sample_dirichlet(alpha, generator=self.source).to(self.device, self.dtype)
+        return sample_dirichlet(alpha, generator=self.source).to(self.device, self.dtype)
 
     def happens(self, chance: Range) -> Tensor:
         """Whether to do it, for each image; how likely it is, is drawn too."""
