@@ -81,7 +81,7 @@ TRICKS: dict[str, Callable[[], None]] = {
     "shorter recordings": lambda: replace("training.recorded.engine.shortened", lambda calls: calls),
     "metrics of many batches at once": without_joined_metrics,
     "loss of many batches at once": lambda: replace("training.step.late_loss", lambda model: None),
-    "gathering into kept memory": lambda: replace("data.gather._holders", None),
+    "gathering into kept memory": lambda: replace("data.gather.holders_of", None),
     "kept memory": without_memory_keeping,
     "fused kernels of optimizers": without_fused_kernels,
     "packed small variables": without_packs,
