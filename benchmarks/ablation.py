@@ -57,7 +57,7 @@ def without_packs() -> None:
 
 def without_fused_kernels() -> None:
     """Adam and SGD by calls that torch makes public."""
-    for name in ("adam.has_fused_adam", "sgd.has_fused_sgd", "parameter_group.has_fused_sgd", "pack.has_fused_sgd"):
+    for name in ("adam.has_fused_adam", "sgd.has_fused_sgd", "parameter_group.has_fused_sgd", "packing.has_fused_sgd"):
         replace("optimizers." + name, lambda device, dtype: False)
 
 
@@ -81,7 +81,7 @@ TRICKS: dict[str, Callable[[], None]] = {
     "shorter recordings": lambda: replace("training.recorded.engine.shortened", lambda calls: calls),
     "metrics of many batches at once": without_joined_metrics,
     "loss of many batches at once": lambda: replace("training.step.late_loss", lambda model: None),
-    "gathering into kept memory": lambda: replace("data.gather._holders", None),
+    "gathering into kept memory": lambda: replace("data.gather.holders_of", None),
     "kept memory": without_memory_keeping,
     "fused kernels of optimizers": without_fused_kernels,
     "packed small variables": without_packs,

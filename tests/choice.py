@@ -11,6 +11,11 @@ def first_of_each(rows, kind=lambda row: row.name):
     return [*found.values()]
 
 
+def per_row(rows, kind=lambda row: row.name):
+    """Returns the mark that runs a test for every row; the quick set has the first of each kind."""
+    return pytest.mark.parametrize("row", parameters(rows, kind))
+
+
 def parameters(rows, kind=lambda row: row.name, name=str):
     """Returns a pytest parameter for each row; those after the first of their kind are marked `full`.
 

@@ -73,9 +73,3 @@ def assert_same_state(model, other):
     ours, theirs = ([*each.weights, *each.optimizer.variables] for each in (model, other))
     for mine, its in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine.numpy(), its.numpy(), rtol=2e-5, atol=1e-6)
-
-
-def assert_same_bits(ours, theirs):
-    """Arrays or tensors in equal lists."""
-    for mine, its in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(mine, its)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from kstyle_torch import tree
+from kstyle_torch.layers import Layer
 from kstyle_torch.symbolic.emit import Emitter
 from kstyle_torch.symbolic.graph import trace
 
@@ -22,6 +23,20 @@ def assert_close(ours, theirs, rtol=1e-5, atol=1e-6):
     np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
 
 
+def assert_same_bits(ours, theirs):
+    """Two lists of arrays, tensors or variables, these in Keras' layout, hold the same numbers."""
+    for mine, other in zip(ours, theirs, strict=True):
+        pair = (each.detach().cpu() if isinstance(each, torch.Tensor) else each for each in (mine, other))
+        np.testing.assert_array_equal(*map(np.asarray, pair))
+
+
+def assert_equal_predictions(model, other, x, rtol=1e-6):
+    """Equal to `rtol` of the largest number of each output."""
+    outputs = (tree.flatten(each.predict(x, verbose=0)) for each in (model, other))
+    for mine, its in zip(*outputs, strict=True):
+        assert_close(mine, its, rtol=rtol, atol=rtol * np.abs(its).max())
+
+
 def uniform(*shape, low=-1.0, high=1.0, seed=0):
     """A float32 tensor of random numbers."""
     drawn = np.random.default_rng(seed).uniform(low, high, shape).astype("float32")
@@ -33,6 +48,11 @@ def integers(*shape, high=5, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).integers(0, high, shape))
 
 
+def one_hot(*shape, classes=4, seed=0):
+    """A float32 tensor with a last axis of zeros and a one, at the place of a random integer."""
+    return torch.nn.functional.one_hot(integers(*shape, high=classes, seed=seed), classes).float()
+
+
 def value_and_grad(function, x):
     """`function(x)` and the gradient of its sum, weighted by fixed random numbers."""
     x = x.clone().requires_grad_()
@@ -40,6 +60,14 @@ def value_and_grad(function, x):
     if y.requires_grad:
         (y * uniform(*y.shape, seed=7)).sum().backward()
     return y.detach(), torch.zeros_like(x) if x.grad is None else x.grad
+
+
+class MaskReader(Layer):
+    """Sums the steps that the mask leaves."""
+
+    def call(self, x, mask=None):
+        """(batch, steps, values) -> (batch, values)."""
+        return x.sum(1) if mask is None else (x * mask.unsqueeze(-1)).sum(1)
 
 
 class GraphModule(nn.Module):

@@ -7,6 +7,7 @@ so no text of a user's name, config or file can become code.
 from __future__ import annotations
 
 import builtins
+import functools
 import itertools
 import keyword
 import linecache
@@ -54,8 +55,7 @@ class FunctionWriter:
 
     def variable(self, wish: str) -> str:
         """Returns a name that nothing has yet, like the wished one as far as that is a plain ASCII identifier."""
-        base = snake_case(re.sub(r"[^A-Za-z0-9_]", "_", wish)).strip("_") or "value"
-        base = f"_{base}" if base[0].isdigit() else base
+        base = _identifier(wish)
         name, number = base, self._next.get(base, 1)
         while name in self._taken:
             name, number = f"{base}_{number}", number + 1
@@ -153,7 +153,7 @@ class FunctionWriter:
         for number, line in enumerate(lines):
             yield line.code
             if number in dying:
-                yield f"del {', '.join(dying[number])}"
+                yield f"del {', '.join(sorted(dying[number]))}"
 
     def _compiled(self, source: str) -> Callable[..., Any]:
         filename = f"<kstyle_torch {self.title} {next(_numbers)}>"
@@ -162,3 +162,9 @@ class FunctionWriter:
         linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)  # tracebacks show it
         weakref.finalize(function, linecache.cache.pop, filename, None)
         return function
+
+
+@functools.lru_cache(maxsize=256)
+def _identifier(wish: str) -> str:
+    base = snake_case(re.sub(r"[^A-Za-z0-9_]", "_", wish)).strip("_") or "value"
+    return f"_{base}" if base[0].isdigit() else base

@@ -5,19 +5,14 @@ import numpy as np
 import pytest
 
 import kstyle_torch as ks
-from kstyle_torch import layers
 from kstyle_torch.callbacks import base, progress
+from tests.models_to_train import logistic_regression, rows_with_signs
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(64, 5)).astype("float32")
-Y = (X.sum(1) > 0).astype("float32")
+X, Y = rows_with_signs(64, 5)
 
 
-def network(lr=0.01):
-    ks.utils.set_random_seed(1)
-    model = ks.Sequential([ks.Input((5,)), layers.Dense(1, activation="sigmoid")])
-    model.compile(ks.optimizers.SGD(lr), "bce", metrics=["accuracy"])
-    return model
+def network(rate=0.01):
+    return logistic_regression(rate=rate)
 
 
 def recorder(library, calls):

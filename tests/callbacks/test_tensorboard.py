@@ -10,13 +10,13 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.callbacks.tensorboard import as_images
+from tests import models_to_train
+from tests.models_to_train import rows_with_signs
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),  # of tensorboard's own imports
 ]
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(64, 5)).astype("float32")
-Y = (X.sum(1) > 0).astype("float32")
+X, Y = rows_with_signs(64, 5)
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +40,7 @@ def loader():
 
 
 def network():
-    ks.utils.set_random_seed(1)
-    model = ks.Sequential([ks.Input((5,)), layers.Dense(4, activation="relu"), layers.Dense(1, activation="sigmoid")])
-    model.compile(ks.optimizers.Adam(0.01), "binary_crossentropy", metrics=["accuracy"])
-    return model
+    return models_to_train.network(ks.optimizers.Adam(0.01), features=5, hidden=(4, "relu"))
 
 
 def fit(model, callback, **kwargs):
@@ -148,7 +145,7 @@ def test_embeddings(tmp_path):
     model.compile("sgd", "mse")
     (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
     callback = ks.callbacks.TensorBoard(tmp_path, embeddings_freq=1, embeddings_metadata={"words": "labels.txt"})
-    model.fit(RNG.integers(0, 4, (8, 2)), np.zeros(8), verbose=0, callbacks=[callback])
+    model.fit(np.random.default_rng(1).integers(0, 4, (8, 2)), np.zeros(8), verbose=0, callbacks=[callback])
     (table,) = (tmp_path / "train").rglob("tensors.tsv")
     np.testing.assert_allclose(np.loadtxt(table), model.layers[0].get_weights()[0], rtol=1e-5)
     assert table.with_name("metadata.tsv").read_text().split() == ["a", "b", "c", "d"]

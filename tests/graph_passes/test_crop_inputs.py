@@ -7,6 +7,7 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.graph_passes.crop_inputs import crops
+from tests.oracle import assert_same_bits
 
 RNG = np.random.default_rng(8)
 
@@ -127,8 +128,7 @@ def test_eagerly_every_bit_is_the_same(case):
         trained(make(), x, y), trained(make(), x, y, run_eagerly=True)
     )  # fmt: skip
     assert losses == expected
-    for mine, other in zip([*weights, outputs], [*wanted, predicted], strict=True):
-        np.testing.assert_array_equal(mine, other)
+    assert_same_bits([*weights, outputs], [*wanted, predicted])
 
 
 @pytest.mark.parametrize("case", WHOLE)
@@ -163,8 +163,7 @@ def test_a_model_inside_another_gets_a_part_too():
     x, y = data(nested())
     (losses, weights, _), (expected, wanted, _) = trained(nested(), x, y), trained(nested(), x, y, run_eagerly=True)
     assert losses == expected
-    for mine, other in zip(weights, wanted, strict=True):
-        np.testing.assert_array_equal(mine, other)
+    assert_same_bits(weights, wanted)
 
 
 @pytest.mark.parametrize("eagerly", [False, True])

@@ -7,6 +7,7 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.graph_passes import relu, relu_after_pool, relu_in_place
+from tests.oracle import assert_same_bits
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(40, 9, 9, 2)).astype("float32")
@@ -89,8 +90,7 @@ def test_every_bit_is_as_it_was(case):
     (history, weights, outputs), (expected, wanted, predicted) = trained(make(), False), trained(make(), True)
     assert history == expected
     np.testing.assert_array_equal(outputs, predicted)
-    for mine, other in zip(weights, wanted, strict=True):
-        np.testing.assert_array_equal(mine, other)
+    assert_same_bits(weights, wanted)
 
 
 def test_what_stands_for_the_native_module_is_not_overwritten():

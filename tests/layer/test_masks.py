@@ -9,16 +9,9 @@ import torch
 
 import kstyle_torch as ks
 from kstyle_torch import layers
-from tests.oracle import assert_close
+from tests.oracle import MaskReader, assert_close
 
 IDS = torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0]])
-
-
-class Reader(layers.Layer):
-    """Sums the steps that the mask leaves."""
-
-    def call(self, x, mask=None):
-        return x.sum(1) if mask is None else (x * mask.unsqueeze(-1)).sum(1)
 
 
 class Composite(layers.Layer):
@@ -26,7 +19,7 @@ class Composite(layers.Layer):
 
     def __init__(self):
         super().__init__()
-        self.linear, self.reader = layers.Activation("linear"), Reader()
+        self.linear, self.reader = layers.Activation("linear"), MaskReader()
 
     def call(self, x):
         return self.reader(self.linear(x))
@@ -66,15 +59,15 @@ def joined(first, second):
 
 
 WAYS = {
-    "eager": lambda e, d: lambda ids: Reader()(d(e(ids))),
-    "graph": lambda e, d: joined(encoder(e, d), Reader()),
-    "sequential": lambda e, d: ks.Sequential([e, d, Reader()]),
-    "subclass": lambda e, d: Subclassed(e, d, Reader()),
-    "subclass-in-a-graph": lambda e, d: joined(lambda ids: ids, Subclassed(e, d, Reader())),
-    "model-of-models": lambda e, d: joined(encoder(e, d), reading(Reader())),
-    "model-of-models-of-models": lambda e, d: joined(encoder(e, d), joined_rest(reading(Reader()))),
-    "sequential-of-models": lambda e, d: ks.Sequential([encoder(e, d), reading(Reader())]),
-    "models-called-eagerly": lambda e, d: lambda ids: reading(Reader())(encoder(e, d)(ids)),
+    "eager": lambda e, d: lambda ids: MaskReader()(d(e(ids))),
+    "graph": lambda e, d: joined(encoder(e, d), MaskReader()),
+    "sequential": lambda e, d: ks.Sequential([e, d, MaskReader()]),
+    "subclass": lambda e, d: Subclassed(e, d, MaskReader()),
+    "subclass-in-a-graph": lambda e, d: joined(lambda ids: ids, Subclassed(e, d, MaskReader())),
+    "model-of-models": lambda e, d: joined(encoder(e, d), reading(MaskReader())),
+    "model-of-models-of-models": lambda e, d: joined(encoder(e, d), joined_rest(reading(MaskReader()))),
+    "sequential-of-models": lambda e, d: ks.Sequential([encoder(e, d), reading(MaskReader())]),
+    "models-called-eagerly": lambda e, d: lambda ids: reading(MaskReader())(encoder(e, d)(ids)),
     "composite": lambda e, d: joined(encoder(e, d), Composite()),
     "composite-eager": lambda e, d: lambda ids: Composite()(d(e(ids))),
 }
@@ -115,7 +108,7 @@ def test_masked_models_pickle(parts):
 
 def test_a_model_still_runs_without_a_mask(parts):
     embedding, dense, expected = parts
-    model = reading(Reader())
+    model = reading(MaskReader())
     values = dense(embedding(IDS))
     assert_close(model(values), expected)
     assert_close(model(values.clone()), values.sum(1))
@@ -124,7 +117,7 @@ def test_a_model_still_runs_without_a_mask(parts):
 def test_an_explicit_mask_wins(parts):
     embedding, dense, _ = parts
     values = dense(embedding(IDS))
-    assert_close(Reader()(values, mask=torch.ones(2, 4, dtype=torch.bool)), values.sum(1))
+    assert_close(MaskReader()(values, mask=torch.ones(2, 4, dtype=torch.bool)), values.sum(1))
 
 
 def test_a_mask_ends_at_a_layer_that_does_not_support_it(parts):

@@ -8,15 +8,11 @@ import torch
 
 import kstyle_torch
 from kstyle_torch import activations, losses
-from tests.oracle import assert_close, integers, uniform
+from tests.oracle import assert_close, integers, one_hot, uniform
 
 ROWS, CLASSES = 6, 4
 REDUCTIONS = ["sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None]
 CCE, SCCE = "CategoricalCrossentropy", "SparseCategoricalCrossentropy"
-
-
-def one_hot(*shape):
-    return torch.nn.functional.one_hot(integers(*shape, high=CLASSES), CLASSES).float()
 
 
 def probabilities(*shape):

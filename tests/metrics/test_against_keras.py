@@ -5,13 +5,9 @@ import pytest
 import torch
 
 from kstyle_torch import losses, metrics
-from tests.oracle import assert_close, integers, uniform
+from tests.oracle import assert_close, integers, one_hot, uniform
 
 ROWS = 7
-
-
-def one_hot(*shape):
-    return torch.nn.functional.one_hot(integers(*shape, high=4), 4).float()
 
 
 def probabilities(*shape):

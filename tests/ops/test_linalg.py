@@ -8,7 +8,7 @@ import torch
 from kstyle_torch import ops
 from kstyle_torch.layers import Input
 from kstyle_torch.ops import linalg
-from tests.choice import first_of_each, parameters
+from tests.choice import first_of_each, per_row
 from tests.ops.row import (
     Row,
     assert_same_parameters,
@@ -107,11 +107,6 @@ ROWS = [
 JVP = [(multiply_and_sum, False), (with_norm, True)]
 
 
-def per_row(rows):
-    """The mark that runs a test for every row; the quick set has the first of each function."""
-    return pytest.mark.parametrize("row", parameters(rows))
-
-
 def test_names_and_parameters_are_those_of_keras():
     for name in NAMES:
         assert getattr(ops, name) is getattr(linalg, name)
@@ -137,7 +132,7 @@ def test_symbolic_is_real(row):
     check_symbolic(row)
 
 
-@pytest.mark.parametrize("row", parameters([row for row in first_of_each(ROWS) if row.traced], number_of_tensors))
+@per_row([row for row in first_of_each(ROWS) if row.traced], number_of_tensors)
 def test_compiles_in_one_graph(row):
     check_traced(row)
 

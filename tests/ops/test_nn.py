@@ -8,7 +8,7 @@ import torch
 
 from kstyle_torch import config, ops
 from kstyle_torch.ops import nn
-from tests.choice import first_of_each, parameters
+from tests.choice import first_of_each, per_row
 from tests.ops.row import (
     Row,
     assert_same_parameters,
@@ -242,11 +242,6 @@ ROWS = [*ACTIVATIONS, *CONVOLUTIONS, *POOLS, *NORMALIZATIONS, *LOSSES, *DECODED,
 OWN = {"sparsemax"}  # Keras' sums the wrong terms: its rows exceed 1. tests/test_activations.py proves ours
 
 
-def per_row(rows):
-    """The mark that runs a test for every row; the quick set has the first of each function."""
-    return pytest.mark.parametrize("row", parameters(rows))
-
-
 def test_names_and_parameters_are_those_of_keras():
     for name in NAMES:
         assert getattr(ops, name) is getattr(nn, name)
@@ -272,7 +267,7 @@ def test_symbolic_is_real(row):
     check_symbolic(row)
 
 
-@pytest.mark.parametrize("row", parameters([row for row in first_of_each(ROWS) if row.traced], number_of_tensors))
+@per_row([row for row in first_of_each(ROWS) if row.traced], number_of_tensors)
 def test_compiles_in_one_graph(row):
     check_traced(row)
 

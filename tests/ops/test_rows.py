@@ -2,21 +2,15 @@
 
 import pickle
 
-import pytest
 import torch
 
 from kstyle_torch import layers, ops, tree
 from kstyle_torch.symbolic.tensor import is_symbolic
-from tests.choice import first_of_each, parameters
+from tests.choice import first_of_each, per_row
 from tests.ops.cases import ROWS
 from tests.oracle import GraphModule, array, assert_close, uniform
 
 NARROWER = {torch.float64: torch.float32, torch.int64: torch.int32, torch.complex128: torch.complex64}
-
-
-def per_row(rows, kind=lambda row: row.name):
-    """The mark that runs a test for every row; the quick set has the first of each kind."""
-    return pytest.mark.parametrize("row", parameters(rows, kind))
 
 
 def ranks(row):

@@ -9,7 +9,7 @@ import pytest
 
 import kstyle_torch as ks
 from kstyle_torch import saving
-from tests.oracle import assert_close, uniform
+from tests.oracle import assert_close, assert_equal_predictions, assert_same_bits, uniform
 
 LIBRARIES = [pytest.param(keras, ks, id="keras-to-ours"), pytest.param(ks, keras, id="ours-to-keras")]
 both_ways = pytest.mark.parametrize(("theirs", "ours"), LIBRARIES)
@@ -47,17 +47,6 @@ TRAINING = {
 }
 
 
-def assert_equal_predictions(model, other, x, rtol=1e-6):
-    """Equal to `rtol` of the largest."""
-    for ours, theirs in zip(predictions(model, x), predictions(other, x), strict=True):
-        assert_close(ours, theirs, rtol=rtol, atol=rtol * np.abs(theirs).max())
-
-
-@pytest.fixture(autouse=True)
-def same_weights_every_time():
-    keras.utils.set_random_seed(0)
-
-
 def predictions(model, x):
     outputs = model.predict(x, verbose=0)
     return list(outputs.values()) if isinstance(outputs, dict) else [outputs]
@@ -86,8 +75,7 @@ def test_opens_here_what_was_saved_here(make, tmp_path):
     model.fit(x, y, verbose=0)
     model.save(tmp_path / "m.keras")
     again = ks.models.load_model(tmp_path / "m.keras")
-    for mine, other in zip(predictions(again, x), predictions(model, x), strict=True):
-        np.testing.assert_array_equal(mine, other)
+    assert_same_bits(predictions(again, x), predictions(model, x))
     assert again.to_json() == model.to_json()
 
 

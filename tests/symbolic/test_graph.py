@@ -12,7 +12,7 @@ import torch
 from kstyle_torch import layers, tree
 from kstyle_torch.layers import Add, Concatenate, Dense, Embedding, Input, Layer
 from kstyle_torch.symbolic.graph import trace
-from tests.oracle import GraphModule, assert_close, integers, uniform
+from tests.oracle import GraphModule, MaskReader, assert_close, integers, uniform
 
 
 def test_shared_layer_is_one_module():
@@ -127,13 +127,6 @@ def test_named_tuples_come_out_as_they_are():
 
 
 # ------------------------------------------------------------------------------------------------------------------ masks
-
-
-class MaskReader(Layer):
-    """Sums the steps that the mask leaves."""
-
-    def call(self, x, mask=None):
-        return x.sum(1) if mask is None else (x * mask.unsqueeze(-1)).sum(1)
 
 
 def test_mask_reaches_the_layer_that_takes_it():

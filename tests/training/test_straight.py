@@ -9,8 +9,7 @@ import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training.engines.invalidation import marks
 from tests import models_to_train
-from tests.models_to_train import assert_same_bits
-from tests.oracle import integers, uniform
+from tests.oracle import assert_same_bits, integers, uniform
 
 X, Y = uniform(64, 6).numpy(), integers(64, high=2).numpy().astype("float32")
 

@@ -14,6 +14,7 @@ from torch import nn
 import kstyle_torch
 from kstyle_torch import layers, utils
 from kstyle_torch.utils.plot import INSTALL
+from tests.utils.models import frozen, masked
 
 ALL = {f"show_{what}": True for what in ("shapes", "dtype", "layer_names", "layer_activations", "trainable")}
 STRANGE = "a \"q\" 'r' <b>&amp; {x} [y] | \\n #1; `z` \x01 层 🙂\nnext"
@@ -22,18 +23,6 @@ STRANGE = "a \"q\" 'r' <b>&amp; {x} [y] | \\n #1; `z` \x01 层 🙂\nnext"
 def chain(keras):
     L = keras.layers
     return keras.Sequential([keras.Input((3,)), L.Dense(4, "relu"), L.Dropout(0.5), L.Dense(1)])
-
-
-def masked(keras):
-    x = keras.Input((7,), name="tokens")
-    return keras.Model(x, keras.layers.Dense(2)(keras.layers.Embedding(10, 3, mask_zero=True)(x)))
-
-
-def shared(keras):
-    a, b = keras.Input((3,), name="a"), keras.Input((3,), name="b")
-    dense = keras.layers.Dense(2, name="shared")
-    dense.trainable = False
-    return keras.Model([a, b], keras.layers.Concatenate()([dense(a), dense(b)]))
 
 
 def diamond(keras):
@@ -53,7 +42,7 @@ def nested(keras):
     return keras.Model(x, [L.Dense(1)(first), L.Dense(1)(second)])
 
 
-MODELS = [chain, masked, shared, diamond, nested]
+MODELS = [chain, masked, frozen, diamond, nested]
 
 
 def arrows_of_dot(text):
@@ -97,7 +86,7 @@ def test_mermaid_draws_what_dot_does(make, expand_nested, tmp_path):
     assert found[1]
 
 
-@pytest.mark.parametrize("make", [shared, diamond, masked])
+@pytest.mark.parametrize("make", [frozen, diamond, masked])
 def test_arrows_are_those_of_the_graph(make):
     model = make(kstyle_torch)
     graph = model.graph
@@ -170,7 +159,7 @@ def test_the_layers_of_a_subclass_have_the_shapes_of_the_summary(monkeypatch):
 
 
 def test_what_boxes_say(tmp_path):
-    model = shared(kstyle_torch)
+    model = frozen(kstyle_torch)
     lines = re.findall(r'\["(.*)"\]', utils.model_to_mermaid(model, **ALL))
     assert lines[0] == "<b>a</b> (InputLayer)<br/>Output shape: (None, 3)<br/>Output dtype: float32"
     said = "Activation: linear<br/>Input shape: (None, 3)<br/>Output shape: (None, 2)<br/>Output dtype: float32"

@@ -14,6 +14,7 @@ from torch import nn
 
 import kstyle_torch
 from kstyle_torch.utils.summary import torchinfo_shapes
+from tests.utils.models import frozen, masked, shared
 
 
 @pytest.fixture(autouse=True)
@@ -65,23 +66,6 @@ def embedding(keras):
     return keras.Sequential([keras.Input((None,)), L.Embedding(10, 3, mask_zero=True), L.Dense(2)])
 
 
-def chain(keras):
-    x = keras.Input((7,), name="tokens")
-    return keras.Model(x, keras.layers.Dense(2)(keras.layers.Embedding(10, 3, mask_zero=True)(x)))
-
-
-def shared(keras):
-    a, b = keras.Input((3,), name="a"), keras.Input((3,), name="b")
-    dense = keras.layers.Dense(2, name="shared")
-    return keras.Model([a, b], keras.layers.Concatenate()([dense(a), dense(b)]))
-
-
-def frozen(keras):
-    model = shared(keras)
-    model.get_layer("shared").trainable = False
-    return model
-
-
 def nested(keras):
     L = keras.layers
     x = keras.Input((3,))
@@ -108,7 +92,7 @@ def unbuilt(keras):
     return keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(2)])
 
 
-MODELS = [mlp, convnet, embedding, chain, shared, frozen, nested, nested_chain, two_outputs, unbuilt]
+MODELS = [mlp, convnet, embedding, masked, shared, frozen, nested, nested_chain, two_outputs, unbuilt]
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from tests.choice import parameters
-from tests.models_to_train import AtBatch, assert_same_bits, tapes_of
+from tests.models_to_train import AtBatch, tapes_of
+from tests.oracle import assert_same_bits
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 6)).astype("float32")

@@ -12,7 +12,8 @@ from torch import nn
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training.recorded import engine
-from tests.models_to_train import assert_same_bits, rows_with_signs, tapes_of
+from tests.models_to_train import rows_with_signs, tapes_of
+from tests.oracle import assert_same_bits
 
 X, Y = rows_with_signs(96, 6)
 pytestmark = pytest.mark.usefixtures("recorded_soon")

@@ -13,7 +13,8 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training.recorded import engine, recorder
-from tests.models_to_train import AtBatch, assert_same_bits, tapes_of
+from tests.models_to_train import AtBatch, tapes_of
+from tests.oracle import assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("recorded_soon")
 

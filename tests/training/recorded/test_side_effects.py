@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import kstyle_torch as ks
-from tests.models_to_train import AtBatch, assert_same_bits, tapes_of
+from tests.models_to_train import AtBatch, tapes_of
+from tests.oracle import assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("recorded_soon")
 ROWS = 100
