@@ -14,9 +14,11 @@ def to_array(tensor: Tensor) -> np.ndarray:
 
     bfloat16 becomes the dtype of that name of `ml_dtypes` where that package is installed, as in Keras, else float32.
     """
-    if tensor.dtype is not torch.bfloat16:
-        return tensor.numpy(force=True)
+    if type(tensor) is Tensor and tensor.dtype is not torch.bfloat16:
+        return tensor.numpy(force=True)  # the same as below, in one call; torch has it for its own class only
     tensor = tensor.detach().cpu()
+    if tensor.dtype is not torch.bfloat16:
+        return tensor.resolve_conj().resolve_neg().numpy()
     try:
         import ml_dtypes
     except ImportError:

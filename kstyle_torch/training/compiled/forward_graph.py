@@ -25,7 +25,7 @@ from kstyle_torch.training.compiled.torch_compile import (
     one_graph,
 )
 from kstyle_torch.training.compiled.tracing_copy import replaced, tracing_copy
-from kstyle_torch.training.compiled.verify import Trial, last_digit, nudged, reason_of, verify_forward
+from kstyle_torch.training.compiled.verify import Attempt, Trial, last_digit, nudged, reason_of, verify_forward
 from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.invalidation import Standing, watched
@@ -102,13 +102,12 @@ class CompiledForward(OfModel):
             return self._as_it_is(x)
         call = self.calls.get(key)
         if call is not None:
-            try:
+            attempt = Attempt()
+            with attempt:
                 return call(x, self.weights)
-            except Exception as error:  # the compiler's may be anything; the user's is raised below again
-                reason = reason_of(error)
-            result = self._as_it_is(x)
+            result = self._as_it_is(x)  # raises again what is the user's
             if not compiler_is_taken():
-                self._give_up(reason)
+                self._give_up(reason_of(attempt.error))
             return result
         self.seen[key] = seen = self.seen.get(key, 0) + 1
         if key not in self.calls and seen >= (OFTEN if self.calls else SECOND):

@@ -63,7 +63,7 @@ class Trial:
     error of the user's code is raised there again.
 
     Args:
-        model: Objective in Keras' sense.
+        model: Compiled in Keras' sense.
         tensors: What a step may change in place; metric state and gradients are put back with them. None in inference,
             where another thread may train the same model: then only the random state is.
     """
@@ -111,13 +111,29 @@ def reason_of(error: Exception | None) -> str:
     return f"that fails ({type(original).__name__}: {first})"
 
 
-class Later:
+class Attempt:
+    """A block of compiled code that changes nothing in place: what it raises is in `error` afterwards."""
+
+    error: Exception | None = None
+
+    def __enter__(self) -> Attempt:
+        self.error = None
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.error = error.with_traceback(None)  # frames hold tensors
+        return True
+
+
+class Later(Attempt):
     """A block in which verified code runs: if it fails, all is as it was before, and what was raised is in `error`.
 
     The state of a large model is not copied at each step; then `is_intact` tells whether it may have been changed.
 
     Args:
-        model: Objective in Keras' sense.
+        model: Compiled in Keras' sense.
         kept: What the code changes in place, for which a copy costs little.
         rest: What else it changes in place, when everything has been computed.
     """
@@ -128,22 +144,20 @@ class Later:
         self.is_whole = small or not rest
         self.cells = tracker_cells(model._compiled)
         self.optimizer = model._compiled.optimizer
-        self.error: Exception | None = None
 
     def __enter__(self) -> Later:
-        self.error = None
+        super().__enter__()
         self.undo.note()
         self.before = [cell.value for cell in self.cells], self.optimizer._iterations.number
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
-        if not isinstance(error, Exception):
+        if not super().__exit__(kind, error, traceback):
             return False
         self.undo.restore()
         for cell, value in zip(self.cells, self.before[0], strict=True):
             cell._tensor = value
         self.optimizer._iterations.number = self.before[1]
-        self.error = error.with_traceback(None)
         return True
 
     @property
