@@ -50,6 +50,11 @@ class Variable:
         """The torch tensor that holds the value."""
         return self._tensor
 
+    @property
+    def parameter(self) -> Tensor:
+        """The tensor in torch's layout, for `torch.optim` and `torch.autograd`; `value` itself where the layouts agree."""
+        return self._tensor
+
     def read(self) -> Tensor:
         """The value as a tensor in Keras' layout."""
         return self._tensor
@@ -77,7 +82,7 @@ class Variable:
         return from_array(value, self.device) if isinstance(value, (list, tuple, np.ndarray)) else value
 
     def _on_device_of(self, value: Any) -> Tensor:
-        if isinstance(value, Tensor) and value.device != self.value.device:
+        if isinstance(value, Tensor) and value.device != self.device:
             return self.read().detach().to(value.device)
         return self.read().detach()
 
@@ -93,17 +98,17 @@ class Variable:
     @property
     def dtype(self) -> str:
         """The dtype's name, as Keras gives it (`"float32"`)."""
-        return str(self.value.dtype).removeprefix("torch.")
+        return str(self.parameter.dtype).removeprefix("torch.")
 
     @property
     def ndim(self) -> int:
         """How many axes the value has."""
-        return self.value.ndim
+        return self.read().ndim
 
     @property
     def device(self) -> torch.device:
         """Where the value is."""
-        return self.value.device
+        return self.parameter.device
 
     @property
     def trainable(self) -> bool:

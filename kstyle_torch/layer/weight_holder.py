@@ -12,6 +12,7 @@ from torch import nn
 from kstyle_torch import config, initializers, regularizers
 from kstyle_torch.constraints import get as get_constraint
 from kstyle_torch.initializers import DType, as_dtype
+from kstyle_torch.layer.layout import SAME
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.reparametrization import (
     LISTS,
@@ -20,7 +21,7 @@ from kstyle_torch.layer.reparametrization import (
     warn_of_computed,
     weight_names,
 )
-from kstyle_torch.layer.weights import SAME, State, TrainableWeight, Weight, WeightView, keep_methods, weight_table
+from kstyle_torch.layer.weights import State, TrainableWeight, Weight, WeightView, keep_methods, weight_table
 from kstyle_torch.serialization import reject_unknown
 
 
@@ -127,9 +128,9 @@ class WeightHolder(nn.Module):
         for name, initializer in given.items():
             view = getattr(self, name)
             if view is not None and initializers.are_left_out():
-                view.value.detach().zero_()
+                view.parameter.detach().zero_()
             elif view is not None:
-                view.assign(torch.as_tensor(initializer(tuple(view.shape), dtype=view.value.dtype)))
+                view.assign(torch.as_tensor(initializer(tuple(view.shape), dtype=view.parameter.dtype)))
 
     # --------------------------------------------------------------------------------------------------- listing them
 
@@ -202,7 +203,7 @@ class WeightHolder(nn.Module):
         for key, child in self._layer_children():
             if key not in native or isinstance(child, WeightHolder):
                 own += child.weights if isinstance(child, WeightHolder) else self._module_views(key, child)
-        return list({tuple(map(id, view.parameters().values())) or id(view.value): view for view in own}.values())
+        return list({tuple(map(id, view.parameters().values())) or id(view.parameter): view for view in own}.values())
 
     def _layer_children(self) -> Iterator[tuple[str, nn.Module]]:
         lists = parametrization_lists(self)
@@ -236,7 +237,7 @@ class WeightHolder(nn.Module):
         owner, _, weight = view._row.path.rpartition(".")
         label = f"{view.name}_{name.removeprefix(f'{LISTS}.{weight}.').replace('.', '_')}"
         parameter = view.parameters()[name]
-        layout = view.layout if parameter.shape == view.value.shape else SAME
+        layout = view.layout if parameter.shape == view.parameter.shape else SAME
         original = self._view(Weight(f"{owner}.{name}" if owner else name, layout, name=label), view._layer, view.path)
         original.path, original._effective = f"{view.path.rpartition('/')[0]}/{label}", view
         return original
@@ -335,7 +336,7 @@ class WeightHolder(nn.Module):
         """
         if not self.built:
             raise ValueError(f"{self.name} is not built yet, so its weights cannot be counted; call build() first.")
-        return sum(view.value.numel() for view in self.weights)
+        return sum(view.parameter.numel() for view in self.weights)
 
     # --------------------------------------------------------------------------------------------------- freezing them
 

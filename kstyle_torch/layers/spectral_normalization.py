@@ -64,7 +64,7 @@ class SpectralNormalization(Wrapper):
         with torch.no_grad():
             self._normalize_kernel()
         # through a copy, so that a second call in the same step may write to the kernel again
-        return functional_call(self.layer, {self.kernel._row.path: self.kernel.value.clone()}, (inputs,))
+        return functional_call(self.layer, {self.kernel._row.path: self.kernel.parameter.clone()}, (inputs,))
 
     def _normalize_kernel(self) -> None:
         kernel, u = self.kernel.read(), self.vector_u
