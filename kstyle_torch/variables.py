@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kstyle_torch import config, initializers, tree
 from kstyle_torch.arrays import from_array, to_array
+from kstyle_torch.dtype_policies import DTypeName, dtype_name
 from kstyle_torch.initializers import DType, as_dtype
 
 __all__ = ["Variable"]
@@ -96,9 +97,9 @@ class Variable:
         return self.read().shape
 
     @property
-    def dtype(self) -> str:
-        """The dtype's name, as Keras gives it (`"float32"`)."""
-        return str(self.parameter.dtype).removeprefix("torch.")
+    def dtype(self) -> DTypeName:
+        """The dtype's name, as Keras gives it (`"float32"`); it equals the torch dtype too."""
+        return dtype_name(self.parameter.dtype)
 
     @property
     def ndim(self) -> int:

@@ -38,7 +38,8 @@ def as_dtype(dtype: Any) -> torch.dtype:
         return PYTHON_TYPES[dtype]
     if not isinstance(dtype, str):
         dtype = np.dtype(dtype).name
-    return WIDER.get(dtype) or (PYTHON_TYPES[int] if dtype == "int" else dtype_named(dtype))
+    name = str(dtype)  # of a DTypeName too
+    return WIDER.get(name) or (PYTHON_TYPES[int] if name == "int" else dtype_named(name))
 
 
 def result_type(*dtypes: Any) -> torch.dtype:
