@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from kstyle_torch import config
-from kstyle_torch.arrays import from_array, to_array
+from kstyle_torch.arrays import from_array
 from kstyle_torch.layer.keras_value import ComputedSource, KerasValue, Source, keras_value
 from kstyle_torch.layer.layout import SAME, Layout
 from kstyle_torch.layer.reparametrization import Reparametrization, reparametrizations
@@ -222,68 +222,6 @@ class WeightView(Variable):
 
 
 PLAIN = Tensor.__torch_dispatch__  # not of a DTensor, nor of another that only looks like a tensor
-
-
-class _WriteMethods:
-    """What `add_weight` returns works in every torch function at full speed, and has Keras' methods too."""
-
-    def assign(self: Any, value: Any) -> Any:
-        with torch.no_grad():
-            return self.copy_(value.read() if isinstance(value, Variable) else from_array(value))
-
-    def assign_add(self: Any, value: Any) -> Any:
-        with torch.no_grad():
-            return self.add_(_operand(value, self))
-
-    def assign_sub(self: Any, value: Any) -> Any:
-        with torch.no_grad():
-            return self.sub_(_operand(value, self))
-
-    def numpy(self: Any, *, force: bool = False) -> Any:
-        return to_array(self.detach().as_subclass(Tensor))
-
-    @property
-    def value(self: Any) -> Any:
-        return self
-
-    @property
-    def parameter(self: Any) -> Any:
-        return self
-
-    def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
-        if id(self) not in memo:
-            memo[id(self)] = _remake(type(self), self.detach().clone(), self.requires_grad)
-        return memo[id(self)]
-
-    def __reduce_ex__(self: Any, protocol: Any) -> Any:
-        return _remake, (type(self), self.detach().as_subclass(Tensor), self.requires_grad)
-
-
-def _operand(value: Any, like: Tensor) -> Any:
-    """A value to add to a weight: arrays, lists and variables as tensors."""
-    value = value.read() if isinstance(value, Variable) else value
-    return value if isinstance(value, (Tensor, int, float)) else torch.as_tensor(value, device=like.device)
-
-
-class TrainableWeight(_WriteMethods, nn.Parameter):
-    """A parameter made by `add_weight`."""
-
-
-class State(_WriteMethods, Tensor):
-    """A buffer made by `add_weight(trainable=False)`."""
-
-    __torch_function__ = nn.Parameter.__torch_function__  # results are plain tensors
-
-
-def _remake(cls: type, data: Tensor, requires_grad: bool) -> Any:
-    return TrainableWeight(data, requires_grad) if cls is TrainableWeight else data.as_subclass(State)
-
-
-def keep_methods(tensors: dict[str, Any], names: set[str], cls: type) -> None:
-    """Gives tensors made by `add_weight` their methods back where torch put plain ones in their place."""
-    for name in names & tensors.keys():
-        if type(tensors[name]) in (Tensor, nn.Parameter):
-            tensors[name].__class__ = cls
 
 
 class _SkipInit(TorchFunctionMode):

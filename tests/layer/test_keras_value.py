@@ -15,6 +15,7 @@ from torch import nn
 import kstyle_torch as ks
 from kstyle_torch import layers, optimizers
 from kstyle_torch.layer.keras_value import KerasValue
+from kstyle_torch.optimizers.variables import layout_of
 from tests.layers.case import Case
 from tests.layers.layer_cases import CASES
 from tests.oracle import assert_close, uniform
@@ -401,7 +402,7 @@ def test_a_step_in_keras_manner_trains_as_keras(name):
 
 
 def shares_memory(view):
-    return view.layout.to_keras(view.parameter).untyped_storage().data_ptr() == view.parameter.data_ptr()
+    return layout_of(view).to_keras(view.parameter).untyped_storage().data_ptr() == view.parameter.data_ptr()
 
 
 def weights_of_cases():
@@ -419,4 +420,4 @@ def test_layouts_tell_whether_they_copy(case: Case):
     layer(*case.args(), **case.call())
     for view in layer.weights:
         if isinstance(view.parameter, nn.Parameter):
-            assert view.layout.copies is not shares_memory(view), view.path
+            assert layout_of(view).copies is not shares_memory(view), view.path
