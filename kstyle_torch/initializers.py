@@ -90,7 +90,7 @@ def as_dtype(dtype: DType) -> torch.dtype:
     """
     if isinstance(dtype, torch.dtype):
         return dtype
-    found = getattr(torch, str(dtype or config.floatx()), None)
+    found = getattr(torch, dtype or config.floatx(), None)
     if not isinstance(found, torch.dtype):
         raise ValueError(f"Unknown dtype {dtype!r}; expected a name such as 'float32' or a torch.dtype.")
     return found

@@ -186,6 +186,13 @@ class Precise(layers.Layer):
         return x + ops.ones((4,), dtype=self.dense.kernel.dtype) * (5 if ks.config.floatx() == x.dtype else 7)
 
 
+def test_graphs_hold_torch_dtypes():
+    """Each call pays for the conversion of a name."""
+    x = ks.Input((4,))
+    for y in (torch.sum(x, -1, dtype=x.dtype), x.sum(-1, dtype=x.dtype)):
+        assert y.node.kwargs["dtype"] is torch.float32
+
+
 @pytest.mark.full
 def test_names_inside_compiled_functions():
     layer, x = Precise(), torch.rand(2, 4)

@@ -38,8 +38,7 @@ def as_dtype(dtype: Any) -> torch.dtype:
         return PYTHON_TYPES[dtype]
     if not isinstance(dtype, str):
         dtype = np.dtype(dtype).name
-    name = str(dtype)  # of a DTypeName too
-    return WIDER.get(name) or (PYTHON_TYPES[int] if name == "int" else dtype_named(name))
+    return WIDER.get(dtype) or (PYTHON_TYPES[int] if dtype == "int" else dtype_named(dtype))
 
 
 def result_type(*dtypes: Any) -> torch.dtype:
