@@ -121,6 +121,8 @@ class KerasValue(Tensor):
     def refresh(self) -> None:
         """Lets functions that look past `__torch_function__`, such as `torch.as_tensor`, find what the parameter holds."""
         tensor = self._source.tensor
+        if not _is_ordinary(tensor):
+            return
         place = tensor.data_ptr(), tensor.dtype, tensor.device
         if self._place != place or self._source.copies:
             self._place = place
@@ -249,9 +251,16 @@ def keras_value(source: Source, *steps: Callable[[Tensor], Tensor]) -> KerasValu
     root = source.read().detach()
     for step in steps:
         root = step(root)
+    if not _is_ordinary(root):  # sharded, say; functions that look past `__torch_function__` find nothing to read then
+        root = torch.empty(root.shape, dtype=root.dtype, device="meta")
     made: Any = root.detach().as_subclass(KerasValue)
     made._source, made._steps = source, steps
     return made
+
+
+def _is_ordinary(tensor: Tensor) -> bool:
+    """Returns whether a tensor is not of a class with calls of its own, such as a DTensor."""
+    return type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
 
 
 def in_keras_layout(tensor: Tensor, layout: Layout) -> Tensor:

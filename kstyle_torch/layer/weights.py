@@ -125,10 +125,8 @@ class WeightView(Variable):
             return layout.to_keras(parameter)
         if computed is not None:
             return keras_value(ComputedSource(computed, layout, self.path))
-        if not isinstance(parameter, nn.Parameter) or type(parameter).__torch_dispatch__ is not PLAIN:
-            return layout.to_keras(
-                parameter
-            )  # while `functional_call` or sharding has put another kind of tensor there
+        if not isinstance(parameter, nn.Parameter):
+            return layout.to_keras(parameter)  # what `functional_call` has put there is no leaf either
         if self._value is None or self._value.parameter is not parameter:
             self._value = keras_value(Source(parameter, layout))
         self._value.refresh()
@@ -219,9 +217,6 @@ class WeightView(Variable):
     def __setstate__(self, state: dict[str, Any]) -> None:
         owner, holder = (state[name] or nn.Module() for name in ("_owner", "holder"))
         vars(self).update({**state, "_owner": weakref.ref(owner), "holder": weakref.ref(holder)})
-
-
-PLAIN = Tensor.__torch_dispatch__  # not of a DTensor, nor of another that only looks like a tensor
 
 
 class _SkipInit(TorchFunctionMode):
