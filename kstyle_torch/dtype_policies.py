@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils import _pytree
+
+from kstyle_torch._torch import pytree
 
 __all__ = ["DTypePolicy", "Policy", "deserialize", "dtype_policy", "get", "serialize", "set_dtype_policy"]
 
@@ -86,7 +87,8 @@ def dtype_name(dtype: torch.dtype) -> DTypeName:
 
 def in_torch_dtypes(structure: Any) -> Any:
     """Returns a nest with torch dtypes in the place of names of dtypes."""
-    return _pytree.tree_map(lambda leaf: leaf.torch_dtype if isinstance(leaf, DTypeName) else leaf, structure)
+    nest: Any = pytree.tree_map(lambda leaf: leaf.torch_dtype if isinstance(leaf, DTypeName) else leaf, structure)
+    return nest
 
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
+from kstyle_torch._torch import version_of
 from kstyle_torch.layer.layout import Layout
 from kstyle_torch.layer.reparametrization import Reparametrization
 
@@ -126,8 +127,15 @@ class KerasValue(Tensor):
         place = tensor.data_ptr(), tensor.dtype, tensor.device
         if self._place != place or self._source.copies:
             self._place = place
-            with torch._C.DisableTorchFunctionSubclass():
-                Tensor.data.__set__(self, self._source.read().detach())  # type: ignore[attr-defined]
+            setter: Any = Tensor.data
+            # as Tensor itself does it, not as the class below says
+            Tensor.__torch_function__(setter.__set__, (Tensor,), (self, self._source.read().detach()))
+
+    def _is_changed(self, root: Tensor, part: Tensor, before: tuple[Any, Any]) -> bool:
+        """Returns whether a call changed what stood for the source; `before` are the versions in front of it."""
+        if _versions(self, root, part) == before:
+            return False
+        return root.is_meta or not torch.equal(root, self._source.read())
 
     def plain(self) -> Tensor:
         """Returns it as an ordinary tensor with the way back for gradients."""
@@ -142,7 +150,7 @@ class KerasValue(Tensor):
             return _backward(*args, **kwargs)
         if (name := getattr(function, "__name__", "")) in OF_THE_TENSOR_ITSELF:
             raise RuntimeError(_cannot_change(name))
-        met: dict[int, tuple[KerasValue, Tensor, Tensor, tuple[int, int]]] = {}
+        met: dict[int, tuple[KerasValue, Tensor, Tensor, tuple[Any, Any]]] = {}
 
         def live(leaf: Any) -> Any:
             if not isinstance(leaf, KerasValue):
@@ -157,7 +165,7 @@ class KerasValue(Tensor):
             if result is part:
                 result = value  # of a function that works in place
             if value._source.copies:
-                if _versions(value, root, part) != before or _is_in_place(function):
+                if _is_in_place(function) or value._is_changed(root, part, before):
                     value._source.write(root)
                 else:
                     result = _with_aliases(
@@ -280,8 +288,8 @@ def _cannot_change(name: str) -> str:
     )
 
 
-def _versions(value: KerasValue, root: Tensor, part: Tensor) -> tuple[int, int]:
-    return (root._version, part._version) if value._source.copies else (0, 0)
+def _versions(value: KerasValue, root: Tensor, part: Tensor) -> tuple[Any, Any]:
+    return (version_of(root), version_of(part)) if value._source.copies else (0, 0)
 
 
 def _is_in_place(function: Callable) -> bool:

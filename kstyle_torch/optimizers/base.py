@@ -509,8 +509,7 @@ class Optimizer(OwnVariables, Configurable):
             grads: Of each variable, in its layout: Keras' for a model's variables (`variable.value.grad`), torch's for
                 torch parameters (`parameter.grad`).
             trainable_variables: The variables or parameters; those of the last call if None.
-        Raises: ValueError: if there are not as many gradients as variables, all are None, or one has another shape than
-            its variable.
+        Raises: ValueError: if there are not as many gradients as variables, all are None, or a shape differs.
         """
         grads = list(grads)
         if not grads:
