@@ -39,17 +39,17 @@ class DTypeName(str):
 
     @property
     def is_floating_point(self) -> bool:
-        """Whether values have fractions."""
+        """Returns whether values have fractions."""
         return self.torch_dtype.is_floating_point
 
     @property
     def is_complex(self) -> bool:
-        """Whether values are complex."""
+        """Returns whether values are complex."""
         return self.torch_dtype.is_complex
 
     @property
     def is_signed(self) -> bool:
-        """Whether values may be negative."""
+        """Returns whether values may be negative."""
         return self.torch_dtype.is_signed
 
     @property

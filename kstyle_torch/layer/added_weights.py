@@ -81,7 +81,7 @@ class _VariableMethods:
 
     @property
     def trainable(self: Any) -> bool:
-        """Whether training changes it."""
+        """Returns whether training changes it."""
         return bool(self.requires_grad)
 
     @trainable.setter

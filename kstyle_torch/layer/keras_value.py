@@ -201,12 +201,12 @@ class KerasValue(Tensor):
 
     @property
     def is_leaf(self) -> bool:  # type: ignore[override]
-        """Whether it stands for a parameter."""
+        """Returns whether it stands for a parameter."""
         return self._leaf() is not None or not self.requires_grad
 
     @property
     def requires_grad(self) -> bool:
-        """Whether the parameter requires a gradient."""
+        """Returns whether the parameter requires a gradient."""
         return self.plain().requires_grad if (leaf := self._leaf()) is None else leaf.requires_grad
 
     @requires_grad.setter
