@@ -270,6 +270,7 @@ def test_values_keep_no_layer_alive(kind):
         gc.enable()
 
 
+@pytest.mark.full
 @kinds
 def test_values_inside_compiled_functions(kind):
     layer = made(kind)
@@ -285,6 +286,7 @@ def test_values_inside_compiled_functions(kind):
             assert_close(parameter.grad, gradient)
 
 
+@pytest.mark.full
 def test_a_value_as_an_argument_of_a_compiled_function_is_refused():
     value = made("view").kernel.value
     with pytest.raises(Exception, match=r"cannot be an input of a compiled function. Pass `variable.parameter`"):
