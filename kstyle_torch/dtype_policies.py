@@ -2,16 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import torch
+
+from kstyle_torch._torch import pytree
 
 __all__ = ["DTypePolicy", "Policy", "deserialize", "dtype_policy", "get", "serialize", "set_dtype_policy"]
 
+
+class DTypeName(str):
+    """The name of a dtype, as Keras gives it (`"float32"`), that also equals the torch dtype of that name.
+
+    Every function of this package takes it for a dtype, and so do torch functions (`torch.zeros(2, dtype=x.dtype)`), but
+    for the few to which a string is a device: write `tensor.to(dtype=x.dtype)`. Its hash is that of the string: a dict
+    with torch dtypes for keys does not find it. `torch_dtype` is the torch dtype itself.
+
+    Example:
+        >>> DTypeName("float32") == "float32", DTypeName("float32") == torch.float32
+        (True, True)
+    """
+
+    __slots__ = ()
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The torch dtype.
+
+        Raises: ValueError: if torch has none of that name.
+        """
+        found = getattr(torch, str(self), None)
+        if not isinstance(found, torch.dtype):
+            raise ValueError(f"torch has no dtype {str(self)!r}.")
+        return found
+
+    @property
+    def is_floating_point(self) -> bool:
+        """Returns whether values have fractions."""
+        return self.torch_dtype.is_floating_point
+
+    @property
+    def is_complex(self) -> bool:
+        """Returns whether values are complex."""
+        return self.torch_dtype.is_complex
+
+    @property
+    def is_signed(self) -> bool:
+        """Returns whether values may be negative."""
+        return self.torch_dtype.is_signed
+
+    @property
+    def itemsize(self) -> int:
+        """The bytes of a value."""
+        return self.torch_dtype.itemsize
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, torch.dtype):
+            return getattr(torch, str(self), None) is other
+        return str(self) == other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:  # in Python, as what is above, for torch.compile to follow
+        return hash(str(self))
+
+    @classmethod
+    def __torch_function__(cls, function: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return function(*in_torch_dtypes(args), **in_torch_dtypes(kwargs or {}))
+
+
+NAMES = {
+    dtype: DTypeName(str(dtype).removeprefix("torch."))
+    for dtype in vars(torch).values()
+    if isinstance(dtype, torch.dtype)
+}
+
+
+def dtype_name(dtype: torch.dtype) -> DTypeName:
+    """Returns the name of a torch dtype."""
+    return NAMES[dtype]
+
+
+def in_torch_dtypes(structure: Any) -> Any:
+    """Returns a nest with torch dtypes in the place of names of dtypes."""
+    nest: Any = pytree.tree_map(lambda leaf: leaf.torch_dtype if isinstance(leaf, DTypeName) else leaf, structure)
+    return nest
+
+
 FLOATS = ("float16", "bfloat16", "float32", "float64")
-_floatx = "float32"
+_floatx = DTypeName("float32")
 _chosen: DTypePolicy | None = None
 
 
-def floatx() -> str:
+def floatx() -> DTypeName:
     """The default float type of weights and of floating-point input, `"float32"` unless it was set."""
     return _floatx
 
@@ -26,7 +111,7 @@ def set_floatx(value: str) -> None:
     global _floatx
     if value not in FLOATS:
         raise ValueError(f"floatx must be one of {', '.join(map(repr, FLOATS))}; got {value!r}.")
-    _floatx = value
+    _floatx = DTypeName(value)
 
 
 class DTypePolicy:
@@ -47,8 +132,8 @@ class DTypePolicy:
                 f"Unknown dtype policy {name!r}; expected a dtype such as 'float32', 'mixed_bfloat16' or 'mixed_float16'."
             )
         self.name = name
-        self.compute_dtype = computes
-        self.variable_dtype = computes if computes == name else "float32"
+        self.compute_dtype = DTypeName(computes)
+        self.variable_dtype = DTypeName(computes if computes == name else "float32")
 
     @property
     def is_mixed(self) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kstyle_torch import config, initializers, tree
 from kstyle_torch.arrays import from_array, to_array
+from kstyle_torch.dtype_policies import DTypeName, dtype_name
 from kstyle_torch.initializers import DType, as_dtype
 
 __all__ = ["Variable"]
@@ -50,6 +51,11 @@ class Variable:
         """The torch tensor that holds the value."""
         return self._tensor
 
+    @property
+    def parameter(self) -> Tensor:
+        """The tensor in torch's layout, for `torch.optim` and `torch.autograd`; `value` itself where the layouts agree."""
+        return self._tensor
+
     def read(self) -> Tensor:
         """The value as a tensor in Keras' layout."""
         return self._tensor
@@ -77,7 +83,7 @@ class Variable:
         return from_array(value, self.device) if isinstance(value, (list, tuple, np.ndarray)) else value
 
     def _on_device_of(self, value: Any) -> Tensor:
-        if isinstance(value, Tensor) and value.device != self.value.device:
+        if isinstance(value, Tensor) and value.device != self.device:
             return self.read().detach().to(value.device)
         return self.read().detach()
 
@@ -91,19 +97,19 @@ class Variable:
         return self.read().shape
 
     @property
-    def dtype(self) -> str:
-        """The dtype's name, as Keras gives it (`"float32"`)."""
-        return str(self.value.dtype).removeprefix("torch.")
+    def dtype(self) -> DTypeName:
+        """The dtype's name, as Keras gives it (`"float32"`); it equals the torch dtype too."""
+        return dtype_name(self.parameter.dtype)
 
     @property
     def ndim(self) -> int:
         """How many axes the value has."""
-        return self.value.ndim
+        return self.read().ndim
 
     @property
     def device(self) -> torch.device:
         """Where the value is."""
-        return self.value.device
+        return self.parameter.device
 
     @property
     def trainable(self) -> bool:

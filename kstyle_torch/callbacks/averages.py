@@ -73,4 +73,4 @@ class SwapEMAWeights(Callback):
             raise ValueError(f"SwapEMAWeights needs an optimizer with use_ema=True; got {optimizer.name!r} without.")
         for each in averaging:
             for variable, average in zip(each._variables, each._model_variables_moving_average, strict=True):
-                yield parameter_of(variable).detach(), average.value
+                yield parameter_of(variable).detach(), average.parameter

@@ -85,13 +85,13 @@ class EarlyStopping(Monitor):
     def _remember(self, epoch: int) -> None:
         self.best_epoch = epoch
         self.best_weights = [
-            view.value.detach().clone() for view in self.model.weights
+            view.parameter.detach().clone() for view in self.model.weights
         ]  # where they are: no copy to the host
 
     @torch.no_grad()
     def _restore(self) -> None:
         for view, best in zip(self.model.weights, self.best_weights or [], strict=True):
-            view.value.copy_(best)
+            view.parameter.copy_(best)
 
 
 class TerminateOnNaN(Callback):

@@ -158,7 +158,7 @@ def cells_of(model: Any) -> dict[str, Any]:
     for path, module in model.named_modules():
         for name, leaf in _leaves(vars(module)):
             leaf = leaf.state if isinstance(leaf, SeedGenerator) else leaf
-            if isinstance(leaf, torch.Generator) or (isinstance(leaf, Variable) and id(leaf.value) not in known):
+            if isinstance(leaf, torch.Generator) or (isinstance(leaf, Variable) and id(leaf.parameter) not in known):
                 found[f"{path}:{name}"] = leaf
     return found
 
@@ -179,7 +179,7 @@ def read_cell(cell: Any) -> Any:
         return cell.get_state()
     if isinstance(cell, HostNumber):
         return cell.number  # of more digits than its dtype
-    return (cell.value if isinstance(cell, Variable) else cell).detach().cpu().clone()
+    return (cell.parameter if isinstance(cell, Variable) else cell).detach().cpu().clone()
 
 
 @torch.no_grad()
@@ -191,8 +191,8 @@ def write_cell(cell: Any, state: Any) -> None:
         cell.number = state
     elif isinstance(cell, Tensor):
         cell.copy_(state)
-    elif cell.value is cell.value:  # its storage, and not made from a number when it is asked for
-        cell.value.copy_(state)
+    elif cell.parameter is cell.parameter:  # its storage, and not made from a number when it is asked for
+        cell.parameter.copy_(state)
     else:
         cell.assign(state)
 
@@ -203,14 +203,14 @@ def write_cell(cell: Any, state: Any) -> None:
 def weights_of(model: Any) -> dict[str, Any]:
     """The weights that an optimizer is built with, by the names of their tensors."""
     names = {id(tensor): name for name, tensor in tensors_of(model).items()}
-    return {names[id(view.value)]: view for view in model.weights if id(view.value) in names}
+    return {names[id(view.parameter)]: view for view in model.weights if id(view.parameter) in names}
 
 
 def take_optimizer(model: Any, optimizer: Any) -> dict[str, Any]:
     """The state of an optimizer, ours or torch's, and of schedulers that it holds."""
     if isinstance(optimizer, torch.optim.Optimizer):
         return {"torch": optimizer.state_dict()}
-    names = {id(view.value): name for name, view in weights_of(model).items()}
+    names = {id(view.parameter): name for name, view in weights_of(model).items()}
     return {
         "weights": [names.get(id(parameter_of(variable))) for variable in _built_with(optimizer)],
         "cells": [read_cell(cell) for cell in optimizer.variables],

@@ -16,6 +16,7 @@ from kstyle_torch import config, dtype_policies, regularizers, tree
 from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer import added_losses
+from kstyle_torch.layer.added_weights import State
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.containers import may_hold_metrics, may_hold_modules, modules_in, tracked, with_replaced
 from kstyle_torch.layer.input_spec import check_inputs
@@ -35,7 +36,6 @@ from kstyle_torch.layer.reserved import OWN, is_none_until_set, let_none_give_wa
 from kstyle_torch.layer.shapes import as_leaves, as_shape, declared_shape, shapes_of
 from kstyle_torch.layer.unbuilt import warn_of_unbuilt
 from kstyle_torch.layer.weight_holder import WeightHolder, sync_trainable
-from kstyle_torch.layer.weights import State
 from kstyle_torch.mode import HasMode, fills_training, holding, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, registry, reject_unknown
@@ -523,6 +523,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._keep_methods()
         for attribute in self._in_containers:
             self.__dict__[attribute] = tracked(self.__dict__[attribute], self, attribute)
 

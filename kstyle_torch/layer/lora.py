@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from kstyle_torch import initializers
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.checks import positive_int
-from kstyle_torch.layer.weight_holder import sync_trainable
-from kstyle_torch.layer.weights import WeightView
+from kstyle_torch.layer.weight_holder import ListedWeight, sync_trainable
 
 
 class LoraLayer(Layer):
@@ -86,7 +85,7 @@ class LoraLayer(Layer):
         a, b = getattr(self, f"lora_{self._lora_target}_a"), getattr(self, f"lora_{self._lora_target}_b")
         return a.to(dtype), b.to(dtype) * (self.lora_alpha / self.lora_rank)
 
-    def _saved_views(self) -> list[WeightView]:
+    def _saved_views(self) -> list[ListedWeight]:
         """Files hold the matrix with the thin ones' product in it, as Keras' do."""
         thin = f"lora_{self._lora_target}_"
         return [view for view in self._own_views() if not (self.lora_enabled and view.name.startswith(thin))]
@@ -105,4 +104,4 @@ class LoraLayer(Layer):
         if self.lora_enabled:
             a, b = (getattr(self, f"lora_{self._lora_target}_{each}") for each in "ab")
             a.assign(torch.as_tensor(initializers.HeUniform()(tuple(a.shape), dtype=a.dtype)))
-            b.assign(torch.zeros(()))  # both zero, as Keras has it, would never train
+            b.assign(torch.zeros(b.shape))  # both zero, as Keras has it, would never train

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, dtype_policies, tree
-from kstyle_torch.dtype_policies import DTypePolicy
+from kstyle_torch.dtype_policies import DTypeName, DTypePolicy, dtype_name
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.module_walk import set_unnoticed
@@ -28,17 +28,17 @@ class HasPolicy(nn.Module):
     _input_dtype: torch.dtype | None  # to which floating-point inputs are cast; None if they are not
 
     @property
-    def dtype(self) -> str:
+    def dtype(self) -> DTypeName:
         """The dtype of the weights, by name."""
-        return str(self._dtype).removeprefix("torch.")
+        return dtype_name(self._dtype)
 
     @property
-    def variable_dtype(self) -> str:
+    def variable_dtype(self) -> DTypeName:
         """The same as `dtype`."""
         return self.dtype
 
     @property
-    def compute_dtype(self) -> str:
+    def compute_dtype(self) -> DTypeName:
         """The dtype of float inputs and outputs, by name."""
         return self.dtype_policy.compute_dtype
 

@@ -12,6 +12,8 @@ from torch import nn
 from kstyle_torch import config, initializers, regularizers
 from kstyle_torch.constraints import get as get_constraint
 from kstyle_torch.initializers import DType, as_dtype
+from kstyle_torch.layer.added_weights import State, TrainableWeight, attach_weights
+from kstyle_torch.layer.layout import SAME
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.reparametrization import (
     LISTS,
@@ -20,8 +22,10 @@ from kstyle_torch.layer.reparametrization import (
     warn_of_computed,
     weight_names,
 )
-from kstyle_torch.layer.weights import SAME, State, TrainableWeight, Weight, WeightView, keep_methods, weight_table
+from kstyle_torch.layer.weights import Weight, WeightView, weight_table
 from kstyle_torch.serialization import reject_unknown
+
+ListedWeight = WeightView | TrainableWeight | State
 
 
 class own_property(property):  # noqa: N801, a decorator
@@ -73,7 +77,8 @@ class WeightHolder(nn.Module):
             regularizer: Penalty on it.
             constraint: What it is projected to after each step.
             name: For `layer.weights`.
-        Returns: The tensor, with the methods `assign`, `assign_add`, `assign_sub` and `numpy` besides torch's.
+        Returns: The tensor, which is what `layer.weights` lists: a variable as Keras has them, but that its `dtype` is
+            torch's.
         """
         reject_unknown(self, {key: value for key, value in kwargs.items() if key not in ("autocast", "layout")})
         wanted = self._dtype if dtype is None else as_dtype(dtype)
@@ -106,6 +111,7 @@ class WeightHolder(nn.Module):
         else:
             self.register_buffer(key, weight)
         self._rows[key] = row
+        weight.attach(self, row)
 
     def _claim_weight(self, key: str, weight: Any) -> bool:
         """Moves a weight of `add_weight` to the attribute that the user gives it; whether it was one."""
@@ -127,17 +133,20 @@ class WeightHolder(nn.Module):
         for name, initializer in given.items():
             view = getattr(self, name)
             if view is not None and initializers.are_left_out():
-                view.value.detach().zero_()
+                view.parameter.detach().zero_()
             elif view is not None:
-                view.assign(torch.as_tensor(initializer(tuple(view.shape), dtype=view.value.dtype)))
+                view.assign(torch.as_tensor(initializer(tuple(view.shape), dtype=view.parameter.dtype)))
 
     # --------------------------------------------------------------------------------------------------- listing them
 
-    def _view(self, row: Weight, owner: nn.Module | None = None, key: str = "") -> WeightView:
+    def _view(self, row: Weight, owner: nn.Module | None = None, key: str = "") -> Any:
         """The view of a weight of this layer, or of its bare child `owner`; the same object for as long as the module
-        that holds the weight is the same."""
+        that holds the weight is the same. A weight that `add_weight` made needs none."""
         layer, known = owner or self._bare, (key, row.path)
-        module, _ = row.place(layer)
+        module, name = row.place(layer)
+        made = module._parameters.get(name, module._buffers.get(name))
+        if isinstance(made, (TrainableWeight, State)):
+            return made
         if known not in self._views or self._views[known].holder() is not module:
             path = "/".join(part for part in (self._path_above, self.name, key, row.name) if part)
             self._views[known] = WeightView(layer, row, path)
@@ -173,13 +182,13 @@ class WeightHolder(nn.Module):
         """The module whose parameters and hooks the layer's own are; the layer, but for those around a bare module."""
         return self
 
-    def _own_views(self) -> list[WeightView]:
+    def _own_views(self) -> list[ListedWeight]:
         """The layer's own weights, its sublayers' not among them, trainable ones first."""
         views = [self._view(row) for row in self._own_rows() if row.tensor_of(self._bare) is not None]
         views += self._foreign_views(views)
         return sorted(views, key=lambda view: not view.parameters())
 
-    def _foreign_views(self, views: list[WeightView]) -> list[WeightView]:
+    def _foreign_views(self, views: list[ListedWeight]) -> list[ListedWeight]:
         """Views of the parameters that users added to the native modules, such as those of adapters."""
         covered = {id(parameter) for view in views for parameter in view.parameters().values()}
         return [
@@ -195,32 +204,32 @@ class WeightHolder(nn.Module):
         return {row.path.split(".")[0] for row in self._table_rows() if "." in row.path}
 
     @own_property
-    def weights(self) -> list[WeightView]:
+    def weights(self) -> list[ListedWeight]:
         """All weights in Keras' order: a layer's own, trainable ones first, then its sublayers'. Where torch computes a
         weight from others (parametrizations, pruning), that is the weight; the others are in `trainable_weights`."""
         own, native = self._own_views(), self._native_keys()
         for key, child in self._layer_children():
             if key not in native or isinstance(child, WeightHolder):
                 own += child.weights if isinstance(child, WeightHolder) else self._module_views(key, child)
-        return list({tuple(map(id, view.parameters().values())) or id(view.value): view for view in own}.values())
+        return list({tuple(map(id, view.parameters().values())) or id(view.parameter): view for view in own}.values())
 
     def _layer_children(self) -> Iterator[tuple[str, nn.Module]]:
         lists = parametrization_lists(self)
         yield from ((key, child) for key, child in self._modules.items() if child is not None and child is not lists)
 
-    def _module_views(self, key: str, module: nn.Module) -> list[WeightView]:
+    def _module_views(self, key: str, module: nn.Module) -> list[ListedWeight]:
         """Views of what a bare torch module holds."""
         return [self._view(Weight(name, name=name), module, key) for name in weight_names(module)]
 
     @own_property
-    def variables(self) -> list[WeightView]:
+    def variables(self) -> list[ListedWeight]:
         """The same as `weights`."""
         return self.weights
 
     @own_property
-    def trainable_weights(self) -> list[WeightView]:
+    def trainable_weights(self) -> list[ListedWeight]:
         """The weights that training changes: one for each of `parameters()` that requires a gradient."""
-        found: dict[int, WeightView] = {}
+        found: dict[int, ListedWeight] = {}
         for view in self.weights:
             computed = view.computed
             for name, parameter in view.parameters().items():
@@ -236,23 +245,23 @@ class WeightHolder(nn.Module):
         owner, _, weight = view._row.path.rpartition(".")
         label = f"{view.name}_{name.removeprefix(f'{LISTS}.{weight}.').replace('.', '_')}"
         parameter = view.parameters()[name]
-        layout = view.layout if parameter.shape == view.value.shape else SAME
+        layout = view.layout if parameter.shape == view.parameter.shape else SAME
         original = self._view(Weight(f"{owner}.{name}" if owner else name, layout, name=label), view._layer, view.path)
         original.path, original._effective = f"{view.path.rpartition('/')[0]}/{label}", view
         return original
 
     @own_property
-    def non_trainable_weights(self) -> list[WeightView]:
+    def non_trainable_weights(self) -> list[ListedWeight]:
         """The weights that training leaves alone."""
         return [view for view in self.weights if not view.trainable]
 
     @own_property
-    def trainable_variables(self) -> list[WeightView]:
+    def trainable_variables(self) -> list[ListedWeight]:
         """The same as `trainable_weights`."""
         return self.trainable_weights
 
     @own_property
-    def non_trainable_variables(self) -> list[WeightView]:
+    def non_trainable_variables(self) -> list[ListedWeight]:
         """The same as `non_trainable_weights`."""
         return self.non_trainable_weights
 
@@ -313,7 +322,7 @@ class WeightHolder(nn.Module):
         for number, view in enumerate(views):
             view.assign(store[str(number)])
 
-    def _saved_views(self) -> list[WeightView]:
+    def _saved_views(self) -> list[ListedWeight]:
         """The weights that files hold for the layer, in order."""
         return self._own_views()
 
@@ -335,7 +344,7 @@ class WeightHolder(nn.Module):
         """
         if not self.built:
             raise ValueError(f"{self.name} is not built yet, so its weights cannot be counted; call build() first.")
-        return sum(view.value.numel() for view in self.weights)
+        return sum(view.parameter.numel() for view in self.weights)
 
     # --------------------------------------------------------------------------------------------------- freezing them
 
@@ -352,8 +361,7 @@ class WeightHolder(nn.Module):
 
     def _keep_methods(self) -> None:
         if self._rows:
-            keep_methods(self._parameters, set(self._rows), TrainableWeight)
-            keep_methods(self._buffers, set(self._rows), State)
+            attach_weights(self, self._rows)
 
 
 def sync_trainable(module: nn.Module, frozen_above: bool = False) -> None:

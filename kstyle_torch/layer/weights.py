@@ -7,42 +7,20 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from kstyle_torch import config
-from kstyle_torch.arrays import from_array, to_array
+from kstyle_torch.arrays import from_array
+from kstyle_torch.layer.keras_value import ComputedSource, KerasValue, Source, keras_value
+from kstyle_torch.layer.layout import SAME, Layout
 from kstyle_torch.layer.reparametrization import Reparametrization, reparametrizations
 from kstyle_torch.variables import Variable
-
-
-class Layout(NamedTuple):
-    """How a weight looks in Keras and in torch; each function gives a view or a copy of the other form."""
-
-    to_keras: Callable[[Tensor], Tensor]
-    to_torch: Callable[[Tensor], Tensor]
-
-
-def permuted(*axes: int) -> Layout:
-    """Keras' axis `i` is torch's axis `axes[i]`."""
-    back = sorted(range(len(axes)), key=axes.__getitem__)
-    return Layout(functools.partial(_permute, axes), functools.partial(_permute, back))
-
-
-def _permute(axes: Sequence[int], weight: Tensor) -> Tensor:
-    return weight.permute(*axes)
-
-
-def _same(weight: Tensor) -> Tensor:
-    return weight
-
-
-SAME = Layout(_same, _same)
 
 
 class Weight:
@@ -111,7 +89,7 @@ def weight_table(cls: type) -> tuple[Weight, ...]:
 
 
 class WeightView(Variable):
-    """A weight as Keras shows it: its name and layout, over the torch tensor in `.value`.
+    """A weight as Keras shows it: its name and layout, over the torch tensor in `.parameter`.
 
     Args:
         layer: The layer or module whose weight it is.
@@ -125,6 +103,7 @@ class WeightView(Variable):
         self.holder = weakref.ref(row.place(layer)[0])  # the module that the tensor is in
         self._last: tuple[Tensor, Layout] = (row.tensor_of(layer), self.layout)  # for when the layer is gone
         self._effective: WeightView | None = None
+        self._value: KerasValue | None = None  # for as long as the parameter is the same
 
     @property
     def _layer(self) -> Any:
@@ -137,11 +116,29 @@ class WeightView(Variable):
 
     @property
     def value(self) -> Tensor:
+        """The weight in Keras' layout: changing it in place changes the parameter, and its `grad` is the parameter's.
+
+        It is the parameter itself where Keras and torch lay it out alike.
+        """
+        layout, parameter, computed = self.layout, self.parameter, self.computed
+        if torch.compiler.is_compiling() or (computed is None and layout is SAME):
+            return layout.to_keras(parameter)
+        if computed is not None:
+            return keras_value(ComputedSource(computed, layout, self.path))
+        if not isinstance(parameter, nn.Parameter):
+            return layout.to_keras(parameter)  # what `functional_call` has put there is no leaf either
+        if self._value is None or self._value.parameter is not parameter:
+            self._value = keras_value(Source(parameter, layout))
+        self._value.refresh()
+        return self._value
+
+    @property
+    def parameter(self) -> Tensor:
         """The torch parameter or buffer, in torch's layout; what torch computes it to be where it is parametrized."""
         layer = self._owner()
         if layer is None:
             return self._last[0]
-        tensor = self._row.tensor_of(layer)
+        tensor: Tensor = self._row.tensor_of(layer)
         if tensor is not self._last[0] and isinstance(tensor, nn.Parameter):
             self._last = tensor, self._last[1]
         return tensor
@@ -161,7 +158,8 @@ class WeightView(Variable):
         computed = self.computed
         if computed is not None:
             return computed.originals()
-        return {self._row.path: self.value} if isinstance(self.value, nn.Parameter) else {}
+        parameter = self.parameter
+        return {self._row.path: parameter} if isinstance(parameter, nn.Parameter) else {}
 
     @property
     def layout(self) -> Layout:
@@ -173,7 +171,7 @@ class WeightView(Variable):
 
     def read(self) -> Tensor:
         """The value in Keras' layout."""
-        return self.layout.to_keras(self.value)
+        return self.layout.to_keras(self.parameter)
 
     def assign(self, value: Any) -> WeightView:
         """Sets the value, given in Keras' layout.
@@ -182,13 +180,14 @@ class WeightView(Variable):
         """
         with torch.no_grad():
             given = value.read() if isinstance(value, Variable) else from_array(value)
+            given = given.plain() if isinstance(given, KerasValue) else given
             if given.shape != self.shape:
                 raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
             computed = self.computed
             if computed is not None:
                 computed.assign(self.layout.to_torch(given), self.path)
             else:
-                self.value.copy_(self.layout.to_torch(given))
+                self.parameter.copy_(self.layout.to_torch(given))
         torch.clear_autocast_cache()  # it may hold a copy of the old value
         return self
 
@@ -213,69 +212,11 @@ class WeightView(Variable):
         return self._row.constraint or getattr(self._layer, f"{self.name}_constraint", None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_owner": self._layer, "holder": self.holder()}
+        return {**self.__dict__, "_owner": self._layer, "holder": self.holder(), "_value": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         owner, holder = (state[name] or nn.Module() for name in ("_owner", "holder"))
         vars(self).update({**state, "_owner": weakref.ref(owner), "holder": weakref.ref(holder)})
-
-
-class _WriteMethods:
-    """What `add_weight` returns works in every torch function at full speed, and has Keras' methods too."""
-
-    def assign(self: Any, value: Any) -> Any:
-        with torch.no_grad():
-            return self.copy_(value.read() if isinstance(value, Variable) else from_array(value))
-
-    def assign_add(self: Any, value: Any) -> Any:
-        with torch.no_grad():
-            return self.add_(_operand(value, self))
-
-    def assign_sub(self: Any, value: Any) -> Any:
-        with torch.no_grad():
-            return self.sub_(_operand(value, self))
-
-    def numpy(self: Any, *, force: bool = False) -> Any:
-        return to_array(self.detach().as_subclass(Tensor))
-
-    @property
-    def value(self: Any) -> Any:
-        return self
-
-    def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
-        if id(self) not in memo:
-            memo[id(self)] = _remake(type(self), self.detach().clone(), self.requires_grad)
-        return memo[id(self)]
-
-    def __reduce_ex__(self: Any, protocol: Any) -> Any:
-        return _remake, (type(self), self.detach().as_subclass(Tensor), self.requires_grad)
-
-
-def _operand(value: Any, like: Tensor) -> Any:
-    """A value to add to a weight: arrays, lists and variables as tensors."""
-    value = value.read() if isinstance(value, Variable) else value
-    return value if isinstance(value, (Tensor, int, float)) else torch.as_tensor(value, device=like.device)
-
-
-class TrainableWeight(_WriteMethods, nn.Parameter):
-    """A parameter made by `add_weight`."""
-
-
-class State(_WriteMethods, Tensor):
-    """A buffer made by `add_weight(trainable=False)`."""
-
-    __torch_function__ = nn.Parameter.__torch_function__  # results are plain tensors
-
-
-def _remake(cls: type, data: Tensor, requires_grad: bool) -> Any:
-    return TrainableWeight(data, requires_grad) if cls is TrainableWeight else data.as_subclass(State)
-
-
-def keep_methods(tensors: dict[str, Any], names: set[str], cls: type) -> None:
-    """Gives tensors made by `add_weight` their methods back where torch put plain ones in their place."""
-    for name in names & tensors.keys():
-        if type(tensors[name]) in (Tensor, nn.Parameter):
-            tensors[name].__class__ = cls
 
 
 class _SkipInit(TorchFunctionMode):

@@ -14,10 +14,11 @@ from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import known_size, positive_int
 from kstyle_torch.layer.hooks import anybody_listens
+from kstyle_torch.layer.layout import Layout
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.spatial import SpatialLayer, check_padding, flat_pads, pad_same, sizes
-from kstyle_torch.layer.weights import Layout, Weight, native
+from kstyle_torch.layer.weights import Weight, native
 
 register = layer_registry.register
 

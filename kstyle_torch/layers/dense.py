@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.lora import LoraLayer
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
-from kstyle_torch.layer.weights import Weight, native, permuted
+from kstyle_torch.layer.weights import Weight, native
 
 register = layer_registry.register
 

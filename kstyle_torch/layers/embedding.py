@@ -13,8 +13,9 @@ from kstyle_torch import constraints, initializers, regularizers
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import positive_int
+from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.lora import LoraLayer
-from kstyle_torch.layer.weights import Weight, native, permuted
+from kstyle_torch.layer.weights import Weight, native
 
 register = layer_registry.register
 

@@ -248,7 +248,7 @@ class GroupNormalization(Layer):
             x = x.contiguous()
         if self.scale or not self.center:
             return self.norm(x)
-        return F.group_norm(x, self._num_groups, eps=self.epsilon) + self.beta.value.view(-1, *(1,) * (x.ndim - 2))
+        return F.group_norm(x, self._num_groups, eps=self.epsilon) + self.beta.parameter.view(-1, *(1,) * (x.ndim - 2))
 
 
 @register()

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from kstyle_torch import constraints, initializers, regularizers
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import positive_int
+from kstyle_torch.layer.layout import Layout
 from kstyle_torch.layer.shapes import Shape
-from kstyle_torch.layer.weights import Layout, Weight, native
+from kstyle_torch.layer.weights import Weight, native
 from kstyle_torch.layers.convolution import KERNEL, AnyConvolution
 
 register = layer_registry.register

@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from kstyle_torch import config, initializers
+from kstyle_torch.layer.added_weights import TrainableWeight
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.checks import positive_int
+from kstyle_torch.layer.weight_holder import ListedWeight
 from kstyle_torch.layer.weights import WeightView
 from kstyle_torch.layers.wrappers import Wrapper
 
@@ -44,7 +46,7 @@ class SpectralNormalization(Wrapper):
 
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
-        if not isinstance(self.kernel, WeightView):
+        if not isinstance(self.kernel, (WeightView, TrainableWeight)):
             raise ValueError(f"{self.name}: {type(self.layer).__name__} has neither `kernel` nor `embeddings`.")
         stddev = initializers.TruncatedNormal(stddev=0.02)
         self.vector_u = self.add_weight((1, self.kernel.shape[-1]), stddev, trainable=False, name="vector_u")
@@ -54,7 +56,7 @@ class SpectralNormalization(Wrapper):
         """The weight that is normalized."""
         return self.layer.kernel if hasattr(self.layer, "kernel") else getattr(self.layer, "embeddings", None)
 
-    def _own_views(self) -> list[WeightView]:
+    def _own_views(self) -> list[ListedWeight]:
         """The kernel, which is the layer's too, and `vector_u`."""
         return [self.kernel, *super()._own_views()] if self.built else super()._own_views()
 
@@ -64,7 +66,7 @@ class SpectralNormalization(Wrapper):
         with torch.no_grad():
             self._normalize_kernel()
         # through a copy, so that a second call in the same step may write to the kernel again
-        return functional_call(self.layer, {self.kernel._row.path: self.kernel.value.clone()}, (inputs,))
+        return functional_call(self.layer, {self.kernel._row.path: self.kernel.parameter.clone()}, (inputs,))
 
     def _normalize_kernel(self) -> None:
         kernel, u = self.kernel.read(), self.vector_u

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kstyle_torch.layer.weights import SAME, Layout
+from kstyle_torch.layer.layout import SAME, Layout
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.parameter_group import Part
 from kstyle_torch.optimizers.variables import SlotView, layout_of
@@ -78,7 +78,7 @@ class Adafactor(Optimizer):
         view = super()._slot_view(slot, place)
         if slot in ("r", "c"):
             view.name = getattr(self._variables[place], "name", None) or "variable"
-            view.path = f"{self.name}/{view.name}" if view.value.ndim else view.name
+            view.path = f"{self.name}/{view.name}" if view.ndim else view.name
         return view
 
     def _update(self, part: Part, gradients: list[Tensor], rate: float) -> None:

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from kstyle_torch import config, serialization
 from kstyle_torch._torch import foreach_add_, foreach_copy_, foreach_div, foreach_lerp_, foreach_zero_, set_grad_enabled
-from kstyle_torch.layer.weights import Layout
+from kstyle_torch.layer.layout import Layout
 from kstyle_torch.optimizers import clipping
 from kstyle_torch.optimizers.fused import descend
 from kstyle_torch.optimizers.own_variables import OwnVariables
 from kstyle_torch.optimizers.parameter_group import MANY, Part, is_shared
 from kstyle_torch.optimizers.rate import current_rate, learning_rate_of, replaced_rate
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
-from kstyle_torch.optimizers.variables import HostNumber, SlotView, layout_of, parameter_of, path_of
+from kstyle_torch.optimizers.variables import HostNumber, SlotView, in_keras, layout_of, parameter_of, path_of
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, reject_unknown
 from kstyle_torch.variables import Variable
@@ -96,6 +96,7 @@ class Optimizer(OwnVariables, Configurable):
         self._undecayed: tuple[list[Any], str] = ([], "")
         self._added: list[Variable] = []
         self._part: Part | None = None
+        self._given: list[Any] = []  # the part's variables as they were passed last, which says the gradients' layout
         self._parts: dict[tuple[int, ...], Part] = {}  # by places
         self._packed: dict[int, set[int]] = {}  # a place, and those with which its state is packed
         self.state: dict[str, list[Any]] = {slot: [] for group in self._groups() for slot in group}
@@ -217,6 +218,7 @@ class Optimizer(OwnVariables, Configurable):
         if not self.built:
             self.build(variables)
         elif self._part is not None and self._part.holds(variables):
+            self._given = variables
             self._part.look()
             return
         elif type(self).build is not Optimizer.build and (new := self._unknown(variables)):
@@ -236,7 +238,7 @@ class Optimizer(OwnVariables, Configurable):
 
     def _places(self, variables: list[Any]) -> list[int]:
         """Where the state of each is; makes it for the new ones."""
-        known = self._known()
+        self._given, known = variables, self._known()
         places = []
         for variable in variables:
             parameter = parameter_of(variable)
@@ -384,7 +386,8 @@ class Optimizer(OwnVariables, Configurable):
         Raises: ValueError: if all are None.
         """
         if self._own_apply:
-            self.apply(gradients, self._current().variables)
+            variables = self._current().variables
+            self.apply([*map(in_keras, gradients, variables)], variables)
         elif not torch.is_grad_enabled():
             self._step(gradients)
         else:
@@ -503,9 +506,10 @@ class Optimizer(OwnVariables, Configurable):
         """One step from gradients computed by hand, as in an overridden `train_step`.
 
         Args:
-            grads: Of each variable, in torch's layout (`variable.value.grad`).
-            trainable_variables: The variables; those of the last call if None.
-        Raises: ValueError: if there are not as many gradients as variables, or all are None.
+            grads: Of each variable, in its layout: Keras' for a model's variables (`variable.value.grad`), torch's for
+                torch parameters (`parameter.grad`).
+            trainable_variables: The variables or parameters; those of the last call if None.
+        Raises: ValueError: if there are not as many gradients as variables, all are None, or a shape differs.
         """
         grads = list(grads)
         if not grads:
@@ -516,11 +520,14 @@ class Optimizer(OwnVariables, Configurable):
                 self.track(variables)
         elif not self.built:
             raise ValueError(f"{self.name} is not built yet: pass the variables to apply(), or call build() first.")
+        else:
+            variables = self._given or self._current().variables
         part = self._current()
-        if len(grads) != len(part.parameters):
-            raise ValueError(f"apply() got {len(grads)} gradients for {len(part.parameters)} variables.")
+        if not len(grads) == len(variables) == len(part.parameters):
+            raise ValueError(f"apply() got {len(grads)} gradients for {len(variables)} variables.")
+        self._given = variables
         with torch.no_grad():
-            self._step(part.fitted(grads))
+            self._step(part.fitted(grads, variables))
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> Any:
         """The same as `apply`, from pairs `(gradient, variable)`. Returns: The step count."""
@@ -574,7 +581,7 @@ class Optimizer(OwnVariables, Configurable):
             slot: [tensor.clone() if tensor is not None and is_shared(tensor) else tensor for tensor in tensors]
             for slot, tensors in self.state.items()
         }
-        return {**self.__dict__, "_part": None, "_parts": {}, "_packed": {}, "state": state}
+        return {**self.__dict__, "_part": None, "_given": [], "_parts": {}, "_packed": {}, "state": state}
 
 
 def _carried(tensor: Any, parameter: Tensor) -> Any:

@@ -81,7 +81,7 @@ class LossScaleOptimizer(Optimizer):
         self.track(variables)
 
     def track(self, variables: Iterable[Any]) -> None:
-        variables = list(variables)
+        self._given = variables = list(variables)
         self._settle()
         self.inner_optimizer.track(variables)
         device = self.inner_optimizer._current().device or torch.device("cpu")

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.layer.keras_value import in_torch_layout
+from kstyle_torch.layer.layout import SAME
 from kstyle_torch.optimizers.clipping import clip_by_norm
 from kstyle_torch.optimizers.foreach import PLAIN
 from kstyle_torch.optimizers.fused import alike, has_fused_sgd
@@ -141,25 +143,37 @@ class Part:
             return clip_by_norm(gradients, bound)
         return self.pack.gather(clip_by_norm(self.pack.split(gradients), bound))
 
-    def fitted(self, gradients: list[Any]) -> list[Tensor | None]:
-        """Gradients of a user's own making, as the kernels want them."""
+    def fitted(self, gradients: list[Any], variables: list[Any]) -> list[Tensor | None]:
+        """Returns gradients of a user's own making in torch's layout and in the parameters' dtypes.
+
+        Args:
+            gradients: In the layouts of `variables`.
+            variables: Those of this part as the user passed them; what they are decides the layout, never a shape.
+        Raises: ValueError: if a gradient has another shape than its variable.
+        """
         return [
             gradient if gradient is None else _fitted(gradient, parameter, variable)
-            for gradient, parameter, variable in zip(gradients, self.parameters, self.variables, strict=True)
+            for gradient, parameter, variable in zip(gradients, self.parameters, variables, strict=True)
         ]
 
 
 def _fitted(gradient: Any, parameter: Tensor, variable: Any) -> Tensor:
     if not isinstance(gradient, Tensor):
         gradient = torch.as_tensor(getattr(gradient, "value", gradient), device=parameter.device)
-    if gradient.shape != parameter.shape:
-        layout = layout_of(variable)
-        if gradient.shape != layout.to_keras(parameter).shape:
-            raise ValueError(
-                f"The gradient of {path_of(variable)} has shape {tuple(gradient.shape)}; expected "
-                f"{tuple(parameter.shape)}, the shape of variable.value."
+    layout = layout_of(variable)
+    shape = parameter.shape if layout is SAME else layout.to_keras(parameter).shape
+    if gradient.shape != shape:
+        hint = ""
+        if gradient.shape == parameter.shape:
+            hint = (
+                " The gradient of variable.parameter is in torch's layout; pass that parameter with it, or take "
+                "variable.value.grad."
             )
-        gradient = layout.to_torch(gradient)
+        raise ValueError(
+            f"The gradient of {path_of(variable)} has shape {tuple(gradient.shape)}; expected {tuple(shape)}, the shape of "
+            f"the variable.{hint}"
+        )
+    gradient = in_torch_layout(gradient, layout)
     return gradient if gradient.dtype == parameter.dtype else gradient.to(parameter.dtype)
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import as_dtype
-from kstyle_torch.layer.weights import SAME, Layout
+from kstyle_torch.layer.keras_value import KerasValue, in_keras_layout
+from kstyle_torch.layer.layout import SAME, Layout
 from kstyle_torch.variables import Variable
 
 
@@ -35,6 +36,10 @@ class HostNumber(Variable):
     def value(self) -> Tensor:
         """The number as a tensor on the CPU."""
         return torch.tensor(self.number, dtype=self._dtype)
+
+    @property
+    def parameter(self) -> Tensor:
+        return self.value
 
     def read(self) -> Tensor:
         return self.value
@@ -65,12 +70,18 @@ class SlotView(Variable):
 
     @property
     def value(self) -> Tensor:
+        """The state in Keras' layout; changing it in place changes the optimizer's."""
+        return in_keras_layout(self.parameter, self.layout)
+
+    @property
+    def parameter(self) -> Tensor:
         """The tensor itself, in torch's layout."""
-        return self._tensors[self._index]
+        tensor: Tensor = self._tensors[self._index]
+        return tensor
 
     def read(self) -> Tensor:
         """The value in Keras' layout."""
-        return self.layout.to_keras(self.value)
+        return self.layout.to_keras(self.parameter)
 
     def assign(self, value: Any) -> SlotView:
         """Sets the value, given in Keras' layout.
@@ -81,18 +92,27 @@ class SlotView(Variable):
             given = value.read() if isinstance(value, Variable) else from_array(value)
             if given.shape != self.shape:
                 raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
-            self.value.copy_(self.layout.to_torch(given))
+            self.parameter.copy_(self.layout.to_torch(given))
         return self
 
 
 def parameter_of(variable: Any) -> Tensor:
-    """The torch tensor behind a weight."""
-    return variable if isinstance(variable, Tensor) else getattr(variable, "value", variable)
+    """Returns the torch tensor behind a weight, its `value` or a parameter."""
+    if isinstance(variable, (Variable, KerasValue)):
+        return variable.parameter
+    return variable
 
 
 def layout_of(variable: Any) -> Layout:
-    """How Keras lays a weight out."""
+    """Returns the layouts of a weight or its `value`; a torch parameter is in torch's."""
+    if isinstance(variable, KerasValue):
+        return variable.keras_layout
     return getattr(variable, "layout", SAME) if isinstance(variable, Variable) else SAME
+
+
+def in_keras(gradient: Tensor | None, variable: Any) -> Tensor | None:
+    """Returns the gradient of a parameter in the layout of the variable."""
+    return gradient if gradient is None else layout_of(variable).to_keras(gradient)
 
 
 def path_of(variable: Any) -> str:

@@ -124,7 +124,7 @@ def _fitting(views: list[Any], datasets: list[Any], name: str, skip_mismatch: bo
     shapes, wanted = ([tuple(each.shape) for each in part] for part in (datasets, views))
     if shapes == wanted:
         for dataset, view in zip(datasets, views, strict=True):
-            hdf5.check_values(dataset, view.value)
+            hdf5.check_values(dataset, view.parameter)
         return datasets
     text = f"layer {name!r} has weights of shapes {wanted}; the file has {shapes}."
     if not skip_mismatch:

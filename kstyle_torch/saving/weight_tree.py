@@ -217,7 +217,7 @@ def misfit(saveable: Any, entries: hdf5.Entries) -> str | None:
                 computed.check_invertible(value.path)
             except ValueError as error:
                 return str(error)
-        entries.check_values(key, value if isinstance(value, Tensor) else value.value)
+        entries.check_values(key, value if isinstance(value, Tensor) else value.parameter)
     entries.expected = True
     return None
 

@@ -112,7 +112,7 @@ def trace(inputs: Any, outputs: Any, sources: list[Any]) -> Graph:
         return index[leaf] if is_symbolic(leaf) else leaf
 
     return Graph(
-        specs=[Spec(tensor.shape, tensor.dtype) for tensor in index],
+        specs=[Spec(tensor.shape, tensor.torch_dtype) for tensor in index],
         inputs=tree.map_structure(ref, inputs),
         sources=sources,
         outputs=tree.map_structure(ref, outputs),

@@ -62,7 +62,7 @@ def infer(
 
         def stand_in(leaf: Any) -> Any:
             if is_symbolic(leaf):
-                tensor: Any = torch.zeros(probe.fill(leaf.shape), dtype=leaf.dtype, device=device)
+                tensor: Any = torch.zeros(probe.fill(leaf.shape), dtype=leaf.torch_dtype, device=device)
                 if leaf in tags:
                     tensor._keras_mask = torch.ones(probe.fill(tags[leaf].shape), dtype=torch.bool, device=device)
                 return tensor

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
+from kstyle_torch.dtype_policies import DTypeName, dtype_name, in_torch_dtypes
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.symbolic.infer import Spec, describe, infer
 
@@ -69,7 +70,7 @@ class SymbolicTensor:
     __array_priority__ = 1000  # NumPy's scalars leave their operators to ours
 
     def __init__(self, shape: Shape, dtype: DType = torch.float32, node: Node | None = None, name: str | None = None):
-        self.shape, self.dtype, self.node, self.name = tuple(shape), as_dtype(dtype), node, name
+        self.shape, self.torch_dtype, self.node, self.name = tuple(shape), as_dtype(dtype), node, name
         self._mask: SymbolicTensor | None = None
         self._own_mask: tuple[int, weakref.ref[SymbolicTensor]] | None = None  # its axes, and the mask while it is used
         self.mask_axes: int | None = None  # of the mask that the call itself put on it
@@ -80,7 +81,7 @@ class SymbolicTensor:
         name = getattr(function, "__name__", "")
         if name.endswith("_") and not name.endswith("__"):
             raise TypeError(f"A symbolic tensor cannot be changed in place; use {name[:-1]} instead of {name}.")
-        return record(function, args, kwargs or {})
+        return record(function, *in_torch_dtypes((args, kwargs or {})))
 
     def __getattr__(self, name: str) -> Any:
         attribute = None if name.startswith("_") else getattr(Tensor, name, None)
@@ -90,7 +91,12 @@ class SymbolicTensor:
             raise TypeError(f"A symbolic tensor cannot be changed in place; write `x = x.{name[:-1]}(...)`.")
         if not callable(attribute):  # a property such as .mT
             return record(getattr, (self, name), {})
-        return lambda *args, **kwargs: record(attribute, (self, *args), kwargs)
+        return lambda *args, **kwargs: record(attribute, *in_torch_dtypes(((self, *args), kwargs)))
+
+    @property
+    def dtype(self) -> DTypeName:
+        """The dtype's name, as Keras gives it (`"float32"`); it equals the torch dtype too."""
+        return dtype_name(self.torch_dtype)
 
     @property
     def mask(self) -> SymbolicTensor | None:
@@ -185,7 +191,7 @@ class _Output:
     __slots__ = ("_known", "_spec")
 
     def __init__(self, tensor: SymbolicTensor):
-        self._known, self._spec = weakref.ref(tensor), Spec(tensor.shape, tensor.dtype, tensor.mask_axes)
+        self._known, self._spec = weakref.ref(tensor), Spec(tensor.shape, tensor.torch_dtype, tensor.mask_axes)
 
     def tensor(self, node: Node) -> SymbolicTensor:
         """Returns the output of `node`."""

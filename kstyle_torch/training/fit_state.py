@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kstyle_torch.callbacks.history import History
-    from kstyle_torch.layer.weights import WeightView
+    from kstyle_torch.layer.weight_holder import ListedWeight
     from kstyle_torch.training.protocols import Engine, HasLosses, Trainable
     from kstyle_torch.training.run import Run
 
@@ -65,10 +65,10 @@ class FitState:
         self.trial: int | None = None  # thread that tries compiled code, for which it changes weights for a moment
         self.begun = 0  # how many runs that change weights or metrics there have been
         self.weights_key: Any = UNKNOWN  # state of the weights for which the next three hold
-        self.trained: list[WeightView] = []
-        self.penalised: list[WeightView] = []
+        self.trained: list[ListedWeight] = []
+        self.penalised: list[ListedWeight] = []
         self.layers_below: list[HasLosses] = []
-        self.known_weights: tuple[Any, list[WeightView]] | None = None  # cache of `trainable_weights`, with its key
+        self.known_weights: tuple[Any, list[ListedWeight]] | None = None  # cache of `trainable_weights`, with its key
         self.tables: tuple[Any, dict[int, Any]] | None = None  # embeddings that inputs go into, with their graph
         self.checked: Any = None  # Standing of a model without a graph, for which the next holds
         self.tried: set[Any] = set()  # layouts of data that the model and its loss have taken

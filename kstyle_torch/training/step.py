@@ -277,7 +277,7 @@ def prepare(model: Trainable) -> None:
     note_losses(model)
     views = model._fit.trained
     if compiled.views is not views:
-        compiled.views, compiled.parameters = views, [view.value for view in views]
+        compiled.views, compiled.parameters = views, [view.parameter for view in views]
     if views:
         compiled.optimizer.track(views)
     else:

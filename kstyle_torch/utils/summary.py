@@ -210,11 +210,11 @@ def trained(module: Any) -> str:
 
 
 def _totals(model: Any) -> list[str]:
-    trainable = [view.value for view in model.trainable_weights]
-    frozen = [view.value for view in model.non_trainable_weights]
+    trainable = [view.parameter for view in model.trainable_weights]
+    frozen = [view.parameter for view in model.non_trainable_weights]
     optimizer: Any = getattr(model, "optimizer", None)
     built = getattr(optimizer, "built", False)
-    slots = [getattr(variable, "value", variable) for variable in optimizer.variables] if built else []
+    slots = [getattr(variable, "parameter", variable) for variable in optimizer.variables] if built else []
     lines = [("Total", trainable + frozen + slots), ("Trainable", trainable), ("Non-trainable", frozen)]
     return [
         f" {what} params: {sum(t.numel() for t in tensors):,} ({_readable(sum(t.nbytes for t in tensors))})"

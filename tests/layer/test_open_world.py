@@ -198,7 +198,7 @@ def test_a_replaced_child_runs_everywhere(make, new, put):
     assert np.abs(after - before).max() > 1e-3 and any(layer is module for layer in model.layers)
     assert model.evaluate(x, y, verbose=0) == pytest.approx(np.square(after - y.numpy()).mean(), rel=1e-5)
     model.fit(x, y, verbose=0)
-    assert {id(view.value) for view in model.trainable_variables} == {id(each) for each in model.parameters()}
+    assert {id(view.parameter) for view in model.trainable_variables} == {id(each) for each in model.parameters()}
     assert (
         np.abs(ks.Model(model.inputs, model.last.output).predict(x, verbose=0) - model.predict(x, verbose=0)).max()
         < 1e-6

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import kstyle_torch
-from kstyle_torch import layers, tree
+from kstyle_torch import layers, optimizers, tree
 from kstyle_torch.layers import Input
 from tests.choice import first_of_each, parameters
 from tests.layers.case import Case
@@ -244,7 +244,7 @@ def test_dtype_policies(case):
         outputs = run(layer, case)
         floats = {str(output.dtype) for output in tensors(outputs) if output.is_floating_point()}
         assert floats <= {f"torch.{layer.compute_dtype}"}
-        kept = {view.dtype for view in layer.weights if view.value.is_floating_point()}
+        kept = {str(view.dtype).removeprefix("torch.") for view in layer.weights if view.value.is_floating_point()}
         assert kept <= {layer.variable_dtype, "float32"}
         assert_same(cast(outputs, torch.float32), expected, rtol=tolerance, atol=tolerance * max(scale, 1))
 
@@ -315,4 +315,16 @@ def assert_same_gradients(ours, theirs, ours_in, theirs_in, layer, keras_layer, 
     trainable = [view for view in layer.weights if view.trainable]
     for view, variable in zip(trainable, keras_layer.trainable_variables, strict=True):
         if variable.value.grad is not None:
-            assert_close(view.layout.to_keras(view.value.grad), variable.value.grad, **tolerance)
+            assert_close(view.value.grad, variable.value.grad, **tolerance)
+    assert_same_step(trainable, keras_layer.trainable_variables, tolerance)
+
+
+def assert_same_step(ours, theirs, tolerance):
+    """Keras' own loop: gradients read off `value`, given to the optimizer, and taken off again."""
+    pairs = [(mine, other) for mine, other in zip(ours, theirs, strict=True) if other.value.grad is not None]
+    for variables, optimizer in zip(zip(*pairs, strict=True), (optimizers.SGD(0.1), keras.optimizers.SGD(0.1))):
+        with torch.no_grad():
+            optimizer.apply([variable.value.grad for variable in variables], list(variables))
+        for variable in variables:
+            variable.value.grad = None
+    assert all(parameter.grad is None for mine, _ in pairs for parameter in mine.parameters().values())

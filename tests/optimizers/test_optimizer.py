@@ -213,7 +213,7 @@ def test_exclusion_by_name():
     optimizer = optimizers.SGD(0.1, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     kernel = layer.kernel.numpy().copy()
-    optimizer.apply([torch.zeros(2, 3), torch.zeros(2)], layer.trainable_variables)
+    optimizer.apply([torch.zeros(3, 2), torch.zeros(2)], layer.trainable_variables)
     assert_close(layer.bias, torch.ones(2))
     assert_close(layer.kernel.read(), kernel * 0.95)
     with pytest.raises(ValueError, match="before the first step"):
@@ -268,7 +268,7 @@ def test_no_gradient_at_all_is_an_error():
 def test_constraint_is_applied_after_the_step():
     layer = layers.Dense(2, kernel_constraint="unit_norm")
     layer.build((None, 3))
-    optimizers.SGD(0.5).apply([uniform(2, 3), uniform(2)], layer.trainable_variables)
+    optimizers.SGD(0.5).apply([uniform(3, 2), uniform(2)], layer.trainable_variables)
     assert_close(layer.kernel.numpy(), constraints.UnitNorm()(torch.tensor(layer.kernel.numpy())))
     assert_close((layer.kernel.read() ** 2).sum(0), torch.ones(2))
 

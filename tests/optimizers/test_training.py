@@ -359,11 +359,62 @@ def test_built_by_hand_for_other_variables():
         optimizer.apply([torch.ones(2)], [nn.Parameter(torch.ones(2))])
 
 
-def test_gradients_in_keras_layout_are_taken_too():
+def square_layer():
+    layer = layers.Dense(3)
+    layer.build((None, 3))
+    return layer
+
+
+SQUARE = torch.arange(9.0).view(3, 3)
+
+
+@pytest.mark.parametrize(
+    ("pick", "change"),
+    [
+        (lambda variable: variable, SQUARE),
+        (lambda variable: variable.value, SQUARE),
+        (lambda variable: variable.parameter, SQUARE.T),
+    ],
+    ids=["variable", "value", "parameter"],
+)
+def test_the_variable_decides_the_layout_of_its_gradient(pick, change):
+    """A square gradient fits both ways; arrays are taken too, and so are later steps without variables."""
+    layer = square_layer()
+    kernel, optimizer = layer.kernel.numpy().copy(), optimizers.SGD(1.0)
+    optimizer.build(layer.trainable_variables)
+    variables = [pick(layer.kernel), pick(layer.bias)]
+    optimizer.apply([SQUARE, torch.ones(3)], variables)
+    assert_close(layer.kernel.numpy(), kernel - change.numpy())
+    optimizer.apply([SQUARE.numpy(), np.ones(3, "float32")])
+    assert_close(layer.kernel.numpy(), kernel - 2 * change.numpy())
+    optimizer.apply_gradients(zip([SQUARE, torch.ones(3)], [layer.kernel, layer.bias], strict=True))
+    assert_close(layer.kernel.numpy(), kernel - 2 * change.numpy() - SQUARE.numpy())
+
+
+def test_gradients_of_another_shape_are_refused():
     layer = layers.Dense(2)
     layer.build((None, 3))
-    before = layer.kernel.numpy().copy()
-    optimizers.SGD(1.0).apply([np.ones((3, 2), "float32"), np.ones(2, "float32")], layer.trainable_variables)
-    assert_close(layer.kernel.numpy(), before - 1)
-    with pytest.raises(ValueError, match=r"gradient of .*kernel has shape \(4, 4\); expected \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"gradient of .*kernel has shape \(4, 4\); expected \(3, 2\)"):
         optimizers.SGD(1.0).apply([torch.ones(4, 4), torch.ones(2)], layer.trainable_variables)
+    with pytest.raises(ValueError, match=r"shape \(2, 3\); expected \(3, 2\).* layout; pass that parameter with it"):
+        optimizers.SGD(1.0).apply([torch.ones(2, 3), torch.ones(2)], layer.trainable_variables)
+    with pytest.raises(ValueError, match="got 1 gradients for 2 variables"):
+        optimizers.SGD(1.0).apply([torch.ones(3, 2)], layer.trainable_variables)
+
+
+def test_fit_hands_an_overridden_apply_gradients_in_keras_layout():
+    seen = []
+
+    class Watching(optimizers.SGD):
+        def apply(self, grads, trainable_variables=None):
+            seen.append([tuple(gradient.shape) for gradient in grads])
+            super().apply(grads, trainable_variables)
+
+    weights = []
+    for make in (Watching, optimizers.SGD):
+        model = ks.Sequential([ks.Input((3,)), layers.Dense(2, kernel_initializer="ones")])
+        model.compile(make(0.1), "mse")
+        model.fit(np.ones((4, 3), "float32"), np.ones((4, 2), "float32"), verbose=0)
+        weights.append(model.get_weights())
+    assert seen == [[(3, 2), (2,)]]
+    assert_close(weights[0][0], weights[1][0])

@@ -88,7 +88,7 @@ def test_attributes():
     x = Input((3, 4), name="features")
     assert x.shape == (None, 3, 4) and x.shape[0] is None and x.size(0) is None and x.size() == (None, 3, 4)
     assert x.ndim == x.dim() == 3
-    assert x.dtype is torch.float32
+    assert x.dtype == "float32" and x.dtype == torch.float32 and x.torch_dtype is torch.float32
     assert "features" in repr(x) and "(None, 3, 4)" in repr(x)
     assert len({x, x, Input((3,))}) == 2
 

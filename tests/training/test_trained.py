@@ -185,7 +185,7 @@ def test_what_is_trained_is_what_requires_a_gradient(make, use):
     use(model)
     wanted = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     views = model.trainable_variables
-    assert {id(view.value) for view in views} == wanted and len(views) == len(wanted)
+    assert {id(view.parameter) for view in views} == wanted and len(views) == len(wanted)
     assert all(view.path and view.trainable for view in views)
     if use not in (TOOLS["lora"], TOOLS["late"], TOOLS["tied"]):
         assert [tuple(view.shape) for view in model.weights] == shapes and len(model.weights) == count

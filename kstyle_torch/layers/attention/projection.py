@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.checks import known_size
+from kstyle_torch.layer.layout import Layout
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
-from kstyle_torch.layer.weights import Layout, Weight, WeightView, native
+from kstyle_torch.layer.weights import Weight, WeightView, native
 
 
 class HeadProjection(Layer):

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from kstyle_torch import config
 from kstyle_torch.initializers import STFT
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.spatial import check_data_format, check_padding, same_padding
-from kstyle_torch.layer.weights import Weight, native, permuted
+from kstyle_torch.layer.weights import Weight, native
 
 register = layer_registry.register
 MODES = ("log", "magnitude", "psd", "real", "imag", "angle", "stft")

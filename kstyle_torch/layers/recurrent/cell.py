@@ -18,11 +18,12 @@ from kstyle_torch import activations, config, constraints, initializers, regular
 from kstyle_torch.draws import generator
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.module_walk import OwnDict, first_parameter, set_unnoticed
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.reparametrization import refresh
 from kstyle_torch.layer.shapes import Shape
-from kstyle_torch.layer.weights import Weight, permuted
+from kstyle_torch.layer.weights import Weight
 from kstyle_torch.layers.recurrent.sequence import last_valid, loop, writes_one_step
 
 RESOLVERS: dict[str, Callable[[Any], Any]] = {

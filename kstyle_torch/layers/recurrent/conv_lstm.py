@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kstyle_torch import config
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.layout import Layout
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.spatial import (
     check_data_format,
@@ -21,7 +22,7 @@ from kstyle_torch.layer.spatial import (
     to_channels_first,
     to_channels_last,
 )
-from kstyle_torch.layer.weights import Layout, Weight
+from kstyle_torch.layer.weights import Weight
 from kstyle_torch.layers.recurrent.cell import Cell, given
 from kstyle_torch.layers.recurrent.lstm import forget_bias, lstm_step
 from kstyle_torch.layers.recurrent.rnn import CellRNN, FromCell

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layer.weights import Layout, Weight
+from kstyle_torch.layer.layout import Layout
+from kstyle_torch.layer.weights import Weight
 from kstyle_torch.layers.recurrent.cell import FusedCell, given
 from kstyle_torch.layers.recurrent.rnn import FromCell, UnitsRNN
 
@@ -32,7 +33,7 @@ def _matrix_to_torch(weight: Tensor) -> Tensor:
     return _swap(weight).t()
 
 
-MATRIX = Layout(_matrix_to_keras, _matrix_to_torch)
+MATRIX = Layout(_matrix_to_keras, _matrix_to_torch, copies=True)
 
 
 @register()
@@ -52,7 +53,7 @@ class GRUCell(FusedCell):
     num_gates = 3
     kernel = Weight("weight_ih_l0", MATRIX)
     recurrent_kernel = Weight("weight_hh_l0", MATRIX)
-    bias = Weight("bias_l0", Layout(_swap, _swap))
+    bias = Weight("bias_l0", Layout(_swap, _swap, copies=True))
 
     def __init__(
         self,

@@ -25,11 +25,11 @@ from kstyle_torch._torch import (
     num_dispatch_modes,
     why_missing,
 )
+from kstyle_torch.layer.added_weights import TrainableWeight
 from kstyle_torch.layer.base import Layer, regularize_activity
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of
-from kstyle_torch.layer.weights import TrainableWeight
 from kstyle_torch.symbolic.graph import graph_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.user_reads import is_ours, is_same, reads_of

@@ -1,0 +1,223 @@
+"""Weights that `add_weight` makes: torch's parameters and buffers, with all that Keras' variables have.
+
+`layer.weights` lists the tensors themselves. torch functions treat them as any parameter, at full speed.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kstyle_torch.arrays import from_array, to_array
+from kstyle_torch.layer.weights import Weight
+from kstyle_torch.variables import Variable
+
+# NumPy's functions behind the operators of arrays, as torch's
+UFUNCS: dict[str, Callable[..., Any]] = {
+    "add": torch.add,
+    "subtract": torch.sub,
+    "multiply": torch.mul,
+    "divide": torch.true_divide,
+    "floor_divide": torch.floor_divide,
+    "remainder": torch.remainder,
+    "power": torch.pow,
+    "matmul": torch.matmul,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "equal": torch.eq,
+    "not_equal": torch.ne,
+    "bitwise_and": torch.bitwise_and,
+    "bitwise_or": torch.bitwise_or,
+    "bitwise_xor": torch.bitwise_xor,
+}
+OPERATORS = "add sub mul truediv floordiv mod pow matmul lt le gt ge eq ne and or xor".split()
+
+
+class _VariableMethods:
+    """The half of a weight of `add_weight` that is a variable of Keras; the other half is a tensor."""
+
+    _row: Weight | None = None  # of the layer's table
+    _owner: Callable[[], Any] | None = None
+    _path = ""
+
+    def attach(self, layer: Any, row: Weight) -> None:
+        """Says whose weight it is; the layer holds it, and is held weakly."""
+        self._owner, self._row = weakref.ref(layer), row
+        self._path = self.path
+
+    @property
+    def _layer(self) -> Any:
+        return None if self._owner is None else self._owner()
+
+    @property
+    def name(self) -> str:
+        """The name that `add_weight` got."""
+        return "variable" if self._row is None else self._row.name
+
+    @property
+    def path(self) -> str:
+        """The name with the names of what it is in."""
+        layer = self._layer
+        if layer is not None:
+            self._path = "/".join(part for part in (layer._path_above, layer.name, self.name) if part)
+        return self._path or self.name
+
+    @property
+    def value(self: Any) -> Any:
+        """The tensor itself."""
+        return self
+
+    @property
+    def parameter(self: Any) -> Any:
+        """The tensor itself."""
+        return self
+
+    @property
+    def trainable(self: Any) -> bool:
+        """Returns whether training changes it."""
+        return bool(self.requires_grad)
+
+    @trainable.setter
+    def trainable(self: Any, value: bool) -> None:
+        if isinstance(self, nn.Parameter):
+            self.requires_grad_(bool(value))
+        elif value:
+            raise ValueError(
+                f"{self.path} is a buffer, which training cannot change; pass trainable=True to add_weight()."
+            )
+
+    @property
+    def effective(self: Any) -> Any:
+        """The weight itself: where torch computes it from others, another object stands in its place."""
+        return self
+
+    @property
+    def computed(self) -> None:
+        """None: torch does not compute it."""
+        return
+
+    def parameters(self: Any) -> dict[str, nn.Parameter]:
+        """Returns itself by its name from the layer; nothing for a buffer."""
+        key = self.name if self._row is None else self._row.path
+        return {key: self} if isinstance(self, nn.Parameter) else {}
+
+    @property
+    def regularizer(self) -> Callable[[Tensor], Tensor] | None:
+        """The penalty on it."""
+        return self._of_layer("regularizer")
+
+    @property
+    def constraint(self) -> Callable[[Tensor], Tensor] | None:
+        """What it is projected to after each step."""
+        return self._of_layer("constraint")
+
+    def _of_layer(self, kind: str) -> Any:
+        return getattr(self._row, kind, None) or getattr(self._layer, f"{self.name}_{kind}", None)
+
+    def read(self: Any) -> Any:
+        """Returns the tensor itself."""
+        return self
+
+    def assign(self: Any, value: Any) -> Any:
+        """Sets the value.
+
+        Raises: ValueError: if the shape is another.
+        """
+        given = value.read() if isinstance(value, Variable) else from_array(value)
+        if given.shape != self.shape:
+            raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
+        with torch.no_grad():
+            self.copy_(given)
+        torch.clear_autocast_cache()  # it may hold a copy of the old value
+        return self
+
+    def assign_add(self: Any, value: Any) -> Any:
+        """Adds to the value."""
+        with torch.no_grad():
+            return self.add_(_operand(value, self))
+
+    def assign_sub(self: Any, value: Any) -> Any:
+        """Subtracts from the value."""
+        with torch.no_grad():
+            return self.sub_(_operand(value, self))
+
+    def numpy(self: Any, *, force: bool = False) -> Any:
+        """Returns the value as an array; waits for the device."""
+        return to_array(self.detach().as_subclass(Tensor))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array: np.ndarray = self.numpy()
+        return array if dtype is None else array.astype(dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Lets operators between weights and arrays give tensors, with the way back for gradients."""
+        function = UFUNCS.get(ufunc.__name__)
+        if function is not None and method == "__call__" and not kwargs:
+            return function(*[_operand(each, self, numbers=False) for each in inputs])
+        arrays = [each.numpy() if isinstance(each, _VariableMethods) else each for each in inputs]
+        return getattr(ufunc, method)(*arrays, **kwargs)
+
+    def __round__(self: Any, ndigits: int | None = None) -> Tensor:
+        return torch.round(self, decimals=ndigits or 0)
+
+    def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
+        if id(self) not in memo:
+            memo[id(self)] = _remake(type(self), self.detach().clone(), self.requires_grad)
+        return memo[id(self)]
+
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        return _remake, (type(self), self.detach().as_subclass(Tensor), self.requires_grad)
+
+
+def _operand(value: Any, like: Any, numbers: bool = True) -> Any:
+    """Returns what is to be combined with a weight as a tensor; numbers as they are if `numbers`."""
+    value = value.read() if isinstance(value, Variable) else value
+    if isinstance(value, Tensor) or (numbers and isinstance(value, (int, float))):
+        return value
+    return from_array(value, like.device)
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    method = getattr(Tensor, name)
+
+    def operate(self: Any, other: Any) -> Any:
+        return method(self, torch.as_tensor(other, device=self.device) if type(other) in (list, tuple) else other)
+
+    operate.__name__ = name
+    return operate
+
+
+for _name in OPERATORS:
+    setattr(_VariableMethods, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+class TrainableWeight(_VariableMethods, nn.Parameter):
+    """A parameter made by `add_weight`."""
+
+
+class State(_VariableMethods, Tensor):
+    """A buffer made by `add_weight(trainable=False)`."""
+
+    __torch_function__ = nn.Parameter.__torch_function__  # results are plain tensors
+
+
+def _remake(cls: type, data: Tensor, requires_grad: bool) -> Any:
+    return TrainableWeight(data, requires_grad) if cls is TrainableWeight else data.as_subclass(State)
+
+
+def attach_weights(layer: Any, rows: dict[str, Weight]) -> None:
+    """Gives the tensors that `add_weight` made their methods back where torch put plain ones in their place, and says
+    whose they are."""
+    for tensors, cls in ((layer._parameters, TrainableWeight), (layer._buffers, State)):
+        for key in rows.keys() & tensors.keys():
+            if type(tensors[key]) in (Tensor, nn.Parameter):
+                tensors[key].__class__ = cls
+            if isinstance(tensors[key], _VariableMethods):
+                tensors[key].attach(layer, rows[key])
