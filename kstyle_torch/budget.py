@@ -91,7 +91,7 @@ class Budget(TorchFunctionMode):
         _current.reset(self._token)
         super().__exit__(*error)
 
-    def __torch_function__(self, function: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(function, "__name__", "")
         # in place nothing is made; and what puts a setting back, such as `_set_grad_enabled`, must not fail
@@ -103,7 +103,7 @@ class Budget(TorchFunctionMode):
                 self.take(each.numel() * each.element_size(), "a tensor", adds=False)
         return function(*args, **kwargs)
 
-    def _check(self, name: str, function: Callable, args: Any, kwargs: dict[str, Any]) -> None:
+    def _check(self, name: str, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> None:
         self.run(1)
         if name in RECURRENT:
             steps = max(args[0].shape[:2])
@@ -306,7 +306,7 @@ class _SymbolicError(Exception):
     """An argument stands for a tensor; the call on real ones comes later."""
 
 
-def _size_on_meta(function: Callable, args: Any, kwargs: dict[str, Any]) -> float | None:
+def _size_on_meta(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> float | None:
     """Bytes that a call would allocate for its result; None if only the call itself can tell."""
     storages: set[int] = set()
 

@@ -69,7 +69,7 @@ class DTypeName(str):
         return hash(str(self))
 
     @classmethod
-    def __torch_function__(cls, function: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return function(*in_torch_dtypes(args), **in_torch_dtypes(kwargs or {}))
 
 

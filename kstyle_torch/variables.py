@@ -121,7 +121,7 @@ class Variable:
         self._trainable = bool(value)
 
     @classmethod
-    def __torch_function__(cls, function: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = tree.map_structure(_read, (args, kwargs or {}))
         return function(*args, **kwargs)
 

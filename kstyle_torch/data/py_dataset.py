@@ -175,7 +175,7 @@ def _in_processes(dataset: PyDataset, indices: Iterable[int], workers: int) -> I
         stop_workers(batches)  # left to the garbage collector, it takes 5 s after an error
 
 
-class _Items(torch_data.Dataset):
+class _Items(torch_data.Dataset[Any]):
     """Hides from torch's DataLoader how many batches there are: its sampler knows."""
 
     def __init__(self, dataset: PyDataset):

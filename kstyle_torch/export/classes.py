@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
-from kstyle_torch.export.layout import Expr, call, lines, literal, text
+from kstyle_torch.export.layout import Expr, call, lines, literal, one_line, text
 from kstyle_torch.export.native import arguments_of
 from kstyle_torch.export.record import Frame, Recorder, Ref, Step, refs_in
-from kstyle_torch.export.render import Body, Statement, UnwritableError, identifier, live, one_line
+from kstyle_torch.export.render import Body, Statement, UnwritableError, identifier, live
 
 LARGEST_CONSTANT = 1024  # numbers that are written out
 MOST_SPLICED = 4

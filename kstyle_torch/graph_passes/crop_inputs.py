@@ -115,7 +115,10 @@ def _passes(call: Call, first: Any) -> bool:
         return False
     if (layer.rank, layer._permutes) != (first.rank, first._permutes):
         return False
-    return isinstance(layer, Pooling) or (type(layer.conv) is layer.native_class and _is_elementwise(layer.activation))
+    if isinstance(layer, Pooling):
+        return True
+    own: Any = layer.native_class  # where another module stands in its place, it may do anything
+    return type(layer.conv) is own and _is_elementwise(layer.activation)
 
 
 def _is_elementwise(activation: Any) -> bool:

@@ -42,8 +42,8 @@ def _ends_in_relu(layer: Any) -> bool:
     return (type(layer) in RELUS or convolves) and is_relu(layer)
 
 
-def _without_relu(layer: Any) -> Callable[[Tensor], Tensor]:
-    def run(x: Tensor) -> Tensor:
+def _without_relu(layer: Any) -> Callable[[Tensor], Any]:
+    def run(x: Tensor) -> Any:
         if not is_relu(layer):  # it was replaced since
             return layer.forward(x)
         return x if type(layer) in RELUS else layer.convolve(x)
@@ -51,8 +51,8 @@ def _without_relu(layer: Any) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def _then_relu(pool: Any, layer: Any) -> Callable[[Tensor], Tensor]:
-    def run(x: Tensor) -> Tensor:
+def _then_relu(pool: Any, layer: Any) -> Callable[[Tensor], Any]:
+    def run(x: Tensor) -> Any:
         return pool.pool(x, relu_) if is_relu(layer) else pool.forward(x)
 
     return run

@@ -111,12 +111,14 @@ class _VariableMethods:
     @property
     def regularizer(self) -> Callable[[Tensor], Tensor] | None:
         """The penalty on it."""
-        return self._of_layer("regularizer")
+        regularizer: Callable[[Tensor], Tensor] | None = self._of_layer("regularizer")
+        return regularizer
 
     @property
     def constraint(self) -> Callable[[Tensor], Tensor] | None:
         """What it is projected to after each step."""
-        return self._of_layer("constraint")
+        constraint: Callable[[Tensor], Tensor] | None = self._of_layer("constraint")
+        return constraint
 
     def _of_layer(self, kind: str) -> Any:
         return getattr(self._row, kind, None) or getattr(self._layer, f"{self.name}_{kind}", None)

@@ -30,7 +30,7 @@ def _noticed(method: Callable[..., Any]) -> Callable[..., Any]:
     return change
 
 
-class TrackedList(list):
+class TrackedList(list[Any]):
     """A list whose modules are children of a layer."""
 
     append = _noticed(list.append)
@@ -48,7 +48,7 @@ class TrackedList(list):
         return list, (list(self),)
 
 
-class TrackedDict(dict):
+class TrackedDict(dict[Any, Any]):
     """A dict whose modules are children of a layer."""
 
     pop = _noticed(dict.pop)

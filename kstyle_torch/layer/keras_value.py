@@ -142,7 +142,7 @@ class KerasValue(Tensor):
         return self._read()[1]
 
     @classmethod
-    def __torch_function__(cls, function: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if function is torch.autograd.grad:
             return _gradients(*args, **kwargs)
@@ -261,7 +261,7 @@ def keras_value(source: Source, *steps: Callable[[Tensor], Tensor]) -> KerasValu
         root = step(root)
     if not _is_ordinary(root):  # sharded, say; functions that look past `__torch_function__` find nothing to read then
         root = torch.empty(root.shape, dtype=root.dtype, device="meta")
-    made: Any = root.detach().as_subclass(KerasValue)
+    made: KerasValue = root.detach().as_subclass(KerasValue)
     made._source, made._steps = source, steps
     return made
 
@@ -292,13 +292,13 @@ def _versions(value: KerasValue, root: Tensor, part: Tensor) -> tuple[Any, Any]:
     return (version_of(root), version_of(part)) if value._source.copies else (0, 0)
 
 
-def _is_in_place(function: Callable) -> bool:
+def _is_in_place(function: Callable[..., Any]) -> bool:
     """Returns whether a function is named as one that works in place: the fused kernels of optimizers count no version."""
     name = getattr(function, "__name__", "")
     return name.endswith("_") and not name.endswith("__")
 
 
-def _again(function: Callable, args: Any, kwargs: Any, value: KerasValue, part: Tensor) -> Any:
+def _again(function: Callable[..., Any], args: Any, kwargs: Any, value: KerasValue, part: Tensor) -> Any:
     """Calls a function that gave a view of `value` once more, on what stands for it now."""
     args, kwargs = tree.map_structure(lambda leaf: part if leaf is value else leaf, (args, kwargs))
     return function(*args, **kwargs)
@@ -320,7 +320,8 @@ def _with_aliases(result: Any, root: Tensor, value: KerasValue, step: Callable[[
 
 
 def _one_of(step: Callable[[Tensor], Any], place: int, part: Tensor) -> Tensor:
-    return step(part)[place]
+    chosen: Tensor = step(part)[place]
+    return chosen
 
 
 def _gradients(

@@ -44,6 +44,6 @@ class RandomLayer(Layer):
         return splitmix64.normal(shape, self._next_counter(device), self._start)
 
     def _next_counter(self, device: torch.device) -> Tensor:
-        counter = self._draws.to(device) * splitmix64.PER_DRAW
+        counter: Tensor = self._draws.to(device) * splitmix64.PER_DRAW
         self._draws.add_(1)
         return counter

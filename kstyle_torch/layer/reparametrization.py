@@ -58,14 +58,17 @@ class Reparametrization:
 
     def value(self) -> Tensor:
         """Returns the weight as the originals give it now, in inference mode: reading it changes no state."""
+        weight: Tensor
         if isinstance(self.source, ParametrizationList):
             with _in_inference(self.source):
-                return self.source()
-        if isinstance(self.source, BasePruningMethod):
-            return self.source.apply_mask(self.module)
-        if isinstance(self.source, SpectralNorm):
-            return self.source.compute_weight(self.module, do_power_iteration=False)
-        return self.source.compute_weight(self.module)
+                weight = self.source()
+        elif isinstance(self.source, BasePruningMethod):
+            weight = self.source.apply_mask(self.module)
+        elif isinstance(self.source, SpectralNorm):
+            weight = self.source.compute_weight(self.module, do_power_iteration=False)
+        else:
+            weight = self.source.compute_weight(self.module)
+        return weight
 
     def check_invertible(self, path: str) -> None:
         """Raises a ValueError if a parametrization says nothing of how its weight is set."""

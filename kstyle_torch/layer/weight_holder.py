@@ -224,7 +224,8 @@ class WeightHolder(nn.Module):
     @own_property
     def variables(self) -> list[ListedWeight]:
         """The same as `weights`."""
-        return self.weights
+        weights: list[ListedWeight] = self.weights
+        return weights
 
     @own_property
     def trainable_weights(self) -> list[ListedWeight]:
@@ -246,7 +247,9 @@ class WeightHolder(nn.Module):
         label = f"{view.name}_{name.removeprefix(f'{LISTS}.{weight}.').replace('.', '_')}"
         parameter = view.parameters()[name]
         layout = view.layout if parameter.shape == view.parameter.shape else SAME
-        original = self._view(Weight(f"{owner}.{name}" if owner else name, layout, name=label), view._layer, view.path)
+        original: WeightView = self._view(
+            Weight(f"{owner}.{name}" if owner else name, layout, name=label), view._layer, view.path
+        )
         original.path, original._effective = f"{view.path.rpartition('/')[0]}/{label}", view
         return original
 
@@ -258,12 +261,14 @@ class WeightHolder(nn.Module):
     @own_property
     def trainable_variables(self) -> list[ListedWeight]:
         """The same as `trainable_weights`."""
-        return self.trainable_weights
+        weights: list[ListedWeight] = self.trainable_weights
+        return weights
 
     @own_property
     def non_trainable_variables(self) -> list[ListedWeight]:
         """The same as `non_trainable_weights`."""
-        return self.non_trainable_weights
+        weights: list[ListedWeight] = self.non_trainable_weights
+        return weights
 
     def get_weights(self) -> list[np.ndarray]:
         """The weights as arrays, in Keras' layout and order."""

@@ -47,7 +47,7 @@ def cholesky(x: TensorLike, upper: bool = False) -> Tensor:
     x = _square(x, "cholesky")
     try:
         return torch.linalg.cholesky(x, upper=upper)
-    except torch.linalg.LinAlgError as error:
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # torch documents it
         raise ValueError(f"cholesky: the matrix must be symmetric and positive definite. {error}") from error
 
 

@@ -77,7 +77,7 @@ class SymbolicTensor:
         self.source: Any = None  # the InputLayer of a graph's input
 
     @classmethod
-    def __torch_function__(cls, function: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(function, "__name__", "")
         if name.endswith("_") and not name.endswith("__"):
             raise TypeError(f"A symbolic tensor cannot be changed in place; use {name[:-1]} instead of {name}.")

@@ -181,7 +181,7 @@ def train_batch(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, 
     run = run_by(model)
     assert run is not None
     with steps.straight(run, ()):
-        result = step(x, y, weight)
+        result: tuple[Tensor, Any] = step(x, y, weight)
     if isinstance(step, RecordedStep):
         step.end()
     return result

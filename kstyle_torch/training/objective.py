@@ -260,7 +260,8 @@ class Objective:
 
     def targets(self, y_true: Any) -> list[Any]:
         """The targets as a list with an entry for each output."""
-        return self.outputs.align(y_true, "y", self.has_loss)
+        aligned: list[Any] = self.outputs.align(y_true, "y", self.has_loss)
+        return aligned
 
     def with_own_metrics(self) -> Objective:
         """Returns the same with metrics that have a state of their own."""

@@ -141,7 +141,7 @@ def loss_and_start(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -
     """The loss, the tensor at which its backward pass starts, and the gradient there (None: the loss itself, and 1)."""
     head, optimizer = model._compiled.head, model._compiled.optimizer
     if head is not None and weight is None and not optimizer.scales_loss and not has_losses(model):
-        started = head(y, y_pred)
+        started: tuple[Tensor, Tensor, Tensor | None] | None = head(y, y_pred)
         if started is not None:
             return started
     loss = model.compute_loss(x, y, y_pred, weight)
@@ -191,9 +191,9 @@ def forward(model: Trainable, x: Any, y: Any, weight: Any) -> Any:
 def test_loss(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
     """The loss in a test."""
     cls: Any = type(model)
-    if takes_training(cls):
-        return model.compute_loss(x, y, y_pred, weight, training=False)
-    return model.compute_loss(x, y, y_pred, weight)
+    told = {"training": False} if takes_training(cls) else {}
+    loss: Tensor = model.compute_loss(x, y, y_pred, weight, **told)
+    return loss
 
 
 @functools.cache
@@ -304,7 +304,7 @@ def note_losses(model: Trainable) -> None:
     if fit.weights_key is UNKNOWN or fit.weights_key != now:
         fit.weights_key, fit.trained = now, model.trainable_weights
         fit.penalised = [view for view in model.weights if view.trainable and view.regularizer is not None]
-        fit.layers_below = [module for module in modules if isinstance(module, Layer) and module is not model]
+        fit.layers_below = [module for module in modules if module is not model and isinstance(module, Layer)]
 
 
 def user_step(model: Trainable, step: Any, batch: Any) -> Any:

@@ -340,7 +340,7 @@ def shapes_of_layers(model: nn.Module) -> dict[int, Any]:
     return {**known, **torchinfo_shapes(model), **several}
 
 
-class Shape(tuple):
+class Shape(tuple[Any, ...]):
     """A shape, as one leaf of a nest."""
 
 

@@ -175,7 +175,7 @@ class Forward:
         graph, arguments = self.graph, graph_options(how, self.device.type)
         self.on_cuda_graphs = has_cuda_graphs(arguments, self.device.type)
 
-        def forward(leaves: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+        def forward(leaves: list[Tensor], given: list[Tensor]) -> Any:
             return graph(leaves, given)
 
         self.call = one_graph(forward, arguments)

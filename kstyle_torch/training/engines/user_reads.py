@@ -133,7 +133,8 @@ def _parts_of_container(value: Any, kind: type) -> Iterable[Any]:
         return *value, *value.values()
     if issubclass(kind, (set, frozenset)):
         return sorted(value, key=lambda item: (str(type(item)), str(item) if type(item) in VALUES else id(item)))
-    return value
+    parts: Iterable[Any] = value
+    return parts
 
 
 def _parts_of_array(array: np.ndarray) -> Iterable[Any]:

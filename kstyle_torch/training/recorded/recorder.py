@@ -242,7 +242,8 @@ class TapeWriter:
 
 def base_name(function: Any) -> str:
     """An operator's name without its namespace and overload."""
-    return schema_of(function).name.split("::")[1]
+    name: str = schema_of(function).name
+    return name.split("::")[1]
 
 
 def positional(function: Any) -> list[Any]:

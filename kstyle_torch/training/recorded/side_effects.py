@@ -28,7 +28,7 @@ class Cells:
     def __init__(self, model: Trainable):
         compiled = model._compiled
         self.variables = [variable for metric in model.metrics for variable in metric.variables]
-        others = [entry.weight for entry in compiled.loss.entries]
+        others: list[Any] = [entry.weight for entry in compiled.loss.entries]
         others += [value for module in model.modules() for value in vars(module).values()]
         others += [*vars(compiled.optimizer).values()] if compiled.optimizer.scales_loss else []
         self.variables += {id(other): other for other in others if type(other) in HELD}.values()
