@@ -64,7 +64,7 @@ def without_fused_kernels() -> None:
 def without_joined_metrics() -> None:
     """Every metric is updated after every batch."""
 
-    def rowwise(metric: Any) -> bool:
+    def rowwise(metric: Any) -> bool:  # noqa: ARG001
         return False
 
     for name in ("metrics.base.Metric", "metrics.reduction.MeanMetricWrapper", "metrics.reduction.Mean"):

@@ -76,9 +76,8 @@ def print_workload(workload: str, results: Rounds, figure: str) -> None:
     for (other, name), rounds in results.items():
         if other != workload:
             continue
-        row = [name]
-        for column in (f"train_{figure}", f"evaluate_{figure}", f"predict_{figure}", f"predict_one_{figure}"):
-            row.append(_median(rounds, column, "{:.0f}"))
+        columns = (f"train_{figure}", f"evaluate_{figure}", f"predict_{figure}", f"predict_one_{figure}")
+        row = [name, *(_median(rounds, column, "{:.0f}") for column in columns)]
         ratio = "" if base is None else f"{interval(_ratios(rounds, base, f'train_{figure}'))[0]:.2f}"
         row.insert(2, ratio)
         for column, form in (

@@ -81,7 +81,7 @@ def _convert(given: argparse.Namespace) -> None:
 
 
 def _writer(target: Path) -> Callable[[Any, Path], None]:
-    """What writes a file of that name."""
+    """Returns what writes a file of that name."""
     if target.name.endswith(WEIGHTS):
         return lambda model, path: model.save_weights(path)
     if target.suffix in WHOLE:
@@ -92,7 +92,7 @@ def _writer(target: Path) -> Callable[[Any, Path], None]:
 
 
 def _load(source: Path) -> Any:
-    """The model in a file or folder."""
+    """Returns the model in a file or folder."""
     if (source / "model.safetensors").is_file():
         return Model.from_pretrained(source)
     if source.name.endswith(WEIGHTS):
@@ -107,7 +107,7 @@ def _summary(given: argparse.Namespace) -> None:
     model.summary(line_length=given.line_length, expand_nested=given.expand_nested, show_trainable=given.show_trainable)
 
 
-def _info(given: argparse.Namespace) -> None:
+def _info(given: argparse.Namespace) -> None:  # noqa: ARG001
     print(f"kstyle_torch {__version__}, Python {platform.python_version()}, {platform.platform()}")
     for package in REQUIRED:
         print(f"  {package:<15}{_version(package)}")

@@ -349,11 +349,11 @@ fake_mode: Callable[[], Any] = (
 # ------------------------------------------------------------------------------------------------------------- tensors
 
 
-def _new_version(tensor: Tensor) -> Any:
+def _new_version(tensor: Tensor) -> Any:  # noqa: ARG001
     return object()  # differs from every other
 
 
-def _assume_so(tensor: Tensor) -> bool:
+def _assume_so(tensor: Tensor) -> bool:  # noqa: ARG001
     return True
 
 

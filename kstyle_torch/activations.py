@@ -56,13 +56,13 @@ register = registry.register
 
 @register()
 def linear(x: Tensor) -> Tensor:
-    """`x` itself."""
+    """Returns `x` itself."""
     return x
 
 
 @register()
 def relu(x: Tensor, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
-    """`max(x, 0)`, or with the arguments a leaky, capped or shifted one.
+    """Returns `max(x, 0)`, or with the arguments a leaky, capped or shifted one.
 
     Args:
         negative_slope: Slope below `threshold`.
@@ -80,43 +80,43 @@ def relu(x: Tensor, negative_slope: float = 0.0, max_value: float | None = None,
 
 @register()
 def relu6(x: Tensor) -> Tensor:
-    """`min(max(x, 0), 6)`."""
+    """Returns `min(max(x, 0), 6)`."""
     return F.relu6(x)
 
 
 @register()
 def leaky_relu(x: Tensor, negative_slope: float = 0.2) -> Tensor:
-    """`x` where positive, else `negative_slope * x`."""
+    """Returns `x` where positive, else `negative_slope * x`."""
     return F.leaky_relu(x, negative_slope)
 
 
 @register()
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    """`x` where positive, else `alpha * (exp(x) - 1)`. Source: Clevert et al. 2016."""
+    """Returns `x` where positive, else `alpha * (exp(x) - 1)`. Source: Clevert et al. 2016."""
     return F.elu(x, alpha)
 
 
 @register()
 def selu(x: Tensor) -> Tensor:
-    """Self-normalizing `elu`: `scale * elu(x, alpha)` with fixed constants. Source: Klambauer et al. 2017."""
+    """Returns the self-normalizing `elu`: `scale * elu(x, alpha)` with fixed constants. Source: Klambauer et al. 2017."""
     return F.selu(x)
 
 
 @register()
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    """`max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))`. Source: Barron 2017."""
+    """Returns `max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))`. Source: Barron 2017."""
     return F.celu(x, alpha)
 
 
 @register()
 def gelu(x: Tensor, approximate: bool = False) -> Tensor:
-    """`x * P(X <= x)` for a standard normal X; with `approximate` by tanh. Source: Hendrycks & Gimpel 2016."""
+    """Returns `x * P(X <= x)` for a standard normal X; with `approximate` by tanh. Source: Hendrycks & Gimpel 2016."""
     return F.gelu(x, approximate="tanh" if approximate else "none")
 
 
 @register("swish")
 def silu(x: Tensor) -> Tensor:
-    """`x * sigmoid(x)`. Source: Ramachandran et al. 2017."""
+    """Returns `x * sigmoid(x)`. Source: Ramachandran et al. 2017."""
     return F.silu(x)
 
 
@@ -125,7 +125,7 @@ swish = silu
 
 @register("hard_swish")
 def hard_silu(x: Tensor) -> Tensor:
-    """`x * hard_sigmoid(x)`. Source: Howard et al. 2019."""
+    """Returns `x * hard_sigmoid(x)`. Source: Howard et al. 2019."""
     return F.hardswish(x)
 
 
@@ -134,37 +134,37 @@ hard_swish = hard_silu
 
 @register()
 def mish(x: Tensor) -> Tensor:
-    """`x * tanh(softplus(x))`. Source: Misra 2019."""
+    """Returns `x * tanh(softplus(x))`. Source: Misra 2019."""
     return F.mish(x)
 
 
 @register()
 def glu(x: Tensor, axis: int = -1) -> Tensor:
-    """Gated linear unit: one half of `axis` times the sigmoid of the other, so `axis` halves. Source: Dauphin 2017."""
+    """Computes a gated linear unit: one half of `axis` times the sigmoid of the other, so `axis` halves (Dauphin 2017)."""
     return F.glu(x, dim=axis)
 
 
 @register()
 def tanh(x: Tensor) -> Tensor:
-    """Hyperbolic tangent."""
+    """Returns the hyperbolic tangent."""
     return torch.tanh(x)
 
 
 @register()
 def hard_tanh(x: Tensor) -> Tensor:
-    """`x` clipped to [-1, 1]."""
+    """Returns `x` clipped to [-1, 1]."""
     return F.hardtanh(x)
 
 
 @register()
 def tanh_shrink(x: Tensor) -> Tensor:
-    """`x - tanh(x)`."""
+    """Returns `x - tanh(x)`."""
     return F.tanhshrink(x)
 
 
 @register()
 def sigmoid(x: Tensor) -> Tensor:
-    """`1 / (1 + exp(-x))`.
+    """Returns `1 / (1 + exp(-x))`.
 
     The result remembers `x`, so that a crossentropy behind it can start its backward pass there.
     """
@@ -176,19 +176,19 @@ def sigmoid(x: Tensor) -> Tensor:
 
 @register()
 def hard_sigmoid(x: Tensor) -> Tensor:
-    """`clip(x / 6 + 1/2, 0, 1)`."""
+    """Returns `clip(x / 6 + 1/2, 0, 1)`."""
     return F.hardsigmoid(x)
 
 
 @register()
 def log_sigmoid(x: Tensor) -> Tensor:
-    """`log(sigmoid(x))`."""
+    """Returns `log(sigmoid(x))`."""
     return F.logsigmoid(x)
 
 
 @register()
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """`exp(x)`, divided by its sum along `axis`.
+    """Returns `exp(x)`, divided by its sum along `axis`.
 
     The result remembers `x`, so that a crossentropy behind it can be taken of the logits: fewer operations, same value.
     """
@@ -200,67 +200,67 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
 
 @register()
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """`log(softmax(x))` along `axis`."""
+    """Returns `log(softmax(x))` along `axis`."""
     return torch.log_softmax(x, dim=axis)
 
 
 @register()
 def softplus(x: Tensor) -> Tensor:
-    """`log(1 + exp(x))`."""
+    """Returns `log(1 + exp(x))`."""
     return F.softplus(x)
 
 
 @register()
 def softsign(x: Tensor) -> Tensor:
-    """`x / (1 + |x|)`."""
+    """Returns `x / (1 + |x|)`."""
     return F.softsign(x)
 
 
 @register()
 def squareplus(x: Tensor, b: float = 4) -> Tensor:
-    """`(x + sqrt(x**2 + b)) / 2`. Source: Barron 2021."""
+    """Returns `(x + sqrt(x**2 + b)) / 2`. Source: Barron 2021."""
     return (x + torch.sqrt(x * x + b)) / 2
 
 
 @register()
 def exponential(x: Tensor) -> Tensor:
-    """`exp(x)`."""
+    """Returns `exp(x)`."""
     return torch.exp(x)
 
 
 @register()
 def hard_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
-    """`x` where `|x| > threshold`, else 0."""
+    """Returns `x` where `|x| > threshold`, else 0."""
     return F.hardshrink(x, threshold)
 
 
 @register()
 def soft_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
-    """`x` moved `threshold` towards 0, and 0 where it would cross it."""
+    """Returns `x` moved `threshold` towards 0, and 0 where it would cross it."""
     return F.softshrink(x, threshold)
 
 
 @register()
 def threshold(x: Tensor, threshold: float, default_value: float) -> Tensor:
-    """`x` where it exceeds `threshold`, else `default_value`."""
+    """Returns `x` where it exceeds `threshold`, else `default_value`."""
     return F.threshold(x, threshold, default_value)
 
 
 @register()
 def sparse_plus(x: Tensor) -> Tensor:
-    """0 up to -1, `(x + 1)**2 / 4` up to 1, then `x`."""
+    """Returns 0 up to -1, `(x + 1)**2 / 4` up to 1, then `x`."""
     return torch.where(x <= -1, torch.zeros_like(x), torch.where(x < 1, (x + 1) ** 2 / 4, x))
 
 
 @register()
 def sparse_sigmoid(x: Tensor) -> Tensor:
-    """`clip((x + 1) / 2, 0, 1)`."""
+    """Returns `clip((x + 1) / 2, 0, 1)`."""
     return ((x + 1) / 2).clamp(0, 1)
 
 
 @register()
 def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
-    """The nearest point of the probability simplex along `axis`: many outputs are exactly 0.
+    """Returns the nearest point of the probability simplex along `axis`: many outputs are exactly 0.
 
     Source: Martins & Astudillo 2016.
     """
@@ -274,7 +274,7 @@ def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
 
 
 def get(identifier: Any) -> Activation:
-    """The activation that a name, config or callable means; None is `linear`.
+    """Returns the activation that a name, config or callable means; None is `linear`.
 
     Raises: ValueError: for an unknown name, with the nearest ones.
     """
@@ -282,12 +282,12 @@ def get(identifier: Any) -> Activation:
 
 
 def serialize(activation: Activation) -> Any:
-    """The activation's name, or its config where it is an object."""
+    """Returns the activation's name, or its config where it is an object."""
     return serialization.serialize_keras_object(activation)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Activation:
-    """The activation that `serialize` described."""
+    """Returns the activation that `serialize` described."""
     if isinstance(config, str):
         with serialization.custom_object_scope(custom_objects):
             return get(config)

@@ -148,7 +148,7 @@ constant, variable = ops.convert_to_tensor, Variable
 
 
 def int_shape(x: Any) -> tuple[int | None, ...]:
-    """The sizes of the axes, with None for those that are not known.
+    """Returns the sizes of the axes, with None for those that are not known.
 
     Example:
         >>> int_shape(Input((3,)))
@@ -158,37 +158,37 @@ def int_shape(x: Any) -> tuple[int | None, ...]:
 
 
 def ndim(x: Any) -> int:
-    """How many axes `x` has."""
+    """Returns how many axes `x` has."""
     return len(x.shape)
 
 
 def argmax(x: Any, axis: int = -1) -> Tensor:
-    """Where the largest value along `axis` is; here the last axis if none is named."""
+    """Returns where the largest value along `axis` is; here the last axis if none is named."""
     return ops.argmax(x, axis)
 
 
 def concatenate(tensors: Sequence[Any], axis: int = -1) -> Tensor:
-    """The tensors joined along `axis`; here the last axis if none is named."""
+    """Returns the tensors joined along `axis`; here the last axis if none is named."""
     return ops.concatenate(tensors, axis)
 
 
 def expand_dims(x: Any, axis: int = -1) -> Tensor:
-    """`x` with a new axis of size 1; here a last one if no place is named."""
+    """Returns `x` with a new axis of size 1; here a last one if no place is named."""
     return ops.expand_dims(x, axis)
 
 
 def repeat_elements(x: Any, rep: int, axis: int) -> Tensor:
-    """Every element along `axis`, `rep` times."""
+    """Returns every element along `axis`, `rep` times."""
     return ops.repeat(x, rep, axis)
 
 
 def flatten(x: Any) -> Tensor:
-    """All values in one axis."""
+    """Returns all values in one axis."""
     return ops.reshape(x, (-1,))
 
 
 def batch_flatten(x: Any) -> Tensor:
-    """All axes but the first in one: (batch, ...) -> (batch, values)."""
+    """Flattens all axes but the first: (batch, ...) to (batch, values)."""
     sizes = [size for size in x.shape[1:] if size is not None]
     known = is_symbolic(x) and len(sizes) == len(x.shape) - 1
     return ops.reshape(x, (-1, int(np.prod(sizes))) if known else (ops.shape(x)[0], -1))
@@ -197,19 +197,19 @@ def batch_flatten(x: Any) -> Tensor:
 def random_normal(
     shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None
 ) -> Tensor:
-    """Normal numbers; see `random.normal`."""
+    """Returns normal numbers; see `random.normal`."""
     return random.normal(shape, mean, stddev, dtype, seed)
 
 
 def random_uniform(
     shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0, dtype: Any = None, seed: Any = None
 ) -> Tensor:
-    """Uniform numbers; see `random.uniform`."""
+    """Returns uniform numbers; see `random.uniform`."""
     return random.uniform(shape, minval, maxval, dtype, seed)
 
 
 def get_value(x: Any) -> Any:
-    """The value of a variable or tensor as an array; a number stays one."""
+    """Returns the value of a variable or tensor as an array; a number stays one."""
     return x if isinstance(x, (int, float)) else np.asarray(ops.convert_to_numpy(x))
 
 

@@ -46,6 +46,7 @@ def raise_limits(times: float = math.inf) -> Iterator[None]:
     Args:
         times: By how much, at least 1; infinity lifts the limits.
     Raises: TypeError: for what is not a number. ValueError: for a number below 1, or NaN.
+
     Example:
         >>> with raise_limits(4):
         ...     Budget(None).of_one == 4 * SIZE_ALONE
@@ -171,7 +172,7 @@ def take(size: float, what: str) -> None:
 
 @contextlib.contextmanager
 def in_force(config: Any) -> Iterator[None]:
-    """A budget for a config that comes without a file, unless one is in force."""
+    """Puts a budget in force for a config that comes without a file, unless there is one."""
     if _current.get() is not None or not isinstance(config, (dict, list)):
         yield
         return
@@ -255,7 +256,7 @@ def _bytes_of_one(kwargs: dict[str, Any]) -> int:
 
 
 def _most(name: str, tensors: list[Tensor], numbers: list[int]) -> float:
-    """More numbers than a call can make, or nearly any call: quick, and on the safe side.
+    """Returns more numbers than nearly any call can make: quick, and on the safe side.
 
     A run for shapes has no rows, and what is made of nothing is nothing, or as large as the numbers beside it say.
     """
@@ -268,7 +269,7 @@ def _most(name: str, tensors: list[Tensor], numbers: list[int]) -> float:
 
 
 def _pieces(name: str, args: Any, kwargs: dict[str, Any]) -> float:
-    """At most how many tensors a function cuts one into."""
+    """Returns an upper bound of the tensors that a function cuts one into."""
     x, given = args[0], args[1] if len(args) > 1 else next(iter(kwargs.values()), 0)  # a size, a number, or several
     if name == "unbind":
         return x.shape[given] if x.ndim else 0
@@ -280,7 +281,7 @@ def _pieces(name: str, args: Any, kwargs: dict[str, Any]) -> float:
 
 
 def _operands(nest: Any) -> tuple[list[Tensor], list[int]]:
-    """The tensors and the whole numbers among arguments."""
+    """Returns the tensors and the whole numbers among arguments."""
     tensors: list[Tensor] = []
     numbers: list[int] = []
     stack = [nest]
@@ -325,7 +326,7 @@ def _size_on_meta(function: Callable[..., Any], args: Any, kwargs: dict[str, Any
         result = function(*args, **kwargs) if storages else function(*args, **kwargs, device="meta")
     except _SymbolicError:
         return 0.0
-    except Exception:  # whatever torch raises where the result depends on values, or the call is wrong
+    except Exception:  # whatever torch raises where the result depends on values, or the call is wrong  # noqa: BLE001
         return None
     made = {storage_address(each.untyped_storage()): each.untyped_storage().nbytes() for each in _operands(result)[0]}
     return float(sum(size for storage, size in made.items() if storage not in storages))

@@ -43,12 +43,12 @@ _keeps_freed_memory = True
 
 
 def backend() -> str:
-    """Always `"torch"`: there is no other."""
+    """Returns `"torch"`: there is no other."""
     return "torch"
 
 
 def epsilon() -> float:
-    """The fuzz factor that keeps logarithms and divisions finite, 1e-7 unless it was set."""
+    """Returns the fuzz factor that keeps logarithms and divisions finite, 1e-7 unless it was set."""
     return _epsilon
 
 
@@ -59,7 +59,7 @@ def set_epsilon(value: float) -> None:
 
 
 def image_data_format() -> str:
-    """Where an image keeps its channels when a layer does not say: `"channels_last"` unless it was set."""
+    """Returns where an image keeps its channels when a layer does not say: `"channels_last"` unless it was set."""
     return _image_data_format
 
 
@@ -153,7 +153,7 @@ def disable_interactive_logging() -> None:
 
 
 def is_interactive_logging_enabled() -> bool:
-    """Whether `verbose="auto"` means a progress bar."""
+    """Returns whether `verbose="auto"` means a progress bar."""
     return _interactive_logging
 
 

@@ -1,4 +1,4 @@
-"""What a weight (in Keras' layout) is projected to after every training step."""
+"""Constraints: projections of weights (in Keras' layout) after every training step."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _norm(w: Tensor, axis: Axis) -> Tensor:
 
 
 def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
-    """The constraint that a name, config, class or callable means.
+    """Returns the constraint that a name, config, class or callable means.
 
     Raises: ValueError: for an unknown name, with the nearest ones.
     """
@@ -110,12 +110,12 @@ def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
 
 
 def serialize(constraint: Any) -> Any:
-    """The constraint's config in Keras' JSON form."""
+    """Returns the constraint's config in Keras' JSON form."""
     return serialization.serialize_keras_object(constraint)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The constraint that `serialize` described."""
+    """Returns the constraint that `serialize` described."""
     return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
 
 

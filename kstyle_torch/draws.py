@@ -16,7 +16,7 @@ Generator = torch.Generator | None  # None for torch's own, which `torch.manual_
 
 
 def generator(seed: Any, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator that gives the same numbers for the same seed.
+    """Returns a generator that gives the same numbers for the same seed.
 
     Args:
         seed: An int; a `SeedGenerator`, which moves on; or None to take the seed from torch's own random state, so that
@@ -70,7 +70,7 @@ def truncated_normal(
 
 
 def random_state(generators: Iterable[torch.Generator] = ()) -> dict[str, Any]:
-    """Where all random numbers of the process are: torch's (also the accelerator's), NumPy's, Python's; as plain data.
+    """Returns where all random numbers of the process are: torch's (also the accelerator's), NumPy's, Python's; as plain data.
 
     Args:
         generators: Generators of the user's whose state is wanted too.

@@ -97,7 +97,7 @@ _chosen: DTypePolicy | None = None
 
 
 def floatx() -> DTypeName:
-    """The default float type of weights and of floating-point input, `"float32"` unless it was set."""
+    """Returns the default float type of weights and of floating-point input, `"float32"` unless it was set."""
     return _floatx
 
 
@@ -120,6 +120,7 @@ class DTypePolicy:
     Args:
         name: A dtype, for both; or `"mixed_bfloat16"`, `"mixed_float16"`: weights in float32, computing in the other.
     Raises: ValueError: for any other name.
+
     Example:
         >>> DTypePolicy("mixed_bfloat16").variable_dtype
         'float32'
@@ -137,16 +138,16 @@ class DTypePolicy:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether weights are kept in another dtype than is computed in."""
+        """True if weights are kept in another dtype than computations use."""
         return self.compute_dtype != self.variable_dtype
 
     def get_config(self) -> dict[str, Any]:
-        """The name, for `from_config`."""
+        """Returns the name, for `from_config`."""
         return {"name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> DTypePolicy:
-        """The policy of a config."""
+        """Returns the policy of a config."""
         return cls(**config)
 
     def __eq__(self, other: object) -> bool:
@@ -168,7 +169,7 @@ def _is_dtype(name: Any) -> bool:
 
 
 def get(identifier: Any) -> DTypePolicy:
-    """The policy that a name, a dtype, a config or None (the one that was set) means.
+    """Returns the policy that a name, a dtype, a config or None (the one that was set) means.
 
     Raises: ValueError: if it means none.
     """
@@ -182,7 +183,7 @@ def get(identifier: Any) -> DTypePolicy:
 
 
 def dtype_policy() -> DTypePolicy:
-    """The policy of layers that are not given one: what `set_dtype_policy` chose, else `floatx()`."""
+    """Returns the policy of layers that are not given one: what `set_dtype_policy` chose, else `floatx()`."""
     return _chosen or DTypePolicy(floatx())
 
 
@@ -198,10 +199,10 @@ def set_dtype_policy(policy: Any) -> None:
 
 
 def serialize(policy: DTypePolicy) -> dict[str, Any]:
-    """The policy in Keras' JSON form."""
+    """Returns the policy in Keras' JSON form."""
     return {"module": "keras", "class_name": "DTypePolicy", "config": policy.get_config(), "registered_name": None}
 
 
-def deserialize(config: dict[str, Any], custom_objects: Any = None) -> DTypePolicy:
-    """The policy that a config in Keras' JSON form describes."""
+def deserialize(config: dict[str, Any], custom_objects: Any = None) -> DTypePolicy:  # noqa: ARG001
+    """Returns the policy that a config in Keras' JSON form describes."""
     return DTypePolicy.from_config(config.get("config", config))

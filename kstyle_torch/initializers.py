@@ -76,7 +76,7 @@ def left_out() -> Iterator[None]:
 
 
 def are_left_out() -> bool:
-    """Whether weights need no values of their own: they will be read from a file, or are fake tensors."""
+    """Returns whether weights need no values of their own: they will be read from a file, or are fake tensors."""
     return _left_out.get() or fake_mode() is not None
 
 
@@ -84,7 +84,7 @@ register = registry.register
 
 
 def as_dtype(dtype: DType) -> torch.dtype:
-    """A torch dtype from itself, its name (`"float32"`) or None (`config.floatx()`).
+    """Returns a torch dtype from itself, its name (`"float32"`) or None (`config.floatx()`).
 
     Raises: ValueError: for a name that is no dtype of torch.
     """
@@ -103,7 +103,7 @@ class Initializer(serialization.Configurable):
         raise NotImplementedError(f"{type(self).__name__} must define __call__(self, shape, dtype=None).")
 
     def clone(self) -> Any:
-        """A new initializer with the same arguments."""
+        """Returns a new initializer with the same arguments."""
         return type(self).from_config(self.get_config())
 
 
@@ -156,8 +156,9 @@ class Identity(Initializer):
 
 
 class RandomInitializer(Initializer):
-    """Base of those that draw. With an int `seed` every call draws the same numbers, those of Keras on torch; with a
-    `random.SeedGenerator` or without a seed it draws new ones.
+    """Base of those that draw. With an int `seed` every call draws the same numbers, those of Keras on torch.
+
+    With a `random.SeedGenerator` or without a seed it draws new ones.
     """
 
     def __init__(self, seed: Any = None):
@@ -172,7 +173,7 @@ class RandomInitializer(Initializer):
         return draws.uniform(shape, low, high, as_dtype(dtype), generator(self.seed))
 
     def _truncated_normal(self, shape: Shape, mean: float, stddev: float, dtype: DType) -> Tensor:
-        """A normal distribution cut at two standard deviations."""
+        """Returns a normal distribution cut at two standard deviations."""
         return draws.truncated_normal(shape, mean, stddev, as_dtype(dtype), generator(self.seed))
 
 
@@ -413,7 +414,7 @@ class STFT(Initializer):
 def compute_fans(
     shape: Shape, input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None
 ) -> tuple[int, int]:
-    """How many inputs and outputs a weight of `shape` (..., inputs, outputs) connects, its window counted in both."""
+    """Returns how many inputs and outputs a weight of `shape` (..., inputs, outputs) connects, its window counted in both."""
     if input_axes is not None and output_axes is not None:
         return math.prod(shape[axis] for axis in input_axes), math.prod(shape[axis] for axis in output_axes)
     if len(shape) < 2:
@@ -423,7 +424,7 @@ def compute_fans(
 
 
 def get(identifier: Any) -> Callable[..., Tensor] | None:
-    """The initializer that a name, config, class, callable or array of values means.
+    """Returns the initializer that a name, config, class, callable or array of values means.
 
     Raises: ValueError: for an unknown name, with the nearest ones.
     """
@@ -433,12 +434,12 @@ def get(identifier: Any) -> Callable[..., Tensor] | None:
 
 
 def serialize(initializer: Any) -> Any:
-    """The initializer's config in Keras' JSON form."""
+    """Returns the initializer's config in Keras' JSON form."""
     return serialization.serialize_keras_object(initializer)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The initializer that `serialize` described."""
+    """Returns the initializer that `serialize` described."""
     return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
 
 

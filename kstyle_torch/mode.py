@@ -30,8 +30,9 @@ CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 
 class Running(threading.local):
-    """The call of a layer that runs in this thread. An attribute of a thread-local is read without a call, and
-    `torch.compile` guards on it.
+    """The call of a layer that runs in this thread.
+
+    An attribute of a thread-local is read without a call, and `torch.compile` guards on it.
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ class HasMode(nn.Module):
 
     @property
     def training(self) -> bool:
-        """Whether it is in training mode: in a call, that of the call."""
+        """True in training mode: within a call, that of the call."""
         call = running
         mode = call.mode
         if mode is None:
@@ -143,8 +144,8 @@ class HasMode(nn.Module):
 _below_ours: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # modules that are not ours, in a layer
 
 
-def _follow(parent: nn.Module, name: str, child: nn.Module | None) -> None:
-    """Called by torch whenever a module gets a child: ours follow the mode of modules that are not."""
+def _follow(parent: nn.Module, name: str, child: nn.Module | None) -> None:  # noqa: ARG001
+    """Lets layers follow the mode of a foreign parent; torch calls it whenever a module gets a child."""
     if not isinstance(child, HasMode) or isinstance(parent, HasMode):
         return
     home = type(parent).__module__
@@ -380,7 +381,7 @@ def _mark(module: Any, modes: dict[int, bool], apart: dict[int, Any]) -> bool:
 
 
 def _exchanged(value: Any, copies: dict[int, Any], is_forward: bool = False) -> Any:
-    """An attribute of a copy: with copies in the place of modules, also in containers; metrics with their own state."""
+    """Returns an attribute of a copy: with copies in the place of modules, also in containers; metrics with their own state."""
     if isinstance(value, nn.Module):
         return copies.get(id(value), value)
     if isinstance(value, dict) and value:

@@ -145,7 +145,7 @@ class MissingModules:
     """
 
     @classmethod
-    def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> None:
+    def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> None:  # noqa: ARG003
         """Finds nothing.
 
         Raises: ModuleNotFoundError: with advice, for a module of Keras that is not here, where it is being imported. Those

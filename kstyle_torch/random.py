@@ -49,6 +49,7 @@ class SeedGenerator(serialization.Configurable):
         name: What it is called.
         kwargs: `backend`, which must be None or torch's.
     Raises: ValueError: if `seed` is no int.
+
     Example:
         >>> seed = random.SeedGenerator(1)
         >>> torch.equal(random.normal((3,), seed=seed), random.normal((3,), seed=seed))
@@ -70,7 +71,7 @@ class SeedGenerator(serialization.Configurable):
             self.state = Variable(state, dtype="int32", trainable=False, name="seed_generator_state")
 
     def next(self, ordered: bool = True) -> Tensor:
-        """The state before it moves on, two numbers that are added to a seed.
+        """Returns the state before it moves on, two numbers that are added to a seed.
 
         Args:
             ordered: Whether the second number counts the calls; else both jump.
@@ -92,6 +93,7 @@ def normal(shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: DType = 
         stddev: Its standard deviation.
         dtype: `config.floatx()` if None.
         seed: Int for the same numbers at every call, a `SeedGenerator`, or None.
+
     Example:
         >>> random.normal((2, 3), seed=1).shape
         torch.Size([2, 3])
@@ -193,12 +195,13 @@ def dropout(
 
 @operation
 def shuffle(x: TensorLike, axis: int = 0, seed: Seed = None) -> Tensor:
-    """`x` with the order along `axis` drawn anew, for every index of the axes before it on its own.
+    """Returns `x` with the order along `axis` drawn anew, for every index of the axes before it on its own.
 
     Args:
         x: Tensor.
         axis: What is shuffled.
         seed: As in `normal`.
+
     Example:
         >>> random.shuffle(torch.arange(3), seed=1).sort().values
         tensor([0, 1, 2])
@@ -253,7 +256,7 @@ def beta(shape: Shape, alpha: Any, beta: Any, dtype: DType = None, seed: Seed = 
 
 
 def _source(seed: Seed, device: torch.device | None = None) -> tuple[torch.Generator | None, torch.device]:
-    """What draws, and where; torch's own generator without a seed."""
+    """Returns what draws, and where; torch's own generator without a seed."""
     device = config.device() if device is None else device
     if seed is not None and not isinstance(seed, (numbers.Integral, SeedGenerator)):
         raise ValueError(f"seed must be an int, a SeedGenerator or None; got {seed!r}.")
@@ -261,7 +264,7 @@ def _source(seed: Seed, device: torch.device | None = None) -> tuple[torch.Gener
 
 
 def _spread(shape: Shape, seed: Seed, *parameters: Any) -> tuple[Any, ...]:
-    """A distribution's parameters as floats of the result's shape, and what draws."""
+    """Returns a distribution's parameters as floats of the result's shape, and what draws."""
     source, device = _source(seed)
     tensors = [as_tensor(parameter).to(device) for parameter in parameters]
     floats = [x if x.is_floating_point() else x.to(as_dtype(None)) for x in tensors]

@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 def snake_case(name: str) -> str:
-    """`"MaxPooling2D"` -> `"max_pooling2d"`, as Keras names its layers."""
+    """Returns the name in snake case: `"max_pooling2d"` for `"MaxPooling2D"`, as Keras names its layers."""
     words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'mse'?`, or the known names where none is near."""
+    """Returns ` Did you mean 'mse'?`, or the known names where none is near."""
     known = [word for word in known if isinstance(word, str)]
     exact = [word for word in known if word.lower() == str(name).lower()]
     close = exact or difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
@@ -41,7 +41,7 @@ class Registry:
         self._objects: dict[str, Any] = {}
 
     def register(self, *aliases: str) -> Callable[[T], T]:
-        """Decorator: enters a class or function under its name, its snake case and `aliases`."""
+        """Enters a class or function under its name, its snake case and `aliases`."""
 
         def enter(obj: T) -> T:
             name = obj.__name__  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ class Registry:
         return iter(self._objects)
 
     def lookup(self, name: str) -> Any:
-        """The object called `name`, the user's own first.
+        """Returns the object called `name`, the user's own first.
 
         Raises: ValueError: if there is none, with the nearest names.
         """
@@ -78,7 +78,7 @@ _scopes: list[dict[str, Any]] = []  # innermost last
 
 
 def registered_object(name: str) -> Any | None:
-    """What the user registered, or brought into scope, as `name`; None if nothing."""
+    """Returns what the user registered, or brought into scope, as `name`; None if nothing."""
     for scope in reversed(_scopes):
         if name in scope:
             return scope[name]
@@ -99,7 +99,7 @@ _name_counts: Counter[str] = Counter()
 
 
 def unique_name(base: str) -> str:
-    """`dense`, `dense_1`, ... counted over the whole process, as Keras does."""
+    """Returns `dense`, `dense_1`, ... counted over the whole process, as Keras does."""
     count = _name_counts[base]
     _name_counts[base] += 1
     return f"{base}_{count}" if count else base

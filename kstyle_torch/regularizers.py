@@ -115,7 +115,7 @@ def _factor(value: float | None, name: str, default: float) -> float:
 
 
 def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
-    """The regularizer that a name, config, class or callable means.
+    """Returns the regularizer that a name, config, class or callable means.
 
     Raises: ValueError: for an unknown name, with the nearest ones.
     """
@@ -123,12 +123,12 @@ def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
 
 
 def serialize(regularizer: Any) -> Any:
-    """The regularizer's config in Keras' JSON form."""
+    """Returns the regularizer's config in Keras' JSON form."""
     return serialization.serialize_keras_object(regularizer)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The regularizer that `serialize` described."""
+    """Returns the regularizer that `serialize` described."""
     return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
 
 

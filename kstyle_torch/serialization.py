@@ -61,7 +61,7 @@ REGISTRIES: dict[str, Registry] = {}  # Keras' module -> what it holds
 
 
 def registry(kind: str, module: str) -> Registry:
-    """A new registry whose objects can be named in a config."""
+    """Returns a new registry whose objects can be named in a config."""
     return REGISTRIES.setdefault(module, Registry(kind, module))
 
 
@@ -76,12 +76,12 @@ class Configurable:
         return self
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data; `from_config` makes an equal object of them."""
+        """Returns the constructor's arguments as plain data; `from_config` makes an equal object of them."""
         return {name: _plain(value) for name, value in self._arguments.items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """An object of this class from what `get_config` gave."""
+        """Returns an object of this class from what `get_config` gave."""
         return _made_of(cls, {name: _revive(value) for name, value in config.items()})
 
 
@@ -94,7 +94,7 @@ class UnknownArgumentError(ValueError):
 
 
 def _made_of(cls: type, arguments: dict[str, Any]) -> Any:
-    """`cls(**arguments)`; of our classes, arguments in a file that only another Keras knows are left out.
+    """Returns `cls(**arguments)`; of our classes, arguments in a file that only another Keras knows are left out.
 
     A warning names those that do not look like a default.
     """
@@ -151,7 +151,7 @@ def _bind(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
 
 
 def argument_names(cls: type) -> list[str]:
-    """Every keyword that `cls(...)` takes, its base classes' behind `**kwargs` included."""
+    """Returns every keyword that `cls(...)` takes, its base classes' behind `**kwargs` included."""
     names: list[str] = []
     for base in cls.__mro__:
         if "__init__" not in vars(base):
@@ -175,7 +175,7 @@ def reject_unknown(obj: Any, kwargs: dict[str, Any]) -> None:
 
 
 def serialize_keras_object(obj: Any) -> Any:
-    """`obj` in the form that Keras' JSON has.
+    """Returns `obj` in the form that Keras' JSON has.
 
     Returns: Plain data as it is; a function as its name; any other object as a dict with `module`, `class_name`,
         `config` and `registered_name`.
@@ -228,7 +228,7 @@ def _plain(value: Any) -> Any:
 
 
 def _without_newer(cls: type, config: Any) -> Any:
-    """The config without defaults that older Keras 3 does not know, so that it reads the file too."""
+    """Returns the config without defaults that older Keras 3 does not know, so that it reads the file too."""
     if not isinstance(config, dict) or not NEWER & config.keys():
         return config
     defaults: dict[str, Any] = {}
@@ -256,7 +256,7 @@ def whole_configs() -> Iterator[None]:
 
 @contextlib.contextmanager
 def safe_mode_scope(safe_mode: bool) -> Iterator[None]:
-    """Whether configs read inside the block may hold code."""
+    """Sets whether configs read inside the block may hold code."""
     token = _safe.set(safe_mode)
     try:
         yield
@@ -265,7 +265,7 @@ def safe_mode_scope(safe_mode: bool) -> Iterator[None]:
 
 
 def in_safe_mode() -> bool:
-    """Whether configs may hold no code, which is so unless the caller said otherwise."""
+    """Returns whether configs may hold no code, which is so unless the caller said otherwise."""
     return _safe.get()
 
 
@@ -281,7 +281,7 @@ def _plain_function(function: Callable[..., Any]) -> Any:
 def deserialize_keras_object(
     config: Any, custom_objects: dict[str, Any] | None = None, *, registry: Registry | None = None
 ) -> Any:
-    """The object that a config in Keras' JSON form describes.
+    """Returns the object that a config in Keras' JSON form describes.
 
     Args:
         config: What `serialize_keras_object` gave.
@@ -321,12 +321,12 @@ def _revive(config: Any, registry: Registry | None = None) -> Any:
 
 
 def _builds_itself(cls: Any) -> bool:
-    """Whether the user's class says how it is built from a config; ours are built when they are called."""
+    """Returns whether the user's class says how it is built from a config; ours are built when they are called."""
     return not getattr(getattr(cls, "build_from_config", None), "__module__", "kstyle_torch").startswith("kstyle_torch")
 
 
 def lambda_from(value: Any, what: str) -> Callable[..., Any]:
-    """The function that Keras wrote down as bytecode, where the caller allows that.
+    """Returns the function that Keras wrote down as bytecode, where the caller allows that.
 
     Args:
         value: Bytecode in base64, default arguments, values of the surrounding function.
@@ -351,7 +351,7 @@ def lambda_from(value: Any, what: str) -> Callable[..., Any]:
 
 
 def _array(value: Any, name: Any) -> np.ndarray:
-    """The array that a config spells out; its dtype may not make it larger than its text."""
+    """Returns the array that a config spells out; its dtype may not make it larger than its text."""
     array = np.array(value)
     dtype = np.dtype(re.sub(r"^(str|bytes)\d+$", r"\1", str(name)))  # NumPy's own `dtype.name` of strings is not read
     if dtype.kind in "SU" and array.dtype.kind in "SU":
@@ -386,7 +386,7 @@ def _find(name: str, config: dict[str, Any], registry: Registry | None) -> Any:
 
 
 def get(identifier: Any, registry: Registry) -> Any:
-    """What a user's identifier means: None, a name, a class, a config or the object itself.
+    """Returns what a user's identifier means: None, a name, a class, a config or the object itself.
 
     Raises: ValueError: for an unknown name. TypeError: for anything that is no identifier.
     """
@@ -415,7 +415,7 @@ def _article(kind: str) -> str:
 
 
 def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[T], T]:
-    """Decorator: lets configs and files name this class or function as `package>name`.
+    """Lets configs and files name this class or function as `package>name`.
 
     Args:
         package: The namespace it is entered under.
@@ -434,19 +434,19 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
 
 
 def get_custom_objects() -> dict[str, Any]:
-    """The table of everything registered by the user; entries may be added to it directly."""
+    """Returns the table of everything registered by the user; entries may be added to it directly."""
     return CUSTOM_OBJECTS
 
 
 def get_registered_name(obj: Any) -> str:
-    """The name that `obj` was registered under, else its own."""
+    """Returns the name that `obj` was registered under, else its own."""
     return CUSTOM_NAMES.get(obj, obj.__name__)
 
 
 def get_registered_object(
     name: str, custom_objects: dict[str, Any] | None = None, module_objects: dict[str, Any] | None = None
 ) -> Any | None:
-    """What `name` is registered as, or None."""
+    """Returns what `name` is registered as, or None."""
     with custom_object_scope(custom_objects):
         found = registered_object(name)
     return found if found is not None or module_objects is None else module_objects.get(name)

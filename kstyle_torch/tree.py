@@ -38,16 +38,16 @@ FLAT = (list, tuple)
 
 
 class MAP_TO_NONE:  # noqa: N801, Keras' name
-    """What a function gives to `traverse` to put None in the place of a subtree."""
+    """Result with which a function tells `traverse` to put None in the place of a subtree."""
 
 
 def is_nested(structure: Any) -> bool:
-    """Whether `structure` is a nest rather than a leaf."""
+    """Returns whether `structure` is a nest rather than a leaf."""
     return isinstance(structure, NESTS) and not pytree.tree_is_leaf(structure)
 
 
 def flatten(structure: Any) -> list[Any]:
-    """The leaves, in order."""
+    """Returns the leaves, in order."""
     if not isinstance(structure, NESTS):
         return [structure]
     if type(structure) in FLAT and not any(isinstance(item, NESTS) for item in structure):
@@ -56,7 +56,7 @@ def flatten(structure: Any) -> list[Any]:
 
 
 def flatten_with_path(structure: Any) -> list[tuple[tuple[Any, ...], Any]]:
-    """The leaves, each with the indices and keys that lead to it."""
+    """Returns the leaves, each with the indices and keys that lead to it."""
     found: list[tuple[tuple[Any, ...], Any]] = []
 
     def walk(node: Any, path: tuple[Any, ...]) -> None:
@@ -70,7 +70,7 @@ def flatten_with_path(structure: Any) -> list[tuple[tuple[Any, ...], Any]]:
 
 
 def map_structure(func: Callable[..., Any], *structures: Any, none_is_leaf: bool = True) -> Any:
-    """`func` of every leaf (of all structures side by side), in the same nest.
+    """Returns `func` of every leaf (of all structures side by side), in the same nest.
 
     Args:
         func: Takes as many leaves as there are structures.
@@ -88,7 +88,7 @@ def map_structure(func: Callable[..., Any], *structures: Any, none_is_leaf: bool
 
 
 def map_structure_up_to(shallow_structure: Any, func: Callable[..., Any], *structures: Any) -> Any:
-    """`func` of what stands in each structure where `shallow_structure` has a leaf.
+    """Returns `func` of what stands in each structure where `shallow_structure` has a leaf.
 
     Raises: ValueError: if a structure is shallower, or there is none.
     """
@@ -98,7 +98,7 @@ def map_structure_up_to(shallow_structure: Any, func: Callable[..., Any], *struc
 
 
 def map_shape_structure(func: Callable[[Any], Any], structure: Any) -> Any:
-    """`map_structure` for which a list or tuple of ints and None, a shape, is a leaf."""
+    """Returns `map_structure` for which a list or tuple of ints and None, a shape, is a leaf."""
     return pytree.tree_map(func, structure, is_leaf=_is_shape)
 
 
@@ -107,7 +107,7 @@ def _is_shape(node: Any) -> bool:
 
 
 def pack_sequence_as(structure: Any, flat_sequence: Any) -> Any:
-    """The leaves `flat_sequence`, in the nest that `structure` has.
+    """Returns the leaves `flat_sequence`, in the nest that `structure` has.
 
     Raises: ValueError: if there are more or fewer than it has.
     """
@@ -117,7 +117,7 @@ def pack_sequence_as(structure: Any, flat_sequence: Any) -> Any:
 
 
 def refilled(structure: Any, leaves: Iterable[Any]) -> Any:
-    """The nest with other leaves, in the order of `flatten`, in the places of those that are not None."""
+    """Returns the nest with other leaves, in the order of `flatten`, in the places of those that are not None."""
     left = iter(leaves)
     return pack_sequence_as(structure, [None if leaf is None else next(left) for leaf in flatten(structure)])
 
@@ -151,7 +151,7 @@ def assert_same_paths(a: Any, b: Any) -> None:
 
 
 def traverse(func: Callable[[Any], Any], structure: Any, top_down: bool = True) -> Any:
-    """`func` of every nest within `structure` and of every leaf.
+    """Returns `func` of every nest within `structure` and of every leaf.
 
     Args:
         func: Gives what to put in the place of its argument, None to leave it (and, from the top, to go into it), or
@@ -175,12 +175,12 @@ def traverse(func: Callable[[Any], Any], structure: Any, top_down: bool = True) 
 
 
 def lists_to_tuples(structure: Any) -> Any:
-    """The nest with a tuple for every list."""
+    """Returns the nest with a tuple for every list."""
     return traverse(lambda node: tuple(node) if isinstance(node, list) else None, structure, top_down=False)
 
 
 def _ordered(structure: Any) -> Any:
-    """The nest with the keys of its dicts sorted."""
+    """Returns the nest with the keys of its dicts sorted."""
     kind = type(structure)
     if kind is dict or kind is defaultdict:
         items = {key: _ordered(structure[key]) for key in sorted(structure)}
@@ -193,7 +193,7 @@ def _ordered(structure: Any) -> Any:
 
 
 def _with_children(node: Any, func: Callable[[Any], Any]) -> Any:
-    """A nest with `func` of each of its children; a leaf as it is."""
+    """Returns a nest with `func` of each of its children; a leaf as it is."""
     if not is_nested(node):
         return node
     children, form = pytree.tree_flatten(node, is_leaf=lambda child: child is not node)

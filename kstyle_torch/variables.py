@@ -57,7 +57,7 @@ class Variable:
         return self._tensor
 
     def read(self) -> Tensor:
-        """The value as a tensor in Keras' layout."""
+        """Returns the value as a tensor in Keras' layout."""
         return self._tensor
 
     def assign(self, value: Any) -> Variable:
@@ -88,7 +88,7 @@ class Variable:
         return self.read().detach()
 
     def numpy(self) -> np.ndarray:
-        """The value as an array; waits for the device."""
+        """Returns the value as an array; waits for the device."""
         return to_array(self.read())
 
     @property
@@ -103,17 +103,17 @@ class Variable:
 
     @property
     def ndim(self) -> int:
-        """How many axes the value has."""
+        """The number of axes of the value."""
         return self.read().ndim
 
     @property
     def device(self) -> torch.device:
-        """Where the value is."""
+        """The device of the value."""
         return self.parameter.device
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes it."""
+        """True if training changes it."""
         return self._trainable
 
     @trainable.setter

@@ -40,8 +40,9 @@ def interpreter_in(folder: Path) -> Path:
 
 
 def install(interpreter: Path, extra: str = "", *requirements: str) -> None:
-    """Installs the package in place, with an extra and with what else is required, such as one version of torch; does
-    nothing where it was done for this pyproject.toml.
+    """Installs the package in place, with an extra and with what else is required, such as one version of torch.
+
+    Does nothing where it was done for this pyproject.toml.
     """
     stamp = f"{ROOT}\n{hashlib.sha256((ROOT / 'pyproject.toml').read_bytes()).hexdigest()}\n"
     folder = interpreter.parent.parent

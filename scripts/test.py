@@ -1,4 +1,5 @@
-"""Sets up `.venv` (or uses the active environment) and runs the tests, in as many processes as there are cores:
+"""Sets up `.venv` (or uses the active environment) and runs the tests, in as many processes as there are cores.
+
 `python scripts/test.py [--quick] [pytest arguments]`. `--quick` leaves out the tests that are marked `full`.
 """
 

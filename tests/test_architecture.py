@@ -363,3 +363,41 @@ def test_layers_and_optimizers_show_an_example():
     }
     assert len(shown) > 150
     assert [name for name, has_example in shown.items() if not has_example] == []
+
+
+NOT_NOUNS = set("What How Where Who That Which Whether When Why If Of".split())
+NOT_VERBS = NOT_NOUNS | set("This Always As Is Its Yes Has Those Rows Names Values Numbers".split())
+
+
+def bad_openings(tree):
+    """The docstrings that do not open with a verb in the third person (functions), or open with a word that is no noun."""
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)):
+            continue
+        text = (ast.get_docstring(node) or "").split()
+        word = text[0].strip(",.:;`'\"") if text else ""
+        wraps = any("property" in ast.unparse(each) for each in getattr(node, "decorator_list", ()))
+        if isinstance(node, ast.FunctionDef) and not wraps:
+            is_bad = not re.fullmatch("[A-Z][a-z]+s", word) or word in NOT_VERBS
+        else:
+            is_bad = word in NOT_NOUNS
+        if text and is_bad:
+            yield getattr(node, "lineno", 1), " ".join(text[:6])
+
+
+def test_docstrings_open_with_a_verb_or_a_noun():
+    trees = {module: syntax(path) for module, path in MODULES.items()}
+    assert [(module, *found) for module, tree in trees.items() for found in bad_openings(tree)] == []
+    samples = "class A:\n    'What it is.'\ndef f():\n    'The number.'\ndef g():\n    'Returns the number.'\n"
+    assert [line for line, _ in bad_openings(ast.parse(samples))] == [1, 3]
+
+
+def test_public_methods_have_a_docstring_or_inherit_one():
+    found = [
+        f"{name}.{attribute}"
+        for cls, name in public_objects().items()
+        if inspect.isclass(cls)
+        for attribute, value in vars(cls).items()
+        if not attribute.startswith("_") and inspect.isfunction(value) and not inspect.getdoc(getattr(cls, attribute))
+    ]
+    assert found == []

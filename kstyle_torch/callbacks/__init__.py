@@ -1,4 +1,4 @@
-"""What can act during training."""
+"""Callbacks: objects that act during training."""
 
 from kstyle_torch.callbacks.averages import SwapEMAWeights
 from kstyle_torch.callbacks.backup import BackupAndRestore

@@ -21,6 +21,7 @@ class SwapEMAWeights(Callback):
         swap_on_epoch: Whether they stay there from the end of each epoch to the begin of the next, for callbacks after this
             one, such as a `ModelCheckpoint`.
     Raises: ValueError: in training, if the optimizer keeps no running means.
+
     Example:
         >>> model = Sequential([Input((2,)), layers.Dense(1)])
         >>> model.compile(SGD(0.1, use_ema=True), "mse")
@@ -66,7 +67,7 @@ class SwapEMAWeights(Callback):
             self._swapped = averages
 
     def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each weight and its running mean."""
+        """Yields each weight and its running mean."""
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         averaging = [each for each in getattr(optimizer, "optimizers", [optimizer]) if getattr(each, "use_ema", False)]
         if not averaging:

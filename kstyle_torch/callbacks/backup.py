@@ -43,6 +43,7 @@ class BackupAndRestore(Callback):
         double_checkpoint: Whether the backup before the last is kept too, in case that the last cannot be read.
         delete_checkpoint: Whether the backup is deleted when the training has ended.
     Raises: ValueError: for an empty `backup_dir` or an unknown `save_freq`; in `fit`, if the backup is another model's.
+
     Example:
         >>> BackupAndRestore("backup", save_freq=100).save_freq
         100
@@ -72,7 +73,7 @@ class BackupAndRestore(Callback):
             self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
 
     def attach(self, callbacks: Any) -> None:
-        """Called by the `CallbackList`, which calls this callback last: what the others did is saved with the rest."""
+        """Attaches it to the `CallbackList`, which calls this callback last: what the others did is saved with the rest."""
         self._list = callbacks
 
     def _sources(self) -> list[tuple[str, Any]]:
@@ -237,7 +238,7 @@ class BackupAndRestore(Callback):
             source.go_to(snapshot.revived(position))
 
     def _rest(self, batches: Any) -> Iterator[tuple[int, Any]]:
-        """The batches of the resumed epoch that are left, in the order that was drawn for it."""
+        """Returns the batches of the resumed epoch that are left, in the order that was drawn for it."""
         state, self._pending = self._pending, None
         assert state is not None
         self._move(state)
@@ -255,7 +256,7 @@ def _layers(model: Any) -> list[tuple[str, Any]]:
 
 
 def _loaded(path: Path) -> dict[str, Any]:
-    """What is in a backup.
+    """Returns what is in a backup.
 
     Raises: OSError: if it is damaged.
     """

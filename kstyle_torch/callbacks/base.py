@@ -32,6 +32,7 @@ class Callback:
     them; define `state_dict` and `load_state_dict` where that is not enough.
 
     Attributes: model: The model in training. params: `verbose`, `epochs` and `steps`.
+
     Example:
         >>> class Stop(Callback):
         ...     def on_epoch_end(self, epoch, logs=None):
@@ -50,15 +51,15 @@ class Callback:
         return self._model
 
     def set_model(self, model: Any) -> None:
-        """Called before training, with the model."""
+        """Receives the model, before training."""
         self._model = model
 
     def set_params(self, params: dict[str, Any]) -> None:
-        """Called before training, with `verbose`, `epochs` and `steps`."""
+        """Receives `verbose`, `epochs` and `steps`, before training."""
         self.params = params
 
     def state_dict(self) -> dict[str, Any] | None:
-        """What a resumed training needs of this callback, as plain data and tensors; None for its plain attributes."""
+        """Returns what a resumed training needs of this callback, as plain data and tensors; None for its plain attributes."""
         return None
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -66,54 +67,54 @@ class Callback:
         vars(self).update(state)
 
     def on_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """The same as `on_train_batch_begin`."""
+        """Does the same as `on_train_batch_begin`."""
 
     def on_batch_end(self, batch: int, logs: Any = None) -> None:
-        """The same as `on_train_batch_end`."""
+        """Does the same as `on_train_batch_end`."""
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Before an epoch; `epoch` counts from 0."""
+        """Runs before an epoch; `epoch` counts from 0."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """After an epoch and its validation; `logs` holds their metrics."""
+        """Runs after an epoch and its validation; `logs` holds their metrics."""
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Before a training batch."""
+        """Runs before a training batch."""
         self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """After a training batch; `logs` holds the means of the epoch so far."""
+        """Runs after a training batch; `logs` holds the means of the epoch so far."""
         self.on_batch_end(batch, logs)
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Before a batch of `evaluate` or of the validation."""
+        """Runs before a batch of `evaluate` or of the validation."""
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        """After a batch of `evaluate` or of the validation."""
+        """Runs after a batch of `evaluate` or of the validation."""
 
     def on_predict_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Before a batch of `predict`."""
+        """Runs before a batch of `predict`."""
 
     def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
-        """After a batch of `predict`; `logs["outputs"]` is what it gave."""
+        """Runs after a batch of `predict`; `logs["outputs"]` is what it gave."""
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Before the first epoch."""
+        """Runs before the first epoch."""
 
     def on_train_end(self, logs: Any = None) -> None:
-        """After the last epoch."""
+        """Runs after the last epoch."""
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Before `evaluate` or a validation."""
+        """Runs before `evaluate` or a validation."""
 
     def on_test_end(self, logs: Any = None) -> None:
-        """After `evaluate` or a validation."""
+        """Runs after `evaluate` or a validation."""
 
     def on_predict_begin(self, logs: Any = None) -> None:
-        """Before `predict`."""
+        """Runs before `predict`."""
 
     def on_predict_end(self, logs: Any = None) -> None:
-        """After `predict`."""
+        """Runs after `predict`."""
 
 
 class LambdaCallback(Callback):
@@ -128,6 +129,7 @@ class LambdaCallback(Callback):
         on_train_batch_end: The same.
         **kwargs: Any other hook by its name.
     Raises: ValueError: for a hook that there is not.
+
     Example:
         >>> LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"])).on_epoch_end(0, {"loss": 0.5})
         0 0.5

@@ -31,6 +31,7 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: A value that must be beaten before anything is saved.
     Raises: ValueError: for another kind of file, or an unknown `save_freq`. KeyError: in training, if the logs do not have
         what `filepath` asks for.
+
     Example:
         >>> ModelCheckpoint("best-{epoch:02d}.keras", save_best_only=True).monitor
         'val_loss'

@@ -26,6 +26,7 @@ class EarlyStopping(Monitor):
         baseline: A value that must be beaten within the patience.
         restore_best_weights: Whether the model gets back the weights of its best epoch in the end.
         start_from_epoch: Epochs before this one are not looked at.
+
     Example:
         >>> EarlyStopping(monitor="val_loss", patience=3, restore_best_weights=True).patience
         3
@@ -99,6 +100,7 @@ class TerminateOnNaN(Callback):
 
     Args:
         raise_error: Whether it raises a RuntimeError instead of ending training as usual.
+
     Example:
         >>> TerminateOnNaN(raise_error=True).on_batch_end(2, {"loss": float("nan")})
         Traceback (most recent call last):
@@ -132,6 +134,7 @@ class ReduceLROnPlateau(Monitor):
         cooldown: How many epochs after a reduction are not counted.
         min_lr: The learning rate never becomes smaller.
     Raises: ValueError: if `factor` is 1 or more.
+
     Example:
         >>> ReduceLROnPlateau(factor=0.5, patience=2, min_lr=1e-5).factor
         0.5
@@ -164,7 +167,7 @@ class ReduceLROnPlateau(Monitor):
         self._reset()
 
     def in_cooldown(self) -> bool:
-        """Whether the last reduction is so near that epochs are not counted."""
+        """Returns whether the last reduction is so near that epochs are not counted."""
         return self.cooldown_counter > 0
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -205,6 +208,7 @@ class LearningRateScheduler(Callback):
         schedule: `f(epoch, learning_rate)` or `f(epoch)`, giving the new learning rate, a float; epochs count from 0.
         verbose: 1 says what it sets.
     Raises: ValueError: in training, if `schedule` gives no float.
+
     Example:
         >>> LearningRateScheduler(lambda epoch, rate: rate if epoch < 10 else rate * 0.9).schedule(10, 1.0)
         0.9
@@ -240,7 +244,7 @@ class LearningRateScheduler(Callback):
 
 
 def parts(optimizer: Any) -> Iterator[tuple[str, Any]]:
-    """The optimizers in an optimizer: itself, unnamed, or each part of a `MultiOptimizer` with its name and a space."""
+    """Yields the optimizers in an optimizer: itself, unnamed, or each part of a `MultiOptimizer` with its name and a space."""
     several = getattr(optimizer, "optimizers", None)
     if several is None:
         yield "", optimizer
@@ -249,5 +253,5 @@ def parts(optimizer: Any) -> Iterator[tuple[str, Any]]:
 
 
 def learning_rates(optimizer: Any) -> dict[str, float]:
-    """What the logs say of the learning rate."""
+    """Returns what the logs say of the learning rate."""
     return {"_".join(["learning_rate", *name.split()]): float(each.learning_rate) for name, each in parts(optimizer)}

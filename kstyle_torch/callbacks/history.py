@@ -1,4 +1,4 @@
-"""What every `fit` gives back."""
+"""History, the result of every `fit`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class History(Callback, Mapping[str, list[float]]):
     It reads like the dict `.history`: `pandas.DataFrame(history)` and `history["loss"]` work.
 
     Attributes: history: `{name: value of each epoch}`. epoch: The number of each epoch, from 0.
+
     Example:
         >>> history = History()
         >>> history.on_train_begin()

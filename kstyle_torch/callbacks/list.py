@@ -23,6 +23,7 @@ class CallbackList(Callback):
     Attributes: sources: In a run, the batches for training (`"train"`) and `"validation"`. first_epoch: Where a callback
         that resumes wants to begin; None for the beginning. resumed: What then gives the rest of that epoch's batches.
     Raises: TypeError: for a class where an instance is meant, or what is no callback.
+
     Example:
         >>> callbacks = CallbackList([LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs))])
         >>> callbacks.on_epoch_end(0, {"loss": 0.5})
@@ -80,16 +81,16 @@ class CallbackList(Callback):
                 callback.set_params(params)
 
     def hooks(self, name: str) -> tuple[Callable[..., Any], ...]:
-        """The bound hooks called `name` of the callbacks that override it."""
+        """Returns the bound hooks called `name` of the callbacks that override it."""
         return tuple(getattr(callback, name) for callback in self.callbacks if _overrides(callback, name))
 
     def only_bar(self, hooks: Sequence[Callable[..., Any]]) -> ProgbarLogger | None:
-        """The progress bar, if nobody else looks at batches: it need not be called before it is due."""
+        """Returns the progress bar, if nobody else looks at batches: it need not be called before it is due."""
         owner = getattr(hooks[0], "__self__", None) if len(hooks) == 1 else None
         return owner if type(owner) is ProgbarLogger else None
 
     def numbered(self, batches: Any) -> Iterable[tuple[int, Any]]:
-        """The batches of the next epoch with their numbers; of an epoch that is resumed, those that are left."""
+        """Returns the batches of the next epoch with their numbers; of an epoch that is resumed, those that are left."""
         resumed, self.resumed = self.resumed, None
         return enumerate(batches.epoch()) if resumed is None else resumed(batches)
 
@@ -147,7 +148,7 @@ class CallbackList(Callback):
 
 
 def as_list(callbacks: Any, model: Any, *, add_history: bool = False, **params: Any) -> CallbackList:
-    """What a user passed as `callbacks`, ready for a run; a bar is added if `verbose` asks for one.
+    """Returns what a user passed as `callbacks`, ready for a run; a bar is added if `verbose` asks for one.
 
     Args:
         callbacks: A callback, a nest of them, a `CallbackList`, which is used as it is, or None.
@@ -166,7 +167,7 @@ def as_list(callbacks: Any, model: Any, *, add_history: bool = False, **params: 
 
 
 def flattened(callbacks: Any) -> list[Any]:
-    """What the user passed as `callbacks`, as a flat list."""
+    """Returns what the user passed as `callbacks`, as a flat list."""
     if callbacks is None:
         return []
     if isinstance(callbacks, CallbackList):
@@ -179,7 +180,7 @@ def flattened(callbacks: Any) -> list[Any]:
 
 
 def _own(logs: Any) -> Any:
-    """A copy of the logs, so that what one callback adds reaches those after it, but not the caller."""
+    """Returns a copy of the logs, so that what one callback adds reaches those after it, but not the caller."""
     return dict(logs or {})
 
 

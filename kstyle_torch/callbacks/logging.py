@@ -23,6 +23,7 @@ class CSVLogger(Callback):
         filename: Of the file, `"run/log.csv"`.
         separator: Between the columns.
         append: Whether an existing file is continued; else it is replaced.
+
     Example:
         >>> CSVLogger("training.log", separator=";").filename
         'training.log'
@@ -69,7 +70,7 @@ class CSVLogger(Callback):
         self.csv_file = self.writer = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows of this training, since a file that is not appended to is emptied when it begins again."""
+        """Returns the rows of this training, since a file that is not appended to is emptied when it begins again."""
         with open(self.filename, "rb") as file:
             file.seek(self._start)
             rows = file.read().decode("utf-8")
@@ -101,6 +102,7 @@ class RemoteMonitor(Callback):
         field: The form's field that holds the JSON, unless `send_as_json`.
         headers: Of the request.
         send_as_json: Whether the body is the JSON itself, instead of a form.
+
     Example:
         >>> RemoteMonitor(root="http://localhost:8000", send_as_json=True).path
         '/publish/epoch/end/'

@@ -1,4 +1,4 @@
-"""What the callbacks that watch a metric share."""
+"""Shared base of the callbacks that watch a metric."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Monitor(Callback):
         self._direction: str | None = None
 
     def current(self, logs: Any, otherwise: str) -> Any:
-        """The metric's value; None, with a warning, where the logs do not have it.
+        """Returns the metric's value; None, with a warning, where the logs do not have it.
 
         Args:
             logs: Of the epoch.
@@ -54,13 +54,13 @@ class Monitor(Callback):
         return None
 
     def is_improvement(self, value: Any, than: Any) -> bool:
-        """Whether `value` is better than `than`, by more than `min_delta`."""
+        """Returns whether `value` is better than `than`, by more than `min_delta`."""
         if than is None:
             return True
         return bool(value - self.min_delta > than if self.goes_up() else value + self.min_delta < than)
 
     def goes_up(self, logs: Any = ()) -> bool:
-        """Whether more is better.
+        """Returns whether more is better.
 
         Raises: ValueError: if that is not known.
         """

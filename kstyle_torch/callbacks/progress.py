@@ -41,7 +41,7 @@ class ProgbarLogger(Callback):
         self._line.advance(batch + 1, logs)  # type: ignore[union-attr]
 
     def is_due(self) -> bool:
-        """Whether it is time to draw."""
+        """Returns whether it is time to draw."""
         return time.perf_counter() >= self._line.due  # type: ignore[union-attr]
 
     def note(self, done: int) -> None:
@@ -111,7 +111,7 @@ class Line:
             self.warm, self.due = time.perf_counter(), math.inf
 
     def seconds_per_step(self) -> float:
-        """The mean, without the first step where there are others."""
+        """Returns the mean, without the first step where there are others."""
         if self.done > 1:
             return (time.perf_counter() - self.warm) / (self.done - 1)
         return (self.warm - self.began) if self.done else 0.0
@@ -168,7 +168,7 @@ class _Tqdm(tqdm):
 
     @classmethod
     def made(cls, steps: int | None) -> _Tqdm:
-        """A bar of `steps` steps at the start of a line."""
+        """Returns a bar of `steps` steps at the start of a line."""
         bar, cls._spare = cls._spare, None
         if bar is None or bar.stream is not sys.stdout or tqdm._instances:
             bar = cls(total=steps, file=sys.stdout, nrows=20, mininterval=0)
@@ -212,7 +212,7 @@ class _Tqdm(tqdm):
 
 
 def can_encode(text: str, stream: Any) -> bool:
-    """Whether the stream's encoding has these characters."""
+    """Returns whether the stream's encoding has these characters."""
     try:
         text.encode(getattr(stream, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -221,12 +221,12 @@ def can_encode(text: str, stream: Any) -> bool:
 
 
 def can_redraw(stream: Any) -> bool:
-    """Whether the stream is a terminal or a notebook's cell."""
+    """Returns whether the stream is a terminal or a notebook's cell."""
     return bool(getattr(stream, "isatty", lambda: False)()) or "ipykernel" in type(stream).__module__
 
 
 def resolve_verbose(verbose: Any) -> int:
-    """0, 1 or 2, of what the user passed.
+    """Returns 0, 1 or 2, of what the user passed.
 
     Raises: ValueError: for anything but 0, 1, 2, True, False and "auto".
     """
@@ -238,7 +238,7 @@ def resolve_verbose(verbose: Any) -> int:
 
 
 def formatted(logs: Any) -> str:
-    """` - accuracy: 0.5000 - loss: 0.6931`; small numbers with an exponent, of arrays the mean."""
+    """Returns ` - accuracy: 0.5000 - loss: 0.6931`; small numbers with an exponent, of arrays the mean."""
     parts = []
     for name, value in (logs or {}).items():
         number = float(value.mean()) if isinstance(value, np.ndarray) else value
@@ -248,14 +248,14 @@ def formatted(logs: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`12ms/step`."""
+    """Returns `12ms/step`."""
     if seconds >= 1 or seconds == 0:
         return f"{seconds:.0f}s/step"
     return f"{seconds * 1e3:.0f}ms/step" if seconds >= 1e-3 else f"{seconds * 1e6:.0f}us/step"
 
 
 def clock(seconds: float) -> str:
-    """`7s`, `1:07`, `1:02:07`."""
+    """Returns `7s`, `1:07`, `1:02:07`."""
     minutes, rest = divmod(int(seconds), 60)
     if not minutes:
         return f"{rest}s"

@@ -26,7 +26,7 @@ _NOTHING = object()
 
 
 def plain(value: Any) -> Any:
-    """A number, text, array, tensor, or nest of these, as what can be saved, copied; `_NOTHING` of anything else."""
+    """Returns a number, text, array, tensor, or nest of these, as what can be saved, copied; `_NOTHING` of anything else."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Tensor):
@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
 
 
 def saved(state: Any, name: str) -> Any:
-    """What somebody's `state_dict` gave, as what can be saved.
+    """Returns what somebody's `state_dict` gave, as what can be saved.
 
     Raises: TypeError: if there is anything else in it.
     """
@@ -60,20 +60,20 @@ def saved(state: Any, name: str) -> Any:
 
 
 def revived(value: Any) -> Any:
-    """What `plain` was given."""
+    """Returns what `plain` was given."""
     if isinstance(value, dict):
         return to_array(value[ARRAY]) if ARRAY in value else {key: revived(item) for key, item in value.items()}
     return type(value)(map(revived, value)) if isinstance(value, (list, tuple)) else value
 
 
 def attributes(thing: Any, leave_out: Iterable[str] = ()) -> dict[str, Any]:
-    """An object's plain attributes."""
+    """Returns an object's plain attributes."""
     found = {name: plain(value) for name, value in vars(thing).items() if name not in leave_out}
     return {name: value for name, value in found.items() if value is not _NOTHING}
 
 
 def prints(values: dict[str, Any]) -> dict[str, Any]:
-    """A short print of each attribute, by which a change is seen."""
+    """Returns a short print of each attribute, by which a change is seen."""
     return {name: _print(value) for name, value in values.items()}
 
 
@@ -87,8 +87,10 @@ def _print(value: Any) -> Any:
 
 
 class Changes:
-    """The state of some objects: what their `state_dict` gives, or else their plain attributes that change from now on,
-    so that what the constructor got is not among them.
+    """The state of some objects.
+
+    What their `state_dict` gives, or else their plain attributes that change from now on, so that what the constructor
+    got is not among them.
 
     Args:
         things: The objects, by name.
@@ -99,7 +101,7 @@ class Changes:
         self.before = {name: prints(_visible(thing)) for name, thing in things.items()}
 
     def take(self) -> dict[str, Any]:
-        """The state by object; only of those that have some."""
+        """Returns the state by object; only of those that have some."""
         taken = {name: self._state(name, thing) for name, thing in self.things.items()}
         return {name: state for name, state in taken.items() if state}
 
@@ -140,12 +142,12 @@ def numbered(things: Iterable[Any]) -> dict[str, Any]:
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers, also those that a `state_dict` leaves out."""
+    """Returns all parameters and buffers, also those that a `state_dict` leaves out."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def optimizers_of(model: Any) -> list[Any]:
-    """The compiled optimizer, and those that the model has as attributes."""
+    """Returns the compiled optimizer, and those that the model has as attributes."""
     own = [value for module in model.modules() for value in vars(module).values()]
     found = [model.optimizer, *(value for value in own if isinstance(value, (Optimizer, torch.optim.Optimizer)))]
     return list({id(each): each for each in found if each is not None}.values())
@@ -174,7 +176,7 @@ def _leaves(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def read_cell(cell: Any) -> Any:
-    """A copy of a variable's, tensor's or generator's state."""
+    """Returns a copy of a variable's, tensor's or generator's state."""
     if isinstance(cell, torch.Generator):
         return cell.get_state()
     if isinstance(cell, HostNumber):
@@ -201,13 +203,13 @@ def write_cell(cell: Any, state: Any) -> None:
 
 
 def weights_of(model: Any) -> dict[str, Any]:
-    """The weights that an optimizer is built with, by the names of their tensors."""
+    """Returns the weights that an optimizer is built with, by the names of their tensors."""
     names = {id(tensor): name for name, tensor in tensors_of(model).items()}
     return {names[id(view.parameter)]: view for view in model.weights if id(view.parameter) in names}
 
 
 def take_optimizer(model: Any, optimizer: Any) -> dict[str, Any]:
-    """The state of an optimizer, ours or torch's, and of schedulers that it holds."""
+    """Returns the state of an optimizer, ours or torch's, and of schedulers that it holds."""
     if isinstance(optimizer, torch.optim.Optimizer):
         return {"torch": optimizer.state_dict()}
     names = {id(view.parameter): name for name, view in weights_of(model).items()}
@@ -230,7 +232,7 @@ def build_optimizer(model: Any, optimizer: Any, state: dict[str, Any]) -> None:
 
 
 def fits(optimizer: Any, state: dict[str, Any]) -> bool:
-    """Whether what `take_optimizer` gave is that of such an optimizer for such weights."""
+    """Returns whether what `take_optimizer` gave is that of such an optimizer for such weights."""
     if isinstance(optimizer, torch.optim.Optimizer) or "torch" in state:
         return isinstance(optimizer, torch.optim.Optimizer) and "torch" in state
     own, others = [read_cell(cell) for cell in optimizer.variables], state["cells"]
@@ -254,7 +256,7 @@ def _torch_parts(optimizer: Any) -> list[tuple[str, Any]]:
 
 
 def shape_of(cell: Any) -> Any:
-    """The shape of what `read_cell` gives; None of a plain number."""
+    """Returns the shape of what `read_cell` gives; None of a plain number."""
     return getattr(read_cell(cell), "shape", None)
 
 
@@ -264,7 +266,7 @@ def fits_metric(metric: Any, state: dict[str, Any]) -> bool:
 
 
 def take_metric(metric: Any) -> dict[str, Any]:
-    """What a metric has seen."""
+    """Returns what a metric has seen."""
     inner = getattr(metric, "metric", None)  # another library's, in our form
     return {
         "cells": [read_cell(variable) for variable in metric.variables],

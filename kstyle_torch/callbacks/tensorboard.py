@@ -34,6 +34,7 @@ class TensorBoard(Callback):
         embeddings_freq: Every how many epochs the vectors of `Embedding` layers are written; 0 for never.
         embeddings_metadata: File with a label a line for the embeddings, or `{layer name: file}`; relative to `log_dir`.
     Raises: ValueError: for a `profile_batch`, or a layer name that is no `Embedding`. ImportError: without tensorboard.
+
     Example:
         >>> TensorBoard("logs", histogram_freq=1).log_dir
         'logs'
@@ -155,11 +156,11 @@ class TensorBoard(Callback):
             self._writer(writer).add_scalar(f"{prefix}_{name}", value, step, new_style=True)
 
     def _write_graph(self) -> None:
-        """The model's config, which TensorBoard draws as its conceptual graph."""
+        """Writes the model's config, which TensorBoard draws as its conceptual graph."""
         writer = self._writer("train")
         try:
             text = self.model.to_json()
-        except Exception as error:  # a layer of the user's without a config: no reason not to train
+        except Exception as error:  # a layer of the user's without a config: no reason not to train  # noqa: BLE001
             warnings.warn(f"TensorBoard: the graph is not written, since the model has no JSON: {error}", stacklevel=2)
             return
         if '"layers"' not in text:  # a subclass, of which only the code knows the graph
@@ -201,7 +202,7 @@ class TensorBoard(Callback):
 
 
 def as_images(weight: Tensor) -> Tensor | None:
-    """A weight as images between 0 and 1, (number, height, width, channels); None where it cannot be one."""
+    """Returns a weight as images between 0 and 1, (number, height, width, channels); None where it cannot be one."""
     image = weight.squeeze().float()
     if image.ndim == 1:
         image = image[None, :, None, None]

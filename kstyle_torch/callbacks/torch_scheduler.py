@@ -21,6 +21,7 @@ class TorchScheduler(Callback):
         monitor: What a `ReduceLROnPlateau` looks at in the logs.
     Raises: ValueError: for another `per`; in training, if the model is trained by another optimizer, or the logs lack
         what is monitored.
+
     Example:
         >>> model = Sequential([Input((2,)), layers.Dense(1)])
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -73,5 +74,5 @@ class TorchScheduler(Callback):
 
 
 def as_callback(given: Any) -> Any:
-    """A torch scheduler as a callback; anything else as it is."""
+    """Returns a torch scheduler as a callback; anything else as it is."""
     return TorchScheduler(given) if isinstance(given, LRScheduler) else given

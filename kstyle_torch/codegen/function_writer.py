@@ -134,7 +134,7 @@ class FunctionWriter:
         return self._compiled(source), source
 
     def _needed(self, reads: Iterable[str]) -> list[Line]:
-        """The statements without those that are optional and that nothing reads, found from the end."""
+        """Returns the statements without those that are optional and that nothing reads, found from the end."""
         needed, kept = set(reads), []
         for line in reversed(self._lines):
             if not line.optional or needed.intersection(line.assigns):
@@ -143,7 +143,7 @@ class FunctionWriter:
         return kept[::-1]
 
     def _with_deletions(self, lines: list[Line], left: set[str]) -> Iterable[str]:
-        """The code, with each variable deleted after its last use: its memory is free for the next call."""
+        """Yields the code, with each variable deleted after its last use: its memory is free for the next call."""
         local = {name for line in lines for name in line.assigns}
         last = {name: number for number, line in enumerate(lines) for name in line.reads}
         dying: dict[int, list[str]] = {}

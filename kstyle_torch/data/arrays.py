@@ -1,4 +1,4 @@
-"""What a user passes as x, y or sample_weight -> tensors on the host, with clear errors for what cannot be used."""
+"""Conversion of the user's x, y and sample_weight to tensors on the host, with clear errors for unusable data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAME_IN_TORCH = {
 
 
 def to_tensors(structure: Any, what: str, floats: torch.dtype | None = None) -> Any:
-    """A nest of arrays, frames, lists of numbers and tensors -> the same nest of tensors.
+    """Converts a nest of arrays, frames, lists of numbers and tensors to the same nest of tensors.
 
     What is in a file, or is sparse or to be converted and large, becomes `Rows`, which are read when they are needed.
 
@@ -36,13 +36,13 @@ def to_tensors(structure: Any, what: str, floats: torch.dtype | None = None) -> 
 
 
 def is_array(data: Any) -> bool:
-    """Whether it is one array, tensor, frame or matrix of whatever library."""
+    """Returns whether it is one array, tensor, frame or matrix of whatever library."""
     known = isinstance(data, (Tensor, Rows, np.ndarray, np.generic)) or is_frame(data)
     return known or any(hasattr(data, name) for name in ("__array__", "toarray", "numpy"))
 
 
 def num_samples(structure: Any, what: str = "x") -> int:
-    """How many rows the tensors have.
+    """Returns how many rows the tensors have.
 
     Raises: ValueError: if they differ, or there is none.
     """
@@ -82,7 +82,7 @@ def _is_number(leaf: Any) -> bool:
 
 
 def _leaves(structure: Any) -> Any:
-    """The first leaf of each item: enough to tell numbers from arrays, without walking through all."""
+    """Yields the first leaf of each item: enough to tell numbers from arrays, without walking through all."""
     for item in structure:
         while isinstance(item, (list, tuple)) and item:
             item = item[0]
@@ -101,6 +101,7 @@ def _from_lists(structure: Any, what: str, floats: torch.dtype | None) -> np.nda
 
 
 def to_tensor(leaf: Any, what: str, floats: torch.dtype | None = None) -> Any:
+    """Returns a single array as a tensor, or as `Rows`; see `to_tensors`."""
     if leaf is None or isinstance(leaf, Rows):
         return leaf
     tensor: Tensor | Rows
@@ -124,7 +125,7 @@ def _as_array(leaf: Any) -> np.ndarray:
 
 
 def _usable(tensor: Tensor, what: str, floats: torch.dtype | None) -> Tensor:
-    """Without gradient, dense, every float in one dtype."""
+    """Returns a tensor without gradient, dense, its floats in one dtype."""
     tensor = tensor.detach()
     if tensor.is_complex():
         raise ValueError(f"{what} must hold real numbers; got a tensor of dtype {tensor.dtype}.")
@@ -134,7 +135,7 @@ def _usable(tensor: Tensor, what: str, floats: torch.dtype | None) -> Tensor:
 
 
 def _from_sparse(matrix: Any, what: str, floats: torch.dtype | None) -> Tensor | Rows:
-    """A scipy matrix: small ones dense at once, others a batch at a time."""
+    """Returns a scipy matrix: small ones dense at once, others a batch at a time."""
     rows = Rows(_checked(matrix.tocsr() if hasattr(matrix, "tocsr") else matrix, what), floats=floats)
     return rows if rows.nbytes > WHOLE_BYTES else rows.to("cpu")
 
@@ -155,7 +156,7 @@ def _from_array(array: np.ndarray, what: str, floats: torch.dtype | None) -> Ten
 
 
 def _from_object_rows(array: np.ndarray) -> np.ndarray:
-    """Numbers, or rows of one length, that stand in an array of objects."""
+    """Returns numbers, or rows of one length, that stand in an array of objects."""
     numeric = numbers_in(array)
     if numeric is not None and None not in array:
         return numeric

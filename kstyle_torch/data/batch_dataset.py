@@ -20,7 +20,7 @@ class Chainable(PyDataset):
         raise NotImplementedError(f"{type(self).__name__} must define __len__(self).")
 
     def map(self, function: Callable[..., Any], **kwargs: Any) -> Chainable:
-        """A dataset of `function(*batch)`.
+        """Returns a dataset of `function(*batch)`.
 
         Args:
             function: Takes x, or x and y.
@@ -29,23 +29,23 @@ class Chainable(PyDataset):
         return Derived(self, lambda batch: function(*batch) if isinstance(batch, tuple) else function(batch))
 
     def take(self, count: int) -> Chainable:
-        """The first `count` batches; all if it is -1."""
+        """Returns the first `count` batches; all if it is -1."""
         return Derived(self, batches=range(len(self)) if count == -1 else range(min(count, len(self))))
 
     def skip(self, count: int) -> Chainable:
-        """All but the first `count` batches."""
+        """Returns all but the first `count` batches."""
         return Derived(self, batches=range(min(count, len(self)), len(self)))
 
     def cache(self) -> Chainable:
-        """The same batches, each read once only and kept in memory."""
+        """Returns the same batches, each read once only and kept in memory."""
         return Cached(self)
 
     def prefetch(self, buffer_size: Any = None) -> Chainable:
-        """The dataset itself: its workers read ahead already."""
+        """Returns the dataset itself: its workers read ahead already."""
         return self
 
     def cardinality(self) -> int:
-        """How many batches there are."""
+        """Returns how many batches there are."""
         return len(self)
 
 

@@ -1,4 +1,4 @@
-"""What an epoch runs over: batches on the device. Those of arrays are here; what brings its own is in `stream`.
+"""Batches of an epoch, on the device. Those of arrays are here; data that brings its own is in `stream`.
 
 Arrays never go through a DataLoader: they are on the device once, permuted a chunk at a time, and batches are views.
 """
@@ -27,7 +27,7 @@ DEVICE_CHUNK_BYTES = 64 * 2**20
 
 
 class Batches:
-    """What an epoch runs over.
+    """Batches of an epoch.
 
     Args:
         device: Where the batches are.
@@ -54,22 +54,22 @@ class Batches:
         return min(known, default=None)
 
     def epoch(self) -> Iterable[Batch]:
-        """The batches of the next epoch."""
+        """Returns the batches of the next epoch."""
         return self._pass() if self.limit is None else self._limited()
 
     def _pass(self) -> Iterable[Any]:
-        """All batches, once."""
+        """Returns all batches, once."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------------- for a training that goes on in another process
 
     @property
     def generators(self) -> list[torch.Generator]:
-        """What draws the order, beside the process's own random state."""
+        """Random generators of the order, beside the process's own random state."""
         return []
 
     def position(self) -> dict[str, Any] | None:
-        """Where the epoch in course, or the next one, begins within a pass over the data; None for at its beginning."""
+        """Returns where the epoch in course, or the next one, begins within a pass over the data; None for at its beginning."""
         return None if self._running is None or self.restarts else {"began": self._began, "given": self._given}
 
     def go_to(self, position: dict[str, Any] | None) -> None:
@@ -155,13 +155,13 @@ class ArrayBatches(Batches):
         return flat if self.is_plain else map(partial(_packed, self.nest), flat)
 
     def _split(self, chunk: list[Tensor]) -> Iterable[tuple[Any, ...]]:
-        """The batches of a chunk, with None for what is missing."""
+        """Returns the batches of a chunk, with None for what is missing."""
         columns = iter([tensor.split(self.batch_size) for tensor in chunk])
         number = -(-chunk[0].shape[0] // self.batch_size)
         return zip(*(next(columns) if kept else itertools.repeat(None, number) for kept in self.kept), strict=True)
 
     def _chunks(self, order: Tensor | None) -> Iterable[list[Tensor]]:
-        """The rows in their order, some batches at a time."""
+        """Returns the rows in their order, some batches at a time."""
         if self.resident:
             if order is None:
                 return [self.tensors]
@@ -214,7 +214,7 @@ def _chunk_bytes(device: torch.device) -> int:
 
 
 def _fits(tensors: list[Any], device: torch.device) -> bool:
-    """Whether all are, or should be brought, on the device; what is in a file stays there."""
+    """Returns whether all are, or should be brought, on the device; what is in a file stays there."""
     if device.type == "cpu":
         return not any(isinstance(tensor, Rows) for tensor in tensors)
     if any(isinstance(tensor, Rows) and tensor.mapped for tensor in tensors):
@@ -223,7 +223,7 @@ def _fits(tensors: list[Any], device: torch.device) -> bool:
 
 
 def _brought(tensor: Any, device: torch.device, chunk: int) -> Tensor:
-    """The whole on the device; rows are read a chunk at a time, so that the host never has all of them twice."""
+    """Returns the whole on the device; rows are read a chunk at a time, so that the host never has all of them twice."""
     if isinstance(tensor, Tensor):
         return tensor.to(device)
     whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)

@@ -1,4 +1,4 @@
-"""What can be told from the data before the first step, on the host, once."""
+"""Checks of the data before the first step, once, on the host."""
 
 from __future__ import annotations
 

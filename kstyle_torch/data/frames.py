@@ -14,12 +14,12 @@ NUMERIC = "biuf"
 
 
 def is_frame(data: Any) -> bool:
-    """Whether it is a frame, a series or a table."""
+    """Returns whether it is a frame, a series or a table."""
     return hasattr(data, "to_numpy") or hasattr(data, "column_names")
 
 
 def frame_to_array(frame: Any, what: str) -> np.ndarray:
-    """The values, (rows,) of a series or (rows, columns) of a frame; numbers and booleans mixed at will.
+    """Returns the values, (rows,) of a series or (rows, columns) of a frame; numbers and booleans mixed at will.
 
     A missing number becomes NaN.
 
@@ -78,7 +78,7 @@ def _values(column: Any) -> np.ndarray:
 
 
 def _numeric(column: Any) -> np.ndarray | None:
-    """A column as numbers; None if it holds something else."""
+    """Returns a column as numbers; None if it holds something else."""
     kind = getattr(getattr(column, "dtype", None), "kind", None)  # pandas, its extension types too
     values = _values(column)
     if values.dtype.kind in NUMERIC:
@@ -91,7 +91,7 @@ def _numeric(column: Any) -> np.ndarray | None:
 
 
 def numbers_in(values: np.ndarray) -> np.ndarray | None:
-    """Numbers that stand in an array of objects; None if not all are (a missing one among booleans becomes NaN)."""
+    """Returns numbers that stand in an array of objects; None if not all are (a missing one among booleans becomes NaN)."""
     present = [value for value in values.flat if value is not None]
     if not present or not all(isinstance(value, (numbers.Number, np.bool_)) for value in present):
         return None

@@ -26,6 +26,7 @@ class PyDataset:
         use_multiprocessing: Whether the workers are processes, each with a copy of the dataset.
         max_queue_size: How many batches are read ahead at most.
     Raises: ValueError: for a number of workers or batches that is no whole number.
+
     Example:
         >>> class Squares(PyDataset):
         ...     def __len__(self):
@@ -59,7 +60,7 @@ class PyDataset:
 
     @property
     def workers(self) -> int:
-        """How many threads or processes read ahead."""
+        """The number of threads or processes that read ahead."""
         return self._setting("_workers")
 
     @workers.setter
@@ -68,7 +69,7 @@ class PyDataset:
 
     @property
     def use_multiprocessing(self) -> bool:
-        """Whether they are processes."""
+        """True if they are processes."""
         return self._setting("_use_multiprocessing")
 
     @use_multiprocessing.setter
@@ -77,7 +78,7 @@ class PyDataset:
 
     @property
     def max_queue_size(self) -> int:
-        """How many batches are read ahead at most."""
+        """The largest number of batches that are read ahead."""
         return self._setting("_max_queue_size")
 
     @max_queue_size.setter
@@ -85,21 +86,21 @@ class PyDataset:
         self._max_queue_size = value
 
     def __getitem__(self, index: int) -> Any:
-        """A batch: `(x,)`, `(x, y)` or `(x, y, sample_weight)`, or x as an array or dict."""
+        """Returns a batch: `(x,)`, `(x, y)` or `(x, y, sample_weight)`, or x as an array or dict."""
         raise NotImplementedError(f"{type(self).__name__} must define __getitem__(self, index), which gives a batch.")
 
     @property
     def num_batches(self) -> int | None:
-        """How many batches there are; None if there is no end."""
+        """The number of batches; None if there is no end."""
         if hasattr(self, "__len__"):
             return len(self)
         raise NotImplementedError(f"{type(self).__name__} must define __len__(self) or the property num_batches.")
 
     def on_epoch_begin(self) -> None:
-        """Called before an epoch."""
+        """Runs before an epoch."""
 
     def on_epoch_end(self) -> None:
-        """Called after an epoch."""
+        """Runs after an epoch."""
 
     def __iter__(self) -> Iterator[Any]:
         number = self.num_batches
@@ -136,7 +137,7 @@ class PyDatasetPart(PyDataset):
 
 
 def iterate(dataset: PyDataset, shuffle: Any) -> Iterator[Any]:
-    """The batches of an epoch, read ahead by the dataset's workers; in order, unless it is shuffled and has an end."""
+    """Returns the batches of an epoch, read ahead by the dataset's workers; in order, unless it is shuffled and has an end."""
     number = dataset.num_batches
     indices: Iterable[int] = itertools.count() if number is None else range(number)
     if shuffle and number is not None and not dataset.keeps_order:
@@ -163,7 +164,7 @@ def _threaded(dataset: PyDataset, indices: Iterator[int], workers: int) -> Itera
 
 
 def _in_processes(dataset: PyDataset, indices: Iterable[int], workers: int) -> Iterator[Any]:
-    """torch's own worker processes: batches come back in order, through shared memory, with seeds of their own."""
+    """Yields torch's own worker processes: batches come back in order, through shared memory, with seeds of their own."""
     ahead = max(1, dataset.max_queue_size // workers)
     loader = torch_data.DataLoader(
         _Items(dataset), batch_size=None, sampler=indices, num_workers=workers, prefetch_factor=ahead

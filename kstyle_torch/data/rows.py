@@ -36,7 +36,7 @@ class Rows:
 
     @property
     def ndim(self) -> int:
-        """How many axes it has."""
+        """The number of axes."""
         return len(self.shape)
 
     @property
@@ -45,11 +45,11 @@ class Rows:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def dim(self) -> int:
-        """How many axes it has."""
+        """Returns the number of axes."""
         return len(self.shape)
 
     def is_floating_point(self) -> bool:
-        """Whether the tensors that it gives are."""
+        """Returns whether the tensors that it gives are."""
         return self.dtype.is_floating_point
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class Rows:
         return Rows(self.source, self.start + first, self.start + max(first, last), self.floats)
 
     def take(self, rows: Tensor | slice) -> Tensor:
-        """The rows at these places, as a tensor of its own."""
+        """Returns the rows at these places, as a tensor of its own."""
         if isinstance(rows, slice):
             first, last, _ = rows.indices(len(self))
             return self._read(slice(self.start + first, self.start + last))
@@ -74,7 +74,7 @@ class Rows:
         return torch.empty_like(read).index_copy_(0, torch.from_numpy(ascending), read)
 
     def to(self, device: Any) -> Tensor:
-        """All rows, as a tensor there."""
+        """Returns all rows, as a tensor there."""
         return self.take(slice(None)).to(device)
 
     def _read(self, rows: Any) -> Tensor:
@@ -84,7 +84,7 @@ class Rows:
 
 
 def as_tensor(array: np.ndarray, fresh: bool = False, floats: torch.dtype | None = None) -> Tensor:
-    """A tensor of the array, in a dtype that torch works with; in memory of its own unless it is `fresh`."""
+    """Returns a tensor of the array, in a dtype that torch works with; in memory of its own unless it is `fresh`."""
     wanted = torch_dtype(array.dtype, floats)
     name = str(wanted).removeprefix("torch.")
     if name == "bfloat16":
@@ -103,7 +103,7 @@ def torch_dtype(dtype: Any, floats: torch.dtype | None = None) -> torch.dtype:
 
 
 def is_mapped(array: Any) -> bool:
-    """Whether the numbers are in a file that is mapped into memory."""
+    """Returns whether the numbers are in a file that is mapped into memory."""
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap):
             return True
@@ -112,10 +112,10 @@ def is_mapped(array: Any) -> bool:
 
 
 def _in_file(source: Any) -> bool:
-    """Whether it is an array of h5py or zarr."""
+    """Returns whether it is an array of h5py or zarr."""
     return type(source).__module__.partition(".")[0] in ("h5py", "zarr")
 
 
 def is_lazy(array: Any) -> bool:
-    """Whether an array that is no NumPy array should be read by rows."""
+    """Returns whether an array that is no NumPy array should be read by rows."""
     return _in_file(array) and hasattr(array, "shape") and hasattr(array, "dtype")

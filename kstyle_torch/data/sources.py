@@ -66,7 +66,7 @@ def make_batches(
 
 
 def as_arrays(x: Any, y: Any = None, sample_weight: Any = None, floats: torch.dtype | None = None) -> Batch:
-    """All three as tensors on the host, with as many rows.
+    """Returns all three as tensors on the host, with as many rows.
 
     Raises: ValueError: if that cannot be.
     """
@@ -100,7 +100,7 @@ def _check_one_weight(y: Any, sample_weight: Any) -> None:
 
 
 def is_iterable_data(x: Any) -> bool:
-    """Whether x brings batches, or items to make them of, instead of being an array or a nest of arrays."""
+    """Returns whether x brings batches, or items to make them of, instead of being an array or a nest of arrays."""
     if isinstance(x, (torch_data.Dataset, torch_data.DataLoader)):
         return True
     if isinstance(x, (list, tuple, dict, str, bytes)) or is_array(x):
@@ -109,12 +109,12 @@ def is_iterable_data(x: Any) -> bool:
 
 
 def is_one_batch(x: Any, batch_size: int | None) -> bool:
-    """Whether x is an array or tensor of no more rows than a batch has."""
+    """Returns whether x is an array or tensor of no more rows than a batch has."""
     return type(x) in (np.ndarray, Tensor) and x.ndim > 0 and 0 < x.shape[0] <= checked_batch_size(batch_size)
 
 
 def checked_batch_size(batch_size: int | None) -> int:
-    """The batch size, 32 if None.
+    """Returns the batch size, 32 if None.
 
     Raises: ValueError: if it is no positive whole number.
     """
@@ -147,7 +147,7 @@ def _check_alone(x: Any, y: Any, sample_weight: Any) -> None:
 
 
 def _tensors_of(x: Any) -> Batch | None:
-    """What is in a TensorDataset, which needs no loader; None for other data."""
+    """Returns what is in a TensorDataset, which needs no loader; None for other data."""
     return unpack(x.tensors) if type(x) is torch_data.TensorDataset else None
 
 

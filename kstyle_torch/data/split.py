@@ -18,7 +18,7 @@ def check_split(validation_split: float) -> None:
 
 
 def split_off(arrays: Any, validation_split: float, num_samples: int) -> tuple[Any, Any]:
-    """The first samples for training, the last ones, before any shuffling, for validation.
+    """Returns the first samples for training, the last ones, before any shuffling, for validation.
 
     Raises: ValueError: if one of the two would be empty.
     """
@@ -31,7 +31,7 @@ def split_off(arrays: Any, validation_split: float, num_samples: int) -> tuple[A
 
 
 def split_source(source: Any, validation_split: float) -> tuple[Any, Any]:
-    """A Dataset or PyDataset in two: the first samples, or batches, for training, the last ones for validation.
+    """Returns a Dataset or PyDataset in two: the first samples, or batches, for training, the last ones for validation.
 
     Raises: ValueError: for data that is not read by number, or if one of the two would be empty.
     """
@@ -65,7 +65,7 @@ def _boundary(validation_split: float, number: int, what: str) -> int:
 
 
 def unpack(data: Any) -> tuple[Any, Any, Any]:
-    """`x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)` -> all three, None where there is none.
+    """Converts `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)` to all three, None where there is none.
 
     Raises: ValueError: for a tuple of another length.
     """
@@ -79,9 +79,10 @@ def unpack(data: Any) -> tuple[Any, Any, Any]:
 
 
 def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
-    """What `train_step` gets -> x, y and sample_weight, None where there is none.
+    """Converts what `train_step` gets to x, y and sample_weight, None where there is none.
 
     Raises: ValueError: for a tuple of another length than 1 to 3.
+
     Example:
         >>> unpack_x_y_sample_weight(([1.0], [0]))
         ([1.0], [0], None)
@@ -90,7 +91,7 @@ def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
 
 
 def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
-    """The tuple of what is there, as `train_step` gets it; x alone stays itself, unless it is a list or tuple.
+    """Returns the tuple of what is there, as `train_step` gets it; x alone stays itself, unless it is a list or tuple.
 
     Example:
         >>> pack_x_y_sample_weight(1, 2), pack_x_y_sample_weight([1, 2])

@@ -54,7 +54,7 @@ class StreamBatches(Batches):
         self._begun = False
 
     def first(self) -> Batch:
-        """The first batch, with which the next epoch will begin, on the host.
+        """Returns the first batch, with which the next epoch will begin, on the host.
 
         Raises: ValueError: if there is none.
         """
@@ -117,7 +117,7 @@ class StreamBatches(Batches):
         return list({id(each): each for each in found if each is not None}.values())
 
     def position(self) -> dict[str, Any] | None:
-        """See `Batches`. The state of a data set that has `state_dict` is in it."""
+        """Returns the position; see `Batches`. The state of a data set that has `state_dict` is in it."""
         kept = self._owner()
         state: dict[str, Any] = {} if kept is None else {"source": kept.state_dict()}
         if self._counters:
@@ -127,7 +127,7 @@ class StreamBatches(Batches):
         return {**state, "began": self._began, "given": self._given, "begun": self._begun}
 
     def go_to(self, position: dict[str, Any] | None) -> None:
-        """See `Batches`. Of an iterator that gives the same again, what was used is skipped."""
+        """Goes to a position; see `Batches`. Of an iterator that gives the same again, what was used is skipped."""
         position = position or {}
         if "source" in position:
             self._owner().load_state_dict(position["source"])
@@ -149,7 +149,7 @@ class StreamBatches(Batches):
             self.first()
 
     def _owner(self) -> Any:
-        """The data set that keeps its own state, such as the order that it shuffles itself into."""
+        """Returns the data set that keeps its own state, such as the order that it shuffles itself into."""
         owner = self.source.dataset if isinstance(self.source, torch_data.DataLoader) else self.source
         return owner if hasattr(owner, "state_dict") and hasattr(owner, "load_state_dict") else None
 
@@ -167,7 +167,7 @@ class StreamBatches(Batches):
         return batches if self.device.type == "cpu" else self._carried(batches)
 
     def _carried(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches on the device; the next one is on its way while one is used."""
+        """Yields the batches on the device; the next one is on its way while one is used."""
         nests: list[Any] = []
 
         def pieces() -> Iterator[list[Tensor]]:
@@ -179,7 +179,7 @@ class StreamBatches(Batches):
             yield tree.refilled(nests.pop(0), moved)
 
     def _prepared(self, item: Any) -> Batch:
-        """A batch as tensors on the host, weighed and looked at."""
+        """Returns a batch as tensors on the host, weighed and looked at."""
         x, y, weight = unpack(item if isinstance(item, (tuple, list)) else (item,))
         floats = self.floats
         x, y, weight = _tensors(x, "x", floats), _tensors(y, "y", floats), _tensors(weight, "sample_weight", floats)
@@ -195,7 +195,7 @@ class StreamBatches(Batches):
 
 
 def _tensors(part: Any, what: str, floats: torch.dtype | None) -> Any:
-    """x, y or weights of a batch, as tensors; the common cases first."""
+    """Returns x, y or weights of a batch, as tensors; the common cases first."""
     if part is None or (type(part) is Tensor and part.dtype in AS_IT_IS and part.ndim and not part.requires_grad):
         return part
     if isinstance(part, (Tensor, np.ndarray)):
@@ -208,7 +208,7 @@ def _read(leaf: Any) -> Any:
 
 
 def _length(source: Any) -> int | None:
-    """How many batches it has, if it says so."""
+    """Returns how many batches it has, if it says so."""
     if isinstance(source, PyDataset):
         return source.num_batches
     try:

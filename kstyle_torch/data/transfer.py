@@ -34,7 +34,7 @@ class Carrier:
         return moved, self.stream.record_event()
 
     def receive(self, parcel: Parcel) -> list[Tensor]:
-        """The tensors, for work on the device's current stream; it is the device that waits for the copies."""
+        """Returns the tensors, for work on the device's current stream; it is the device that waits for the copies."""
         tensors, event = parcel
         if event is not None:
             current = torch.accelerator.current_stream(self.device)
@@ -52,7 +52,7 @@ class Carrier:
 
 
 def carried(pieces: Iterable[list[Tensor]], carrier: Carrier) -> Iterator[list[Tensor]]:
-    """The pieces on the device, in order; the next is on its way while one is used."""
+    """Yields the pieces on the device, in order; the next is on its way while one is used."""
     parcel = None
     for piece in pieces:
         before, parcel = parcel, carrier.send(piece)
@@ -63,7 +63,7 @@ def carried(pieces: Iterable[list[Tensor]], carrier: Carrier) -> Iterator[list[T
 
 
 def read_ahead(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """What the jobs give, in order; the next one is done by a thread while the result of one is used."""
+    """Yields what the jobs give, in order; the next one is done by a thread while the result of one is used."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="kstyle_torch-data")
     try:
         waiting = None
@@ -78,7 +78,7 @@ def read_ahead(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
 
 
 def _side_stream(device: torch.device) -> Any:
-    """A stream for copies; None where the device cannot do this."""
+    """Returns a stream for copies; None where the device cannot do this."""
     if device.type == "cpu":
         return None
     try:

@@ -13,7 +13,7 @@ from kstyle_torch.initializers import as_dtype
 
 
 def class_weigher(class_weight: dict[int, float] | None) -> Callable[[Any, Any], Any] | None:
-    """A function `(y, sample_weight) -> sample_weight` that gives each sample its class's weight; None if there is none.
+    """Returns a function `(y, sample_weight) -> sample_weight` that weighs samples by class; None without class weights.
 
     A class that `class_weight` does not name has weight 1.
 

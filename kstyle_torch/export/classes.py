@@ -35,7 +35,7 @@ def link(recorder: Recorder) -> None:
             _reach(recorder, ref.key, frame)
 
 
-def splice(runs: tuple[Recorder, Recorder | None], native: dict[int, Any]) -> None:
+def splice(runs: tuple[Recorder, Recorder | None]) -> None:
     """Puts the steps of calls of modules without weights, few and the same in both modes, where the calls are."""
     inference, training = runs
     if training is None:
@@ -115,7 +115,7 @@ class ModesDifferError(UnwritableError):
 
 @dataclass
 class Written:
-    """How the calls of one module are written.
+    """Written calls of one module.
 
     Args:
         methods: The different ones; the first is `forward`.
@@ -145,7 +145,7 @@ class Classes:
         self.constants: dict[int, dict[str, Tensor]] = {}  # module -> tensors that it holds but not as weights
         self.written: dict[int, Written] = {}
         self.variant: dict[Frame, int] = {}
-        splice(runs, native)
+        splice(runs)
         for run in runs:
             if run is not None:
                 link(run)
@@ -189,7 +189,7 @@ class Classes:
         return [Body(frame, run, self.attribute, self.method).write() for frame in frames] if run is not None else []
 
     def _pairs(self, inference: list[Any], training: list[Any]) -> tuple[list[Method], list[Method]]:
-        """For every call in inference and in training, the method that is both."""
+        """Pairs the methods for inference and for training of every call."""
         if self.runs[1] is None:
             return [(names, body, None) for names, body in inference], []
         if len({*inference}) <= 1 and len({*training}) <= 1:  # what is called in one mode only is written for both
@@ -202,7 +202,7 @@ class Classes:
         return both, both
 
     def method(self, frame: Frame, step: Step) -> str:
-        """The expression for calling a module from another."""
+        """Returns the expression for calling a module from another."""
         head = self._place(frame, id(step.target))
         if head is None:
             raise UnwritableError(f"it calls {self.describe(step.target)}, which is not a part of it")
@@ -210,7 +210,7 @@ class Classes:
         return head if index == 0 else f"{head}.forward_{index + 1}"
 
     def attribute(self, frame: Frame, key: int) -> str | None:
-        """The expression for a weight, or for a tensor that a module holds beside its weights."""
+        """Returns the expression for a weight, or for a tensor that a module holds beside its weights."""
         found = self._place(frame, key)
         if found is not None or key in self.paths:
             if found is None:
@@ -231,7 +231,7 @@ class Classes:
         return f"self.{name}"
 
     def _place(self, frame: Frame, key: int) -> str | None:
-        """Where a module or weight is, seen from the module of a frame."""
+        """Returns where a module or weight is, seen from the module of a frame."""
         for home in self.paths.get(id(frame.module), ()):
             for path in self.paths.get(key, ()):
                 if not home:
@@ -241,7 +241,7 @@ class Classes:
         return None
 
     def describe(self, module: nn.Module) -> str:
-        """A layer, for messages."""
+        """Returns a layer, for messages."""
         name = getattr(module, "name", None)
         kind = type(module).__name__
         return (
@@ -253,12 +253,12 @@ class Classes:
     # -------------------------------------------------------------------------------------------------------- the classes
 
     def source(self, header: str) -> str:
-        """The whole file."""
+        """Returns the whole file."""
         return Writer(self).source(header)
 
 
 def _access(keys: list[str]) -> str:
-    """`self.a.b`, or `self.get_submodule("...")` for keys that are no identifiers."""
+    """Returns `self.a.b`, or `self.get_submodule("...")` for keys that are no identifiers."""
     expr = "self"
     for key in keys:
         expr = f"{expr}.{key}" if _is_plain(key) else f"getattr({expr}, {text(key)})"
@@ -266,12 +266,12 @@ def _access(keys: list[str]) -> str:
 
 
 def _is_plain(key: str) -> bool:
-    """Whether `self.key` may be written."""
+    """Returns whether `self.key` may be written."""
     return key.isidentifier() and key.isascii() and not keyword.iskeyword(key) and not key.startswith("__")
 
 
 def class_name(wish: str, taken: set[str]) -> str:
-    """`Dense`, `Dense2`, ..."""
+    """Returns `Dense`, `Dense2`, ..."""
     base = identifier(wish[:1].upper() + wish[1:])
     names = itertools.chain([base], (f"{base}{number}" for number in itertools.count(2)))
     return next(name for name in names if name not in taken)
@@ -299,7 +299,7 @@ class Writer:
         self._find_shared(classes.model)
 
     def _group(self, module: nn.Module) -> None:
-        """Children first."""
+        """Groups modules, children first."""
         root = module is self.classes.model
         if id(module) in self.native or id(module) in self.by_module or (self._is_gone(module) and not root):
             return
@@ -327,7 +327,7 @@ class Writer:
         self.by_module[id(module)] = made
 
     def _attributes(self, module: nn.Module) -> list[tuple[str, str, Any]]:
-        """Key, kind and value of all that a module holds."""
+        """Returns key, kind and value of all that a module holds."""
         found: list[tuple[str, str, Any]] = []
         found += [(key, "parameter", value) for key, value in module._parameters.items()]
         for key, value in module._buffers.items():
@@ -337,7 +337,7 @@ class Writer:
         return [entry for entry in found if entry[2] is not None]
 
     def _is_gone(self, module: nn.Module | None) -> bool:
-        """Whether nothing of it is left: no weights, and no call that was not put where it is."""
+        """Returns whether nothing of it is left: no weights, and no call that was not put where it is."""
         if module is None:
             return True
         inside = [*module.modules()]
@@ -431,7 +431,7 @@ class Writer:
         return any(name in line for name in self.hoisted.values())
 
     def _value(self, kind: str, value: Any) -> Expr:
-        """The expression that makes what a module holds."""
+        """Returns the expression that makes what a module holds."""
         if value is None:
             return "None"
         if id(value) in self.hoisted:
@@ -536,7 +536,7 @@ def _nested(value: Any) -> Expr:
 
 
 def native_modules(model: nn.Module) -> dict[int, Any]:
-    """torch's own modules in a model, by id, with the arguments that make them."""
+    """Returns torch's own modules in a model, by id, with the arguments that make them."""
     found = {id(module): arguments_of(module) for module in model.modules()}
     return {key: arguments for key, arguments in found.items() if arguments is not None}
 

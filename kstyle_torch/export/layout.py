@@ -26,18 +26,18 @@ class Group:
 
 
 def call(head: str, args: Sequence[Expr], kwargs: Mapping[str, Expr] | None = None) -> Group:
-    """`head(args, name=kwarg)`."""
+    """Returns `head(args, name=kwarg)`."""
     named = [(f"{name}=", value) for name, value in (kwargs or {}).items()]
     return Group(head, "()", (*(("", arg) for arg in args), *named))
 
 
 def literal(brackets: str, items: Sequence[Expr]) -> Group:
-    """`[items]` or `(items)`."""
+    """Returns `[items]` or `(items)`."""
     return Group("", brackets, tuple(("", item) for item in items))
 
 
 def one_line(expr: Expr) -> str:
-    """The expression in one line."""
+    """Returns the expression in one line."""
     if isinstance(expr, str):
         return expr
     items = ", ".join(prefix + one_line(item) for prefix, item in expr.items)
@@ -46,7 +46,7 @@ def one_line(expr: Expr) -> str:
 
 
 def lines(prefix: str, expr: Expr, indent: int, suffix: str = "") -> list[str]:
-    """`prefix` and the expression, in as few lines as fit."""
+    """Returns `prefix` and the expression, in as few lines as fit."""
     space = " " * indent
     whole = space + prefix + one_line(expr) + suffix
     if len(whole) <= WIDTH or isinstance(expr, str) or not expr.items:
@@ -61,7 +61,7 @@ def lines(prefix: str, expr: Expr, indent: int, suffix: str = "") -> list[str]:
 
 
 def text(value: str) -> str:
-    """A string as a literal that ruff leaves alone; nothing in it can end it."""
+    """Returns a string as a literal that ruff leaves alone; nothing in it can end it."""
     plain = repr(value)
     if plain[0] == "'" and '"' not in value and "'" not in value:
         return f'"{plain[1:-1]}"'

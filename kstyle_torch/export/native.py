@@ -13,8 +13,10 @@ LITERALS = (bool, int, float, str, type(None), torch.dtype)
 
 
 def arguments_of(module: nn.Module) -> tuple[list[Any], dict[str, Any]] | None:
-    """Positional and keyword arguments with which `nn.X(...)` is such a module; None if it is none of `torch.nn`, or
-    was changed after it was made."""
+    """Returns the arguments with which `nn.X(...)` is such a module.
+
+    None if it is none of `torch.nn`, or was changed after it was made.
+    """
     cls = type(module)
     if getattr(nn, cls.__name__, None) is not cls or module._forward_hooks or module._forward_pre_hooks:
         return None
@@ -48,7 +50,7 @@ def _value(module: nn.Module, parameter: inspect.Parameter) -> tuple[bool, Any]:
 
 
 def _simple(value: Any) -> Any:
-    """One number for several equal ones."""
+    """Returns one number for several equal ones."""
     return value[0] if isinstance(value, tuple) and len(value) > 1 and len({*value}) == 1 else value
 
 
@@ -64,7 +66,7 @@ def _makes_the_same(module: nn.Module, args: list[Any], kwargs: dict[str, Any]) 
     try:
         with torch.random.fork_rng(devices=[]):
             twin = type(module)(*args, **kwargs)
-    except Exception:  # whatever its constructor raises: then it is not made this way
+    except Exception:  # whatever its constructor raises: then it is not made this way  # noqa: BLE001
         return False
     state, other = module.state_dict(), twin.state_dict()
     shapes = {key: tensor.shape for key, tensor in state.items()}

@@ -93,7 +93,7 @@ def _output_names(model: nn.Module, program: Any) -> list[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch's exporter says of its own dependencies."""
+    """Hides what torch's exporter says of its own dependencies."""
     logger = logging.getLogger(ONNX_LOGGER)
     level = logger.level
     logger.setLevel(logging.ERROR)

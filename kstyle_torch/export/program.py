@@ -18,7 +18,7 @@ from kstyle_torch.saving.atomic import replacing
 
 
 def to_program(model: nn.Module, input_signature: Any = None, **options: Any) -> Any:
-    """The model in inference mode as a `torch.export.ExportedProgram`; sizes that are None, the batch's too, stay open.
+    """Returns the model in inference mode as a `torch.export.ExportedProgram`; sizes that are None, the batch's too, stay open.
 
     Args:
         model: What to export; built.
@@ -66,7 +66,7 @@ def write_program(
 
 @contextlib.contextmanager
 def inference(model: nn.Module) -> Iterator[None]:
-    """Inference mode without gradients; losses that the run adds are taken off again."""
+    """Enters inference mode without gradients; losses that the run adds are taken off again."""
     with in_mode(model, False), torch.no_grad():
         yield
 

@@ -70,7 +70,7 @@ class Frame:
     given: list[int] = field(default_factory=list)
 
     def chain(self) -> list[Frame]:
-        """This frame and those that it is part of, up to the model's."""
+        """Returns this frame and those that it is part of, up to the model's."""
         return [self, *([] if self.parent is None else self.parent.chain())]
 
 
@@ -103,7 +103,7 @@ class Recorder(TorchFunctionMode):
         return outputs
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Hook in front of a module's call."""
+        """Notes the call of a module; a hook in front of it."""
         if self.native or id(module) in self.is_native:
             self.native.append(module)
             return
@@ -114,7 +114,7 @@ class Recorder(TorchFunctionMode):
         self.stack.append(frame)
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> None:
-        """Hook behind it."""
+        """Notes the outputs of the call; a hook behind it."""
         step = Step(module, self.refs(args), self.refs(kwargs), self.refs(outputs))
         if self.native:
             self.native.pop()
@@ -136,7 +136,7 @@ class Recorder(TorchFunctionMode):
             frame.owned.add(ref.key)
 
     def refs(self, structure: Any) -> Any:
-        """The nest with its tensors kept, and a `Ref` in the place of each."""
+        """Returns the nest with its tensors kept, and a `Ref` in the place of each."""
 
         def ref(leaf: Any) -> Any:
             if not is_tensor(leaf):
@@ -148,7 +148,7 @@ class Recorder(TorchFunctionMode):
 
 
 def record(model: nn.Module, signature: Signature, training: bool, native: dict[int, Any]) -> Recorder:
-    """A run of the model; `native` has the ids of torch's own modules in it.
+    """Returns a run of the model; `native` has the ids of torch's own modules in it.
 
     Raises: whatever the model raises, and torch where it decides on data.
     """
@@ -179,18 +179,18 @@ def record(model: nn.Module, signature: Signature, training: bool, native: dict[
 
 
 def is_tensor(leaf: Any) -> bool:
-    """Whether it is a tensor."""
+    """Returns whether it is a tensor."""
     return isinstance(leaf, Tensor)
 
 
 def _without_methods(model: nn.Module) -> dict[int, Tensor]:
-    """The weights of `add_weight`, by id, as the plain tensors that fake tensors go along with."""
+    """Returns the weights of `add_weight`, by id, as the plain tensors that fake tensors go along with."""
     weights = (*model.parameters(), *model.buffers())
     return {id(w): w.detach().as_subclass(Tensor) for w in weights if type(w) not in (Tensor, nn.Parameter)}
 
 
 def refs_in(structure: Any) -> list[Ref]:
-    """The `Ref`s of a nest."""
+    """Returns the `Ref`s of a nest."""
     return [leaf for leaf in tree.flatten(structure) if isinstance(leaf, Ref)]
 
 
@@ -229,7 +229,7 @@ def _stand_in(leaf: Any, fake: Any, device: Any) -> Tensor:
 
 
 def _named(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that hold tensors, by the names that `forward` gives them."""
+    """Returns the arguments that hold tensors, by the names that `forward` gives them."""
     bound = inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments
     named = dict(list(bound.items())[1:])
     for name, parameter in inspect.signature(type(module).forward).parameters.items():
@@ -240,8 +240,8 @@ def _named(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return {name: value for name, value in named.items() if any(map(is_tensor, tree.flatten(value)))}
 
 
-def _fused_outputs(name: str, x: Tensor, states: Any, weights: Any, *options: Any) -> Any:
-    """What torch's recurrent kernels give, in shape: their own fake versions fix the number of steps."""
+def _fused_outputs(name: str, x: Tensor, states: Any, weights: Any, *options: Any) -> Any:  # noqa: ARG001
+    """Returns what torch's recurrent kernels give, in shape: their own fake versions fix the number of steps."""
     directions = 2 if options[4] else 1
     first = states[0] if name == "lstm" else states
     outputs = x.new_empty(*x.shape[:-1], first.shape[-1] * directions)

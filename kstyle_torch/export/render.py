@@ -1,4 +1,4 @@
-"""What happened in one call of a module, as the statements of a `forward`."""
+"""Statements of a `forward`, from what happened in one call of a module."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Statement:
 
 
 def identifier(wish: str, taken: Iterable[str] = ()) -> str:
-    """An ordinary identifier that resembles `wish` and is not among `taken`, no keyword and no builtin."""
+    """Returns an ordinary identifier that resembles `wish` and is not among `taken`, no keyword and no builtin."""
     base = re.sub(r"[^A-Za-z0-9_]", "_", wish, flags=re.ASCII)[:40].strip("_") or "value"
     base = f"_{base}" if base[0].isdigit() else base
     names = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(2)))
@@ -111,7 +111,7 @@ class Body:
         self.parameters: list[str] = []
 
     def write(self) -> tuple[tuple[str, ...], tuple[Statement, ...]]:
-        """The names of the parameters, and the statements."""
+        """Returns the names of the parameters, and the statements."""
         unpacking: list[Statement] = []
         for name, nest in self.frame.inputs.items():
             parameter = self.fresh(name)
@@ -203,7 +203,7 @@ class Body:
         self.statements.append(Statement(prefix, expr, shape, context))
 
     def _expression(self, step: Step) -> tuple[Expr, str]:
-        """The right-hand side, and what to call the result."""
+        """Returns the right-hand side, and what to call the result."""
         if isinstance(step.target, nn.Module):
             head = self.method(self.frame, step)
             wish = snake_case(head.split(".")[-1].split("[")[0])
@@ -271,7 +271,7 @@ class Body:
     # ---------------------------------------------------------------------------------------------------------- values
 
     def render(self, value: Any) -> Expr:
-        """A value of the run as an expression.
+        """Returns a value of the run as an expression.
 
         Raises: UnwritableError: for an object that has no literal.
         """
@@ -322,7 +322,7 @@ class Body:
         raise UnwritableError("it makes a tensor on a device that no input and no weight tells")
 
     def _size(self, value: Any) -> str:
-        """A size, in terms of the inputs' sizes."""
+        """Returns a size, in terms of the inputs' sizes."""
         if not hasattr(value, "node"):
             return repr(value)
         expr = value.node.expr
@@ -358,11 +358,11 @@ class Body:
         return self.sizes[expr]
 
     def shape(self, ref: Ref) -> str:
-        """The shape of a tensor, for a comment."""
+        """Returns the shape of a tensor, for a comment."""
         return shape_text(self.recorder.tensors[ref.key])
 
     def fresh(self, wish: str) -> str:
-        """A variable that is not in use yet."""
+        """Returns a variable that is not in use yet."""
         name = identifier(wish, self.taken)
         self.taken.add(name)
         return name
@@ -370,7 +370,7 @@ class Body:
     # -------------------------------------------------------------------------------------------------------- inlining
 
     def _inline(self, statements: list[Statement]) -> list[Statement]:
-        """A value that only the next statement uses, and once, moves into it where that stays short."""
+        """Returns a value that only the next statement uses, and once, moves into it where that stays short."""
         kept: list[Statement] = []
         for position, statement in enumerate(statements):
             previous = kept[-1] if kept else None
@@ -406,7 +406,7 @@ def _merged(previous: Statement, statement: Statement, rest: list[Statement]) ->
 
 
 def _balanced(inner: str) -> bool:
-    """Whether the first bracket closes at the end: `f(x)`, not `f(x) + g(y)`."""
+    """Returns whether the first bracket closes at the end: `f(x)`, not `f(x) + g(y)`."""
     depth = 0
     for position, character in enumerate(inner):
         depth += (character in "([") - (character in ")]")
@@ -416,7 +416,7 @@ def _balanced(inner: str) -> bool:
 
 
 def shape_text(tensor: Tensor) -> str:
-    """`(batch, 3)`."""
+    """Returns `(batch, 3)`."""
     sizes = []
     for axis, size in enumerate(tensor.shape):
         symbolic = isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None
@@ -425,7 +425,7 @@ def shape_text(tensor: Tensor) -> str:
 
 
 def live(frame: Frame) -> list[Step]:
-    """The steps whose results are used, or that change something."""
+    """Returns the steps whose results are used, or that change something."""
     needed = {ref.key for ref in refs_in(frame.outputs)} | {*frame.given}
     kept: list[Step] = []
     for step in reversed(frame.steps):
@@ -490,7 +490,7 @@ def _home(function: Any, name: str) -> str:
 
 
 def _trimmed(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Without the keyword arguments that have their default."""
+    """Leaves out the keyword arguments that have their default."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What a model is called on: shapes, dtypes and the nest that they come in."""
+"""Signature of a model's inputs: shapes, dtypes and the nest that they come in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Leaf:
     name: str
 
     def tensor(self, rows: int = ROWS, open_size: int = OPEN_SIZE, device: Any = None) -> Tensor:
-        """An input of this kind: random floats, or zeros (which are in any vocabulary)."""
+        """Returns an input of this kind: random floats, or zeros (which are in any vocabulary)."""
         sizes = [rows if size is None else size for size in self.shape[:1]]
         sizes += [open_size if size is None else size for size in self.shape[1:]]
         if self.dtype.is_floating_point:
@@ -45,7 +45,7 @@ class Signature:
 
     @classmethod
     def of(cls, model: Any, given: Any = None) -> Signature:
-        """That of a model's own inputs, or what the user gives instead (see `to_program`).
+        """Returns that of a model's own inputs, or what the user gives instead (see `to_program`).
 
         Raises: ValueError: if neither says it.
         """
@@ -68,17 +68,17 @@ class Signature:
         return cls(graph.inputs, leaves, device)
 
     def example(self, rows: int = ROWS, open_size: int = OPEN_SIZE) -> tuple[Any, ...]:
-        """The positional arguments of a call."""
+        """Returns the positional arguments of a call."""
         made = [leaf.tensor(rows, open_size, self.device) for leaf in self.leaves]
         return (self.pack(made),)
 
     def open_axes(self) -> tuple[Any, ...]:
-        """For `torch.export`: which axes of the arguments have open sizes."""
+        """Returns the axes of the arguments that have open sizes, for `torch.export`."""
         dynamic = torch.export.Dim.DYNAMIC
         return (self.pack([{a: dynamic for a, size in enumerate(leaf.shape) if size is None} for leaf in self.leaves]),)
 
     def pack(self, flat: list[Any]) -> Any:
-        """One value for every input, in the nest that the model takes; in no nest if it takes one."""
+        """Returns one value for every input, in the nest that the model takes; in no nest if it takes one."""
         if not tree.is_nested(self.nest):
             return flat[0]
         holders = [_Holder(value) for value in flat]  # a value may be a nest itself

@@ -28,7 +28,7 @@ Its weights are not in here:
 
 
 def to_source(model: nn.Module, input_signature: Any = None) -> str:
-    """The source of a module `Model` that needs nothing but torch, with the model's `state_dict` keys and its outputs.
+    """Returns the source of a module `Model` that needs nothing but torch, with the model's `state_dict` keys and its outputs.
 
     What happens in each layer is recorded in inference and in training mode and written down as calls of torch; layers that
     do the same share a class. The result is run beside the model before it is returned.
@@ -39,6 +39,7 @@ def to_source(model: nn.Module, input_signature: Any = None) -> str:
     Returns: Python source; `exec` it, or write it to a file and import that. In training mode a layer whose training could
         not be written raises an error.
     Raises: ValueError: if a layer decides on its data, leaves torch or holds large constants; it names the layer.
+
     Example:
         >>> from kstyle_torch import Input, Sequential
         >>> from kstyle_torch.layers import Dense
@@ -83,7 +84,7 @@ def _run(model: nn.Module, signature: Signature, native: dict[int, Any]) -> Reco
 def _training_run(model: nn.Module, signature: Signature, native: dict[int, Any]) -> Recorder | None:
     try:
         return record(model, signature, True, native)
-    except Exception:  # random layers that draw on the host, say: then only inference is written
+    except Exception:  # random layers that draw on the host, say: then only inference is written  # noqa: BLE001
         return None
 
 

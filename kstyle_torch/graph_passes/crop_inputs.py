@@ -49,7 +49,7 @@ class Chain:
         self.facts = [(layer, name, getattr(layer, name)) for layer in layers for name in names if hasattr(layer, name)]
 
     def crop(self, x: Tensor) -> Tensor:
-        """The part of the first layer's input that the last one's output depends on."""
+        """Returns the part of the first layer's input that the last one's output depends on."""
         sizes = [_needed(x.shape[axis], windows) for axis, windows in zip(self.axes, self.windows)]
         share = 1.0  # of what the convolution computes
         for axis, size, ((span, step), *_) in zip(self.axes, sizes, self.windows):
@@ -62,14 +62,14 @@ class Chain:
 
 
 def _window(layer: Any, axis: int) -> tuple[int, int]:
-    """How many positions a window spans, and its step."""
+    """Returns how many positions a window spans, and its step."""
     if isinstance(layer, Pooling):
         return layer.pool_size[axis], layer.strides[axis]
     return (layer.kernel_size[axis] - 1) * layer.dilation_rate[axis] + 1, layer.strides[axis]
 
 
 def _needed(size: int, windows: list[tuple[int, int]]) -> int:
-    """The least size that gives as many windows in the end."""
+    """Returns the least size that gives as many windows in the end."""
     count = size
     for span, step in windows:
         count = (count - span) // step + 1
@@ -81,7 +81,7 @@ def _needed(size: int, windows: list[tuple[int, int]]) -> int:
 
 
 def crops(graph: Graph) -> list[tuple[Any, Callable[[Tensor], Tensor]]]:
-    """The convolutions with which a chain begins, and what to do to their inputs."""
+    """Returns the convolutions with which a chain begins, and what to do to their inputs."""
     calls = Counter(id(call.target) for call in graph.calls)
     reads = graph.count_reads()
     readers = {ref: call for call in graph.calls for ref in call.reads()}
@@ -103,7 +103,7 @@ def crops(graph: Graph) -> list[tuple[Any, Callable[[Tensor], Tensor]]]:
 
 
 def _passes(call: Call, first: Any) -> bool:
-    """Whether every position of the output comes from a window of the only input, which is not padded."""
+    """Returns whether every position of the output comes from a window of the only input, which is not padded."""
     layer: Any = call.target
     if len(call.args) != 1 or not isinstance(call.args[0], Ref) or call.kwargs or call.tags:
         return False

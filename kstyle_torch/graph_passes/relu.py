@@ -16,16 +16,17 @@ RELUS = (Activation, ReLU)
 
 
 def is_single_call(call: Call) -> bool:
+    """Returns whether a call takes one tensor and nothing else."""
     return len(call.args) == 1 and isinstance(call.args[0], Ref) and not call.kwargs and not call.tags
 
 
 def is_relu(layer: Any) -> bool:
-    """Whether a plain relu is what the layer does at its end; its attributes may be set at any time."""
+    """Returns whether a plain relu is what the layer does at its end; its attributes may be set at any time."""
     if type(layer) is ReLU:
         return layer.max_value is None and layer.negative_slope == 0 == layer.threshold
     return layer.activation is activations.relu
 
 
 def relu_(y: Tensor) -> Tensor:
-    """In place, unless autograd would then copy all that `y` is a view of."""
+    """Computes a relu in place, unless autograd would then copy all that `y` is a view of."""
     return torch.relu(y) if y.requires_grad and is_view(y) else torch.relu_(y)

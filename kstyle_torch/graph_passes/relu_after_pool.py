@@ -17,7 +17,7 @@ MAX_POOLS = (MaxPooling1D, MaxPooling2D, MaxPooling3D)
 
 
 def relu_after_pooling(graph: Graph) -> dict[int, Callable[..., Any]]:
-    """Module id -> what to run instead of its call: a relu in front of a max-pool is taken of its output, which is smaller.
+    """Maps module ids to functions to run instead: a relu in front of a max-pool is taken of its output, which is smaller.
 
     The largest of some numbers and 0 is the same either way, and so is the way of the gradient: where all are negative
     there is none.

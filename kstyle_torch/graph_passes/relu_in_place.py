@@ -16,7 +16,7 @@ FRESH = (Add, BatchNormalization)  # what they give is nobody else's, nor read i
 
 
 def relu_in_place(graph: Graph) -> dict[int, Callable[..., Any]]:
-    """Module id -> what to run instead of its call: a relu is computed where its input lies, if only it reads that."""
+    """Maps module ids to functions instead of their calls: a relu is computed in place, if only it reads its input."""
     makers = {ref: call for call in graph.calls for ref in call.writes()}
     reads = graph.count_reads()
     found: dict[int, Callable[..., Any]] = {}

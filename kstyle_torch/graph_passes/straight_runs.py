@@ -17,7 +17,7 @@ Runs = dict[int, Callable[..., Any] | None]  # module id -> what to run instead 
 
 
 def straight_runs(graph: Graph, direct: Runs) -> Runs:
-    """What to run where nobody sees the calls of modules.
+    """Returns what to run where nobody sees the calls of modules.
 
     Args:
         direct: What does the same as the call of each.
@@ -26,7 +26,7 @@ def straight_runs(graph: Graph, direct: Runs) -> Runs:
 
 
 def eager_runs(graph: Graph) -> Runs:
-    """What to run where they are seen, with the same numbers; empty if that is each module's own call."""
+    """Returns what to run where they are seen, with the same numbers; empty if that is each module's own call."""
     return _with_crops(graph, {})
 
 

@@ -116,7 +116,7 @@ class _VariableMethods:
 
     @property
     def constraint(self) -> Callable[[Tensor], Tensor] | None:
-        """What it is projected to after each step."""
+        """The projection after each step."""
         constraint: Callable[[Tensor], Tensor] | None = self._of_layer("constraint")
         return constraint
 
@@ -215,8 +215,10 @@ def _remake(cls: type, data: Tensor, requires_grad: bool) -> Any:
 
 
 def attach_weights(layer: Any, rows: dict[str, Weight]) -> None:
-    """Gives the tensors that `add_weight` made their methods back where torch put plain ones in their place, and says
-    whose they are."""
+    """Gives the tensors of `add_weight` their methods back where torch put plain ones in their place.
+
+    It also notes their layer on them.
+    """
     for tensors, cls in ((layer._parameters, TrainableWeight), (layer._buffers, State)):
         for key in rows.keys() & tensors.keys():
             if type(tensors[key]) in (Tensor, nn.Parameter):

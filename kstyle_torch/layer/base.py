@@ -87,6 +87,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         input_dim: The same, for samples that are vectors.
         batch_input_shape: The same, with the batch size (None) in front.
     Raises: ValueError: for an unknown argument.
+
     Example:
         >>> class Scale(Layer):
         ...     def build(self, input_shape):
@@ -174,7 +175,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """A layer of this class from what `get_config` gave; name, trainable and dtype are set for every class."""
+        """Returns a layer of this class from what `get_config` gave; name, trainable and dtype are set for every class."""
         accepted = {*inspect.signature(cls.__init__).parameters}
         if isinstance(config.get("dtype"), dict):  # Keras writes a policy
             config = {**config, "dtype": config["dtype"]["config"]["name"]}
@@ -190,7 +191,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         return layer
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data, with name, trainable and dtype."""
+        """Returns the constructor's arguments as plain data, with name, trainable and dtype."""
         own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy.name}
         return {**super().get_config(), **own}
 
@@ -220,7 +221,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         set_unnoticed(self, built=True)
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """The shapes that the layer was built for, for files; None if it was not."""
+        """Returns the shapes that the layer was built for, for files; None if it was not."""
         shapes = self._build_shapes
         if not shapes:
             return None
@@ -262,7 +263,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         return self._outermost_call(plain, args, kwargs)
 
     def _outermost_call(self, plain: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A call that no other layer makes: it forgets the losses of the one before, and ends what layers hand on."""
+        """Returns a call that no other layer makes: it forgets the losses of the one before, and ends what layers hand on."""
         if torch.compiler.is_exporting():  # a program must not set anything
             return self._slow_call(args, kwargs)
         if (added_losses.pending or running.losses) and not torch.compiler.is_compiling():
@@ -275,14 +276,14 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             call.inside, call.default = False, None
 
     def _direct(self) -> Callable[..., Any] | None:
-        """A function that does what a call on plain tensors does where no hook listens, for the inner loops.
+        """Returns a function that does what a call on plain tensors does where no hook listens, for the inner loops.
 
         Returns: The function; None if the layer gives back what it gets.
         """
         return self.forward
 
     def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Whatever a built layer's call with one tensor does not need."""
+        """Returns whatever a built layer's call with one tensor does not need."""
         if any_symbolic(args, kwargs):
             return self._symbolic_call(args, kwargs)
         args, kwargs = tree.map_structure(self._to_tensor, (_with_arrays(args), kwargs))
@@ -350,13 +351,13 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         return outputs
 
     def _tags(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[SymbolicTensor, SymbolicTensor]:
-        """The masks that layers inside must find on their tensors."""
+        """Returns the masks that layers inside must find on their tensors."""
         if not any(isinstance(child, Layer) for child in self.modules() if child is not self):
             return {}
         return {leaf: leaf.mask for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf) and leaf.mask is not None}
 
     def _symbols(self, which: str) -> Any:
-        """The symbolic input or output of the layer's first call on symbolic tensors that still exist."""
+        """Returns the symbolic input or output of the layer's first call on symbolic tensors that still exist."""
         for call in self._calls:
             if (ends := call.ends()) is not None:
                 return ends[which]
@@ -370,11 +371,11 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         return leaf if self._input_dtype is None else cast_input(leaf, self._input_dtype)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        """The mask of the output; the input's own where the layer keeps the steps apart (`supports_masking`)."""
+        """Returns the mask of the output; the input's own where the layer keeps the steps apart (`supports_masking`)."""
         return previous_mask if self.supports_masking else None
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The output's shape for an input of `input_shape` (None for what is unknown), from a run on zero rows."""
+        """Returns the output's shape for an input of `input_shape` (None for what is unknown), from a run on zero rows."""
         inputs = tree.map_structure(lambda shape: SymbolicTensor(shape.sizes), as_leaves(input_shape))
         if not self.built:
             self._build_for((inputs,), {})
@@ -399,7 +400,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
 
     @property
     def losses(self) -> list[Tensor]:
-        """What `add_loss` collected in the last call, and the penalties on the trainable weights."""
+        """Losses that `add_loss` collected in the last call, and the penalties on the trainable weights."""
         layers = self._flatten_layers()
         added = [loss for layer in layers for loss in layer._losses]
         views = [view for view in self.weights if view.trainable and view.regularizer is not None]
@@ -484,7 +485,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             sync_trainable(module, frozen_above=True)
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Any:
-        """As of any module; warns of `parameters()` that has nothing to give yet."""
+        """Yields names and modules; warns of `parameters()` that has nothing to give yet."""
         if not self.built and lacks_weights(self):
             warn_of_unbuilt(self, lacks_weights)
         return super().named_modules(*args, **kwargs)
@@ -528,20 +529,22 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             self.__dict__[attribute] = tracked(self.__dict__[attribute], self, attribute)
 
     def extra_repr(self) -> str:
-        """What `print(layer)` shows beside its children."""
+        """Returns what `print(layer)` shows beside its children."""
         return f"name={self.name!r}"
 
 
 def lacks_weights(module: nn.Module) -> bool:
-    """Returns whether a module is a layer that makes weights in `build`, and has not done so; where it has layers inside,
-    they are asked themselves."""
+    """Returns whether a module is a layer that makes weights in `build`, and has not done so.
+
+    Where it has layers inside, they are asked themselves.
+    """
     if not isinstance(module, Layer) or module.built or not module._builds_weights:
         return False
     return not any(isinstance(child, Layer) for child in module.children())
 
 
-def regularize_activity(layer: Any, args: Any, outputs: Any) -> None:
-    """The hook of layers with an `activity_regularizer`."""
+def regularize_activity(layer: Any, args: Any, outputs: Any) -> None:  # noqa: ARG001
+    """Adds the penalty of an `activity_regularizer`; a hook of layers that have one."""
     for output in tree.flatten(outputs):
         if isinstance(output, Tensor):
             penalty = layer.activity_regularizer(output)
@@ -549,7 +552,7 @@ def regularize_activity(layer: Any, args: Any, outputs: Any) -> None:
 
 
 def _build_once(build: Callable[..., None]) -> Callable[..., None]:
-    """`build`, marking the layer as built; a second call does nothing."""
+    """Returns `build`, marking the layer as built; a second call does nothing."""
 
     @functools.wraps(build)
     def build_once(self: Layer, *args: Any, **kwargs: Any) -> None:
@@ -585,7 +588,7 @@ def _pair_call_and_forward(cls: type) -> None:
 
 
 def _with_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments, a first one of nothing but numbers as an array."""
+    """Returns the arguments, a first one of nothing but numbers as an array."""
     if args and isinstance(args[0], (list, tuple)) and args[0]:
         if all(isinstance(leaf, (int, float)) for leaf in tree.flatten(args[0])):
             return (np.asarray(args[0]), *args[1:])

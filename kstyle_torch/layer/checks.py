@@ -1,4 +1,4 @@
-"""What constructors and `build` methods check."""
+"""Checks for constructors and `build` methods."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def positive_int(value: Any, name: str, layer: Any) -> int:
-    """`value`, checked.
+    """Returns `value`, checked.
 
     Raises: ValueError: if it is no positive whole number.
     """
@@ -17,7 +17,7 @@ def positive_int(value: Any, name: str, layer: Any) -> int:
 
 
 def not_negative(value: Any, name: str, layer: Any) -> Any:
-    """`value`, checked.
+    """Returns `value`, checked.
 
     Raises: ValueError: if it is no number or below 0.
     """
@@ -27,7 +27,7 @@ def not_negative(value: Any, name: str, layer: Any) -> Any:
 
 
 def known_size(shape: tuple[int | None, ...], axis: int, layer: Any) -> int:
-    """The size of an axis that a layer's weights depend on.
+    """Returns the size of an axis that a layer's weights depend on.
 
     Raises: ValueError: if the input has no such axis or its size is open.
     """

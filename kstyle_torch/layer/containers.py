@@ -17,7 +17,7 @@ from kstyle_torch._torch import pytree
 
 
 def _noticed(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of list or dict, telling the container's owner afterwards."""
+    """Returns a method of list or dict, telling the container's owner afterwards."""
 
     @functools.wraps(method)
     def change(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -76,7 +76,7 @@ pytree.register_pytree_node(
 
 
 def may_hold_modules(value: Any) -> bool:
-    """Whether a value is a container with modules in it, or an empty one that may get some."""
+    """Returns whether a value is a container with modules in it, or an empty one that may get some."""
     if type(value) not in (list, tuple, dict, TrackedList, TrackedDict):
         return tree.is_nested(value) and any(isinstance(leaf, nn.Module) for leaf in tree.flatten(value))
     leaves = tree.flatten(value)
@@ -84,14 +84,14 @@ def may_hold_modules(value: Any) -> bool:
 
 
 def may_hold_metrics(value: Any) -> bool:
-    """Whether an attribute of this value is a metric, or a container of them, or may become one."""
+    """Returns whether an attribute of this value is a metric, or a container of them, or may become one."""
     if isinstance(value, (list, dict)):
         return True
     return any(map(may_hold_metrics, value)) if type(value) is tuple else getattr(value, "is_metric", None) is True
 
 
 def tracked(value: Any, owner: nn.Module, attribute: str) -> Any:
-    """The container, with every list and dict in it telling `owner` of its changes."""
+    """Returns the container, with every list and dict in it telling `owner` of its changes."""
     made: Any
     if isinstance(value, list):
         made = TrackedList(tracked(item, owner, attribute) for item in value)
@@ -116,7 +116,7 @@ def with_replaced(container: Any, old: nn.Module, new: nn.Module) -> Any:
 
 
 def modules_in(container: Any, prefix: str) -> dict[str, nn.Module]:
-    """The modules at any depth, by key."""
+    """Returns the modules at any depth, by key."""
     items = container.items() if isinstance(container, dict) else enumerate(container)
     found: dict[str, nn.Module] = {}
     for key, item in items:

@@ -1,4 +1,4 @@
-"""Who wants to see the calls of modules: where nobody does, the inner loops need not make them."""
+"""Detection of hooks: without any, the inner loops call `forward` directly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 def anybody_listens(modules: Iterable[nn.Module], besides: Collection[Callable[..., Any]] = ()) -> bool:
-    """Whether a hook, or a compiled call, is on one of the modules, or a hook on all modules there are.
+    """Returns whether a hook, or a compiled call, is on one of the modules, or a hook on all modules there are.
 
     Args:
         modules: All that are asked about.

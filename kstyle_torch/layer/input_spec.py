@@ -1,4 +1,4 @@
-"""What a layer demands of its input, said once."""
+"""Requirements of a layer on its input, stated once."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class InputSpec(Configurable):
         allow_last_axis_squeeze: Whether a last axis of size 1 may be missing or too many.
         name: Name of the input.
         optional: Whether None may be passed.
+
     Example:
         >>> InputSpec(min_ndim=2, axes={-1: 8}).min_ndim
         2
@@ -47,7 +48,7 @@ class InputSpec(Configurable):
         self.allow_last_axis_squeeze = allow_last_axis_squeeze
 
     def problem(self, shape: tuple[int | None, ...]) -> str | None:
-        """What is wrong with an input of this shape; None if nothing is."""
+        """Returns what is wrong with an input of this shape; None if nothing is."""
         if self.shape is not None and self.allow_last_axis_squeeze and len(shape) != len(self.shape):
             shape = shape[:-1] if len(shape) > len(self.shape) and shape[-1] == 1 else shape
             shape = (*shape, 1) if len(shape) == len(self.shape) - 1 and self.shape[-1] == 1 else shape

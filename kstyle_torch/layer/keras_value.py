@@ -238,8 +238,10 @@ class KerasValue(Tensor):
         raise RuntimeError(_cannot_change("set_"))
 
     def _is_view(self) -> bool:
-        """Refuses to be made an input of a graph of torch.compile or torch.export, the only ones to ask: no gradient would
-        come back."""
+        """Refuses to be made an input of a graph of torch.compile or torch.export, the only ones to ask.
+
+        No gradient would come back.
+        """
         raise RuntimeError(
             "A weight in Keras' layout cannot be an input of a compiled function. Pass `variable.parameter`, or take "
             "`variable.value` inside the function."

@@ -54,7 +54,7 @@ class LoraLayer(Layer):
         sync_trainable(self, self._frozen_above)
 
     def _build_lora(self) -> None:
-        """The last step of `build`."""
+        """Finishes `build`."""
         if self.lora_rank:
             self._add_lora(self.lora_rank, self.lora_alpha)
 
@@ -81,7 +81,7 @@ class LoraLayer(Layer):
         getattr(module, "_frozen_parameters", set()).discard(key)
 
     def _thin_matrices(self, dtype: Any) -> tuple[Tensor, Tensor]:
-        """The two, the second with the factor in it."""
+        """Returns the two, the second with the factor in it."""
         a, b = getattr(self, f"lora_{self._lora_target}_a"), getattr(self, f"lora_{self._lora_target}_b")
         return a.to(dtype), b.to(dtype) * (self.lora_alpha / self.lora_rank)
 

@@ -1,5 +1,6 @@
-"""Masks: which steps of a sequence are real. They travel beside tensors: as `x.mask` on a symbolic tensor, as
-`x._keras_mask` on a real one.
+"""Masks: which steps of a sequence are real.
+
+They travel beside tensors: as `x.mask` on a symbolic tensor, as `x._keras_mask` on a real one.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from kstyle_torch.symbolic.tensor import SymbolicTensor, mask_on
 
 
 def mask(leaf: Any) -> Any:
-    """The mask of a tensor, symbolic or not; None if it has none."""
+    """Returns the mask of a tensor, symbolic or not; None if it has none."""
     return leaf.mask if isinstance(leaf, SymbolicTensor) else getattr(leaf, "_keras_mask", None)
 
 
 def masks_of(structure: Any) -> Any:
-    """The nest of masks of a nest of tensors."""
+    """Returns the nest of masks of a nest of tensors."""
     return mask(structure) if isinstance(structure, (Tensor, SymbolicTensor)) else tree.map_structure(mask, structure)
 
 
 def any_mask(*structures: Any) -> bool:
-    """Whether a tensor in the nests is masked."""
+    """Returns whether a tensor in the nests is masked."""
     return any(mask(leaf) is not None for leaf in tree.flatten(structures))
 
 
@@ -45,7 +46,7 @@ def fill_masks(names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def without_masks_of_none(names: tuple[str, ...], args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The positional arguments without masks of None at their end, which may be filled in."""
+    """Returns the positional arguments without masks of None at their end, which may be filled in."""
     while 1 < len(args) <= len(names) and args[-1] is None and "mask" in names[len(args) - 1]:
         args = args[:-1]
     return args

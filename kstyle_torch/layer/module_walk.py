@@ -8,7 +8,7 @@ from torch import nn
 
 
 def modules_of(root: nn.Module) -> list[nn.Module]:
-    """The module and all below it, each once, in the order of `root.modules()`."""
+    """Returns the module and all below it, each once, in the order of `root.modules()`."""
     found: dict[int, nn.Module] = {}
     _gather(root, found)
     return [*found.values()]

@@ -1,4 +1,4 @@
-"""Where a weight's path begins: layers that are built while another one is called, or built, carry its names in front."""
+"""Prefixes of weight paths: layers that are built while another one is called or built carry its names in front."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def take_path(layer: Any) -> None:
 
 @contextlib.contextmanager
 def building_inside(layer: Any) -> Iterator[None]:
-    """What is built in this block is inside `layer`."""
+    """Puts the names of what is built in this block behind that of `layer`."""
     _above.append("/".join(filter(None, (layer._path_above, layer.name))))
     try:
         yield

@@ -53,7 +53,7 @@ class HasPolicy(nn.Module):
 
     @property
     def autocast(self) -> bool:
-        """Whether floating-point inputs are cast to the compute dtype; integers and booleans never are."""
+        """True if floating-point inputs are cast to the compute dtype; integers and booleans never are."""
         return self._autocast
 
     @autocast.setter

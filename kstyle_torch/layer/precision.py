@@ -51,7 +51,7 @@ class PreciseForward:
         return self.around(type(self._layer()).forward, args, kwargs)
 
     def around(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The call `function(layer, *args, **kwargs)`, likewise."""
+        """Returns the call `function(layer, *args, **kwargs)`, likewise."""
         if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
             args = (self._cast(args[0]),)
         else:

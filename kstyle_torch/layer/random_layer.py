@@ -1,4 +1,4 @@
-"""Where layers get random numbers from: torch's own state, or a seed of theirs."""
+"""Sources of random numbers for layers: torch's own state, or a seed of theirs."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class RandomLayer(Layer):
             self.register_buffer("_draws", draws, persistent=False)
 
     def _uniform(self, shape: Sequence[int], device: torch.device) -> Tensor:
-        """float32 numbers from 0 up to 1, always new ones."""
+        """Returns float32 numbers from 0 up to 1, always new ones."""
         if self.seed is None:
             return torch.rand(*shape, device=device)
         return splitmix64.uniform(shape, self._next_counter(device), self._start)
 
     def _normal(self, shape: Sequence[int], device: torch.device) -> Tensor:
-        """float32 numbers of mean 0 and variance 1, always new ones."""
+        """Returns float32 numbers of mean 0 and variance 1, always new ones."""
         if self.seed is None:
             return torch.randn(*shape, device=device)
         return splitmix64.normal(shape, self._next_counter(device), self._start)

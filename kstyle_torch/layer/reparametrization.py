@@ -155,8 +155,10 @@ def parametrization_lists(module: nn.Module) -> nn.ModuleDict | None:
 
 
 def weight_names(module: nn.Module) -> list[str]:
-    """Returns the names of a bare module's parameters, then of its persistent buffers, as they are without
-    reparametrizations: those that are computed come first among their module's."""
+    """Returns the names of a bare module's parameters, then of its persistent buffers, as without reparametrizations.
+
+    Weights that are computed come first among their module's.
+    """
     if not any(reparametrizations(each) for each in module.modules()):
         parameters = [name for name, _ in module.named_parameters()]
         return parameters + [name for name in module.state_dict() if name not in parameters]

@@ -12,7 +12,7 @@ Shape = tuple[int | None, ...]
 
 
 def open_shapes(structure: Any) -> Any:
-    """The shapes of a nest of tensors with None for the batch."""
+    """Returns the shapes of a nest of tensors with None for the batch."""
     return tree.map_structure(lambda leaf: (None, *leaf.shape[1:]) if hasattr(leaf, "shape") else None, structure)
 
 
@@ -24,7 +24,7 @@ class ShapeLeaf:
 
 
 def as_leaves(shape: Any) -> Any:
-    """A nest of shapes with every shape as one leaf."""
+    """Returns a nest of shapes with every shape as one leaf."""
     if isinstance(shape, dict):
         return {key: as_leaves(item) for key, item in shape.items()}
     if all(size is None or isinstance(size, int) for size in shape):
@@ -33,7 +33,7 @@ def as_leaves(shape: Any) -> Any:
 
 
 def as_shape(nest: Any) -> Any:
-    """A nest of shapes as JSON gives it, with tuples for the shapes."""
+    """Returns a nest of shapes as JSON gives it, with tuples for the shapes."""
     if isinstance(nest, dict):
         return {key: as_shape(item) for key, item in nest.items()}
     if not isinstance(nest, (list, tuple)):
@@ -43,7 +43,7 @@ def as_shape(nest: Any) -> Any:
 
 
 def shapes_of(structure: Any) -> Any:
-    """The shapes of a nest of tensors; a size of 0 (a run for shapes) is None."""
+    """Returns the shapes of a nest of tensors; a size of 0 (a run for shapes) is None."""
 
     def shape(leaf: Any) -> Any:
         return tuple(size or None for size in leaf.shape) if hasattr(leaf, "shape") else None
@@ -52,7 +52,7 @@ def shapes_of(structure: Any) -> Any:
 
 
 def declared_shape(layer: Any, kwargs: dict[str, Any]) -> Shape | None:
-    """The batch shape that Keras' older spellings give; takes them out of `kwargs`."""
+    """Returns the batch shape that Keras' older spellings give; takes them out of `kwargs`."""
     whole = kwargs.pop("batch_input_shape", kwargs.pop("batch_shape", None))
     sample = kwargs.pop("input_shape", None)
     features = kwargs.pop("input_dim", None)

@@ -1,4 +1,4 @@
-"""Where channels are, and what `padding="same"` adds: shared by all layers over images, sequences and volumes.
+"""Position of channels, and amounts of `padding="same"`: shared by layers over images, sequences and volumes.
 
 Images are channels_last for the user. Permuted to channels_first they are a view that already is torch's channels_last
 memory format, so nothing is copied.
@@ -59,7 +59,7 @@ class SpatialLayer(Layer):
             )
 
     def _check_window(self, shape: Shape, window: Sequence[int], what: str) -> None:
-        """A window that nothing pads must fit into the input, as far as its size is known."""
+        """Raises a ValueError if a window that nothing pads does not fit into an input of known size."""
         spatial = shape[self._first_axis : self._first_axis + self.rank]
         if any(size is not None and size < length for size, length in zip(spatial, window)):
             raise ValueError(
@@ -69,7 +69,7 @@ class SpatialLayer(Layer):
 
 
 def check_data_format(data_format: str | None, layer: Any) -> str:
-    """The data format, `config.image_data_format()` for None.
+    """Returns the data format, `config.image_data_format()` for None.
 
     Raises: ValueError: if it is neither `"channels_last"` nor `"channels_first"`.
     """
@@ -82,7 +82,7 @@ def check_data_format(data_format: str | None, layer: Any) -> str:
 
 
 def check_padding(padding: str, layer: Any, allowed: tuple[str, ...] = ("valid", "same")) -> str:
-    """The padding, in lower case.
+    """Returns the padding, in lower case.
 
     Raises: ValueError: if it is none of `allowed`.
     """
@@ -92,7 +92,7 @@ def check_padding(padding: str, layer: Any, allowed: tuple[str, ...] = ("valid",
 
 
 def sizes(value: int | Sequence[int], rank: int, name: str, layer: Any, minimum: int = 1) -> tuple[int, ...]:
-    """One whole number an axis, from a single one or a sequence.
+    """Returns one whole number an axis, from a single one or a sequence.
 
     Raises: ValueError: if their number is not `rank` or one is too small.
     """

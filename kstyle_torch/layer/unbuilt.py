@@ -1,5 +1,7 @@
-"""Warns where the parameters of layers are asked for that have none yet: an optimizer made of them would never train
-what is built later."""
+"""Warns where the parameters of layers are asked for that have none yet.
+
+An optimizer made of them would never train what is built later.
+"""
 
 from __future__ import annotations
 

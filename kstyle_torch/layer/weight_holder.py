@@ -1,4 +1,4 @@
-"""What holds weights: makes them, lists them in Keras' order, freezes and thaws them."""
+"""WeightHolder: makes weights, lists them in Keras' order, freezes and unfreezes them."""
 
 from __future__ import annotations
 
@@ -140,8 +140,11 @@ class WeightHolder(nn.Module):
     # --------------------------------------------------------------------------------------------------- listing them
 
     def _view(self, row: Weight, owner: nn.Module | None = None, key: str = "") -> Any:
-        """The view of a weight of this layer, or of its bare child `owner`; the same object for as long as the module
-        that holds the weight is the same. A weight that `add_weight` made needs none."""
+        """Returns the view of a weight of this layer, or of its bare child `owner`.
+
+        The same object for as long as the module that holds the weight is the same. A weight that `add_weight` made needs
+        none.
+        """
         layer, known = owner or self._bare, (key, row.path)
         module, name = row.place(layer)
         made = module._parameters.get(name, module._buffers.get(name))
@@ -153,7 +156,7 @@ class WeightHolder(nn.Module):
         return self._views[known]
 
     def _own_rows(self) -> Iterator[Weight]:
-        """The table's rows, what `add_weight` made, and plain parameters and buffers."""
+        """Yields the table's rows, what `add_weight` made, and plain parameters and buffers."""
         for row in self._table_rows():  # a subclass may make a weight itself, or build without it
             if self.built and row.name not in self._parameters and self._has(row):
                 yield row
@@ -167,7 +170,7 @@ class WeightHolder(nn.Module):
                 yield Weight(key, name=key)
 
     def _has(self, row: Weight) -> bool:
-        """Whether there is something where the row says: a user may have replaced the module."""
+        """Returns whether there is something where the row says: a user may have replaced the module."""
         try:
             return row.tensor_of(self._bare) is not None
         except AttributeError:
@@ -183,7 +186,7 @@ class WeightHolder(nn.Module):
         return self
 
     def _own_views(self) -> list[ListedWeight]:
-        """The layer's own weights, its sublayers' not among them, trainable ones first."""
+        """Returns the layer's own weights, its sublayers' not among them, trainable ones first."""
         views = [self._view(row) for row in self._own_rows() if row.tensor_of(self._bare) is not None]
         views += self._foreign_views(views)
         return sorted(views, key=lambda view: not view.parameters())
@@ -200,13 +203,16 @@ class WeightHolder(nn.Module):
         ]
 
     def _native_keys(self) -> set[str]:
-        """The children that hold weights of the table: the native modules."""
+        """Returns the children that hold weights of the table: the native modules."""
         return {row.path.split(".")[0] for row in self._table_rows() if "." in row.path}
 
     @own_property
     def weights(self) -> list[ListedWeight]:
-        """All weights in Keras' order: a layer's own, trainable ones first, then its sublayers'. Where torch computes a
-        weight from others (parametrizations, pruning), that is the weight; the others are in `trainable_weights`."""
+        """All weights in Keras' order: a layer's own, trainable ones first, then its sublayers'.
+
+        Where torch computes a weight from others (parametrizations, pruning), that is the weight; the others are in
+        `trainable_weights`.
+        """
         own, native = self._own_views(), self._native_keys()
         for key, child in self._layer_children():
             if key not in native or isinstance(child, WeightHolder):
@@ -242,7 +248,7 @@ class WeightHolder(nn.Module):
         return [*found.values()]
 
     def _original_view(self, view: WeightView, name: str) -> WeightView:
-        """The view of a parameter that torch computes a weight from, by its name from the module that holds that."""
+        """Returns the view of a parameter that torch computes a weight from, by its name from the module that holds that."""
         owner, _, weight = view._row.path.rpartition(".")
         label = f"{view.name}_{name.removeprefix(f'{LISTS}.{weight}.').replace('.', '_')}"
         parameter = view.parameters()[name]
@@ -271,7 +277,7 @@ class WeightHolder(nn.Module):
         return weights
 
     def get_weights(self) -> list[np.ndarray]:
-        """The weights as arrays, in Keras' layout and order."""
+        """Returns the weights as arrays, in Keras' layout and order."""
         warn_of_computed(self, f"get_weights() of {self.name}")
         return [view.numpy().copy() for view in self.weights]
 
@@ -328,11 +334,11 @@ class WeightHolder(nn.Module):
             view.assign(store[str(number)])
 
     def _saved_views(self) -> list[ListedWeight]:
-        """The weights that files hold for the layer, in order."""
+        """Returns the weights that files hold for the layer, in order."""
         return self._own_views()
 
     def _saved_children(self) -> list[tuple[str, Any]]:
-        """What is saved with the layer, under which name: sublayers, bare modules, lists and dicts of them.
+        """Returns what is saved with the layer, under which name: sublayers, bare modules, lists and dicts of them.
 
         In the order in which Keras walks over attributes, private ones last.
         """
@@ -343,7 +349,7 @@ class WeightHolder(nn.Module):
         return sorted(found.items(), key=lambda item: (item[0].startswith("_"), item[0]))
 
     def count_params(self) -> int:
-        """How many numbers the weights hold.
+        """Returns how many numbers the weights hold.
 
         Raises: ValueError: if the layer is not built.
         """
@@ -355,8 +361,10 @@ class WeightHolder(nn.Module):
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes the weights. Freezing a layer freezes all below it; thawing it leaves frozen what
-        was frozen below."""
+        """True if training changes the weights.
+
+        Freezing a layer freezes all below it; thawing it leaves frozen what was frozen below.
+        """
         return self._trainable and not self._frozen_above
 
     @trainable.setter

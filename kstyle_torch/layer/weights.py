@@ -49,7 +49,7 @@ class Weight:
         self.regularizer, self.constraint = regularizer, constraint
 
     def tensor_of(self, layer: Any) -> Any:
-        """The tensor itself; None where the layer was made without it."""
+        """Returns the tensor itself; None where the layer was made without it."""
         owner, _, name = self.path.partition(".")
         holder = layer._modules.get(owner) if name else layer  # the usual places, quickly
         found = None if holder is None else holder._parameters.get(name or owner)
@@ -81,7 +81,7 @@ class Weight:
 
 @functools.cache
 def weight_table(cls: type) -> tuple[Weight, ...]:
-    """The rows of a layer class, its base classes' first."""
+    """Returns the rows of a layer class, its base classes' first."""
     rows: dict[str, Weight] = {}
     for base in reversed(cls.__mro__):
         rows.update((name, row) for name, row in vars(base).items() if isinstance(row, Weight))
@@ -145,7 +145,7 @@ class WeightView(Variable):
 
     @property
     def computed(self) -> Reparametrization | None:
-        """How torch computes it; None if it is a parameter or buffer itself."""
+        """The parametrization by which torch computes it; None if it is a parameter or buffer itself."""
         if self._layer is None:
             return None
         module, name = self._row.place(self._layer)
@@ -163,14 +163,14 @@ class WeightView(Variable):
 
     @property
     def layout(self) -> Layout:
-        """How Keras lays it out."""
+        """The conversion to and from Keras' layout."""
         layout = self._row.layout
         if isinstance(layout, Layout):
             return layout
         return self._last[1] if self._layer is None else layout(self._layer)
 
     def read(self) -> Tensor:
-        """The value in Keras' layout."""
+        """Returns the value in Keras' layout."""
         return self.layout.to_keras(self.parameter)
 
     def assign(self, value: Any) -> WeightView:
@@ -193,7 +193,7 @@ class WeightView(Variable):
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes it."""
+        """True if training changes it."""
         return any(parameter.requires_grad for parameter in self.parameters().values())
 
     @trainable.setter
@@ -208,7 +208,7 @@ class WeightView(Variable):
 
     @property
     def constraint(self) -> Callable[[Tensor], Tensor] | None:
-        """What it is projected to after each step, called with Keras' layout."""
+        """The projection after each step, called with Keras' layout."""
         return self._row.constraint or getattr(self._layer, f"{self.name}_constraint", None)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -229,6 +229,6 @@ class _SkipInit(TorchFunctionMode):
 
 
 def native(module_class: Callable[..., nn.Module], *args: Any, **kwargs: Any) -> Any:
-    """A native torch module on `config.device()`, its weights left empty for our initializers."""
+    """Returns a native torch module on `config.device()`, its weights left empty for our initializers."""
     with _SkipInit():
         return module_class(*args, device=config.device(), **kwargs)

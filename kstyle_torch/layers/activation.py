@@ -27,6 +27,7 @@ class Activation(Layer):
     Args:
         activation: Name or function.
     Output shape: that of the input.
+
     Example:
         >>> Activation("relu")(torch.tensor([-1.0, 2.0]))
         tensor([0., 2.])
@@ -52,6 +53,7 @@ class ReLU(Layer):
         threshold: Values under it count as negative.
     Output shape: that of the input.
     Raises: ValueError: if an argument is negative.
+
     Example:
         >>> ReLU(max_value=2)(torch.tensor([-1.0, 1.0, 3.0]))
         tensor([0., 1., 2.])
@@ -79,6 +81,7 @@ class LeakyReLU(Layer):
         negative_slope: Slope below 0. Its older name, `alpha`, works too.
     Output shape: that of the input.
     Raises: ValueError: if `negative_slope` is negative.
+
     Example:
         >>> LeakyReLU(0.5)(torch.tensor([-2.0, 2.0]))
         tensor([-1.,  2.])
@@ -109,6 +112,7 @@ class PReLU(Layer):
         shared_axes: Axis or axes of the input along which alpha is one number: `[1, 2]` for one per channel of an image.
     Output shape: that of the input.
     Source: He et al. 2015.
+
     Example:
         >>> PReLU(shared_axes=[1, 2]).compute_output_shape((None, 8, 8, 3))
         (None, 8, 8, 3)
@@ -160,6 +164,7 @@ class ELU(Layer):
         alpha: The factor.
     Output shape: that of the input.
     Source: Clevert et al. 2016.
+
     Example:
         >>> ELU()(torch.tensor([0.0, 2.0]))
         tensor([0., 2.])
@@ -185,6 +190,7 @@ class Softmax(Layer):
     Args:
         axis: The axis, or a sequence of them.
     Output shape: that of the input.
+
     Example:
         >>> Softmax()(torch.zeros(1, 3), mask=torch.tensor([True, False, True]))
         tensor([[0.5000, 0.0000, 0.5000]])

@@ -54,6 +54,7 @@ class BatchNormalization(Layer):
     Output shape: that of the input.
     Raises: ValueError: if `axis` is no int, a limit is unknown or impossible, or a mask has not one axis less than the input.
     Source: Ioffe & Szegedy 2015; Ioffe 2017 (renormalization).
+
     Example:
         >>> BatchNormalization()(torch.ones(2, 3)).shape
         torch.Size([2, 3])
@@ -148,8 +149,11 @@ class BatchNormalization(Layer):
         )
 
     def _normalize_batch(self, x: Tensor) -> Tensor:
-        """By the batch's statistics. torch would track the unbiased variance and refuse a batch of one; Keras tracks
-        the biased one, which is what the kernel saves."""
+        """Normalizes by the batch's statistics.
+
+        Torch would track the unbiased variance and refuse a batch of one; Keras tracks the biased one, which is what the
+        kernel saves.
+        """
         y, mean, inverse_std = torch.native_batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.epsilon)
         with torch.no_grad():
             self._follow(mean, inverse_std.pow(-2) - self.epsilon)
@@ -162,7 +166,7 @@ class BatchNormalization(Layer):
     # -------------------------------------------------------------------------- statistics that torch's kernel has not
 
     def _moments(self, x: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance of the features (axis 1) over what is kept, in all replicas if synchronized."""
+        """Returns the mean and biased variance of the features (axis 1) over what is kept, in all replicas if synchronized."""
         axes = [axis for axis in range(x.ndim) if axis != 1]
         if kept is None:
             count, values = x.new_full((x.shape[1],), x.numel() // max(x.shape[1], 1)), x
@@ -181,7 +185,7 @@ class BatchNormalization(Layer):
         return x
 
     def _normalize_by(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        """By these statistics, which are then tracked."""
+        """Normalizes by these statistics, which are then tracked."""
         factor: Any = self.weight
         shift: Any = self.bias
         if self.renorm:
@@ -197,7 +201,7 @@ class BatchNormalization(Layer):
         return y if shift is None else y + _along_features(shift, x)
 
     def _correction(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """What takes values normalized by the batch to what the tracked statistics would have made of them."""
+        """Returns what takes values normalized by the batch to what the tracked statistics would have made of them."""
         tracked_std = self.running_renorm_std.clamp_min(math.sqrt(self.epsilon))
         ratio = (variance + self.epsilon).sqrt() / tracked_std
         offset = (mean - self.running_renorm_mean) / tracked_std
@@ -217,25 +221,25 @@ class _SumOverReplicas(torch.autograd.Function):
     """The sum of a tensor over all replicas; its gradient is summed likewise."""
 
     @staticmethod
-    def forward(context: Any, x: Tensor) -> Tensor:
+    def forward(context: Any, x: Tensor) -> Tensor:  # noqa: ARG004
         total = x.clone()
         torch.distributed.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
+    def backward(context: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
         total = gradient.clone()
         torch.distributed.all_reduce(total)
         return total
 
 
 def _along_features(x: Tensor, like: Tensor) -> Tensor:
-    """(features,) -> (1, features, 1, ...), to go with `like`."""
+    """Converts (features,) to (1, features, 1, ...), to go with `like`."""
     return x.view(-1, *(1,) * (like.ndim - 2))
 
 
 def _checked_clipping(clipping: dict[str, float], layer: Layer) -> dict[str, float]:
-    """The limits, with those that limit nothing where they were left out."""
+    """Returns the limits, with those that limit nothing where they were left out."""
     if clipping.keys() - {*CLIPS}:
         raise ValueError(f"{layer.name}: renorm_clipping knows {', '.join(CLIPS)}; got {clipping}.")
     limits = {"rmin": 0.0, "rmax": math.inf, "dmax": math.inf, **{k: v for k, v in clipping.items() if v is not None}}

@@ -37,7 +37,7 @@ KERNEL = Layout(_kernel_to_keras, _kernel_to_torch)  # of every rank; transposed
 
 
 class AnyConvolution(SpatialLayer):
-    """What all convolutions share.
+    """Base class of all convolutions.
 
     Args:
         kernel_size: Size of the window; an int or one an axis.
@@ -108,7 +108,7 @@ class AnyConvolution(SpatialLayer):
             )
 
     def _channels(self, input_shape: Shape) -> int:
-        """How many channels the input has; raises where its shape does not fit the layer."""
+        """Returns how many channels the input has; raises where its shape does not fit the layer."""
         self._check_rank(input_shape)
         if self.padding == "valid":
             window = [(length - 1) * step + 1 for length, step in zip(self.kernel_size, self.dilation_rate)]
@@ -116,7 +116,7 @@ class AnyConvolution(SpatialLayer):
         return known_size(input_shape, -1 if self._permutes else 1, self)
 
     def _make_conv(self, in_channels: int, out_channels: int, **more: Any) -> nn.Module:
-        """The native module, its kernel in the memory format that the input will have."""
+        """Returns the native module, its kernel in the memory format that the input will have."""
         settings = {"padding": self._native_padding, "bias": self.use_bias, "dtype": self._dtype, **more}
         conv = native(
             self.native_class,
@@ -147,7 +147,7 @@ class AnyConvolution(SpatialLayer):
         return run
 
     def convolve(self, x: Tensor, finish: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """The output without the activation.
+        """Returns the output without the activation.
 
         Args:
             finish: What may change the native module's output where it lies, if nobody listens to that.
@@ -166,7 +166,7 @@ class AnyConvolution(SpatialLayer):
         return y.permute(self._to_last) if self._permutes else y
 
     def _suits_rows(self, x: Tensor) -> bool:
-        """Whether a sequence is best seen as an image of one row: torch has kernels for channels_last for images only."""
+        """Returns whether to treat a sequence as an image of one row: only for images has torch kernels for channels_last."""
         if type(x) is not Tensor or not x.is_cpu or x.dtype is not torch.float32 or torch.compiler.is_compiling():
             return False
         conv: Any = self._modules["conv"]
@@ -174,7 +174,7 @@ class AnyConvolution(SpatialLayer):
         return usual and not anybody_listens((conv,))
 
     def _convolve_row(self, x: Tensor, finish: Callable[[Tensor], Tensor] | None) -> Tensor:
-        """(batch, steps, channels), which `nn.Conv1d` would copy to channels_first, and copy back what follows."""
+        """Returns (batch, steps, channels), which `nn.Conv1d` would copy to channels_first, and copy back what follows."""
         conv: Any = self._modules["conv"]
         weights = conv._parameters
         if self._pad is not None:
@@ -277,6 +277,7 @@ class Conv1D(Convolution):
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
     Output shape: likewise, with `filters` channels.
+
     Example:
         >>> Conv1D(8, 3, padding="causal")(torch.ones(1, 10, 4)).shape
         torch.Size([1, 10, 8])
@@ -293,6 +294,7 @@ class Conv2D(Convolution):
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
     Output shape: likewise, with `filters` channels.
+
     Example:
         >>> Conv2D(8, 3, activation="relu")(torch.ones(1, 28, 28, 1)).shape
         torch.Size([1, 26, 26, 8])
@@ -308,6 +310,7 @@ class Conv3D(Convolution):
 
     Input shape: (batch, depth, height, width, channels), or with the channels after the batch for channels_first.
     Output shape: likewise, with `filters` channels.
+
     Example:
         >>> Conv3D(8, 3, strides=2)(torch.ones(1, 9, 9, 9, 1)).shape
         torch.Size([1, 4, 4, 4, 8])

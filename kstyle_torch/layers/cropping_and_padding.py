@@ -17,7 +17,7 @@ Pairs = tuple[tuple[int, int], ...]
 
 
 def pairs(value: Any, rank: int, name: str, layer: Any) -> Pairs:
-    """(before, after) for every axis; from one number for all, one an axis, or the pairs themselves.
+    """Returns (before, after) for every axis; from one number for all, one an axis, or the pairs themselves.
 
     Raises: ValueError: if their number is not `rank` or one is negative.
     """
@@ -63,6 +63,7 @@ class Cropping1D(Cropping):
         cropping: How many; an int, or a pair (before, after).
     Input shape: (batch, steps, channels).
     Raises: ValueError: if nothing is left of an input.
+
     Example:
         >>> Cropping1D((1, 2))(torch.ones(1, 10, 3)).shape
         torch.Size([1, 7, 3])
@@ -83,6 +84,7 @@ class Cropping2D(Cropping):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
     Raises: ValueError: if nothing is left of an input.
+
     Example:
         >>> Cropping2D(((2, 2), (4, 4)))(torch.ones(1, 28, 28, 3)).shape
         torch.Size([1, 24, 20, 3])
@@ -103,6 +105,7 @@ class Cropping3D(Cropping):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Input shape: (batch, depth, height, width, channels), or with the channels after the batch for channels_first.
     Raises: ValueError: if nothing is left of an input.
+
     Example:
         >>> Cropping3D((2, 4, 2))(torch.ones(1, 28, 28, 10, 3)).shape
         torch.Size([1, 24, 20, 6, 3])
@@ -140,6 +143,7 @@ class ZeroPadding1D(ZeroPadding):
     """Puts zeros before and after a sequence. The arguments are those of `ZeroPadding`.
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
+
     Example:
         >>> ZeroPadding1D((1, 0))(torch.ones(1, 2, 1)).flatten()
         tensor([0., 1., 1.])
@@ -153,6 +157,7 @@ class ZeroPadding2D(ZeroPadding):
     """Puts zeros around an image. The arguments are those of `ZeroPadding`.
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
+
     Example:
         >>> ZeroPadding2D(((1, 0), (2, 2)))(torch.ones(1, 8, 8, 3)).shape
         torch.Size([1, 9, 12, 3])
@@ -166,6 +171,7 @@ class ZeroPadding3D(ZeroPadding):
     """Puts zeros around a volume. The arguments are those of `ZeroPadding`.
 
     Input shape: (batch, depth, height, width, channels), or with the channels after the batch for channels_first.
+
     Example:
         >>> ZeroPadding3D(2)(torch.ones(1, 8, 8, 8, 3)).shape
         torch.Size([1, 12, 12, 12, 3])

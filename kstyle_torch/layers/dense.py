@@ -41,6 +41,7 @@ class Dense(LoraLayer):
     Input shape: (batch, ..., features). Output shape: (batch, ..., units).
     Raises: ValueError: if `units` is no positive int.
     Source: Glorot & Bengio 2010 (default initializer).
+
     Example:
         >>> Dense(4)(torch.ones(2, 3)).shape
         torch.Size([2, 4])

@@ -40,13 +40,13 @@ class Einsum(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias)
 
     def forward(self, x: Tensor, change: Tensor | None = None) -> Tensor:
-        """The product, of the weight with `change` added to it where that is given."""
+        """Returns the product, of the weight with `change` added to it where that is given."""
         weight = self.weight if change is None else self.weight + change
         y = torch.einsum(self.equation, x, weight)
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:
-        """What `print` shows of it."""
+        """Returns what `print` shows of it."""
         return f"{self.equation!r}, weight={tuple(self.weight.shape)}, bias={self.bias is not None}"
 
 
@@ -69,6 +69,7 @@ class EinsumDense(LoraLayer):
         lora_rank: Inner size of two thin tensors that are trained instead of the kernel (LoRA); no such thing if None.
         lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
     Raises: ValueError: for an equation of another form, or letters or sizes that do not fit together.
+
     Example:
         >>> EinsumDense("abc,cd->abd", (None, 64), bias_axes="d")(torch.ones(2, 5, 3)).shape
         torch.Size([2, 5, 64])
@@ -106,7 +107,7 @@ class EinsumDense(LoraLayer):
         self._parts = self._parse()
 
     def _parse(self) -> dict[str, str]:
-        """The equation's parts, checked."""
+        """Returns the equation's parts, checked."""
         match = EQUATION.fullmatch(self.equation)
         if match is None or (match["left"] and match["right"]):
             raise ValueError(
@@ -144,7 +145,7 @@ class EinsumDense(LoraLayer):
         self._build_lora()
 
     def _sizes(self, input_shape: Shape) -> dict[str, int | None]:
-        """The size of every letter's axis, None where it is not known."""
+        """Returns the size of every letter's axis, None where it is not known."""
         passed = len(input_shape) - len(self._parts["input"])
         left, has_ellipsis = self._parts["left"], self._parts["left"] or self._parts["right"]
         if passed < 0 or (passed and not has_ellipsis):
@@ -171,7 +172,7 @@ class EinsumDense(LoraLayer):
         return None if shape is None else torch.empty(shape, dtype=self._dtype, device=config.device())
 
     def _initializer(self, kernel: str, output: str) -> Any:
-        """The kernel's, told which of its axes are the outputs."""
+        """Returns the kernel's, told which of its axes are the outputs."""
         given = self.kernel_initializer
         if not isinstance(given, VarianceScaling) or None not in (given.input_axes, given.output_axes):
             return given

@@ -37,6 +37,7 @@ class Embedding(LoraLayer):
         input_length: Older spelling of `input_shape=(input_length,)`.
     Input shape: (batch, ...), whole numbers. Output shape: (batch, ..., output_dim).
     Raises: ValueError: if a number in a call is not in the table.
+
     Example:
         >>> Embedding(10, 4)(torch.tensor([[1, 2, 3]])).shape
         torch.Size([1, 3, 4])
@@ -127,6 +128,7 @@ class ReversibleEmbedding(Embedding):
     Input shape: (batch, ...), whole numbers; (batch, ..., output_dim) with `reverse`.
     Output shape: (batch, ..., output_dim); (batch, ..., input_dim) with `reverse`.
     Source: Press & Wolf 2017.
+
     Example:
         >>> layer = ReversibleEmbedding(10, 4)
         >>> layer(layer(torch.tensor([[1, 2, 3]])), reverse=True).shape

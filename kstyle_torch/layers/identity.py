@@ -14,6 +14,7 @@ class Identity(Layer):
     """Gives back its input.
 
     Output shape: that of the input.
+
     Example:
         >>> Identity()(torch.ones(2))
         tensor([1., 1.])

@@ -26,6 +26,7 @@ class InputLayer(Layer):
         dtype: Of the data; floats become `config.floatx()` and whole numbers are kept for layers that take them if None.
         batch_shape: `(batch_size, *shape)`, instead of the two.
         name: What the data is called in dicts of inputs.
+
     Example:
         >>> InputLayer((3,), name="features").batch_shape
         (None, 3)
@@ -58,7 +59,7 @@ class InputLayer(Layer):
         set_unnoticed(self, built=True)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; data have a dtype, not a policy."""
+        """Returns the constructor's arguments; data have a dtype, not a policy."""
         return {**super().get_config(), "dtype": self.dtype}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,6 +88,7 @@ def Input(  # noqa: N802, a class to its callers
         batch_shape: `(batch_size, *shape)`, instead of the two.
         name: What the data is called in dicts of inputs.
     Raises: ValueError: if not just one of shape and batch_shape is given.
+
     Example:
         >>> Input((28, 28, 1), name="image").shape
         (None, 28, 28, 1)
@@ -95,7 +97,7 @@ def Input(  # noqa: N802, a class to its callers
 
 
 def input_tensor(layer: InputLayer) -> SymbolicTensor:
-    """The symbolic tensor that an InputLayer stands for."""
+    """Returns the symbolic tensor that an InputLayer stands for."""
     tensor = SymbolicTensor(layer.batch_shape, as_dtype(layer.dtype), name=layer.name)
     tensor.source = layer
     return tensor

@@ -26,6 +26,7 @@ class Lambda(Layer):
         mask: Mask of the output, or a function `mask(inputs, previous_mask)`; the output has none if None.
         arguments: Further keyword arguments of the function.
     Raises: TypeError: if `function` cannot be called, or a lambda is asked for its config.
+
     Example:
         >>> Lambda(lambda x, power: x**power, arguments={"power": 2})(torch.tensor([3.0]))
         tensor([9.])
@@ -58,7 +59,7 @@ class Lambda(Layer):
         return tree.flatten(inputs)[0].new_ones(()).bool() & self.mask  # a constant becomes a value of the graph
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The output's shape: what `output_shape` says, else from a run on zero rows."""
+        """Returns the output's shape: what `output_shape` says, else from a run on zero rows."""
         if self._output_shape is None:
             return super().compute_output_shape(input_shape)
         if callable(self._output_shape):
@@ -66,7 +67,7 @@ class Lambda(Layer):
         return (tree.flatten(input_shape)[0], *self._output_shape)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data.
+        """Returns the constructor's arguments as plain data.
 
         Raises: TypeError: if a function among them is a lambda.
         """
@@ -79,7 +80,7 @@ class Lambda(Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """A layer from what `get_config` gave.
+        """Returns a layer from what `get_config` gave.
 
         Raises: ValueError: if a function in it is a lambda that Keras wrote as bytecode, unless `safe_mode=False` allows it.
         """

@@ -9,12 +9,12 @@ from kstyle_torch.serialization import deserialize_keras_object, serialize_keras
 
 
 def serialize(layer: Layer) -> dict[str, Any]:
-    """The layer in Keras' JSON form: a dict with its class and its config."""
+    """Returns the layer in Keras' JSON form: a dict with its class and its config."""
     return serialize_keras_object(layer)
 
 
 def deserialize(config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Layer:
-    """The layer that `serialize` described, not built.
+    """Returns the layer that `serialize` described, not built.
 
     Args:
         config: What `serialize` gave.

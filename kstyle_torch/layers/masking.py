@@ -22,6 +22,7 @@ class Masking(Layer):
     Args:
         mask_value: The value.
     Input shape: (batch, steps, features). Output shape: that of the input.
+
     Example:
         >>> Masking(-1.0)(torch.tensor([[[3.0, -1.0], [-1.0, -1.0]]]))
         tensor([[[ 3., -1.], [ 0.,  0.]]])

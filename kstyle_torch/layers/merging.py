@@ -31,8 +31,9 @@ class Merge(Layer):
 
 
 class ElementwiseMerge(Merge):
-    """Base of those that combine element by element; a tensor of lower rank gets axes behind the batch, and sizes of 1
-    are repeated. Subclasses say how to `_combine` them.
+    """Base of those that combine element by element.
+
+    A tensor of lower rank gets axes behind the batch, and sizes of 1 are repeated. Subclasses say how to `_combine` them.
     """
 
     def build(self, input_shape: list[Shape]) -> None:
@@ -80,7 +81,7 @@ class MaskedMerge(ElementwiseMerge):
         return self._combine_masked([*xs], [None if m is None else m.unsqueeze(-1).expand_as(x) for x, m in pairs])
 
     def _combine_masked(self, xs: list[Tensor], masks: list[Tensor | None]) -> Tensor:
-        """Where one of two is masked, the other one counts alone."""
+        """Returns where one of two is masked, the other one counts alone."""
         merged, merged_mask = xs[0], masks[0]
         for x, mask in zip(xs[1:], masks[1:], strict=True):
             if mask is not None:
@@ -183,13 +184,14 @@ class Minimum(MaskedMerge):
 
 @register()
 class Dot(Merge):
-    """Dot products of two tensors, along an axis of each.
+    """Returns the dot products of two tensors, along an axis of each.
 
     Args:
         axes: The axis of both, or one for each; not the batch.
         normalize: Whether the vectors are brought to length 1 first, so that the result is the cosine between them.
     Output shape: (batch, other axes of the first, other axes of the second); (batch, 1) where there are no others.
     Raises: ValueError: if `axes` is neither of the two, or the sizes along them differ.
+
     Example:
         >>> Dot(axes=(1, 2))([torch.ones(2, 3, 5), torch.ones(2, 10, 3)]).shape
         torch.Size([2, 5, 10])
@@ -253,6 +255,7 @@ class Concatenate(Merge):
 
     Args:
         axis: Which; the shapes must agree in all others.
+
     Example:
         >>> Concatenate()([torch.ones(1, 2), torch.ones(1, 3)]).shape
         torch.Size([1, 5])
@@ -283,38 +286,38 @@ class Concatenate(Merge):
 
 
 def _full_mask(x: Any, mask: Any) -> Any:
-    """A mask of the shape of `x`."""
+    """Returns a mask of the shape of `x`."""
     whole = torch.ones_like(x, dtype=torch.bool)
     return whole if mask is None else whole & (mask if mask.ndim == x.ndim else mask.unsqueeze(-1))
 
 
 def add(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """The sum of tensors of one shape; the same as `Add(**kwargs)(inputs)`."""
+    """Returns the sum of tensors of one shape; the same as `Add(**kwargs)(inputs)`."""
     return Add(**kwargs)(inputs)
 
 
 def subtract(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """The first of two tensors less the second; the same as `Subtract(**kwargs)(inputs)`."""
+    """Returns the first of two tensors less the second; the same as `Subtract(**kwargs)(inputs)`."""
     return Subtract(**kwargs)(inputs)
 
 
 def multiply(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """The product of tensors of one shape; the same as `Multiply(**kwargs)(inputs)`."""
+    """Returns the product of tensors of one shape; the same as `Multiply(**kwargs)(inputs)`."""
     return Multiply(**kwargs)(inputs)
 
 
 def average(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """The mean of tensors of one shape; the same as `Average(**kwargs)(inputs)`."""
+    """Returns the mean of tensors of one shape; the same as `Average(**kwargs)(inputs)`."""
     return Average(**kwargs)(inputs)
 
 
 def maximum(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """The largest values of tensors of one shape; the same as `Maximum(**kwargs)(inputs)`."""
+    """Returns the largest values of tensors of one shape; the same as `Maximum(**kwargs)(inputs)`."""
     return Maximum(**kwargs)(inputs)
 
 
 def minimum(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """The smallest values of tensors of one shape; the same as `Minimum(**kwargs)(inputs)`."""
+    """Returns the smallest values of tensors of one shape; the same as `Minimum(**kwargs)(inputs)`."""
     return Minimum(**kwargs)(inputs)
 
 
@@ -324,5 +327,5 @@ def concatenate(inputs: Sequence[Any], axis: int = -1, **kwargs: Any) -> Any:
 
 
 def dot(inputs: Sequence[Any], axes: int | Sequence[int] = -1, **kwargs: Any) -> Any:
-    """Dot products of two tensors along `axes`; the same as `Dot(axes, **kwargs)(inputs)`."""
+    """Returns the dot products of two tensors along `axes`; the same as `Dot(axes, **kwargs)(inputs)`."""
     return Dot(axes=axes, **kwargs)(inputs)

@@ -74,6 +74,7 @@ class LayerNormalization(AxesNorm):
     Output shape: that of the input.
     Raises: TypeError: if `axis` is no int or list of ints. ValueError: if the input has no such axis.
     Source: Ba et al. 2016.
+
     Example:
         >>> LayerNormalization()(torch.ones(2, 5, 3)).shape
         torch.Size([2, 5, 3])
@@ -140,6 +141,7 @@ class RMSNormalization(AxesNorm):
     Output shape: that of the input.
     Raises: TypeError: if `axis` is no int or list of ints. ValueError: if the input has no such axis.
     Source: Zhang & Sennrich 2019.
+
     Example:
         >>> RMSNormalization()(torch.tensor([[3.0, 4.0]])).detach()
         tensor([[0.8485, 1.1314]])
@@ -180,6 +182,7 @@ class GroupNormalization(Layer):
     Output shape: that of the input.
     Raises: ValueError: if `groups` is neither -1 nor a positive int, or does not divide the channels.
     Source: Wu & He 2018.
+
     Example:
         >>> GroupNormalization(groups=2)(torch.ones(2, 5, 5, 4)).shape
         torch.Size([2, 5, 5, 4])
@@ -259,6 +262,7 @@ class UnitNormalization(Layer):
         axis: The features' axis, or a list of axes whose length is taken together.
     Output shape: that of the input.
     Raises: TypeError: if `axis` is no int or list of ints.
+
     Example:
         >>> UnitNormalization()(torch.tensor([[3.0, 4.0]]))
         tensor([[0.6000, 0.8000]])
@@ -280,7 +284,7 @@ class UnitNormalization(Layer):
 
 
 def _without(norm: nn.Module, *, weight: bool, bias: bool) -> nn.Module:
-    """The norm without the parameters that it shall not have; torch's own arguments do not know a bias alone."""
+    """Returns the norm without the parameters that it shall not have; torch's own arguments do not know a bias alone."""
     norm.weight = None if weight else norm.weight  # type: ignore[assignment]
     norm.bias = None if bias else norm.bias  # type: ignore[assignment]
     return norm

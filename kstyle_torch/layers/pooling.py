@@ -59,7 +59,7 @@ class Pooling(SpatialLayer):
         return self.pool(x)
 
     def pool(self, x: Tensor, finish: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """The output; `finish` may change it where it lies."""
+        """Returns the output; `finish` may change it where it lies."""
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)
         if self._permutes:
@@ -72,7 +72,7 @@ class Pooling(SpatialLayer):
         return y.permute(self._to_last) if self._permutes else y
 
     def _pool_same(self, x: Tensor) -> Tensor:
-        """Without a padded copy: torch itself pads evenly, and `ceil_mode` is what Keras adds at the end alone."""
+        """Pools without a padded copy: torch itself pads evenly, and `ceil_mode` is what Keras adds at the end alone."""
         axes = zip(x.shape[2:], self.pool_size, self.strides, self._extra)
         padding = [same_padding(size, window, stride)[0] + extra for size, window, stride, extra in axes]
         y = self.kernel(x, self.pool_size, self.strides, padding, ceil_mode=True, **self.options)
@@ -144,8 +144,10 @@ class AdaptivePooling(SpatialLayer):
 def _max_pool1d(
     x: Tensor, size: Sequence[int], strides: Sequence[int], padding: Sequence[int] = (0,), ceil_mode: bool = False
 ) -> Tensor:
-    """`torch.max_pool1d` of (batch, channels, steps), as an image of one row: up to six times as fast where no gradient
-    is asked for, if the channels are last in memory."""
+    """Returns `torch.max_pool1d` of (batch, channels, steps), as an image of one row.
+
+    Up to six times as fast where no gradient is asked for, if the channels are last in memory.
+    """
     return torch.max_pool2d(x.unsqueeze(2), (1, *size), (1, *strides), (0, *padding), ceil_mode=ceil_mode).squeeze(2)
 
 
@@ -154,6 +156,7 @@ class MaxPooling1D(Pooling):
     """The largest value of every window of a sequence. The arguments are those of `Pooling`.
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
+
     Example:
         >>> MaxPooling1D()(torch.ones(1, 28, 3)).shape
         torch.Size([1, 14, 3])
@@ -168,6 +171,7 @@ class MaxPooling2D(Pooling):
     """The largest value of every window of an image. The arguments are those of `Pooling`.
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
+
     Example:
         >>> MaxPooling2D()(torch.ones(1, 28, 28, 3)).shape
         torch.Size([1, 14, 14, 3])
@@ -182,6 +186,7 @@ class MaxPooling3D(Pooling):
     """The largest value of every window of a volume. The arguments are those of `Pooling`.
 
     Input shape: (batch, depth, height, width, channels), or (batch, channels, depth, height, width) with channels_first.
+
     Example:
         >>> MaxPooling3D()(torch.ones(1, 8, 8, 8, 3)).shape
         torch.Size([1, 4, 4, 4, 3])
@@ -196,6 +201,7 @@ class AveragePooling1D(AveragePooling):
     """The mean of every window of a sequence. The arguments are those of `Pooling`.
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
+
     Example:
         >>> AveragePooling1D(2)(torch.ones(1, 28, 3)).shape
         torch.Size([1, 14, 3])
@@ -210,6 +216,7 @@ class AveragePooling2D(AveragePooling):
     """The mean of every window of an image. The arguments are those of `Pooling`.
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
+
     Example:
         >>> AveragePooling2D(2)(torch.ones(1, 28, 28, 3)).shape
         torch.Size([1, 14, 14, 3])
@@ -224,6 +231,7 @@ class AveragePooling3D(AveragePooling):
     """The mean of every window of a volume. The arguments are those of `Pooling`.
 
     Input shape: (batch, depth, height, width, channels), or (batch, channels, depth, height, width) with channels_first.
+
     Example:
         >>> AveragePooling3D(2)(torch.ones(1, 8, 8, 8, 3)).shape
         torch.Size([1, 4, 4, 4, 3])
@@ -238,6 +246,7 @@ class GlobalMaxPooling1D(GlobalMaxPooling):
     """The largest value of every channel of a sequence. The arguments are those of `GlobalPooling`.
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
+
     Example:
         >>> GlobalMaxPooling1D()(torch.ones(1, 28, 3)).shape
         torch.Size([1, 3])
@@ -251,6 +260,7 @@ class GlobalMaxPooling2D(GlobalMaxPooling):
     """The largest value of every channel of an image. The arguments are those of `GlobalPooling`.
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
+
     Example:
         >>> GlobalMaxPooling2D()(torch.ones(1, 28, 28, 3)).shape
         torch.Size([1, 3])
@@ -264,6 +274,7 @@ class GlobalMaxPooling3D(GlobalMaxPooling):
     """The largest value of every channel of a volume. The arguments are those of `GlobalPooling`.
 
     Input shape: (batch, depth, height, width, channels), or (batch, channels, depth, height, width) with channels_first.
+
     Example:
         >>> GlobalMaxPooling3D()(torch.ones(1, 8, 8, 8, 3)).shape
         torch.Size([1, 3])
@@ -277,6 +288,7 @@ class GlobalAveragePooling1D(GlobalAveragePooling):
     """The mean of every channel of a sequence, over the steps that are not masked. The arguments are those of `GlobalPooling`.
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
+
     Example:
         >>> GlobalAveragePooling1D()(torch.ones(1, 28, 3)).shape
         torch.Size([1, 3])
@@ -297,6 +309,7 @@ class GlobalAveragePooling2D(GlobalAveragePooling):
     """The mean of every channel of an image. The arguments are those of `GlobalPooling`.
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
+
     Example:
         >>> GlobalAveragePooling2D()(torch.ones(1, 28, 28, 3)).shape
         torch.Size([1, 3])
@@ -310,6 +323,7 @@ class GlobalAveragePooling3D(GlobalAveragePooling):
     """The mean of every channel of a volume. The arguments are those of `GlobalPooling`.
 
     Input shape: (batch, depth, height, width, channels), or (batch, channels, depth, height, width) with channels_first.
+
     Example:
         >>> GlobalAveragePooling3D()(torch.ones(1, 8, 8, 8, 3)).shape
         torch.Size([1, 3])
@@ -323,6 +337,7 @@ class AdaptiveAveragePooling1D(AdaptivePooling):
     """The means of a fixed number of windows of a sequence. The arguments are those of `AdaptivePooling`.
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
+
     Example:
         >>> AdaptiveAveragePooling1D(3)(torch.ones(1, 28, 3)).shape
         torch.Size([1, 3, 3])
@@ -337,6 +352,7 @@ class AdaptiveAveragePooling2D(AdaptivePooling):
     """The means of a fixed number of windows of an image. The arguments are those of `AdaptivePooling`.
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
+
     Example:
         >>> AdaptiveAveragePooling2D(3)(torch.ones(1, 28, 28, 3)).shape
         torch.Size([1, 3, 3, 3])
@@ -351,6 +367,7 @@ class AdaptiveAveragePooling3D(AdaptivePooling):
     """The means of a fixed number of windows of a volume. The arguments are those of `AdaptivePooling`.
 
     Input shape: (batch, depth, height, width, channels), or (batch, channels, depth, height, width) with channels_first.
+
     Example:
         >>> AdaptiveAveragePooling3D(3)(torch.ones(1, 8, 8, 8, 3)).shape
         torch.Size([1, 3, 3, 3, 3])
@@ -365,6 +382,7 @@ class AdaptiveMaxPooling1D(AdaptivePooling):
     """The largest values of a fixed number of windows of a sequence. The arguments are those of `AdaptivePooling`.
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
+
     Example:
         >>> AdaptiveMaxPooling1D(3)(torch.ones(1, 28, 3)).shape
         torch.Size([1, 3, 3])
@@ -379,6 +397,7 @@ class AdaptiveMaxPooling2D(AdaptivePooling):
     """The largest values of a fixed number of windows of an image. The arguments are those of `AdaptivePooling`.
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
+
     Example:
         >>> AdaptiveMaxPooling2D(3)(torch.ones(1, 28, 28, 3)).shape
         torch.Size([1, 3, 3, 3])
@@ -393,6 +412,7 @@ class AdaptiveMaxPooling3D(AdaptivePooling):
     """The largest values of a fixed number of windows of a volume. The arguments are those of `AdaptivePooling`.
 
     Input shape: (batch, depth, height, width, channels), or (batch, channels, depth, height, width) with channels_first.
+
     Example:
         >>> AdaptiveMaxPooling3D(3)(torch.ones(1, 8, 8, 8, 3)).shape
         torch.Size([1, 3, 3, 3, 3])

@@ -32,6 +32,7 @@ class Dropout(RandomLayer):
     Output shape: that of the input.
     Raises: ValueError: if `rate` is not within 0 and 1, or `noise_shape` no sequence of positive ints and None.
     Source: Srivastava et al. 2014.
+
     Example:
         >>> Dropout(0.5)(torch.ones(2))  # nothing is dropped outside training
         tensor([1., 1.])
@@ -61,7 +62,7 @@ class Dropout(RandomLayer):
         return inputs * (self._kept(inputs).to(inputs.dtype) * scale)
 
     def _kept(self, x: Tensor) -> Tensor:
-        """What is not dropped, True or False."""
+        """Returns what is not dropped, True or False."""
         shape = _noise_shape(x, self.noise_shape)
         if self.seed is None and not _is_fused(x):
             return _random_int16(shape) >= min(round(self.rate * 2**16) - 2**15, 2**15 - 1)
@@ -73,12 +74,12 @@ def _is_size(size: Any) -> bool:
 
 
 def _is_fused(x: Tensor) -> bool:
-    """Whether drawing a mask and applying it is one fast kernel: on an accelerator, and in compiled code."""
+    """Returns whether drawing a mask and applying it is one fast kernel: on an accelerator, and in compiled code."""
     return x.device.type != "cpu" or torch.compiler.is_compiling()
 
 
 def _random_int16(shape: Sequence[int]) -> Tensor:
-    """Random bits, four numbers at a draw: a quarter of the time of torch's `bernoulli_` on the CPU."""
+    """Returns random bits, four numbers at a draw: a quarter of the time of torch's `bernoulli_` on the CPU."""
     numel = math.prod(shape)
     bits = torch.empty(-(-numel // 4), dtype=torch.int64, device="cpu").random_(-(2**63), None)
     return bits.view(torch.int16)[:numel].view(*shape)
@@ -100,6 +101,7 @@ class SpatialDropout(Dropout):
         seed: Int for the same masks at every run.
     Output shape: that of the input.
     Source: Tompson et al. 2015.
+
     Example:
         >>> SpatialDropout1D(0.5)(torch.ones(1, 2, 3)).shape
         torch.Size([1, 2, 3])
@@ -115,7 +117,7 @@ class SpatialDropout(Dropout):
         self.noise_shape = (None, *ones, None) if self.data_format == "channels_last" else (None, None, *ones)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data."""
+        """Returns the constructor's arguments as plain data."""
         config = super().get_config()
         del config["trainable"]  # which Keras refuses here
         return config
@@ -172,6 +174,7 @@ class GaussianDropout(RandomLayer):
     Output shape: that of the input.
     Raises: ValueError: if `rate` is not within 0 and 1.
     Source: Srivastava et al. 2014.
+
     Example:
         >>> GaussianDropout(0.5)(torch.ones(2))  # nothing changes outside training
         tensor([1., 1.])
@@ -203,6 +206,7 @@ class GaussianNoise(RandomLayer):
         seed: Int for the same noise at every run.
     Output shape: that of the input.
     Raises: ValueError: if `stddev` is negative.
+
     Example:
         >>> GaussianNoise(0.1)(torch.ones(2))  # nothing changes outside training
         tensor([1., 1.])
@@ -233,6 +237,7 @@ class AlphaDropout(RandomLayer):
     Output shape: that of the input.
     Raises: ValueError: if `rate` is not within 0 and 1.
     Source: Klambauer et al. 2017.
+
     Example:
         >>> AlphaDropout(0.5)(torch.ones(2))  # nothing is dropped outside training
         tensor([1., 1.])
@@ -273,6 +278,7 @@ class ActivityRegularization(Layer):
         l1: Factor of the first, not negative.
         l2: Factor of the second, not negative.
     Output shape: that of the input.
+
     Example:
         >>> layer = ActivityRegularization(l1=0.5)
         >>> _ = layer(torch.ones(2, 3))

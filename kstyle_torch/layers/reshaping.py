@@ -22,6 +22,7 @@ class Flatten(Layer):
     Args:
         data_format: `"channels_first"` moves the channels to the end before; `"channels_last"` if None.
     Input shape: (batch, ...). Output shape: (batch, product of the rest).
+
     Example:
         >>> Flatten()(torch.ones(2, 3, 4)).shape
         torch.Size([2, 12])
@@ -45,6 +46,7 @@ class Reshape(Layer):
         target_shape: Shape of one sample; one size may be -1, for what is left.
     Input shape: (batch, ...). Output shape: (batch, *target_shape).
     Raises: ValueError: if a sample does not hold as many numbers as the shape.
+
     Example:
         >>> Reshape((3, -1))(torch.ones(2, 12)).shape
         torch.Size([2, 3, 4])
@@ -75,6 +77,7 @@ class Permute(Layer):
         dims: Which axis comes where, counted from 1: `(2, 1)` swaps the two axes of a sample.
     Input shape: (batch, ...), with as many axes as `dims`. Output shape: (batch, ...).
     Raises: ValueError: if `dims` is no order of 1, 2, ...
+
     Example:
         >>> Permute((2, 1))(torch.ones(2, 10, 64)).shape
         torch.Size([2, 64, 10])
@@ -105,6 +108,7 @@ class RepeatVector(Layer):
         n: How often; positive int.
     Input shape: (batch, features). Output shape: (batch, n, features), a view that holds every vector once.
     Raises: ValueError: if `n` is no positive int.
+
     Example:
         >>> RepeatVector(3)(torch.ones(2, 32)).shape
         torch.Size([2, 3, 32])

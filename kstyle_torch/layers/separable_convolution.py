@@ -108,6 +108,7 @@ class DepthwiseConv1D(DepthwiseConvolution):
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
     Output shape: likewise, with `channels * depth_multiplier` channels.
+
     Example:
         >>> DepthwiseConv1D(3, depth_multiplier=2)(torch.ones(1, 10, 4)).shape
         torch.Size([1, 8, 8])
@@ -123,6 +124,7 @@ class DepthwiseConv2D(DepthwiseConvolution):
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
     Output shape: likewise, with `channels * depth_multiplier` channels.
+
     Example:
         >>> DepthwiseConv2D(3, padding="same")(torch.ones(1, 8, 8, 4)).shape
         torch.Size([1, 8, 8, 4])
@@ -225,6 +227,7 @@ class SeparableConv1D(SeparableConvolution):
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
     Output shape: likewise, with `filters` channels.
+
     Example:
         >>> SeparableConv1D(8, 3)(torch.ones(1, 10, 4)).shape
         torch.Size([1, 8, 8])
@@ -240,6 +243,7 @@ class SeparableConv2D(SeparableConvolution):
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
     Output shape: likewise, with `filters` channels.
+
     Example:
         >>> SeparableConv2D(8, 3, activation="relu")(torch.ones(1, 28, 28, 3)).shape
         torch.Size([1, 26, 26, 8])

@@ -30,6 +30,7 @@ class SpectralNormalization(Wrapper):
     Output shape: that of the layer.
     Raises: ValueError: if `layer` is no layer or has no such weight, or `power_iterations` is no positive int.
     Source: Miyato et al. 2018.
+
     Example:
         >>> from kstyle_torch.layers import Dense
         >>> SpectralNormalization(Dense(4))(torch.ones(2, 3)).shape
@@ -57,7 +58,7 @@ class SpectralNormalization(Wrapper):
         return self.layer.kernel if hasattr(self.layer, "kernel") else getattr(self.layer, "embeddings", None)
 
     def _own_views(self) -> list[ListedWeight]:
-        """The kernel, which is the layer's too, and `vector_u`."""
+        """Returns the kernel, which is the layer's too, and `vector_u`."""
         return [self.kernel, *super()._own_views()] if self.built else super()._own_views()
 
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:

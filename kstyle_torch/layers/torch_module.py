@@ -18,6 +18,7 @@ class TorchModule(Layer):
 
     Args:
         module: The module; it is used itself, not copied.
+
     Example:
         >>> TorchModule(torch.nn.Linear(3, 2))(torch.ones(1, 3)).shape
         torch.Size([1, 2])
@@ -39,7 +40,7 @@ class TorchModule(Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """A layer from what `get_config` gave.
+        """Returns a layer from what `get_config` gave.
 
         Raises: ValueError: for Keras' config of such a layer, which holds the module as a pickle.
         """

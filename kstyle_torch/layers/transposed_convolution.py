@@ -109,7 +109,7 @@ class TransposedConvolution(AnyConvolution):
         self.initialize(kernel=self.kernel_initializer, bias=self.bias_initializer)
 
     def _check_window(self, shape: Shape, window: Sequence[int], what: str) -> None:
-        """Here the window lies over the output, where it always fits."""
+        """Accepts every window: it lies over the output, where it always fits."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != self.rank + 2:
@@ -123,7 +123,7 @@ class TransposedConvolution(AnyConvolution):
 
 
 def _cut(window: int, stride: int, output_padding: int | None, padding: str) -> tuple[int, int]:
-    """What Keras cuts off before and after, from all that the windows reach; a negative number is added instead."""
+    """Returns what Keras cuts off before and after, from all that the windows reach; a negative number is added instead."""
     if padding == "valid":
         return 0, -(max(stride - window, 0) if output_padding is None else output_padding)
     total = stride + window - 2 if output_padding is None else window + window % 2 - 2 + output_padding
@@ -137,6 +137,7 @@ class Conv1DTranspose(TransposedConvolution):
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
     Output shape: likewise, with `filters` channels.
+
     Example:
         >>> Conv1DTranspose(8, 3, strides=2)(torch.ones(1, 10, 4)).shape
         torch.Size([1, 21, 8])
@@ -152,6 +153,7 @@ class Conv2DTranspose(TransposedConvolution):
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
     Output shape: likewise, with `filters` channels.
+
     Example:
         >>> Conv2DTranspose(8, 3, strides=2, padding="same")(torch.ones(1, 8, 8, 4)).shape
         torch.Size([1, 16, 16, 8])
@@ -163,11 +165,13 @@ class Conv2DTranspose(TransposedConvolution):
 
 @register("Convolution3DTranspose")
 class Conv3DTranspose(TransposedConvolution):
-    """Transposed convolution over volumes. The arguments are those of `TransposedConvolution`, with `data_format` and
-    `output_padding` in Keras' other order.
+    """Transposed convolution over volumes.
+
+    The arguments are those of `TransposedConvolution`, with `data_format` and `output_padding` in Keras' other order.
 
     Input shape: (batch, depth, height, width, channels), or with the channels after the batch for channels_first.
     Output shape: likewise, with `filters` channels.
+
     Example:
         >>> Conv3DTranspose(8, 2, strides=2)(torch.ones(1, 4, 4, 4, 2)).shape
         torch.Size([1, 8, 8, 8, 8])

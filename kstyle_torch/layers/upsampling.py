@@ -51,6 +51,7 @@ class UpSampling1D(UpSampling):
         size: How often; positive int.
     Input shape: (batch, steps, channels). Output shape: (batch, size * steps, channels).
     Raises: ValueError: if `size` is no positive int.
+
     Example:
         >>> UpSampling1D(2)(torch.tensor([[[1.0], [2.0]]])).flatten()
         tensor([1., 1., 2., 2.])
@@ -72,6 +73,7 @@ class UpSampling2D(UpSampling):
         interpolation: `"nearest"` (every pixel is repeated), `"bilinear"` or `"bicubic"`.
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
     Raises: ValueError: for an interpolation that torch does not have, Keras' lanczos3 and lanczos5 among them.
+
     Example:
         >>> UpSampling2D((1, 2))(torch.ones(1, 8, 8, 3)).shape
         torch.Size([1, 8, 16, 3])
@@ -112,6 +114,7 @@ class UpSampling3D(UpSampling):
     """Repeats every value of a volume. The arguments are those of `UpSampling`.
 
     Input shape: (batch, depth, height, width, channels), or with the channels after the batch for channels_first.
+
     Example:
         >>> UpSampling3D(2)(torch.ones(1, 4, 4, 4, 3)).shape
         torch.Size([1, 8, 8, 8, 3])

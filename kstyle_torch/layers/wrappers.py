@@ -24,6 +24,7 @@ class Wrapper(Layer):
     Args:
         layer: The layer.
     Raises: ValueError: if it is no layer.
+
     Example:
         >>> from kstyle_torch.layers import Dense
         >>> class Twice(Wrapper):
@@ -58,6 +59,7 @@ class TimeDistributed(Wrapper):
         layer: The layer or model; its input is one step.
     Input shape: (batch, timesteps, ...). Output shape: likewise, each step replaced by the layer's output for it.
     Raises: ValueError: if the input has fewer than three axes, or the mask does not fit it.
+
     Example:
         >>> from kstyle_torch.layers import Conv2D
         >>> TimeDistributed(Conv2D(8, 3))(torch.ones(2, 10, 28, 28, 1)).shape

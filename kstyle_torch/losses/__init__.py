@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Losses: the functions that training minimises."""
 
 from typing import Any
 
@@ -130,7 +130,7 @@ class Reduction:
 
 
 def get(identifier: Any) -> Any:
-    """The loss function or object that a name, config, class or the object itself means.
+    """Returns the loss function or object that a name, config, class or the object itself means.
 
     Raises: ValueError: for an unknown name, with the nearest. TypeError: for what is no identifier.
     """
@@ -138,5 +138,5 @@ def get(identifier: Any) -> Any:
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The loss that a config describes."""
+    """Returns the loss that a config describes."""
     return serialization.deserialize_keras_object(config, custom_objects, registry=registry)

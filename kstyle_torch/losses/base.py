@@ -30,6 +30,7 @@ class Loss(Configurable):
             sum of the weights), `"sum"`, or None (`"none"`): the values as they are.
         dtype: What targets and predictions are converted to, and the loss has; `config.floatx()` if None.
     Raises: ValueError: for another reduction.
+
     Example:
         >>> class Cubic(Loss):
         ...     def call(self, y_true, y_pred):
@@ -56,15 +57,15 @@ class Loss(Configurable):
 
     @property
     def dtype(self) -> str:
-        """What the loss is computed in."""
+        """The dtype of the loss."""
         return str(self._dtype).removeprefix("torch.")
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
-        """The loss of each sample, not yet reduced."""
+        """Returns the loss of each sample, not yet reduced."""
         raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred).")
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        """The loss of a batch.
+        """Returns the loss of a batch.
 
         Args:
             y_true: Targets.
@@ -146,11 +147,11 @@ class PlainLoss(Loss):
     """Base of the built-in losses, which takes the short way where nothing is weighted or masked."""
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """The mean over all values."""
+        """Returns the mean over all values."""
         return self.call(y_true, y_pred).mean()
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        """The loss of a batch; see `Loss.__call__`."""
+        """Returns the loss of a batch; see `Loss.__call__`."""
         if (
             sample_weight is None
             and self.reduction in MEANS
@@ -172,7 +173,7 @@ class KernelLoss(PlainLoss):
             cls.mean = PlainLoss.mean  # type: ignore[method-assign]
 
     def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
-        """One value for each sample (`reduction="none"`), or their mean (`"mean"`)."""
+        """Returns one value for each sample (`reduction="none"`), or their mean (`"mean"`)."""
         raise NotImplementedError
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -186,7 +187,7 @@ CLASS_OF: dict[Any, type[Loss]] = {}  # function -> the class with the same valu
 
 
 def same_values_as(function: Callable[..., Tensor]) -> Callable[[type], type]:
-    """Decorator: the loss class that computes what `function` does."""
+    """Marks the loss class that computes what `function` does; a decorator."""
 
     def enter(cls: type) -> type:
         CLASS_OF[function] = cls
@@ -197,19 +198,19 @@ def same_values_as(function: Callable[..., Tensor]) -> Callable[[type], type]:
 
 
 def rowwise(function: F) -> F:
-    """Decorator: says that a function gives each sample a value of its own, whatever else is in the batch."""
+    """Marks a function that gives each sample a value of its own, whatever else is in the batch."""
     function.rowwise = True  # type: ignore[attr-defined]
     return function
 
 
 def object_name(obj: Any) -> str:
-    """What Keras calls an object: its `name`, or its own or its class's `__name__` in snake case."""
+    """Returns what Keras calls an object: its `name`, or its own or its class's `__name__` in snake case."""
     name = getattr(obj, "name", None)
     return name if isinstance(name, str) else snake_case(getattr(obj, "__name__", type(obj).__name__))
 
 
 def same_rank(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
-    """Both with as many axes, where one has a last axis of size 1 that the other lacks."""
+    """Returns both with as many axes, where one has a last axis of size 1 that the other lacks."""
     if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
         return (y_true, y_pred.unsqueeze(-1)) if y_pred.ndim == 1 else (y_true.squeeze(-1), y_pred)
     if y_pred.ndim == y_true.ndim + 1 and y_pred.shape[-1] == 1:
@@ -218,7 +219,7 @@ def same_rank(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def same_shape(y_true: Tensor, y_pred: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Both with one shape and dtype.
+    """Returns both with one shape and dtype.
 
     Raises: ValueError: if the shapes differ by more than a last axis of size 1.
     """
@@ -232,7 +233,7 @@ def same_shape(y_true: Tensor, y_pred: Tensor, name: str) -> tuple[Tensor, Tenso
 
 
 def mismatch(name: str, target: Any, output: Any) -> str:
-    """What to say of a target that does not fit the output."""
+    """Returns what to say of a target that does not fit the output."""
     classes, hint = output[-1] if output else 1, ""
     if len(output) > 2 and tuple(target) in (tuple(output[:-1]), (*output[:-1], 1)):
         hint = f" If the targets are class numbers, give this loss utils.to_categorical(y, {classes})."
@@ -244,7 +245,7 @@ def mismatch(name: str, target: Any, output: Any) -> str:
 
 
 def reduce_weighted(values: Tensor, sample_weight: Any, mask: Tensor | None, reduction: str | None) -> Tensor:
-    """The values, times weights and mask, reduced."""
+    """Returns the values, times weights and mask, reduced."""
     weight = None
     if sample_weight is not None:
         weight = torch.as_tensor(sample_weight).to(values.device, values.dtype)
@@ -287,14 +288,14 @@ def apply_mask(weight: Tensor | None, mask: Any, dtype: torch.dtype, rescale: bo
 
 
 def tensors(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
-    """Both as tensors on one device, the predictions of a float type."""
+    """Returns both as tensors on one device, the predictions of a float type."""
     y_pred = torch.as_tensor(y_pred)
     y_pred = y_pred if y_pred.is_floating_point() else y_pred.to(torch.float32)
     return torch.as_tensor(y_true).to(y_pred.device), y_pred
 
 
 def _each_tensor(function: Callable[[Any], Tensor], nest: Any) -> Any:
-    """Of every tensor of a nest; a list of numbers is one tensor."""
+    """Calls a function on every tensor of a nest; a list of numbers is one tensor."""
     is_nest = tree.is_nested(nest) and isinstance(tree.flatten(nest)[0], (Tensor, np.ndarray))
     return tree.map_structure(function, nest) if is_nest else function(nest)
 

@@ -18,7 +18,7 @@ register = registry.register
 @register("kld", "KLD", "kullback_leibler_divergence")
 @rowwise
 def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
-    """`sum(y_true * log(y_true / y_pred))` over the last axis, of values cut off at epsilon and 1.
+    """Returns `sum(y_true * log(y_true / y_pred))` over the last axis, of values cut off at epsilon and 1.
 
     Args:
         y_true: Probabilities, (batch, ..., values).
@@ -34,7 +34,7 @@ def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
 @register()
 @rowwise
 def poisson(y_true: Any, y_pred: Any) -> Tensor:
-    """`mean(y_pred - y_true * log(y_pred + epsilon))` over the last axis: of counts, whose mean is predicted.
+    """Returns `mean(y_pred - y_true * log(y_pred + epsilon))` over the last axis: of counts, whose mean is predicted.
 
     Args:
         y_true: Counts, (batch, ..., values).
@@ -49,7 +49,7 @@ def poisson(y_true: Any, y_pred: Any) -> Tensor:
 @register()
 @rowwise
 def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) -> Tensor:
-    """`(1 - p**q) / q` of the probability of the true class: between crossentropy (q near 0) and absolute error (1).
+    """Returns `(1 - p**q) / q` of the probability of the true class: between crossentropy (q near 0) and absolute error (1).
 
     Args:
         y_true: Class numbers, (batch, ...) or (batch, ..., 1).
@@ -73,6 +73,7 @@ class KLDivergence(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> KLDivergence()(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]]))
         tensor(0.6931)
@@ -94,6 +95,7 @@ class Poisson(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> Poisson()(torch.tensor([[2.0]]), torch.tensor([[1.0]]))
         tensor(1.0000)
@@ -117,6 +119,7 @@ class CategoricalGeneralizedCrossEntropy(PlainLoss):
         name: What it is called.
         dtype: See `Loss`.
     Raises: ValueError: for another `q`.
+
     Example:
         >>> CategoricalGeneralizedCrossEntropy()(torch.tensor([0]), torch.tensor([[0.25, 0.75]]))
         tensor(1.)

@@ -26,7 +26,7 @@ def binary_focal_crossentropy(
     label_smoothing: float = 0.0,
     axis: int = -1,
 ) -> Tensor:
-    """`(1 - p)**gamma` times the binary crossentropy, where `p` is the probability of the true class.
+    """Returns `(1 - p)**gamma` times the binary crossentropy, where `p` is the probability of the true class.
 
     Args:
         y_true: 0, 1 or between, (batch, ..., values).
@@ -63,7 +63,7 @@ def categorical_focal_crossentropy(
     label_smoothing: float = 0.0,
     axis: int = -1,
 ) -> Tensor:
-    """`alpha * (1 - p)**gamma` times the crossentropy of every class, summed over the classes.
+    """Returns `alpha * (1 - p)**gamma` times the crossentropy of every class, summed over the classes.
 
     Args:
         y_true: A probability for each class, such as one-hot rows, (batch, ..., classes).
@@ -100,6 +100,7 @@ class BinaryFocalCrossentropy(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> BinaryFocalCrossentropy()(torch.tensor([[1.0], [0.0]]), torch.tensor([[0.9], [0.5]]))
         tensor(0.0872)
@@ -148,6 +149,7 @@ class CategoricalFocalCrossentropy(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> CategoricalFocalCrossentropy()(torch.eye(2), torch.tensor([[0.9, 0.1], [0.5, 0.5]]))
         tensor(0.0218)

@@ -30,7 +30,7 @@ Head = Callable[[Tensor, Any], tuple[Tensor, Tensor, Tensor] | None]  # y_true, 
 
 
 def head_of(loss: Loss) -> Head | None:
-    """The function that computes `loss` with the gradient at the logits; None where it must go through autograd.
+    """Returns the function that computes `loss` with the gradient at the logits; None where it must go through autograd.
 
     The function gives None for predictions that it cannot take, such as those of another activation.
     """
@@ -54,7 +54,7 @@ def head_of(loss: Loss) -> Head | None:
 
 
 def binary(y_true: Tensor, y_pred: Any, smoothing: float = 0.0) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Of probabilities that a sigmoid gave.
+    """Computes it of probabilities that a sigmoid gave.
 
     Args:
         y_true: 0, 1 or between, (batch, ..., values).
@@ -78,7 +78,7 @@ def binary(y_true: Tensor, y_pred: Any, smoothing: float = 0.0) -> tuple[Tensor,
 
 
 def sparse(y_true: Tensor, y_pred: Any) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Of probabilities that a softmax gave, and targets that are class numbers.
+    """Computes it of probabilities that a softmax gave, and targets that are class numbers.
 
     Args:
         y_true: Class numbers, (batch, ...) or (batch, ..., 1).
@@ -99,7 +99,7 @@ def sparse(y_true: Tensor, y_pred: Any) -> tuple[Tensor, Tensor, Tensor] | None:
 
 
 def categorical(y_true: Tensor, y_pred: Any, smoothing: float = 0.0) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Of probabilities that a softmax gave, and targets with a probability for each class.
+    """Computes it of probabilities that a softmax gave, and targets with a probability for each class.
 
     Args:
         y_true: Probabilities, (batch, ..., classes).
@@ -122,7 +122,7 @@ def categorical(y_true: Tensor, y_pred: Any, smoothing: float = 0.0) -> tuple[Te
 
 
 def _source(y_pred: Any, tag: str) -> Tensor | None:
-    """The logits that an activation was computed of; None where the gradient cannot start there."""
+    """Returns the logits that an activation was computed of; None where the gradient cannot start there."""
     logits = getattr(y_pred, tag, None)
     usable = logits is not None and logits.requires_grad and y_pred.dtype is torch.float32
     return logits if usable and not hasattr(y_pred, "_keras_mask") else None

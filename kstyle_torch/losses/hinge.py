@@ -15,7 +15,7 @@ register = registry.register
 
 @register()
 def hinge(y_true: Any, y_pred: Any) -> Tensor:
-    """`mean(max(1 - y_true * y_pred, 0))` over the last axis; (batch, ..., values) -> (batch, ...).
+    """Returns `mean(max(1 - y_true * y_pred, 0))` over the last axis; (batch, ..., values) -> (batch, ...).
 
     Args:
         y_true: -1 and 1; or 0 and 1, if there is nothing else in the batch.
@@ -27,14 +27,14 @@ def hinge(y_true: Any, y_pred: Any) -> Tensor:
 
 @register()
 def squared_hinge(y_true: Any, y_pred: Any) -> Tensor:
-    """`mean(max(1 - y_true * y_pred, 0)**2)` over the last axis; see `hinge`."""
+    """Returns `mean(max(1 - y_true * y_pred, 0)**2)` over the last axis; see `hinge`."""
     return _mean(_margin(y_true, y_pred, "squared_hinge").square())
 
 
 @register()
 @rowwise
 def categorical_hinge(y_true: Any, y_pred: Any) -> Tensor:
-    """`max(largest wrong prediction - right prediction + 1, 0)`; (batch, ..., classes) -> (batch, ...).
+    """Returns `max(largest wrong prediction - right prediction + 1, 0)`; (batch, ..., classes) -> (batch, ...).
 
     Args:
         y_true: 0 and 1, one-hot rows.
@@ -95,6 +95,7 @@ class Hinge(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> Hinge()(torch.tensor([[1.0], [-1.0]]), torch.tensor([[0.5], [0.5]]))
         tensor(1.)
@@ -116,6 +117,7 @@ class SquaredHinge(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> SquaredHinge()(torch.tensor([[1.0], [-1.0]]), torch.tensor([[0.5], [0.5]]))
         tensor(1.2500)
@@ -137,6 +139,7 @@ class CategoricalHinge(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> CategoricalHinge()(torch.eye(2), torch.tensor([[0.9, 0.1], [0.1, 0.9]]))
         tensor(0.2000)
@@ -163,6 +166,7 @@ class Circle(PlainLoss):
         reduction: See `Loss`; samples without a loss are left out.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> Circle()(torch.tensor([0, 0, 1]), torch.eye(3)) > 0
         tensor(True)

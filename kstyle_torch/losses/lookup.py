@@ -1,4 +1,4 @@
-"""What users may give as a loss -> the loss object."""
+"""Lookup of losses: from names, functions, classes and configs to loss objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kstyle_torch.losses.torch_loss import TorchLoss, is_torch_loss
 
 
 def to_loss(identifier: Any, name: str | None = None) -> Loss:
-    """The loss object that `compile(loss=...)` means.
+    """Returns the loss object that `compile(loss=...)` means.
 
     Raises: ValueError: for an unknown name. TypeError: for what is no loss.
     """

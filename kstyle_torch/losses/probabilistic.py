@@ -32,7 +32,7 @@ register = registry.register
 def binary_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> Tensor:
-    """`-(y log p + (1 - y) log(1 - p))`, averaged over the last axis.
+    """Returns `-(y log p + (1 - y) log(1 - p))`, averaged over the last axis.
 
     Args:
         y_true: 0, 1 or between, (batch, ..., values).
@@ -51,7 +51,7 @@ def binary_crossentropy(
 def categorical_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> Tensor:
-    """`-sum(y log p)` over the classes.
+    """Returns `-sum(y log p)` over the classes.
 
     Args:
         y_true: A probability for each class, such as one-hot rows, (batch, ..., classes).
@@ -70,7 +70,7 @@ def categorical_crossentropy(
 def sparse_categorical_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
 ) -> Tensor:
-    """`-log p` of the true class.
+    """Returns `-log p` of the true class.
 
     Args:
         y_true: Class numbers, (batch, ...) or (batch, ..., 1).
@@ -96,6 +96,7 @@ class BinaryCrossentropy(KernelLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> BinaryCrossentropy()(torch.tensor([[1.0], [0.0]]), torch.tensor([[0.9], [0.1]]))
         tensor(0.1054)
@@ -135,6 +136,7 @@ class CategoricalCrossentropy(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> CategoricalCrossentropy()(torch.eye(2), torch.tensor([[0.9, 0.1], [0.1, 0.9]]))
         tensor(0.1054)
@@ -169,6 +171,7 @@ class SparseCategoricalCrossentropy(KernelLoss):
         axis: The classes' axis.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> SparseCategoricalCrossentropy()(torch.tensor([0, 1]), torch.tensor([[0.9, 0.1], [0.1, 0.9]]))
         tensor(0.1054)
@@ -232,7 +235,7 @@ def _sparse(
 
 
 def categorical_targets(y_true: Tensor, y_pred: Tensor, smoothing: float, axis: int, name: str) -> Tensor:
-    """A probability for every class, in the predictions' dtype, smoothed.
+    """Returns a probability for every class, in the predictions' dtype, smoothed.
 
     Raises: ValueError: if the shapes differ.
     """
@@ -251,7 +254,7 @@ def categorical_targets(y_true: Tensor, y_pred: Tensor, smoothing: float, axis: 
 
 
 def class_numbers(y_true: Tensor, y_pred: Tensor, axis: int, name: str) -> Tensor:
-    """The number of every class, int64, without an axis in the classes' place.
+    """Returns the number of every class, int64, without an axis in the classes' place.
 
     Raises: ValueError: if the shapes do not fit.
     """
@@ -264,7 +267,7 @@ def class_numbers(y_true: Tensor, y_pred: Tensor, axis: int, name: str) -> Tenso
 
 
 def _log_probabilities(y_pred: Tensor, from_logits: bool, axis: int) -> Tensor:
-    """Of what a softmax gave, the logarithm is taken before it: the same numbers in fewer kernels, and no underflow."""
+    """Takes the logarithm of a softmax's output before it: the same numbers in fewer kernels, and no underflow."""
     if from_logits:
         return y_pred.log_softmax(axis)
     epsilon = config.epsilon()
@@ -279,12 +282,12 @@ LOG_TOP = math.log1p(-(2.0**-23))  # of 1 - 1e-7 in float32
 
 
 def mean_over(values: Tensor, axis: int) -> Tensor:
-    """The mean over an axis, of what has one."""
+    """Returns the mean over an axis, of what has one."""
     return values.mean(axis) if values.ndim else values
 
 
 def check_smoothing(value: float) -> float:
-    """The value itself, if it may be a `label_smoothing`."""
+    """Returns the value itself, if it may be a `label_smoothing`."""
     if not 0 <= value <= 1:
         raise ValueError(f"label_smoothing must be between 0 and 1; got {value!r}.")
     return value

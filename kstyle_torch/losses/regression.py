@@ -17,21 +17,21 @@ register = registry.register
 @register("mse", "MSE")
 @rowwise
 def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
-    """`mean((y_true - y_pred)**2)` over the last axis; (batch, ..., values) -> (batch, ...)."""
+    """Returns `mean((y_true - y_pred)**2)` over the last axis; (batch, ..., values) -> (batch, ...)."""
     return MeanSquaredError().call(*tensors(y_true, y_pred))
 
 
 @register("mae", "MAE")
 @rowwise
 def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
-    """`mean(|y_true - y_pred|)` over the last axis; (batch, ..., values) -> (batch, ...)."""
+    """Returns `mean(|y_true - y_pred|)` over the last axis; (batch, ..., values) -> (batch, ...)."""
     return MeanAbsoluteError().call(*tensors(y_true, y_pred))
 
 
 @register("mape", "MAPE")
 @rowwise
 def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
-    """`100 * mean(|y_true - y_pred| / max(|y_true|, epsilon))` over the last axis; (batch, ..., values) -> (batch, ...)."""
+    """Returns `100 * mean(|y_true - y_pred| / max(|y_true|, epsilon))` over the last axis."""
     y_true, y_pred = same_shape(*tensors(y_true, y_pred), "mean_absolute_percentage_error")
     return 100 * _mean(((y_true - y_pred) / y_true.abs().clamp(min=config.epsilon())).abs())
 
@@ -39,7 +39,7 @@ def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
 @register("msle", "MSLE")
 @rowwise
 def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
-    """`mean((log(1 + y_true) - log(1 + y_pred))**2)` over the last axis, of values cut off at epsilon below."""
+    """Returns `mean((log(1 + y_true) - log(1 + y_pred))**2)` over the last axis, of values cut off at epsilon below."""
     y_true, y_pred = same_shape(*tensors(y_true, y_pred), "mean_squared_logarithmic_error")
     logs = [(y.clamp(min=config.epsilon()) + 1).log() for y in (y_pred, y_true)]
     return _mean((logs[0] - logs[1]).square())
@@ -63,7 +63,7 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
 @register("logcosh")
 @rowwise
 def log_cosh(y_true: Any, y_pred: Any) -> Tensor:
-    """`mean(log(cosh(y_pred - y_true)))` over the last axis: squared where small, straight where large."""
+    """Returns `mean(log(cosh(y_pred - y_true)))` over the last axis: squared where small, straight where large."""
     y_true, y_pred = same_shape(*tensors(y_true, y_pred), "log_cosh")
     error = y_pred - y_true
     return _mean(error + F.softplus(-2 * error) - math.log(2))  # which does not overflow
@@ -72,7 +72,7 @@ def log_cosh(y_true: Any, y_pred: Any) -> Tensor:
 @register()
 @rowwise
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
-    """Half the squared error up to `delta`, straight beyond, averaged over the last axis. Source: Huber 1964."""
+    """Returns half the squared error up to `delta`, straight beyond, averaged over the last axis. Source: Huber 1964."""
     return Huber(delta).call(*tensors(y_true, y_pred))
 
 
@@ -94,6 +94,7 @@ class MeanSquaredError(_RegressionLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> MeanSquaredError()(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]]))
         tensor(5.)
@@ -117,6 +118,7 @@ class MeanAbsoluteError(_RegressionLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> MeanAbsoluteError()(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]]))
         tensor(2.)
@@ -134,7 +136,7 @@ class MeanAbsoluteError(_RegressionLoss):
 @register()
 @same_values_as(huber)
 class Huber(_RegressionLoss):
-    """Half the squared error up to `delta`, straight beyond. Source: Huber 1964.
+    """Returns half the squared error up to `delta`, straight beyond. Source: Huber 1964.
 
     Args:
         delta: Where the straight part begins; positive.
@@ -142,6 +144,7 @@ class Huber(_RegressionLoss):
         name: What it is called.
         dtype: See `Loss`.
     Raises: ValueError: if `delta` is not positive.
+
     Example:
         >>> Huber()(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]]))
         tensor(1.5000)
@@ -172,6 +175,7 @@ class MeanAbsolutePercentageError(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> MeanAbsolutePercentageError()(torch.ones(2, 1), torch.tensor([[1.5], [1.0]]))
         tensor(25.)
@@ -198,6 +202,7 @@ class MeanSquaredLogarithmicError(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> MeanSquaredLogarithmicError()(torch.ones(1, 1), torch.tensor([[3.0]]))
         tensor(0.4805)
@@ -225,6 +230,7 @@ class CosineSimilarity(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> CosineSimilarity()(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 2.0]]))
         tensor(-1.)
@@ -253,6 +259,7 @@ class LogCosh(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> LogCosh()(torch.zeros(1, 1), torch.tensor([[1.0]]))
         tensor(0.4338)

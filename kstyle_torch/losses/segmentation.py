@@ -15,7 +15,7 @@ Axis = int | tuple[int, ...] | list[int] | None
 
 @register()
 def dice(y_true: Any, y_pred: Any, axis: Axis = None) -> Tensor:
-    """`1 - 2 * overlap / (size of one + size of the other)`.
+    """Returns `1 - 2 * overlap / (size of one + size of the other)`.
 
     Args:
         y_true: Where the region is, 0 to 1.
@@ -31,7 +31,7 @@ def dice(y_true: Any, y_pred: Any, axis: Axis = None) -> Tensor:
 
 @register()
 def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Axis = None) -> Tensor:
-    """`1 - overlap / (overlap + alpha * missed + beta * too much)`.
+    """Returns `1 - overlap / (overlap + alpha * missed + beta * too much)`.
 
     Args:
         y_true: Where the region is, 0 to 1.
@@ -59,6 +59,7 @@ class Dice(PlainLoss):
         name: What it is called.
         axis: Over which axes regions extend; all of them, the batch too, if None.
         dtype: See `Loss`.
+
     Example:
         >>> Dice()(torch.tensor([[1.0, 1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 1.0, 0.0]]))
         tensor(0.5000)
@@ -90,6 +91,7 @@ class Tversky(PlainLoss):
         name: What it is called.
         axis: Over which axes regions extend; all of them, the batch too, if None.
         dtype: See `Loss`.
+
     Example:
         >>> Tversky()(torch.tensor([[1.0, 1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 1.0, 0.0]]))
         tensor(0.5000)

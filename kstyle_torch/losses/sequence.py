@@ -45,6 +45,7 @@ class CTC(PlainLoss):
         reduction: See `Loss`.
         name: What it is called.
         dtype: See `Loss`.
+
     Example:
         >>> CTC()(torch.tensor([[1, 2]]), torch.zeros(1, 2, 3))
         tensor(2.1972)

@@ -24,14 +24,17 @@ KERAS_ORDER = ("y_true", "target", "targets", "label", "labels", "true")  # a fi
 
 
 class TorchLoss(Loss):
-    """A loss of torch, which may weight and reduce by itself. It is called `(prediction, target)`, unless the first
-    parameter of a module of the user's own is named `y_true`, `target(s)`, `label(s)` or `true`.
+    """A loss of torch, which may weight and reduce by itself.
+
+    It is called `(prediction, target)`, unless the first parameter of a module of the user's own is named `y_true`,
+    `target(s)`, `label(s)` or `true`.
 
     Class numbers may go with predictions whose classes are the last axis, as in Keras, or the second, as in torch.
 
     Args:
         module: `nn.BCELoss()`, `nn.CrossEntropyLoss(weight=...)`, `F.mse_loss` and so on.
         name: Its own, in snake case, if None.
+
     Example:
         >>> TorchLoss(torch.nn.L1Loss())([[1.0], [2.0]], torch.tensor([[1.0], [4.0]]))
         tensor(1.)
@@ -45,7 +48,7 @@ class TorchLoss(Loss):
         self.swapped = isinstance(module, nn.Module) and _first_parameter(module) in KERAS_ORDER
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        """The loss of a batch; see `Loss.__call__`.
+        """Returns the loss of a batch; see `Loss.__call__`.
 
         Raises: ValueError: if the target does not fit, or if weights or masks meet a loss that is one number already.
         """
@@ -96,7 +99,7 @@ class TorchLoss(Loss):
 
 
 def is_torch_loss(obj: Any) -> bool:
-    """Whether it is a module, a function of torch, or one whose parameters are named `(input, target)` as in torch."""
+    """Returns whether it is a module, a function of torch, or one whose parameters are named `(input, target)` as in torch."""
     bare = _bare(obj)
     if isinstance(obj, nn.Module) or getattr(F, getattr(bare, "__name__", ""), None) is bare:
         return True

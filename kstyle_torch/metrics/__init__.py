@@ -1,4 +1,4 @@
-"""What is measured beside the loss."""
+"""Metrics: measures of training beside the loss."""
 
 from typing import Any
 
@@ -157,7 +157,7 @@ serialize = serialization.serialize_keras_object
 
 
 def get(identifier: Any) -> Any:
-    """The metric object or function that a name, config, class or the object itself means.
+    """Returns the metric object or function that a name, config, class or the object itself means.
 
     Raises: ValueError: for an unknown name, with the nearest. TypeError: for what is no identifier.
     """
@@ -165,5 +165,5 @@ def get(identifier: Any) -> Any:
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The metric that a config describes."""
+    """Returns the metric that a config describes."""
     return serialization.deserialize_keras_object(config, custom_objects, registry=registry)

@@ -1,4 +1,4 @@
-"""How often predictions are right."""
+"""Accuracies: the share of predictions that are right."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ register = registry.register
 
 @rowwise
 def accuracy(y_true: Any, y_pred: Any) -> Tensor:
-    """1 where targets and predictions are equal, else 0; shape of the targets."""
+    """Returns 1 where targets and predictions are equal, else 0; shape of the targets."""
     y_true, y_pred = aligned(y_true, y_pred, "accuracy")
     return (y_true.to(y_pred.dtype) == y_pred).to(torch.float32)
 
 
 @rowwise
 def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
-    """1 where `y_pred > threshold` is what `y_true` says, else 0; shape of the targets."""
+    """Returns 1 where `y_pred > threshold` is what `y_true` says, else 0; shape of the targets."""
     y_true, y_pred = aligned(y_true, y_pred, "binary_accuracy")
     return (y_true == (y_pred > threshold).to(y_true.dtype)).to(torch.float32)
 
 
 @rowwise
 def categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
-    """1 where the largest prediction is at the largest target; (batch, ..., classes) -> (batch, ...)."""
+    """Returns 1 where the largest prediction is at the largest target; (batch, ..., classes) -> (batch, ...)."""
     y_true, y_pred = pair(y_true, y_pred)
     return _equal(largest(y_true), largest(y_pred), "categorical_accuracy")
 
 
 @rowwise
 def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
-    """1 where the largest prediction is at the class number `y_true`, (batch, ...) or (batch, ..., 1); (batch, ...)."""
+    """Returns 1 where the largest prediction is at the class number `y_true`, (batch, ...) or (batch, ..., 1); (batch, ...)."""
     y_true, y_pred = pair(y_true, y_pred)
     if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
         y_true = y_true.squeeze(-1)
@@ -48,14 +48,14 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
 
 @rowwise
 def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
-    """1 where the largest target is at one of the `k` largest predictions; (batch, ..., classes) -> (batch, ...)."""
+    """Returns 1 where the largest target is at one of the `k` largest predictions; (batch, ..., classes) -> (batch, ...)."""
     y_true, y_pred = pair(y_true, y_pred)
     return _in_top(largest(y_true), y_pred, k)
 
 
 @rowwise
 def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5, from_sorted_ids: bool = False) -> Tensor:
-    """1 where the class number `y_true` is at one of the `k` largest predictions.
+    """Returns 1 where the class number `y_true` is at one of the `k` largest predictions.
 
     Args:
         y_true: (batch, ...) or (batch, ..., 1).
@@ -103,11 +103,12 @@ FUNCTIONS.update({function.__name__: function for function in OF_THIS_FILE})
 
 @register()
 class Accuracy(MeanMetricWrapper):
-    """How often predictions equal targets.
+    """Share of predictions that equal their targets.
 
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> float(Accuracy()(torch.tensor([1, 2]), torch.tensor([1, 3])))
         0.5
@@ -121,13 +122,14 @@ class Accuracy(MeanMetricWrapper):
 
 @register()
 class BinaryAccuracy(MeanMetricWrapper):
-    """How often predictions are on the right side of a threshold.
+    """Share of predictions on the right side of a threshold.
 
     Args:
         name: The key in logs and history.
         dtype: Of the state.
         threshold: Predictions above it mean 1.
     Raises: ValueError: if the threshold is not between 0 and 1.
+
     Example:
         >>> float(BinaryAccuracy()(torch.tensor([[1.0], [0.0]]), torch.tensor([[0.8], [0.6]])))
         0.5
@@ -144,11 +146,12 @@ class BinaryAccuracy(MeanMetricWrapper):
 
 @register()
 class CategoricalAccuracy(MeanMetricWrapper):
-    """How often the largest prediction is the class of a one-hot target.
+    """Share of samples whose largest prediction is the class of a one-hot target.
 
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> float(CategoricalAccuracy()(torch.eye(2), torch.tensor([[0.9, 0.1], [0.8, 0.2]])))
         0.5
@@ -162,11 +165,12 @@ class CategoricalAccuracy(MeanMetricWrapper):
 
 @register()
 class SparseCategoricalAccuracy(MeanMetricWrapper):
-    """How often the largest prediction is the class whose number is the target.
+    """Share of samples whose largest prediction is the class whose number is the target.
 
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> float(SparseCategoricalAccuracy()(torch.tensor([0, 1]), torch.tensor([[0.9, 0.1], [0.8, 0.2]])))
         0.5
@@ -180,12 +184,13 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
 
 @register()
 class TopKCategoricalAccuracy(MeanMetricWrapper):
-    """How often the class of a one-hot target is among those with the largest predictions.
+    """Share of samples whose class, in a one-hot target, is among those with the largest predictions.
 
     Args:
         k: How many count.
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> float(TopKCategoricalAccuracy(k=2)(torch.eye(3)[:2], torch.tensor([[0.5, 0.9, 0], [0.3, 0, 0.1]])))
         0.5
@@ -200,13 +205,14 @@ class TopKCategoricalAccuracy(MeanMetricWrapper):
 
 @register()
 class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
-    """How often the class whose number is the target is among those with the largest predictions.
+    """Share of samples whose class, given by its number, is among those with the largest predictions.
 
     Args:
         k: How many count.
         name: The key in logs and history.
         dtype: Of the state.
         from_sorted_ids: Whether predictions are the numbers of classes, the best first.
+
     Example:
         >>> float(SparseTopKCategoricalAccuracy(k=1)([2, 1], [[0.1, 0.9, 0.8], [0.05, 0.95, 0]]))
         0.5
@@ -226,7 +232,7 @@ class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
 
 
 def resolve_accuracy(name: str, y_true: Any, y_pred: Any) -> MeanMetricWrapper:
-    """What `"accuracy"` means for targets and predictions of these shapes; it keeps the user's name."""
+    """Returns what `"accuracy"` means for targets and predictions of these shapes; it keeps the user's name."""
     if y_pred.shape[-1] == 1:
         return BinaryAccuracy(name)
     if y_true.ndim < y_pred.ndim or y_true.shape[-1] == 1:

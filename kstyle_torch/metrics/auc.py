@@ -36,6 +36,7 @@ class AUC(ConfusionMetric):
         from_logits: Whether predictions are logits, which a sigmoid makes probabilities.
     Raises: ValueError: for arguments out of their range.
     Source: Davis & Goadrich 2006 (interpolation of the PR curve); Flach & Kull 2015 (PRGAIN).
+
     Example:
         >>> float(AUC(num_thresholds=3)([0, 0, 1, 1], [0, 0.5, 0.3, 0.9]))
         0.75
@@ -113,7 +114,7 @@ class AUC(ConfusionMetric):
         return self.label_weights
 
     def result(self) -> Tensor:
-        """The area so far; 0 before the first batch."""
+        """Returns the area so far; 0 before the first batch."""
         if not self._variables:
             return torch.zeros((), device=config.device())
         if self.curve == "PR" and self.summation_method == "interpolation":
@@ -136,13 +137,13 @@ class AUC(ConfusionMetric):
         return self._gain(self.false_negatives.value, 0.0).clamp(min=0), self._gain(self.false_positives.value, 1.0)
 
     def _gain(self, wrong: Tensor, without_hits: float) -> Tensor:
-        """Recall or precision on Flach and Kull's scale, where always saying yes is 0."""
+        """Returns recall or precision on Flach and Kull's scale, where always saying yes is 0."""
         hits = self.true_positives.value
         odds = divide_no_nan(hits + self.false_negatives.value, self.true_negatives.value + self.false_positives.value)
         return torch.where(hits == 0, without_hits, 1 - odds * divide_no_nan(wrong, hits))
 
     def _strips_of_interpolated_counts(self) -> Tensor:
-        """The area of each strip under the PR curve, with TP and FP linear between two thresholds A and B.
+        """Returns the area of each strip under the PR curve, with TP and FP linear between two thresholds A and B.
 
         Precision is then (TP_A + slope (P - P_A)) / P with P = TP + FP, and its integral has a logarithm in it.
         """
@@ -157,7 +158,7 @@ class AUC(ConfusionMetric):
         return divide_no_nan(slope * (step + intercept * ratio.log()), true)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data."""
+        """Returns the constructor's arguments as plain data."""
         own = {"curve": self.curve, "summation_method": self.summation_method, "num_thresholds": self.num_thresholds}
         found = {**super().get_config(), **own}
         if found["label_weights"] is not None and self.label_weights is not None:

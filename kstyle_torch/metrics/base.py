@@ -46,6 +46,7 @@ class Metric(Configurable):
     Args:
         dtype: What it computes in, a policy too; `config.floatx()` if None. Variables say theirs themselves.
         name: The key in logs and history; made from the class if None.
+
     Example:
         >>> class Largest(Metric):
         ...     def __init__(self, name="largest", **kwargs):
@@ -88,7 +89,7 @@ class Metric(Configurable):
 
     @property
     def dtype(self) -> str:
-        """What it computes in, as a name."""
+        """The name of the dtype that it computes in."""
         return self._dtype
 
     def add_variable(
@@ -120,7 +121,7 @@ class Metric(Configurable):
     def add_weight(
         self, shape: Any = (), initializer: Any = None, dtype: DType = None, name: str | None = None
     ) -> Variable:
-        """The same as `add_variable`."""
+        """Returns the same as `add_variable`."""
         return self.add_variable(shape, initializer or "zeros", dtype, name=name)
 
     @property
@@ -137,7 +138,7 @@ class Metric(Configurable):
         raise NotImplementedError(f"{type(self).__name__} must define update_state().")
 
     def result(self) -> Any:
-        """The value so far: a scalar tensor, or a dict of them."""
+        """Returns the value so far: a scalar tensor, or a dict of them."""
         raise NotImplementedError(f"{type(self).__name__} must define result().")
 
     def reset_state(self) -> None:
@@ -150,7 +151,7 @@ class Metric(Configurable):
                 variable.assign(zeros)
 
     def stateless_update_state(self, metric_variables: Any, *args: Any, **kwargs: Any) -> list[Tensor]:
-        """The state after a batch, from that before it; the metric's own stays as it is.
+        """Returns the state after a batch, from that before it; the metric's own stays as it is.
 
         Args:
             metric_variables: A value for each of `variables`.
@@ -163,12 +164,12 @@ class Metric(Configurable):
             return [variable.value for variable in self.variables]
 
     def stateless_result(self, metric_variables: Any) -> Any:
-        """What `result` gives for a state; see `stateless_update_state`."""
+        """Returns what `result` gives for a state; see `stateless_update_state`."""
         with self._holding(metric_variables):
             return self.result()
 
     def stateless_reset_state(self) -> list[Tensor]:
-        """The state that `reset_state` gives; the metric's own stays as it is."""
+        """Returns the state that `reset_state` gives; the metric's own stays as it is."""
         with self._holding([variable.value for variable in self.variables]):
             self.reset_state()
             return [variable.value for variable in self.variables]
@@ -200,12 +201,12 @@ class Metric(Configurable):
                 variable.assign(moved)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data, with name and dtype."""
+        """Returns the constructor's arguments as plain data, with name and dtype."""
         return {**super().get_config(), "name": self.name, "dtype": self.dtype}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """A metric of this class from what `get_config` gave; its name is set for every class."""
+        """Returns a metric of this class from what `get_config` gave; its name is set for every class."""
         parameters = inspect.signature(cls.__init__).parameters
         arguments = {key: value for key, value in config.items() if key in parameters or key not in ("name", "dtype")}
         if "dtype" not in parameters and _differs(config.get("dtype")) and _takes_any(parameters):
@@ -228,7 +229,7 @@ registry.register()(Metric)
 
 
 def metrics_in(holder: Any) -> list[Metric]:
-    """The metrics that an object has as attributes, alone or in a list, tuple or dict that holds nothing else."""
+    """Returns the metrics that an object has as attributes, alone or in a list, tuple or dict that holds nothing else."""
     found: list[Metric] = []
     for value in vars(holder).values():
         kind: Any = type(value)
@@ -245,7 +246,7 @@ def metrics_in(holder: Any) -> list[Metric]:
 
 @functools.cache
 def _role(kind: type) -> str:
-    """What an attribute of this class may be; asked for every attribute of every layer at the start of each epoch."""
+    """Returns what an attribute of this class may be; asked for every attribute of every layer at the start of each epoch."""
     if issubclass(kind, Metric):
         return "metric"
     return "dict" if issubclass(kind, dict) else "sequence" if issubclass(kind, (list, tuple)) else "other"

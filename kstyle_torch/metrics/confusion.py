@@ -59,7 +59,7 @@ class ConfusionMetric(Metric):
             getattr(self, name).assign_add(getattr(counts, name))
 
     def _share(self, part: Variable, rest: Variable) -> Tensor:
-        """`part / (part + rest)`; 0 where there is neither."""
+        """Returns `part / (part + rest)`; 0 where there is neither."""
         return divide_no_nan(part.value, part.value + rest.value)
 
     def _single(self, values: Tensor) -> Tensor:
@@ -89,13 +89,13 @@ class _Count(ConfusionMetric):
         self.accumulator.assign_add(getattr(counts, self.counted))
 
     def result(self) -> Tensor:
-        """The count so far: a scalar for one threshold, else (thresholds,)."""
+        """Returns the count so far: a scalar for one threshold, else (thresholds,)."""
         return self._single(self.accumulator.value)
 
 
 @register()
 class TruePositives(_Count):
-    """How many true targets have a prediction above the threshold; for the arguments see `FalsePositives`.
+    """Number of true targets that have a prediction above the threshold; for the arguments see `FalsePositives`.
 
     Example:
         >>> float(TruePositives()([0, 1, 1, 1], [1, 0, 1, 1]))
@@ -107,13 +107,14 @@ class TruePositives(_Count):
 
 @register()
 class FalsePositives(_Count):
-    """How many false targets have a prediction above the threshold.
+    """Number of false targets that have a prediction above the threshold.
 
     Args:
         thresholds: A number or several between 0 and 1; 0.5 if None.
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a threshold that is not between 0 and 1.
+
     Example:
         >>> float(FalsePositives()([0, 1, 0, 0], [0, 0, 1, 1]))
         2.0
@@ -124,7 +125,7 @@ class FalsePositives(_Count):
 
 @register()
 class TrueNegatives(_Count):
-    """How many false targets have no prediction above the threshold; for the arguments see `FalsePositives`.
+    """Number of false targets that have no prediction above the threshold; for the arguments see `FalsePositives`.
 
     Example:
         >>> float(TrueNegatives()([0, 1, 0, 0], [1, 1, 0, 0]))
@@ -136,7 +137,7 @@ class TrueNegatives(_Count):
 
 @register()
 class FalseNegatives(_Count):
-    """How many true targets have no prediction above the threshold; for the arguments see `FalsePositives`.
+    """Number of true targets that have no prediction above the threshold; for the arguments see `FalsePositives`.
 
     Example:
         >>> float(FalseNegatives()([0, 1, 1, 1], [0, 1, 0, 0]))
@@ -165,13 +166,13 @@ class _Share(ConfusionMetric):
         self._add_counts()
 
     def result(self) -> Tensor:
-        """The value so far: a scalar for one threshold, else (thresholds,)."""
+        """Returns the value so far: a scalar for one threshold, else (thresholds,)."""
         return self._single(self._share(*(getattr(self, name) for name in self.kept)))
 
 
 @register()
 class Precision(_Share):
-    """Which share of the positive predictions is true: TP / (TP + FP).
+    """Share of the positive predictions that is true: TP / (TP + FP).
 
     Args:
         thresholds: A number or several between 0 and 1; what is above is positive. 0.5 if None and `top_k` is None.
@@ -180,6 +181,7 @@ class Precision(_Share):
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a threshold that is not between 0 and 1.
+
     Example:
         >>> round(float(Precision()([0, 1, 1, 1], [1, 0, 1, 1])), 4)
         0.6667
@@ -190,7 +192,7 @@ class Precision(_Share):
 
 @register()
 class Recall(_Share):
-    """Which share of what is true has a positive prediction: TP / (TP + FN); for the arguments see `Precision`.
+    """Share of the true targets that has a positive prediction: TP / (TP + FN); for the arguments see `Precision`.
 
     Example:
         >>> round(float(Recall()([0, 1, 1, 1], [1, 0, 1, 1])), 4)

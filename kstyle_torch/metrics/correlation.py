@@ -1,4 +1,4 @@
-"""How predicted and true values go together along an axis."""
+"""Correlation of predicted and true values along an axis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _floats(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
 
 @rowwise
 def pearson_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
-    """Pearson's coefficient along `axis`: the mean of the product of both, standardised; NaN where one is constant."""
+    """Returns Pearson's coefficient along `axis`: the mean of the product of both, standardised; NaN where one is constant."""
     standardised = []
     for values in _floats(y_true, y_pred, "pearson_correlation"):
         centred = values - values.mean(axis, keepdim=True)
@@ -31,7 +31,7 @@ def pearson_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
 
 @rowwise
 def concordance_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
-    """The concordance coefficient along `axis`: how near values are to the line of equality. Source: Lin 1989."""
+    """Returns the concordance coefficient along `axis`: how near values are to the line of equality. Source: Lin 1989."""
     y_true, y_pred = _floats(y_true, y_pred, "concordance_correlation")
     mean_true, mean_pred = y_true.mean(axis, keepdim=True), y_pred.mean(axis, keepdim=True)
     spread = y_true.var(axis, correction=0, keepdim=True) + y_pred.var(axis, correction=0, keepdim=True)
@@ -41,7 +41,7 @@ def concordance_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
 
 @rowwise
 def cosine_similarity(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
-    """The cosine of the angle between targets and predictions along `axis`; 0 where one of them is 0."""
+    """Returns the cosine of the angle between targets and predictions along `axis`; 0 where one of them is 0."""
     y_true, y_pred = _floats(y_true, y_pred, "cosine_similarity")
     return (normalize(y_true, axis) * normalize(y_pred, axis)).sum(axis)
 
@@ -57,6 +57,7 @@ class PearsonCorrelation(MeanMetricWrapper):
         name: The key in logs and history.
         dtype: Of the state.
         axis: Along which axis or axes values correlate.
+
     Example:
         >>> round(float(PearsonCorrelation()([[0, 1, 0.5], [1, 1, 0.2]], [[0.1, 0.9, 0.5], [1, 0.9, 0.2]])), 4)
         0.9967
@@ -78,6 +79,7 @@ class ConcordanceCorrelation(MeanMetricWrapper):
         dtype: Of the state.
         axis: Along which axis or axes values correlate.
     Source: Lin 1989.
+
     Example:
         >>> round(float(ConcordanceCorrelation()([[0, 1, 0.5], [1, 1, 0.2]], [[0.1, 0.9, 0.5], [1, 0.9, 0.2]])), 4)
         0.9816
@@ -98,6 +100,7 @@ class CosineSimilarity(MeanMetricWrapper):
         name: The key in logs and history.
         dtype: Of the state.
         axis: Along which axis the vectors lie.
+
     Example:
         >>> round(float(CosineSimilarity(axis=1)([[0.0, 1.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]])), 4)
         0.5

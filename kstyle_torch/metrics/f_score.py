@@ -30,6 +30,7 @@ class FBetaScore(Metric):
         name: The key in logs and history.
         dtype: Of the state.
     Raises: ValueError: for arguments out of their range.
+
     Example:
         >>> metric = FBetaScore(beta=2.0, threshold=0.5)
         >>> metric(torch.tensor([[1, 1, 1], [1, 0, 0]]), torch.tensor([[0.2, 0.6, 0.7], [0.2, 0.6, 0.4]]))
@@ -105,7 +106,7 @@ class FBetaScore(Metric):
         return values.sum() if self.average == "micro" else values.sum(0)
 
     def result(self) -> Tensor:
-        """The score so far, (classes,) without an average; 0 before the first batch."""
+        """Returns the score so far, (classes,) without an average; 0 before the first batch."""
         if not self._variables:
             return torch.zeros((), device=config.device())
         epsilon = config.epsilon()
@@ -129,6 +130,7 @@ class F1Score(FBetaScore):
         name: The key in logs and history.
         dtype: Of the state.
     Raises: ValueError: for arguments out of their range.
+
     Example:
         >>> metric = F1Score(threshold=0.5)
         >>> metric(torch.tensor([[1, 1, 1], [1, 0, 0]]), torch.tensor([[0.2, 0.6, 0.7], [0.2, 0.6, 0.4]]))

@@ -18,6 +18,7 @@ class Hinge(MeanMetricWrapper):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> round(float(Hinge()([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])), 4)
         1.3
@@ -36,6 +37,7 @@ class SquaredHinge(MeanMetricWrapper):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> round(float(SquaredHinge()([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])), 4)
         1.86
@@ -54,6 +56,7 @@ class CategoricalHinge(MeanMetricWrapper):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> round(float(CategoricalHinge()([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])), 4)
         1.4

@@ -33,6 +33,7 @@ class IoU(Metric):
         sparse_y_pred: The same of predictions.
         axis: The classes' axis, where it is not sparse.
     Raises: ValueError: for a class to average over that is not between 0 and `num_classes`.
+
     Example:
         >>> round(float(IoU(num_classes=2, target_class_ids=[0])([0, 0, 1, 1], [0, 1, 0, 1])), 4)
         0.3333
@@ -99,7 +100,7 @@ class IoU(Metric):
         return y_true, y_pred if self.sparse_y_pred else largest(y_pred, self.axis)
 
     def _weights(self, weight: Any, y_true: Tensor) -> Tensor:
-        """The weight of each value, flat."""
+        """Returns the weight of each value, flat."""
         dtype = as_dtype(self.dtype)
         if weight is None:
             return torch.ones(y_true.numel(), dtype=dtype, device=y_true.device)
@@ -123,7 +124,7 @@ class IoU(Metric):
         return weight.flatten()
 
     def result(self) -> Tensor:
-        """The mean so far; 0 before the first batch."""
+        """Returns the mean so far; 0 before the first batch."""
         matrix = self.total_cm.value
         epsilon = config.epsilon()
         hits = matrix.diagonal()
@@ -137,7 +138,7 @@ class IoU(Metric):
         return shares.sum() / (occurs.sum() + epsilon)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data."""
+        """Returns the constructor's arguments as plain data."""
         config = super().get_config()
         return {**config, "target_class_ids": self.target_class_ids} if "target_class_ids" in config else config
 
@@ -152,6 +153,7 @@ class BinaryIoU(IoU):
         name: The key in logs and history.
         dtype: See `IoU`.
     Raises: ValueError: for a class other than 0 and 1.
+
     Example:
         >>> round(float(BinaryIoU(threshold=0.3)([0, 1, 0, 1], [0.1, 0.2, 0.4, 0.7])), 4)
         0.3333
@@ -175,6 +177,7 @@ class MeanIoU(IoU):
         num_classes: How many classes there are.
         name: The key in logs and history.
         dtype: See `IoU`, and so for the others.
+
     Example:
         >>> round(float(MeanIoU(num_classes=2)([0, 0, 1, 1], [0, 1, 0, 1])), 4)
         0.3333
@@ -203,6 +206,7 @@ class OneHotIoU(IoU):
         name: The key in logs and history.
         dtype: See `IoU`, and so for the others.
     Raises: ValueError: for a class to average over that is not between 0 and `num_classes`.
+
     Example:
         >>> round(float(OneHotIoU(3, [0, 2])(torch.eye(3), torch.tensor([[0.9, 0, 0], [0, 0, 1], [0, 0, 1]]))), 4)
         0.75
@@ -229,6 +233,7 @@ class OneHotMeanIoU(MeanIoU):
         num_classes: How many classes there are.
         name: The key in logs and history.
         dtype: See `IoU`, and so for the others.
+
     Example:
         >>> round(float(OneHotMeanIoU(3)(torch.eye(3), torch.tensor([[0.9, 0, 0], [0, 0, 1], [0, 0, 1]]))), 4)
         0.5

@@ -1,4 +1,4 @@
-"""What `compile(metrics=[...])` may hold, made into metric objects."""
+"""Lookup of metrics: from the items of `compile(metrics=[...])` to metric objects."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kstyle_torch.registry import did_you_mean
 
 
 def is_accuracy(identifier: Any) -> bool:
-    """Whether it is the name that means another metric for each kind of target."""
+    """Returns whether it is the name that means another metric for each kind of target."""
     return isinstance(identifier, str) and identifier.lower() in ("accuracy", "acc")
 
 
 def to_metric(identifier: Any) -> Any:
-    """The metric object that `compile(metrics=[...])` means. One of another library, with `update` and `compute`, too.
+    """Returns the metric object that `compile(metrics=[...])` means. One of another library, with `update` and `compute`, too.
 
     Raises: ValueError: for an unknown name. TypeError: for what is no metric.
     """
@@ -34,5 +34,5 @@ def to_metric(identifier: Any) -> Any:
 
 
 def unknown_metric(name: str) -> str:
-    """What to say of a name that is no metric."""
+    """Returns what to say of a name that is no metric."""
     return f"Unknown metric {name!r}.{did_you_mean(name, [*registry, 'accuracy', 'acc'])}"

@@ -45,7 +45,7 @@ class _BestUnder(ConfusionMetric):
         self._add_counts()
 
     def result(self) -> Tensor:
-        """The best share so far; 0 where the other never reaches `value`."""
+        """Returns the best share so far; 0 where the other never reaches `value`."""
         best, bound = (self._share(*(getattr(self, name) for name in names)) for names in (self.best, self.bound))
         return torch.where(bound >= self.value, best, 0).amax()
 
@@ -61,6 +61,7 @@ class SensitivityAtSpecificity(_BestUnder):
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a number out of its range.
+
     Example:
         >>> float(SensitivityAtSpecificity(0.5)([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8]))
         0.5
@@ -91,6 +92,7 @@ class SpecificityAtSensitivity(_BestUnder):
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a number out of its range.
+
     Example:
         >>> round(float(SpecificityAtSensitivity(0.5)([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])), 4)
         0.6667
@@ -121,6 +123,7 @@ class PrecisionAtRecall(_BestUnder):
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a number out of its range.
+
     Example:
         >>> float(PrecisionAtRecall(0.5)([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8]))
         0.5
@@ -151,6 +154,7 @@ class RecallAtPrecision(_BestUnder):
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a number out of its range.
+
     Example:
         >>> float(RecallAtPrecision(0.8)([0, 0, 1, 1], [0, 0.5, 0.3, 0.9]))
         0.5

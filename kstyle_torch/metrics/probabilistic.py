@@ -1,4 +1,4 @@
-"""How far predicted probabilities are off."""
+"""Probabilistic metrics: crossentropies and divergences of predicted probabilities."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class BinaryCrossentropy(MeanMetricWrapper):
         dtype: Of the state.
         from_logits: Whether the predictions are logits instead of probabilities.
         label_smoothing: How far targets move towards 0.5; 0 to 1.
+
     Example:
         >>> round(float(BinaryCrossentropy()([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])), 4)
         0.8149
@@ -54,6 +55,7 @@ class CategoricalCrossentropy(MeanMetricWrapper):
         from_logits: Whether the predictions are logits instead of probabilities.
         label_smoothing: How far targets move towards the uniform distribution; 0 to 1.
         axis: The classes' axis.
+
     Example:
         >>> round(float(CategoricalCrossentropy()([[0, 1, 0], [0, 0, 1]], [[0.05, 0.95, 0], [0.1, 0.8, 0.1]])), 4)
         1.1769
@@ -84,6 +86,7 @@ class SparseCategoricalCrossentropy(MeanMetricWrapper):
         from_logits: Whether the predictions are logits instead of probabilities.
         ignore_class: A class number whose samples count 0.
         axis: The classes' axis.
+
     Example:
         >>> round(float(SparseCategoricalCrossentropy()([1, 2], [[0.05, 0.95, 0], [0.1, 0.8, 0.1]])), 4)
         1.1769
@@ -111,6 +114,7 @@ class KLDivergence(MeanMetricWrapper):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> round(float(KLDivergence()([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])), 4)
         0.4581
@@ -129,6 +133,7 @@ class Poisson(MeanMetricWrapper):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> round(float(Poisson()([[0, 1], [0, 0]], [[1, 1], [0, 0]])), 4)
         0.5

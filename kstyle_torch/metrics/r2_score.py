@@ -20,7 +20,7 @@ AGGREGATIONS = (None, "uniform_average", "variance_weighted_average")
 
 @registry.register()
 class R2Score(Metric):
-    """Which share of the targets' variance predictions explain: `1 - residuals / sum((y_true - mean)**2)`.
+    """Share of the targets' variance that predictions explain: `1 - residuals / sum((y_true - mean)**2)`.
 
     Args:
         class_aggregation: `"uniform_average"` or `"variance_weighted_average"` over the columns; None for one score each.
@@ -28,6 +28,7 @@ class R2Score(Metric):
         name: The key in logs and history.
         dtype: What it computes in; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for arguments out of their range.
+
     Example:
         >>> round(float(R2Score()(torch.tensor([[1.0], [4.0], [3.0]]), torch.tensor([[2.0], [4.0], [4.0]]))), 4)
         0.5714
@@ -95,7 +96,7 @@ class R2Score(Metric):
         self.num_samples.assign_add(torch.full((), y_true.numel(), device=y_true.device))
 
     def result(self) -> Tensor:
-        """The score so far, (columns,) without an aggregation; 0 before the first batch."""
+        """Returns the score so far, (columns,) without an aggregation; 0 before the first batch."""
         if len(self._variables) == 1:
             return torch.zeros_like(self.num_samples.value)
         total = self.squared_sum.value - self.sum.value * (self.sum.value / self.count.value)

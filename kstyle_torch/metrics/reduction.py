@@ -26,6 +26,7 @@ class Sum(Metric):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> total = Sum()
         >>> total.update_state([1.0, 3.0, 5.0], sample_weight=[1, 1, 0])
@@ -46,7 +47,7 @@ class Sum(Metric):
         self.total.assign_add(values.sum())
 
     def result(self) -> Tensor:
-        """The sum so far."""
+        """Returns the sum so far."""
         return self.total.value
 
 
@@ -57,6 +58,7 @@ class Mean(Metric):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> mean = Mean()
         >>> mean.update_state([1.0, 3.0, 5.0])
@@ -88,7 +90,7 @@ class Mean(Metric):
             self.count.assign_add(weight.sum() if weight.ndim else weight)
 
     def result(self) -> Tensor:
-        """The mean so far; 0 before the first value."""
+        """Returns the mean so far; 0 before the first value."""
         total, count = self.total.value, self.count.value
         total = total if total.device == count.device else total.to(count.device)
         return (total / count).masked_fill_(count == 0, 0.0)
@@ -102,6 +104,7 @@ class MeanMetricWrapper(Mean):
         fn: The function; further keyword arguments are passed to it.
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> metric = MeanMetricWrapper(lambda y_true, y_pred: (y_true - y_pred).abs(), name="gap")
         >>> float(metric(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])))
@@ -137,7 +140,7 @@ class MeanMetricWrapper(Mean):
         super().update_state(values, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data."""
+        """Returns the constructor's arguments as plain data."""
         config = super().get_config()
         if isinstance(config.get("fn"), str):
             config["fn"] = {
@@ -150,7 +153,7 @@ class MeanMetricWrapper(Mean):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """A metric from what `get_config` gave."""
+        """Returns a metric from what `get_config` gave."""
         return super().from_config({**config, "fn": _function(config["fn"])} if "fn" in config else config)
 
 
@@ -162,18 +165,18 @@ def _function(config: Any) -> Any:
 
 
 def _joins_rows(axis: Any) -> bool:
-    """Whether an axis that a function goes along may be that of the samples."""
+    """Returns whether an axis that a function goes along may be that of the samples."""
     return any(number != -1 and number < 1 for number in (axis if isinstance(axis, (list, tuple)) else [axis]))
 
 
 def pair(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
-    """Both as tensors on the predictions' device."""
+    """Returns both as tensors on the predictions' device."""
     y_pred = as_tensor(y_pred).detach()
     return as_tensor(y_true, device=y_pred.device).to(y_pred.device), y_pred
 
 
 def aligned(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
-    """Both as tensors of one shape on one device; a last axis of size 1 may be more or less.
+    """Returns both as tensors of one shape on one device; a last axis of size 1 may be more or less.
 
     Raises: ValueError: if the shapes differ by more; torch would broadcast.
     """
@@ -185,12 +188,12 @@ def aligned(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
 
 
 def largest(values: Tensor, axis: int = -1) -> Tensor:
-    """Where the largest value along an axis is."""
+    """Returns where the largest value along an axis is."""
     return (values.to(torch.uint8) if values.dtype is torch.bool else values).argmax(axis)
 
 
 def of_samples(values: Any, weight: Any, reduce: Reduce, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """The value of each sample times its weight, and the weights, as far as they go.
+    """Returns the value of each sample times its weight, and the weights, as far as they go.
 
     Args:
         values: (batch, ...), or a scalar.
@@ -218,7 +221,7 @@ def of_samples(values: Any, weight: Any, reduce: Reduce, dtype: torch.dtype) -> 
 
 
 def fitting(weight: Tensor, values: Tensor) -> Tensor:
-    """The weights, of the values' shape.
+    """Returns the weights, of the values' shape.
 
     Raises: ValueError: if they do not fit.
     """

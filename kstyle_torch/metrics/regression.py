@@ -1,4 +1,4 @@
-"""How far predicted numbers are off."""
+"""Regression metrics: errors of predicted numbers."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class MeanSquaredError(MeanMetricWrapper):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> float(MeanSquaredError()(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]])))
         5.0
@@ -46,6 +47,7 @@ class RootMeanSquaredError(Mean):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> float(RootMeanSquaredError()(torch.zeros(2, 1), torch.tensor([[2.0], [2.0]])))
         2.0
@@ -65,7 +67,7 @@ class RootMeanSquaredError(Mean):
         super().update_state((y_pred.to(dtype) - y_true.to(dtype)).square(), sample_weight)
 
     def result(self) -> Tensor:
-        """The root so far; 0 before the first value."""
+        """Returns the root so far; 0 before the first value."""
         return super().result().sqrt()
 
 
@@ -76,6 +78,7 @@ class MeanAbsoluteError(MeanMetricWrapper):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> float(MeanAbsoluteError()(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]])))
         2.0
@@ -94,6 +97,7 @@ class MeanAbsolutePercentageError(MeanMetricWrapper):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> float(MeanAbsolutePercentageError()([[2.0], [4.0]], [[1.0], [4.0]]))
         25.0
@@ -112,6 +116,7 @@ class MeanSquaredLogarithmicError(MeanMetricWrapper):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> round(float(MeanSquaredLogarithmicError()([[0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]])), 4)
         0.1201
@@ -130,6 +135,7 @@ class LogCoshError(MeanMetricWrapper):
     Args:
         name: The key in logs and history.
         dtype: Of the state.
+
     Example:
         >>> round(float(LogCoshError()([[0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]])), 4)
         0.1084

@@ -50,7 +50,7 @@ class Thresholds:
         return len(self.values)
 
     def num_below(self, y_pred: Tensor) -> Tensor:
-        """How many thresholds each prediction is above; none, if it is NaN."""
+        """Returns how many thresholds each prediction is above; none, if it is NaN."""
         if self.even:
             last = len(self) - 1
             number = (y_pred.clamp(0, 1) * last).ceil()
@@ -67,7 +67,7 @@ class Thresholds:
         return counts[self._on(counts)[1]]
 
     def _on(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The rising thresholds and the way back, kept on each device: copying them there waits for it."""
+        """Returns the rising thresholds and the way back, kept on each device: copying them there waits for it."""
         found = self._tensors.get(like.device)
         if found is None:
             rising = torch.tensor([self.values[index] for index in self.order], dtype=torch.float32)
@@ -77,7 +77,7 @@ class Thresholds:
 
 
 def given_thresholds(thresholds: Any, default: float) -> Thresholds:
-    """The thresholds that a user passed: a number, several, or None.
+    """Returns the thresholds that a user passed: a number, several, or None.
 
     Raises: ValueError: for one that is not between 0 and 1.
     """
@@ -91,7 +91,7 @@ def given_thresholds(thresholds: Any, default: float) -> Thresholds:
 
 
 def spaced(number: int) -> list[float]:
-    """Numbers from 0 to 1 at equal distances, without the ends."""
+    """Returns numbers from 0 to 1 at equal distances, without the ends."""
     budget.take(BYTES_A_THRESHOLD * number, "thresholds")
     return [index / (number - 1) for index in range(1, number - 1)]
 

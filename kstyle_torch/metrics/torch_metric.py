@@ -53,7 +53,7 @@ class TorchMetric(Metric):
             self._wants_integers = self._first_update(prediction, target)
 
     def _first_update(self, prediction: Tensor, target: Tensor) -> bool:
-        """Whether the metric refused the targets as they are, but not as whole numbers."""
+        """Returns whether the metric refused the targets as they are, but not as whole numbers."""
         try:
             self.metric.update(prediction, target)
         except UNFIT as refused:
@@ -67,7 +67,7 @@ class TorchMetric(Metric):
         return False
 
     def result(self) -> Any:
-        """What `compute()` gives."""
+        """Returns what `compute()` gives."""
         return self.metric.compute()
 
     def reset_state(self) -> None:
@@ -81,13 +81,13 @@ class TorchMetric(Metric):
 
 
 def is_torch_metric(identifier: Any) -> bool:
-    """Whether it has what metrics of torchmetrics have, and is none of ours."""
+    """Returns whether it has what metrics of torchmetrics have, and is none of ours."""
     ours = isinstance(identifier, Metric) or (isinstance(identifier, type) and issubclass(identifier, Metric))
     return not ours and all(callable(getattr(identifier, name, None)) for name in PROTOCOL)
 
 
 def no_weights(name: str) -> str:
-    """What to say of a metric of torchmetrics' kind that is to be weighted."""
+    """Returns what to say of a metric of torchmetrics' kind that is to be weighted."""
     return f"Metric {name!r} is called as update(prediction, target) and takes no weights: give it in metrics=[...]."
 
 

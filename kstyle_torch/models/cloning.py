@@ -24,7 +24,7 @@ def clone_model(
     call_function: Callable[..., Any] | None = None,
     recursive: bool = False,
 ) -> Model:
-    """A model with the same architecture and new weights.
+    """Returns a model with the same architecture and new weights.
 
     Args:
         model: What to clone.
@@ -35,6 +35,7 @@ def clone_model(
     Returns: The clone.
     Raises: ValueError: for a subclassed model with any of the arguments, which only its own `from_config` can make, or a
         Sequential with `call_function`. TypeError: if `model` is no model.
+
     Example:
         >>> clone_model(Sequential([Input((3,)), Dense(2)])).output_shape
         (None, 2)

@@ -1,4 +1,4 @@
-"""How a model gets into a file and out of it: signatures and delegation. The formats are in `saving`."""
+"""Saving and loading of models: signatures and delegation. The formats are in `saving`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kstyle_torch.serialization import custom_object_scope, serialize_keras_obje
 
 
 def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The model that `model.to_json()` wrote down, with new weights.
+    """Returns the model that `model.to_json()` wrote down, with new weights.
 
     Args:
         json_string: The text; Keras' own is understood too.
@@ -28,7 +28,7 @@ def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = No
 
 
 class Files(nn.Module):
-    """What a model can do with files."""
+    """Mixin of a model's methods for files."""
 
     if TYPE_CHECKING:  # nn.Module says that every unknown attribute is a tensor or a module
 
@@ -56,7 +56,7 @@ class Files(nn.Module):
         api.load_weights(self, filepath, skip_mismatch, by_name)
 
     def to_json(self, **kwargs: Any) -> str:
-        """The architecture as text, for `models.model_from_json`.
+        """Returns the architecture as text, for `models.model_from_json`.
 
         Args:
             kwargs: Of `json.dumps`.
@@ -65,7 +65,7 @@ class Files(nn.Module):
             return json.dumps(serialize_keras_object(self), **kwargs)
 
     def get_compile_config(self) -> dict[str, Any]:
-        """What `compile` was given, as plain data."""
+        """Returns what `compile` was given, as plain data."""
         return compiling.compile_config(self)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ class Files(nn.Module):
         safe_mode: bool = True,
         **kwargs: Any,
     ) -> Any:
-        """The model in such a folder, or in a repository of the Hub (extra `hub`).
+        """Returns the model in such a folder, or in a repository of the Hub (extra `hub`).
 
         Args:
             pretrained_model_name_or_path: A folder, or `"user/name"`.

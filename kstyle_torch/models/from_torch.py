@@ -12,7 +12,7 @@ from kstyle_torch.models.model import Model
 
 
 def from_torch(module: nn.Module, name: str | None = None) -> TorchModel:
-    """A model around any `nn.Module`: `fit`, `evaluate` and `predict` train and run the module itself.
+    """Returns a model around any `nn.Module`: `fit`, `evaluate` and `predict` train and run the module itself.
 
     Parameters, buffers and children are the module's own, so that `state_dict` has its keys, and what is trained, loaded or
     moved here is so there.
@@ -22,6 +22,7 @@ def from_torch(module: nn.Module, name: str | None = None) -> TorchModel:
             dicts its keyword arguments where it has those.
         name: Of the model; made from the module's class if None.
     Raises: TypeError: for what is no module.
+
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
         >>> model = from_torch(net)
@@ -34,11 +35,12 @@ def from_torch(module: nn.Module, name: str | None = None) -> TorchModel:
 
 
 class TorchModel(Model):
-    """What `from_torch` gives; see there.
+    """Model that `from_torch` makes; see there.
 
     Args:
         module: The module; used itself, not copied.
         name: Of the model.
+
     Example:
         >>> TorchModel(torch.nn.Linear(3, 2))(torch.ones(1, 3)).shape
         torch.Size([1, 2])
@@ -62,7 +64,7 @@ class TorchModel(Model):
         return (self.wrapped,) if "wrapped" in vars(self) else ()
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """What the module gives for a batch of inputs."""
+        """Returns what the module gives for a batch of inputs."""
         module = self.wrapped
         if isinstance(inputs, dict) and inputs.keys() <= {p.name for p in self._parameter_list}:
             return module(**inputs)
@@ -71,7 +73,7 @@ class TorchModel(Model):
         return module(inputs)
 
     def _takes(self, count: int) -> bool:
-        """Whether `forward` has so many positional arguments."""
+        """Returns whether `forward` has so many positional arguments."""
         kinds = [p.kind for p in self._parameter_list]
         positional = sum(
             kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds
@@ -83,7 +85,7 @@ class TorchModel(Model):
         return self.wrapped
 
     def train(self, mode: bool = True) -> Any:
-        """Training or inference mode, the module's too."""
+        """Sets training or inference mode, the module's too."""
         if "wrapped" in self.__dict__:
             self.wrapped.training = mode
         return super().train(mode)

@@ -13,10 +13,10 @@ from kstyle_torch.registry import HOMES
 
 @layer_registry.register()
 class Functional(Model):
-    """What `Model(inputs, outputs)` gives; see `Model`."""
+    """Model that `Model(inputs, outputs)` makes; see `Model`."""
 
     def get_config(self) -> dict[str, Any]:
-        """The graph as plain data, for `from_config`; of a subclass with a constructor of its own, the arguments.
+        """Returns the graph as plain data, for `from_config`; of a subclass with a constructor of its own, the arguments.
 
         Raises: TypeError: if a layer or function in it cannot be written down.
         """
@@ -27,7 +27,7 @@ class Functional(Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """A model of the same graph, with new weights.
+        """Returns a model of the same graph, with new weights.
 
         Raises: ValueError: if the config names a class or function that is neither public nor the user's.
         """

@@ -43,7 +43,7 @@ PROPERTIES = ("T", "mT", "H", "mH", "real", "imag")  # what `record(getattr, ...
 
 
 def to_config(graph: Graph) -> dict[str, Any]:
-    """The layers, the calls of each, and which tensors go in and come out.
+    """Returns the layers, the calls of each, and which tensors go in and come out.
 
     Raises: TypeError: if a layer has no config, or a function is not one of torch's, of `ops`, or registered.
     """
@@ -87,7 +87,7 @@ def to_config(graph: Graph) -> dict[str, Any]:
 
 
 def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
-    """The symbolic inputs and outputs of the graph that a config describes.
+    """Returns the symbolic inputs and outputs of the graph that a config describes.
 
     Raises: ValueError: if it names an unknown class or function, or a call that nothing leads to.
     """
@@ -123,7 +123,7 @@ def _single(ends: Any) -> Any:
 
 
 def _first_numbers(config: dict[str, Any]) -> dict[str, int]:
-    """The number of each layer's first call: 1 for the nested models of older Keras, which had a call of their own."""
+    """Returns the number of each layer's first call: 1 for the nested models of older Keras, which had a call of their own."""
     highest: dict[str, int] = {}
     ends = [_triples(config[key]) for key in ("input_layers", "output_layers")]
     nodes = (node for entry in config["layers"] for node in entry["inbound_nodes"])
@@ -139,7 +139,7 @@ def _first_numbers(config: dict[str, Any]) -> dict[str, int]:
 
 
 def _needed_calls(graph: Graph) -> list[int]:
-    """The calls that the outputs need when masks are left out."""
+    """Returns the calls that the outputs need when masks are left out."""
     maker = {ref.index: position for position, call in enumerate(graph.calls) for ref in call.writes()}
     needed: set[int] = set()
     stack = [ref for ref in tree.flatten(graph.outputs) if isinstance(ref, Ref)]
@@ -155,7 +155,7 @@ def _needed_calls(graph: Graph) -> list[int]:
 
 
 def _function_names(graph: Graph, needed: list[int]) -> dict[int, str]:
-    """A name for every call of a function, different from the layers'."""
+    """Returns a name for every call of a function, different from the layers'."""
     taken = {getattr(module, "name", "") for module in graph.modules}
     names: dict[int, str] = {}
     for position in needed:
@@ -215,7 +215,7 @@ def _written(leaf: Any, graph: Graph, made: dict[int, tuple[str, int, int]]) -> 
 
 
 def _map_leaves(function: Callable[[Any], Any], structure: Any, mark_tuples: bool = False) -> Any:
-    """A nest with other leaves. JSON makes lists of tuples, which torch's functions tell apart: those are marked."""
+    """Returns a nest with other leaves. JSON makes lists of tuples, which torch's functions tell apart: those are marked."""
     if isinstance(structure, dict):
         return {key: _map_leaves(function, item, mark_tuples) for key, item in structure.items()}
     if isinstance(structure, (list, tuple)):
@@ -238,7 +238,7 @@ def _target(entry: dict[str, Any]) -> Any:
 
 
 def _function(path: Any) -> Callable[..., Any]:
-    """The function that `_function_path` wrote; nothing but torch's own, those of `ops` and registered ones."""
+    """Returns the function that `_function_path` wrote; nothing but torch's own, those of `ops` and registered ones."""
     if not isinstance(path, str):
         return deserialize_keras_object(path)
     found = {"getattr": _property}.get(path) or torch_functions().get(path) or registered_object(path)
@@ -255,7 +255,7 @@ def _property(x: Any, name: str) -> Any:
 
 @functools.cache
 def torch_functions() -> dict[str, Callable[..., Any]]:
-    """The functions that a graph in a file may call: torch's public ones that compute a tensor and do nothing else."""
+    """Returns the functions that a graph in a file may call: torch's public ones that compute a tensor and do nothing else."""
     functions = (function for group in get_overridable_functions().values() for function in group)
     named = {name: function for function in functions if (name := resolve_name(function))}
     return {name: function for name, function in named.items() if _is_harmless(*name.rpartition(".")[::2])}
@@ -309,7 +309,7 @@ def _call(target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
 
 
 def _triples(structure: Any) -> list[tuple[str, int, int]]:
-    """All `[layer, call, output]` in a nest of them."""
+    """Returns all `[layer, call, output]` in a nest of them."""
     if isinstance(structure, dict):
         return [found for item in structure.values() for found in _triples(item)]
     if len(structure) == 3 and isinstance(structure[0], str) and isinstance(structure[1], int):
@@ -318,7 +318,7 @@ def _triples(structure: Any) -> list[tuple[str, int, int]]:
 
 
 def _ends(structure: Any, values: dict[tuple[str, int, int], Any]) -> Any:
-    """The nest of tensors that `[layer, call, output]` stand for."""
+    """Returns the nest of tensors that `[layer, call, output]` stand for."""
     if isinstance(structure, dict):
         return {key: _ends(item, values) for key, item in structure.items()}
     if len(structure) == 3 and isinstance(structure[0], str) and isinstance(structure[1], int):

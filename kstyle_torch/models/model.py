@@ -44,6 +44,7 @@ class Model(Trainer, Files, Layer):
         name: Unique among models; made from the class if None.
         trainable: Whether training changes the weights.
     Raises: ValueError: if the outputs need other inputs, or two layers have one name.
+
     Example:
         >>> inputs = Input((3,))
         >>> model = Model(inputs, Dense(2)(inputs))
@@ -181,7 +182,7 @@ class Model(Trainer, Files, Layer):
             set_unnoticed(self, _emitted=Emitted(_follow_and_run))
 
     def straight_run(self, eagerly: bool = False) -> Callable[[Any, Any], Any] | None:
-        """`run(model, inputs)`: the forward function for the inner loops, without what nobody would miss.
+        """Returns `run(model, inputs)`: the forward function for the inner loops, without what nobody would miss.
 
         Args:
             eagerly: Whether modules are to be called nevertheless; the numbers are the same.
@@ -216,7 +217,7 @@ class Model(Trainer, Files, Layer):
         return self._part(eagerly=False) or self.forward
 
     def _part(self, eagerly: bool) -> Callable[..., Any] | None:
-        """What its straight run is to a model around this one; None where that is the usual call."""
+        """Returns what its straight run is to a model around this one; None where that is the usual call."""
         run, emitted = self.straight_run(eagerly), self._emitted
         if run is None:
             return None
@@ -229,7 +230,7 @@ class Model(Trainer, Files, Layer):
         return part
 
     def _input_checks(self) -> list[str]:
-        """For each input, when it must be adapted; nothing is interpolated but numbers and names of dtypes."""
+        """Returns, for each input, when it must be adapted; nothing is interpolated but numbers and names of dtypes."""
         assert self.graph is not None
         checks = []
         readers, dtypes = self.integer_readers(), self._input_dtypes()
@@ -247,7 +248,7 @@ class Model(Trainer, Files, Layer):
         return [source._dtype if spec.dtype.is_floating_point else spec.dtype for spec, source in pairs]
 
     def integer_readers(self) -> dict[int, Layer]:
-        """The inputs, by position, that only go into layers which take whole numbers, with the first such layer."""
+        """Returns the inputs, by position, that only go into layers which take whole numbers, with the first such layer."""
         if self.graph is None:
             return {}
         if self._emitted is None:
@@ -267,7 +268,7 @@ class Model(Trainer, Files, Layer):
         return readers
 
     def _adapt(self, x: Tensor, position: int) -> Tensor:
-        """An input in the dtype and rank that the graph was made for.
+        """Returns an input in the dtype and rank that the graph was made for.
 
         Raises: ValueError: if the rank differs by more than a last axis of size 1.
         """
@@ -288,7 +289,7 @@ class Model(Trainer, Files, Layer):
         return x
 
     def _unpack(self, inputs: Any) -> list[Any]:
-        """Whatever nest the caller passes, as a flat list in the graph's order.
+        """Returns whatever nest the caller passes, as a flat list in the graph's order.
 
         Raises: ValueError: if an input is missing or there are too many.
         """
@@ -350,7 +351,7 @@ class Model(Trainer, Files, Layer):
     # -------------------------------------------------------------------------------------------------------- calling
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        """The outputs for a batch of inputs. A subclass without a graph defines it.
+        """Returns the outputs for a batch of inputs. A subclass without a graph defines it.
 
         Args:
             mask: Nest of boolean masks of the inputs, each None or (batch, steps).
@@ -363,7 +364,7 @@ class Model(Trainer, Files, Layer):
         return self._emitted.run(self, inputs) if mask is None else self._run_masked(inputs, mask)
 
     def _run_masked(self, inputs: Any, mask: Any) -> Any:
-        """The outputs, with the masks handed on to the layers; the code for it is written when it is first needed."""
+        """Returns the outputs, with the masks handed on to the layers; the code for it is written when it is first needed."""
         self.follow_children()
         flat, masks = self._unpack(inputs), tree.flatten(mask) if tree.is_nested(mask) else [mask]
         axes = tuple(None if one is None else one.dim() for one in masks)
@@ -410,7 +411,7 @@ class Model(Trainer, Files, Layer):
         return list({id(child): child for child in children}.values())
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
-        """The layer of a name, or at a place.
+        """Returns the layer of a name, or at a place.
 
         Raises: ValueError: if there is none, or not just one of the two is given.
         """
@@ -437,7 +438,7 @@ class Model(Trainer, Files, Layer):
         return tree.map_structure(lambda tensor: tensor.shape, self._symbols("output"))
 
     def _symbols(self, which: str) -> Any:
-        """The symbolic input or output of the model's own graph."""
+        """Returns the symbolic input or output of the model's own graph."""
         if self.graph is None:
             raise AttributeError(f"{self.name} has no {which} until it is built for an input shape.")
         symbols = self._ends[which]
@@ -457,7 +458,7 @@ class Model(Trainer, Files, Layer):
 
     @property
     def input_names(self) -> list[str]:
-        """What the inputs are called."""
+        """The names of the inputs."""
         return [] if self.graph is None else [source.name for source in self.graph.sources]
 
     # ----------------------------------------------------------------------------------------------------- summary
@@ -509,13 +510,13 @@ class Model(Trainer, Files, Layer):
             super()._build_for(args, kwargs)
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """The shape of the input, for files."""
+        """Returns the shape of the input, for files."""
         if self.graph is not None:
             return {"input_shape": self.input_shape}
         return super().get_build_config()
 
     def _saved_children(self) -> list[tuple[str, Any]]:
-        """The layers of a graph come first; those of a subclass where the name `layers` comes, as in Keras."""
+        """Returns the layers of a graph come first; those of a subclass where the name `layers` comes, as in Keras."""
         found = dict(super()._saved_children())
         layers = {"layers": self.layers}
         if hasattr(self.optimizer, "save_own_variables"):  # torch's have no place in Keras' files
@@ -525,7 +526,7 @@ class Model(Trainer, Files, Layer):
         return sorted({**layers, **found}.items(), key=lambda item: (item[0].startswith("_"), item[0]))
 
     def _is_graph(self) -> bool:
-        """Whether it is a Functional, and lists its layers itself."""
+        """Returns whether it is a Functional, and lists its layers itself."""
         return self.graph is not None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -545,7 +546,7 @@ class Model(Trainer, Files, Layer):
 
 
 def _only(ends: Any) -> Any:
-    """What is in a list of one; as in Keras, a model of `[x]` and `[y]` takes and gives tensors."""
+    """Returns what is in a list of one; as in Keras, a model of `[x]` and `[y]` takes and gives tensors."""
     return ends[0] if isinstance(ends, (list, tuple)) and len(ends) == 1 else ends
 
 
@@ -560,7 +561,7 @@ GRAPH_CALLS = {Model.forward}  # the calls that do nothing but run the graph
 
 
 def _source_of(tensor: SymbolicTensor) -> InputLayer:
-    """The InputLayer of an input; a new one for a tensor inside a graph."""
+    """Returns the InputLayer of an input; a new one for a tensor inside a graph."""
     if tensor.source is None:
         layer = InputLayer(batch_shape=tensor.shape, dtype=tensor.dtype)
         layer.dtype_given = False
@@ -569,7 +570,7 @@ def _source_of(tensor: SymbolicTensor) -> InputLayer:
 
 
 def free_key(owner: nn.Module, module: nn.Module) -> str:
-    """The key of a child: its name where the user gave it one, else its class numbered within the owner.
+    """Returns the key of a child: its name where the user gave it one, else its class numbered within the owner.
 
     A name that cannot be a key is changed in the key only.
     """
@@ -595,5 +596,5 @@ def _check_names(modules: list[nn.Module]) -> None:
 
 
 def is_graph_input(value: Any) -> bool:
-    """Whether it is what `Input` gave."""
+    """Returns whether it is what `Input` gave."""
     return is_symbolic(value) and value.source is not None

@@ -138,7 +138,7 @@ class Op(NamedTuple):
 
 @functools.cache
 def by_class() -> dict[str, Op]:
-    """All operations, by the name of their class in Keras."""
+    """Returns all operations, by the name of their class in Keras."""
     found = {}
     for module, rows in CLASSES.items():
         for class_name, settings in re.findall(r"(\w+)(?:\(([\w,]+)\))?", rows):
@@ -151,7 +151,7 @@ def by_class() -> dict[str, Op]:
 
 @functools.cache
 def by_function() -> dict[Callable[..., Any], Op]:
-    """All operations, by our function."""
+    """Returns all operations, by our function."""
     return {op.function: op for op in by_class().values()}
 
 
@@ -172,7 +172,7 @@ class OpCall(NamedTuple):
 
 
 def as_keras(target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpCall | None:
-    """The call of a function in Keras' form; None if Keras has no such operation."""
+    """Returns the call of a function in Keras' form; None if Keras has no such operation."""
     function, args = _function_of_ops(target, args, kwargs)
     op = by_function().get(function) if function is not None else None
     if op is None:
@@ -218,12 +218,12 @@ def _function_of_ops(
 
 
 def is_op(entry: dict[str, Any]) -> bool:
-    """Whether the entry of a layer in a config is that of an operation."""
+    """Returns whether the entry of a layer in a config is that of an operation."""
     return str(entry.get("module") or "").startswith(("keras.src.ops", "keras.src.activations"))
 
 
 def function_of(entry: dict[str, Any], settings: dict[str, Any]) -> Callable[..., Any]:
-    """The function that an entry means, with the arguments in its config filled in.
+    """Returns the function that an entry means, with the arguments in its config filled in.
 
     Raises: ValueError: if there is no such operation here.
     """

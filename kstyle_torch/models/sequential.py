@@ -31,6 +31,7 @@ class Sequential(Model):
         trainable: Whether training changes the weights.
         name: Unique among models; made from the class if None.
     Raises: TypeError: for what is no layer. ValueError: if a layer cannot be called on what comes before it.
+
     Example:
         >>> model = Sequential([Input((3,)), Dense(4, activation="relu"), Dense(1)])
         >>> model(torch.ones(2, 3)).shape
@@ -180,7 +181,7 @@ class Sequential(Model):
             raise
 
     def get_config(self) -> dict[str, Any]:
-        """The layers as plain data, for `from_config`.
+        """Returns the layers as plain data, for `from_config`.
 
         Raises: TypeError: if a layer cannot be written down.
         """
@@ -196,7 +197,7 @@ class Sequential(Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """A model of the same layers, with new weights."""
+        """Returns a model of the same layers, with new weights."""
         if "layers" not in config:
             return super().from_config(config)
         with budget.in_force(config):
@@ -207,7 +208,7 @@ class Sequential(Model):
         return True
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        """The output for a batch of inputs, with its mask (batch, steps) if it has one."""
+        """Returns the output for a batch of inputs, with its mask (batch, steps) if it has one."""
         if self.graph is not None:
             return super().call(inputs, mask)
         for layer in self._chain:  # no layers, or a size not known yet
@@ -222,7 +223,7 @@ class Sequential(Model):
 
 
 def _shape_wanted(layer: Any) -> Any:
-    """The batch shape that a first layer says it is for; None if it does not."""
+    """Returns the batch shape that a first layer says it is for; None if it does not."""
     if getattr(layer, "_batch_input_shape", None) is not None:
         return layer._batch_input_shape
     if isinstance(layer, Model) and layer.graph is not None and len(layer.graph.sources) == 1:

@@ -72,7 +72,7 @@ class StopFlag(Remembered):
 
 
 class Trainer(Trainable):
-    """What a model can do beside being called."""
+    """Base class of models: compile, fit, evaluate and predict."""
 
     _compile_arguments: dict[str, Any] | None = None  # for files
     _device: torch.device | None = None  # that compile() was given
@@ -157,7 +157,7 @@ class Trainer(Trainable):
 
     @property
     def compiled(self) -> bool:
-        """Whether `compile` was called."""
+        """True if `compile` was called."""
         return self._compiled is not None
 
     @property
@@ -201,7 +201,7 @@ class Trainer(Trainable):
             metric.reset_state()
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """`{name: value so far}`, on the device."""
+        """Returns `{name: value so far}`, on the device."""
         run = run_by(self)
         if run is not None and run.meter is not None:
             run.meter.fold()
@@ -325,7 +325,7 @@ class Trainer(Trainable):
         steps: int | None = None,
         callbacks: Any = None,
     ) -> Any:
-        """The outputs for some data, as arrays, in inference mode. The model need not be compiled.
+        """Returns the outputs for some data, as arrays, in inference mode. The model need not be compiled.
 
         Args:
             x: As for `fit`.
@@ -357,7 +357,7 @@ class Trainer(Trainable):
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
     ) -> Any:
-        """One step on one batch.
+        """Returns one step on one batch.
 
         Returns: The loss and metrics of this batch: as `evaluate`.
         Raises: ValueError: as `fit`.
@@ -393,13 +393,13 @@ class Trainer(Trainable):
         return self._as_results(logs, return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """The outputs for one batch, as arrays."""
+        """Returns the outputs for one batch, as arrays."""
         return self._predict_batch(x)
 
     # ------------------------------------------------------------------------------------------ what may be overridden
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One training step; override it for a training of your own.
+        """Returns one training step; override it for a training of your own.
 
         Args:
             data: `(x, y)` or `(x, y, sample_weight)`, on the device.
@@ -413,14 +413,14 @@ class Trainer(Trainable):
             return model._noted(loss, y_pred, x, y, weight)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """One step of `evaluate`; see `train_step`."""
+        """Returns one step of `evaluate`; see `train_step`."""
         x, y, weight = unpack(data)
         with within_run(self, "evaluating") as model:
             loss, y_pred = step.test_step(model, x, y, weight)
             return model._noted(loss, y_pred, x, y, weight)
 
     def predict_step(self, data: Any) -> Any:
-        """One step of `predict`: the outputs for `data`, `(x,)`."""
+        """Returns one step of `predict`: the outputs for `data`, `(x,)`."""
         x, _, _ = unpack(data)
         with within_run(self, "predicting") as model:
             return step.predict_step(model, x)
@@ -428,7 +428,7 @@ class Trainer(Trainable):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """The loss of a batch: what was compiled, penalties on the weights, and what layers added."""
+        """Returns the loss of a batch: what was compiled, penalties on the weights, and what layers added."""
         return step.compute_loss(self, y, y_pred, sample_weight)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
@@ -458,7 +458,7 @@ class Trainer(Trainable):
         return [*known[1]]
 
     def overrides(self, *names: str) -> bool:
-        """Whether the user's class defines one of these methods itself."""
+        """Returns whether the user's class defines one of these methods itself."""
         cls: Any = type(self)
         return _overrides(cls, names)
 
@@ -473,7 +473,7 @@ class Trainer(Trainable):
         return (self._device or config.device()) if weight is None else weight.device
 
     def _floats(self) -> torch.dtype | None:
-        """The dtype of floating-point data: a model in float64 loses no digits of them."""
+        """Returns the dtype of floating-point data: a model in float64 loses no digits of them."""
         return torch.float64 if self._compute_dtype is torch.float64 else None
 
     def _batches(
@@ -537,7 +537,7 @@ class Trainer(Trainable):
         """Raises a ValueError if x does not fit the model."""
 
     def integer_readers(self) -> dict[int, Any]:
-        """The inputs, by position, that only go into layers which take whole numbers."""
+        """Returns the inputs, by position, that only go into layers which take whole numbers."""
         return {}
 
     def _predict_batch(self, x: Any) -> Any:
@@ -555,7 +555,7 @@ class Trainer(Trainable):
         return batch, waiting[-1] if waiting else None
 
     def _as_results(self, logs: dict[str, float], return_dict: bool) -> Any:
-        """A dict, or a list in Keras' order: that of `metrics`, then what has a key of its own, by name."""
+        """Returns a dict, or a list in Keras' order: that of `metrics`, then what has a key of its own, by name."""
         if return_dict:
             return logs
         names = [part.name for metric in self.metrics for part in getattr(metric, "metrics", [metric])]

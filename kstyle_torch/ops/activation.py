@@ -48,155 +48,156 @@ Axis = int | Sequence[int] | None
 
 @operation
 def relu(x: TensorLike) -> Tensor:
-    """`max(x, 0)`."""
+    """Returns `max(x, 0)`."""
     return torch.relu(x)
 
 
 @operation
 def relu6(x: TensorLike) -> Tensor:
-    """`min(max(x, 0), 6)`."""
+    """Returns `min(max(x, 0), 6)`."""
     return activations.relu6(x)
 
 
 @operation
 def leaky_relu(x: TensorLike, negative_slope: float = 0.2) -> Tensor:
-    """`x` where positive, else `negative_slope * x`."""
+    """Returns `x` where positive, else `negative_slope * x`."""
     return activations.leaky_relu(x, negative_slope)
 
 
 @operation
 def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
-    """`x` where positive, else `alpha * (exp(x) - 1)`."""
+    """Returns `x` where positive, else `alpha * (exp(x) - 1)`."""
     return activations.elu(x, alpha)
 
 
 @operation
 def selu(x: TensorLike) -> Tensor:
-    """Self-normalizing `elu`: `scale * elu(x, alpha)` with fixed constants."""
+    """Returns the self-normalizing `elu`: `scale * elu(x, alpha)` with fixed constants."""
     return activations.selu(x)
 
 
 @operation
 def celu(x: TensorLike, alpha: float = 1.0) -> Tensor:
-    """`max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))`."""
+    """Returns `max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))`."""
     return activations.celu(x, alpha)
 
 
 @operation
 def gelu(x: TensorLike, approximate: bool = True) -> Tensor:
-    """`x * P(X <= x)` for a standard normal X; by tanh unless `approximate` is False."""
+    """Returns `x * P(X <= x)` for a standard normal X; by tanh unless `approximate` is False."""
     return activations.gelu(x, approximate)
 
 
 @operation
 def glu(x: TensorLike, axis: int = -1) -> Tensor:
-    """One half of `axis` times the sigmoid of the other, so `axis` halves."""
+    """Returns one half of `axis` times the sigmoid of the other, so `axis` halves."""
     return activations.glu(x, axis)
 
 
 @operation
 def silu(x: TensorLike) -> Tensor:
-    """`x * sigmoid(x)`."""
+    """Returns `x * sigmoid(x)`."""
     return activations.silu(x)
 
 
 @operation
 def hard_silu(x: TensorLike) -> Tensor:
-    """`x * hard_sigmoid(x)`."""
+    """Returns `x * hard_sigmoid(x)`."""
     return activations.hard_silu(x)
 
 
 @operation
 def sigmoid(x: TensorLike) -> Tensor:
-    """`1 / (1 + exp(-x))`."""
+    """Returns `1 / (1 + exp(-x))`."""
     return torch.sigmoid(x)
 
 
 @operation
 def hard_sigmoid(x: TensorLike) -> Tensor:
-    """`clip(x / 6 + 1/2, 0, 1)`."""
+    """Returns `clip(x / 6 + 1/2, 0, 1)`."""
     return activations.hard_sigmoid(x)
 
 
 @operation
 def log_sigmoid(x: TensorLike) -> Tensor:
-    """`log(sigmoid(x))`."""
+    """Returns `log(sigmoid(x))`."""
     return activations.log_sigmoid(x)
 
 
 @operation
 def sparse_sigmoid(x: TensorLike) -> Tensor:
-    """`clip((x + 1) / 2, 0, 1)`."""
+    """Returns `clip((x + 1) / 2, 0, 1)`."""
     return activations.sparse_sigmoid(x)
 
 
 @operation
 def hard_tanh(x: TensorLike) -> Tensor:
-    """`x` clipped to [-1, 1]."""
+    """Returns `x` clipped to [-1, 1]."""
     return activations.hard_tanh(x)
 
 
 @operation
 def tanh_shrink(x: TensorLike) -> Tensor:
-    """`x - tanh(x)`."""
+    """Returns `x - tanh(x)`."""
     return activations.tanh_shrink(x)
 
 
 @operation
 def hard_shrink(x: TensorLike, threshold: float = 0.5) -> Tensor:
-    """`x` where `|x| > threshold`, else 0."""
+    """Returns `x` where `|x| > threshold`, else 0."""
     return activations.hard_shrink(x, threshold)
 
 
 @operation
 def soft_shrink(x: TensorLike, threshold: float = 0.5) -> Tensor:
-    """`x` moved `threshold` towards 0, and 0 where it would cross it."""
+    """Returns `x` moved `threshold` towards 0, and 0 where it would cross it."""
     return activations.soft_shrink(x, threshold)
 
 
 @operation
 def threshold(x: TensorLike, threshold: float, default_value: float) -> Tensor:
-    """`x` where it exceeds `threshold`, else `default_value`."""
+    """Returns `x` where it exceeds `threshold`, else `default_value`."""
     return activations.threshold(x, threshold, default_value)
 
 
 @operation
 def softplus(x: TensorLike) -> Tensor:
-    """`log(1 + exp(x))`."""
+    """Returns `log(1 + exp(x))`."""
     return activations.softplus(x)
 
 
 @operation
 def softsign(x: TensorLike) -> Tensor:
-    """`x / (1 + |x|)`."""
+    """Returns `x / (1 + |x|)`."""
     return activations.softsign(x)
 
 
 @operation
 def sparse_plus(x: TensorLike) -> Tensor:
-    """0 up to -1, `(x + 1)**2 / 4` up to 1, then `x`."""
+    """Returns 0 up to -1, `(x + 1)**2 / 4` up to 1, then `x`."""
     return activations.sparse_plus(x)
 
 
 @operation
 def squareplus(x: TensorLike, b: float = 4) -> Tensor:
-    """`(x + sqrt(x**2 + b)) / 2`."""
+    """Returns `(x + sqrt(x**2 + b)) / 2`."""
     return activations.squareplus(x, b)
 
 
 @operation
 def sparsemax(x: TensorLike, axis: int = -1) -> Tensor:
-    """The nearest point of the probability simplex along `axis`."""
+    """Returns the nearest point of the probability simplex along `axis`."""
     return activations.sparsemax(x, axis)
 
 
 @operation
 def softmax(x: TensorLike, axis: Axis = -1) -> Tensor:
-    """`exp(x)`, divided by its sum.
+    """Returns `exp(x)`, divided by its sum.
 
     Args:
         x: Tensor of logits.
         axis: Over which axis, or axes together, the result sums to 1; all for None.
+
     Example:
         >>> ops.softmax(torch.zeros(2, 4))
         tensor([[0.2500, 0.2500, 0.2500, 0.2500],
@@ -212,7 +213,7 @@ def softmax(x: TensorLike, axis: Axis = -1) -> Tensor:
 
 @operation
 def log_softmax(x: TensorLike, axis: Axis = -1) -> Tensor:
-    """`log(softmax(x))`, with the same `axis`."""
+    """Returns `log(softmax(x))`, with the same `axis`."""
     return x.log_softmax(axis) if isinstance(axis, int) else _over_axes(torch.log_softmax, x, axis)
 
 

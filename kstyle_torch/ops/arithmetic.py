@@ -19,25 +19,25 @@ from kstyle_torch.ops.operation import Operand, TensorLike, operation
 
 @operation
 def add(x1: TensorLike, x2: Operand) -> Tensor:
-    """The sum."""
+    """Returns the sum."""
     return torch.add(x1, x2)
 
 
 @operation
 def arctan2(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The angle of the point (x2, x1), in radians from -pi to pi."""
+    """Returns the angle of the point (x2, x1), in radians from -pi to pi."""
     return torch.arctan2(x1, x2)
 
 
 @operation
 def divide(x1: TensorLike, x2: Operand) -> Tensor:
-    """The quotient; of integers, in `config.floatx()`."""
+    """Returns the quotient; of integers, in `config.floatx()`."""
     return torch.true_divide(x1, x2)
 
 
 @operation
 def divide_no_nan(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The quotient, 0 where the divisor is 0."""
+    """Returns the quotient, 0 where the divisor is 0."""
     x1, x2 = in_common_dtype(x1, x2, floating=True)
     zero = x2 == 0
     return torch.where(zero, 0, x1 / torch.where(zero, 1, x2))
@@ -45,103 +45,103 @@ def divide_no_nan(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 @operation
 def floor_divide(x1: TensorLike, x2: Operand) -> Tensor:
-    """The quotient, rounded down."""
+    """Returns the quotient, rounded down."""
     return torch.floor_divide(x1, x2)
 
 
 @operation
 def fmax(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The greater; of a number and NaN, the number."""
+    """Returns the greater; of a number and NaN, the number."""
     return torch.fmax(x1, x2)
 
 
 @operation
 def fmin(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The smaller; of a number and NaN, the number."""
+    """Returns the smaller; of a number and NaN, the number."""
     return torch.fmin(x1, x2)
 
 
 @operation
 def fmod(x1: TensorLike, x2: Operand) -> Tensor:
-    """The remainder, with the sign of `x1`."""
+    """Returns the remainder, with the sign of `x1`."""
     return torch.fmod(_number(x1, x2), x2)
 
 
 @operation
 def gcd(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The greatest common divisor of integers."""
+    """Returns the greatest common divisor of integers."""
     return torch.gcd(x1, x2)
 
 
 @operation
 def heaviside(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """0 where `x1` is negative, 1 where it is positive, `x2` where it is 0."""
+    """Returns 0 where `x1` is negative, 1 where it is positive, `x2` where it is 0."""
     return torch.heaviside(*in_common_dtype(x1, x2, floating=True))
 
 
 @operation
 def hypot(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """`sqrt(x1**2 + x2**2)`, without overflow."""
+    """Returns `sqrt(x1**2 + x2**2)`, without overflow."""
     return torch.hypot(*in_common_dtype(x1, x2, floating=True))
 
 
 @operation
 def lcm(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The least common multiple of integers."""
+    """Returns the least common multiple of integers."""
     return torch.lcm(x1, x2)
 
 
 @operation
 def logaddexp(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """`log(exp(x1) + exp(x2))`, without overflow."""
+    """Returns `log(exp(x1) + exp(x2))`, without overflow."""
     return torch.logaddexp(*in_common_dtype(x1, x2, floating=True))
 
 
 @operation
 def logaddexp2(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """`log2(2**x1 + 2**x2)`, without overflow."""
+    """Returns `log2(2**x1 + 2**x2)`, without overflow."""
     return torch.logaddexp2(*in_common_dtype(x1, x2, floating=True))
 
 
 @operation
 def maximum(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The greater; NaN where either is."""
+    """Returns the greater; NaN where either is."""
     return torch.maximum(x1, x2)
 
 
 @operation
 def minimum(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The smaller; NaN where either is."""
+    """Returns the smaller; NaN where either is."""
     return torch.minimum(x1, x2)
 
 
 @operation
 def mod(x1: TensorLike, x2: Operand) -> Tensor:
-    """The remainder, with the sign of `x2`."""
+    """Returns the remainder, with the sign of `x2`."""
     return torch.remainder(_number(x1, x2), x2)
 
 
 @operation
 def multiply(x1: TensorLike, x2: Operand) -> Tensor:
-    """The product."""
+    """Returns the product."""
     return torch.multiply(x1, x2)
 
 
 @operation
 def nextafter(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The next number that the dtype has, from `x1` towards `x2`."""
+    """Returns the next number that the dtype has, from `x1` towards `x2`."""
     return torch.nextafter(*in_common_dtype(x1, x2, floating=True))
 
 
 @operation
 def power(x1: TensorLike, x2: Operand) -> Tensor:
-    """`x1` to the power of `x2`."""
+    """Returns `x1` to the power of `x2`."""
     return torch.pow(x1, x2)
 
 
 @operation
 def subtract(x1: TensorLike, x2: Operand) -> Tensor:
-    """The difference."""
+    """Returns the difference."""
     if x1.dtype is torch.bool:
         x1 = x1.to(x2.dtype if isinstance(x2, Tensor) else torch.int32)
     if isinstance(x2, Tensor) and x2.dtype is torch.bool:
@@ -151,13 +151,13 @@ def subtract(x1: TensorLike, x2: Operand) -> Tensor:
 
 @operation
 def true_divide(x1: TensorLike, x2: Operand) -> Tensor:
-    """The same as `divide`."""
+    """Returns the same as `divide`."""
     return torch.true_divide(x1, x2)
 
 
 @operation
 def ldexp(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """`x1 * 2**x2`.
+    """Returns `x1 * 2**x2`.
 
     Raises: TypeError: if `x2` is not of integers.
     """
@@ -169,6 +169,6 @@ def ldexp(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 
 def _number(x1: Tensor, x2: Tensor | float) -> Tensor:
-    """`x1`, which torch would divide as bools where both are, as int32."""
+    """Returns `x1`, which torch would divide as bools where both are, as int32."""
     both = x1.dtype is torch.bool and getattr(x2, "dtype", torch.bool) is torch.bool
     return x1.int() if both else x1

@@ -27,7 +27,7 @@ def dot_product_attention(
     flash_attention: bool | None = None,
     attn_logits_soft_cap: float | None = None,
 ) -> Tensor:
-    """`softmax(query @ key.T * scale + bias) @ value`, for every head.
+    """Returns `softmax(query @ key.T * scale + bias) @ value`, for every head.
 
     Args:
         query: (batch, time, heads, features).
@@ -42,6 +42,7 @@ def dot_product_attention(
     Returns: (batch, time, heads, features).
     Raises: ValueError: if a rank is not 4, or both `bias` and `mask` are given.
     Source: Vaswani et al. 2017.
+
     Example:
         >>> x = torch.ones(2, 5, 4, 8)
         >>> ops.dot_product_attention(x, x, x, is_causal=True).shape
@@ -72,7 +73,7 @@ def dot_product_attention(
 
 
 def _added_logits(bias: Tensor | None, mask: Tensor | None, is_causal: bool, q: Tensor, k: Tensor) -> Tensor | None:
-    """What is added to the logits; finite where masked, so that no row becomes NaN."""
+    """Returns what is added to the logits; finite where masked, so that no row becomes NaN."""
     if bias is None and mask is None:
         return None  # a kernel of its own does what is only causal
     lowest = 0.7 * torch.finfo(q.dtype).min

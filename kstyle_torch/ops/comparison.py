@@ -16,103 +16,103 @@ from kstyle_torch.ops.operation import Operand, TensorLike, operation
 
 @operation
 def equal(x1: TensorLike, x2: Operand) -> Tensor:
-    """Where `x1 == x2`."""
+    """Returns where `x1 == x2`."""
     return torch.eq(x1, x2)
 
 
 @operation
 def greater(x1: TensorLike, x2: Operand) -> Tensor:
-    """Where `x1 > x2`."""
+    """Returns where `x1 > x2`."""
     return torch.greater(x1, x2)
 
 
 @operation
 def greater_equal(x1: TensorLike, x2: Operand) -> Tensor:
-    """Where `x1 >= x2`."""
+    """Returns where `x1 >= x2`."""
     return torch.greater_equal(x1, x2)
 
 
 @operation
 def less(x1: TensorLike, x2: Operand) -> Tensor:
-    """Where `x1 < x2`."""
+    """Returns where `x1 < x2`."""
     return torch.less(x1, x2)
 
 
 @operation
 def less_equal(x1: TensorLike, x2: Operand) -> Tensor:
-    """Where `x1 <= x2`."""
+    """Returns where `x1 <= x2`."""
     return torch.less_equal(x1, x2)
 
 
 @operation
 def not_equal(x1: TensorLike, x2: Operand) -> Tensor:
-    """Where `x1 != x2`."""
+    """Returns where `x1 != x2`."""
     return torch.not_equal(x1, x2)
 
 
 @operation
 def logical_and(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """Where neither is 0."""
+    """Returns where neither is 0."""
     return torch.logical_and(x1, x2)
 
 
 @operation
 def logical_or(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """Where one of them is not 0."""
+    """Returns where one of them is not 0."""
     return torch.logical_or(x1, x2)
 
 
 @operation
 def logical_xor(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """Where exactly one of them is not 0."""
+    """Returns where exactly one of them is not 0."""
     return torch.logical_xor(x1, x2)
 
 
 @operation
 def bitwise_and(x: TensorLike, y: Operand) -> Tensor:
-    """The bits that both have."""
+    """Returns the bits that both have."""
     return torch.bitwise_and(x, y)
 
 
 @operation
 def bitwise_or(x: TensorLike, y: Operand) -> Tensor:
-    """The bits that either has."""
+    """Returns the bits that either has."""
     return torch.bitwise_or(x, y)
 
 
 @operation
 def bitwise_xor(x: TensorLike, y: Operand) -> Tensor:
-    """The bits that exactly one has."""
+    """Returns the bits that exactly one has."""
     return torch.bitwise_xor(x, y)
 
 
 @operation
 def bitwise_left_shift(x: TensorLike, y: Operand) -> Tensor:
-    """The bits moved `y` places up."""
+    """Returns the bits moved `y` places up."""
     return torch.bitwise_left_shift(x, y)
 
 
 @operation
 def bitwise_right_shift(x: TensorLike, y: Operand) -> Tensor:
-    """The bits moved `y` places down."""
+    """Returns the bits moved `y` places down."""
     return torch.bitwise_right_shift(x, y)
 
 
 @operation
 def left_shift(x: TensorLike, y: Operand) -> Tensor:
-    """The same as `bitwise_left_shift`."""
+    """Returns the same as `bitwise_left_shift`."""
     return torch.bitwise_left_shift(x, y)
 
 
 @operation
 def right_shift(x: TensorLike, y: Operand) -> Tensor:
-    """The same as `bitwise_right_shift`."""
+    """Returns the same as `bitwise_right_shift`."""
     return torch.bitwise_right_shift(x, y)
 
 
 @operation
 def isclose(x1: TensorLike, x2: TensorLike, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
-    """Where `abs(x1 - x2) <= atol + rtol * abs(x2)`.
+    """Returns where `abs(x1 - x2) <= atol + rtol * abs(x2)`.
 
     Args:
         x1: Tensor.
@@ -127,13 +127,13 @@ def isclose(x1: TensorLike, x2: TensorLike, rtol: float = 1e-5, atol: float = 1e
 
 @operation
 def allclose(x1: TensorLike, x2: TensorLike, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
-    """Whether `isclose` holds everywhere, as a tensor of one bool. The arguments are those of `isclose`."""
+    """Returns whether `isclose` holds everywhere, as a tensor of one bool. The arguments are those of `isclose`."""
     return torch.all(isclose(x1, x2, rtol, atol, equal_nan))
 
 
 @operation
 def isin(x1: TensorLike, x2: TensorLike, assume_unique: bool = False, invert: bool = False) -> Tensor:
-    """Which elements of `x1` are among those of `x2`.
+    """Returns which elements of `x1` are among those of `x2`.
 
     Args:
         x1: Tensor.

@@ -22,7 +22,7 @@ from kstyle_torch.symbolic.tensor import is_symbolic
 
 
 def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> Any:
-    """What `true_fn()` gives if `pred` holds, else what `false_fn()` gives.
+    """Returns what `true_fn()` gives if `pred` holds, else what `false_fn()` gives.
 
     Args:
         pred: Bool, or tensor of one. Of a symbolic one both functions are run, and the result is chosen at run time.
@@ -36,7 +36,7 @@ def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> 
 
 @operation
 def switch(index: Nest, branches: Any, *operands: Nest) -> Any:
-    """What `branches[index](*operands)` gives.
+    """Returns what `branches[index](*operands)` gives.
 
     Args:
         index: Which branch; below 0 the first, beyond the end the last.
@@ -50,7 +50,7 @@ def switch(index: Nest, branches: Any, *operands: Nest) -> Any:
 def while_loop(
     cond: Callable[..., Any], body: Callable[..., Any], loop_vars: Nest, maximum_iterations: int | None = None
 ) -> Any:
-    """`loop_vars = body(*loop_vars)`, again and again while `cond(*loop_vars)` holds.
+    """Returns `loop_vars = body(*loop_vars)`, again and again while `cond(*loop_vars)` holds.
 
     Args:
         cond: Gives a bool.
@@ -70,7 +70,7 @@ def while_loop(
 
 @operation
 def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_val: Nest) -> Any:
-    """`value = body_fun(i, value)` for `i` from `lower` up to, but not with, `upper`.
+    """Returns `value = body_fun(i, value)` for `i` from `lower` up to, but not with, `upper`.
 
     Args:
         lower: First `i`.
@@ -85,13 +85,13 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
 
 @operation
 def map(f: Callable[[Any], Any], xs: Nest) -> Any:
-    """`f` of each slice along the first axis, stacked."""
+    """Returns `f` of each slice along the first axis, stacked."""
     return _stacked([f(_at(xs, i)) for i in range(_length(xs))])
 
 
 @operation
 def vectorized_map(function: Callable[[Any], Any], elements: Nest) -> Any:
-    """`function` of each slice along the first axis, all of them at once, by `torch.vmap`."""
+    """Returns `function` of each slice along the first axis, all of them at once, by `torch.vmap`."""
     return torch.vmap(function)(elements)
 
 
@@ -102,9 +102,9 @@ def scan(
     xs: Nest = None,
     length: int | None = None,
     reverse: bool = False,
-    unroll: int | bool = 1,
+    unroll: int | bool = 1,  # noqa: ARG001
 ) -> tuple[Any, Any]:
-    """A loop that carries a value from slice to slice.
+    """Returns a loop that carries a value from slice to slice.
 
     Args:
         f: `f(carry, x)` gives `(carry, y)`: the next carry and what to keep of this step.
@@ -129,7 +129,7 @@ def scan(
 
 @operation
 def associative_scan(f: Callable[[Any, Any], Any], elems: Nest, reverse: bool = False, axis: int = 0) -> Any:
-    """All partial results of a fold, `[a, f(a, b), f(f(a, b), c), ...]`, in log2 many calls of `f`.
+    """Returns all partial results of a fold, `[a, f(a, b), f(f(a, b), c), ...]`, in log2 many calls of `f`.
 
     Args:
         f: Associative function of two nests such as `elems`, applied to many slices at once.
@@ -158,13 +158,14 @@ def associative_scan(f: Callable[[Any, Any], Any], elems: Nest, reverse: bool = 
 
 
 def vectorize(pyfunc: Callable[..., Any], *, excluded: Any = None, signature: str | None = None) -> Callable[..., Any]:
-    """A function of single elements (or of vectors, matrices, ...) made one of tensors, by `torch.vmap`.
+    """Returns a function of single elements (or of vectors, matrices, ...) made one of tensors, by `torch.vmap`.
 
     Args:
         pyfunc: Function.
         excluded: Positions and names of arguments that are handed on as they are.
         signature: What `pyfunc` takes and gives, as in `"(n),(m,n)->(m)"`; single elements if None.
     Raises: ValueError: if `pyfunc` cannot be called.
+
     Example:
         >>> ops.vectorize(torch.dot, signature="(n),(n)->()")(torch.ones(5, 3), torch.ones(3))
         tensor([3., 3., 3., 3., 3.])
@@ -175,7 +176,7 @@ def vectorize(pyfunc: Callable[..., Any], *, excluded: Any = None, signature: st
 
 
 class _Vectorized:
-    """What `vectorize` gives: it broadcasts the axes that are looped over, and maps over each of them."""
+    """Vectorized function: it broadcasts the axes that are looped over, and maps over each of them."""
 
     def __init__(self, function: Callable[..., Any], excluded: frozenset[Any], signature: str | None):
         self.function, self.excluded = function, excluded

@@ -47,7 +47,7 @@ def conv(
     data_format: str | None = None,
     dilation_rate: Sizes = 1,
 ) -> Tensor:
-    """Convolution over one, two or three axes.
+    """Convolves over one, two or three axes.
 
     Args:
         inputs: (batch, *sizes, channels), or channels second with channels_first.
@@ -57,6 +57,7 @@ def conv(
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
         dilation_rate: Distance between the points of the window; an int or one an axis.
     Raises: ValueError: if the ranks or channels of inputs and kernel do not fit.
+
     Example:
         >>> ops.conv(torch.ones(1, 5, 5, 3), torch.ones(2, 2, 3, 8)).shape
         torch.Size([1, 4, 4, 8])
@@ -73,7 +74,7 @@ def depthwise_conv(
     data_format: str | None = None,
     dilation_rate: Sizes = 1,
 ) -> Tensor:
-    """Convolution of every channel on its own.
+    """Convolves every channel on its own.
 
     Args:
         inputs: As in `conv`.
@@ -96,7 +97,7 @@ def separable_conv(
     data_format: str | None = None,
     dilation_rate: Sizes = 1,
 ) -> Tensor:
-    """A `depthwise_conv`, then a `conv` of window 1 that mixes channels.
+    """Returns a `depthwise_conv`, then a `conv` of window 1 that mixes channels.
 
     Args:
         inputs: As in `conv`.
@@ -122,7 +123,7 @@ def conv_transpose(
     data_format: str | None = None,
     dilation_rate: Sizes = 1,
 ) -> Tensor:
-    """The gradient of a convolution: a larger image from a smaller one.
+    """Returns the gradient of a convolution: a larger image from a smaller one.
 
     Args:
         inputs: As in `conv`.
@@ -133,6 +134,7 @@ def conv_transpose(
         data_format: As in `conv`.
         dilation_rate: As in `conv`.
     Raises: ValueError: if the ranks or channels of inputs and kernel do not fit.
+
     Example:
         >>> ops.conv_transpose(torch.ones(1, 4, 4, 3), torch.ones(3, 3, 8, 3), strides=2, padding="same").shape
         torch.Size([1, 8, 8, 8])
@@ -155,7 +157,7 @@ def conv_transpose(
 
 @operation
 def unfold(x: TensorLike, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1) -> Tensor:
-    """The windows of channels_first images as columns.
+    """Returns the windows of channels_first images as columns.
 
     Args:
         x: (batch, channels, height, width).
@@ -175,7 +177,7 @@ def unfold(x: TensorLike, kernel_size: Sizes, dilation: Sizes = 1, padding: Size
 def fold(
     x: TensorLike, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
 ) -> Tensor:
-    """The images whose windows are given; values of windows that overlap are added.
+    """Returns the images whose windows are given; values of windows that overlap are added.
 
     Args:
         x: (batch, channels * window, number of windows), as `unfold` gives.
@@ -202,6 +204,7 @@ def depth_to_space(x: TensorLike, block_size: int, data_format: str | None = "ch
         data_format: `"channels_last"` or `"channels_first"`.
     Returns: (batch, block_size * height, block_size * width, channels), or channels second.
     Raises: ValueError: if `block_size` is under 2.
+
     Example:
         >>> ops.depth_to_space(torch.ones(1, 4, 4, 12), 2).shape
         torch.Size([1, 8, 8, 3])
@@ -257,7 +260,7 @@ def _conv(
 
 
 def _depthwise(inputs: Tensor, kernel: Tensor, *arguments: Any) -> Tensor:
-    """`_conv`, with the kernel's (channels, filters a channel) as (1, channels * filters a channel)."""
+    """Returns `_conv`, with the kernel's (channels, filters a channel) as (1, channels * filters a channel)."""
     data_format, name = arguments[2], arguments[-1]
     channels = inputs.shape[-1 if is_channels_last(data_format, name) else 1]
     if channels != kernel.shape[-2]:

@@ -1,4 +1,4 @@
-"""What a tensor is: conversion, dtype, shape, gradient.
+"""Basic operations on tensors: conversion, dtype, shape, gradient.
 
 Example:
     >>> ops.convert_to_tensor([1.5, 2.5])
@@ -57,7 +57,7 @@ __all__ = [
 
 @operation
 def cast(x: TensorLike, dtype: Any) -> Tensor:
-    """The values in another dtype, given as torch's or by name."""
+    """Returns the values in another dtype, given as torch's or by name."""
     return x.to(as_dtype(dtype))
 
 
@@ -65,7 +65,7 @@ def cast(x: TensorLike, dtype: Any) -> Tensor:
 def convert_to_tensor(
     x: TensorLike, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None
 ) -> Tensor:
-    """A tensor of a number, list, array or weight view; a tensor stays as it is.
+    """Returns a tensor of a number, list, array or weight view; a tensor stays as it is.
 
     Args:
         x: What to convert. Python numbers become int32 and `config.floatx()`; arrays keep their dtype.
@@ -80,7 +80,7 @@ def convert_to_tensor(
 
 
 def convert_to_numpy(x: TensorLike) -> np.ndarray:
-    """An array of the values; waits for the device.
+    """Returns an array of the values; waits for the device.
 
     bfloat16 becomes the dtype of that name of `ml_dtypes` where that package is installed, else float32.
     """
@@ -92,23 +92,23 @@ def convert_to_numpy(x: TensorLike) -> np.ndarray:
 
 
 def is_tensor(x: Any) -> bool:
-    """Whether `x` is a torch tensor."""
+    """Returns whether `x` is a torch tensor."""
     return isinstance(x, Tensor)
 
 
 def shape(x: TensorLike) -> tuple[Any, ...]:
-    """The sizes; None where a symbolic tensor does not know one."""
+    """Returns the sizes; None where a symbolic tensor does not know one."""
     return tuple(x.shape if hasattr(x, "shape") else as_tensor(x).shape)
 
 
 def dtype(x: TensorLike) -> str:
-    """The dtype's name, such as `"float32"`."""
+    """Returns the dtype's name, such as `"float32"`."""
     return str(x.dtype).removeprefix("torch.")
 
 
 @operation
 def saturate_cast(x: TensorLike, dtype: Any) -> Tensor:
-    """`cast` in which values beyond the range of `dtype` become its least or greatest, instead of wrapping around."""
+    """Returns `cast` in which values beyond the range of `dtype` become its least or greatest, instead of wrapping around."""
     dtype = as_dtype(dtype)
     if x.dtype is torch.bool or x.dtype is dtype:
         return x.to(dtype)
@@ -116,14 +116,14 @@ def saturate_cast(x: TensorLike, dtype: Any) -> Tensor:
 
 
 def _shared_range(source: torch.dtype, target: torch.dtype) -> tuple[Any, Any]:
-    """The least and the greatest number of `source` that `target` can hold."""
+    """Returns the least and the greatest number of `source` that `target` can hold."""
     lows, highs = zip(_range_of(source), _range_of(target))
     low, high = max(lows), min(highs)
     return (_held(low, source), _held(high, source)) if source.is_floating_point else (low, high)
 
 
 def _held(bound: Any, dtype: torch.dtype) -> float:
-    """The nearest number of a float dtype, towards 0: 2147483647 is none of float32, which would round it up."""
+    """Returns the nearest number of a float dtype, towards 0: 2147483647 is none of float32, which would round it up."""
     size = int(abs(bound))
     step = int(torch.finfo(dtype).eps * 2.0 ** (size.bit_length() - 1))
     return float(bound) if step <= 1 else math.copysign(size // step * step, bound)
@@ -138,7 +138,7 @@ def _range_of(dtype: torch.dtype) -> tuple[Any, Any]:
 
 @operation
 def stop_gradient(variable: TensorLike) -> Tensor:
-    """The same values, through which no gradient flows."""
+    """Returns the same values, through which no gradient flows."""
     return variable.detach()
 
 
@@ -150,6 +150,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
             `gradient(*args, upstream=upstream)`, or as `gradient(upstream)` if it takes no more, and gives the gradient
             of each argument.
     Returns: A function that gives the output.
+
     Example:
         >>> @ops.custom_gradient
         ... def clipped(x):

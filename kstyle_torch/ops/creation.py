@@ -29,27 +29,27 @@ def _sizes(shape: Shape) -> tuple[int, ...]:
 
 @operation
 def array(x: TensorLike, dtype: Any = None) -> Tensor:
-    """A tensor of a number, list or array; a tensor stays as it is. `dtype` None leaves that to `x`."""
+    """Returns a tensor of a number, list or array; a tensor stays as it is. `dtype` None leaves that to `x`."""
     return x if dtype is None else x.to(as_dtype(dtype))
 
 
 def zeros(shape: Shape, dtype: Any = None) -> Tensor:
-    """A tensor of zeros."""
+    """Returns a tensor of zeros."""
     return torch.zeros(_sizes(shape), dtype=as_dtype(dtype), device=config.device())
 
 
 def ones(shape: Shape, dtype: Any = None) -> Tensor:
-    """A tensor of ones."""
+    """Returns a tensor of ones."""
     return torch.ones(_sizes(shape), dtype=as_dtype(dtype), device=config.device())
 
 
 def empty(shape: Shape, dtype: Any = None) -> Tensor:
-    """A tensor of whatever the memory holds."""
+    """Returns a tensor of whatever the memory holds."""
     return torch.empty(_sizes(shape), dtype=as_dtype(dtype), device=config.device())
 
 
 def full(shape: Shape, fill_value: Any, dtype: Any = None) -> Tensor:
-    """A tensor of one value, or of a tensor of them that is broadcast to `shape`."""
+    """Returns a tensor of one value, or of a tensor of them that is broadcast to `shape`."""
     value = as_tensor(fill_value, as_dtype(dtype))
     return value.broadcast_to(_sizes(shape)).clone()
 
@@ -68,13 +68,13 @@ def ones_like(x: TensorLike, dtype: Any = None) -> Tensor:
 
 @operation
 def empty_like(x: TensorLike, dtype: Any = None) -> Tensor:
-    """Memory of the shape of `x`, and of its dtype if that is None."""
+    """Returns memory of the shape of `x`, and of its dtype if that is None."""
     return torch.empty_like(x, dtype=as_dtype(dtype or x.dtype))
 
 
 @operation
 def full_like(x: TensorLike, fill_value: Operand, dtype: Any = None) -> Tensor:
-    """One value, or a tensor that is broadcast, in the shape of `x`, and in its dtype if that is None."""
+    """Returns one value, or a tensor that is broadcast, in the shape of `x`, and in its dtype if that is None."""
     dtype = as_dtype(dtype or x.dtype)
     if isinstance(fill_value, Tensor):
         return fill_value.to(dtype).broadcast_to(x.shape).clone()
@@ -82,24 +82,24 @@ def full_like(x: TensorLike, fill_value: Operand, dtype: Any = None) -> Tensor:
 
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:  # noqa: N803
-    """The matrix of `N` rows and `M` columns (`N` if None) with ones on diagonal `k`."""
+    """Returns the matrix of `N` rows and `M` columns (`N` if None) with ones on diagonal `k`."""
     rows = torch.arange(N, device=config.device())
     columns = torch.arange(N if M is None else M, device=config.device())
     return (columns - rows[:, None] == (k or 0)).to(as_dtype(dtype))
 
 
 def identity(n: int, dtype: Any = None) -> Tensor:
-    """The identity matrix of `n` rows."""
+    """Returns the identity matrix of `n` rows."""
     return eye(n, dtype=dtype)
 
 
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:  # noqa: N803
-    """The matrix of `N` rows and `M` columns (`N` if None) with ones on and below diagonal `k`."""
+    """Returns the matrix of `N` rows and `M` columns (`N` if None) with ones on and below diagonal `k`."""
     return torch.tril(ones((N, N if M is None else M), dtype), k)
 
 
 def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) -> Tensor:
-    """The numbers from `start` up to, but not with, `stop`; from 0 up to `start` if `stop` is None.
+    """Returns the numbers from `start` up to, but not with, `stop`; from 0 up to `start` if `stop` is None.
 
     Args:
         start: First number.
@@ -123,7 +123,7 @@ def linspace(
     dtype: Any = None,
     axis: int = 0,
 ) -> Any:
-    """`num` numbers at equal distances.
+    """Returns `num` numbers at equal distances.
 
     Args:
         start: First number, or a tensor of them.
@@ -159,7 +159,7 @@ def logspace(
     dtype: Any = None,
     axis: int = 0,
 ) -> Tensor:
-    """`base` to the power of the numbers of `linspace`, whose other arguments are meant."""
+    """Returns `base` to the power of the numbers of `linspace`, whose other arguments are meant."""
     dtype = result_type(dtype_of(start), dtype_of(stop), float) if dtype is None else as_dtype(dtype)
     exponents = linspace(start, stop, num, endpoint, dtype=result_type(dtype, torch.float32), axis=axis)
     return torch.pow(base, exponents).to(dtype)
@@ -169,7 +169,7 @@ def logspace(
 def geomspace(
     start: TensorLike, stop: TensorLike, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
 ) -> Tensor:
-    """`num` numbers of which each is the same multiple of the one before. The arguments are those of `linspace`."""
+    """Returns `num` numbers of which each is the same multiple of the one before. The arguments are those of `linspace`."""
     dtype = result_type(start.dtype, stop.dtype, float) if dtype is None else as_dtype(dtype)
     start, stop = start.to(result_type(dtype, torch.float32)), stop.to(result_type(dtype, torch.float32))
     exponents = linspace(torch.log(torch.abs(start)), torch.log(torch.abs(stop)), num, endpoint, axis=axis)
@@ -178,27 +178,27 @@ def geomspace(
 
 
 def bartlett(x: Any) -> Tensor:
-    """The triangular window of `x` points."""
+    """Returns the triangular window of `x` points."""
     return _window(torch.signal.windows.bartlett, x)
 
 
 def blackman(x: Any) -> Tensor:
-    """The Blackman window of `x` points."""
+    """Returns the Blackman window of `x` points."""
     return _window(torch.signal.windows.blackman, x)
 
 
 def hamming(x: Any) -> Tensor:
-    """The Hamming window of `x` points."""
+    """Returns the Hamming window of `x` points."""
     return _window(torch.signal.windows.hamming, x)
 
 
 def hanning(x: Any) -> Tensor:
-    """The Hann window of `x` points."""
+    """Returns the Hann window of `x` points."""
     return _window(torch.signal.windows.hann, x)
 
 
 def kaiser(x: Any, beta: Any) -> Tensor:
-    """The Kaiser window of `x` points; the greater `beta`, the narrower."""
+    """Returns the Kaiser window of `x` points; the greater `beta`, the narrower."""
     return _window(torch.signal.windows.kaiser, x, beta=float(beta))
 
 

@@ -24,13 +24,14 @@ __all__ = [
 
 @operation
 def binary_crossentropy(target: TensorLike, output: TensorLike, from_logits: bool = False) -> Tensor:
-    """`-(y log p + (1 - y) log(1 - p))` of every value.
+    """Returns `-(y log p + (1 - y) log(1 - p))` of every value.
 
     Args:
         target: 0, 1 or between.
         output: Probabilities (clipped at `config.epsilon()`), or logits, of the same shape.
         from_logits: Whether `output` are logits.
     Raises: ValueError: if the shapes differ.
+
     Example:
         >>> ops.binary_crossentropy(torch.tensor([1.0, 0.0]), torch.tensor([0.9, 0.1]))
         tensor([0.1054, 0.1054])
@@ -46,7 +47,7 @@ def binary_crossentropy(target: TensorLike, output: TensorLike, from_logits: boo
 def categorical_crossentropy(
     target: TensorLike, output: TensorLike, from_logits: bool = False, axis: int = -1
 ) -> Tensor:
-    """`-sum(y log p)` over the classes.
+    """Returns `-sum(y log p)` over the classes.
 
     Args:
         target: A probability for every class, such as one-hot rows.
@@ -64,7 +65,7 @@ def categorical_crossentropy(
 def sparse_categorical_crossentropy(
     target: TensorLike, output: TensorLike, from_logits: bool = False, axis: int = -1
 ) -> Tensor:
-    """`-log p` of the true class.
+    """Returns `-log p` of the true class.
 
     Args:
         target: Class numbers, with or without an axis of size 1 in the classes' place.
@@ -89,7 +90,7 @@ def sparse_categorical_crossentropy(
 
 @operation
 def one_hot(x: TensorLike, num_classes: int, axis: int = -1, dtype: DType = None, sparse: bool = False) -> Tensor:
-    """1 at the index that every value names, else 0; all 0 for values outside of the classes.
+    """Returns 1 at the index that every value names, else 0; all 0 for values outside of the classes.
 
     Args:
         x: Class numbers.
@@ -98,6 +99,7 @@ def one_hot(x: TensorLike, num_classes: int, axis: int = -1, dtype: DType = None
         dtype: `config.floatx()` if None.
         sparse: Not supported here.
     Raises: ValueError: if `sparse`.
+
     Example:
         >>> ops.one_hot(torch.tensor([0, 2]), 3)
         tensor([[1., 0., 0.],
@@ -118,7 +120,7 @@ def multi_hot(
     sparse: bool = False,
     **kwargs: Any,
 ) -> Tensor:
-    """1 at all the indices that a row names, else 0.
+    """Returns 1 at all the indices that a row names, else 0.
 
     Args:
         inputs: Class numbers, (classes,) or (batch, classes, ...).
@@ -128,6 +130,7 @@ def multi_hot(
         sparse: Not supported here.
         kwargs: `num_tokens`, an old name of `num_classes`.
     Raises: ValueError: if `num_classes` is missing, or `sparse`.
+
     Example:
         >>> ops.multi_hot(torch.tensor([[0, 2]]), 4)
         tensor([[1., 0., 1., 0.]])

@@ -22,7 +22,7 @@ HASH_FACTOR = 6364136223846793005  # of Knuth's MMIX generator; odd, so that no 
 def ctc_loss(
     target: TensorLike, output: TensorLike, target_length: TensorLike, output_length: TensorLike, mask_index: int = 0
 ) -> Tensor:
-    """The negative logarithm of the probability that `output` means `target`.
+    """Returns the negative logarithm of the probability that `output` means `target`.
 
     Args:
         target: Class numbers, (batch, longest target).
@@ -47,7 +47,7 @@ def ctc_decode(
     merge_repeated: bool = True,
     mask_index: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """The likeliest sequences of classes, blanks taken out.
+    """Returns the likeliest sequences of classes, blanks taken out.
 
     Args:
         inputs: Logits, (batch, time, classes).
@@ -116,7 +116,7 @@ def _beam_search(logits: Tensor, lengths: Tensor, width: int, top: int, blank: i
 
 
 def _empty_beam(log_p: Tensor, width: int) -> _Beam:
-    """One certain prefix, the empty one."""
+    """Returns one certain prefix, the empty one."""
     batch, time, _ = log_p.shape
     numbers = torch.zeros(batch, width, dtype=torch.int64, device=log_p.device)
     never = log_p.new_full((batch, width), -torch.inf)
@@ -125,7 +125,7 @@ def _empty_beam(log_p: Tensor, width: int) -> _Beam:
 
 
 def _extended(beam: _Beam, log_p_bc: Tensor, blank: int) -> _Beam:
-    """The beam after one more step: every prefix stays (by a blank or its last class) or grows by a class."""
+    """Returns the beam after one more step: every prefix stays (by a blank or its last class) or grows by a class."""
     classes = log_p_bc.shape[1]
     width = beam.last_bw.shape[1]
     total_bw = torch.logaddexp(beam.blank_bw, beam.class_bw)
@@ -157,7 +157,7 @@ def _extended(beam: _Beam, log_p_bc: Tensor, blank: int) -> _Beam:
 def _merged(
     beam: _Beam, total_bw: Tensor, is_last_bwc: Tensor, stay_class: Tensor, grow_bwc: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A prefix that grows into another one of the beam adds to it instead."""
+    """Returns a prefix that grows into another one of the beam adds to it instead."""
     grown_hash_bwv = beam.hash_bw.unsqueeze(2) * HASH_FACTOR + beam.last_bw.unsqueeze(1) + 1
     lengths_fit = beam.length_bw.unsqueeze(2) + 1 == beam.length_bw.unsqueeze(1)
     real = (total_bw > -torch.inf).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Which dtype comes out: Keras' rules, which are JAX's, on torch's dtypes.
+"""Type promotion: Keras' rules, which are JAX's, on torch's dtypes.
 
 A Python number has no dtype of its own: it takes that of the tensor next to it, unless a float meets integers, which
 gives `config.floatx()`. Unlike in JAX, and as in torch, 64-bit types stay 64-bit, and bools with a Python int give int64.
@@ -21,12 +21,12 @@ SMALL_INTEGERS = {torch.bool, torch.uint8, torch.int8, torch.int16}
 
 
 def floatx() -> torch.dtype:
-    """`config.floatx()` as torch's dtype."""
+    """Returns `config.floatx()` as torch's dtype."""
     return getattr(torch, config.floatx())
 
 
 def as_dtype(dtype: Any) -> torch.dtype:
-    """A torch dtype from itself, its name, a NumPy or a Python type; None is `config.floatx()`.
+    """Returns a torch dtype from itself, its name, a NumPy or a Python type; None is `config.floatx()`.
 
     Raises: ValueError: for what is no dtype of torch.
     """
@@ -42,10 +42,11 @@ def as_dtype(dtype: Any) -> torch.dtype:
 
 
 def result_type(*dtypes: Any) -> torch.dtype:
-    """The dtype that holds values of all `dtypes`.
+    """Returns the dtype that holds values of all `dtypes`.
 
     Args:
         dtypes: torch dtypes or their names; `int` and `float` for Python numbers.
+
     Example:
         >>> result_type(torch.int32, float), result_type(torch.float16, float)
         (torch.float32, torch.float16)
@@ -61,17 +62,17 @@ def result_type(*dtypes: Any) -> torch.dtype:
 
 
 def dtype_of(x: Any) -> Any:
-    """What `result_type` takes for a tensor, an array or a Python number."""
+    """Returns what `result_type` takes for a tensor, an array or a Python number."""
     return getattr(x, "dtype", type(x))
 
 
 def with_float_dtype(x: torch.Tensor) -> torch.Tensor:
-    """`x`, or integers and bools in `config.floatx()`."""
+    """Returns `x`, or integers and bools in `config.floatx()`."""
     return x if x.is_floating_point() or x.is_complex() else x.to(floatx())
 
 
 def in_common_dtype(*tensors: torch.Tensor, floating: bool = False) -> list[torch.Tensor]:
-    """`tensors` in one dtype, for the functions of torch that do not promote.
+    """Returns `tensors` in one dtype, for the functions of torch that do not promote.
 
     Those without axes give way to those with, as everywhere in torch: they may have been numbers.
 
@@ -92,5 +93,5 @@ def _weak(dtype: torch.dtype) -> Any:
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """In what a sum of `dtype` is kept: int32 for bools and small integers, else itself."""
+    """Returns the dtype in which a sum of `dtype` is kept: int32 for bools and small integers, else itself."""
     return torch.int32 if dtype in SMALL_INTEGERS else dtype

@@ -20,110 +20,110 @@ from kstyle_torch.ops.operation import Operand, TensorLike, operation
 
 @operation
 def abs(x: TensorLike) -> Tensor:
-    """The same as `absolute`."""
+    """Returns the same as `absolute`."""
     return absolute(x)
 
 
 @operation
 def absolute(x: TensorLike) -> Tensor:
-    """The value without its sign."""
+    """Returns the value without its sign."""
     return x if x.dtype is torch.bool else torch.abs(x)
 
 
 @operation
 def angle(x: TensorLike) -> Tensor:
-    """The angle of complex numbers, in radians; 0 or pi of real ones."""
+    """Returns the angle of complex numbers, in radians; 0 or pi of real ones."""
     return torch.angle(x)
 
 
 @operation
 def arccos(x: TensorLike) -> Tensor:
-    """Inverse cosine."""
+    """Returns the inverse cosine."""
     return torch.arccos(x)
 
 
 @operation
 def arccosh(x: TensorLike) -> Tensor:
-    """Inverse hyperbolic cosine."""
+    """Returns the inverse hyperbolic cosine."""
     return torch.arccosh(x)
 
 
 @operation
 def arcsin(x: TensorLike) -> Tensor:
-    """Inverse sine."""
+    """Returns the inverse sine."""
     return torch.arcsin(x)
 
 
 @operation
 def arcsinh(x: TensorLike) -> Tensor:
-    """Inverse hyperbolic sine."""
+    """Returns the inverse hyperbolic sine."""
     return torch.arcsinh(x)
 
 
 @operation
 def arctan(x: TensorLike) -> Tensor:
-    """Inverse tangent."""
+    """Returns the inverse tangent."""
     return torch.arctan(x)
 
 
 @operation
 def arctanh(x: TensorLike) -> Tensor:
-    """Inverse hyperbolic tangent."""
+    """Returns the inverse hyperbolic tangent."""
     return torch.arctanh(x)
 
 
 @operation
 def bitwise_invert(x: TensorLike) -> Tensor:
-    """Every bit turned."""
+    """Returns every bit turned."""
     return torch.bitwise_not(x)
 
 
 @operation
 def bitwise_not(x: TensorLike) -> Tensor:
-    """The same as `bitwise_invert`."""
+    """Returns the same as `bitwise_invert`."""
     return bitwise_invert(x)
 
 
 @operation
 def cbrt(x: TensorLike) -> Tensor:
-    """Cube root, of negative numbers too."""
+    """Returns the cube root, of negative numbers too."""
     x = with_float_dtype(x)
     return torch.sign(x) * torch.abs(x) ** (1 / 3)
 
 
 @operation
 def ceil(x: TensorLike) -> Tensor:
-    """The next whole number above."""
+    """Returns the next whole number above."""
     return torch.ceil(with_float_dtype(x))
 
 
 @operation
 def conj(x: TensorLike) -> Tensor:
-    """The complex conjugate."""
+    """Returns the complex conjugate."""
     return torch.conj(x).resolve_conj()
 
 
 @operation
 def conjugate(x: TensorLike) -> Tensor:
-    """The same as `conj`."""
+    """Returns the same as `conj`."""
     return conj(x)
 
 
 @operation
 def copy(x: TensorLike) -> Tensor:
-    """A copy in memory of its own."""
+    """Returns a copy in memory of its own."""
     return torch.clone(x)
 
 
 @operation
 def cos(x: TensorLike) -> Tensor:
-    """Cosine of radians."""
+    """Returns the cosine of radians."""
     return torch.cos(x)
 
 
 @operation
 def cosh(x: TensorLike) -> Tensor:
-    """Hyperbolic cosine."""
+    """Returns the hyperbolic cosine."""
     return torch.cosh(x)
 
 
@@ -135,115 +135,115 @@ def deg2rad(x: TensorLike) -> Tensor:
 
 @operation
 def exp(x: TensorLike) -> Tensor:
-    """e to the power of x."""
+    """Returns e to the power of x."""
     return torch.exp(x)
 
 
 @operation
 def exp2(x: TensorLike) -> Tensor:
-    """2 to the power of x."""
+    """Returns 2 to the power of x."""
     return torch.exp2(x)
 
 
 @operation
 def expm1(x: TensorLike) -> Tensor:
-    """`exp(x) - 1`, exact near 0."""
+    """Returns `exp(x) - 1`, exact near 0."""
     return torch.expm1(x)
 
 
 @operation
 def fabs(x: TensorLike) -> Tensor:
-    """The value without its sign, as a float."""
+    """Returns the value without its sign, as a float."""
     return torch.abs(with_float_dtype(x))
 
 
 @operation
 def floor(x: TensorLike) -> Tensor:
-    """The next whole number below."""
+    """Returns the next whole number below."""
     return torch.floor(with_float_dtype(x))
 
 
 @operation
 def i0(x: TensorLike) -> Tensor:
-    """Modified Bessel function of the first kind, order 0."""
+    """Returns the modified Bessel function of the first kind, order 0."""
     return torch.i0(with_float_dtype(x))
 
 
 @operation
 def imag(x: TensorLike) -> Tensor:
-    """The imaginary part."""
+    """Returns the imaginary part."""
     return torch.imag(x) if x.is_complex() else torch.zeros_like(x)
 
 
 @operation
 def isfinite(x: TensorLike) -> Tensor:
-    """Where the value is neither infinite nor NaN."""
+    """Returns where the value is neither infinite nor NaN."""
     return torch.isfinite(x)
 
 
 @operation
 def isinf(x: TensorLike) -> Tensor:
-    """Where the value is infinite, of either sign."""
+    """Returns where the value is infinite, of either sign."""
     return torch.isinf(x)
 
 
 @operation
 def isnan(x: TensorLike) -> Tensor:
-    """Where the value is NaN."""
+    """Returns where the value is NaN."""
     return torch.isnan(x)
 
 
 @operation
 def isneginf(x: TensorLike) -> Tensor:
-    """Where the value is minus infinity."""
+    """Returns where the value is minus infinity."""
     return torch.isneginf(x)
 
 
 @operation
 def isposinf(x: TensorLike) -> Tensor:
-    """Where the value is plus infinity."""
+    """Returns where the value is plus infinity."""
     return torch.isposinf(x)
 
 
 @operation
 def isreal(x: TensorLike) -> Tensor:
-    """Where the imaginary part is 0."""
+    """Returns where the imaginary part is 0."""
     return torch.isreal(x)
 
 
 @operation
 def log(x: TensorLike) -> Tensor:
-    """Natural logarithm."""
+    """Returns the natural logarithm."""
     return torch.log(x)
 
 
 @operation
 def log10(x: TensorLike) -> Tensor:
-    """Logarithm to base 10."""
+    """Returns the logarithm to base 10."""
     return torch.log10(x)
 
 
 @operation
 def log1p(x: TensorLike) -> Tensor:
-    """`log(1 + x)`, exact near 0."""
+    """Returns `log(1 + x)`, exact near 0."""
     return torch.log1p(x)
 
 
 @operation
 def log2(x: TensorLike) -> Tensor:
-    """Logarithm to base 2."""
+    """Returns the logarithm to base 2."""
     return torch.log2(x)
 
 
 @operation
 def logical_not(x: TensorLike) -> Tensor:
-    """Where the value is 0 or False."""
+    """Returns where the value is 0 or False."""
     return torch.logical_not(x)
 
 
 @operation
 def negative(x: TensorLike) -> Tensor:
-    """The value with its sign turned."""
+    """Returns the value with its sign turned."""
     return torch.negative(x)
 
 
@@ -255,79 +255,79 @@ def rad2deg(x: TensorLike) -> Tensor:
 
 @operation
 def real(x: TensorLike) -> Tensor:
-    """The real part."""
+    """Returns the real part."""
     return torch.real(x)
 
 
 @operation
 def reciprocal(x: TensorLike) -> Tensor:
-    """1 over x."""
+    """Returns 1 over x."""
     return torch.reciprocal(x)
 
 
 @operation
 def sign(x: TensorLike) -> Tensor:
-    """-1, 0 or 1."""
+    """Returns -1, 0 or 1."""
     return torch.sign(x)
 
 
 @operation
 def signbit(x: TensorLike) -> Tensor:
-    """Where the sign bit is set; true of -0.0."""
+    """Returns where the sign bit is set; true of -0.0."""
     return torch.signbit(x)
 
 
 @operation
 def sin(x: TensorLike) -> Tensor:
-    """Sine of radians."""
+    """Returns the sine of radians."""
     return torch.sin(x)
 
 
 @operation
 def sinc(x: TensorLike) -> Tensor:
-    """`sin(pi x) / (pi x)`, 1 at 0."""
+    """Returns `sin(pi x) / (pi x)`, 1 at 0."""
     return torch.sinc(x)
 
 
 @operation
 def sinh(x: TensorLike) -> Tensor:
-    """Hyperbolic sine."""
+    """Returns the hyperbolic sine."""
     return torch.sinh(x)
 
 
 @operation
 def sqrt(x: TensorLike) -> Tensor:
-    """Square root."""
+    """Returns the square root."""
     return torch.sqrt(x)
 
 
 @operation
 def square(x: TensorLike) -> Tensor:
-    """x times x."""
+    """Returns x times x."""
     return torch.square(x.int() if x.dtype is torch.bool else x)
 
 
 @operation
 def tan(x: TensorLike) -> Tensor:
-    """Tangent of radians."""
+    """Returns the tangent of radians."""
     return torch.tan(x)
 
 
 @operation
 def tanh(x: TensorLike) -> Tensor:
-    """Hyperbolic tangent."""
+    """Returns the hyperbolic tangent."""
     return torch.tanh(x)
 
 
 @operation
 def trunc(x: TensorLike) -> Tensor:
-    """The whole part, rounded towards 0."""
+    """Returns the whole part, rounded towards 0."""
     return x if x.dtype is torch.bool else torch.trunc(x)
 
 
 @operation
 def clip(x: TensorLike, x_min: Operand, x_max: Operand) -> Tensor:
-    """The values, brought between two bounds.
+    """Returns the values, brought between two bounds.
 
     Args:
         x: Tensor.
@@ -342,7 +342,7 @@ def clip(x: TensorLike, x_min: Operand, x_max: Operand) -> Tensor:
 
 @operation
 def nan_to_num(x: TensorLike, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
-    """NaN and infinities replaced.
+    """Replaces NaN and infinities.
 
     Args:
         x: Tensor.
@@ -355,7 +355,7 @@ def nan_to_num(x: TensorLike, nan: float = 0.0, posinf: float | None = None, neg
 
 @operation
 def round(x: TensorLike, decimals: int = 0) -> Tensor:
-    """The nearest number of `decimals` digits after the point, the even one of two; negative counts zeros before it."""
+    """Returns the nearest number of `decimals` digits after the point, the even one of two; negative counts zeros before it."""
     if x.is_floating_point():
         return torch.round(x, decimals=decimals)
     return x if decimals >= 0 else torch.round(x.double(), decimals=decimals).to(x.dtype)
@@ -363,5 +363,5 @@ def round(x: TensorLike, decimals: int = 0) -> Tensor:
 
 @operation
 def view(x: TensorLike, dtype: Any = None) -> Tensor:
-    """The same bytes, read as another dtype."""
+    """Returns the same bytes, read as another dtype."""
     return x if dtype is None else x.view(as_dtype(dtype))

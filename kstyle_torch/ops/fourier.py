@@ -18,7 +18,7 @@ WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
 
 @operation
 def fft(x: Nest) -> Pair:
-    """The discrete Fourier transform along the last axis.
+    """Returns the discrete Fourier transform along the last axis.
 
     Args:
         x: Pair of real and imaginary part, of the same shape.
@@ -30,19 +30,19 @@ def fft(x: Nest) -> Pair:
 
 @operation
 def fft2(x: Nest) -> Pair:
-    """The discrete Fourier transform along the last two axes. Argument and result are those of `fft`."""
+    """Returns the discrete Fourier transform along the last two axes. Argument and result are those of `fft`."""
     return _pair(torch.fft.fft2(_complex(x, "fft2")))
 
 
 @operation
 def ifft2(x: Nest) -> Pair:
-    """The inverse of `fft2`. Argument and result are those of `fft`."""
+    """Returns the inverse of `fft2`. Argument and result are those of `fft`."""
     return _pair(torch.fft.ifft2(_complex(x, "ifft2")))
 
 
 @operation
 def rfft(x: TensorLike, fft_length: int | None = None) -> Pair:
-    """The first half of the Fourier transform of real numbers, along the last axis; the second one mirrors it.
+    """Returns the first half of the Fourier transform of real numbers, along the last axis; the second one mirrors it.
 
     Args:
         x: Real numbers.
@@ -54,7 +54,7 @@ def rfft(x: TensorLike, fft_length: int | None = None) -> Pair:
 
 @operation
 def irfft(x: Nest, fft_length: int | None = None) -> Tensor:
-    """The inverse of `rfft`.
+    """Returns the inverse of `rfft`.
 
     Args:
         x: Pair of real and imaginary part.
@@ -65,13 +65,14 @@ def irfft(x: Nest, fft_length: int | None = None) -> Tensor:
 
 @operation
 def extract_sequences(x: TensorLike, sequence_length: int, sequence_stride: int) -> Tensor:
-    """The windows of a signal.
+    """Returns the windows of a signal.
 
     Args:
         x: (..., samples).
         sequence_length: Length of a window.
         sequence_stride: Step between them.
     Returns: (..., windows, sequence_length).
+
     Example:
         >>> ops.extract_sequences(torch.arange(5), 3, 2)
         tensor([[0, 1, 2],
@@ -89,7 +90,7 @@ def stft(
     window: Nest = "hann",
     center: bool = True,
 ) -> Pair:
-    """The Fourier transforms of a signal's windows.
+    """Returns the Fourier transforms of a signal's windows.
 
     Args:
         x: (..., samples), float32 or float64.
@@ -125,7 +126,7 @@ def istft(
     window: Nest = "hann",
     center: bool = True,
 ) -> Tensor:
-    """The signal whose `stft` is given.
+    """Returns the signal whose `stft` is given.
 
     Args:
         x: Pair of real and imaginary part, (..., windows, fft_length // 2 + 1).
@@ -158,7 +159,7 @@ def istft(
 
 
 def _dual_window(window: Tensor, length: int, stride: int) -> Tensor:
-    """What makes overlapping windows add up to the signal: the window by the sum of the squares of its shifts."""
+    """Returns what makes overlapping windows add up to the signal: the window by the sum of the squares of its shifts."""
     before = (length - window.shape[0]) // 2
     window = F.pad(window, (before, length - window.shape[0] - before))
     shifts = -(-length // stride)
@@ -167,7 +168,7 @@ def _dual_window(window: Tensor, length: int, stride: int) -> Tensor:
 
 
 def _overlapped(parts: Tensor, stride: int) -> Tensor:
-    """(batch, windows, length) -> (batch, samples): every window added in its place."""
+    """Adds every window in its place: (batch, windows, length) to (batch, samples)."""
     _, windows, length = parts.shape
     samples = stride * (windows - 1) + length
     return F.fold(parts.mT, (1, samples), (1, length), stride=(1, stride)).reshape(-1, samples)

@@ -24,13 +24,13 @@ REDUCTIONS = {"max": "amax", "min": "amin", "mul": "prod"}  # Keras' name -> tor
 
 @operation
 def get_item(x: TensorLike, key: Nest) -> Tensor:
-    """`x[key]`."""
+    """Returns `x[key]`."""
     return x[key]
 
 
 @operation
 def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
-    """The slices at `indices` along `axis`.
+    """Returns the slices at `indices` along `axis`.
 
     Args:
         x: Tensor.
@@ -47,7 +47,7 @@ def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
 
 @operation
 def take_along_axis(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
-    """For every place in `indices`, the element at that index along `axis`; in the flat tensor if None."""
+    """Returns, for every place in `indices`, the element at that index along `axis`; in the flat tensor if None."""
     size = x.numel() if axis is None else x.shape[axis]
     return torch.take_along_dim(x, _from_start(indices, size), axis)
 
@@ -59,7 +59,7 @@ def _from_start(indices: Tensor, size: int) -> Tensor:
 
 @operation
 def where(condition: TensorLike, x1: Operand = None, x2: Operand = None) -> Tensor:
-    """`x1` where the condition holds, `x2` elsewhere; without them, where it holds: a row of positions for each axis.
+    """Returns `x1` where the condition holds, `x2` elsewhere; without them, where it holds: a row of positions for each axis.
 
     Args:
         condition: Tensor; what is not bool holds where it is not 0.
@@ -75,13 +75,13 @@ def where(condition: TensorLike, x1: Operand = None, x2: Operand = None) -> Tens
 
 @operation
 def nonzero(x: TensorLike) -> Tensor:
-    """Where elements are not 0: a row of positions for each axis. int32."""
+    """Returns where elements are not 0: a row of positions for each axis. int32."""
     return torch.nonzero(x).T.int()
 
 
 @operation
 def select(condlist: TensorList, choicelist: TensorList, default: Operand = 0) -> Tensor:
-    """For each place, the choice of the first condition that holds there.
+    """Returns, for each place, the choice of the first condition that holds there.
 
     Args:
         condlist: Bool tensors.
@@ -96,13 +96,13 @@ def select(condlist: TensorList, choicelist: TensorList, default: Operand = 0) -
 
 @operation
 def unravel_index(indices: TensorLike, shape: Sequence[int]) -> tuple[Tensor, ...]:
-    """The positions along each axis of `shape`, for positions in the flat tensor."""
+    """Returns the positions along each axis of `shape`, for positions in the flat tensor."""
     return tuple(place.to(indices.dtype) for place in torch.unravel_index(indices, tuple(shape)))
 
 
 @operation
 def slice(inputs: TensorLike, start_indices: Nest, shape: Sequence[int]) -> Tensor:
-    """A block of a tensor.
+    """Returns a block of a tensor.
 
     Args:
         inputs: Tensor.
@@ -120,7 +120,7 @@ def slice(inputs: TensorLike, start_indices: Nest, shape: Sequence[int]) -> Tens
 
 @operation
 def slice_update(inputs: TensorLike, start_indices: Nest, updates: TensorLike) -> Tensor:
-    """The tensor with a block of it replaced.
+    """Returns the tensor with a block of it replaced.
 
     Args:
         inputs: Tensor.
@@ -151,7 +151,7 @@ def scatter(indices: TensorLike, values: TensorLike, shape: Sequence[int]) -> Te
 def scatter_update(
     inputs: TensorLike, indices: TensorLike, updates: TensorLike, reduction: str | None = None
 ) -> Tensor:
-    """The tensor with elements, or slices, replaced.
+    """Returns the tensor with elements, or slices, replaced.
 
     Args:
         inputs: Tensor.

@@ -18,13 +18,13 @@ from kstyle_torch.ops.operation import TensorLike, TensorList, operation
 
 @operation
 def concatenate(xs: TensorList, axis: int | None = 0) -> Tensor:
-    """The tensors one behind the other along `axis`; flattened first if None."""
+    """Returns the tensors one behind the other along `axis`; flattened first if None."""
     return torch.cat([x.flatten() for x in xs]) if axis is None else torch.cat(xs, axis)
 
 
 @operation
 def append(x1: TensorLike, x2: TensorLike, axis: int | None = None) -> Tensor:
-    """`x2` behind `x1` along `axis`; both flattened first if None."""
+    """Returns `x2` behind `x1` along `axis`; both flattened first if None."""
     return torch.cat([x1.flatten(), x2.flatten()]) if axis is None else torch.cat([x1, x2], axis)
 
 
@@ -36,31 +36,31 @@ def stack(x: TensorList, axis: int = 0) -> Tensor:
 
 @operation
 def vstack(xs: TensorList) -> Tensor:
-    """The tensors one behind the other along axis 0; vectors are rows."""
+    """Returns the tensors one behind the other along axis 0; vectors are rows."""
     return torch.vstack(_promoted(xs))
 
 
 @operation
 def hstack(xs: TensorList) -> Tensor:
-    """The tensors one behind the other along axis 1; vectors along axis 0."""
+    """Returns the tensors one behind the other along axis 1; vectors along axis 0."""
     return torch.hstack(_promoted(xs))
 
 
 @operation
 def dstack(xs: TensorList) -> Tensor:
-    """The tensors one behind the other along axis 2; vectors and matrices get it."""
+    """Returns the tensors one behind the other along axis 2; vectors and matrices get it."""
     return torch.dstack(_promoted(xs))
 
 
 def _promoted(xs: list[Tensor]) -> list[Tensor]:
-    """In one dtype: `torch.stack` does not promote."""
+    """Casts to one dtype: `torch.stack` does not promote."""
     dtype = functools.reduce(torch.promote_types, [x.dtype for x in xs])
     return [x.to(dtype) for x in xs]
 
 
 @operation
 def meshgrid(*x: TensorLike, indexing: str = "xy") -> list[Tensor]:
-    """The coordinates of a grid, one tensor for each vector of coordinates.
+    """Returns the coordinates of a grid, one tensor for each vector of coordinates.
 
     Args:
         x: Vectors.
@@ -71,7 +71,7 @@ def meshgrid(*x: TensorLike, indexing: str = "xy") -> list[Tensor]:
 
 @operation
 def split(x: TensorLike, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
-    """The parts along `axis`.
+    """Returns the parts along `axis`.
 
     Args:
         x: Tensor.
@@ -90,31 +90,31 @@ def split(x: TensorLike, indices_or_sections: Any, axis: int = 0) -> list[Tensor
 
 @operation
 def array_split(x: TensorLike, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
-    """`split` in which the first parts are longer by one where equal parts are not possible."""
+    """Returns `split` in which the first parts are longer by one where equal parts are not possible."""
     return list(torch.tensor_split(x, _listed(indices_or_sections), axis))
 
 
 @operation
 def hsplit(x: TensorLike, indices_or_sections: Any) -> list[Tensor]:
-    """`split` along axis 1; of vectors, along axis 0."""
+    """Returns `split` along axis 1; of vectors, along axis 0."""
     return split(x, indices_or_sections, axis=min(x.ndim - 1, 1))
 
 
 @operation
 def vsplit(x: TensorLike, indices_or_sections: Any) -> list[Tensor]:
-    """`split` along axis 0."""
+    """Returns `split` along axis 0."""
     return split(x, indices_or_sections, axis=0)
 
 
 @operation
 def dsplit(x: TensorLike, indices_or_sections: Any) -> list[Tensor]:
-    """`split` along axis 2."""
+    """Returns `split` along axis 2."""
     return split(x, indices_or_sections, axis=2)
 
 
 @operation
 def unstack(x: TensorLike, num: int | None = None, axis: int = 0) -> list[Tensor]:
-    """The slices along `axis`, without it.
+    """Returns the slices along `axis`, without it.
 
     Args:
         x: Tensor.

@@ -33,12 +33,13 @@ __all__ = [
 
 @operation
 def cholesky(x: TensorLike, upper: bool = False) -> Tensor:
-    """The triangular L with `L @ L.T = x`.
+    """Returns the triangular L with `L @ L.T = x`.
 
     Args:
         x: Symmetric positive definite matrices, (..., n, n).
         upper: Whether to give the transpose of L.
     Raises: ValueError: if a matrix is not square or not positive definite.
+
     Example:
         >>> ops.cholesky(torch.tensor([[4.0, 2.0], [2.0, 5.0]]))
         tensor([[2., 0.],
@@ -53,7 +54,7 @@ def cholesky(x: TensorLike, upper: bool = False) -> Tensor:
 
 @operation
 def cholesky_inverse(x: TensorLike, upper: bool = False) -> Tensor:
-    """The inverse of the matrix whose Cholesky factor is given.
+    """Returns the inverse of the matrix whose Cholesky factor is given.
 
     Args:
         x: Triangular factors, (..., n, n).
@@ -65,7 +66,7 @@ def cholesky_inverse(x: TensorLike, upper: bool = False) -> Tensor:
 
 @operation
 def det(x: TensorLike) -> Tensor:
-    """The determinant of (..., n, n).
+    """Returns the determinant of (..., n, n).
 
     Raises: ValueError: if a matrix is not square.
     """
@@ -74,7 +75,7 @@ def det(x: TensorLike) -> Tensor:
 
 @operation
 def eig(x: TensorLike) -> tuple[Tensor, Tensor]:
-    """Complex eigenvalues (..., n) and eigenvectors (..., n, n) of (..., n, n).
+    """Returns complex eigenvalues (..., n) and eigenvectors (..., n, n) of (..., n, n).
 
     Raises: ValueError: if a matrix is not square.
     """
@@ -92,7 +93,7 @@ def eigh(x: TensorLike) -> tuple[Tensor, Tensor]:
 
 @operation
 def inv(x: TensorLike) -> Tensor:
-    """The inverse of (..., n, n).
+    """Returns the inverse of (..., n, n).
 
     Raises: ValueError: if a matrix is not square.
     """
@@ -101,7 +102,7 @@ def inv(x: TensorLike) -> Tensor:
 
 @operation
 def lu_factor(x: TensorLike) -> tuple[Tensor, Tensor]:
-    """L and U of `P @ L @ U = x` in one matrix, and the row that each row was swapped with, counted from 0.
+    """Returns L and U of `P @ L @ U = x` in one matrix, and the row that each row was swapped with, counted from 0.
 
     Args:
         x: (..., m, n).
@@ -115,13 +116,14 @@ def lu_factor(x: TensorLike) -> tuple[Tensor, Tensor]:
 def norm(
     x: TensorLike, ord: int | float | str | None = None, axis: int | Sequence[int] | None = None, keepdims: bool = False
 ) -> Tensor:
-    """The norm of vectors (one axis) or matrices (two).
+    """Returns the norm of vectors (one axis) or matrices (two).
 
     Args:
         x: Tensor.
         ord: Order, `"fro"`, `"nuc"` or an infinity as in NumPy; the root of the sum of squares if None.
         axis: One axis or two; all for None.
         keepdims: Whether they stay, with size 1.
+
     Example:
         >>> ops.norm(torch.tensor([3.0, 4.0]))
         tensor(5.)
@@ -133,7 +135,7 @@ def norm(
 
 @operation
 def qr(x: TensorLike, mode: str = "reduced") -> tuple[Tensor, Tensor]:
-    """Q with orthonormal columns and upper triangular R, `Q @ R = x`.
+    """Returns Q with orthonormal columns and upper triangular R, `Q @ R = x`.
 
     Args:
         x: (..., m, n).
@@ -147,7 +149,7 @@ def qr(x: TensorLike, mode: str = "reduced") -> tuple[Tensor, Tensor]:
 
 @operation
 def solve(a: TensorLike, b: TensorLike) -> Tensor:
-    """The x with `a @ x = b`.
+    """Returns the x with `a @ x = b`.
 
     Args:
         a: (..., n, n).
@@ -160,7 +162,7 @@ def solve(a: TensorLike, b: TensorLike) -> Tensor:
 
 @operation
 def solve_triangular(a: TensorLike, b: TensorLike, lower: bool = False) -> Tensor:
-    """The x with `a @ x = b`, for triangular `a`.
+    """Returns the x with `a @ x = b`, for triangular `a`.
 
     Args:
         a: (..., n, n); the other triangle is not read.
@@ -176,7 +178,7 @@ def solve_triangular(a: TensorLike, b: TensorLike, lower: bool = False) -> Tenso
 
 @operation
 def svd(x: TensorLike, full_matrices: bool = True, compute_uv: bool = True) -> Any:
-    """The singular values, falling, and vectors: `U @ diag(S) @ V = x`.
+    """Returns the singular values, falling, and vectors: `U @ diag(S) @ V = x`.
 
     Args:
         x: (..., m, n).
@@ -190,7 +192,7 @@ def svd(x: TensorLike, full_matrices: bool = True, compute_uv: bool = True) -> A
 
 @operation
 def lstsq(a: TensorLike, b: TensorLike, rcond: float | None = None) -> Tensor:
-    """The x that makes `a @ x - b` least in squares.
+    """Returns the x that makes `a @ x - b` least in squares.
 
     Args:
         a: (m, n).
@@ -206,7 +208,7 @@ def lstsq(a: TensorLike, b: TensorLike, rcond: float | None = None) -> Tensor:
 
 @operation
 def matrix_rank(x: TensorLike, tol: float | None = None) -> Tensor:
-    """How many singular values exceed `tol` (if None, what rounding makes of 0), int32.
+    """Returns how many singular values exceed `tol` (if None, what rounding makes of 0), int32.
 
     Args:
         x: (..., m, n).
@@ -217,7 +219,7 @@ def matrix_rank(x: TensorLike, tol: float | None = None) -> Tensor:
 
 @operation
 def pinv(x: TensorLike, rcond: float | None = None) -> Tensor:
-    """The pseudo-inverse, (..., n, m) for (..., m, n).
+    """Returns the pseudo-inverse, (..., n, m) for (..., m, n).
 
     Args:
         x: (..., m, n).
@@ -228,7 +230,7 @@ def pinv(x: TensorLike, rcond: float | None = None) -> Tensor:
 
 @operation
 def jvp(fun: Callable[..., Any], primals: Nest, tangents: Nest, has_aux: bool = False) -> Any:
-    """The value of a function and its derivative in a direction.
+    """Returns the value of a function and its derivative in a direction.
 
     Args:
         fun: The function.
@@ -236,6 +238,7 @@ def jvp(fun: Callable[..., Any], primals: Nest, tangents: Nest, has_aux: bool = 
         tangents: The direction, one tensor for each of them.
         has_aux: Whether `fun` gives, beside its value, something that is handed on.
     Returns: Value and derivative; and what was handed on.
+
     Example:
         >>> ops.jvp(torch.square, (torch.tensor(3.0),), (torch.tensor(1.0),))
         (tensor(9.), tensor(6.))
@@ -244,7 +247,7 @@ def jvp(fun: Callable[..., Any], primals: Nest, tangents: Nest, has_aux: bool = 
 
 
 def _plain(parts: Any) -> Any:
-    """A tuple: torch's own kind of it cannot be the output of a graph."""
+    """Returns a tuple: torch's own kind of it cannot be the output of a graph."""
     return tuple(parts)
 
 

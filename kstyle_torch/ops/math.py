@@ -38,42 +38,43 @@ __all__ = [
 
 @operation
 def erf(x: TensorLike) -> Tensor:
-    """The error function."""
+    """Returns the error function."""
     return torch.erf(x)
 
 
 @operation
 def erfc(x: TensorLike) -> Tensor:
-    """`1 - erf(x)`, exact where `erf(x)` is close to 1."""
+    """Returns `1 - erf(x)`, exact where `erf(x)` is close to 1."""
     return torch.erfc(x)
 
 
 @operation
 def erfinv(x: TensorLike) -> Tensor:
-    """The inverse of `erf`, on (-1, 1)."""
+    """Returns the inverse of `erf`, on (-1, 1)."""
     return torch.erfinv(x)
 
 
 @operation
 def rsqrt(x: TensorLike) -> Tensor:
-    """`1 / sqrt(x)`."""
+    """Returns `1 / sqrt(x)`."""
     return torch.rsqrt(x)
 
 
 @operation
 def logdet(x: TensorLike) -> Tensor:
-    """The logarithm of the determinant of square matrices, (..., n, n); NaN where it is negative."""
+    """Returns the logarithm of the determinant of square matrices, (..., n, n); NaN where it is negative."""
     return torch.logdet(x)
 
 
 @operation
 def logsumexp(x: TensorLike, axis: int | tuple[int, ...] | list[int] | None = None, keepdims: bool = False) -> Tensor:
-    """`log(sum(exp(x)))`, without overflow.
+    """Returns `log(sum(exp(x)))`, without overflow.
 
     Args:
         x: Tensor.
         axis: Over which axis or axes; all for None.
         keepdims: Whether they stay, with size 1.
+
     Example:
         >>> ops.logsumexp(torch.tensor([1000.0, -torch.inf]))
         tensor(1000.)
@@ -83,7 +84,7 @@ def logsumexp(x: TensorLike, axis: int | tuple[int, ...] | list[int] | None = No
 
 @operation
 def top_k(x: TensorLike, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
-    """The `k` largest values along the last axis, and their indices.
+    """Returns the `k` largest values along the last axis, and their indices.
 
     Args:
         x: Tensor.
@@ -97,7 +98,7 @@ def top_k(x: TensorLike, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
 
 @operation
 def in_top_k(targets: TensorLike, predictions: TensorLike, k: int) -> Tensor:
-    """Whether each target is among the `k` classes with the largest predictions; ties count.
+    """Returns whether each target is among the `k` classes with the largest predictions; ties count.
 
     Args:
         targets: Class numbers, (batch,).
@@ -111,9 +112,12 @@ def in_top_k(targets: TensorLike, predictions: TensorLike, k: int) -> Tensor:
 
 @operation
 def segment_sum(
-    data: TensorLike, segment_ids: TensorLike, num_segments: int | None = None, sorted: bool = False
+    data: TensorLike,
+    segment_ids: TensorLike,
+    num_segments: int | None = None,
+    sorted: bool = False,  # noqa: ARG001
 ) -> Tensor:
-    """The sum of the rows with the same number.
+    """Returns the sum of the rows with the same number.
 
     Args:
         data: (rows, ...).
@@ -122,6 +126,7 @@ def segment_sum(
         sorted: Whether the numbers rise; makes no difference here.
     Returns: (num_segments, ...), with 0 where no row is.
     Raises: ValueError: if the shapes do not fit.
+
     Example:
         >>> ops.segment_sum(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0, 2, 0]))
         tensor([5., 0., 2.])
@@ -131,9 +136,12 @@ def segment_sum(
 
 @operation
 def segment_max(
-    data: TensorLike, segment_ids: TensorLike, num_segments: int | None = None, sorted: bool = False
+    data: TensorLike,
+    segment_ids: TensorLike,
+    num_segments: int | None = None,
+    sorted: bool = False,  # noqa: ARG001
 ) -> Tensor:
-    """The largest of the rows with the same number; the lowest value of the dtype where no row is.
+    """Returns the largest of the rows with the same number; the lowest value of the dtype where no row is.
 
     Args:
         data: As in `segment_sum`.
@@ -146,9 +154,12 @@ def segment_max(
 
 @operation
 def segment_min(
-    data: TensorLike, segment_ids: TensorLike, num_segments: int | None = None, sorted: bool = False
+    data: TensorLike,
+    segment_ids: TensorLike,
+    num_segments: int | None = None,
+    sorted: bool = False,  # noqa: ARG001
 ) -> Tensor:
-    """The least of the rows with the same number; the highest value of the dtype where no row is.
+    """Returns the least of the rows with the same number; the highest value of the dtype where no row is.
 
     Args:
         data: As in `segment_sum`.
@@ -161,9 +172,12 @@ def segment_min(
 
 @operation
 def segment_prod(
-    data: TensorLike, segment_ids: TensorLike, num_segments: int | None = None, sorted: bool = False
+    data: TensorLike,
+    segment_ids: TensorLike,
+    num_segments: int | None = None,
+    sorted: bool = False,  # noqa: ARG001
 ) -> Tensor:
-    """The product of the rows with the same number; 1 where no row is.
+    """Returns the product of the rows with the same number; 1 where no row is.
 
     Args:
         data: As in `segment_sum`.
@@ -176,7 +190,7 @@ def segment_prod(
 
 @operation
 def cdist(x: TensorLike, y: TensorLike) -> Tensor:
-    """The Euclidean distances between the rows of `x` and those of `y`.
+    """Returns the Euclidean distances between the rows of `x` and those of `y`.
 
     Args:
         x: (..., rows, features).
@@ -195,7 +209,7 @@ def cdist(x: TensorLike, y: TensorLike) -> Tensor:
 
 @operation
 def view_as_complex(x: TensorLike) -> Tensor:
-    """Complex numbers of the pairs (real, imaginary) along the last axis, which goes.
+    """Returns complex numbers of the pairs (real, imaginary) along the last axis, which goes.
 
     Raises: ValueError: if the last axis has not size 2.
     """

@@ -20,37 +20,37 @@ from kstyle_torch.ops.reduction import Axis, axes_of, is_empty
 
 @operation
 def nansum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum, NaN as 0."""
+    """Returns the sum, NaN as 0."""
     return reduction.sum(_filled(x, 0.0), axis, keepdims)
 
 
 @operation
 def nanprod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The product, NaN as 1."""
+    """Returns the product, NaN as 1."""
     return reduction.prod(_filled(x, 1.0), axis, keepdims)
 
 
 @operation
 def nancumsum(x: TensorLike, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """`cumsum`, NaN as 0."""
+    """Returns `cumsum`, NaN as 0."""
     return reduction.cumsum(_filled(x, 0.0), axis, dtype)
 
 
 @operation
 def nancumprod(x: TensorLike, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """`cumprod`, NaN as 1."""
+    """Returns `cumprod`, NaN as 1."""
     return reduction.cumprod(_filled(x, 1.0), axis, dtype)
 
 
 @operation
 def nanmax(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The greatest number; NaN where there is none."""
+    """Returns the greatest number; NaN where there is none."""
     return _extreme(reduction.amax, x, float("-inf"), axis, keepdims)
 
 
 @operation
 def nanmin(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest number; NaN where there is none."""
+    """Returns the smallest number; NaN where there is none."""
     return _extreme(reduction.amin, x, float("inf"), axis, keepdims)
 
 
@@ -63,13 +63,13 @@ def _extreme(function: Any, x: Tensor, fill: float, axis: Axis, keepdims: bool) 
 
 @operation
 def nanargmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the greatest number is, -1 where there is none. int32."""
+    """Returns where the greatest number is, -1 where there is none. int32."""
     return _where_extreme(reduction.argmax, x, float("-inf"), axis, keepdims)
 
 
 @operation
 def nanargmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the smallest number is, -1 where there is none. int32."""
+    """Returns where the smallest number is, -1 where there is none. int32."""
     return _where_extreme(reduction.argmin, x, float("inf"), axis, keepdims)
 
 
@@ -82,13 +82,13 @@ def _where_extreme(function: Any, x: Tensor, fill: float, axis: int | None, keep
 
 @operation
 def nanmean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The mean of the numbers."""
+    """Returns the mean of the numbers."""
     return x if is_empty(axis) else torch.nanmean(with_float_dtype(x), axes_of(x, axis), keepdim=keepdims)
 
 
 @operation
 def nanvar(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The variance of the numbers."""
+    """Returns the variance of the numbers."""
     x = with_float_dtype(x)
     if is_empty(axis):
         return torch.where(torch.isnan(x), x, 0.0)
@@ -99,13 +99,13 @@ def nanvar(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @operation
 def nanstd(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The square root of `nanvar`."""
+    """Returns the square root of `nanvar`."""
     return torch.sqrt(nanvar(x, axis, keepdims))
 
 
 @operation
 def nanmedian(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The median of the numbers."""
+    """Returns the median of the numbers."""
     if is_empty(axis):
         return x
     return reduction.quantile_with(torch.nanquantile, x, as_tensor(0.5, device=x.device), axis, "linear", keepdims)
@@ -115,7 +115,7 @@ def nanmedian(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tenso
 def nanquantile(
     x: TensorLike, q: TensorLike, axis: Axis = None, method: str = "linear", keepdims: bool = False
 ) -> Tensor:
-    """`quantile` of the numbers, with its arguments."""
+    """Returns `quantile` of the numbers, with its arguments."""
     return reduction.quantile_with(torch.nanquantile, x, q, axis, method, keepdims)
 
 
@@ -123,10 +123,10 @@ def nanquantile(
 def nanpercentile(
     x: TensorLike, q: TensorLike, axis: Axis = None, method: str = "linear", keepdims: bool = False
 ) -> Tensor:
-    """`percentile` of the numbers, with its arguments."""
+    """Returns `percentile` of the numbers, with its arguments."""
     return reduction.quantile_with(torch.nanquantile, x, q / 100, axis, method, keepdims)
 
 
 def _filled(x: Tensor, value: float) -> Tensor:
-    """`x` with `value` for NaN."""
+    """Returns `x` with `value` for NaN."""
     return torch.where(torch.isnan(x), value, x) if x.is_floating_point() else x

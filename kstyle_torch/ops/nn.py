@@ -125,7 +125,7 @@ __all__ = [
 
 @operation
 def polar(abs_: TensorLike, angle: TensorLike) -> Tensor:
-    """The complex numbers with these absolute values and angles.
+    """Returns the complex numbers with these absolute values and angles.
 
     Args:
         abs_: Absolute values.
@@ -137,7 +137,7 @@ def polar(abs_: TensorLike, angle: TensorLike) -> Tensor:
 
 @operation
 def psnr(x1: TensorLike, x2: TensorLike, max_val: TensorLike) -> Tensor:
-    """The peak signal-to-noise ratio of two images in decibels: `20 log10(max_val) - 10 log10(mse)`.
+    """Returns the peak signal-to-noise ratio of two images in decibels: `20 log10(max_val) - 10 log10(mse)`.
 
     Args:
         x1: First image, or a batch of them.

@@ -28,7 +28,7 @@ def batch_normalization(
     scale: TensorLike = None,
     epsilon: float = 1e-3,
 ) -> Tensor:
-    """`(x - mean) / sqrt(variance + epsilon) * scale + offset`.
+    """Returns `(x - mean) / sqrt(variance + epsilon) * scale + offset`.
 
     Args:
         x: Tensor of any rank.
@@ -38,6 +38,7 @@ def batch_normalization(
         offset: Likewise; 0 if None.
         scale: Likewise; 1 if None.
         epsilon: Added to the variance.
+
     Example:
         >>> ops.batch_normalization(torch.ones(2, 3), torch.zeros(3), torch.ones(3), -1, epsilon=0.0)
         tensor([[1., 1., 1.],
@@ -61,7 +62,7 @@ def layer_normalization(
     epsilon: float | None = None,
     **kwargs: Any,
 ) -> Tensor:
-    """`x` with mean 0 and variance 1 along `axis`, times `gamma`, plus `beta`; half precision is computed in float32.
+    """Returns `x` with mean 0 and variance 1 along `axis`, times `gamma`, plus `beta`; half precision is computed in float32.
 
     Args:
         x: Tensor of any rank.
@@ -90,7 +91,7 @@ def layer_normalization(
 
 @operation
 def rms_normalization(x: TensorLike, scale: TensorLike = None, axis: Axes = -1, epsilon: float | None = None) -> Tensor:
-    """`x / sqrt(mean(x**2) + epsilon) * scale`, the mean along `axis`; half precision is computed in float32.
+    """Returns `x / sqrt(mean(x**2) + epsilon) * scale`, the mean along `axis`; half precision is computed in float32.
 
     Args:
         x: Tensor of any rank.
@@ -112,7 +113,7 @@ def rms_normalization(x: TensorLike, scale: TensorLike = None, axis: Axes = -1, 
 
 @operation
 def normalize(x: TensorLike, axis: Axes | None = -1, order: int = 2, epsilon: float | None = None) -> Tensor:
-    """`x / max(norm(x), epsilon)`, the norm along `axis`.
+    """Returns `x / max(norm(x), epsilon)`, the norm along `axis`.
 
     Args:
         x: Tensor of any rank; a scalar counts as a vector of one.
@@ -120,6 +121,7 @@ def normalize(x: TensorLike, axis: Axes | None = -1, order: int = 2, epsilon: fl
         order: Order of the norm, a positive int.
         epsilon: The least norm; `config.epsilon()` if None.
     Raises: ValueError: if `order` is not a positive int.
+
     Example:
         >>> ops.normalize(torch.tensor([3.0, 4.0]))
         tensor([0.6000, 0.8000])
@@ -135,7 +137,7 @@ def normalize(x: TensorLike, axis: Axes | None = -1, order: int = 2, epsilon: fl
 
 @operation
 def moments(x: TensorLike, axes: Axes, keepdims: bool = False, synchronized: bool = False) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance; of float16 computed in float32 and cut at the largest float16.
+    """Returns the mean and (biased) variance; of float16 computed in float32 and cut at the largest float16.
 
     Args:
         x: Tensor of any rank.
@@ -143,6 +145,7 @@ def moments(x: TensorLike, axes: Axes, keepdims: bool = False, synchronized: boo
         keepdims: Whether they stay, with size 1.
         synchronized: Whether over all devices; not supported here.
     Raises: ValueError: if `synchronized`.
+
     Example:
         >>> ops.moments(torch.tensor([1.0, 3.0]), axes=[0])
         (tensor(2.), tensor(1.))

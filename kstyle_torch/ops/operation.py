@@ -1,4 +1,4 @@
-"""What makes a function over tensors an operation: it takes arrays and weight views, and works on symbolic tensors.
+"""Decorator of operations: they take arrays and weight views, and work on symbolic tensors.
 
 The annotation of a parameter says what the body sees: of `TensorLike` a tensor, of `Operand` a tensor or a Python number,
 of `TensorList` a list of tensors, of `Nest` a nest in which arrays became tensors; all else arrives as it was given.
@@ -34,8 +34,10 @@ READY = {"TensorLike": READY_TENSORS, "Operand": READY_OPERANDS, "TensorList": L
 
 
 def operation(function: F) -> F:
-    """Decorates a function over tensors. On symbolic tensors, its call becomes one node of the graph; the shapes come
-    from running it, so the body sees real tensors only.
+    """Decorates a function over tensors.
+
+    On symbolic tensors, its call becomes one node of the graph; the shapes come from running it, so the body sees real
+    tensors only.
 
     Plain tensors cost no more than a look at their types. A function that annotates none of its parameters with a kind
     has every argument treated as a `Nest`.
@@ -96,7 +98,7 @@ def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
 
 
 def _device_of(leaves: list[Any]) -> torch.device:
-    """Where the first tensor is: what comes with it goes there."""
+    """Returns where the first tensor is: what comes with it goes there."""
     for leaf in leaves:
         if isinstance(leaf, (Tensor, Variable)):
             return leaf.device
@@ -121,7 +123,7 @@ def _with_tensor(leaf: Any, device: torch.device) -> Any:
 
 
 def as_tensor(x: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Tensor:
-    """What a caller passes where a tensor is meant: a number, a list, an array, a weight view or a tensor.
+    """Returns what a caller passes where a tensor is meant: a number, a list, an array, a weight view or a tensor.
 
     Python numbers become int32 and `config.floatx()`; arrays keep their dtype.
 

@@ -1,4 +1,4 @@
-"""Where an image's channels are, and what `padding="same"` adds or takes away: shared by operations and layers.
+"""Position of an image's channels, and amounts of `padding="same"`: shared by operations and layers.
 
 Images are channels_last for the user. `to_channels_first` gives a view that already is torch's channels_last memory
 format, so nothing is copied.
@@ -18,7 +18,7 @@ Pads = list[tuple[int, int]]  # before and after, an axis
 
 
 def is_channels_last(data_format: str | None, name: str) -> bool:
-    """Whether channels come last, as `config.image_data_format()` says for None.
+    """Returns whether channels come last, as `config.image_data_format()` says for None.
 
     Raises: ValueError: if `data_format` is neither `"channels_last"` nor `"channels_first"`.
     """
@@ -29,7 +29,7 @@ def is_channels_last(data_format: str | None, name: str) -> bool:
 
 
 def is_same(padding: str, name: str) -> bool:
-    """Whether `padding` is `"same"`.
+    """Returns whether `padding` is `"same"`.
 
     Raises: ValueError: if it is neither `"same"` nor `"valid"`.
     """
@@ -39,7 +39,7 @@ def is_same(padding: str, name: str) -> bool:
 
 
 def per_axis(value: Any, rank: int, argument: str, name: str) -> tuple[Any, ...]:
-    """One value an axis, from a single one or a sequence.
+    """Returns one value an axis, from a single one or a sequence.
 
     Raises: ValueError: if their number is not `rank`.
     """
@@ -50,44 +50,44 @@ def per_axis(value: Any, rank: int, argument: str, name: str) -> tuple[Any, ...]
 
 
 def to_channels_first(x: Tensor) -> Tensor:
-    """(batch, ..., channels) -> (batch, channels, ...), a view."""
+    """Converts (batch, ..., channels) to (batch, channels, ...), a view."""
     return x.permute(0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
 def to_channels_last(x: Tensor) -> Tensor:
-    """(batch, channels, ...) -> (batch, ..., channels), a view."""
+    """Converts (batch, channels, ...) to (batch, ..., channels), a view."""
     return x.permute(0, *range(2, x.ndim), 1)
 
 
 def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """What goes before and after an axis so that it has `ceil(size / stride)` windows; the odd one goes after."""
+    """Returns what goes before and after an axis so that it has `ceil(size / stride)` windows; the odd one goes after."""
     total = max((-(-size // stride) - 1) * stride + (window - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
 
 
 def same_pads(x: Tensor, window: Sequence[int], strides: Sequence[int], dilation: Sequence[int]) -> Pads:
-    """`same_padding` of every axis of a channels_first tensor."""
+    """Returns `same_padding` of every axis of a channels_first tensor."""
     return [same_padding(*axis) for axis in zip(x.shape[2:], window, strides, dilation)]
 
 
 def flat_pads(pads: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """What `F.pad` takes for (before, after) an axis: from the last axis to the first."""
+    """Returns what `F.pad` takes for (before, after) an axis: from the last axis to the first."""
     return tuple(amount for pair in reversed(pads) for amount in pair)
 
 
 def pad(x: Tensor, pads: Pads, mode: str = "constant") -> Tensor:
-    """A channels_first tensor with `pads` around it, zeros unless by `mode`; negative ones cut it."""
+    """Returns a channels_first tensor with `pads` around it, zeros unless by `mode`; negative ones cut it."""
     flat = flat_pads(pads)
     return F.pad(x, flat, mode=mode) if any(flat) else x
 
 
 def pad_same(x: Tensor, window: Sequence[int], strides: Sequence[int], dilation: Sequence[int]) -> Tensor:
-    """A channels_first tensor with zeros around it, for `padding="same"`."""
+    """Returns a channels_first tensor with zeros around it, for `padding="same"`."""
     return pad(x, same_pads(x, window, strides, dilation))
 
 
 def transposed_pads(window: int, stride: int, dilation: int, same: bool, output_padding: int | None) -> tuple[int, int]:
-    """What Keras adds before and after an axis of torch's unpadded transposed convolution; negative where it cuts.
+    """Returns what Keras adds before and after an axis of torch's unpadded transposed convolution; negative where it cuts.
 
     Args:
         window: Size of the kernel.

@@ -35,7 +35,7 @@ def max_pool(
     padding: str = "valid",
     data_format: str | None = None,
 ) -> Tensor:
-    """The largest value of every window.
+    """Returns the largest value of every window.
 
     Args:
         inputs: (batch, *sizes, channels), or channels second with channels_first.
@@ -44,6 +44,7 @@ def max_pool(
         padding: `"valid"` (none) or `"same"` (as many windows as `size / stride`, rounded up).
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Raises: ValueError: if `inputs` has another rank than 3, 4 or 5.
+
     Example:
         >>> ops.max_pool(torch.ones(1, 5, 5, 3), 2, padding="same").shape
         torch.Size([1, 3, 3, 3])
@@ -59,7 +60,7 @@ def average_pool(
     padding: str = "valid",
     data_format: str | None = None,
 ) -> Tensor:
-    """The mean of every window. The arguments are those of `max_pool`.
+    """Returns the mean of every window. The arguments are those of `max_pool`.
 
     Args:
         inputs: As in `max_pool`.
@@ -75,7 +76,7 @@ def average_pool(
 
 @operation
 def adaptive_max_pool(inputs: TensorLike, output_size: Sizes, data_format: str | None = None) -> Tensor:
-    """The largest value of each of `output_size` windows, spread evenly.
+    """Returns the largest value of each of `output_size` windows, spread evenly.
 
     Args:
         inputs: (batch, *sizes, channels), or channels second with channels_first.
@@ -88,7 +89,7 @@ def adaptive_max_pool(inputs: TensorLike, output_size: Sizes, data_format: str |
 
 @operation
 def adaptive_average_pool(inputs: TensorLike, output_size: Sizes, data_format: str | None = None) -> Tensor:
-    """The mean of each of `output_size` windows, spread evenly.
+    """Returns the mean of each of `output_size` windows, spread evenly.
 
     Args:
         inputs: As in `adaptive_max_pool`.

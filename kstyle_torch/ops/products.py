@@ -22,7 +22,7 @@ from kstyle_torch.ops.operation import TensorLike, operation
 
 
 def _multiplied(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """`function` of the tensors in their common dtype."""
+    """Returns `function` of the tensors in their common dtype."""
     tensors = tuple(in_common_dtype(*tensors))
     dtype = tensors[0].dtype
     if dtype.is_floating_point or dtype.is_complex or (dtype is not torch.bool and tensors[0].device.type == "cpu"):
@@ -32,7 +32,7 @@ def _multiplied(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 
 @operation
 def matmul(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The matrix product of the last two axes, the others broadcast together; of int8 in int32."""
+    """Returns the matrix product of the last two axes, the others broadcast together; of int8 in int32."""
     if x1.dtype is torch.int8 and x2.dtype is torch.int8:
         x1, x2 = x1.int(), x2.int()
     return _multiplied(torch.matmul, x1, x2)
@@ -50,7 +50,7 @@ def dot(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 @operation
 def vdot(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The dot product of two vectors, the first conjugated; other tensors are flattened."""
+    """Returns the dot product of two vectors, the first conjugated; other tensors are flattened."""
     return _multiplied(torch.vdot, x1.flatten(), x2.flatten())
 
 
@@ -62,13 +62,13 @@ def inner(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 @operation
 def outer(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """Every element of `x1` times every element of `x2`, both flattened."""
+    """Returns every element of `x1` times every element of `x2`, both flattened."""
     return torch.outer(x1.flatten(), x2.flatten())
 
 
 @operation
 def kron(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The Kronecker product: every element of `x1` times the whole of `x2`, as one tensor."""
+    """Returns the Kronecker product: every element of `x1` times the whole of `x2`, as one tensor."""
     return torch.kron(x1, x2)
 
 
@@ -87,7 +87,7 @@ def tensordot(x1: TensorLike, x2: TensorLike, axes: int | Sequence[Any] = 2) -> 
 
 
 @operation
-def einsum(subscripts: str, *operands: TensorLike, **kwargs: Any) -> Tensor:
+def einsum(subscripts: str, *operands: TensorLike, **kwargs: Any) -> Tensor:  # noqa: ARG001
     """Sums of products after Einstein's convention; of int8 in int32.
 
     Args:
@@ -104,7 +104,7 @@ def einsum(subscripts: str, *operands: TensorLike, **kwargs: Any) -> Tensor:
 def cross(
     x1: TensorLike, x2: TensorLike, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Tensor:
-    """The cross product of vectors of 3 elements, or of 2, whose third is 0.
+    """Returns the cross product of vectors of 3 elements, or of 2, whose third is 0.
 
     Args:
         x1: Tensor.
@@ -125,7 +125,7 @@ def cross(
 
 @operation
 def correlate(x1: TensorLike, x2: TensorLike, mode: str = "valid") -> Tensor:
-    """The cross-correlation of two vectors; of integers in `config.floatx()`.
+    """Returns the cross-correlation of two vectors; of integers in `config.floatx()`.
 
     Args:
         x1: Vector.
@@ -145,13 +145,13 @@ def correlate(x1: TensorLike, x2: TensorLike, mode: str = "valid") -> Tensor:
 
 @operation
 def slogdet(x: TensorLike) -> tuple[Tensor, Tensor]:
-    """The sign of the determinant of square matrices, and the logarithm of its absolute value."""
+    """Returns the sign of the determinant of square matrices, and the logarithm of its absolute value."""
     sign, logarithm = torch.linalg.slogdet(with_float_dtype(x))
     return sign, logarithm
 
 
 @operation
 def vander(x: TensorLike, N: int | None = None, increasing: bool = False) -> Tensor:  # noqa: N803
-    """The powers of a vector as columns, falling from `N - 1`, or rising; `N` is its length if None."""
+    """Returns the powers of a vector as columns, falling from `N - 1`, or rising; `N` is its length if None."""
     powers = torch.linalg.vander(x, N=N).to(x.dtype)
     return powers if increasing else powers.flip(-1)

@@ -23,7 +23,7 @@ Axis = int | Sequence[int] | None
 
 
 def axes_of(x: Tensor, axis: Axis) -> tuple[int, ...]:
-    """The axes that are meant, from 0 on, in order."""
+    """Returns the axes that are meant, from 0 on, in order."""
     if axis is None:
         return tuple(range(x.ndim))
     axes = (axis,) if isinstance(axis, int) else axis
@@ -31,37 +31,37 @@ def axes_of(x: Tensor, axis: Axis) -> tuple[int, ...]:
 
 
 def is_empty(axis: Axis) -> bool:
-    """Whether `axis` names no axis: torch reads `()` as all of them."""
+    """Returns whether `axis` names no axis: torch reads `()` as all of them."""
     return axis is not None and not isinstance(axis, int) and len(axis) == 0
 
 
 @operation
 def all(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether no element is 0 or False."""
+    """Returns whether no element is 0 or False."""
     return x.bool() if is_empty(axis) else torch.all(x, axes_of(x, axis), keepdim=keepdims).bool()
 
 
 @operation
 def any(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether some element is neither 0 nor False."""
+    """Returns whether some element is neither 0 nor False."""
     return x.bool() if is_empty(axis) else torch.any(x, axes_of(x, axis), keepdim=keepdims).bool()
 
 
 @operation
 def amax(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The greatest element."""
+    """Returns the greatest element."""
     return x if is_empty(axis) else torch.amax(x, axes_of(x, axis), keepdim=keepdims)
 
 
 @operation
 def amin(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest element."""
+    """Returns the smallest element."""
     return x if is_empty(axis) else torch.amin(x, axes_of(x, axis), keepdim=keepdims)
 
 
 @operation
 def max(x: TensorLike, axis: Axis = None, keepdims: bool = False, initial: Operand = None) -> Tensor:
-    """The greatest element; `initial` if that is greater, or if there is none."""
+    """Returns the greatest element; `initial` if that is greater, or if there is none."""
     if initial is None:
         return amax(x, axis, keepdims)
     if x.numel() == 0:
@@ -71,7 +71,7 @@ def max(x: TensorLike, axis: Axis = None, keepdims: bool = False, initial: Opera
 
 @operation
 def min(x: TensorLike, axis: Axis = None, keepdims: bool = False, initial: Operand = None) -> Tensor:
-    """The smallest element; `initial` if that is smaller, or if there is none."""
+    """Returns the smallest element; `initial` if that is smaller, or if there is none."""
     if initial is None:
         return amin(x, axis, keepdims)
     if x.numel() == 0:
@@ -81,33 +81,33 @@ def min(x: TensorLike, axis: Axis = None, keepdims: bool = False, initial: Opera
 
 @operation
 def ptp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """From the smallest element to the greatest."""
+    """Returns the distance from the smallest element to the greatest."""
     return amax(x, axis, keepdims) - amin(x, axis, keepdims)
 
 
 @operation
 def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the greatest element is, the first of several; of the flat tensor if `axis` is None. int32."""
+    """Returns where the greatest element is, the first of several; of the flat tensor if `axis` is None. int32."""
     x = x.byte() if x.dtype is torch.bool else x
     return torch.argmax(x, axis, keepdim=keepdims).int()
 
 
 @operation
 def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the smallest element is, the first of several; of the flat tensor if `axis` is None. int32."""
+    """Returns where the smallest element is, the first of several; of the flat tensor if `axis` is None. int32."""
     x = x.byte() if x.dtype is torch.bool else x
     return torch.argmin(x, axis, keepdim=keepdims).int()
 
 
 @operation
 def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum; bools and small integers are added up in int32."""
+    """Returns the sum; bools and small integers are added up in int32."""
     return x if is_empty(axis) else torch.sum(x, axes_of(x, axis), keepdim=keepdims, dtype=accumulator(x.dtype))
 
 
 @operation
 def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
-    """The product, in `dtype`; if that is None, in int32 for bools and small integers."""
+    """Returns the product, in `dtype`; if that is None, in int32 for bools and small integers."""
     x = x.to(accumulator(x.dtype) if dtype is None else as_dtype(dtype))
     for each in reversed(axes_of(x, axis)):
         x = torch.prod(x, each, keepdim=keepdims, dtype=x.dtype)
@@ -116,13 +116,13 @@ def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False, dtype: Any = 
 
 @operation
 def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The mean; of integers in `config.floatx()`."""
+    """Returns the mean; of integers in `config.floatx()`."""
     return x if is_empty(axis) else torch.mean(with_float_dtype(x), axes_of(x, axis), keepdim=keepdims)
 
 
 @operation
 def average(x: TensorLike, axis: Axis = None, weights: TensorLike = None) -> Tensor:
-    """The weighted mean.
+    """Returns the weighted mean.
 
     Args:
         x: Tensor.
@@ -142,33 +142,33 @@ def average(x: TensorLike, axis: Axis = None, weights: TensorLike = None) -> Ten
 
 @operation
 def var(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The mean squared distance from the mean, divided by the number of elements."""
+    """Returns the mean squared distance from the mean, divided by the number of elements."""
     x = with_float_dtype(x)
     return torch.zeros_like(x) if is_empty(axis) else torch.var(x, axes_of(x, axis), correction=0, keepdim=keepdims)
 
 
 @operation
 def std(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The square root of `var`."""
+    """Returns the square root of `var`."""
     x = with_float_dtype(x)
     return torch.zeros_like(x) if is_empty(axis) else torch.std(x, axes_of(x, axis), correction=0, keepdim=keepdims)
 
 
 @operation
 def count_nonzero(x: TensorLike, axis: Axis = None) -> Tensor:
-    """How many elements are not 0. int32."""
+    """Returns how many elements are not 0. int32."""
     return (x != 0).int() if is_empty(axis) else torch.sum(x != 0, axes_of(x, axis), dtype=torch.int32)
 
 
 @operation
 def cumsum(x: TensorLike, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """The sums up to each element along `axis`, of the flat tensor if None; of bools in int32."""
+    """Returns the sums up to each element along `axis`, of the flat tensor if None; of bools in int32."""
     return _cumulative(torch.cumsum, x, axis, dtype)
 
 
 @operation
 def cumprod(x: TensorLike, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """The products up to each element along `axis`, of the flat tensor if None; of bools in int32."""
+    """Returns the products up to each element along `axis`, of the flat tensor if None; of bools in int32."""
     return _cumulative(torch.cumprod, x, axis, dtype)
 
 
@@ -180,13 +180,13 @@ def _cumulative(function: Any, x: Tensor, axis: int | None, dtype: Any) -> Tenso
 
 @operation
 def median(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The middle element, or the mean of the two in the middle."""
+    """Returns the middle element, or the mean of the two in the middle."""
     return quantile_with(torch.quantile, x, as_tensor(0.5, device=x.device), axis, "linear", keepdims)
 
 
 @operation
 def quantile(x: TensorLike, q: TensorLike, axis: Axis = None, method: str = "linear", keepdims: bool = False) -> Tensor:
-    """The value below which the share `q` of the elements lies.
+    """Returns the value below which the share `q` of the elements lies.
 
     Args:
         x: Tensor.
@@ -202,12 +202,12 @@ def quantile(x: TensorLike, q: TensorLike, axis: Axis = None, method: str = "lin
 def percentile(
     x: TensorLike, q: TensorLike, axis: Axis = None, method: str = "linear", keepdims: bool = False
 ) -> Tensor:
-    """`quantile` with `q` in percent. The other arguments are those of `quantile`."""
+    """Returns `quantile` with `q` in percent. The other arguments are those of `quantile`."""
     return quantile_with(torch.quantile, x, q / 100, axis, method, keepdims)
 
 
 def quantile_with(function: Any, x: Tensor, q: Tensor, axis: Axis, method: str, keepdims: bool) -> Tensor:
-    """torch's quantile takes one axis, and neither integers nor half precision."""
+    """Returns torch's quantile takes one axis, and neither integers nor half precision."""
     result_dtype = result_type(x.dtype, float)
     x = x.to(torch.promote_types(result_dtype, torch.float32))
     axes = axes_of(x, axis)
@@ -223,13 +223,13 @@ def quantile_with(function: Any, x: Tensor, q: Tensor, axis: Axis, method: str, 
 
 @operation
 def diff(a: TensorLike, n: int = 1, axis: int = -1) -> Tensor:
-    """The differences of neighbours along `axis`, `n` times over."""
+    """Returns the differences of neighbours along `axis`, `n` times over."""
     return torch.diff(a, n=n, dim=axis)
 
 
 @operation
 def trapezoid(y: TensorLike, x: TensorLike = None, dx: Operand = 1.0, axis: int = -1) -> Tensor:
-    """The area under `y` by the trapezoidal rule.
+    """Returns the area under `y` by the trapezoidal rule.
 
     Args:
         y: Heights.
@@ -243,7 +243,7 @@ def trapezoid(y: TensorLike, x: TensorLike = None, dx: Operand = 1.0, axis: int 
 
 @operation
 def corrcoef(x: TensorLike) -> Tensor:
-    """The correlation of every row (a variable; columns are observations) with every other."""
+    """Returns the correlation of every row (a variable; columns are observations) with every other."""
     x = with_float_dtype(x)
     distance = x - x.mean(-1, keepdim=True)
     unit = distance / torch.linalg.vector_norm(distance, dim=-1, keepdim=True)
@@ -252,7 +252,7 @@ def corrcoef(x: TensorLike) -> Tensor:
 
 @operation
 def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """The sum of a diagonal; bools and small integers are added up in int32.
+    """Returns the sum of a diagonal; bools and small integers are added up in int32.
 
     Args:
         x: Tensor of two axes or more.

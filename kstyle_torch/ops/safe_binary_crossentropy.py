@@ -10,7 +10,7 @@ REDUCTIONS = {"none": 0, "mean": 1}  # as the kernel counts them
 
 
 def crossentropy_of(p: Tensor, target: Tensor, reduction: str) -> Tensor:
-    """`-(y log p + (1 - y) log(1 - p))`, NaN where p is.
+    """Returns `-(y log p + (1 - y) log(1 - p))`, NaN where p is.
 
     Args:
         p: Probabilities between 0 and 1, or NaN.
@@ -21,7 +21,7 @@ def crossentropy_of(p: Tensor, target: Tensor, reduction: str) -> Tensor:
 
 
 def safe_kernel(p: Tensor, target: Tensor, weight: Tensor | None, reduction: int) -> Tensor:
-    """The kernel, with its own arguments, for p that may be NaN.
+    """Returns the kernel, with its own arguments, for p that may be NaN.
 
     It refuses NaN: on a CPU with an error, which costs nothing where there is none, on CUDA by ending the process.
     """
@@ -35,7 +35,7 @@ def safe_kernel(p: Tensor, target: Tensor, weight: Tensor | None, reduction: int
 
 
 def guarded(p: Tensor, target: Tensor, reduction: int) -> Tensor:
-    """The same, with numbers for the kernel where p is NaN."""
+    """Returns the same, with numbers for the kernel where p is NaN."""
     numbers = p.nan_to_num(0.5)
     gaps = (p - numbers).detach()  # 0, or NaN
     values = binary_cross_entropy(numbers, target, None, reduction)

@@ -25,13 +25,13 @@ Axes = int | Sequence[int]
 
 @operation
 def reshape(x: TensorLike, newshape: Axes) -> Tensor:
-    """The same elements in another shape; one size may be -1."""
+    """Returns the same elements in another shape; one size may be -1."""
     return torch.reshape(x, (newshape,) if isinstance(newshape, int) else tuple(newshape))
 
 
 @operation
 def ravel(x: TensorLike) -> Tensor:
-    """The elements in one axis."""
+    """Returns the elements in one axis."""
     return torch.ravel(x)
 
 
@@ -43,7 +43,7 @@ def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
 
 @operation
 def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
-    """Two axes exchanged."""
+    """Returns two axes exchanged."""
     return torch.swapaxes(x, axis1, axis2)
 
 
@@ -55,7 +55,7 @@ def moveaxis(x: TensorLike, source: Axes, destination: Axes) -> Tensor:
 
 @operation
 def expand_dims(x: TensorLike, axis: Axes) -> Tensor:
-    """New axes of size 1, at the places `axis` of the result."""
+    """Adds axes of size 1, at the places `axis` of the result."""
     if isinstance(axis, int):
         return torch.unsqueeze(x, axis)
     ndim = x.ndim + len(axis)
@@ -66,38 +66,38 @@ def expand_dims(x: TensorLike, axis: Axes) -> Tensor:
 
 @operation
 def squeeze(x: TensorLike, axis: Axes | None = None) -> Tensor:
-    """Without axes of size 1: without those of `axis`, or without all of them if None."""
+    """Removes axes of size 1: those of `axis`, or all of them if None."""
     return torch.squeeze(x) if axis is None else torch.squeeze(x, axis if isinstance(axis, int) else tuple(axis))
 
 
 @operation
 def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
-    """Repeated along axes of size 1, and along new ones in front, to `shape`."""
+    """Repeats along axes of size 1, and along new ones in front, to `shape`."""
     return torch.broadcast_to(x, tuple(shape))
 
 
 @operation
 def flip(x: TensorLike, axis: Axes | None = None) -> Tensor:
-    """The elements backwards along `axis`, or along all axes."""
+    """Returns the elements backwards along `axis`, or along all axes."""
     axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
     return torch.flip(x, axes)
 
 
 @operation
 def fliplr(x: TensorLike) -> Tensor:
-    """The columns (axis 1) backwards."""
+    """Returns the columns (axis 1) backwards."""
     return torch.fliplr(x)
 
 
 @operation
 def flipud(x: TensorLike) -> Tensor:
-    """The rows (axis 0) backwards."""
+    """Returns the rows (axis 0) backwards."""
     return torch.flipud(x)
 
 
 @operation
 def rot90(array: TensorLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
-    """Turned by `k` quarters, from the first of `axes` to the second.
+    """Rotates by `k` quarters, from the first of `axes` to the second.
 
     Raises: ValueError: if `axes` are not two different axes of the tensor.
     """
@@ -117,6 +117,7 @@ def rearrange(tensor: TensorLike, pattern: str, **axes_lengths: int) -> Tensor:
         pattern: The axes before and after, such as `"b (h h1) w c -> b h w (h1 c)"`; brackets hold the axes of one.
         axes_lengths: Sizes of axes in brackets before; one of each bracket may be left out.
     Raises: ValueError: if the pattern does not fit the tensor, or names other axes after than before.
+
     Example:
         >>> ops.rearrange(torch.ones(2, 6, 3), "b (h1 h) c -> (b h1) h c", h1=2).shape
         torch.Size([4, 3, 3])
@@ -141,13 +142,13 @@ def _axis_groups(side: str) -> list[list[str]]:
 
 @operation
 def roll(x: TensorLike, shift: Axes, axis: Axes | None = None) -> Tensor:
-    """The elements moved by `shift` along `axis`, last to first; through the flat tensor if None."""
+    """Returns the elements moved by `shift` along `axis`, last to first; through the flat tensor if None."""
     return torch.roll(x, shift, axis)  # type: ignore[arg-type]
 
 
 @operation
 def repeat(x: TensorLike, repeats: Nest, axis: int | None = None) -> Tensor:
-    """Each element several times in a row.
+    """Returns each element several times in a row.
 
     Args:
         x: Tensor.
@@ -166,14 +167,14 @@ def repeat(x: TensorLike, repeats: Nest, axis: int | None = None) -> Tensor:
 
 @operation
 def tile(x: TensorLike, repeats: Any) -> Tensor:
-    """The whole tensor several times along each axis; `repeats` is an int or one for each of the last axes."""
+    """Returns the whole tensor several times along each axis; `repeats` is an int or one for each of the last axes."""
     repeats = repeats.tolist() if hasattr(repeats, "tolist") else repeats
     return torch.tile(x, (repeats,) if isinstance(repeats, int) else tuple(repeats))
 
 
 @operation
 def pad(x: TensorLike, pad_width: Any, mode: str = "constant", constant_values: Operand = None) -> Tensor:
-    """More elements at the ends of each axis.
+    """Adds elements at the ends of each axis.
 
     Args:
         x: Tensor.
@@ -232,19 +233,19 @@ SOURCES: dict[str, Callable[[Tensor, int], Tensor]] = {  # which element stands 
 
 @operation
 def diag(x: TensorLike, k: int = 0) -> Tensor:
-    """The matrix with a vector on its diagonal `k`, or that diagonal of a matrix."""
+    """Returns the matrix with a vector on its diagonal `k`, or that diagonal of a matrix."""
     return torch.diag(x, k)
 
 
 @operation
 def diagflat(x: TensorLike, k: int = 0) -> Tensor:
-    """The matrix with all elements on its diagonal `k`."""
+    """Returns the matrix with all elements on its diagonal `k`."""
     return torch.diagflat(x, k)
 
 
 @operation
 def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """A diagonal, as the last axis.
+    """Returns a diagonal, as the last axis.
 
     Args:
         x: Tensor of two axes or more.
@@ -257,23 +258,23 @@ def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> 
 
 @operation
 def tril(x: TensorLike, k: int = 0) -> Tensor:
-    """The matrices with 0 above diagonal `k`."""
+    """Returns the matrices with 0 above diagonal `k`."""
     return torch.tril(x, k)
 
 
 @operation
 def triu(x: TensorLike, k: int = 0) -> Tensor:
-    """The matrices with 0 below diagonal `k`."""
+    """Returns the matrices with 0 below diagonal `k`."""
     return torch.triu(x, k)
 
 
 def ndim(x: TensorLike) -> int:
-    """How many axes there are."""
+    """Returns how many axes there are."""
     return len(_shape_of(x))
 
 
 def size(x: TensorLike) -> int | None:
-    """How many elements there are; None where a symbolic tensor does not know."""
+    """Returns how many elements there are; None where a symbolic tensor does not know."""
     count: int | None = 1
     for each in _shape_of(x):
         count = None if count is None or each is None else count * each

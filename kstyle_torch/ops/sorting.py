@@ -21,7 +21,7 @@ from kstyle_torch.ops.operation import TensorLike, as_tensor, operation
 
 @operation
 def sort(x: TensorLike, axis: int | None = -1) -> Tensor:
-    """The elements in rising order along `axis`."""
+    """Returns the elements in rising order along `axis`."""
     x, axis = (x.flatten(), 0) if axis is None else (x, axis)
     if x.dtype is torch.bool:  # CUDA cannot sort them
         return torch.sort(x.byte(), axis).values.bool()
@@ -30,14 +30,14 @@ def sort(x: TensorLike, axis: int | None = -1) -> Tensor:
 
 @operation
 def argsort(x: TensorLike, axis: int | None = -1) -> Tensor:
-    """The positions that would sort `x` along `axis`; equal elements stay in order."""
+    """Returns the positions that would sort `x` along `axis`; equal elements stay in order."""
     x, axis = (x.flatten(), 0) if axis is None else (x, axis)
     x = x.byte() if x.dtype is torch.bool else x
     return torch.argsort(x, dim=axis, stable=True).int()
 
 
 @operation
-def argpartition(x: TensorLike, kth: int, axis: int | None = -1) -> Tensor:
+def argpartition(x: TensorLike, kth: int, axis: int | None = -1) -> Tensor:  # noqa: ARG001
     """Positions along `axis` such that element `kth` is where sorting puts it, smaller ones before it, greater behind.
 
     It sorts: torch has nothing cheaper that gives all positions.
@@ -47,7 +47,7 @@ def argpartition(x: TensorLike, kth: int, axis: int | None = -1) -> Tensor:
 
 @operation
 def searchsorted(sorted_sequence: TensorLike, values: TensorLike, side: str = "left") -> Tensor:
-    """Where values would be inserted into a sorted vector.
+    """Returns where values would be inserted into a sorted vector.
 
     Args:
         sorted_sequence: Vector in rising order.
@@ -65,7 +65,7 @@ def searchsorted(sorted_sequence: TensorLike, values: TensorLike, side: str = "l
 
 @operation
 def digitize(x: TensorLike, bins: TensorLike) -> Tensor:
-    """The bin of each element.
+    """Returns the bin of each element.
 
     Args:
         x: Tensor.
@@ -77,7 +77,7 @@ def digitize(x: TensorLike, bins: TensorLike) -> Tensor:
 
 @operation
 def bincount(x: TensorLike, weights: TensorLike = None, minlength: int = 0, sparse: bool = False) -> Tensor:
-    """How often each of the integers 0, 1, ... occurs, in each row where `x` has two axes.
+    """Returns how often each of the integers 0, 1, ... occurs, in each row where `x` has two axes.
 
     Args:
         x: Integers, not negative, of one or two axes.
@@ -98,7 +98,7 @@ def bincount(x: TensorLike, weights: TensorLike = None, minlength: int = 0, spar
 
 @operation
 def histogram(x: TensorLike, bins: int = 10, range: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]:
-    """How many elements lie in each of `bins` equal bins, and the edges of the bins.
+    """Returns how many elements lie in each of `bins` equal bins, and the edges of the bins.
 
     Args:
         x: Tensor, taken flat.
@@ -132,7 +132,7 @@ def unique(
     size: int | None = None,
     fill_value: Any = None,
 ) -> Any:
-    """Every element, or every slice along `axis`, once.
+    """Returns every element, or every slice along `axis`, once.
 
     Args:
         x: Tensor.

@@ -1,4 +1,4 @@
-"""How weights are changed."""
+"""Optimizers: the rules by which weights are changed."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ serialize = serialization.serialize_keras_object
 
 
 def get(identifier: Any) -> Any:
-    """The optimizer that a name, config, class or object means; torch's own are taken as they are.
+    """Returns the optimizer that a name, config, class or object means; torch's own are taken as they are.
 
     Raises: ValueError: for an unknown name, with the nearest. TypeError: for what is no optimizer.
     """
@@ -67,12 +67,12 @@ def get(identifier: Any) -> Any:
 
 
 def with_loss_scale(optimizer: Any) -> Any:
-    """The optimizer inside a `LossScaleOptimizer`, unless it is one, or there is none."""
+    """Returns the optimizer inside a `LossScaleOptimizer`, unless it is one, or there is none."""
     if optimizer is None or isinstance(optimizer, LossScaleOptimizer):
         return optimizer
     return LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The optimizer that a config describes."""
+    """Returns the optimizer that a config describes."""
     return serialization.deserialize_keras_object(config, custom_objects, registry=registry)

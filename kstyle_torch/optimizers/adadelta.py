@@ -21,6 +21,7 @@ class Adadelta(Optimizer):
         epsilon: Added to them.
         weight_decay: See `Optimizer`, as are all others.
     Source: Zeiler 2012.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> Adadelta(learning_rate=100.0).apply([torch.tensor([1.0, -1.0])], [weight])

@@ -27,6 +27,7 @@ class Adafactor(Optimizer):
         relative_step: Whether steps shrink with the root of their number.
         weight_decay: See `Optimizer`, as are all others.
     Source: Shazeer & Stern 2018.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> Adafactor(learning_rate=0.1).apply([torch.tensor([1.0, -1.0])], [weight])
@@ -94,7 +95,7 @@ class Adafactor(Optimizer):
             parameter.addcmul_(layout.to_torch(change), norm.div_(change_norm), value=-size * self.clip_threshold)
 
     def _change_of(self, gradient: Tensor, index: int, state: dict[str, list[Any]], layout: Layout) -> Tensor:
-        """The step before it is clipped and scaled, in Keras' layout."""
+        """Returns the step before it is clipped and scaled, in Keras' layout."""
         share = self.local_step**self.beta_2_decay
         squares = gradient.square().add_(self.epsilon_1)
         velocity = state["velocity"][index]

@@ -23,6 +23,7 @@ class Adagrad(Optimizer):
         weight_decay: See `Optimizer`, as are all others.
     Raises: ValueError: if `initial_accumulator_value` is negative.
     Source: Duchi et al. 2011.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> Adagrad(learning_rate=0.1).apply([torch.tensor([1.0, -1.0])], [weight])

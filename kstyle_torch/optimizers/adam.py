@@ -26,6 +26,7 @@ class Adam(Optimizer):
         amsgrad: Whether the largest mean square so far is used. Source: Reddi et al. 2018.
         weight_decay: See `Optimizer`, as are all others.
     Source: Kingma & Ba 2014.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> Adam(learning_rate=0.1).apply([torch.tensor([1.0, -1.0])], [weight])
@@ -103,6 +104,7 @@ class AdamW(Adam):
         weight_decay: Share of each weight that a step takes away, times the learning rate.
         beta_1: As for Adam, as are all others.
     Source: Loshchilov & Hutter 2019.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> AdamW(learning_rate=0.1).apply([torch.tensor([1.0, -1.0])], [weight])

@@ -81,7 +81,7 @@ def fused_step(
 
 @functools.cache
 def endless(device: torch.device) -> Tensor:
-    """A count of steps after which the kernel corrects no bias."""
+    """Returns a count of steps after which the kernel corrects no bias."""
     return torch.full((), math.inf, device=device)
 
 

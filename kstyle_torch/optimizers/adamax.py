@@ -22,6 +22,7 @@ class Adamax(Optimizer):
         epsilon: Added to the largest gradient.
         weight_decay: See `Optimizer`, as are all others.
     Source: Kingma & Ba 2014, section 7.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> Adamax(learning_rate=0.1).apply([torch.tensor([1.0, -1.0])], [weight])

@@ -19,7 +19,7 @@ from kstyle_torch.layer.layout import Layout
 from kstyle_torch.optimizers import clipping
 from kstyle_torch.optimizers.fused import descend
 from kstyle_torch.optimizers.own_variables import OwnVariables
-from kstyle_torch.optimizers.parameter_group import MANY, Part, is_shared
+from kstyle_torch.optimizers.parameter_group import MANY, Part, carried, is_shared
 from kstyle_torch.optimizers.rate import current_rate, learning_rate_of, replaced_rate
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
 from kstyle_torch.optimizers.variables import HostNumber, SlotView, in_keras, layout_of, parameter_of, path_of
@@ -31,8 +31,10 @@ registry = serialization.registry("optimizer", "keras.optimizers")
 
 
 class Optimizer(OwnVariables, Configurable):
-    """Base class of optimizers. A subclass names its `slots` and defines `update`; or, as in Keras, makes its variables
-    in `build` and defines `update_step`.
+    """Base class of optimizers.
+
+    A subclass names its `slots` and defines `update`; or, as in Keras, it makes its variables in `build` and defines
+    `update_step`.
 
     Args:
         learning_rate: Size of a step: a number, a `LearningRateSchedule`, or a function without arguments.
@@ -47,6 +49,7 @@ class Optimizer(OwnVariables, Configurable):
         gradient_accumulation_steps: How many steps' gradients are averaged for one change of the weights.
         name: What it is called.
     Raises: ValueError: if more than one kind of clipping is asked for, or a number is out of its range.
+
     Example:
         >>> class SignDescent(Optimizer):
         ...     def update(self, parameters, gradients, state, learning_rate):
@@ -168,7 +171,7 @@ class Optimizer(OwnVariables, Configurable):
 
     @property
     def epsilon(self) -> float:
-        """What is added to a divisor; `config.epsilon()` if it is set to None, as old programs do."""
+        """The number added to a divisor; `config.epsilon()` if it is set to None, as old programs do."""
         return self._epsilon
 
     @epsilon.setter
@@ -180,7 +183,7 @@ class Optimizer(OwnVariables, Configurable):
 
     @property
     def iterations(self) -> Any:
-        """How many steps were taken; with `gradient_accumulation_steps`, how often the weights were changed."""
+        """Number of steps taken; with `gradient_accumulation_steps`, how often the weights were changed."""
         steps = self.gradient_accumulation_steps
         return torch.tensor(self._iterations.number // steps, dtype=torch.int32) if steps else self._iterations
 
@@ -237,7 +240,7 @@ class Optimizer(OwnVariables, Configurable):
         return [each for each in variables if id(each) not in known and id(parameter_of(each)) not in known]
 
     def _places(self, variables: list[Any]) -> list[int]:
-        """Where the state of each is; makes it for the new ones."""
+        """Returns where the state of each is; makes it for the new ones."""
         self._given, known = variables, self._known()
         places = []
         for variable in variables:
@@ -267,9 +270,9 @@ class Optimizer(OwnVariables, Configurable):
         device = self._parameters[places[0]].device if places else None
         for tensors in self.state.values():
             for place in places:
-                carried = _carried(tensors[place], self._parameters[place])
-                if carried is not tensors[place]:
-                    tensors[place] = carried
+                moved = carried(tensors[place], self._parameters[place])
+                if moved is not tensors[place]:
+                    tensors[place] = moved
                     self._parts.clear()
         for variable in self._added:
             if device is not None and not isinstance(variable, HostNumber) and variable.value.device != device:
@@ -284,11 +287,11 @@ class Optimizer(OwnVariables, Configurable):
         self.built = True
 
     def is_fused(self, parameter: Tensor) -> bool:
-        """Whether `update` is one kernel for parameters like this one, all of one device and dtype."""
+        """Returns whether `update` is one kernel for parameters like this one, all of one device and dtype."""
         return False
 
     def decays(self, variable: Any) -> bool:
-        """Whether the weight decay is for this variable too."""
+        """Returns whether the weight decay is for this variable too."""
         excluded, pattern = self._undecayed
         parameter = parameter_of(variable)
         if any(parameter is parameter_of(other) for other in excluded):
@@ -379,7 +382,7 @@ class Optimizer(OwnVariables, Configurable):
     # -------------------------------------------------------------------------------------------------------- steps
 
     def step(self, gradients: list[Tensor | None]) -> None:
-        """One step of the variables given to `track`.
+        """Takes one step of the variables given to `track`.
 
         Args:
             gradients: One a variable, in torch's layout; None for one that the loss does not depend on.
@@ -503,7 +506,7 @@ class Optimizer(OwnVariables, Configurable):
         self.update([parameter_of(variable)], [gradient], state, learning_rate)
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
-        """One step from gradients computed by hand, as in an overridden `train_step`.
+        """Takes one step from gradients computed by hand, as in an overridden `train_step`.
 
         Args:
             grads: Of each variable, in its layout: Keras' for a model's variables (`variable.value.grad`), torch's for
@@ -530,27 +533,27 @@ class Optimizer(OwnVariables, Configurable):
             self._step(part.fitted(grads, variables))
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> Any:
-        """The same as `apply`, from pairs `(gradient, variable)`. Returns: The step count."""
+        """Returns the same as `apply`, from pairs `(gradient, variable)`. Returns: The step count."""
         pairs = list(grads_and_vars)
         self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
         return self._iterations
 
     def scale_loss(self, loss: Tensor) -> Tensor:
-        """The loss times `loss_scale_factor`, for `backward`."""
+        """Returns the loss times `loss_scale_factor`, for `backward`."""
         return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
 
     @property
     def scales_loss(self) -> bool:
-        """Whether `scale_loss` does anything."""
+        """True if `scale_loss` does anything."""
         return self.loss_scale_factor is not None
 
     @property
     def reversible(self) -> bool:
-        """Whether `changing` and the count are all that a step changes, and what it does depends on no count of steps."""
+        """True if a step changes only `changing` and the count, and does not depend on the count of steps."""
         return not (self.gradient_accumulation_steps or self.ema_overwrite_frequency)
 
     def changing(self) -> list[Tensor]:
-        """The tensors that a step changes in place: weights and state."""
+        """Returns the tensors that a step changes in place: weights and state."""
         return [*self._parameters, *(t for tensors in self.state.values() for t in tensors if t is not None)]
 
     def note_taken_back(self, steps: Tensor | None) -> None:
@@ -565,14 +568,14 @@ class Optimizer(OwnVariables, Configurable):
     # -------------------------------------------------------------------------------------------------------- config
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, with the learning rate as it is now."""
+        """Returns the constructor's arguments, with the learning rate as it is now."""
         rate = self._learning_rate
         rate = float(rate) if isinstance(rate, HostNumber) else serialization.serialize_keras_object(rate)
         return {**super().get_config(), "name": self.name, "learning_rate": rate}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
-        """An optimizer of this class from what `get_config` gave."""
+        """Returns an optimizer of this class from what `get_config` gave."""
         with serialization.custom_object_scope(custom_objects):
             return super().from_config(config)
 
@@ -584,17 +587,6 @@ class Optimizer(OwnVariables, Configurable):
         return {**self.__dict__, "_part": None, "_given": [], "_parts": {}, "_packed": {}, "state": state}
 
 
-def _carried(tensor: Any, parameter: Tensor) -> Any:
-    """The state where and as its parameter is."""
-    if tensor is None or not tensor.is_floating_point():
-        return tensor if tensor is None else tensor.to(parameter.device)
-    if tensor.shape != parameter.shape:
-        return tensor.to(parameter)
-    same = tensor.dtype == parameter.dtype and tensor.device == parameter.device
-    same = same and tensor.stride() == parameter.stride()
-    return tensor if same else torch.empty_like(parameter, requires_grad=False).copy_(tensor)
-
-
 def _defined_in(cls: type, method: str) -> int:
-    """How far along the MRO a method is defined."""
+    """Returns how far along the MRO a method is defined."""
     return next(place for place, base in enumerate(cls.__mro__) if method in vars(base))

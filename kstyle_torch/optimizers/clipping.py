@@ -12,7 +12,7 @@ from kstyle_torch._torch import foreach_clamp_max_, foreach_clamp_min, foreach_m
 
 
 def clip_by_value(gradients: list[Tensor], bound: float) -> list[Tensor]:
-    """Each number brought into [-bound, bound]."""
+    """Returns each number brought into [-bound, bound]."""
     if len(gradients) == 1:
         return [gradients[0].clamp(-bound, bound)]
     clipped = foreach_clamp_min(gradients, -bound)
@@ -21,7 +21,7 @@ def clip_by_value(gradients: list[Tensor], bound: float) -> list[Tensor]:
 
 
 def clip_by_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
-    """Each gradient scaled down to a norm of `bound` where its norm is larger."""
+    """Returns each gradient scaled down to a norm of `bound` where its norm is larger."""
     norms = torch.stack(foreach_norm(gradients))  # for what follows, foreach would take a call for each
     if norms.is_cpu:
         rows = zip(gradients, norms.tolist(), strict=True)
@@ -31,7 +31,7 @@ def clip_by_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
 
 
 def clip_by_global_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
-    """All gradients scaled by one factor, so that their norm together is at most `bound`; NaN if it is not finite.
+    """Returns all gradients scaled by one factor, so that their norm together is at most `bound`; NaN if it is not finite.
 
     Source: Pascanu et al. 2013.
     """

@@ -32,7 +32,7 @@ def add(tensors: Any, number: float) -> list[Tensor]:
 
 
 def _constant(tensors: Any, number: float) -> Any:
-    """The number as a tensor; as it is, where that would be slower, or of fewer bits than what is computed with."""
+    """Returns the number as a tensor; as it is, where that would be slower, or of fewer bits than what is computed with."""
     dtype = tensors[0].dtype
     if dtype not in EXACT or not tensors[0].is_cpu or type(tensors[0]).__torch_dispatch__ is not PLAIN:
         return number

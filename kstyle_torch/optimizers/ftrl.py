@@ -35,6 +35,7 @@ class Ftrl(Optimizer):
         weight_decay: See `Optimizer`, as are all others.
     Raises: ValueError: if `learning_rate_power` is above 0, or another number below.
     Source: McMahan et al. 2013.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.zeros(2))
         >>> Ftrl(learning_rate=0.1).apply([torch.tensor([1.0, -1.0])], [weight])

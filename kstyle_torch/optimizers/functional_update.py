@@ -24,7 +24,7 @@ GIVEN = "weight_decay clipnorm clipvalue global_clipnorm use_ema ema_momentum em
 
 
 class PureStep(NamedTuple):
-    """How an optimizer steps.
+    """Settings of an optimizer's step.
 
     Args:
         change: Of optimizer, weights, gradients, state and size of the step: the new weights and state.
@@ -36,7 +36,7 @@ class PureStep(NamedTuple):
 
 
 def why_not_pure(optimizer: Any) -> str | None:
-    """Why the optimizer's step cannot be had as a function; None if it can."""
+    """Returns why the optimizer's step cannot be had as a function; None if it can."""
     if type(optimizer) not in STEPS:
         return f"the optimizer is {type(optimizer).__name__}; it would have to be SGD, RMSprop, Adam or AdamW"
     for name in PREVENTING:
@@ -50,7 +50,7 @@ def why_not_pure(optimizer: Any) -> str | None:
 
 
 def settings_of(optimizer: Any) -> tuple[Any, ...]:
-    """All numbers that a pure step takes as given; the learning rate is none of them."""
+    """Returns all numbers that a pure step takes as given; the learning rate is none of them."""
     part = optimizer._current()
     constraints = [(id(constraint), str(vars(constraint))) for _, constraint in part.constraints]
     decayed = [id(parameter) for parameter in part.decayed]
@@ -63,7 +63,7 @@ def settings_of(optimizer: Any) -> tuple[Any, ...]:
 
 
 def step_sizes(optimizer: Any, steps: int) -> Tensor:
-    """For each of the next steps what `pure_step` needs: (steps, 4), float32.
+    """Returns, for each of the next steps, what `pure_step` needs: (steps, 4), float32.
 
     The learning rate; the size of the step, which is that with the bias corrections; how much of the new weights goes into
     their running mean; and whether they are set to that mean.
@@ -84,7 +84,7 @@ def step_sizes(optimizer: Any, steps: int) -> Tensor:
 
 
 def step_size(optimizer: Any) -> list[float]:
-    """The same for the next step alone, as numbers."""
+    """Returns the same for the next step alone, as numbers."""
     done = optimizer._iterations.number
     rate = size = current_rate(optimizer._learning_rate, optimizer._iterations)
     if isinstance(optimizer, Adam):
@@ -101,7 +101,7 @@ def step_size(optimizer: Any) -> list[float]:
 
 
 def clipped(optimizer: Any, gradients: list[Tensor]) -> list[Tensor]:
-    """The gradients within the bounds that the optimizer has for them."""
+    """Returns the gradients within the bounds that the optimizer has for them."""
     if optimizer.clipnorm:
         return [
             gradient * (optimizer.clipnorm / gradient.norm().clamp(min=optimizer.clipnorm)) for gradient in gradients
@@ -118,7 +118,7 @@ def clipped(optimizer: Any, gradients: list[Tensor]) -> list[Tensor]:
 def pure_step(
     optimizer: Any, weights: list[Tensor], gradients: list[Tensor], state: State, sizes: Tensor, decayed: list[Any]
 ) -> tuple[list[Tensor], State]:
-    """The weights and the state after a step; those given stay as they are.
+    """Returns the weights and the state after a step; those given stay as they are.
 
     Args:
         optimizer: One that `why_not_pure` has nothing against.

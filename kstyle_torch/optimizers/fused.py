@@ -41,7 +41,7 @@ def has_fused_sgd(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def descend(parameters: list[torch.Tensor], gradients: list[torch.Tensor], learning_rate: float) -> None:
-    """Plain gradient descent in one kernel, where `has_fused_sgd`."""
+    """Takes a step of gradient descent in one kernel, where `has_fused_sgd`."""
     fused_sgd_(
         parameters, gradients, [], weight_decay=0.0, momentum=0.0, lr=learning_rate, dampening=0.0, nesterov=False,
         maximize=False, is_first_step=False,
@@ -49,5 +49,5 @@ def descend(parameters: list[torch.Tensor], gradients: list[torch.Tensor], learn
 
 
 def alike(tensors: list[torch.Tensor]) -> bool:
-    """Whether all are on one device and of one dtype, as a fused kernel wants them."""
+    """Returns whether all are on one device and of one dtype, as a fused kernel wants them."""
     return len({(tensor.device, tensor.dtype) for tensor in tensors}) <= 1

@@ -24,6 +24,7 @@ class Lamb(Optimizer):
         epsilon: Added to the square root.
         weight_decay: See `Optimizer`, as are all others.
     Source: You et al. 2019.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> Lamb(learning_rate=0.1).apply([torch.tensor([1.0, -1.0])], [weight])

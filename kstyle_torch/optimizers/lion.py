@@ -22,6 +22,7 @@ class Lion(Optimizer):
         weight_decay: See `Optimizer`, as are all others.
     Raises: ValueError: if `beta_1` is not above 0 and at most 1.
     Source: Chen et al. 2023.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> Lion(learning_rate=0.1).apply([torch.tensor([3.0, -0.5])], [weight])

@@ -42,6 +42,7 @@ class LossScaleOptimizer(Optimizer):
     Raises: TypeError: if `inner_optimizer` is no optimizer. ValueError: if it scales itself, or for arguments that belong
         to it.
     Source: Micikevicius et al. 2017.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> optimizer = LossScaleOptimizer(SGD(0.5), initial_scale=4.0)
@@ -105,7 +106,7 @@ class LossScaleOptimizer(Optimizer):
 
     @property
     def learning_rate(self) -> Any:
-        """That of the inner optimizer."""
+        """The learning rate of the inner optimizer."""
         return self.inner_optimizer.learning_rate
 
     @learning_rate.setter
@@ -114,12 +115,12 @@ class LossScaleOptimizer(Optimizer):
 
     @property
     def iterations(self) -> Any:
-        """How many steps were taken; those left out do not count."""
+        """Number of steps taken; those left out do not count."""
         self._settle()
         return self.inner_optimizer.iterations
 
     def scale_loss(self, loss: Tensor) -> Tensor:
-        """The loss times the scale."""
+        """Returns the loss times the scale."""
         return loss * (self.dynamic_scale.value if self.built else self.initial_scale)
 
     @property
@@ -174,15 +175,15 @@ class LossScaleOptimizer(Optimizer):
             self.inner_optimizer.back(skipped)
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
-        """As the inner optimizer does."""
+        """Does what the inner optimizer does."""
         self.inner_optimizer.finalize_variable_values(var_list)
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Sequence[str] | None = None) -> None:
-        """As the inner optimizer does."""
+        """Does what the inner optimizer does."""
         self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         config = super().get_config()
         del config["learning_rate"]
         return config

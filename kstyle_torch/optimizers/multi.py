@@ -14,12 +14,13 @@ from kstyle_torch.serialization import Configurable
 
 @registry.register()
 class OptimizerMap(Configurable, MutableMapping[str, Optimizer]):
-    """Which optimizer trains which variable, by patterns that match whole paths.
+    """Assignment of optimizers to variables, by patterns that match whole paths.
 
     Args:
         default_optimizer: For what no pattern matches.
         optimizer_map: `{pattern: optimizer}`.
     Raises: TypeError: if a value is no optimizer.
+
     Example:
         >>> optimizers = OptimizerMap(Adam(), {".*bias": SGD(0.1)})
         >>> type(optimizers["sequential/dense/bias"]).__name__
@@ -65,7 +66,7 @@ class OptimizerMap(Configurable, MutableMapping[str, Optimizer]):
         return iter(self._optimizers)
 
     def __call__(self, variable: Any) -> Any:
-        """The optimizer of a variable."""
+        """Returns the optimizer of a variable."""
         return self[path_of(variable)]
 
 
@@ -78,6 +79,7 @@ class MultiOptimizer(Optimizer):
         loss_scale_factor: See `Optimizer`; set on all of them.
         name: What it is called.
     Raises: ValueError: if the map gives something that is no plain optimizer.
+
     Example:
         >>> model = Sequential([Input((2,)), layers.Dense(1)])
         >>> optimizers = OptimizerMap(Adam(), {".*kernel": Muon()})
@@ -111,7 +113,7 @@ class MultiOptimizer(Optimizer):
 
     @property
     def loss_scale_factor(self) -> float | None:
-        """That of all of them."""
+        """The factor of all of them."""
         return self._factor
 
     @loss_scale_factor.setter
@@ -153,7 +155,7 @@ class MultiOptimizer(Optimizer):
 
     @property
     def reversible(self) -> bool:
-        """Whether all of them are."""
+        """True if all of them are."""
         return all(optimizer.reversible for optimizer in self._inner)
 
     def changing(self) -> list[Any]:
@@ -176,12 +178,12 @@ class MultiOptimizer(Optimizer):
         self._iterations.number += 1
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
-        """As each optimizer does for its variables."""
+        """Does what each optimizer does for its variables."""
         for optimizer in self._inner:
             optimizer.finalize_variable_values(var_list)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         config = super().get_config()
         del config["learning_rate"]
         return config

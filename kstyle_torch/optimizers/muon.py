@@ -40,6 +40,7 @@ class Muon(Optimizer):
         nesterov: Whether the momentum is applied before the gradient.
         rms_rate: Root mean square of a step before the learning rate; None leaves the matrix as it is.
     Source: Jordan 2024; Liu et al. 2025 (`rms_rate`).
+
     Example:
         >>> weight = torch.nn.Parameter(torch.eye(2))
         >>> optimizer = Muon(learning_rate=0.1, weight_decay=None)
@@ -134,7 +135,7 @@ class Muon(Optimizer):
         return change if self.rms_rate is None else change * (math.sqrt(max(change.shape)) * self.rms_rate)
 
     def _orthogonal(self, matrix: Tensor) -> Tensor:
-        """Near the orthogonal matrix of the polar decomposition, by Newton-Schulz iterations."""
+        """Returns nearly the orthogonal matrix of the polar decomposition, by Newton-Schulz iterations."""
         tall = matrix.shape[0] > matrix.shape[1]
         x = matrix.mT if tall else matrix
         x = x / (torch.linalg.vector_norm(x) + 1e-7)

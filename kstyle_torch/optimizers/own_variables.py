@@ -1,4 +1,4 @@
-"""What a subclass in Keras' style makes and changes: variables of the optimizer's own."""
+"""Variables of an optimizer's own, which a subclass in Keras' style makes and changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class OwnVariables:
     _added: list[Variable]
 
     def _known(self) -> dict[int, int]:
-        """Where the state of each variable is, by the ids of variables and parameters."""
+        """Returns where the state of each variable is, by the ids of variables and parameters."""
         raise NotImplementedError
 
     def add_variable(
@@ -33,7 +33,7 @@ class OwnVariables:
         layout: Any = None,
         name: str | None = None,
     ) -> Variable:
-        """A variable of the optimizer's own, saved with it."""
+        """Returns a variable of the optimizer's own, saved with it."""
         with config.device_scope(self._parameters[0].device if self._parameters else config.device()):
             variable = Variable(initializers.get(initializer), tuple(shape), dtype, trainable=False, name=name)
         variable.path = f"{self.name}/{variable.name}"
@@ -43,13 +43,13 @@ class OwnVariables:
     def add_variable_from_reference(
         self, reference_variable: Any, name: str | None = None, initializer: Any = "zeros"
     ) -> Variable:
-        """A variable of the optimizer's own with the shape and dtype of a model's, in Keras' layout."""
+        """Returns a variable of the optimizer's own with the shape and dtype of a model's, in Keras' layout."""
         name = f"{path_of(reference_variable).replace('/', '_')}_{name or 'var'}"
         dtype = parameter_of(reference_variable).dtype
         return self.add_variable(tuple(reference_variable.shape), initializer, dtype, name=name)
 
     def add_optimizer_variables(self, trainable_variables: Sequence[Any], name: Any, initializer: Any = "zeros") -> Any:
-        """For each of the model's variables one of the optimizer's own; for a list of names a tuple of lists.
+        """Adds a variable of the optimizer's own for each of the model's; for a list of names a tuple of lists.
 
         Raises: ValueError: if there are not as many initializers as names.
         """

@@ -18,7 +18,7 @@ STRIDE = torch.Tensor.stride
 
 
 class Packing:
-    """Which of some tensors lie together, those of a dtype end to end, and where in their pack each one lies.
+    """Arrangement of small tensors in packs: those of a dtype end to end, each at a place of its own.
 
     Args:
         tensors: Such tensors, which have no holes and nothing twice.

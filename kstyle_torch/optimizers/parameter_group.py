@@ -1,4 +1,4 @@
-"""What one step works on: the variables whose gradients come, with their state."""
+"""Parameter group of one step: the variables whose gradients come, with their state."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Part:
         self.constraints = [(variable, constraint) for variable, constraint in constraints if constraint is not None]
 
     def _packed(self) -> Pack | None:
-        """The small variables, but for those packed with others than these; on a CPU, where each is a call of its own."""
+        """Packs the small variables, but for those packed with others than these; on a CPU, where each is a call."""
         if not self.optimizer.packs or not self.alike or self.device is None or self.device.type != "cpu":
             return None
         small = [index for index, parameter in enumerate(self.parameters) if self._can_pack(index, parameter)]
@@ -92,7 +92,7 @@ class Part:
         return pieces
 
     def holds(self, variables: list[Any]) -> bool:
-        """Whether these are its variables, where and as they were."""
+        """Returns whether these are its variables, where and as they were."""
         if len(variables) != len(self.parameters):
             return False
         for variable, parameter in zip(variables, self.parameters, strict=True):
@@ -101,7 +101,7 @@ class Part:
         return _lying(self.parameters) == self.lying
 
     def used(self, gradients: list[Tensor | None]) -> tuple[Part, list[Tensor]]:
-        """The part that has gradients, and these, none of them sparse; the rest stays as it is.
+        """Returns the part that has gradients, and these, none of them sparse; the rest stays as it is.
 
         Raises: ValueError: if nothing has one.
         """
@@ -138,7 +138,7 @@ class Part:
         return aligned(gradients, self.parameters, self.strides)
 
     def clipped(self, gradients: list[Tensor], bound: float) -> list[Tensor]:
-        """Those of `taken`, each with a norm of at most `bound`."""
+        """Returns those of `taken`, each with a norm of at most `bound`."""
         if self.pack is None:
             return clip_by_norm(gradients, bound)
         return self.pack.gather(clip_by_norm(self.pack.split(gradients), bound))
@@ -178,10 +178,21 @@ def _fitted(gradient: Any, parameter: Tensor, variable: Any) -> Tensor:
 
 
 def _lying(parameters: list[Tensor]) -> list[Any]:
-    """How parameters lie in memory, and where."""
+    """Returns how parameters lie in memory, and where."""
     return [(parameter.device, parameter.dtype, parameter.stride()) for parameter in parameters]
 
 
 def is_shared(tensor: Tensor) -> bool:
-    """Whether other tensors lie in the same piece of memory: those of a pack do."""
+    """Returns whether other tensors lie in the same piece of memory: those of a pack do."""
     return tensor.untyped_storage().nbytes() != tensor.numel() * tensor.element_size()
+
+
+def carried(tensor: Any, parameter: Tensor) -> Any:
+    """Returns the state where and as its parameter is."""
+    if tensor is None or not tensor.is_floating_point():
+        return tensor if tensor is None else tensor.to(parameter.device)
+    if tensor.shape != parameter.shape:
+        return tensor.to(parameter)
+    same = tensor.dtype == parameter.dtype and tensor.device == parameter.device
+    same = same and tensor.stride() == parameter.stride()
+    return tensor if same else torch.empty_like(parameter, requires_grad=False).copy_(tensor)

@@ -15,7 +15,7 @@ from kstyle_torch.variables import Variable
 
 
 def learning_rate_of(value: Any, owner: str) -> Any:
-    """What the user gave, as a variable or something to call.
+    """Returns what the user gave, as a variable or something to call.
 
     Raises: TypeError: if it is neither. ValueError: if it is not finite.
     """
@@ -38,7 +38,7 @@ def _number(value: Any) -> float:
 
 
 def replaced_rate(present: Any, value: Any, owner: str) -> Any:
-    """The learning rate after `optimizer.learning_rate = value`.
+    """Returns the learning rate after `optimizer.learning_rate = value`.
 
     Raises: TypeError: if a schedule would be replaced by a number.
     """
@@ -54,7 +54,7 @@ def replaced_rate(present: Any, value: Any, owner: str) -> Any:
 
 
 def current_rate(rate: Any, iterations: HostNumber) -> float:
-    """The number for the step that comes next."""
+    """Returns the number for the step that comes next."""
     if type(rate) is HostNumber:
         return rate.number
     return rate.at(iterations.number) if isinstance(rate, LearningRateSchedule) else float(rate())

@@ -23,6 +23,7 @@ class RMSprop(Optimizer):
         centered: Whether the gradient's variance is used instead of its mean square.
         weight_decay: See `Optimizer`, as are all others.
     Source: Hinton 2012 (lecture 6e); Graves 2013 (centered).
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> RMSprop(learning_rate=0.1).apply([torch.tensor([1.0, -1.0])], [weight])

@@ -23,6 +23,7 @@ class ScheduleFreeAdamW(Optimizer):
         warmup_steps: For how many steps the learning rate rises.
         weight_decay: See `Optimizer`, as are all others.
     Source: Defazio et al. 2024.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> ScheduleFreeAdamW(learning_rate=0.1).apply([torch.tensor([1.0, -1.0])], [weight])

@@ -30,7 +30,7 @@ serialize = serialization.serialize_keras_object
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The schedule that a config describes."""
+    """Returns the schedule that a config describes."""
     return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
 
 
@@ -48,13 +48,13 @@ class LearningRateSchedule(Configurable):
     """
 
     def __call__(self, step: Any) -> Any:
-        """The learning rate at a step, counted from 0, as a float32 tensor."""
+        """Returns the learning rate at a step, counted from 0, as a float32 tensor."""
         if type(self).at is LearningRateSchedule.at:
             raise NotImplementedError(f"{type(self).__name__} must define __call__(self, step).")
         return torch.tensor(self.at(float(step)), dtype=torch.float32)
 
     def at(self, step: float) -> float:
-        """The learning rate at a step, as a number."""
+        """Returns the learning rate at a step, as a number."""
         with config.device_scope("cpu"):
             return float(self(torch.tensor(step, dtype=torch.int32)))
 
@@ -76,6 +76,7 @@ class ExponentialDecay(LearningRateSchedule):
         staircase: Whether it stays the same in between.
         name: What it is called.
     Raises: ValueError: if `decay_steps` is not positive.
+
     Example:
         >>> ExponentialDecay(0.5, decay_steps=10, decay_rate=0.5)(20)
         tensor(0.1250)
@@ -109,6 +110,7 @@ class InverseTimeDecay(LearningRateSchedule):
         staircase: Whether it stays the same for `decay_steps` steps.
         name: What it is called.
     Raises: ValueError: if `decay_steps` is not positive.
+
     Example:
         >>> InverseTimeDecay(0.5, decay_steps=10, decay_rate=1.0)(10)
         tensor(0.2500)
@@ -140,6 +142,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         values: Rates, one more than boundaries.
         name: What it is called.
     Raises: ValueError: if the numbers do not go together, or the boundaries do not ascend.
+
     Example:
         >>> schedule = PiecewiseConstantDecay([100, 200], [1.0, 0.5, 0.1])
         >>> [round(float(schedule(step)), 1) for step in (0, 100, 101, 201)]
@@ -172,6 +175,7 @@ class PolynomialDecay(LearningRateSchedule):
         cycle: Whether it starts again at the end, from the initial rate, for a longer fall each time.
         name: What it is called.
     Raises: ValueError: if `decay_steps` is not positive.
+
     Example:
         >>> PolynomialDecay(1.0, decay_steps=10, end_learning_rate=0.0)(5)
         tensor(0.5000)
@@ -211,6 +215,7 @@ class CosineDecay(LearningRateSchedule):
         warmup_steps: How many steps the rise takes.
     Raises: ValueError: if `decay_steps` is not positive.
     Source: Loshchilov & Hutter 2016.
+
     Example:
         >>> CosineDecay(0.0, decay_steps=10, warmup_target=1.0, warmup_steps=10)(15)
         tensor(0.5000)
@@ -252,6 +257,7 @@ class CosineDecayRestarts(LearningRateSchedule):
         name: What it is called.
     Raises: ValueError: if `first_decay_steps` is not positive.
     Source: Loshchilov & Hutter 2016.
+
     Example:
         >>> schedule = CosineDecayRestarts(1.0, first_decay_steps=10)
         >>> [round(float(schedule(step)), 2) for step in (0, 5, 10, 20, 30)]
@@ -277,7 +283,7 @@ class CosineDecayRestarts(LearningRateSchedule):
         return self.initial_learning_rate * ((1 - self.alpha) * wave + self.alpha)
 
     def _place(self, falls: float) -> tuple[int, float]:
-        """How many restarts there were, and which part of the fall since then is over."""
+        """Returns how many restarts there were, and which part of the fall since then is over."""
         if self._t_mul == 1.0:
             return math.floor(falls), falls % 1.0
         # in float32, as Keras, so that a restart is on the same step

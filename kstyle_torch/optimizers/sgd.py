@@ -22,6 +22,7 @@ class SGD(Optimizer):
         nesterov: Whether the momentum is applied before the gradient. Source: Sutskever et al. 2013.
         weight_decay: See `Optimizer`, as are all others.
     Raises: ValueError: if the momentum is not between 0 and 1.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> SGD(learning_rate=0.5).apply([torch.tensor([1.0, -1.0])], [weight])

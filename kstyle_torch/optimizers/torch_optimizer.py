@@ -18,6 +18,7 @@ class TorchOptimizer(Optimizer):
 
     Args:
         optimizer: The optimizer; or a class or `functools.partial` that makes one of a list of parameters.
+
     Example:
         >>> import functools
         >>> model = Sequential([Input((2,)), layers.Dense(1)])
@@ -75,7 +76,7 @@ class TorchOptimizer(Optimizer):
 
     @property
     def learning_rate(self) -> Any:
-        """That of the first parameter group; before there is one, what it will start with."""
+        """The rate of the first parameter group; before there is one, the rate that it will start with."""
         if hasattr(self.optimizer, "param_groups"):
             return self.optimizer.param_groups[0]["lr"]
         return inspect.signature(self.optimizer).parameters["lr"].default
@@ -110,7 +111,7 @@ class TorchOptimizer(Optimizer):
 
 
 def is_torch_optimizer(value: Any) -> bool:
-    """Whether it is a torch optimizer, its class, or a partial of one; asked without importing torch.optim's parts."""
+    """Returns whether it is a torch optimizer, its class, or a partial of one; asked without importing torch.optim's parts."""
     kind = getattr(value, "func", value)  # of a functools.partial
     kind = kind if isinstance(kind, type) else type(kind)
     return issubclass(kind, torch.optim.Optimizer)

@@ -1,4 +1,4 @@
-"""What an optimizer remembers, as Keras shows it: numbers of the host, and state in the layout of Keras' weights."""
+"""State of an optimizer as Keras shows it: numbers of the host, and slots in the layout of Keras' weights."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class SlotView(Variable):
         return tensor
 
     def read(self) -> Tensor:
-        """The value in Keras' layout."""
+        """Returns the value in Keras' layout."""
         return self.layout.to_keras(self.parameter)
 
     def assign(self, value: Any) -> SlotView:
@@ -116,5 +116,5 @@ def in_keras(gradient: Tensor | None, variable: Any) -> Tensor | None:
 
 
 def path_of(variable: Any) -> str:
-    """Where a weight is; a bare parameter has no name."""
+    """Returns where a weight is; a bare parameter has no name."""
     return getattr(variable, "path", None) or "variable"

@@ -51,6 +51,7 @@ class ImageDataGenerator:
         interpolation_order: 0 or 1, ... of the splines.
         dtype: Of the batches; `config.floatx()` if None.
     Raises: ValueError: for a range that is none.
+
     Example:
         >>> generator = ImageDataGenerator(rescale=1 / 255, horizontal_flip=True)
         >>> x, y = next(generator.flow(np.ones((5, 4, 4, 3)), np.arange(5), batch_size=2))
@@ -156,7 +157,7 @@ class ImageDataGenerator:
         )  # fmt: skip
 
     def standardize(self, x: np.ndarray) -> np.ndarray:
-        """One image or several, rescaled and normalised, in place where that can be."""
+        """Returns one image or several, rescaled and normalised, in place where that can be."""
         if self.preprocessing_function is not None:
             x = self.preprocessing_function(x)
         if self.rescale:
@@ -201,7 +202,7 @@ class ImageDataGenerator:
         }
 
     def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, Any]) -> np.ndarray:
-        """An image changed.
+        """Returns an image changed.
 
         Args:
             x: One image.
@@ -222,7 +223,7 @@ class ImageDataGenerator:
         return x
 
     def random_transform(self, x: np.ndarray, seed: int | None = None) -> np.ndarray:
-        """An image changed at random."""
+        """Returns an image changed at random."""
         return self.apply_transform(x, self.get_random_transform(x.shape, seed))
 
     def fit(self, x: Any, augment: bool = False, rounds: int = 1, seed: int | None = None) -> None:
@@ -275,7 +276,7 @@ class ImageDataGenerator:
 
 
 def _matrix(given: dict[str, Any]) -> np.ndarray:
-    """Rotation, shift, shear and zoom as one matrix."""
+    """Returns rotation, shift, shear and zoom as one matrix."""
     theta, shear = np.deg2rad(given.get("theta", 0)), np.deg2rad(given.get("shear", 0))
     turn = [[np.cos(theta), -np.sin(theta), 0], [np.sin(theta), np.cos(theta), 0], [0, 0, 1]]
     move = [[1, 0, given.get("tx", 0)], [0, 1, given.get("ty", 0)], [0, 0, 1]]

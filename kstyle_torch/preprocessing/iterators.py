@@ -70,7 +70,7 @@ class Iterator(PyDataset):
         return self._batch(rows)
 
     def next(self) -> Any:
-        """The next batch."""
+        """Returns the next batch."""
         return next(self)
 
     def reset(self) -> None:

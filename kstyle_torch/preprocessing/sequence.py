@@ -76,12 +76,13 @@ class TimeseriesGenerator(PyDataset):
 
 
 def make_sampling_table(size: int, sampling_factor: float = 1e-05) -> np.ndarray:
-    """For each rank of a word, the probability that `skipgrams` takes it: the frequent are taken less often.
+    """Returns, for each rank of a word, the probability that `skipgrams` takes it: the frequent are taken less often.
 
     Args:
         size: How many words there are.
         sampling_factor: Of word2vec; words more frequent than this are thinned out.
     Source: Mikolov et al. 2013; frequencies by Zipf's law.
+
     Example:
         >>> make_sampling_table(3).round(4)
         array([0.0032, 0.0032, 0.0055])
@@ -113,6 +114,7 @@ def skipgrams(
         sampling_table: See `make_sampling_table`.
         seed: Of the order.
     Source: Mikolov et al. 2013.
+
     Example:
         >>> skipgrams([1, 2, 0, 3], 4, window_size=2, negative_samples=0, shuffle=False)
         ([[1, 2], [2, 1], [2, 3], [3, 2]], [1, 1, 1, 1])

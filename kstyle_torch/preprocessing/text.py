@@ -17,13 +17,14 @@ MODES = ("binary", "count", "freq", "tfidf")
 
 
 def text_to_word_sequence(input_text: str, filters: str = FILTERS, lower: bool = True, split: str = " ") -> list[str]:
-    """The words of a text.
+    """Returns the words of a text.
 
     Args:
         input_text: The text.
         filters: Characters that separate words as `split` does.
         lower: Whether it is made lower case.
         split: What stands between words.
+
     Example:
         >>> text_to_word_sequence("Well, well: hello!")
         ['well', 'well', 'hello']
@@ -42,7 +43,7 @@ def hashing_trick(
     split: str = " ",
     analyzer: Callable[[str], list[str]] | None = None,
 ) -> list[int]:
-    """The words of a text as numbers from 1 to n - 1; different words may share one.
+    """Returns the words of a text as numbers from 1 to n - 1; different words may share one.
 
     Args:
         text: The text.
@@ -52,6 +53,7 @@ def hashing_trick(
         lower: See there.
         split: See there.
         analyzer: Splits the text in another way.
+
     Example:
         >>> hashing_trick("to be or not to be", 50, "md5")
         [15, 5, 8, 36, 15, 5]
@@ -69,7 +71,7 @@ def one_hot(
     split: str = " ",
     analyzer: Callable[[str], list[str]] | None = None,
 ) -> list[int]:
-    """`hashing_trick` with Python's `hash`: numbers that differ from process to process."""
+    """Returns `hashing_trick` with Python's `hash`: numbers that differ from process to process."""
     return hashing_trick(input_text, n, hash, filters, lower, split, analyzer)
 
 
@@ -88,6 +90,7 @@ class Tokenizer:
         char_level: Whether each character is a word.
         oov_token: Stands for words that are not known, as number 1; they are left out if None.
         analyzer: Splits a text into words in another way.
+
     Example:
         >>> tokenizer = Tokenizer(oov_token="?")
         >>> tokenizer.fit_on_texts(["the cat sat", "the cat"])
@@ -142,11 +145,11 @@ class Tokenizer:
                 self.index_docs[number] += 1
 
     def texts_to_sequences(self, texts: Iterable[Any]) -> list[list[int]]:
-        """Each text as a list of numbers."""
+        """Returns each text as a list of numbers."""
         return list(self.texts_to_sequences_generator(texts))
 
     def texts_to_sequences_generator(self, texts: Iterable[Any]) -> Iterator[list[int]]:
-        """The same, one after the other."""
+        """Yields the same, one after the other."""
         unknown = None if self.oov_token is None else self.word_index.get(self.oov_token)
         for text in texts:
             numbers = (self._kept(self.word_index.get(word)) for word in self._words(text))
@@ -154,21 +157,21 @@ class Tokenizer:
             yield [number for number in numbers if number is not None]
 
     def sequences_to_texts(self, sequences: Iterable[Any]) -> list[str]:
-        """Each list of numbers as a text, its words joined by blanks."""
+        """Returns each list of numbers as a text, its words joined by blanks."""
         return list(self.sequences_to_texts_generator(sequences))
 
     def sequences_to_texts_generator(self, sequences: Iterable[Any]) -> Iterator[str]:
-        """The same, one after the other."""
+        """Yields the same, one after the other."""
         for sequence in sequences:
             words = (self.index_word.get(self._kept(number) or 0, self.oov_token) for number in sequence)
             yield " ".join(word for word in words if word is not None)
 
     def texts_to_matrix(self, texts: Iterable[Any], mode: str = "binary") -> np.ndarray:
-        """See `sequences_to_matrix`."""
+        """Encodes texts; see `sequences_to_matrix`."""
         return self.sequences_to_matrix(self.texts_to_sequences(texts), mode)
 
     def sequences_to_matrix(self, sequences: Any, mode: str = "binary") -> np.ndarray:
-        """A row for each sequence, a column for each number.
+        """Returns a row for each sequence, a column for each number.
 
         Args:
             sequences: Lists of numbers.
@@ -216,7 +219,7 @@ class Tokenizer:
         }
 
     def to_json(self, **kwargs: Any) -> str:
-        """All of it as JSON, which `tokenizer_from_json` reads.
+        """Returns all of it as JSON, which `tokenizer_from_json` reads.
 
         Args:
             kwargs: For `json.dumps`.
@@ -225,7 +228,7 @@ class Tokenizer:
 
 
 def tokenizer_from_json(json_string: str) -> Tokenizer:
-    """The tokenizer that `to_json` wrote, here or in Keras."""
+    """Returns the tokenizer that `to_json` wrote, here or in Keras."""
     config = json.loads(json_string)["config"]
     tables = {
         name: json.loads(config.pop(name))

@@ -31,6 +31,7 @@ def save_model(
         zipped: False for a folder with the same files in it.
         kwargs: `include_optimizer` and `save_format`, from older Keras.
     Raises: ValueError: for another ending. FileExistsError: see `overwrite`. TypeError: if a layer has no config.
+
     Example:
         >>> import tempfile
         >>> model = Sequential([Input((3,)), Dense(2)])
@@ -84,7 +85,7 @@ def load_model(
     compile: bool = True,
     safe_mode: bool = True,
 ) -> Any:
-    """The model in a file that `save_model`, or Keras, wrote.
+    """Returns the model in a file that `save_model`, or Keras, wrote.
 
     No code from the file is run, and nothing is imported because the file names it.
 
@@ -95,6 +96,7 @@ def load_model(
         safe_mode: Whether lambdas, which are code, are refused.
     Raises: FileNotFoundError: if there is no such file. ValueError: if it is broken, unsafe or of another kind, or names a
         class that is not known.
+
     Example:
         >>> import tempfile
         >>> path = f"{tempfile.mkdtemp()}/m.keras"

@@ -23,12 +23,12 @@ IN_MEMORY = 1 << 28  # larger weights are unpacked to the disk
 
 
 class Source:
-    """What is read from: `text(name)`, `binary(name)`, `folder(name)`, and the names of all files."""
+    """Source of a file's members: `text(name)`, `binary(name)`, `folder(name)`, and the names of all files."""
 
     names: frozenset[str]
 
     def text(self, name: str) -> str:
-        """A whole file, as text.
+        """Returns a whole file, as text.
 
         Raises: ValueError: if there is none, it is too large, or no text.
         """
@@ -42,7 +42,7 @@ class Source:
             raise ValueError(f"{name} is no text.") from error
 
     def json(self, name: str) -> Any:
-        """What a JSON file says.
+        """Returns what a JSON file says.
 
         Raises: ValueError: if it is none, or nested too deeply.
         """
@@ -53,19 +53,19 @@ class Source:
             raise ValueError(f"It has no {name}; it has {', '.join(sorted(self.names)[:8]) or 'nothing'}.")
 
     def size(self, name: str) -> int:
-        """How many bytes a file has; 0 if there is none."""
+        """Returns how many bytes a file has; 0 if there is none."""
         raise NotImplementedError
 
     def stored(self, name: str) -> int:
-        """How many bytes a file takes where it is, which may be fewer."""
+        """Returns how many bytes a file takes where it is, which may be fewer."""
         return self.size(name)
 
     def binary(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
-        """An open file, which can seek."""
+        """Returns an open file, which can seek."""
         raise NotImplementedError
 
     def folder(self, name: str) -> contextlib.AbstractContextManager[Path | None]:
-        """A folder of files on the disk; None if there is no such."""
+        """Returns a folder of files on the disk; None if there is no such."""
         raise NotImplementedError
 
 
@@ -181,7 +181,7 @@ class FolderSource(Source):
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Source]:
-    """The source at a path.
+    """Opens the source at a path.
 
     Raises: FileNotFoundError: if there is none. ValueError: if it is neither a zip file nor a folder of a model.
     """
@@ -207,7 +207,7 @@ def write_zip(target: Path, folder: Path) -> None:
 
 
 def make_scratch(beside: Path) -> contextlib.AbstractContextManager[str]:
-    """A folder for what is being written, on the disk where it will be."""
+    """Returns a folder for what is being written, on the disk where it will be."""
     return tempfile.TemporaryDirectory(
         dir=beside, prefix=".keras-", suffix=".tmp", ignore_cleanup_errors=os.name == "nt"
     )

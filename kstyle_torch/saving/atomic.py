@@ -12,11 +12,12 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(filepath: str | os.PathLike[str]) -> Iterator[Path]:
-    """An empty file beside `filepath` to write to; when the block ends well, it is on the disk and takes the place.
+    """Gives an empty file beside `filepath` to write to; when the block ends well, it is on the disk and takes the place.
 
     Args:
         filepath: What to replace or make; a link is followed.
     Raises: FileNotFoundError: if there is no such folder. OSError: if the disk is full, say; the old file is untouched.
+
     Example:
         >>> import pathlib, tempfile
         >>> target = pathlib.Path(tempfile.mkdtemp(), "a.txt")
@@ -42,7 +43,7 @@ def replacing(filepath: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """As `replacing`, for a folder. Between the two renames at the end, the old one is called `.NAME.old-...`."""
+    """Does what `replacing` does, for a folder. Between the two renames at the end, the old one is called `.NAME.old-...`."""
     path = _target(folder)
     unfinished = path.with_name(_hidden(path.name))
     unfinished.mkdir()

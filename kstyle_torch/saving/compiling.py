@@ -1,4 +1,4 @@
-"""What `compile` was given <-> the `compile_config` of Keras' files."""
+"""Conversion between the arguments of `compile` and the `compile_config` of Keras' files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEYS = (
 
 
 def compile_config(model: Any) -> dict[str, Any]:
-    """What `model.compile` was given, as plain data; empty for a model that was not compiled, or cannot be that way."""
+    """Returns what `model.compile` was given, as plain data; empty for a model that was not compiled, or cannot be that way."""
     given = model._compile_arguments
     if model.optimizer is None or given is None:
         return {}

@@ -20,6 +20,7 @@ class KerasFileEditor:
     Args:
         filepath: The file; it stays as it is.
     Raises: ValueError: if it is neither, or broken.
+
     Example:
         >>> import tempfile
         >>> path = f"{tempfile.mkdtemp()}/m.weights.h5"
@@ -148,7 +149,7 @@ class KerasFileEditor:
     resave_weights = save
 
     def _home_of(self, object_name: str) -> tuple[dict[str, Any], str]:
-        """The dict that an object is in, and its name there."""
+        """Returns the dict that an object is in, and its name there."""
         inside = "/" in object_name
         found = []
         for path, home in _dicts(self.weights_dict):
@@ -183,7 +184,7 @@ def _checked(weights: Any) -> dict[str, Any]:
 
 
 def _extract(group: Any, met: set[Any] | None = None, depth: int = 0) -> dict[str, Any]:
-    """All arrays below a group, without the level `vars`. The file may be anybody's, and have a loop in it."""
+    """Returns all arrays below a group, without the level `vars`. The file may be anybody's, and have a loop in it."""
     import h5py
 
     met = set() if met is None else met
@@ -210,7 +211,7 @@ def _dicts(tree: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str
 
 
 def _objects(tree: dict[str, Any], empty: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Path -> weights of every object that has some; of all objects if `empty`."""
+    """Yields path and weights of every object that has some; of all objects if `empty`."""
     for path, home in _dicts(tree):
         weights = {name: value for name, value in home.items() if not isinstance(value, dict)}
         if weights or empty:

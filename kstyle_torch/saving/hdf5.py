@@ -30,7 +30,7 @@ FREE_SIZE = 1 << 20  # bytes; smaller ones are not worth a look
 
 @contextlib.contextmanager
 def opened(file: str | os.PathLike[str] | IO[bytes], mode: str = "r") -> Iterator[Any]:
-    """An `h5py.File`.
+    """Opens an `h5py.File`.
 
     Raises: ValueError: if what is to be read is no HDF5 file, or is broken.
     """
@@ -72,7 +72,7 @@ def check_heaps(path: Path) -> int:
 
 
 def _check_heap(content: mmap.mmap, start: int) -> int:
-    """The size of the largest object. They fill a heap, each with its size in front; number 0 is what is free at its end."""
+    """Returns the size of the largest object. A heap has their sizes in front; number 0 is what is free at its end."""
     place, largest = start + 16, 0
     end = start + int.from_bytes(content[start + 8 : place], "little")
     while place + 16 <= end <= len(content):
@@ -91,7 +91,7 @@ def _check_heap(content: mmap.mmap, start: int) -> int:
 
 
 def child(group: Any, name: str) -> Any:
-    """The group or dataset called `name` in a group, where it is in the file itself; None if there is none.
+    """Returns the group or dataset called `name` in a group, where it is in the file itself; None if there is none.
 
     Raises: ValueError: for a link to elsewhere, a virtual dataset, or one with external storage.
     """
@@ -112,7 +112,7 @@ def child(group: Any, name: str) -> Any:
 
 
 def group_at(root: Any, path: str) -> Any:
-    """The group at a path, each step of it checked; None if there is none.
+    """Returns the group at a path, each step of it checked; None if there is none.
 
     Raises: ValueError: see `child`.
     """
@@ -126,7 +126,7 @@ def group_at(root: Any, path: str) -> Any:
 
 
 def shape_of(dataset: Any) -> tuple[int, ...]:
-    """The shape of an array that may be read.
+    """Returns the shape of an array that may be read.
 
     Raises: ValueError: if it has none, or is said to be much larger than what is stored for it.
     """
@@ -177,7 +177,7 @@ def check_values(dataset: Any, target: Tensor) -> None:
 
 
 def attribute(home: Any, name: str) -> Any:
-    """An attribute of a group, text as `str`; None if there is none.
+    """Returns an attribute of a group, text as `str`; None if there is none.
 
     Raises: ValueError: if it claims to be larger than the file, or is longer than the budget allows.
     """
@@ -195,7 +195,7 @@ def attribute(home: Any, name: str) -> Any:
 
 
 def array_of(dataset: Any) -> Any:
-    """The values: an array, or a tensor of bfloat16, which NumPy does not have.
+    """Returns the values: an array, or a tensor of bfloat16, which NumPy does not have.
 
     Raises: ValueError: if they are no numbers, or see `shape_of`.
     """
@@ -209,7 +209,7 @@ def array_of(dataset: Any) -> Any:
 
 
 def counted_array_of(dataset: Any) -> Any:
-    """As `array_of`, for a dataset whose shape nobody has compared: the budget in force decides."""
+    """Reads like `array_of`, for a dataset whose shape nobody has compared: the budget in force decides."""
     budget.take(math.prod(shape_of(dataset)) * dataset.dtype.itemsize, "an array")
     return array_of(dataset)
 
@@ -227,7 +227,7 @@ class Entries(Mapping[str, Any]):
         self.group = group
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """An array's shape; nothing is read."""
+        """Returns an array's shape; nothing is read."""
         return shape_of(self._dataset(key))
 
     def check_values(self, key: str, target: Tensor) -> None:

@@ -73,7 +73,7 @@ def from_pretrained(
     safe_mode: bool = True,
     **kwargs: Any,
 ) -> Any:
-    """The model in a folder that `save_pretrained` wrote, or in a repository of the Hub.
+    """Returns the model in a folder that `save_pretrained` wrote, or in a repository of the Hub.
 
     No code from either is run, and nothing is imported because they name it.
 
@@ -105,7 +105,7 @@ def from_pretrained(
 
 
 def _member(folder: Path, name: str) -> Path:
-    """A file of a folder that may be anybody's. Links are not followed, but for those into the Hub's cache.
+    """Returns a file of a folder that may be anybody's. Links are not followed, but for those into the Hub's cache.
 
     There, `models--user--name/snapshots/REVISION/config.json` is a link to `models--user--name/blobs/HASH`.
     """

@@ -10,7 +10,7 @@ WRAPPERS = ("MeanMetricWrapper", "LossFunctionWrapper", "SumOverBatchSizeMetricW
 
 
 def modern(config: Any) -> Any:
-    """The config of a layer or model, and of all in it, as Keras 3 would write it."""
+    """Returns the config of a layer or model, and of all in it, as Keras 3 would write it."""
     if isinstance(config, list):
         return [modern(item) for item in config]
     if not isinstance(config, dict):
@@ -40,7 +40,7 @@ def modern(config: Any) -> Any:
 
 
 def _node(node: Any) -> Any:
-    """A call: today a dict, before a list of `[layer, call, output, keyword arguments]` for every tensor."""
+    """Returns a call: today a dict, before a list of `[layer, call, output, keyword arguments]` for every tensor."""
     if not isinstance(node, list):
         return modern(node)
     tensors = [_tensor(entry) for entry in node]
@@ -62,7 +62,7 @@ def _tensor(entry: Any) -> dict[str, Any]:
 
 
 def compile_config(training: dict[str, Any]) -> dict[str, Any]:
-    """What `compile` was given, from the `training_config` of an `.h5` file."""
+    """Returns what `compile` was given, from the `training_config` of an `.h5` file."""
     made = {key: training.get(key) for key in ("loss", "loss_weights", "weighted_metrics")}
     made = {key: _named(value) for key, value in made.items()}
     made["metrics"] = _named(training.get("metrics"))

@@ -60,7 +60,7 @@ def write_weights(model: Any, path: Path, assets: Path | None = None) -> None:
 
 
 def load(path: Path, compile: bool = True, safe_mode: bool = True) -> Any:
-    """The model in a `.keras` file or a folder.
+    """Returns the model in a `.keras` file or a folder.
 
     Raises: ValueError: if it is broken, or is no model. FileNotFoundError: if there is none.
     """
@@ -79,7 +79,7 @@ def load(path: Path, compile: bool = True, safe_mode: bool = True) -> Any:
 
 
 def model_from_config(config: Any, compile: bool = True) -> Any:
-    """A model with new weights, compiled if the config says how.
+    """Returns a model with new weights, compiled if the config says how.
 
     Raises: ValueError: if the config is none of a model.
     """
@@ -109,7 +109,7 @@ def read_weights(model: Any, file: Any, assets: Path | None = None, skip_mismatc
 
 
 def entries_at(root: Any, path: str) -> hdf5.Entries:
-    """The variables that a file has for the object at a path."""
+    """Returns the variables that a file has for the object at a path."""
     group = hdf5.group_at(root, f"{path}/vars" if path else "vars")
     if group is None and "_layer_checkpoint_dependencies" in root:  # Keras 2.13
         older = path.replace("layers", "_layer_checkpoint_dependencies")

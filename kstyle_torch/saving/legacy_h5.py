@@ -35,7 +35,7 @@ HEADER_LIMIT = 64512  # bytes that HDF5 lets an attribute have
 
 
 def load(path: Path, compile: bool = True, safe_mode: bool = True) -> Any:
-    """The model in an `.h5` file.
+    """Returns the model in an `.h5` file.
 
     Raises: ValueError: if it is broken, or holds weights alone.
     """
@@ -140,7 +140,7 @@ def _set(views: list[Any], datasets: list[Any] | None) -> None:
 
 
 def _datasets(group: Any) -> list[Any]:
-    """The arrays that `weight_names` lists, in that order."""
+    """Returns the arrays that `weight_names` lists, in that order."""
     import h5py
 
     found = [_member(group, name) for name in _names(group, "weight_names")]
@@ -158,7 +158,7 @@ def _member(group: Any, path: str) -> Any:
 
 
 def _names(group: Any, attribute: str) -> list[str]:
-    """A list of names in an attribute, or in several where they are too long for one."""
+    """Returns a list of names in an attribute, or in several where they are too long for one."""
     with hdf5.readable():
         if attribute in group.attrs:
             keys = [attribute]
@@ -192,7 +192,7 @@ def save(model: Any, path: Path, include_optimizer: bool = True) -> None:
 
 
 def _long_names(value: Any, kind: str) -> Any:
-    """`"mean_squared_error"` for `"mse"`: from an `.h5` file, Keras 3 reads only the former."""
+    """Returns `"mean_squared_error"` for `"mse"`: from an `.h5` file, Keras 3 reads only the former."""
     if isinstance(value, dict):
         return value if "class_name" in value else {key: _long_names(item, kind) for key, item in value.items()}
     if isinstance(value, list):

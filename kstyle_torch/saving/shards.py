@@ -79,7 +79,7 @@ def _write_empty(path: Path) -> None:
 
 
 def _shards_before(path: Path) -> list[Path]:
-    """The shards that a save to this path leaves without use: those of the table there, and of saves killed before it.
+    """Returns the shards that a save to this path leaves without use: those of the table there, and of saves killed before it.
 
     Shards that are newer than the table may be those of another process that saves at this moment: they stay.
     """
@@ -100,7 +100,7 @@ def _shards_before(path: Path) -> list[Path]:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    """The names of shards by the path of the object that they hold.
+    """Returns the names of shards by the path of the object that they hold.
 
     Raises: ValueError: if it is not a table of shards.
     """
@@ -178,7 +178,7 @@ class _Spread(hdf5.Entries):
 
 
 def _checked(names: Any, path: Path) -> list[str]:
-    """The names of shards that lie beside the table."""
+    """Returns the names of shards that lie beside the table."""
     names = names if isinstance(names, list) else [names]
     for name in names:
         is_name = isinstance(name, str) and len(name) <= strangers.MAX_NAME and Path(name).name == name

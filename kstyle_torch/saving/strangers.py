@@ -70,13 +70,13 @@ def check_members(folder: Path, root: Path) -> Path:
 
 
 def kind_of(mode: int) -> str:
-    """What a file is that is not an ordinary one, in words."""
+    """Returns what a file is that is not an ordinary one, in words."""
     kinds = {stat.S_IFLNK: "link", stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
     return kinds.get(stat.S_IFMT(mode), "device")
 
 
 def shortened(text: Any, length: int = 80) -> str:
-    """A name from a file, for a message: in quotes, and cut where it is long."""
+    """Returns a name from a file, for a message: in quotes, and cut where it is long."""
     text = str(text)
     return repr(text if len(text) <= length else f"{text[:length]}...")
 

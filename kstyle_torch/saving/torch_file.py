@@ -24,7 +24,7 @@ BYTES_OF_KIND = {"Double": 8, "Long": 8, "Float": 4, "Int": 4, "Half": 2, "BFloa
 
 
 def load(path: Path) -> Any:
-    """What `torch.save` wrote, tensors and plain data, on the CPU.
+    """Returns what `torch.save` wrote, tensors and plain data, on the CPU.
 
     Raises: ValueError: if it is something else, broken, or made to swell or hang.
     """

@@ -1,4 +1,4 @@
-"""Which variables of a model stand under which path in Keras' files, and the way there and back.
+"""Paths of a model's variables in Keras' files, for saving and loading.
 
 The paths mirror attributes: `layers/dense/vars/0`. In a list or dict an object goes by its class, numbered. The first path
 on which an object is met is its own; files that took another one are read too.
@@ -39,7 +39,7 @@ class Numbers:
 
 
 def children(saveable: Any) -> Iterator[tuple[str, Any]]:
-    """What is saved inside an object, each with its path from there."""
+    """Yields what is saved inside an object, each with its path from there."""
     if isinstance(saveable, WeightHolder):
         for name, child in saveable._saved_children():
             yield from _members(name, child)
@@ -64,7 +64,7 @@ def _class_name(item: Any) -> str:
 
 
 def saved_class_name(cls: type) -> str:
-    """The name of a class in Keras' files."""
+    """Returns the name of a class in Keras' files."""
     return vars(cls).get("_saved_class") or cls.__name__
 
 
@@ -106,7 +106,7 @@ def _save_assets(saveable: Any, folder: Path) -> None:
 
 
 def save_variables(saveable: Any, store: Any) -> None:
-    """What `saveable.save_own_variables` does, for bare modules too: their `state_dict`, by its keys."""
+    """Does what `saveable.save_own_variables` does, for bare modules too: their `state_dict`, by its keys."""
     if hasattr(saveable, "save_own_variables"):
         saveable.save_own_variables(store)
     else:
@@ -118,7 +118,7 @@ def save_variables(saveable: Any, store: Any) -> None:
 
 
 class Plan:
-    """What of a file goes where: made and checked as a whole before anything changes.
+    """Plan of a load: made and checked as a whole before anything changes.
 
     Args:
         root: The model.
@@ -189,7 +189,7 @@ class Plan:
 
 
 def misfit(saveable: Any, entries: hdf5.Entries) -> str | None:
-    """Why an object cannot take these arrays; None if it can, or decides itself."""
+    """Returns why an object cannot take these arrays; None if it can, or decides itself."""
     wanted: dict[str, Any]
     if decides_itself(saveable):
         return None
@@ -238,7 +238,7 @@ def _values(saveable: Any) -> list[tuple[Any, Any]]:
 
 @torch.no_grad()
 def load_variables(saveable: Any, entries: hdf5.Entries) -> None:
-    """What `saveable.load_own_variables` does, for bare modules too."""
+    """Does what `saveable.load_own_variables` does, for bare modules too."""
     if hasattr(saveable, "load_own_variables"):
         saveable.load_own_variables(entries)
         return

@@ -134,7 +134,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _misfit(value: Any, own: Any) -> str | None:
-    """Why a tensor of a model cannot take that of a file; None if it can."""
+    """Returns why a tensor of a model cannot take that of a file; None if it can."""
     if not isinstance(own, Tensor):
         return "it is not a tensor in the model"
     if value.shape != own.shape:
@@ -151,7 +151,7 @@ def _misfit(value: Any, own: Any) -> str | None:
 
 
 def metadata_of(path: Path) -> dict[str, str]:
-    """The texts that a `.safetensors` file holds beside the weights.
+    """Returns the texts that a `.safetensors` file holds beside the weights.
 
     Raises: ValueError: if it is broken.
     """

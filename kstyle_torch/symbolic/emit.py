@@ -49,7 +49,7 @@ class Emitter:
         self.names: dict[int, str] = {}  # value -> its variable
 
     def emit(self, unpack: Callable[[Any, Any], list[Any]], checks: list[str]) -> tuple[Callable[..., Any], str]:
-        """The function and its source.
+        """Returns the function and its source.
 
         Args:
             unpack: `unpack(model, inputs)` makes a flat list of whatever nest of inputs the caller passes.

@@ -33,17 +33,17 @@ class Call:
     filled: tuple[str, ...] = ()
 
     def reads(self) -> Iterator[Ref]:
-        """The values that the call takes."""
+        """Returns the values that the call takes."""
         return _refs((self.args, self.kwargs, self.tags))
 
     def writes(self) -> Iterator[Ref]:
-        """The values that it gives."""
+        """Returns the values that it gives."""
         return _refs(self.outputs)
 
 
 @dataclass(slots=True)
 class Graph:
-    """What leads from some inputs to some outputs.
+    """Calls that lead from some inputs to some outputs.
 
     Args:
         specs: Shape and dtype of every value.
@@ -64,13 +64,13 @@ class Graph:
     modules: list[nn.Module]
 
     def count_reads(self) -> Counter[Ref]:
-        """How often each value is read; being an output or a mask counts too."""
+        """Returns how often each value is read; being an output or a mask counts too."""
         reads = Counter(ref for call in self.calls for ref in call.reads())
         reads.update(_refs((self.outputs, self.masks)))
         return reads
 
     def to_symbolic(self) -> tuple[Any, Any]:
-        """Symbolic inputs and outputs with this graph behind them, made anew."""
+        """Makes symbolic inputs and outputs with this graph behind them."""
         values = [SymbolicTensor(spec.shape, spec.dtype) for spec in self.specs]
 
         def value(leaf: Any) -> Any:
@@ -91,7 +91,7 @@ class Graph:
 
 
 def trace(inputs: Any, outputs: Any, sources: list[Any]) -> Graph:
-    """The graph from `inputs` to `outputs`, nests of symbolic tensors.
+    """Returns the graph from `inputs` to `outputs`, nests of symbolic tensors.
 
     Args:
         sources: The InputLayer of every input.
@@ -129,7 +129,7 @@ def _call(node: Node, ref: Callable[[Any], Any]) -> Call:
 
 
 def parents(node: Node) -> list[SymbolicTensor]:
-    """The symbolic tensors that a call takes."""
+    """Returns the symbolic tensors that a call takes."""
     return list(filter(is_symbolic, tree.flatten((node.args, node.kwargs, list(node.tags.values())))))
 
 
@@ -146,7 +146,7 @@ def nodes_behind(outputs: list[SymbolicTensor]) -> set[Node]:
 
 
 def checked(structure: Any, what: str) -> list[SymbolicTensor]:
-    """The leaves of a Model's `inputs` or `outputs`.
+    """Returns the leaves of a Model's `inputs` or `outputs`.
 
     Raises: ValueError: if one is no symbolic tensor.
     """
@@ -163,7 +163,7 @@ def checked(structure: Any, what: str) -> list[SymbolicTensor]:
 def _sorted_nodes(
     origin: dict[SymbolicTensor, Any], outputs: list[SymbolicTensor]
 ) -> tuple[list[Node], dict[int, int]]:
-    """All calls between, parents first; and how early each module (by id) is met on the way back from the outputs."""
+    """Returns all calls between, parents first; and how early each module (by id) is met on the way back from the outputs."""
     finished: dict[Node, None] = {}
     met: dict[int, int] = {}
     for output in outputs:
@@ -196,7 +196,7 @@ def _modules_of(nodes: list[Node]) -> list[nn.Module]:
 
 
 def _listed_modules(nodes: list[Node], origin: dict[SymbolicTensor, Any], met: dict[int, int]) -> list[nn.Module]:
-    """Deepest first (most calls away from an output), then in the order met, as Keras lists layers."""
+    """Lists modules deepest first (most calls away from an output), then in the order met, as Keras lists layers."""
     modules: dict[int, nn.Module] = {id(source): source for source in origin.values()}
     modules.update((id(node.target), node.target) for node in nodes if isinstance(node.target, nn.Module))
     node_depth: dict[Node, int] = {}

@@ -37,7 +37,7 @@ class Probe(NamedTuple):
     open_size: int
 
     def fill(self, shape: tuple[int | None, ...]) -> list[int]:
-        """`shape` without None."""
+        """Returns `shape` without None."""
         first = [self.rows if size is None else size for size in shape[:1]]
         return first + [self.open_size if size is None else size for size in shape[1:]]
 
@@ -49,7 +49,7 @@ def infer(
     is_symbolic: Callable[[Any], bool],
     tags: Mapping[Any, Any] = MappingProxyType({}),
 ) -> tuple[list[Any], Any]:
-    """What `target(*args, **kwargs)` gives, with masks (`tags`) on some of the arguments.
+    """Returns what `target(*args, **kwargs)` gives, with masks (`tags`) on some of the arguments.
 
     Returns: The leaves of its output, tensors as `Spec`, and the output's nest (with None for each leaf).
     Raises: ValueError: if the call fails; it names the target and the shapes.
@@ -75,7 +75,7 @@ def infer(
         try:
             outputs = [run(Probe(0, size)) for size in OPEN_SIZES[: 1 + has_open_size]]
             zero_rows = True
-        except Exception:  # whatever the user's code raises on zero rows; the run on real rows decides
+        except Exception:  # whatever the user's code raises on zero rows; the run on real rows decides  # noqa: BLE001
             try:
                 outputs = [run(Probe(2, OPEN_SIZES[0])), run(Probe(3, OPEN_SIZES[has_open_size]))]
                 zero_rows = False
@@ -86,7 +86,7 @@ def infer(
 
 
 def describe(target: Any) -> str:
-    """The name of a layer, module or function, for messages."""
+    """Returns the name of a layer, module or function, for messages."""
     name = getattr(target, "name", None)
     if isinstance(target, nn.Module):
         kind = type(target).__name__
@@ -150,7 +150,7 @@ def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Ite
 
 
 def _seed_states(target: nn.Module) -> Iterator[Variable]:
-    """The states of the seed generators that modules have as attributes."""
+    """Yields the states of the seed generators that modules have as attributes."""
     for module in target.modules():
         for value in vars(module).values():
             state = getattr(value, "__dict__", {}).get("state")

@@ -22,7 +22,7 @@ def replay(
     replace: Callable[[Target], Target] = _same,
     call_layer: Callable[..., Any] | None = None,
 ) -> Any:
-    """The outputs of `graph` for other inputs.
+    """Returns the outputs of `graph` for other inputs.
 
     Args:
         graph: What to call again.

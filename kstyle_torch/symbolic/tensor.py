@@ -100,7 +100,7 @@ class SymbolicTensor:
 
     @property
     def mask(self) -> SymbolicTensor | None:
-        """Which steps are real, for layers that take `mask`."""
+        """The mask of real steps, for layers that take `mask`."""
         if self._own_mask is None:
             return self._mask
         axes, known = self._own_mask
@@ -114,15 +114,15 @@ class SymbolicTensor:
 
     @property
     def ndim(self) -> int:
-        """How many axes it has, the batch among them."""
+        """The number of axes, the batch among them."""
         return len(self.shape)
 
     def dim(self) -> int:
-        """The same as `ndim`."""
+        """Returns the same as `ndim`."""
         return len(self.shape)
 
     def size(self, dim: int | None = None) -> Any:
-        """The sizes, or that of axis `dim`."""
+        """Returns the sizes, or that of axis `dim`."""
         return self.shape if dim is None else self.shape[dim]
 
     def __getitem__(self, index: Any) -> Any:
@@ -203,12 +203,12 @@ class _Output:
 
 
 def is_symbolic(value: Any) -> bool:
-    """Whether `value` is a symbolic tensor."""
+    """Returns whether `value` is a symbolic tensor."""
     return isinstance(value, SymbolicTensor)
 
 
 def any_symbolic(*structures: Any) -> bool:
-    """Whether a leaf of the nests is a symbolic tensor."""
+    """Returns whether a leaf of the nests is a symbolic tensor."""
     return any(map(is_symbolic, tree.flatten(structures)))
 
 
@@ -255,12 +255,12 @@ def _given_by(node: Node, leaf: Any) -> Any:
 
 
 def mask_of(x: Any) -> Any:
-    """The mask on a tensor."""
+    """Returns the mask on a tensor."""
     return x._keras_mask
 
 
 def mask_on(x: SymbolicTensor, num_axes: int) -> SymbolicTensor:
-    """The mask that will be on `x` when the graph runs."""
+    """Returns the mask that will be on `x` when the graph runs."""
     node = Node(mask_of, (x,), {})
     mask = SymbolicTensor(x.shape[:num_axes], torch.bool, node)
     node.outputs = mask

@@ -1,4 +1,4 @@
-"""What an epoch keeps of its steps: losses and outputs, on the device, folded into the metrics in bulk."""
+"""Losses and outputs of an epoch's steps, kept on the device and folded into the metrics in bulk."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Meter:
 
 
 def runs(values: list[Any]) -> Iterator[tuple[int, int]]:
-    """The stretches of equal values: one for the whole batches, one for a short last one."""
+    """Yields the stretches of equal values: one for the whole batches, one for a short last one."""
     start = 0
     for stop in range(1, len(values) + 1):
         if stop == len(values) or values[stop] != values[start]:
@@ -134,7 +134,7 @@ def runs(values: list[Any]) -> Iterator[tuple[int, int]]:
 
 
 def _layout(step: Kept) -> list[Any]:
-    """What the steps must have in common to be joined: sequences may be longer in one than in another.
+    """Returns what the steps must have in common to be joined: sequences may be longer in one than in another.
 
     Outputs of one axis stay as they are, since a function's mean over the last axis would then be over the samples.
     """
@@ -173,7 +173,7 @@ def _joined(steps: list[Kept]) -> tuple[list[Any], list[Tensor], list[Any]]:
 
 
 def _each_joined(steps: list[list[Any]]) -> list[Any]:
-    """What each step has, joined place by place."""
+    """Returns what each step has, joined place by place."""
     if len(steps) == 1:
         return steps[0]
     return [None if parts[0] is None else torch.cat(parts) for parts in zip(*steps, strict=True)]
@@ -245,6 +245,6 @@ class Logs(OwnDict):
 
 
 def is_nan(logs: dict[str, Any]) -> bool:
-    """Whether the loss is no number any more."""
+    """Returns whether the loss is no number any more."""
     loss = logs.get("loss")
     return isinstance(loss, float) and not math.isfinite(loss)

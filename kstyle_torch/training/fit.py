@@ -174,7 +174,7 @@ def _tell(hooks: Iterable[Any], model: Trainable, index: int, logs: Any) -> None
 
 
 def train_batch(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-    """One step for one batch; recorded, once there were many. Returns: The loss and the output."""
+    """Returns one step for one batch; recorded, once there were many. Returns: The loss and the output."""
     if model.run_eagerly or model.jit_compile not in ("auto", "record"):
         return steps.train_step(model, x, y, weight)
     step: Any = chosen_step(model, 0, watchful=False, hooked=True)
@@ -207,18 +207,18 @@ def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) ->
 
 
 def is_small(outputs: Any) -> bool:
-    """Whether outputs of a batch may wait for their loss."""
+    """Returns whether outputs of a batch may wait for their loss."""
     leaves = (outputs,) if type(outputs) is Tensor else tree.flatten(outputs)
     return sum([leaf.nbytes for leaf in leaves]) <= LATE_BYTES
 
 
 def _read_logs(model: Trainable, logs: Any) -> dict[str, Any]:
-    """What a step of the user's returned, or the metrics so far; as numbers."""
+    """Returns what a step of the user's returned, or the metrics so far; as numbers."""
     return read(logs if isinstance(logs, dict) else model.get_metrics_result())
 
 
 def _with_validation(logs: dict[str, Any], tested: dict[str, Any]) -> dict[str, Any]:
-    """Both, those of the validation as `val_...`; in the order of the keys, as in Keras: `weighted_mae` comes last."""
+    """Returns both, those of the validation as `val_...`; in the order of the keys, as in Keras: `weighted_mae` comes last."""
     last = {key: value for key, value in logs.items() if key > "val_"}
     rest = {key: value for key, value in logs.items() if key not in last}
     return {**rest, **{f"val_{key}": value for key, value in tested.items()}, **last}
@@ -230,7 +230,7 @@ def _validates(epoch: int, frequency: Any) -> bool:
 
 @contextlib.contextmanager
 def _finishing(model: Trainable, callbacks: CallbackList) -> Iterator[None]:
-    """Whatever happens inside: no leftovers on the parameters, the bar's line ended."""
+    """Clears the parameters' gradients and ends the bar's line, whatever happens inside."""
     try:
         yield
     finally:

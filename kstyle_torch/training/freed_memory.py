@@ -13,7 +13,7 @@ LARGEST = 2**25 - 2**16  # bytes; glibc takes note of blocks up to 2^25, what it
 
 @functools.cache
 def keep_for_the_next_step() -> None:
-    """Has the heap keep freed memory, up to 64 MiB, for what is allocated next.
+    """Lets the heap keep freed memory, up to 64 MiB, for what is allocated next.
 
     Given back to the system after a step, every page of it costs a fault in the next one: up to a third of the time of a
     small convolutional network. How much is kept is twice the largest block that a program has freed so far, if glibc is

@@ -1,4 +1,4 @@
-"""What `compile` makes: losses and metrics by output, the optimizer, and what an epoch remembers."""
+"""Objective, the result of `compile`: losses and metrics by output, the optimizer, and state of an epoch."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class CompiledLoss:
         each(_check_weight, weights)
 
     def trained(self, outputs: Outputs) -> list[bool]:
-        """Which outputs have a loss.
+        """Returns which outputs have a loss.
 
         Raises: ValueError: if the losses do not go with the outputs.
         """
@@ -184,7 +184,7 @@ class CompiledMetrics(Metric):
         update(self.entries, y_true, y_pred, weights)
 
     def result(self) -> dict[str, Any]:
-        """`{key: value so far}`."""
+        """Returns `{key: value so far}`."""
         return {entry.key: entry.metric.result() for entry in self.entries}
 
     def reset_state(self) -> None:
@@ -245,7 +245,7 @@ class Objective:
         self.outputs, self.has_loss = outputs, has_loss
 
     def compute_loss(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Tensor | None:
-        """The loss of a batch; None if no output has one."""
+        """Returns the loss of a batch; None if no output has one."""
         return self.loss(*self.by_output(y_true, y_pred, sample_weight))
 
     def by_output(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[list[Any], list[Tensor], list[Any]]:
@@ -259,7 +259,7 @@ class Objective:
         return targets, outputs.flat(y_pred), outputs.align(sample_weight, "sample_weight", self.has_loss)
 
     def targets(self, y_true: Any) -> list[Any]:
-        """The targets as a list with an entry for each output."""
+        """Returns the targets as a list with an entry for each output."""
         aligned: list[Any] = self.outputs.align(y_true, "y", self.has_loss)
         return aligned
 
@@ -279,7 +279,7 @@ class Objective:
 
 
 def needs_targets(name: str) -> str:
-    """What to say of a loss that has nothing to compare with."""
+    """Returns what to say of a loss that has nothing to compare with."""
     return f"Loss {name!r} needs targets, but there is no y for it."
 
 
@@ -316,7 +316,7 @@ def _free_key(prefix: str, name: str, used: dict[str, int], weighted: bool) -> s
 
 
 def read(values: dict[str, Any]) -> dict[str, Any]:
-    """What steps and metrics gave, on a device -> floats (of more than one number, arrays), in one transfer.
+    """Converts what steps and metrics gave, on a device, to floats (of more than one number, arrays), in one transfer.
 
     Keys are sorted; a dict among the values stands where its own key would, with the keys that are in it.
     """

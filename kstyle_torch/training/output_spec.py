@@ -1,4 +1,4 @@
-"""What a model gives, and how losses, weights, metrics and targets are handed out to it."""
+"""Outputs of a model, and the assignment of losses, weights, metrics and targets to them."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Outputs:
         return len(self.paths)
 
     def label(self, index: int, loss_name: str) -> str:
-        """What the loss of an output is called: its path, where a layer's name stands for a place in a list."""
+        """Returns what the loss of an output is called: its path, where a layer's name stands for a place in a list."""
         *path, last = self.paths[index] or (0,)
         name = self.layer_names[index] or loss_name
         return "/".join(map(str, [*path, name if isinstance(last, int) else last]))
 
     def prefix(self, index: int) -> str | None:
-        """What stands before the names of an output's metrics; None where there is one output only, or no name."""
+        """Returns what stands before the names of an output's metrics; None where there is one output only, or no name."""
         return self.names[index] if len(self) > 1 else None
 
     def flat(self, y_pred: Any) -> list[Tensor]:
-        """The tensors in order."""
+        """Returns the tensors in order."""
         if isinstance(y_pred, Tensor):
             return [y_pred]
         if self.keys is not None and isinstance(y_pred, dict):
@@ -50,7 +50,7 @@ class Outputs:
         return tree.flatten(y_pred)
 
     def spread(self, given: Any, what: str) -> dict[int, Any]:
-        """What was given for all outputs, or by output in a list, dict or nest: by place, in the order it was given in.
+        """Returns what was given for all outputs, or by output in a list, dict or nest: by place, in the order it was given in.
 
         Raises: ValueError: if it does not go with the outputs.
         """
@@ -138,12 +138,12 @@ class Outputs:
 
 
 def is_config(given: Any) -> bool:
-    """Whether a dict is a serialized object rather than something by output."""
+    """Returns whether a dict is a serialized object rather than something by output."""
     return isinstance(given, dict) and {"class_name", "config"} <= given.keys()
 
 
 def each(function: Callable[[Any], Any], given: Any) -> Any:
-    """`function` of everything in the lists and dicts by output that a user gave."""
+    """Returns `function` of everything in the lists and dicts by output that a user gave."""
     if isinstance(given, dict) and not is_config(given):
         return {key: each(function, item) for key, item in given.items()}
     if isinstance(given, (list, tuple)):

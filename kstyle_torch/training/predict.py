@@ -29,7 +29,7 @@ def _call(model: Trainable, x: Any) -> Any:
 
 
 def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> Any:
-    """The outputs for all batches, joined, as arrays."""
+    """Returns the outputs for all batches, joined, as arrays."""
     begin, end = callbacks.hooks("on_predict_batch_begin"), callbacks.hooks("on_predict_batch_end")
     own = model.overrides("predict_step")
     collected = Outputs()
@@ -75,7 +75,7 @@ def _in_inference(forward: Callable[[Any], Any], x: Any) -> Any:
 
 
 def predict_batch(model: Trainable, x: Any) -> Any:
-    """The outputs for one batch that no callback looks at, as arrays."""
+    """Returns the outputs for one batch that no callback looks at, as arrays."""
     own = model.overrides("predict_step")
     with Run(model, "predicting") as run, torch.no_grad(), steps.straight(run, ()):
         model = run.model
@@ -122,7 +122,7 @@ class Outputs:
         self.bytes = 0
 
     def joined(self) -> Any:
-        """All outputs, in the nest that the model gives.
+        """Returns all outputs, in the nest that the model gives.
 
         Raises: ValueError: if there was no batch.
         """

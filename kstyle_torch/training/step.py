@@ -79,12 +79,12 @@ def gradients(method: str) -> Iterator[None]:
 
 
 def are_ours(hooks: Iterable[Any]) -> bool:
-    """Whether all callbacks that are called between steps are our own."""
+    """Returns whether all callbacks that are called between steps are our own."""
     return all(type(getattr(hook, "__self__", None)).__module__.startswith("kstyle_torch.") for hook in hooks)
 
 
 def train_step(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-    """Forward, loss, backward, optimizer.
+    """Returns forward, loss, backward, optimizer.
 
     Returns: The loss and the output.
     """
@@ -100,7 +100,7 @@ def train_step(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, A
 def forward_backward(
     model: Trainable, x: Any, y: Any, weight: Any, captured: bool = False
 ) -> tuple[Tensor, Any, list[Tensor | None]]:
-    """Forward, loss, backward.
+    """Returns forward, loss, backward.
 
     Args:
         model: Objective, and prepared for an epoch.
@@ -129,7 +129,7 @@ def forward_backward(
 
 
 def capture(model: Trainable, root: Tensor, gradient: Tensor | None) -> list[Tensor | None]:
-    """The gradients of the parameters, by a backward pass that begins at `root`."""
+    """Returns the gradients of the parameters, by a backward pass that begins at `root`."""
     start = one(root.dtype, root.device) if gradient is None else gradient
     parameters = tuple(model._compiled.parameters)
     return [*run_backward(
@@ -138,7 +138,7 @@ def capture(model: Trainable, root: Tensor, gradient: Tensor | None) -> list[Ten
 
 
 def loss_and_start(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The loss, the tensor at which its backward pass starts, and the gradient there (None: the loss itself, and 1)."""
+    """Returns the loss, the tensor at which its backward pass starts, and the gradient there (None: the loss itself, and 1)."""
     head, optimizer = model._compiled.head, model._compiled.optimizer
     if head is not None and weight is None and not optimizer.scales_loss and not has_losses(model):
         started: tuple[Tensor, Tensor, Tensor | None] | None = head(y, y_pred)
@@ -149,7 +149,7 @@ def loss_and_start(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -
 
 
 def backward(root: Tensor, gradient: Tensor | None = None) -> None:
-    """`root.backward(gradient)` without its checks in Python, which cost as much as the backward pass of a small layer."""
+    """Does `root.backward(gradient)` without its checks in Python, which cost as much as the backward pass of a small layer."""
     if gradient is None:
         if type(root) is not Tensor or root.dim() or not root.requires_grad or not root.is_floating_point():
             root.backward()
@@ -160,7 +160,7 @@ def backward(root: Tensor, gradient: Tensor | None = None) -> None:
 
 @functools.cache
 def one(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The gradient of a loss with respect to itself."""
+    """Returns the gradient of a loss with respect to itself."""
     return torch.ones((), dtype=dtype, device=device)
 
 
@@ -174,7 +174,7 @@ def take_gradients(model: Trainable) -> list[Tensor | None]:
 
 
 def test_step(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-    """Forward and loss.
+    """Returns forward and loss.
 
     Returns: The loss and the output.
     """
@@ -189,7 +189,7 @@ def forward(model: Trainable, x: Any, y: Any, weight: Any) -> Any:
 
 
 def test_loss(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
-    """The loss in a test."""
+    """Returns the loss in a test."""
     cls: Any = type(model)
     told = {"training": False} if takes_training(cls) else {}
     loss: Tensor = model.compute_loss(x, y, y_pred, weight, **told)
@@ -198,13 +198,13 @@ def test_loss(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -> Ten
 
 @functools.cache
 def takes_training(cls: Any) -> bool:
-    """Whether `compute_loss` is told the mode; one that a user wrote for an early Keras 3 is not."""
+    """Returns whether `compute_loss` is told the mode; one that a user wrote for an early Keras 3 is not."""
     parameters = inspect.signature(cls.compute_loss).parameters
     return "training" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
 def compute_loss(model: Trainable, y: Any, y_pred: Any, weight: Any) -> Tensor:
-    """The compiled loss, the penalties on the weights and what layers added.
+    """Returns the compiled loss, the penalties on the weights and what layers added.
 
     Raises: ValueError: if there is none of these.
     """
@@ -218,7 +218,7 @@ def compute_loss(model: Trainable, y: Any, y_pred: Any, weight: Any) -> Tensor:
 
 
 def late_loss(model: Trainable) -> Callable[[list[Any], list[Tensor], list[Any]], Tensor] | None:
-    """What computes the loss of several batches, joined, from targets, outputs and weights by output; in a test.
+    """Returns what computes the loss of several batches, joined, from targets, outputs and weights by output; in a test.
 
     Returns: None where that may not be the mean over the batches, or where somebody computes the loss his own way.
     """
@@ -252,7 +252,7 @@ def has_losses(model: Trainable) -> bool:
 
 
 def find_head(model: Trainable) -> Head | None:
-    """What computes the loss and where its backward pass starts, if nothing but one crossentropy is to be minimised."""
+    """Returns what computes the loss and where its backward pass starts, if nothing but one crossentropy is to be minimised."""
     entries = model._compiled.loss.entries
     if len(entries) != 1 or entries[0].weight is not None or model._fit.penalised or model.overrides("compute_loss"):
         return None
@@ -270,7 +270,7 @@ def clear_losses(model: Trainable) -> None:
 
 
 def prepare(model: Trainable) -> None:
-    """Before an epoch: which weights are trained, which have penalties, flags of modules. A callback may have changed that."""
+    """Finds the weights that an epoch trains, their penalties, and flags of modules, which a callback may have changed."""
     compiled = model._compiled
     if run_by(model) is not None:
         set_flags(model, training=True)
@@ -288,7 +288,7 @@ def prepare(model: Trainable) -> None:
 
 
 def what_counts(modules: list[nn.Module]) -> Any:
-    """What decides which weights there are, and which of them are trained."""
+    """Returns what decides which weights there are, and which of them are trained."""
     weights = [
         (id(tensor), tensor.requires_grad) for module in modules for tensor in module._parameters.values()
         if tensor is not None
@@ -308,13 +308,13 @@ def note_losses(model: Trainable) -> None:
 
 
 def user_step(model: Trainable, step: Any, batch: Any) -> Any:
-    """A step that the user has overridden, on the batch in Keras' form: what is missing at the end is left out."""
+    """Returns a step that the user has overridden, on the batch in Keras' form: what is missing at the end is left out."""
     clear_losses(model)
     return step(packed(*batch))
 
 
 def packed(x: Any, y: Any = None, weight: Any = None) -> Any:
-    """`(x, y, weight)`, `(x, y)`, or x; a nest of inputs alone is `(x,)`, as in Keras."""
+    """Returns `(x, y, weight)`, `(x, y)`, or x; a nest of inputs alone is `(x,)`, as in Keras."""
     if weight is not None:
         return x, y, weight
     if y is not None:
@@ -324,6 +324,6 @@ def packed(x: Any, y: Any = None, weight: Any = None) -> Any:
 
 @torch.no_grad()
 def predict_step(model: Trainable, x: Any) -> Any:
-    """The output, with no graph behind it."""
+    """Returns the output, with no graph behind it."""
     y_pred = run_model(model, x, training=False)
     return y_pred.detach() if isinstance(y_pred, Tensor) else y_pred

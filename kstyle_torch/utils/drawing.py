@@ -1,4 +1,4 @@
-"""What a drawing of a model consists of: boxes, frames around them, arrows between them."""
+"""Parts of a model's drawing: boxes, frames around them, arrows between them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kstyle_torch.utils.summary import Listing, data_reads, shapes_of, shown, tr
 
 
 class Show(NamedTuple):
-    """What the boxes say besides the class."""
+    """Content of the boxes besides the class."""
 
     shapes: bool
     dtype: bool
@@ -92,7 +92,7 @@ class Drawing:
         return group
 
     def _source(self, listing: Listing, ref: Ref) -> int:
-        """The box that a value is from, however deep in groups."""
+        """Returns the box that a value is from, however deep in groups."""
         row, _, output = listing.maker(ref)
         inner = self._listings.get(id(row))
         return id(row) if inner is None else self._source(inner, tree.flatten(row.graph.outputs)[output])
@@ -124,13 +124,13 @@ class Drawing:
 
 
 def _read(listing: Listing, row: Any) -> list[Any]:
-    """What every call of the row takes."""
+    """Returns what every call of the row takes."""
     reads = [data_reads(call) for call in listing.calls if listing.row_of(call) is row]
     return [refs[0] if len(refs) == 1 else refs for refs in reads]
 
 
 def _written(listing: Listing, row: Any) -> list[Any]:
-    """What every call of the row gives; for an InputLayer, the input."""
+    """Returns what every call of the row gives; for an InputLayer, the input."""
     if listing.graph is None:
         return []
     sources = zip(tree.flatten(listing.graph.inputs), listing.graph.sources, strict=True)
@@ -146,7 +146,7 @@ def _dtypes_of(graph: Graph, values: Any) -> Any:
 
 
 def _joined(graph: Graph | None, nests: list[Any], what_of: Callable[[Graph, Any], Any], otherwise: str = "?") -> str:
-    """What is to be said of every nest of values, once if it is the same of all."""
+    """Returns what is to be said of every nest of values, once if it is the same of all."""
     texts = [] if graph is None else [shown(what_of(graph, nest)) for nest in nests]
     return " | ".join(dict.fromkeys(texts)) or otherwise
 

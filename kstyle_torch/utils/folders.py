@@ -47,7 +47,7 @@ def image_dataset_from_directory(
     crop_to_aspect_ratio: bool = False,
     pad_to_aspect_ratio: bool = False,
     data_format: str | None = None,
-    format: Any = None,
+    format: Any = None,  # noqa: ARG001
     verbose: bool = True,
 ) -> Any:
     """Batches of the images in a folder, read by threads when they are asked for.
@@ -112,7 +112,7 @@ def text_dataset_from_directory(
     validation_split: float | None = None,
     subset: str | None = None,
     follow_links: bool = False,
-    format: Any = None,
+    format: Any = None,  # noqa: ARG001
     verbose: bool = True,
 ) -> Any:
     """Batches of the `.txt` files in a folder, as lists of str: what `TextVectorization` takes.
@@ -188,7 +188,7 @@ def _dataset(
 def index_directory(
     directory: Any, formats: tuple[str, ...], labels: Any, class_names: list[str] | None, follow_links: bool
 ) -> tuple[list[str], list[int], list[str]]:
-    """The files in a folder, their class numbers, and the names of the classes.
+    """Returns the files in a folder, their class numbers, and the names of the classes.
 
     Raises: ValueError: if there are none, or `labels` or `class_names` do not go with them.
     """
@@ -220,12 +220,12 @@ def index_directory(
 
 
 def class_folders(root: str) -> list[str]:
-    """The folders in a folder, hidden ones left out."""
+    """Returns the folders in a folder, hidden ones left out."""
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
 
 
 def list_files(folder: str, formats: tuple[str, ...], follow_links: bool) -> list[str]:
-    """The files below a folder with one of these suffixes, folder by folder, sorted."""
+    """Returns the files below a folder with one of these suffixes, folder by folder, sorted."""
     found = sorted(os.walk(folder, followlinks=follow_links))
     names = ((root, name) for root, _, listed in found for name in sorted(listed))
     return [os.path.join(root, name) for root, name in names if name.lower().endswith(formats)]

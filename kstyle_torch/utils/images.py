@@ -26,7 +26,7 @@ def load_img(
     interpolation: str = "nearest",
     keep_aspect_ratio: bool = False,
 ) -> Any:
-    """An image file as a PIL image.
+    """Returns an image file as a PIL image.
 
     Args:
         path: Path, or `io.BytesIO`.
@@ -57,7 +57,7 @@ def load_img(
 
 
 def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> np.ndarray:
-    """A PIL image as an array.
+    """Returns a PIL image as an array.
 
     Args:
         img: The image.
@@ -74,7 +74,7 @@ def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) ->
 
 
 def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None) -> Any:
-    """An array or tensor as a PIL image.
+    """Returns an array or tensor as a PIL image.
 
     Args:
         x: (height, width, channels) with 1, 3 or 4 channels, or (channels, height, width).
@@ -128,7 +128,7 @@ def _in_mode(image: Any, color_mode: str) -> Any:
 
 
 def _middle(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The largest part in the middle that has the target's proportions: left, upper, right, lower."""
+    """Returns the largest part in the middle that has the target's proportions: left, upper, right, lower."""
     (width, height), (target_width, target_height) = size, target
     part_height = min(height, width * target_height // target_width)
     part_width = min(width, height * target_width // target_height)

@@ -19,6 +19,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
         num_classes: Length of the vectors; `max(x) + 1` if None.
     Returns: float32, shape (*x.shape, num_classes): an array, or for a tensor a tensor on its device.
     Raises: ValueError: if a class is not a whole number from 0 to `num_classes - 1`, or `x` is empty without `num_classes`.
+
     Example:
         >>> to_categorical([0, 2, 1])
         array([[1., 0., 0.],
@@ -73,6 +74,7 @@ def normalize(x: Any, axis: int = -1, order: float = 2) -> Any:
         order: Of the norm: 1, 2 or another positive number.
     Returns: Shape of `x`: an array, or for a tensor a tensor.
     Raises: ValueError: if there is no such axis, or `order` is not positive.
+
     Example:
         >>> normalize(np.array([[3.0, 4.0], [0.0, 0.0]]))
         array([[0.6, 0.8],

@@ -83,7 +83,7 @@ def model_to_dot(
     splines: str = "ortho",
     **kwargs: Any,
 ) -> Any:
-    """A model as a `pydot.Dot`.
+    """Returns a model as a `pydot.Dot`.
 
     Args:
         subgraph: Whether to return it as a frame (`pydot.Subgraph`) to be put into another graph.
@@ -110,12 +110,13 @@ def model_to_mermaid(
     show_layer_activations: bool = False,
     show_trainable: bool = False,
 ) -> str:
-    """A model as a Mermaid flowchart, which GitHub and notebooks draw from text.
+    """Returns a model as a Mermaid flowchart, which GitHub and notebooks draw from text.
 
     Args:
         model, show_shapes, show_dtype, show_layer_names, rankdir, expand_nested, show_layer_activations,
             show_trainable: See `plot_model`.
     Raises: ValueError: See `plot_model`.
+
     Example:
         >>> import kstyle_torch as keras
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="head"), keras.layers.ReLU(name="out")])
@@ -216,7 +217,7 @@ def _mermaid_label(box: Box) -> str:
 
 
 def _escaped_mermaid(text: str) -> str:
-    """Everything that Mermaid or HTML could read as more than text, as the number of the character."""
+    """Escapes everything that Mermaid or HTML could read as more than text, as the number of the character."""
     parts = [re.sub(r"[^\w (),.:/?=+-]", lambda found: f"#{ord(found[0])};", line) for line in text.split("\n")]
     return "<br/>".join(parts)
 

@@ -19,6 +19,7 @@ def set_random_seed(seed: int) -> None:
     Args:
         seed: From 0 to 2**32 - 1, as NumPy wants it.
     Raises: ValueError: for anything else.
+
     Example:
         >>> set_random_seed(1)
         >>> first = torch.rand(3)
@@ -38,6 +39,7 @@ def clear_session(free_memory: bool = True) -> None:
 
     Args:
         free_memory: Whether to free what nobody refers to any more.
+
     Example:
         >>> clear_session()
         >>> [layers.Dense(1).name, layers.Dense(1).name]

@@ -29,6 +29,7 @@ def pad_sequences(
         value: What is put in.
     Returns: Array of shape (number of sequences, maxlen, ...).
     Raises: ValueError: if an item's shape differs from the others', or `value` does not go with `dtype`.
+
     Example:
         >>> pad_sequences([[1], [2, 3], [4, 5, 6]], maxlen=2)
         array([[0, 1],

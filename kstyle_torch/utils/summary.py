@@ -29,7 +29,7 @@ ASCII_BOXES = ("+-++", "||", "+=++", "|", "+-++", "+-++")
 
 
 class Row(NamedTuple):
-    """What one line of the table says."""
+    """Line of the table."""
 
     name: str
     shape: str
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 class Maker(NamedTuple):
-    """Where a value is from: a row, which of its calls, and which output of that."""
+    """Origin of a value: a row, which of its calls, and which output of that."""
 
     row: Any
     call: int
@@ -111,11 +111,11 @@ class Listing:
 
     @functools.cached_property
     def shapes(self) -> dict[int, Any]:
-        """Of every module's output, by id."""
+        """Returns the shape of every module's output, by id."""
         return shapes_of_layers(self.model)
 
     def top(self) -> Iterator[tuple[str, Any]]:
-        """Names and modules of the model's own rows (for a function, its call), in order."""
+        """Returns names and modules of the model's own rows (for a function, its call), in order."""
         rows = _layers_of(self.model)
         known = {id(module) for _, module in rows}
         source = next((child for child in self.model.children() if isinstance(child, InputLayer)), None)
@@ -129,7 +129,7 @@ class Listing:
         return iter(rows)
 
     def rows(self, name: str, module: Any, expand: bool, level: int = 0) -> Iterator[Row]:
-        """The row of a layer, and if asked for those of the layers in it."""
+        """Yields the row of a layer, and if asked for those of the layers in it."""
         prefix = PREFIX * level + self.branch if level else ""
         kind = "function" if isinstance(module, Call) else type(module).__name__
         connected = "-" if level else self._connections(module)
@@ -145,11 +145,11 @@ class Listing:
         return shown(self.shapes.get(id(module), "?"))
 
     def row_of(self, call: Call) -> Any:
-        """The module that is called; for a function, the call itself."""
+        """Returns the module that is called; for a function, the call itself."""
         return call.target if isinstance(call.target, nn.Module) else call
 
     def maker(self, ref: Ref) -> Maker:
-        """Where a value that the outputs depend on is from."""
+        """Returns where a value that the outputs depend on is from."""
         assert self.graph is not None
         sources = dict(zip(tree.flatten(self.graph.inputs), self.graph.sources, strict=True))
         if ref in sources:
@@ -196,13 +196,13 @@ def _params(module: Any) -> str:
 
 
 def _tensors(module: Any) -> list[Tensor]:
-    """What a bare module has in its `state_dict`, each once."""
+    """Returns what a bare module has in its `state_dict`, each once."""
     tensors = module.state_dict(keep_vars=True).values() if isinstance(module, nn.Module) else ()
     return list({id(tensor): tensor for tensor in tensors if isinstance(tensor, Tensor)}.values())
 
 
 def trained(module: Any) -> str:
-    """Y or N; "-" for what has no weights."""
+    """Returns Y or N; "-" for what has no weights."""
     if isinstance(module, Layer):
         return ("Y" if module.trainable else "N") if module.weights else "-"
     tensors = _tensors(module)
@@ -234,13 +234,13 @@ def _readable(size: float) -> str:
 
 
 def data_reads(call: Call) -> list[Ref]:
-    """The values that a call takes, its mask not among them."""
+    """Returns the values that a call takes, its mask not among them."""
     kwargs = {key: value for key, value in call.kwargs.items() if key != "mask"}
     return [leaf for leaf in tree.flatten((call.args, kwargs)) if isinstance(leaf, Ref)]
 
 
 def _calls_of_values(graph: Graph) -> list[Call]:
-    """The calls that the outputs depend on; those that only make masks are left out, as in Keras."""
+    """Returns the calls that the outputs depend on; those that only make masks are left out, as in Keras."""
     needed = {ref.index for ref in tree.flatten(graph.outputs)}
     calls = []
     for call in reversed(graph.calls):
@@ -251,7 +251,7 @@ def _calls_of_values(graph: Graph) -> list[Call]:
 
 
 def _names(graph: Graph | None, calls: list[Call]) -> dict[int, str]:
-    """Of every module and every call of a function, by id."""
+    """Returns names of every module and every call of a function, by id."""
     modules = [] if graph is None else graph.modules
     names = {id(module): str(getattr(module, "name", snake_case(type(module).__name__))) for module in modules}
     for call in calls:
@@ -263,7 +263,7 @@ def _names(graph: Graph | None, calls: list[Call]) -> dict[int, str]:
 
 
 def _is_chain(graph: Graph, calls: list[Call]) -> bool:
-    """Whether every call takes just what the one before it gave."""
+    """Returns whether every call takes just what the one before it gave."""
     previous = {ref.index for ref in tree.flatten(graph.inputs)}
     targets = [id(call.target) for call in calls if isinstance(call.target, nn.Module)]
     if len(previous) != 1 or len({*targets}) != len(targets):
@@ -280,7 +280,7 @@ def _is_chain(graph: Graph, calls: list[Call]) -> bool:
 
 
 def torchinfo_shapes(model: Any) -> dict[int, Any]:
-    """The output shapes that torchinfo finds, by id of the module; empty where it cannot run the model.
+    """Returns the output shapes that torchinfo finds, by id of the module; empty where it cannot run the model.
 
     torchinfo is run as the package finds shapes, on zero rows, so its 0 means None. What it gets wrong or leaves behind is
     kept out: its counts (shared parameters count twice there), the mode it sets, the model in its cache.
@@ -316,7 +316,7 @@ def torchinfo_shapes(model: Any) -> dict[int, Any]:
 
 
 def _inputs_of(model: Any) -> tuple[Any, ...] | None:
-    """Symbolic arguments for a run of the model; None if its input shapes are not known."""
+    """Returns symbolic arguments for a run of the model; None if its input shapes are not known."""
     graph: Graph | None = graph_of(model)
     if graph is not None:
         return (tree.map_structure(lambda ref: SymbolicTensor(*graph.specs[ref.index][:2]), graph.inputs),)
@@ -327,7 +327,7 @@ def _inputs_of(model: Any) -> tuple[Any, ...] | None:
 
 
 def shapes_of_layers(model: nn.Module) -> dict[int, Any]:
-    """The output shape of every module, or the nest of them, by id: torchinfo's, corrected by the graph's.
+    """Returns the output shape of every module, or the nest of them, by id: torchinfo's, corrected by the graph's.
 
     Of several outputs torchinfo gives the first only, and there are models that it cannot run.
     """
@@ -345,7 +345,7 @@ class Shape(tuple[Any, ...]):
 
 
 def shapes_of(graph: Graph, outputs: Any) -> Any:
-    """The nest of values as one of shapes."""
+    """Returns the nest of values as one of shapes."""
 
     def shape(leaf: Any) -> Any:
         return Shape(graph.specs[leaf.index].shape) if isinstance(leaf, Ref) else leaf
@@ -354,7 +354,7 @@ def shapes_of(graph: Graph, outputs: Any) -> Any:
 
 
 def shown(shapes: Any) -> str:
-    """A nest of shapes as text."""
+    """Returns a nest of shapes as text."""
     return str(shapes).replace("'", "")
 
 
@@ -369,7 +369,7 @@ def _table(
     positions: Sequence[float] | None,
     plain: bool,
 ) -> list[str]:
-    """The lines of the table."""
+    """Returns the lines of the table."""
     header, fields, shares = ["Layer (type)", "Output Shape", "Param #"], [0, 1, 2], [0.45, 0.80, 1.0]
     default = 88
     if not is_chain:
@@ -391,7 +391,7 @@ def _table(
 
 
 def _widths(header: list[str], ends: Sequence[float], length: int) -> list[int]:
-    """Of the columns' text; `length` minus borders and a space on either side of each, and no header cut short."""
+    """Returns the widths of the columns' text: `length` minus borders and spaces, and no header cut short."""
     if len(ends) != len(header):
         raise ValueError(f"positions must have {len(header)} numbers, the ends of {', '.join(header)}; got {[*ends]}.")
     places = [0, *(int(end * length) if max(ends) <= 1 else int(end) for end in ends)]
@@ -414,7 +414,7 @@ def _rule(box: str, widths: list[int]) -> str:
 
 
 def _line(cells: list[str], widths: list[int], bar: str) -> list[str]:
-    """A row, as many lines high as its highest cell."""
+    """Returns a row, as many lines high as its highest cell."""
     columns = []
     for text, width, align in zip(cells, widths, (str.ljust, str.ljust, str.rjust, str.ljust, str.ljust)):
         columns.append([align(part, width) for part in _wrapped(text, width)])

@@ -22,7 +22,7 @@ def timeseries_dataset_from_array(
     seed: int | None = None,
     start_index: int | None = None,
     end_index: int | None = None,
-    format: Any = None,
+    format: Any = None,  # noqa: ARG001
 ) -> BatchDataset:
     """Batches of windows that slide over a series, for `fit`.
 
@@ -40,6 +40,7 @@ def timeseries_dataset_from_array(
         format: Accepted; batches are torch tensors.
     Returns: A dataset of `(windows, targets)`, windows of shape (batch, sequence_length, ...).
     Raises: ValueError: for numbers that leave no window.
+
     Example:
         >>> dataset = timeseries_dataset_from_array(torch.arange(10), torch.arange(10) + 3, sequence_length=3)
         >>> windows, targets = dataset[0]

@@ -146,7 +146,7 @@ class HeadAttention(Layer):
         return projection
 
     def _order_axes(self, rank: int) -> None:
-        """Which way heads (batch, ..., H, K) are turned to (batch, others, H, attended, K), and back."""
+        """Returns the orders of axes that turn heads (batch, ..., H, K) to (batch, others, H, attended, K), and back."""
         attended = [axis % rank for axis in self.attention_axes or range(1, rank - 1)]
         others = [axis for axis in range(1, rank - 1) if axis not in attended]
         self._attended, self._turned_mask = tuple(attended), (0, *others, *attended)
@@ -199,7 +199,7 @@ class HeadAttention(Layer):
         return y.masked_fill(~mask.any(-1, keepdim=True), 0.0)
 
     def _attend_by_hand(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The output and the weights, which torch's kernel does not give."""
+        """Returns the output and the weights, which torch's kernel does not give."""
         if self.flash_attention:
             raise ValueError(f"{self.name}: flash attention gives no scores; pass flash_attention=False.")
         scores = (query / math.sqrt(query.shape[-1])) @ spread_heads(key, query).mT
@@ -210,7 +210,7 @@ class HeadAttention(Layer):
     # ------------------------------------------------------------------------------------------- turning axes and masks
 
     def _turn(self, x: Tensor) -> Tensor:
-        """(batch, ..., H, K) -> (B, H, T, K), the attended axes folded to one."""
+        """Converts (batch, ..., H, K) to (B, H, T, K), the attended axes folded to one."""
         x = x.permute(self._turned)
         return x if len(self._attended) == 1 else x.flatten(-1 - len(self._attended), -2)
 
@@ -240,7 +240,7 @@ class HeadAttention(Layer):
         key_mask: Tensor | None,
         attention_mask: Tensor | None,
     ) -> list[Tensor]:
-        """What was given and the sliding window, each so that it broadcasts to (B, H, T, S)."""
+        """Returns what was given and the sliding window, each so that it broadcasts to (B, H, T, S)."""
         masks = [] if query_mask is None else [self._turn_mask(query_mask).unsqueeze(-1)]
         masks += [self._turn_mask(mask).unsqueeze(-2) for mask in (value_mask, key_mask) if mask is not None]
         if attention_mask is not None:
@@ -250,12 +250,12 @@ class HeadAttention(Layer):
         return masks
 
     def _turn_mask(self, mask: Tensor) -> Tensor:
-        """(batch, ...) -> (B, 1, T) or (B, 1, S)."""
+        """Converts (batch, ...) to (B, 1, T) or (B, 1, S)."""
         turned = mask.bool().permute(self._turned_mask)
         return turned.flatten(-len(self._attended)).unsqueeze(-2)
 
     def _fold_mask(self, mask: Tensor, query: Tensor, value: Tensor) -> Tensor:
-        """(..., T, S), with or without batch and heads and with several axes each for T and S -> (B, H, T, S)."""
+        """Converts (..., T, S), with or without batch and heads and with several axes each for T and S to (B, H, T, S)."""
         num_axes = len(self._attended)
         while mask.ndim < len(self._turned) - 1 + num_axes:
             mask = mask.unsqueeze(-2 * num_axes - 1)
@@ -294,6 +294,7 @@ class MultiHeadAttention(HeadAttention):
     Input shape: (batch, T, features) and (batch, S, features). Output shape: (batch, T, features).
     Raises: ValueError: if a size is no positive int, or dropout or scores are asked of the flash kernel.
     Source: Vaswani et al. 2017; Qiu et al. 2025 (gate).
+
     Example:
         >>> x = torch.ones(2, 5, 8)
         >>> MultiHeadAttention(num_heads=2, key_dim=4)(x, x, use_causal_mask=True).shape
@@ -378,6 +379,7 @@ class GroupQueryAttention(HeadAttention):
     Raises: ValueError: if a size is no positive int, the heads cannot be shared evenly, or dropout or scores are asked of
         the flash kernel.
     Source: Ainslie et al. 2023.
+
     Example:
         >>> x = torch.ones(2, 5, 8)
         >>> GroupQueryAttention(head_dim=4, num_query_heads=6, num_key_value_heads=2)(x, x).shape

@@ -25,7 +25,7 @@ def attend(
     dropout: float = 0.0,
     flash: bool = False,
 ) -> Tensor:
-    """The values, weighted by the softmax of the scores: (B, H, T, V).
+    """Returns the values, weighted by the softmax of the scores: (B, H, T, V).
 
     Args:
         query: (B, H, T, K).
@@ -59,16 +59,16 @@ def spread_heads(x: Tensor, query: Tensor) -> Tensor:
 
 
 def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """The softmax over the last axis of what the mask leaves; all alike where it leaves nothing."""
+    """Returns the softmax over the last axis of what the mask leaves; all alike where it leaves nothing."""
     return (scores if mask is None else scores.masked_fill(~mask, torch.finfo(scores.dtype).min)).softmax(-1)
 
 
 def causal_mask(num_queries: int, num_keys: int, device: torch.device) -> Tensor:
-    """(T, S): whether the key is not behind the query."""
+    """Returns (T, S): whether the key is not behind the query."""
     return torch.ones(num_queries, num_keys, dtype=torch.bool, device=device).tril()
 
 
 def window_mask(num_queries: int, num_keys: int, window: int, device: torch.device) -> Tensor:
-    """(T, S): whether the key is less than `window` steps from the query, either way."""
+    """Returns (T, S): whether the key is less than `window` steps from the query, either way."""
     query = torch.arange(num_queries, device=device).unsqueeze(-1)
     return (query - torch.arange(num_keys, device=device)).abs() < window

@@ -38,6 +38,7 @@ class Attention(Layer):
     Output shape: (batch, T, features of the value).
     Raises: ValueError: for another `score_mode`, or if the inputs are no list of two or three tensors.
     Source: Luong et al. 2015.
+
     Example:
         >>> Attention()([torch.ones(2, 5, 8), torch.ones(2, 3, 8)]).shape
         torch.Size([2, 5, 8])
@@ -134,6 +135,7 @@ class AdditiveAttention(Attention):
         dropout: Which part of the weights is dropped in training.
         seed: Int for the same dropout at every run.
     Source: Bahdanau et al. 2015.
+
     Example:
         >>> AdditiveAttention()([torch.ones(2, 5, 8), torch.ones(2, 3, 8)]).shape
         torch.Size([2, 5, 8])

@@ -31,6 +31,7 @@ class CategoryEncoding(DataLayer):
         num_tokens), without a length of 1.
     Raises: ValueError: for a number that is no category (on an accelerator, where a look would make the host wait, such
         numbers count for nothing), for `sparse=True`, or for `count_weights` in another mode.
+
     Example:
         >>> CategoryEncoding(4, output_mode="one_hot")([3, 1])
         tensor([[0., 0., 0., 1.],

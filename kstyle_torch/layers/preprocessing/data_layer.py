@@ -1,4 +1,4 @@
-"""What preprocessing layers are called on and adapted to: arrays, lists, pandas, data sets, batches."""
+"""Data that preprocessing layers are called on and adapted to: arrays, lists, pandas, data sets, batches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DataLayer(Layer):
 
 
 def as_array(data: Any) -> Any:
-    """`data` as an array; tensors, symbolic ones too, as they are."""
+    """Returns `data` as an array; tensors, symbolic ones too, as they are."""
     if isinstance(data, Tensor) or is_symbolic(data):
         return data
     array = data.to_numpy() if hasattr(data, "to_numpy") else np.asarray(data)
@@ -30,7 +30,7 @@ def as_array(data: Any) -> Any:
 
 
 def batches_of(data: Any, steps: int | None = None, *, layer: Layer) -> Iterator[Any]:
-    """What `adapt` goes through, as arrays and tensors: `data` itself, or its batches, without their targets.
+    """Yields what `adapt` goes through, as arrays and tensors: `data` itself, or its batches, without their targets.
 
     Args:
         data: Array, tensor, list, pandas object, torch `Dataset` or `DataLoader`, or an iterable of batches.
@@ -50,7 +50,7 @@ def batches_of(data: Any, steps: int | None = None, *, layer: Layer) -> Iterator
 
 
 def is_one_array(data: Any) -> bool:
-    """Whether `data` is all there is rather than a row of batches: a list of arrays is one."""
+    """Returns whether `data` is all there is rather than a row of batches: a list of arrays is one."""
     if isinstance(data, (list, tuple)):
         first = data[0] if data else None
         while isinstance(first, (list, tuple)) and first:
@@ -73,7 +73,7 @@ def _iterate(data: Any, layer: Layer) -> Iterable[Any]:
 
 
 def _inputs_of(batch: Any, from_loader: bool) -> Any:
-    """The inputs of a batch that may be (inputs, targets, weights); a DataLoader makes lists of tuples."""
+    """Returns the inputs of a batch that may be (inputs, targets, weights); a DataLoader makes lists of tuples."""
     if isinstance(batch, (tuple, list)) and batch and not isinstance(batch[0], (str, bytes, int, float)):
         if from_loader or isinstance(batch, tuple):
             return batch[0]

@@ -32,6 +32,7 @@ class Discretization(DataLayer):
         dtype: Of vectors; numbers are int32.
     Output shape: that of the input in mode "int"; else as in `CategoryEncoding`.
     Raises: ValueError: if both or neither of `bin_boundaries` and `num_bins` are given.
+
     Example:
         >>> Discretization(bin_boundaries=[0.0, 1.0, 2.0])(np.array([[-1.5, 1.0, 3.4, 0.5]]))
         tensor([[0, 2, 3, 1]], dtype=torch.int32)
@@ -65,7 +66,7 @@ class Discretization(DataLayer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """A layer from its config, which has both `num_bins` and `bin_boundaries` after `adapt`."""
+        """Returns a layer from its config, which has both `num_bins` and `bin_boundaries` after `adapt`."""
         if config.get("num_bins") is None or config.get("bin_boundaries") is None:
             return super().from_config(config)
         layer = super().from_config({**config, "bin_boundaries": None})
@@ -73,7 +74,7 @@ class Discretization(DataLayer):
         return layer
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; Keras' layer takes no `trainable`."""
+        """Returns the constructor's arguments; Keras' layer takes no `trainable`."""
         return {key: value for key, value in super().get_config().items() if key != "trainable"}
 
     def _set_boundaries(self, boundaries: Any) -> None:

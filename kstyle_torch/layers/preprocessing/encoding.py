@@ -12,7 +12,7 @@ OLDER_MODES = {"binary": "multi_hot", "tf-idf": "tf_idf"}
 
 
 def check_output_mode(mode: str, layer: Any, allowed: tuple[str, ...] = OUTPUT_MODES) -> str:
-    """The output mode, older names made new.
+    """Returns the output mode, older names made new.
 
     Raises: ValueError: if it is none of `allowed`.
     """

@@ -17,7 +17,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 def hash_text(texts: Sequence[str], salt: Sequence[int] | None = None) -> np.ndarray:
-    """A uint64 for each text: FarmHash64, or with a salt (two ints) SipHash."""
+    """Returns a uint64 for each text: FarmHash64, or with a salt (two ints) SipHash."""
     words = [text.encode() for text in texts]
     lengths = np.fromiter(map(len, words), np.int64, len(words))
     hashes = np.empty(len(words), dtype=np.uint64)
@@ -31,7 +31,7 @@ def hash_text(texts: Sequence[str], salt: Sequence[int] | None = None) -> np.nda
 
 
 def cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """One hash of two (TensorFlow's FingerprintCat64)."""
+    """Returns one hash of two (TensorFlow's FingerprintCat64)."""
     with np.errstate(over="ignore"):
         mixed = ((first ^ CROSS) ^ (_shift_mix(second * CROSS) * CROSS)) * CROSS
         return _shift_mix(_shift_mix(mixed) * CROSS)
@@ -41,13 +41,13 @@ def cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def farmhash64(rows: np.ndarray) -> np.ndarray:
-    """FarmHash64 of each row."""
+    """Returns the FarmHash64 of each row."""
     length = rows.shape[1]
     return next(function for limit, function in _BY_LENGTH if length <= limit)(rows)
 
 
 def _word(rows: np.ndarray, start: int, size: int = 8) -> np.ndarray:
-    """The little-endian number at `start`, from the end if negative."""
+    """Returns the little-endian number at `start`, from the end if negative."""
     start %= rows.shape[1]
     chunk = np.ascontiguousarray(rows[:, start : start + size])
     return chunk.view(f"<u{size}")[:, 0].astype(np.uint64)
@@ -165,7 +165,7 @@ _BY_LENGTH: tuple[tuple[float, Callable[[np.ndarray], np.ndarray]], ...] = (
 
 
 def siphash64(rows: np.ndarray, key: Sequence[int]) -> np.ndarray:
-    """SipHash-2-4 of each row, with a key of two ints."""
+    """Returns the SipHash-2-4 of each row, with a key of two ints."""
     count, length = rows.shape
     padded = np.zeros((count, (length // 8 + 1) * 8), dtype=np.uint8)
     padded[:, :length] = rows

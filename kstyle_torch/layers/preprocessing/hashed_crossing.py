@@ -32,6 +32,7 @@ class HashedCrossing(HashLayer):
     Input shape: two or more of (batch,) or (batch, 1), strings or whole numbers. Output shape: that of one of them; in mode
         "one_hot" (batch, num_bins).
     Raises: ValueError: if the inputs are not two or more of one such shape.
+
     Example:
         >>> HashedCrossing(num_bins=5)((["A", "B", "A"], [101, 101, 102]))
         tensor([1, 4, 3])

@@ -39,8 +39,9 @@ class HashLayer(DataLayer):
 
 @register()
 class Hashing(HashLayer):
-    """Puts strings or whole numbers into bins by their FarmHash64 or, with a salt, their SipHash: the bins that Keras
-    puts them into. It works in a model (on whole numbers) but is not compiled.
+    """Puts strings or whole numbers into bins by their FarmHash64 or, with a salt, their SipHash.
+
+    The bins that Keras puts them into. It works in a model (on whole numbers) but is not compiled.
 
     Args:
         num_bins: How many bins there are, that of `mask_value` among them.
@@ -52,6 +53,7 @@ class Hashing(HashLayer):
     Output shape: that of the input in mode "int"; else as in `CategoryEncoding`.
     Raises: ValueError: if `num_bins` is no positive int, or `dtype` no integer one in mode "int".
     Source: github.com/google/farmhash; Aumasson & Bernstein 2012 (SipHash).
+
     Example:
         >>> Hashing(num_bins=3)([["A"], ["B"], ["C"]])
         tensor([[1],
@@ -89,7 +91,7 @@ class Hashing(HashLayer):
 
 
 def hashable(x: Any, layer: Any) -> np.ndarray:
-    """An array of int64 or of Python strings.
+    """Returns an array of int64 or of Python strings.
 
     Raises: TypeError: for anything else.
     """

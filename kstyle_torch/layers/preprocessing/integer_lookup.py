@@ -26,6 +26,7 @@ class IntegerLookup(IndexLookup):
         mask_token: The number that is padding.
         oov_token: What unknown indices become with `invert=True`.
         vocabulary_dtype: `"int64"`.
+
     Example:
         >>> layer = IntegerLookup(vocabulary=[12, 36, 1138])
         >>> layer([[12, 1138, 7]])
@@ -106,7 +107,7 @@ class IntegerLookup(IndexLookup):
         return self._encode(torch.where(indices == MISSING, self._unknown(x, indices), indices))
 
     def _unknown(self, x: Tensor, indices: Tensor) -> Any:
-        """The indices that the numbers have if they are not in the vocabulary."""
+        """Returns the indices that the numbers have if they are not in the vocabulary."""
         start = self._oov_start()
         if self.num_oov_indices == 0 and not torch.compiler.is_compiling():
             unknown = x[indices == MISSING].tolist()  # host waits for the device here: the user asked for a check

@@ -1,4 +1,4 @@
-"""What IntegerLookup and StringLookup share: a vocabulary, learned or given, and what becomes of its indices."""
+"""Base of IntegerLookup and StringLookup: a vocabulary, learned or given, and the encoding of its indices."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class IndexLookup(DataLayer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """A layer of this class from what `get_config` gave.
+        """Returns a layer of this class from what `get_config` gave.
 
         Raises: ValueError: if it names a file of tokens, which a config may not open.
         """
@@ -119,11 +119,11 @@ class IndexLookup(DataLayer):
     # ---------------------------------------------------------------------------------------------- what a subclass says
 
     def _as_tokens(self, data: Any) -> tuple[list[Any], tuple[int, ...]]:
-        """The tokens in data, flat, and its shape."""
+        """Returns the tokens in data, flat, and its shape."""
         raise NotImplementedError
 
     def _read(self, path: str | os.PathLike[str]) -> list[Any]:
-        """The tokens in a file."""
+        """Returns the tokens in a file."""
         raise NotImplementedError
 
     def _prepare(self) -> None:
@@ -133,7 +133,7 @@ class IndexLookup(DataLayer):
     # --------------------------------------------------------------------------------------------------- the vocabulary
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Any]:
-        """The tokens in the order of their indices.
+        """Returns the tokens in the order of their indices.
 
         Args:
             include_special_tokens: Whether the mask and unknown tokens are among them.
@@ -141,11 +141,11 @@ class IndexLookup(DataLayer):
         return [*self._specials(), *self._tokens] if include_special_tokens else list(self._tokens)
 
     def vocabulary_size(self) -> int:
-        """How many indices there are, those of the mask and of unknown tokens among them."""
+        """Returns how many indices there are, those of the mask and of unknown tokens among them."""
         return self._token_start() + len(self._tokens)
 
     def _indices(self) -> dict[Any, int]:
-        """The index of every token, the mask's among them."""
+        """Returns the index of every token, the mask's among them."""
         indices = dict(zip(self._tokens, itertools.count(self._token_start())))
         if self.mask_token is not None:
             indices[self.mask_token] = 0 if self.output_mode == "int" else DROPPED
@@ -204,7 +204,7 @@ class IndexLookup(DataLayer):
             raise ValueError(f"{self.name}: the vocabulary has {size} entries; max_tokens is {self.max_tokens}.")
 
     def _fit_idf(self, idf_weights: Any, num_given: int, specials: int) -> np.ndarray:
-        """A weight for every index; unknown tokens have the mean weight if they were given none."""
+        """Returns a weight for every index; unknown tokens have the mean weight if they were given none."""
         weights = np.asarray(idf_weights, dtype="float64")
         if weights.shape != (num_given,):
             raise ValueError(
@@ -290,7 +290,7 @@ class IndexLookup(DataLayer):
     # ----------------------------------------------------------------------------------------------------------- calling
 
     def _depth(self) -> int:
-        """The length of vectors; where there is no vocabulary yet, as in a file half read, what the config says."""
+        """Returns the length of vectors; where there is no vocabulary yet, as in a file half read, what the config says."""
         if self.pad_to_max_tokens and self.max_tokens:
             return self.max_tokens
         return self.vocabulary_size() if self._tokens else self._expected_size or self.vocabulary_size()
@@ -300,7 +300,7 @@ class IndexLookup(DataLayer):
             raise ValueError(f"{self.name} has no vocabulary yet: call adapt(data), or pass vocabulary.")
 
     def _encode(self, indices: Tensor) -> Tensor:
-        """What the output mode makes of indices."""
+        """Returns what the output mode makes of indices."""
         if self.output_mode == "tf_idf":
             counts = encode(indices, "count", self._depth(), self.idf_weights.dtype)
             return counts * self.idf_weights.to(counts.device)
@@ -335,7 +335,7 @@ class IndexLookup(DataLayer):
 
 
 def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[str]:
-    """The lines of a file; empty ones at its end are none."""
+    """Returns the lines of a file; empty ones at its end are none."""
     with open(path, encoding=encoding) as file:
         text = file.read()
     budget.take(len(text) + BYTES_A_TOKEN * text.count("\n"), "a vocabulary")
@@ -346,7 +346,7 @@ def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[st
 
 
 def as_salt(salt: Any, layer: Any) -> list[int] | None:
-    """The two ints that a salt means.
+    """Returns the two ints that a salt means.
 
     Raises: ValueError: if it is neither None, an int nor two of them.
     """
@@ -360,6 +360,6 @@ def as_salt(salt: Any, layer: Any) -> list[int] | None:
 
 
 def _rows(data: Any) -> Any:
-    """Data of one axis as rows of one token each, so that every token is a document."""
+    """Returns data of one axis as rows of one token each, so that every token is a document."""
     array = as_array(data)
     return array.reshape(-1, 1) if array.ndim <= 1 else array

@@ -37,6 +37,7 @@ class MelSpectrogram(DataLayer):
         `1 + samples // sequence_stride` frames.
     Raises: ValueError: if `fft_length` is less than `sequence_length`, or the window is unknown or of another length.
     Source: the HTK book's Mel scale, 2595 log10(1 + f / 700).
+
     Example:
         >>> MelSpectrogram(num_mel_bins=64, sampling_rate=8000, sequence_stride=256)(torch.rand(2, 16000)).shape
         torch.Size([2, 64, 63])

@@ -29,6 +29,7 @@ class Normalization(DataLayer):
         invert: Whether to go back from normalized features to the original ones.
     Output shape: that of the input.
     Raises: ValueError: if only one of `mean` and `variance` is given, or their shapes differ or do not fit `axis`.
+
     Example:
         >>> layer = Normalization()
         >>> layer.adapt(np.array([[0.0, 7.0], [2.0, 9.0]]))
@@ -77,7 +78,7 @@ class Normalization(DataLayer):
         self.count = self.add_weight((), "zeros", dtype="int32", name="count", trainable=False)  # in Keras' files
 
     def _aligned(self, value: Any) -> Tensor:
-        """A given mean or variance, its axes laid along the last of the kept ones."""
+        """Returns a given mean or variance, its axes laid along the last of the kept ones."""
         given = torch.as_tensor(value, dtype=self._dtype, device=config.device())
         shape = [1] * len(self._broadcast)
         for axis, size in zip(reversed(self._kept), reversed(given.shape), strict=False):
@@ -154,7 +155,7 @@ class _Moments:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers and lists instead of arrays and tensors."""
+    """Returns numbers and lists instead of arrays and tensors."""
     if isinstance(value, Tensor):
         return value.tolist()
     return value if value is None else np.asarray(value).tolist()

@@ -20,6 +20,7 @@ class Pipeline(Layer):
         layers: Layers or torch modules, the first one first.
     Output shape: that of the last layer.
     Raises: TypeError: if one is neither.
+
     Example:
         >>> scale = Rescaling(1 / 255)
         >>> Pipeline([scale, CategoryEncoding(2, output_mode="one_hot")])(torch.tensor([255.0, 0.0]))
@@ -37,7 +38,7 @@ class Pipeline(Layer):
         self.layers = list(layers)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; Keras' layer takes no others."""
+        """Returns the constructor's arguments; Keras' layer takes no others."""
         return {key: value for key, value in super().get_config().items() if key in ("layers", "name")}
 
     def forward(self, inputs: Any, training: bool = True, mask: Any = None) -> Any:

@@ -22,6 +22,7 @@ class Rescaling(DataLayer):
         scale: A number, or one for each channel.
         offset: Likewise.
     Output shape: that of the input.
+
     Example:
         >>> Rescaling(1 / 127.5, offset=-1)(torch.tensor([[0, 255]], dtype=torch.uint8))
         tensor([[-1.,  1.]])

@@ -45,6 +45,7 @@ class STFTSpectrogram(Layer):
         (twice that in mode "stft"); (batch, frames, bins, channels) with `expand_dims`. With channels_first: (batch,
         channels, length), (batch, channels * bins, frames) and (batch, channels, frames, bins).
     Raises: ValueError: for an argument that is none of these. TypeError: if the input is not of floats.
+
     Example:
         >>> STFTSpectrogram(frame_length=256, fft_length=512)(torch.rand(3, 16000, 1)).shape
         torch.Size([3, 124, 257])
@@ -112,7 +113,7 @@ class STFTSpectrogram(Layer):
         return self._arranged(self._spectrum(frames).unflatten(0, signal.shape[:2]))
 
     def _spectrum(self, frames: Tensor) -> Tensor:
-        """(rows, 1, length) -> (rows, bins, frames)"""
+        """Computes spectrograms, (rows, 1, length) -> (rows, bins, frames)."""
         if self.mode == "real":
             return self.real(frames)
         if self.mode == "imag":
@@ -129,7 +130,7 @@ class STFTSpectrogram(Layer):
         return magnitude if self.mode == "magnitude" else magnitude.clamp_min(config.epsilon()).log()
 
     def _arranged(self, spectra: Tensor) -> Tensor:
-        """(batch, channels, bins, frames) -> the output's shape"""
+        """Brings (batch, channels, bins, frames) to the shape of the output."""
         last = self.data_format == "channels_last"
         if self.expand_dims:
             return spectra.permute(0, 3, 2, 1) if last else spectra.transpose(2, 3)

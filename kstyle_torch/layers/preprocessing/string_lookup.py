@@ -30,6 +30,7 @@ class StringLookup(TextLayer, IndexLookup):
         encoding: Of bytes and of a vocabulary file.
     Input shape: any, of strings; with `invert=True` of indices, and the output is a NumPy array of strings.
     Raises: TypeError: if it is called on anything but text, a symbolic tensor for instance.
+
     Example:
         >>> layer = StringLookup(vocabulary=["a", "b", "c"])
         >>> layer([["a", "c", "z"]])
@@ -90,7 +91,7 @@ class StringLookup(TextLayer, IndexLookup):
         return self._encode(indices.to(self.place.device))
 
     def indices_of(self, tokens: Sequence[str]) -> np.ndarray:
-        """The index of each token; -1 for the mask token where it counts for nothing."""
+        """Returns the index of each token; -1 for the mask token where it counts for nothing."""
         self._need_vocabulary(len(tokens))
         # a dict's own get, called from C, is several times faster than sorting the strings for np.unique
         found = map(self._table.get, tokens, itertools.repeat(MISSING))

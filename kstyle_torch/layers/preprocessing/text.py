@@ -19,7 +19,7 @@ class Texts(NamedTuple):
     shape: tuple[int, ...]
 
     def array(self) -> np.ndarray:
-        """The strings as an array of their shape."""
+        """Returns the strings as an array of their shape."""
         return np.array(self.flat, dtype=str).reshape(self.shape)
 
 
@@ -45,7 +45,7 @@ class TextLayer(DataLayer):
 
 
 def as_texts(data: Any, encoding: str, layer: Any) -> Texts:
-    """The strings of a string, list, array or Series; bytes are decoded.
+    """Returns the strings of a string, list, array or Series; bytes are decoded.
 
     Raises: TypeError: if anything else is among them.
     """

@@ -61,6 +61,7 @@ class TextVectorization(TextLayer):
     Input shape: (batch,) or (batch, 1), of strings. Output shape: (batch, length) of int64; in the other modes
         (batch, size of the vocabulary).
     Raises: TypeError: if it is called on anything but text, a symbolic tensor for instance.
+
     Example:
         >>> layer = TextVectorization(output_sequence_length=4)
         >>> layer.adapt(["foo bar", "bar baz", "baz bada boom"])
@@ -138,7 +139,7 @@ class TextVectorization(TextLayer):
     # ------------------------------------------------------------------------------------------------- the vocabulary
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[str]:
-        """The tokens in the order of their indices.
+        """Returns the tokens in the order of their indices.
 
         Args:
             include_special_tokens: Whether the padding and unknown tokens are among them.
@@ -146,7 +147,7 @@ class TextVectorization(TextLayer):
         return self.lookup.get_vocabulary(include_special_tokens)
 
     def vocabulary_size(self) -> int:
-        """How many indices there are, those of padding and of unknown tokens among them."""
+        """Returns how many indices there are, those of padding and of unknown tokens among them."""
         return self.lookup.vocabulary_size()
 
     def set_vocabulary(self, vocabulary: Any, idf_weights: Any = None) -> None:
@@ -199,7 +200,7 @@ class TextVectorization(TextLayer):
         return vectors.reshape(*shape, *vectors.shape[1:])
 
     def _padded(self, documents: Documents) -> Tensor:
-        """The indices of the tokens, a row a document."""
+        """Returns the indices of the tokens, a row a document."""
         lengths = np.fromiter(map(len, documents), np.int64, len(documents))
         width = self.output_sequence_length or int(lengths.max(initial=0))
         padding = 0 if self.output_mode == "int" else DROPPED
@@ -209,7 +210,7 @@ class TextVectorization(TextLayer):
         return torch.from_numpy(rows)
 
     def _tokenize(self, texts: Texts) -> tuple[Documents, tuple[int, ...]]:
-        """The tokens of every text, and the texts' shape; without a split, the last axis has a text's tokens."""
+        """Returns the tokens of every text, and the texts' shape; without a split, the last axis has a text's tokens."""
         texts = self._standardized(texts)
         if self.split is None:
             width, shape = (texts.shape[-1], texts.shape[:-1]) if texts.shape else (1, ())
@@ -264,7 +265,7 @@ class TextVectorization(TextLayer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """A layer of this class from what `get_config` gave.
+        """Returns a layer of this class from what `get_config` gave.
 
         Raises: ValueError: if it names a file of tokens, which a config may not open.
         """
@@ -276,7 +277,7 @@ class TextVectorization(TextLayer):
 
 
 def _lengths(ngrams: Any) -> tuple[int, ...] | None:
-    """The lengths of n-grams that are wanted."""
+    """Returns the lengths of n-grams that are wanted."""
     if ngrams is None:
         return None
     if isinstance(ngrams, int):
@@ -289,7 +290,7 @@ def _lengths(ngrams: Any) -> tuple[int, ...] | None:
 
 
 def _ngrams(tokens: list[str], lengths: Iterable[int]) -> list[str]:
-    """All n-grams of the shortest length first, then those of the next."""
+    """Returns all n-grams of the shortest length first, then those of the next."""
     made: list[str] = []
     for length in lengths:
         made += map(" ".join, zip(*(tokens[start:] for start in range(length)), strict=False))

@@ -41,6 +41,7 @@ class Bidirectional(Layer):
     Raises: ValueError: for what is no layer, an unknown merge_mode, or two layers that differ in `return_sequences`,
         `return_state` or `stateful`.
     Source: Schuster & Paliwal 1997.
+
     Example:
         >>> from kstyle_torch.layers import LSTM
         >>> Bidirectional(LSTM(4, return_sequences=True))(torch.ones(1, 5, 3)).shape
@@ -121,7 +122,7 @@ class Bidirectional(Layer):
         return self._run_at_once if type(self) is Bidirectional and "forward" not in self.__dict__ else self.forward
 
     def _run_at_once(self, sequences: Tensor, **arguments: Any) -> Any:
-        """`forward`, both directions in one call of torch's kernel where that is all there is to do."""
+        """Returns `forward`, both directions in one call of torch's kernel where that is all there is to do."""
         if arguments or not self._is_plain(sequences):
             return self.forward(sequences, **arguments)
         outputs = self.forward_layer.cell.run_plainly(sequences, self.backward_layer.cell)
@@ -165,12 +166,12 @@ class Bidirectional(Layer):
         self.backward_layer.reset_state()
 
     def reset_states(self) -> None:
-        """The same as `reset_state`."""
+        """Does the same as `reset_state`."""
         self.reset_state()
 
 
 def _directed(layer: Layer, prefix: str, **changes: Any) -> Any:
-    """A new layer of the arguments of `layer`, its name with the prefix."""
+    """Returns a new layer of the arguments of `layer`, its name with the prefix."""
     name = prefix + layer.name.removeprefix(prefix)
     config = {**layer.get_config(), **changes, "name": name}
     if layer._arguments.get("dtype") is None:

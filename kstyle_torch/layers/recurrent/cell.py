@@ -1,4 +1,4 @@
-"""What Keras' own cells share: weights, dropout masks, the loop over steps and the way to torch's fused kernels.
+"""Base of Keras' own cells: weights, dropout masks, the loop over steps and the way to torch's fused kernels.
 
 A cell works in two halves: `project` maps the inputs to the gates, for all steps at once, and `advance` takes one step
 with what it gave.
@@ -35,7 +35,7 @@ RESOLVERS: dict[str, Callable[[Any], Any]] = {
 
 
 def given(names: dict[str, Any]) -> dict[str, Any]:
-    """A constructor's arguments by name, from its `locals()`."""
+    """Returns a constructor's arguments by name, from its `locals()`."""
     return {key: value for key, value in names.items() if key not in ("self", "__class__", "kwargs")} | names["kwargs"]
 
 
@@ -86,22 +86,22 @@ class Cell(Layer):
 
     @property
     def recurrent_kernel_regularizer(self) -> Any:
-        """Where the weight table looks for it."""
+        """The attribute that the weight table reads."""
         return self.recurrent_regularizer
 
     @property
     def recurrent_kernel_constraint(self) -> Any:
-        """Where the weight table looks for it."""
+        """The attribute that the weight table reads."""
         return self.recurrent_constraint
 
     # ------------------------------------------------------------------------------------------ what a class defines
 
     def project(self, x: Tensor, training: bool) -> Tensor:
-        """The share of the inputs (batch, time, ...) in the gates."""
+        """Returns the share of the inputs (batch, time, ...) in the gates."""
         raise NotImplementedError
 
     def advance(self, gates: Tensor, states: Sequence[Tensor], training: bool) -> list[Tensor]:
-        """The new states, the output being the first of them."""
+        """Returns the new states, the output being the first of them."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------------------------------------------- running it
@@ -150,7 +150,7 @@ class Cell(Layer):
     # -------------------------------------------------------------------------------------------------------- dropout
 
     def dropout_masks(self, which: str, like: Tensor, training: bool) -> list[Tensor]:
-        """The masks of `dropout` or `recurrent_dropout`, one or one a gate, none outside training.
+        """Returns the masks of `dropout` or `recurrent_dropout`, one or one a gate, none outside training.
 
         They stay the same until they are reset, which the layer around the cell does for every sequence.
         """
@@ -188,7 +188,7 @@ class Cell(Layer):
         bias: Tensor | None,
         masks: Sequence[Tensor],
     ) -> Tensor:
-        """`function(x, weight, bias)`, each gate with its own mask on `x` where there are several."""
+        """Returns `function(x, weight, bias)`, each gate with its own mask on `x` where there are several."""
         if len(masks) < 2:
             return function(x * masks[0] if masks else x, weight, bias)
         biases = [None] * len(masks) if bias is None else bias.chunk(len(masks))
@@ -223,7 +223,7 @@ class FusedCell(Cell):
         self._compact()
 
     def _make_bias(self, size: int, options: dict[str, Any]) -> None:
-        """One bias is trained, as in Keras; the second one that the kernels want stays zero."""
+        """Makes the bias. One is trained, as in Keras; the second one of the kernels stays zero."""
         self.bias_ih_l0 = nn.Parameter(torch.empty(size, **options)) if self.use_bias else None
         self.register_buffer("bias_hh_l0", torch.zeros(size, **options) if self.use_bias else None, persistent=False)
 
@@ -231,7 +231,7 @@ class FusedCell(Cell):
         return self.bias_initializer(shape, dtype=dtype)
 
     def _biases(self) -> tuple[Tensor | None, Tensor | None]:
-        """That of the inputs and that of the state."""
+        """Returns that of the inputs and that of the state."""
         return self.bias_ih_l0, self.bias_hh_l0
 
     def project(self, x: Tensor, training: bool) -> Tensor:
@@ -239,7 +239,7 @@ class FusedCell(Cell):
         return self.map_gates(F.linear, x, self.weight_ih_l0, self._biases()[0], masks)
 
     def recur(self, h: Tensor, training: bool) -> Tensor:
-        """The share of the state in the gates."""
+        """Returns the share of the state in the gates."""
         masks = self.dropout_masks("recurrent_dropout", h, training)
         return self.map_gates(F.linear, h, self.weight_hh_l0, self._biases()[1], masks)
 
@@ -247,11 +247,11 @@ class FusedCell(Cell):
 
     @property
     def has_kernel(self) -> bool:
-        """Whether torch's kernel computes what this cell does, outside training at least."""
+        """True if torch's kernel computes what this cell does, outside training at least."""
         raise NotImplementedError
 
     def run_kernel(self, x: Tensor, states: Any, weights: list[Tensor], options: tuple[Any, ...]) -> tuple[Tensor, Any]:
-        """The outputs of torch's kernel at every step and its final states, each of these (directions, batch, units)."""
+        """Runs torch's kernel. Returns outputs at every step and final states, each of these (directions, batch, units)."""
         raise NotImplementedError
 
     def _run(
@@ -274,12 +274,12 @@ class FusedCell(Cell):
         return (outputs if every_step else last_valid(outputs, inside)), new_states
 
     def weights_for_kernel(self) -> list[Tensor]:
-        """In torch's order: matrices for the inputs and the state, then their biases, if there are any."""
+        """Returns the weights in torch's order: matrices for the inputs and the state, then their biases, if there are any."""
         biases = [bias for bias in self._biases() if bias is not None]
         return [self.weight_ih_l0, self.weight_hh_l0, *biases]
 
     def is_plain(self, x: Tensor, training: bool) -> bool:
-        """Whether the kernel alone does all there is to do for `x`, (batch, time, features), from a state of zeros."""
+        """Returns whether the kernel alone does all there is to do for `x`, (batch, time, features), from a state of zeros."""
         drops = training and (self.dropout or self.recurrent_dropout)
         if drops or not self.use_kernel or not self.has_kernel or "forward" in self.__dict__:
             return False
@@ -289,7 +289,7 @@ class FusedCell(Cell):
         return weight is not None and x.ndim == 3 and x.dtype is weight.dtype and not torch.compiler.is_exporting()
 
     def run_plainly(self, x: Tensor, backward: FusedCell | None = None) -> Tensor:
-        """The outputs at every step, for what `is_plain`.
+        """Returns the outputs at every step, for what `is_plain`.
 
         Args:
             backward: Another cell of the same class and size, to run from the last step to the first.
@@ -307,7 +307,7 @@ class FusedCell(Cell):
         return x, weights
 
     def _compact(self) -> None:
-        """On a GPU, moves the weights into one piece of memory, where cuDNN takes them without copying at each call."""
+        """Moves the weights, on a GPU, into one piece of memory, where cuDNN takes them without copying at each call."""
         if not self._is_on_gpu():
             return
         tensors = [*self._parameters.values(), *self._buffers.values()]
@@ -317,7 +317,7 @@ class FusedCell(Cell):
                 weight.data = piece
 
     def _is_on_gpu(self) -> bool:
-        """Whether the weights are plain tensors there (a sharded tensor is not)."""
+        """Returns whether the weights are plain tensors there (a sharded tensor is not)."""
         weight = self._parameters.get("weight_ih_l0")
         return type(weight) is nn.Parameter and weight.is_cuda
 
@@ -345,7 +345,7 @@ class FusedCell(Cell):
 
 
 def kernel_options(has_biases: bool, both_ways: bool = False) -> tuple[Any, ...]:
-    """The last arguments of torch's kernels: one layer, no dropout between layers, the batch first."""
+    """Returns the last arguments of torch's kernels: one layer, no dropout between layers, the batch first."""
     # the fourth is `train`: cuDNN's backward wants it, and models in eval mode have gradients too
     return has_biases, 1, 0.0, torch.is_grad_enabled(), both_ways, True
 

@@ -123,7 +123,7 @@ class ConvLSTMCell(Cell):
         return self.map_gates(self._map_inputs, x, self.weight_ih, self.bias_ih, masks)
 
     def _map_inputs(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """One convolution for all steps."""
+        """Returns one convolution for all steps."""
         images = x.flatten(0, 1)
         y = self._convolve(to_channels_first(images) if self.channels_last else images, weight, bias)
         return (to_channels_last(y) if self.channels_last else y).unflatten(0, x.shape[:2])
@@ -218,6 +218,7 @@ class ConvLSTM1D(ConvLSTM):
     Input shape: (batch, timesteps, rows, channels), or (batch, timesteps, channels, rows) with channels_first.
     Output shape: (batch, rows, filters), likewise; see `RNN`.
     Source: Shi et al. 2015.
+
     Example:
         >>> ConvLSTM1D(4, 3)(torch.ones(1, 5, 8, 3)).shape
         torch.Size([1, 6, 4])
@@ -233,6 +234,7 @@ class ConvLSTM2D(ConvLSTM):
     Input shape: (batch, timesteps, rows, columns, channels), or with the channels before the rows (channels_first).
     Output shape: (batch, rows, columns, filters), likewise; see `RNN`.
     Source: Shi et al. 2015.
+
     Example:
         >>> ConvLSTM2D(4, 3, padding="same")(torch.ones(1, 5, 8, 8, 3)).shape
         torch.Size([1, 8, 8, 4])
@@ -249,6 +251,7 @@ class ConvLSTM3D(ConvLSTM):
         (channels_first).
     Output shape: (batch, rows, columns, depth, filters), likewise; see `RNN`.
     Source: Shi et al. 2015.
+
     Example:
         >>> ConvLSTM3D(4, 3)(torch.ones(1, 5, 6, 6, 6, 3)).shape
         torch.Size([1, 4, 4, 4, 4])

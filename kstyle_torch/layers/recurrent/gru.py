@@ -44,6 +44,7 @@ class GRUCell(FusedCell):
 
     Args:
         reset_after: Whether the reset gate acts on the state behind its matrix, as torch's does, or in front of it.
+
     Example:
         >>> output, states = GRUCell(4)(torch.ones(1, 3), [torch.zeros(1, 4)])
         >>> output.shape
@@ -128,6 +129,7 @@ class GRU(UnitsRNN):
         reset_after: Whether the reset gate acts on the state behind its matrix, as torch's does, or in front of it.
     Input shape: (batch, timesteps, features). Output shape: (batch, units), see `RNN`.
     Source: Cho et al. 2014.
+
     Example:
         >>> GRU(4)(torch.ones(1, 5, 3)).shape
         torch.Size([1, 4])

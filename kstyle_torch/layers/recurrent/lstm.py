@@ -26,6 +26,7 @@ class LSTMCell(FusedCell):
 
     Args:
         unit_forget_bias: Whether the forget gate's bias starts at 1.
+
     Example:
         >>> h, states = LSTMCell(4)(torch.ones(1, 3), [torch.zeros(1, 4), torch.zeros(1, 4)])
         >>> len(states)
@@ -77,8 +78,10 @@ class LSTMCell(FusedCell):
         return outputs, [h, c]
 
     def _hold_states(self, x: Tensor, weights: list[Tensor], inside: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """One more input, 1 behind the valid steps, that closes the input gate and opens the forget gate: the final
-        c is then exactly that of the last valid step."""
+        """Returns one more input, 1 behind the valid steps, that closes the input gate and opens the forget gate.
+
+        The final c is then exactly that of the last valid step.
+        """
         x = torch.cat([x, (~inside).unsqueeze(-1).to(x.dtype)], dim=-1)
         gate = x.new_full((self.units,), SATURATED)
         column = torch.cat([-gate, gate, torch.zeros_like(gate), torch.zeros_like(gate)])
@@ -88,14 +91,14 @@ class LSTMCell(FusedCell):
 def lstm_step(
     gates: Sequence[Tensor], c: Tensor, activation: Callable[..., Tensor], recurrent_activation: Callable[..., Tensor]
 ) -> list[Tensor]:
-    """The states that follow: the gates i, f, c, o before their activations, and the old c."""
+    """Returns the states that follow: the gates i, f, c, o before their activations, and the old c."""
     i, f, g, o = gates
     c = recurrent_activation(f) * c + recurrent_activation(i) * activation(g)
     return [recurrent_activation(o) * activation(c), c]
 
 
 def forget_bias(initializer: Callable[..., Tensor], shape: Sequence[int], dtype: Any, ones: bool) -> Tensor:
-    """An initial bias of four gates; that of the forget gate of ones, if `ones`."""
+    """Returns an initial bias of four gates; that of the forget gate of ones, if `ones`."""
     if not ones:
         return initializer(shape, dtype=dtype)
     size = shape[0] // 4
@@ -114,6 +117,7 @@ class LSTM(UnitsRNN):
         unit_forget_bias: Whether the forget gate's bias starts at 1.
     Input shape: (batch, timesteps, features). Output shape: (batch, units), see `RNN`.
     Source: Hochreiter & Schmidhuber 1997.
+
     Example:
         >>> sequence, h, c = LSTM(4, return_sequences=True, return_state=True)(torch.ones(1, 5, 3))
         >>> sequence.shape, c.shape

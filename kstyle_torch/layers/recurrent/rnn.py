@@ -36,6 +36,7 @@ class RNN(Layer):
     Input shape: (batch, timesteps, ...).
     Output shape: (batch, output_size), or (batch, timesteps, output_size) with `return_sequences`; then the states.
     Raises: ValueError: if the cell has no `call` or no `state_size`.
+
     Example:
         >>> from kstyle_torch.layers import GRUCell
         >>> RNN([GRUCell(4), GRUCell(2)])(torch.ones(1, 5, 3)).shape
@@ -151,7 +152,7 @@ class RNN(Layer):
     # ---------------------------------------------------------------------------------------------------------- states
 
     def get_initial_state(self, batch_size: int) -> list[Any]:
-        """The states that a sequence starts from: the cell's own, or zeros."""
+        """Returns the states that a sequence starts from: the cell's own, or zeros."""
         states = initial_states(self.cell, batch_size)
         return list(states) if tree.is_nested(states) else [states]
 
@@ -201,7 +202,7 @@ class RNN(Layer):
             buffer.zero_()
 
     def reset_states(self) -> None:
-        """The same as `reset_state`."""
+        """Does the same as `reset_state`."""
         self.reset_state()
 
 

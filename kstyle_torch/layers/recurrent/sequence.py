@@ -24,14 +24,14 @@ MAX_UNROLLED = 16  # tracing one step takes about as long as unrolling so many
 
 
 def writes_one_step(x: Tensor) -> bool:
-    """Whether a program is being written, and for sequences (batch, time, ...) of so many steps that one is written."""
+    """Returns whether a program is being written, and for sequences (batch, time, ...) of so many steps that one is written."""
     if not torch.compiler.is_exporting() or (isinstance(x.shape[1], int) and x.shape[1] <= MAX_UNROLLED):
         return False
     return load_scan() is not None  # else long sequences are unrolled, and open lengths refused by torch
 
 
 def align(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The valid steps first, in their order, zeros behind them; and `inside`."""
+    """Returns the valid steps first, in their order, zeros behind them; and `inside`."""
     if writes_one_step(x):
         return x, mask
     if torch.compiler.is_exporting():  # ONNX has no stable sort, and here no two are equal
@@ -44,7 +44,7 @@ def align(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def spread(outputs: Tensor, mask: Tensor, zero_output_for_mask: bool) -> Tensor:
-    """The outputs of an aligned sequence, back at the steps that they belong to."""
+    """Returns the outputs of an aligned sequence, back at the steps that they belong to."""
     if writes_one_step(mask):
         return outputs.masked_fill(~_like(mask, outputs), 0) if zero_output_for_mask else outputs
     counts = mask.cumsum(1)
@@ -53,7 +53,7 @@ def spread(outputs: Tensor, mask: Tensor, zero_output_for_mask: bool) -> Tensor:
 
 
 def last_valid(outputs: Tensor, inside: Tensor, otherwise: Tensor | None = None) -> Tensor:
-    """The output of the last valid step of an aligned sequence; `otherwise` (zeros if None) where there is none."""
+    """Returns the output of the last valid step of an aligned sequence; `otherwise` (zeros if None) where there is none."""
     index = (inside.sum(1, keepdim=True) - 1).clamp(min=0)
     last = outputs.gather(1, _like(index, outputs).expand(-1, 1, *outputs.shape[2:])).squeeze(1)
     return choose(inside[:, 0], last, torch.zeros_like(last) if otherwise is None else otherwise)
@@ -94,7 +94,7 @@ def loop(
 def _scan(
     step: Callable[[Tensor, Any], tuple[Tensor, Any]], x: Tensor, states: Any, inside: Tensor | None, every_step: bool
 ) -> tuple[Tensor, Any]:
-    """`loop` as one operation of a program; the valid steps may be anywhere."""
+    """Returns `loop` as one operation of a program; the valid steps may be anywhere."""
     scan = load_scan()
     first = torch.zeros_like(step(x[:, 0], states)[0])
     steps = [x.transpose(0, 1)] if inside is None else [x.transpose(0, 1), inside.transpose(0, 1)]
@@ -113,10 +113,10 @@ def _scan(
 
 
 def choose(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """`yes` in the rows where the condition holds, `no` in the others."""
+    """Returns `yes` in the rows where the condition holds, `no` in the others."""
     return torch.where(condition.reshape(condition.shape[0], *(1,) * (yes.ndim - 1)), yes, no)
 
 
 def _like(values: Tensor, x: Tensor) -> Tensor:
-    """With as many axes as `x`."""
+    """Returns a tensor with as many axes as `x`."""
     return values.reshape(*values.shape, *(1,) * (x.ndim - 2))

@@ -75,6 +75,7 @@ class SimpleRNN(UnitsRNN):
 
     Input shape: (batch, timesteps, features). Output shape: (batch, units), see `RNN`.
     Source: Elman 1990.
+
     Example:
         >>> SimpleRNN(4, return_sequences=True)(torch.ones(1, 5, 3)).shape
         torch.Size([1, 5, 4])

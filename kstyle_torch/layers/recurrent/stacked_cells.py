@@ -23,6 +23,7 @@ class StackedRNNCells(Layer):
     Args:
         cells: List of cells.
     Raises: ValueError: if one has no `call` or no `state_size`.
+
     Example:
         >>> from kstyle_torch.layers import LSTMCell, RNN
         >>> RNN(StackedRNNCells([LSTMCell(4), LSTMCell(2)]))(torch.ones(1, 5, 3)).shape
@@ -37,12 +38,12 @@ class StackedRNNCells(Layer):
 
     @property
     def state_size(self) -> list[Any]:
-        """That of every cell."""
+        """The sizes of every cell's state."""
         return [cell.state_size for cell in self.cells]
 
     @property
     def output_size(self) -> Any:
-        """That of the last cell."""
+        """The output size of the last cell."""
         return output_size(self.cells[-1])
 
     def build(self, input_shape: Shape) -> None:
@@ -63,7 +64,7 @@ class StackedRNNCells(Layer):
     def run(
         self, x: Tensor, states: Any, inside: Tensor | None, every_step: bool, final_states: bool, training: bool
     ) -> tuple[Tensor, Any]:
-        """As `Cell.run`: one cell after the other runs over the whole sequence, which gives the same."""
+        """Runs one cell after the other over the whole sequence, which gives the same as step by step."""
         new_states = []
         for number, (cell, state) in enumerate(zip(self.cells, states, strict=True)):
             all_steps = every_step or number < len(self.cells) - 1
@@ -72,12 +73,12 @@ class StackedRNNCells(Layer):
         return x, new_states
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
-        """That of every cell."""
+        """Returns the sizes of every cell's state."""
         return [initial_states(cell, batch_size or 0) for cell in self.cells]
 
 
 def check_cell(cell: Any, layer: Layer) -> Any:
-    """The cell, if it is one.
+    """Returns the cell, if it is one.
 
     Raises: ValueError: if it has no `call` or no `state_size`.
     """
@@ -88,14 +89,14 @@ def check_cell(cell: Any, layer: Layer) -> Any:
 
 
 def output_size(cell: Any) -> Any:
-    """The size of a cell's output: by default that of its first state."""
+    """Returns the size of a cell's output: by default that of its first state."""
     size = getattr(cell, "output_size", None)
     states = cell.state_size
     return size if size is not None else states[0] if isinstance(states, (list, tuple)) else states
 
 
 def initial_states(cell: Any, batch_size: int) -> Any:
-    """What a cell starts from: its own `get_initial_state`, or zeros."""
+    """Returns what a cell starts from: its own `get_initial_state`, or zeros."""
     if hasattr(cell, "get_initial_state"):
         return cell.get_initial_state(batch_size=batch_size)
     sizes, dtype = cell.state_size, getattr(cell, "_dtype", torch.get_default_dtype())
@@ -107,7 +108,7 @@ def initial_states(cell: Any, batch_size: int) -> Any:
 
 
 def runs_sequences(cell: Any) -> bool:
-    """Whether the cell has a `run` that gives the same as its steps: a subclass may have another `call`."""
+    """Returns whether the cell has a `run` that gives the same as its steps: a subclass may have another `call`."""
     if isinstance(cell, StackedRNNCells):
         return type(cell).forward is StackedRNNCells.forward and all(map(runs_sequences, cell.cells))
     return isinstance(cell, Cell) and type(cell).forward is Cell.forward

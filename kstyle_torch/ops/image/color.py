@@ -13,12 +13,13 @@ from kstyle_torch.ops.operation import as_tensor, operation
 
 @operation
 def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Tensor:
-    """The brightness that the eye sees, as one channel.
+    """Returns the brightness that the eye sees, as one channel.
 
     Args:
         images: One image or a batch, with 3 channels; those with 1 are given back.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Raises: ValueError: for other numbers of axes or channels.
+
     Example:
         >>> rgb_to_grayscale(torch.ones(2, 4, 4, 3)).shape
         torch.Size([2, 4, 4, 1])
@@ -34,12 +35,13 @@ def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Tensor:
 
 @operation
 def rgb_to_hsv(images: Any, data_format: str | None = None) -> Tensor:
-    """Hue, saturation and value of RGB images, each from 0 to 1 where the colors are.
+    """Returns hue, saturation and value of RGB images, each from 0 to 1 where the colors are.
 
     Args:
         images: One image or a batch, floats, with 3 channels.
         data_format: As in `rgb_to_grayscale`.
     Raises: ValueError: for other numbers of axes, and for whole numbers.
+
     Example:
         >>> rgb_to_hsv(torch.tensor([[[1.0, 0.0, 0.0]]]))
         tensor([[[0., 1., 1.]]])
@@ -59,12 +61,13 @@ def rgb_to_hsv(images: Any, data_format: str | None = None) -> Tensor:
 
 @operation
 def hsv_to_rgb(images: Any, data_format: str | None = None) -> Tensor:
-    """RGB images of hue, saturation and value.
+    """Returns RGB images of hue, saturation and value.
 
     Args:
         images: One image or a batch, floats, with 3 channels; the hue goes round once from 0 to 1.
         data_format: As in `rgb_to_grayscale`.
     Raises: ValueError: for other numbers of axes, and for whole numbers.
+
     Example:
         >>> hsv_to_rgb(torch.tensor([[[0.0, 1.0, 1.0]]]))
         tensor([[[1., 0., 0.]]])

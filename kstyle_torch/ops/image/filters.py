@@ -24,6 +24,7 @@ def gaussian_blur(
         sigma: Width of the Gaussian along x and along y, two numbers or a tensor of two.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Raises: ValueError: for another number of axes.
+
     Example:
         >>> gaussian_blur(torch.ones(4, 5, 1))[1:3, 1:4, 0]
         tensor([[1., 1., 1.],
@@ -34,7 +35,7 @@ def gaussian_blur(
 
 
 def blur(batch: Tensor, kernel_size: tuple[int, ...], sigma: Any) -> Tensor:
-    """The blurred batch: one pass along the height, one along the width, instead of one with the whole kernel."""
+    """Returns the blurred batch: one pass along the height, one along the width, instead of one with the whole kernel."""
     (height, width), (sigma_x, sigma_y) = kernel_size, sigma
     channels = batch.shape[1]
     down = gaussian(height, sigma_y, batch).expand(channels, 1, height).unsqueeze(-1)
@@ -44,7 +45,7 @@ def blur(batch: Tensor, kernel_size: tuple[int, ...], sigma: Any) -> Tensor:
 
 
 def gaussian(size: int, sigma: Any, like: Tensor) -> Tensor:
-    """`size` numbers of a bell curve, of sum 1."""
+    """Returns `size` numbers of a bell curve, of sum 1."""
     x = torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
     bell = torch.exp(-0.5 * (x / sigma) ** 2)
     return bell / bell.sum()
@@ -52,12 +53,13 @@ def gaussian(size: int, sigma: Any, like: Tensor) -> Tensor:
 
 @operation
 def sobel_edges(images: Any, data_format: str | None = None) -> Tensor:
-    """How steep the images are along y and along x, on one more axis at the end.
+    """Returns how steep the images are along y and along x, on one more axis at the end.
 
     Args:
         images: One image or a batch, floats.
         data_format: As in `gaussian_blur`.
     Raises: ValueError: for another number of axes.
+
     Example:
         >>> sobel_edges(torch.ones(2, 5, 5, 3)).shape
         torch.Size([2, 5, 5, 3, 2])
@@ -89,7 +91,7 @@ def ssim(
     k2: float = 0.03,
     data_format: str | None = None,
 ) -> Tensor:
-    """How alike two images look, 1 for equal ones; one number an image.
+    """Returns how alike two images look, 1 for equal ones; one number an image.
 
     Args:
         image1, image2: One image or a batch.
@@ -100,6 +102,7 @@ def ssim(
         data_format: As in `gaussian_blur`.
     Raises: ValueError: for another number of axes, or images smaller than the window.
     Source: Wang et al. 2004.
+
     Example:
         >>> ssim(torch.ones(2, 16, 16, 3), torch.ones(2, 16, 16, 3))
         tensor([1., 1.])

@@ -1,4 +1,4 @@
-"""Where an image has its axes, and operations on a batch that take a single image too."""
+"""Axes of images, and operations on a batch that take a single image too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kstyle_torch import config
 
 
 def channel_axis(data_format: str | None, rank: int = 2) -> int:
-    """The axis of the channels, from the end; `config.image_data_format()` decides for None.
+    """Returns the axis of the channels, from the end; `config.image_data_format()` decides for None.
 
     Raises: ValueError: if the format is neither `"channels_last"` nor `"channels_first"`.
     """
@@ -30,7 +30,7 @@ def check_images(images: Tensor, rank: int = 2) -> None:
 
 
 def on_batch(function: Callable[[Tensor], Tensor], images: Tensor, data_format: str | None, rank: int = 2) -> Tensor:
-    """`function` of a batch with its channels in front, in the layout that `images` (or the one image) has.
+    """Returns `function` of a batch with its channels in front, in the layout that `images` (or the one image) has.
 
     The channels move as a view, both ways.
     """
@@ -42,7 +42,7 @@ def on_batch(function: Callable[[Tensor], Tensor], images: Tensor, data_format: 
 
 
 def cast_back(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Computed floats in the dtype of the images, rounded where that is whole numbers."""
+    """Casts computed floats to the dtype of the images, rounded where that is whole numbers."""
     if values.dtype == dtype:
         return values
     return (values if dtype.is_floating_point else values.round()).to(dtype)

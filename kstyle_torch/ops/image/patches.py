@@ -23,7 +23,7 @@ def extract_patches(
     padding: str = "valid",
     data_format: str | None = None,
 ) -> Tensor:
-    """The windows of images, flattened into the channels.
+    """Returns the windows of images, flattened into the channels.
 
     Args:
         images: One image or a batch; with three sizes, one volume or a batch.
@@ -34,6 +34,7 @@ def extract_patches(
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: (batch, rows, columns, height * width * channels).
     Raises: ValueError: for bad sizes, padding or ranks. TypeError: if `size` is no int, tuple or list.
+
     Example:
         >>> extract_patches(torch.ones(2, 20, 20, 3), (5, 5)).shape
         torch.Size([2, 4, 4, 75])
@@ -55,13 +56,14 @@ def extract_patches_3d(
     padding: str = "valid",
     data_format: str | None = None,
 ) -> Tensor:
-    """The windows of volumes, flattened into the channels.
+    """Returns the windows of volumes, flattened into the channels.
 
     Args:
         volumes: One volume or a batch.
         size: Depth, height and width of a window; an int for a cube.
         strides, dilation_rate, padding, data_format: As in `extract_patches`.
     Raises: ValueError: for bad sizes, padding or ranks.
+
     Example:
         >>> extract_patches_3d(torch.ones(2, 6, 6, 6, 3), 3).shape
         torch.Size([2, 2, 2, 2, 81])

@@ -20,13 +20,13 @@ def _clipped(index: Tensor, size: int) -> Tensor:
 
 
 def _mirrored(index: Tensor, size: int) -> Tensor:
-    """dcb|abcd|cba"""
+    """Mirrors coordinates: dcb|abcd|cba."""
     last = size - 1
     return ((index + last) % (2 * last) - last).abs()
 
 
 def _reflected(index: Tensor, size: int) -> Tensor:
-    """dcba|abcd|dcba"""
+    """Mirrors coordinates, the edge twice: dcba|abcd|dcba."""
     return (_mirrored(2 * index + 1, 2 * size + 1) - 1) // 2
 
 
@@ -44,7 +44,7 @@ FILL_MODES: dict[str, Callable[[Tensor, int], Tensor]] = {
 def map_coordinates(
     inputs: Any, coordinates: Any, order: int, fill_mode: str = "constant", fill_value: float = 0
 ) -> Tensor:
-    """The values at `coordinates`, which may lie between the elements of `inputs`.
+    """Returns the values at `coordinates`, which may lie between the elements of `inputs`.
 
     Args:
         inputs: Tensor of any rank.
@@ -54,6 +54,7 @@ def map_coordinates(
             elements) or `"reflect"` (about their outer edge).
         fill_value: The constant.
     Raises: ValueError: for another order or mode, and where the number of coordinates is not the rank.
+
     Example:
         >>> map_coordinates(torch.tensor([0.0, 10.0, 20.0]), torch.tensor([[0.5, 1.25]]), order=1)
         tensor([ 5.0000, 12.5000])
@@ -85,7 +86,7 @@ def sample(
     fill_value: float,
     rows: tuple[Tensor, ...] = (),
 ) -> Tensor:
-    """The values at the coordinates, for all images of a batch at once.
+    """Returns the values at the coordinates, for all images of a batch at once.
 
     Args:
         values: First the axes that `rows` index, then one axis a coordinate, then at most one of channels.
@@ -112,7 +113,7 @@ def sample(
 
 
 def _neighbors(coordinate: Tensor, size: int, order: int, fill_mode: str) -> list[tuple[Tensor, Any, Any]]:
-    """Index, whether it is inside, and weight of the elements next to a coordinate on one axis."""
+    """Returns index, whether it is inside, and weight of the elements next to a coordinate on one axis."""
     fix = FILL_MODES[fill_mode]
     if order == 0:
         nearest = (coordinate.round() if coordinate.is_floating_point() else coordinate).long()

@@ -42,6 +42,7 @@ def resize(
         fill_value: The constant.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Raises: ValueError: for a bad size, rank, interpolation or fill mode; if both to crop and to pad.
+
     Example:
         >>> resize(torch.ones(2, 4, 4, 3), (8, 6)).shape
         torch.Size([2, 8, 6, 3])
@@ -79,7 +80,7 @@ def check_resize(size: Sequence[int], interpolation: str, crop: bool, pad: bool,
 def aspect_window(
     size: Sequence[int], target: Sequence[int], nearest: Callable[[int, int], int]
 ) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the window that has the aspect ratio of `target` and is centered on the image.
+    """Returns top, left, height and width of the window that has the aspect ratio of `target` and is centered on the image.
 
     Args:
         size: Of the image.
@@ -131,6 +132,7 @@ def pad_images(
         left_padding, right_padding, target_width: Likewise.
         data_format: As in `resize`.
     Raises: ValueError: if not two of three are given, or one comes out negative.
+
     Example:
         >>> pad_images(torch.ones(2, 4, 4, 3), 1, 2, target_height=8, target_width=8).shape
         torch.Size([2, 8, 8, 3])
@@ -157,7 +159,7 @@ def crop_images(
     target_width: int | None = None,
     data_format: str | None = None,
 ) -> Tensor:
-    """A window of the images.
+    """Returns a window of the images.
 
     Args:
         images: One image or a batch.
@@ -165,6 +167,7 @@ def crop_images(
         left_cropping, right_cropping, target_width: Likewise.
         data_format: As in `resize`.
     Raises: ValueError: if not two of three are given, or one comes out negative.
+
     Example:
         >>> crop_images(torch.ones(2, 6, 6, 3), 1, 2, target_height=3, target_width=4).shape
         torch.Size([2, 3, 4, 3])
@@ -194,7 +197,7 @@ def _size_of(images: Tensor, data_format: str | None) -> tuple[int, int]:
 def _two_of_three(
     before: int | None, after: int | None, target: int | None, size: int, sign: int, names: tuple[str, str, str]
 ) -> tuple[int, int, int]:
-    """All three, from two of them: `target = size - sign * (before + after)`."""
+    """Returns all three, from two of them: `target = size - sign * (before + after)`."""
     if [before, after, target].count(None) != 1:
         raise ValueError(f"Give exactly two of {', '.join(names)}; got {before}, {after}, {target}.")
     if target is None:
@@ -260,6 +263,7 @@ def scale_and_translate(
             `"lanczos5"`.
         antialias: Whether to blur where it gets smaller.
     Raises: ValueError: for another method.
+
     Example:
         >>> zeros = torch.zeros(2)
         >>> scale_and_translate(torch.ones(4, 4), (2, 2), torch.tensor([0.5, 0.5]), zeros, (0, 1), "linear")
@@ -294,7 +298,7 @@ def _scaled(
 def _weights(
     like: Tensor, size: int, new_size: int, scale: Any, move: Any, kernel: Callable[[Tensor], Tensor], antialias: bool
 ) -> Tensor:
-    """How much of every element (rows) is in every new element (columns)."""
+    """Returns how much of every element (rows) is in every new element (columns)."""
     old, new = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (size, new_size))
     inverse = torch.as_tensor(1.0 / scale, dtype=like.dtype, device=like.device)
     move = torch.as_tensor(move, dtype=like.dtype, device=like.device)

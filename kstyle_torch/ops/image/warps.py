@@ -39,6 +39,7 @@ def affine_transform(
         fill_value: The constant.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Raises: ValueError: for bad ranks, interpolation or fill mode.
+
     Example:
         >>> image = torch.tensor([[1.0, 2.0, 3.0]])[..., None]
         >>> affine_transform(image, [1, 0, 1, 0, 1, 0, 0, 0])[..., 0]  # one pixel to the left
@@ -81,6 +82,7 @@ def perspective_transform(
         fill_value: What lies outside.
         data_format: As in `affine_transform`.
     Raises: ValueError: for bad shapes or interpolation.
+
     Example:
         >>> corners = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0], [3.0, 3.0]])
         >>> perspective_transform(torch.ones(4, 4, 1), corners, corners).sum()
@@ -106,7 +108,7 @@ def perspective_transform(
 
 
 def homography(start: Tensor, end: Tensor) -> Tensor:
-    """The eight numbers (last axis) of the view that takes `end` to `start`, both (batch, 4, 2)."""
+    """Returns the eight numbers (last axis) of the view that takes `end` to `start`, both (batch, 4, 2)."""
     (x, y), (to_x, to_y) = end.unbind(-1), start.unbind(-1)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     for_x = torch.stack((x, y, one, zero, zero, zero, -to_x * x, -to_x * y), -1)
@@ -119,7 +121,7 @@ def homography(start: Tensor, end: Tensor) -> Tensor:
 
 
 def apply_homography(matrix: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the points go; the eight numbers are on axis 1 of `matrix`."""
+    """Returns where the points go; the eight numbers are on axis 1 of `matrix`."""
     a0, a1, a2, b0, b1, b2, c0, c1 = matrix.unbind(1)
     depth = c0 * x + c1 * y + 1.0
     return (a0 * x + a1 * y + a2) / depth, (b0 * x + b1 * y + b2) / depth
@@ -149,6 +151,7 @@ def elastic_transform(
         data_format: As in `affine_transform`.
     Raises: ValueError: for bad ranks, interpolation or fill mode.
     Source: Simard et al. 2003.
+
     Example:
         >>> elastic_transform(torch.ones(8, 8, 3), alpha=2.0, sigma=1.0, seed=1).shape
         torch.Size([8, 8, 3])
@@ -165,7 +168,7 @@ def elastic_transform(
 
 
 def elastic_noise(batch: Tensor, source: torch.Generator | None) -> Tensor:
-    """Random moves in x and y, (2, batch, height, width); drawn where `source` is, if there is one."""
+    """Returns random moves in x and y, (2, batch, height, width); drawn where `source` is, if there is one."""
     dtype = torch.promote_types(batch.dtype, torch.float32)
     device = batch.device if source is None else source.device
     shape = (len(batch), *batch.shape[2:])
@@ -183,7 +186,7 @@ def elastically_warped(
     fill_mode: str,
     fill_value: float,
 ) -> Tensor:
-    """The images, their pixels moved by the noise after a blur of `taps` pixels."""
+    """Returns the images, their pixels moved by the noise after a blur of `taps` pixels."""
     moves = alpha * blur((noise * sigma).movedim(0, 1), (taps, taps), (sigma, sigma))
     dx, dy = moves.unbind(1)
     y, x = _grid(batch, noise.dtype)
@@ -191,13 +194,13 @@ def elastically_warped(
 
 
 def warped(batch: Tensor, y: Tensor, x: Tensor, order: int, fill_mode: str, fill_value: float) -> Tensor:
-    """The images read at the coordinates, which are (batch or 1, height, width)."""
+    """Returns the images read at the coordinates, which are (batch or 1, height, width)."""
     rows = torch.arange(len(batch), device=batch.device)[:, None, None]
     return sample(batch.movedim(1, -1), (y, x), order, fill_mode, fill_value, (rows,)).movedim(-1, 1)
 
 
 def _grid(batch: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """y and x of every pixel, to be broadcast."""
+    """Returns y and x of every pixel, to be broadcast."""
     height, width = (torch.arange(size, dtype=dtype, device=batch.device) for size in batch.shape[2:])
     return height[:, None], width[None, :]
 

@@ -36,8 +36,10 @@ OFTEN = 20  # how often a batch shape must come, but for the first one, before i
 
 
 class CompiledStep(OfModel):
-    """A compiled training step: one graph with the optimizer in it where that can be (see `whole`), else the forward and
-    backward pass. Shapes that come seldom are run as they are.
+    """Engine of compiled training steps.
+
+    A step is one graph with the optimizer in it where that can be (see `step_graph`), else its forward and backward pass.
+    Shapes that come seldom are run as they are.
 
     Args:
         model: Compiled in Keras' sense.
@@ -67,11 +69,11 @@ class CompiledStep(OfModel):
             self.whole.begin(watchful)
 
     def end(self) -> None:
-        """After a fit; see `RecordedStep.end`."""
+        """Ends a fit; see `Engine.end`."""
         self.whole.watchful = True
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """One step. Returns: The loss and the output."""
+        """Returns one step. Returns: The loss and the output."""
         key = layout_of(x, y, weight, [])
         if key is None or ((run := innermost.run) is not None and run.first_check is not None):
             return steps.train_step(self.model, x, y, weight)
@@ -129,7 +131,7 @@ class CompiledStep(OfModel):
         attempts(compared)
 
     def _failed_later(self, later: Later, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """The ordinary step instead of a compiled one that failed; an error of the user's code is raised again there.
+        """Returns the ordinary step instead of a compiled one that failed; an error of the user's code is raised again there.
 
         Raises: RuntimeError: if the compiled step may have changed a part of the weights.
         """
@@ -161,7 +163,7 @@ class CompiledStep(OfModel):
 
 
 def _forward(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-    """The part of a step that is compiled; no method of the engine, which holds the compiled function."""
+    """Returns the part of a step that is compiled; no method of the engine, which holds the compiled function."""
     with passing(True):
         y_pred = model(x)
     return model.compute_loss(x, y, y_pred, weight), y_pred

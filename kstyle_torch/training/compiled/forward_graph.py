@@ -39,7 +39,7 @@ SECOND, OFTEN = 2, 20  # how often a layout must come before it is compiled for:
 
 @contextlib.contextmanager
 def compiled_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
-    """Within it, and within `steps.straight`, the model runs compiled, if `jit_compile` asks for that and it can be.
+    """Runs the model compiled in the block, if `jit_compile` asks for that and it can be.
 
     Args:
         hooks: What is called between the batches; if one is not our own, the model runs as it is.
@@ -78,7 +78,7 @@ class CompiledForward(OfModel):
         self.failed = False
 
     def begin(self, plain: Any) -> bool:
-        """Before an epoch. Returns: Whether the model may run compiled at all.
+        """Prepares for an epoch. Returns: Whether the model may run compiled at all.
 
         Args:
             plain: What `steps.straight` would run; None for the model itself.
@@ -96,7 +96,7 @@ class CompiledForward(OfModel):
         return True
 
     def __call__(self, model: Trainable, x: Any) -> Any:
-        """The output."""
+        """Returns the output."""
         key = layout_of(x, None, None, [])
         if key is None or self.failed:
             return self._as_it_is(x)
@@ -199,7 +199,7 @@ class Forward:
 
     @torch.no_grad()
     def __call__(self, x: Any, weights: list[Tensor]) -> Any:
-        """The output."""
+        """Returns the output."""
         leaves = [x] if isinstance(x, Tensor) else tree.flatten(x)
         if self.on_cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()

@@ -1,4 +1,4 @@
-"""What it takes to see a training step as a pure function: its state, and other tensors in the places of the weights."""
+"""Training step as a pure function: its state, and other tensors in the places of the weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_CALLS, MAX_CALLS_A_WEIGHT = 3000, 20  # of torch's operators; an LSTM over 5
 
 
 class CannotCompileError(Exception):
-    """Why a step or an epoch of this model cannot be one call."""
+    """Error of a model of which a step or an epoch cannot be one graph; its message says why."""
 
 
 class TooLargeError(CannotCompileError):
@@ -38,7 +38,7 @@ class TooLargeError(CannotCompileError):
 
 
 class State(NamedTuple):
-    """What a step changes, or the tensors that stand for it."""
+    """State that a step changes, or the tensors that stand for it."""
 
     weights: list[Tensor]
     slots: list[Tensor]  # of the optimizer
@@ -52,7 +52,7 @@ class State(NamedTuple):
         return [tensor for group in self[:4] for tensor in group]
 
     def like(self, flat: Any) -> State:
-        """The same groups, of other tensors."""
+        """Returns the same groups, of other tensors."""
         ends = accumulate([len(group) for group in self[:4]], initial=0)
         return State(*(list(flat[start:stop]) for start, stop in pairwise(ends)))
 
@@ -87,7 +87,7 @@ class StepFunction(OfModel):
         self.cells = tracker_cells(compiled)
 
     def state(self) -> State:
-        """The tensors that a step changes, as they are now."""
+        """Returns the tensors that a step changes, as they are now."""
         slots = self.optimizer._current().state.values()
         return State(
             self.parameters,
@@ -110,13 +110,13 @@ class StepFunction(OfModel):
             self.copy = None
 
     def buffers_now(self) -> list[Tensor]:
-        """Those that are in the modules at this moment."""
+        """Returns those that are in the modules at this moment."""
         return [owner[name] for owner, name in self.buffers]
 
     def __call__(
         self, batch: tuple[Any, Any, Any], sizes: Tensor, key: Tensor, fixed: list[Tensor], state: State
     ) -> tuple[Tensor, Any, State]:
-        """One step, within `on_copy`.
+        """Returns one step, within `on_copy`.
 
         Args:
             batch: Inputs as for the model, targets, weights of the samples.
@@ -215,7 +215,7 @@ class Counted(TorchDispatchMode):
 
 
 def traced(model: Trainable, function: Any, *example: Any) -> Any:
-    """A function that runs a model, as a graph of torch's basic operators; its inputs are all it depends on.
+    """Returns a function that runs a model, as a graph of torch's basic operators; its inputs are all it depends on.
 
     Args:
         model: The model.
@@ -253,7 +253,7 @@ def traced(model: Trainable, function: Any, *example: Any) -> Any:
 
 
 def has_drawn(before: dict[str, Any]) -> bool:
-    """Whether there were random numbers since `random_state()` gave this: torch's, NumPy's or Python's."""
+    """Returns whether there were random numbers since `random_state()` gave this: torch's, NumPy's or Python's."""
     now = random_state()
     torch_same = torch.equal(now["torch"], before["torch"])
     numpy_same = torch.equal(now["numpy"][1], before["numpy"][1]) and now["numpy"][2:] == before["numpy"][2:]

@@ -119,7 +119,7 @@ class EpochCall:
     # ------------------------------------------------------------------------------------------------------ making it
 
     def _traced(self, batches: ArrayBatches) -> Any:
-        """A step as a graph of the batch, its number, the sizes of the step, the fixed weights and packs of what it changes."""
+        """Traces a step as a graph of the batch, its number, the sizes of the step, the fixed weights and the changed packs."""
 
         def pure(
             batch: list[Tensor], index: Tensor, sizes: Tensor, key: Tensor, fixed: list[Tensor], packs: list[Tensor]
@@ -141,7 +141,7 @@ class EpochCall:
     def _step(
         self, leaves: list[Tensor], index: Tensor, sizes: Tensor, key: Tensor, fixed: list[Tensor], packs: list[Tensor]
     ) -> list[Tensor]:
-        """The packs after a step; a pure function."""
+        """Returns the packs after a step; a pure function."""
         batch = tree.refilled(self.nest, leaves)
         number = self.function.packing.size
         weights, slots, rest = (
@@ -193,7 +193,7 @@ class EpochCall:
             buffers: list[Tensor],
             values: list[Tensor],
         ) -> list[Tensor]:
-            def ahead(index: Tensor, *packs: Tensor) -> Tensor:
+            def ahead(index: Tensor, *packs: Tensor) -> Tensor:  # noqa: ARG001
                 return index < number
 
             def body(index: Tensor, *packs: Tensor) -> Any:

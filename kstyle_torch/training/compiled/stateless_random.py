@@ -82,7 +82,7 @@ class KeyedDraws(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        """The sums that the fused kernel stands for: (B, H, T, V)."""
+        """Returns the sums that the fused kernel stands for: (B, H, T, V)."""
         if not dropout_p:
             return F.scaled_dot_product_attention(
                 query, key, value, attn_mask, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa

@@ -47,14 +47,14 @@ class WholeSteps(OfModel):
         self.made = 0
 
     def begin(self, watchful: bool) -> None:
-        """Before an epoch; see `RecordedStep.begin`."""
+        """Prepares for an epoch; see `Engine.begin`."""
         self.watchful = watchful
         if self.function is not None:
             if not self._unchanged(look=True):
                 self.function, self.calls, self.looked_after = None, {}, set()
 
     def get(self, key: Any) -> WholeStep | None:
-        """The step for batches of this layout, if there is one and nothing has changed."""
+        """Returns the step for batches of this layout, if there is one and nothing has changed."""
         step = self.calls.get(key)
         if step is None or not self._unchanged(look=self.watchful or key not in self.looked_after):
             return None
@@ -91,7 +91,7 @@ class WholeSteps(OfModel):
         return step
 
     def _function(self) -> StepFunction | None:
-        """The step as a function, if it is one."""
+        """Returns the step as a function, if it is one."""
         if self.function is None and self.made < MAX_COMPILED:
             self.made += 1
             with contextlib.suppress(CannotCompileError):
@@ -169,7 +169,7 @@ class WholeStep:
 
     @torch.no_grad()
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """One step. Returns: The loss and the output."""
+        """Returns one step. Returns: The loss and the output."""
         function = self.function
         sizes, key, state = torch.tensor(step_size(function.optimizer)), function.keys(1)[0], function.state()
         if self.device.type != "cpu":

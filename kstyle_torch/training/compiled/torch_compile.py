@@ -1,4 +1,4 @@
-"""How functions are compiled to one graph: the arguments of `torch.compile`, by device."""
+"""Compilation of functions to one graph: the arguments of `torch.compile`, by device."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LOOP = "torch.ops.higher_order.while_loop"  # whose graphs torch keeps in its ca
 
 
 def is_asked(how: Any) -> bool:
-    """Whether `jit_compile` asks for the compiler."""
+    """Returns whether `jit_compile` asks for the compiler."""
     return how not in (None, False, "auto", "record")
 
 
 def graph_options(how: Any, device: str, loops: bool = False) -> dict[str, Any]:
-    """The arguments of `torch.compile` for a graph of which the caller knows that it still holds.
+    """Returns the arguments of `torch.compile` for a graph of which the caller knows that it still holds.
 
     By default the calls around the kernels are C++ on a CPU, and CUDA graphs on CUDA; what the user says is taken as it is.
 
@@ -47,7 +47,7 @@ def graph_options(how: Any, device: str, loops: bool = False) -> dict[str, Any]:
 
 
 def has_cuda_graphs(arguments: dict[str, Any], device: str) -> bool:
-    """Whether what these arguments of `torch.compile` make replays CUDA graphs, which use their memory again and again."""
+    """Returns whether these arguments of `torch.compile` make CUDA graphs, which use their memory again and again."""
     mode, options = arguments.get("mode"), arguments.get("options") or {}
     return device == "cuda" and (mode in ("reduce-overhead", "max-autotune") or bool(options.get("triton.cudagraphs")))
 
@@ -69,12 +69,12 @@ def compiler_is_taken() -> bool:
 
 
 def one_graph(function: Any, arguments: dict[str, Any]) -> Any:
-    """The function compiled for tensors of one layout, without a break."""
+    """Returns the function compiled for tensors of one layout, without a break."""
     return torch.compile(with_own_code(function), fullgraph=True, dynamic=False, **arguments)
 
 
 def with_own_code(function: Any) -> Callable[..., Any]:
-    """The function with a copy of its code: torch compiles the same code a few times only, then never again, for any model."""
+    """Returns a function with a copy of its code: torch compiles the same code only a few times, counting all models."""
     plain = getattr(function, "__func__", function)
     copy = FunctionType(
         plain.__code__.replace(), plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__
@@ -90,5 +90,5 @@ def keep_in_place(tensors: Iterable[Tensor]) -> None:
 
 
 def _no_guards(guards: Any) -> list[bool]:
-    """Which conditions torch is to look at before a call: none, the caller has looked."""
+    """Returns which conditions torch is to look at before a call: none, the caller has looked."""
     return [False for _ in guards]

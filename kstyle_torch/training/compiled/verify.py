@@ -53,7 +53,7 @@ class RefusedError(CannotCompileError):
 
 
 class FailedError(Exception):
-    """Why compiled code that was asked for is not used: its compiler failed, or it gives other numbers."""
+    """Error of compiled code that is not used: its compiler failed, or it gives other numbers."""
 
 
 class Trial:
@@ -98,7 +98,7 @@ class Trial:
 
     @property
     def reason(self) -> str:
-        """What was raised, for a warning."""
+        """The message of what was raised, for a warning."""
         return reason_of(self.error)
 
 
@@ -162,7 +162,7 @@ class Later(Attempt):
 
     @property
     def is_intact(self) -> bool:
-        """Whether the state is certainly what it was: it was copied, or the compiler failed before anything ran."""
+        """True if the state is certainly what it was: it was copied, or the compiler failed before anything ran."""
         return self.is_whole or type(self.error).__module__.startswith(COMPILER)
 
 

@@ -1,4 +1,4 @@
-"""What recorded and compiled steps take for granted of a batch: its nest, and shape, strides and dtype of each tensor."""
+"""Layout of a batch, as recorded and compiled steps rely on it: its nest, and shape, strides and dtype of each tensor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def layout_of(x: Any, y: Any, weight: Any, leaves: list[Tensor]) -> Any:
-    """The layout of a batch, to be compared and looked up by; its tensors are added to `leaves`.
+    """Returns the layout of a batch, to be compared and looked up by; its tensors are added to `leaves`.
 
     Returns: None for a batch that has none: of sparse tensors, or of something else than tensors.
     """

@@ -31,7 +31,7 @@ def _fully_sharded(name: str) -> tuple[type, ...]:
     return () if fsdp is None else (getattr(fsdp, name),)
 
 
-def _note_wrapper(module: nn.Module, name: str, child: nn.Module) -> None:
+def _note_wrapper(module: nn.Module, name: str, child: nn.Module) -> None:  # noqa: ARG001
     if isinstance(module, (DistributedDataParallel, *_fully_sharded("FullyShardedDataParallel"))):
         _wrappers.add(module)
 

@@ -151,7 +151,7 @@ class Snapshot(OfModel):
 
     @property
     def has_reads(self) -> bool:
-        """Whether there is code of the user's."""
+        """True if there is code of the user's."""
         return bool(self.roots) or self.looks_into_model
 
     def _fields(self) -> list[dict[str, Any]]:
@@ -227,7 +227,7 @@ def user_code(owners: Iterable[Any]) -> list[Any]:
 
 
 class Standing(OfModel):
-    """What was recorded or compiled for a model, as far as it takes things for granted: does it still hold?
+    """Assumptions of what was recorded or compiled for a model, and the check whether they still hold.
 
     Args:
         model: Compiled in Keras' sense.
@@ -254,7 +254,7 @@ class Standing(OfModel):
 
     @property
     def is_unmarked(self) -> bool:
-        """Whether no attribute of a layer was set and no hook added; enough where only the steps themselves have run."""
+        """True if no attribute of a layer was set and no hook added; enough where only the steps themselves have run."""
         return marks() == self.marks
 
     def holds(self, facts: Any = None) -> bool:

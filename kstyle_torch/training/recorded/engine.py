@@ -46,7 +46,7 @@ class Tape(NamedTuple):
 
 
 class Undo:
-    """What a tape changes while it runs, as it was before: a step that fails midway is run again by other means.
+    """Copy of the state that a recorded step changes: a step that fails midway is run again by other means.
 
     Args:
         tensors: Weights and buffers that it changes in place.
@@ -124,7 +124,7 @@ class RecordedStep(OfModel):
         self.unproven = {*self.tapes} if self.has_user_code else set()
 
     def end(self) -> None:
-        """After a fit. If that was within another one, its steps go on among code of the user's."""
+        """Ends a fit. If that was within another one, its steps go on among code of the user's."""
         self.watchful = True
 
     def _still_foreign(self) -> bool:
@@ -136,7 +136,7 @@ class RecordedStep(OfModel):
         return self.foreign is not None
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """One step. Returns: The loss and the output."""
+        """Returns one step. Returns: The loss and the output."""
         self.ahead -= 1
         if (run := innermost.run) is not None and run.first_check is not None:
             result = steps.train_step(self.model, x, y, weight)
@@ -180,7 +180,7 @@ class RecordedStep(OfModel):
         return loss, y_pred
 
     def _failed(self, tape: Tape, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """The eager step instead, from where the recorded one began; it says better what is wrong with the batch."""
+        """Returns the eager step instead, from where the recorded one began; it says better what is wrong with the batch."""
         if tape.undo is not None:
             tape.undo.restore()
         result = steps.train_step(self.model, x, y, weight)
@@ -188,7 +188,7 @@ class RecordedStep(OfModel):
         return result
 
     def _first(self, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """An eager step for a new shape; recorded, once it is likely that enough of them will come."""
+        """Returns an eager step for a new shape; recorded, once it is likely that enough of them will come."""
         self.seen[key] = self.seen.get(key, 0) + 1
         if self.seen[key] < 2 or not (self.asked or self._pays(key)):
             return steps.train_step(self.model, x, y, weight)
@@ -212,7 +212,7 @@ class RecordedStep(OfModel):
         return loss, y_pred
 
     def _pays(self, key: Any) -> bool:
-        """Whether enough batches of this shape lie ahead, or as many have come in fits that did not say how many there are."""
+        """Returns whether enough batches of this shape lie ahead, or have come in fits that did not say how many there are."""
         share = self.seen[key] / sum(self.seen.values())
         return self.ahead * share >= PAYS_AFTER or self.seen[key] > PAYS_AFTER
 
@@ -238,7 +238,7 @@ class RecordedStep(OfModel):
         return Tape(run, source, False, None if effects.are_few else effects)
 
     def _check(self, key: Any, tape: Tape, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """A step done both ways, from the same state; the tape is kept if every bit is equal.
+        """Returns a step done both ways, from the same state; the tape is kept if every bit is equal.
 
         The eager step counts: code of the user's runs once, and all that the tape has changed is set back.
         """
@@ -320,7 +320,7 @@ MISSING: Any = object()
 
 
 def _another(leaf: Any) -> Any:
-    """Another object for the same tensor."""
+    """Returns another object for the same tensor."""
     return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
@@ -352,7 +352,7 @@ def _sources(generators: Iterable[torch.Generator]) -> list[torch.Generator]:
 
 
 def _equal(wanted: list[Any], got: list[Any]) -> bool:
-    """Whether all tensors are equal in every bit; the host waits for the device here."""
+    """Returns whether all tensors are equal in every bit; the host waits for the device here."""
     return len(wanted) == len(got) and all(_same_bits(one, other) for one, other in zip(wanted, got, strict=True))
 
 

@@ -15,7 +15,7 @@ BELOW = {aten.lt.Scalar: None, aten.le.Scalar: math.inf}
 
 
 def shortened(calls: list[Call]) -> list[Call]:
-    """The calls, with fewer of them where the result is the same in every bit."""
+    """Returns the calls, with fewer of them where the result is the same in every bit."""
     uses: dict[int, int] = {}
     for call in calls:
         for tensor in tensors_in((call.args, call.kwargs)):
@@ -34,7 +34,7 @@ def shortened(calls: list[Call]) -> list[Call]:
 
 
 def _clamp_backward(call: Call, makers: Any, uses: Any, calls: list[Call]) -> list[Any] | None:
-    """`where(x > low and x < high, gradient, 0)`: one kernel has bounds of its own, which it leaves out.
+    """Returns `where(x > low and x < high, gradient, 0)`: one kernel has bounds of its own, which it leaves out.
 
     torch 2.13 compares with `>=` and `<=` instead, for which the bounds move to the next numbers.
     """
@@ -65,7 +65,7 @@ def _excluded(comparison: Call, kinds: dict[Any, float | None], dtype: torch.dty
 
 
 def _sum_without_view(call: Call, makers: Any, uses: Any) -> list[Any] | None:
-    """`view(sum(x, [0], keepdim=True))`, a bias's gradient."""
+    """Returns `view(sum(x, [0], keepdim=True))`, a bias's gradient."""
     if call.function is not aten.view.default:
         return None
     summed = makers.get(id(call.args[0]))
@@ -78,7 +78,7 @@ def _sum_without_view(call: Call, makers: Any, uses: Any) -> list[Any] | None:
 
 
 def _linear(call: Call, makers: Any) -> list[Any] | None:
-    """`addmm(bias, x, t(weight))`, a dense layer: one call transposes too. Who else reads `t(weight)` keeps it."""
+    """Returns `addmm(bias, x, t(weight))`, a dense layer: one call transposes too. Who else reads `t(weight)` keeps it."""
     if call.function is not aten.addmm.default or call.kwargs:
         return None
     bias, x, weight = call.args

@@ -37,7 +37,7 @@ TO_PYTHON = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)  
 
 
 class CannotRecordError(Exception):
-    """Why a step cannot be run from a tape."""
+    """Error of a step that cannot be recorded; its message says why."""
 
 
 class Call(NamedTuple):
@@ -68,7 +68,7 @@ class Recorder(LightDispatchMode):
 
     @property
     def is_full(self) -> bool:
-        """Whether the tensors became too many to be kept; then there are no calls."""
+        """True if the tensors became too many to be kept; then there are no calls."""
         return self.num_bytes > MAX_BYTES
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -94,7 +94,7 @@ class HostReads(TorchFunctionMode):
 
 
 def _rnn_layer(*args: Any) -> Any:
-    """The CPU's fused LSTM, which keeps what its backward pass needs only while gradients are switched on."""
+    """Returns the CPU's fused LSTM, which keeps what its backward pass needs only while gradients are switched on."""
     with torch.enable_grad():
         return torch.ops.aten.mkldnn_rnn_layer(*[arg.detach() if isinstance(arg, Tensor) else arg for arg in args])
 
@@ -129,7 +129,7 @@ class TapeWriter:
         self.transposed: dict[str, str] = {}
 
     def write(self, calls: list[Call], outputs: list[Any]) -> tuple[Callable[..., Any], str]:
-        """The function `batch -> outputs` (tensors, None, or lists of them), and its source.
+        """Returns the function `batch -> outputs` (tensors, None, or lists of them), and its source.
 
         Raises: CannotRecordError: if a call does not depend on the batch, the state and constants alone.
         """
@@ -198,7 +198,7 @@ class TapeWriter:
         self.writer.write(code, reads, targets, optional=not must_run)
 
     def _target(self, part: Any) -> str:
-        """The variable that a result goes to; `_` for none, or for what has a name already (changed in place).
+        """Returns the variable that a result goes to; `_` for none, or for what has a name already (changed in place).
 
         Numbers among the results, such as the length that an attention kernel on CUDA found, depend on shapes only: what
         depends on values has a tag. They are written down where they are used.
@@ -241,18 +241,18 @@ class TapeWriter:
 
 
 def base_name(function: Any) -> str:
-    """An operator's name without its namespace and overload."""
+    """Returns an operator's name without its namespace and overload."""
     name: str = schema_of(function).name
     return name.split("::")[1]
 
 
 def positional(function: Any) -> list[Any]:
-    """The arguments of an operator that may be given by position."""
+    """Returns the arguments of an operator that may be given by position."""
     return [argument for argument in schema_of(function).arguments if not argument.kwarg_only]
 
 
 def binding_of(function: Any) -> Any:
-    """What runs an operator with the least ado: its binding in Python, which reads its arguments more quickly."""
+    """Returns what runs an operator with the least ado: its binding in Python, which reads its arguments more quickly."""
     if function is torch.ops.aten.binary_cross_entropy.default:
         return safe_kernel  # the losses take it, and go on where it would fail
     if function.namespace == "aten" and not str(function).endswith("out"):
@@ -263,21 +263,21 @@ def binding_of(function: Any) -> Any:
 
 
 def written_by(function: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:
-    """The tensors among a call's arguments that it changes."""
+    """Yields the tensors among a call's arguments that it changes."""
     for place, argument in enumerate(schema_of(function).arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             yield from tensors_in(args[place] if place < len(args) else kwargs.get(argument.name))
 
 
 def _picks(name: str, args: Any) -> bool:
-    """Whether a call takes what numbers point to: as much as there are numbers, where a mask takes as much as is true."""
+    """Returns whether a call takes what numbers point to, as many as there are, and not what is true in a mask."""
     return name == "aten.index.Tensor" and all(
         index.dtype in (torch.int64, torch.int32) for index in tensors_in(args[1])
     )
 
 
 def tensors_in(structure: Any) -> Iterator[Tensor]:
-    """The tensors in a call's arguments or result."""
+    """Yields the tensors in a call's arguments or result."""
     if isinstance(structure, Tensor):
         yield structure
     elif isinstance(structure, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What a step makes beside a loss, one output and gradients: nests of outputs, their masks, added losses, metric state."""
+"""Side effects of a step, beside a loss, one output and gradients: nests of outputs, masks, added losses, metric state."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ HELD = (Variable, State)  # not those that are views of a parameter
 
 
 class Cells:
-    """The variables that a step may read and set, but for weights: those of metrics, which count its losses, weights of
-    losses, what scales the loss, and those that layers have as attributes.
+    """The variables that a step may read and set, but for weights.
+
+    Those of metrics, which count its losses, weights of losses, what scales the loss, and those that layers have as
+    attributes.
 
     Args:
         model: Compiled.
@@ -40,7 +42,7 @@ class Cells:
             variable._tensor = value
 
     def used(self, calls: list[Call]) -> list[tuple[Variable, Tensor]]:
-        """Those that the calls read or set, with their values before."""
+        """Returns those that the calls read or set, with their values before."""
         read = {id(tensor) for call in calls for tensor in tensors_in((call.args, call.kwargs))}
         pairs = zip(self.variables, self.before, strict=True)
         return [(cell, old) for cell, old in pairs if id(old) in read or cell.value is not old]
@@ -70,11 +72,11 @@ class Effects:
 
     @property
     def are_few(self) -> bool:
-        """Whether there is nothing but one output."""
+        """True if there is nothing but one output."""
         return not (self.is_nested or self.tags or self.layers or self.cells)
 
     def taken(self, y_pred: Any) -> list[Any]:
-        """The tensors that a step has left."""
+        """Returns the tensors that a step has left."""
         leaves = tree.flatten(y_pred)
         tied = [getattr(leaves[place], name, None) for place, name in self.tags]
         added = [loss for layer, _ in self.layers for loss in layer._losses]
@@ -94,17 +96,17 @@ class Effects:
 
 
 def mask_only(output: Any) -> list[str]:
-    """The mask of an output, which metrics ask for."""
+    """Returns the mask of an output, which metrics ask for."""
     return [MASK] if hasattr(output, MASK) else []
 
 
 def all_tags(output: Any) -> list[str]:
-    """Whatever is tied to an output, such as its logits, for metrics that look at the outputs themselves."""
+    """Returns whatever is tied to an output, such as its logits, for metrics that look at the outputs themselves."""
     return [name for name, value in vars(output).items() if isinstance(value, Tensor)]
 
 
 def _packing(y_pred: Any) -> Callable[[list[Tensor]], Any]:
-    """The function that makes the nest of its leaves."""
+    """Returns the function that makes the nest of its leaves."""
     if isinstance(y_pred, Tensor):
         return lambda leaves: leaves[0]
     if type(y_pred) in (list, tuple) and not any(map(tree.is_nested, y_pred)):

@@ -35,7 +35,7 @@ _warned: weakref.WeakSet[Any] = weakref.WeakSet()  # losses of which it was said
 
 
 def first_rows(structure: Any, device: torch.device, rows: int | None = SAMPLE_ROWS) -> Any:
-    """The first rows of every array (all if None), on the device."""
+    """Returns the first rows of every array (all if None), on the device."""
     return tree.map_structure(lambda leaf: None if leaf is None else leaf[:rows].to(device), structure)
 
 
@@ -107,7 +107,7 @@ class FirstBatch:
             self._check(self.model, y, y_pred, weight)
 
     def try_rows(self) -> None:
-        """The same on the first rows of the data, where something needs losses and metrics before the first step."""
+        """Does the same on the first rows of the data, where something needs losses and metrics before the first step."""
         self.try_now(*first_rows(self.batch, self.model._where()))
 
     def __call__(self, model: Trainable, x: Any, y: Any, weight: Any, training: bool) -> Any:
@@ -191,7 +191,7 @@ def _look_through(compiled: Objective, batch: Batch) -> None:
 
 @contextlib.contextmanager
 def _undone(compiled: Objective) -> Iterator[None]:
-    """What these data made of losses and metrics is forgotten if they are refused: the next may be of another kind."""
+    """Forgets what these data made of losses and metrics if they are refused: the next may be of another kind."""
     was_built = compiled.outputs is not None
     try:
         yield

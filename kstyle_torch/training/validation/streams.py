@@ -1,4 +1,4 @@
-"""What can be told of a batch that comes in the middle of an epoch: on the host, before it goes to the device.
+"""Checks of a batch that comes in the middle of an epoch: on the host, before it goes to the device.
 
 Batches that come on a device are not looked at, but for the first: the host would wait for each. A flag that the device
 keeps until the epoch's end would come too late, since a CUDA kernel that meets a number it has no place for ends the
@@ -23,7 +23,7 @@ Inspector = Callable[[Any, Any, Any], None]
 
 
 def batch_inspector(model: Trainable, with_targets: bool = True) -> Inspector:
-    """A function of x, y and weights that raises a ValueError for a batch which the model or its loss cannot take.
+    """Returns a function of x, y and weights that raises a ValueError for a batch which the model or its loss cannot take.
 
     Args:
         model: Built, and compiled where its targets are looked at.
@@ -33,7 +33,7 @@ def batch_inspector(model: Trainable, with_targets: bool = True) -> Inspector:
     check_targets = _target_check(model._compiled if with_targets else None)
     seen: Any = None
 
-    def inspect(x: Any, y: Any, weight: Any) -> None:
+    def inspect(x: Any, y: Any, weight: Any) -> None:  # noqa: ARG001
         nonlocal seen
         leaves = [x] if isinstance(x, Tensor) else tree.flatten(x)
         shapes = [None if leaf is None else leaf.shape[1:] for leaf in leaves]
@@ -65,12 +65,12 @@ def check_tables(model: Trainable, x: Any, looked_at: Callable[[Any], bool] = la
 
 
 def on_host(leaf: Any) -> bool:
-    """Whether a look at a tensor makes nobody wait."""
+    """Returns whether a look at a tensor makes nobody wait."""
     return isinstance(leaf, Tensor) and leaf.device.type == "cpu"
 
 
 def tables_of(model: Trainable) -> dict[int, Embedding]:
-    """The Embedding that each input goes into, in a model within the model too; that of the smallest table, of several."""
+    """Returns the Embedding that each input goes into, in a nested model too; of several, that of the smallest table."""
     graph = graph_of(model)
     known = model._fit.tables
     if graph is None:

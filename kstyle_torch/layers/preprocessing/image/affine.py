@@ -43,8 +43,10 @@ class RandomAffineLayer(RandomMoveLayer):
         self.fill_mode, self.interpolation, self.fill_value = fill_mode, interpolation, fill_value
 
     def _matrix(self, transformation: Any, height: int, width: int) -> tuple[Any, ...]:
-        """a0, a1, a2, b0, b1, b2, each a number or (batch,): the pixel (x, y) of the result is read at
-        (a0 x + a1 y + a2, b0 x + b1 y + b2)."""
+        """Returns a0, a1, a2, b0, b1, b2, each a number or (batch,).
+
+        The pixel (x, y) of the result is read at (a0 x + a1 y + a2, b0 x + b1 y + b2).
+        """
         raise NotImplementedError
 
     def _move(self, images: Tensor, transformation: Any, interpolation: str) -> Tensor:
@@ -83,6 +85,7 @@ class RandomRotation(RandomAffineLayer):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of -1 and 1, and unknown modes.
+
     Example:
         >>> RandomRotation(0.1)(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -128,6 +131,7 @@ class RandomTranslation(RandomAffineLayer):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of -1 and 1, and unknown modes.
+
     Example:
         >>> RandomTranslation(0.2, 0.2)(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -174,6 +178,7 @@ class RandomZoom(RandomAffineLayer):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of -1 and 1, or of -1, and unknown modes.
+
     Example:
         >>> RandomZoom(0.2)(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -226,6 +231,7 @@ class RandomShear(RandomAffineLayer):
         seed: Int for the same numbers at every run.
     Output shape: that of the input.
     Raises: ValueError: for a factor beyond 1, and unknown modes.
+
     Example:
         >>> RandomShear(0.2, 0.2)(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])

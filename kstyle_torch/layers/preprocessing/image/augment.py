@@ -75,6 +75,7 @@ class RandAugment(RandomChoiceLayer):
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: for a factor outside of 0 and 1.
     Source: Cubuk et al. 2019.
+
     Example:
         >>> RandAugment()(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -100,7 +101,7 @@ class RandAugment(RandomChoiceLayer):
         self.num_ops = num_ops
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
-        """Which layers, in order, and what each of them does.
+        """Returns which layers, in order, and what each of them does.
 
         The choice is made on the host, so that only the chosen ones run. In a compiled graph, which knows no choice,
         it is made on the device, and all of them run.
@@ -118,7 +119,7 @@ class RandAugment(RandomChoiceLayer):
         return {"transforms": transforms, "layer_idxes": chosen}
 
     def _through(self, part: str, value: Any, transformation: Any) -> Any:
-        """A part of the data, after the chosen layers."""
+        """Returns a part of the data, after the chosen layers."""
         for index in transformation["layer_idxes"].unbind():
             if not torch.compiler.is_compiling():
                 value = self._one(self.layer_names[int(index)], part, value, transformation)
@@ -139,13 +140,13 @@ class RandAugment(RandomChoiceLayer):
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any, training: bool = True
     ) -> Tensor:
-        """The masks, after the chosen layers that move pixels."""
+        """Returns the masks, after the chosen layers that move pixels."""
         return (
             self._through("segmentation_masks", segmentation_masks, transformation) if training else segmentation_masks
         )
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """The boxes, after the chosen layers that move pixels."""
+        """Returns the boxes, after the chosen layers that move pixels."""
         return self._through("bounding_boxes", bounding_boxes, transformation) if training else bounding_boxes
 
 
@@ -169,6 +170,7 @@ class AugMix(RandomChoiceLayer):
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: for a factor outside of 0 and 1.
     Source: Hendrycks et al. 2019.
+
     Example:
         >>> AugMix()(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -192,7 +194,7 @@ class AugMix(RandomChoiceLayer):
         self.layer_names = [name for name in RandAugment.layer_names if all_ops or name not in COLORS]
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
-        """The chains, what each of their layers does, and the weights."""
+        """Returns the chains, what each of their layers does, and the weights."""
         if not training:
             return None
         draws = self._draws(data["images"] if isinstance(data, dict) else data, seed)
@@ -223,11 +225,11 @@ class AugMix(RandomChoiceLayer):
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any, training: bool = True
     ) -> Tensor:
-        """The masks, mixed like the images."""
+        """Returns the masks, mixed like the images."""
         return self._mixed("segmentation_masks", segmentation_masks, transformation) if training else segmentation_masks
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """The boxes as they are."""
+        """Returns the boxes as they are."""
         return bounding_boxes
 
     def _mixed(self, part: str, values: Tensor, transformation: Any) -> Tensor:

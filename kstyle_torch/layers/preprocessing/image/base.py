@@ -1,4 +1,4 @@
-"""What layers on images share: the parts of a sample, batches and single images, factors, ranges of values."""
+"""Base of layers on images: the parts of a sample, batches and single images, factors, ranges of values."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ Range = tuple[float, float]
 
 
 class BaseImagePreprocessingLayer(Layer):
-    """Base class of layers on images. Subclass it with `transform_images` and, where what it does is random, with
-    `get_random_transformation`.
+    """Base class of layers on images.
+
+    Subclass it with `transform_images` and, where what it does is random, with `get_random_transformation`.
 
     It is called on images, or on a dict of `"images"` and any of `"labels"`, `"bounding_boxes"` (a dict of `"boxes"`
     and `"labels"`) and `"segmentation_masks"`, which all go through one transformation; and on batches, or on a single
@@ -33,6 +34,7 @@ class BaseImagePreprocessingLayer(Layer):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Input shape: (batch, height, width, channels), or without the batch.
     Raises: ValueError: for a factor outside of the class' `factor_bounds`, an unknown format, other shapes.
+
     Example:
         >>> class Darken(BaseImagePreprocessingLayer):
         ...     def transform_images(self, images, transformation, training=True):
@@ -61,7 +63,7 @@ class BaseImagePreprocessingLayer(Layer):
     # --------------------------------------------------------------------------------------------- to be overridden
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
-        """What is done to all parts of a batch: whatever the `transform_` methods want to be given.
+        """Returns what is done to all parts of a batch: whatever the `transform_` methods want to be given.
 
         Args:
             data: The batch: images, or the dict of all parts.
@@ -71,23 +73,23 @@ class BaseImagePreprocessingLayer(Layer):
         return None
 
     def transform_images(self, images: Tensor, transformation: Any, training: bool = True) -> Tensor:
-        """The batch of images, transformed."""
+        """Returns the batch of images, transformed."""
         raise NotImplementedError(f"{type(self).__name__} must define transform_images().")
 
     def transform_labels(self, labels: Tensor, transformation: Any, training: bool = True) -> Tensor:
-        """The batch of labels, transformed: as they are, unless a subclass mixes images."""
+        """Returns the batch of labels, transformed: as they are, unless a subclass mixes images."""
         return labels
 
     def transform_bounding_boxes(
         self, bounding_boxes: dict[str, Tensor], transformation: Any, training: bool = True
     ) -> dict[str, Tensor]:
-        """The batch of `{"boxes": (batch, n, 4), "labels": (batch, n)}`, transformed."""
+        """Returns the batch of `{"boxes": (batch, n, 4), "labels": (batch, n)}`, transformed."""
         raise NotImplementedError(f"{type(self).__name__} does not support bounding boxes.")
 
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any, training: bool = True
     ) -> Tensor:
-        """The batch of masks, transformed; they have the height and width of the images."""
+        """Returns the batch of masks, transformed; they have the height and width of the images."""
         raise NotImplementedError(f"{type(self).__name__} does not support segmentation masks.")
 
     # -------------------------------------------------------------------------------------------------- calling it
@@ -128,17 +130,17 @@ class BaseImagePreprocessingLayer(Layer):
         return parts
 
     def _size_of(self, shape: Sequence[int]) -> tuple[int, int]:
-        """Height and width of images of that shape."""
+        """Returns the height and width of images of that shape."""
         return shape[self.height_axis], shape[self.width_axis]
 
     def _float(self, images: Tensor) -> Tensor:
-        """The images in the dtype to compute with; that of floats was seen to when the layer was called."""
+        """Returns the images in the dtype to compute with; that of floats was seen to when the layer was called."""
         return images if images.is_floating_point() else images.to(as_dtype(self.compute_dtype))
 
     # ------------------------------------------------------------------------------------------------ its arguments
 
     def _range(self, value: Any, name: str, low: float, high: float) -> Range:
-        """The two numbers that a factor is drawn between; one number means from its negative on, or from `low`."""
+        """Returns the two numbers that a factor is drawn between; one number means from its negative on, or from `low`."""
         is_pair = isinstance(value, (tuple, list))
         pair = tuple(value) if is_pair else (value,)
         if len(pair) != 1 + is_pair or any(not isinstance(n, (int, float)) or not low <= n <= high for n in pair):
@@ -151,7 +153,7 @@ class BaseImagePreprocessingLayer(Layer):
         return lower, upper
 
     def _value_range(self, value: Any) -> Range:
-        """The least and the greatest value of a pixel."""
+        """Returns the least and the greatest value of a pixel."""
         if not isinstance(value, (tuple, list)) or len(value) != 2:
             raise ValueError(f"{self.name}: value_range must be two numbers, such as (0, 255); got {value!r}.")
         lower, upper = sorted(value)
@@ -159,14 +161,14 @@ class BaseImagePreprocessingLayer(Layer):
 
 
 class KeepsPlaces:
-    """Of layers that change values and move nothing: boxes and masks stay as they are."""
+    """Base of layers that change values and move nothing: boxes and masks stay as they are."""
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """The boxes as they are."""
+        """Returns the boxes as they are."""
         return bounding_boxes
 
     def transform_segmentation_masks(self, segmentation_masks: Any, transformation: Any, training: bool = True) -> Any:
-        """The masks as they are."""
+        """Returns the masks as they are."""
         return segmentation_masks
 
 

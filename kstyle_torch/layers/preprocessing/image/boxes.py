@@ -26,7 +26,7 @@ FORMATS = (
 
 
 def check_box_format(box_format: str | None, layer: Any) -> str | None:
-    """The format, in lower case.
+    """Returns the format, in lower case.
 
     Raises: ValueError: if it is unknown.
     """
@@ -51,7 +51,7 @@ def to_xyxy(boxes: Tensor, box_format: str, height: Any, width: Any) -> Tensor:
 
 
 def from_xyxy(boxes: Tensor, box_format: str, height: Any, width: Any) -> Tensor:
-    """The other way."""
+    """Returns the other way."""
     kind = box_format.removeprefix("rel_")
     left, top, right, bottom = boxes.unbind(-1)
     if box_format.startswith("rel_"):
@@ -76,7 +76,7 @@ def clipped_boxes(boxes: Tensor, labels: Tensor, height: int, width: int) -> tup
 
 
 def moved_boxes(boxes: Tensor, move: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Tensor:
-    """The boxes around the corners of boxes (xyxy), moved.
+    """Returns the boxes around the corners of boxes (xyxy), moved.
 
     Args:
         boxes: (batch, n, 4).
@@ -88,7 +88,7 @@ def moved_boxes(boxes: Tensor, move: Callable[[Tensor, Tensor], tuple[Tensor, Te
 
 
 def dense_boxes(bounding_boxes: Any, device: torch.device) -> dict[str, Tensor]:
-    """The boxes as tensors; lists of different lengths are filled up with boxes of zeros and labels of -1.
+    """Returns the boxes as tensors; lists of different lengths are filled up with boxes of zeros and labels of -1.
 
     Raises: ValueError: if they are no dict of `"boxes"` and `"labels"`, or have the wrong number of axes.
     """
@@ -105,7 +105,7 @@ def dense_boxes(bounding_boxes: Any, device: torch.device) -> dict[str, Tensor]:
 
 
 def _dense(values: Any, ndim: int, fill: float, device: torch.device) -> Tensor:
-    """A tensor of tensors or lists, those of one image having `ndim` axes."""
+    """Returns a tensor of tensors or lists, those of one image having `ndim` axes."""
     if isinstance(values, (list, tuple)):
         images = [torch.as_tensor(value) for value in values]
         if images and images[0].ndim == ndim:

@@ -28,6 +28,7 @@ class RandomHue(RandomValueLayer):
         seed: Int for the same numbers at every run.
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: for a factor outside of 0 and 1.
+
     Example:
         >>> RandomHue(0.2)(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -68,6 +69,7 @@ class RandomSaturation(RandomValueLayer):
         seed: Int for the same numbers at every run.
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: for a factor outside of -1 and 1.
+
     Example:
         >>> RandomSaturation(0.2)(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -106,6 +108,7 @@ class RandomColorDegeneration(RandomValueLayer):
         seed: Int for the same numbers at every run.
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: for a factor outside of -1 and 1.
+
     Example:
         >>> RandomColorDegeneration(0.5)(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -140,6 +143,7 @@ class RandomGrayscale(RandomValueLayer):
         seed: Int for the same numbers at every run.
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: for a factor outside of 0 and 1.
+
     Example:
         >>> RandomGrayscale(1.0)(torch.tensor([[[1.0, 0.0, 0.0]]]), training=True)
         tensor([[[0.2989, 0.2989, 0.2989]]])
@@ -169,6 +173,7 @@ class RandomInvert(RandomValueLayer):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of 0 and 1.
+
     Example:
         >>> RandomInvert((1.0, 1.0))(torch.zeros(1, 1, 1), training=True)
         tensor([[[255.]]])
@@ -204,6 +209,7 @@ class RandomPosterization(RandomValueLayer):
         seed: Int for the same numbers at every run.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of 1 and 8.
+
     Example:
         >>> RandomPosterization((1, 1))(torch.tensor([[[127.0], [200.0]]]), training=True)[..., 0]
         tensor([[  0., 128.]])
@@ -244,6 +250,7 @@ class Solarization(RandomValueLayer):
         seed: Int for the same numbers at every run.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of 0 and 1.
+
     Example:
         >>> Solarization()(torch.tensor([[[10.0], [200.0]]]), training=True)[..., 0]
         tensor([[245.,  55.]])
@@ -290,6 +297,7 @@ class RandomColorJitter(RandomValueLayer):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: as those layers do.
+
     Example:
         >>> RandomColorJitter(hue_factor=0.2, contrast_factor=0.1)(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -320,7 +328,7 @@ class RandomColorJitter(RandomValueLayer):
                 self._steps.append(name)
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
-        """The transformations of the four layers, by their names."""
+        """Returns the transformations of the four layers, by their names."""
         seed = self._generator if seed is None else seed
         return {name: getattr(self, name).get_random_transformation(data, training, seed) for name in self._steps}
 

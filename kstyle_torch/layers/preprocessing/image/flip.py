@@ -25,6 +25,7 @@ class RandomFlip(RandomMoveLayer):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: for another mode.
+
     Example:
         >>> RandomFlip("horizontal")(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])

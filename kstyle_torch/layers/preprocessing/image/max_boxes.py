@@ -21,6 +21,7 @@ class MaxNumBoundingBoxes(KeepsPlaces, BaseImagePreprocessingLayer):
         max_number: How many.
         fill_value: What a box, and its label, that is none consists of.
     Raises: ValueError: if `max_number` is negative.
+
     Example:
         >>> boxes = {"boxes": torch.zeros(2, 3, 4), "labels": torch.zeros(2, 3)}
         >>> data = {"images": torch.ones(2, 4, 4, 3), "bounding_boxes": boxes}
@@ -36,11 +37,11 @@ class MaxNumBoundingBoxes(KeepsPlaces, BaseImagePreprocessingLayer):
         self.max_number, self.fill_value = int(max_number), int(fill_value)
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
-        """The images as they are."""
+        """Returns the images as they are."""
         return images
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """The first boxes, and as many more as are missing."""
+        """Returns the first boxes, and as many more as are missing."""
         boxes, labels = (bounding_boxes[name][:, : self.max_number] for name in ("boxes", "labels"))
         missing = self.max_number - boxes.shape[1]
         boxes = F.pad(boxes, (0, 0, 0, missing), value=self.fill_value)

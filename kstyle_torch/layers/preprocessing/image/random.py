@@ -28,29 +28,29 @@ class Draws:
         self._where: Any = {"device": images.device if source is None else source.device, "generator": source}
 
     def uniform(self, *shape: int, between: Range = (0.0, 1.0)) -> Tensor:
-        """Evenly spread numbers."""
+        """Returns uniformly distributed numbers."""
         low, high = between
         return torch.rand(shape, dtype=self.dtype, **self._where).to(self.device) * (high - low) + low
 
     def normal(self, *shape: int) -> Tensor:
-        """Numbers of mean 0 and deviation 1."""
+        """Returns numbers of mean 0 and deviation 1."""
         return torch.randn(shape, dtype=self.dtype, **self._where).to(self.device)
 
     def whole(self, *shape: int, below: int, start: int = 0) -> Tensor:
-        """Whole numbers."""
+        """Returns whole numbers."""
         return torch.randint(start, below, shape, **self._where).to(self.device)
 
     def order(self) -> Tensor:
-        """The images of the batch in another order."""
+        """Returns the images of the batch in another order."""
         return torch.randperm(self.rows, **self._where).to(self.device)
 
     def shares(self, alpha: Tensor) -> Tensor:
-        """Numbers that add up to 1 along the last axis, from a Dirichlet distribution (two of them: from a Beta)."""
+        """Returns numbers that add up to 1 along the last axis, from a Dirichlet distribution (two of them: from a Beta)."""
         alpha = alpha.to(self._where["device"], torch.float32)
         return sample_dirichlet(alpha, generator=self.source).to(self.device, self.dtype)
 
     def happens(self, chance: Range) -> Tensor:
-        """Whether to do it, for each image; how likely it is, is drawn too."""
+        """Returns whether to do it, for each image; how likely it is, is drawn too."""
         return self.uniform(self.rows) < self.uniform(self.rows, between=chance)
 
 
@@ -70,7 +70,7 @@ class RandomImageLayer(BaseImagePreprocessingLayer):
         self._generator: torch.Generator | None = None if seed is None else generator(seed)
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
-        """What is done to a batch; None outside of training."""
+        """Returns what is done to a batch; None outside of training."""
         if not training:
             return None
         images = data["images"] if isinstance(data, dict) else data
@@ -89,7 +89,7 @@ class RandomImageLayer(BaseImagePreprocessingLayer):
         raise NotImplementedError
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
-        """The batch of images, transformed."""
+        """Returns the batch of images, transformed."""
         images = self._float(images)
         return self._apply_to(images, transformation) if training and transformation is not None else images
 
@@ -118,13 +118,13 @@ class RandomMoveLayer(RandomImageLayer):
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any, training: bool = True
     ) -> Tensor:
-        """The batch of masks, every pixel from the nearest, so that it stays a class."""
+        """Returns the batch of masks, every pixel from the nearest, so that it stays a class."""
         if not training or transformation is None:
             return segmentation_masks
         return self._move(segmentation_masks, transformation, "nearest")
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """The boxes around the moved boxes, cut off at the edges of the image."""
+        """Returns the boxes around the moved boxes, cut off at the edges of the image."""
         if not training or transformation is None:
             return bounding_boxes
         size = self._size_of(transformation["input_shape"])
@@ -144,5 +144,5 @@ class RandomMoveLayer(RandomImageLayer):
 
 
 def per_image(numbers: Tensor) -> Tensor:
-    """One number an image, to be broadcast over its pixels."""
+    """Returns one number an image, to be broadcast over its pixels."""
     return numbers.reshape(-1, 1, 1, 1)

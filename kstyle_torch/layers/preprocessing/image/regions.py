@@ -30,6 +30,7 @@ class RandomGaussianBlur(RandomValueLayer):
         seed: Int for the same numbers at every run.
     Output shape: that of the input.
     Raises: ValueError: for a factor or sigma outside of 0 and 1, and even sizes.
+
     Example:
         >>> RandomGaussianBlur()(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -78,6 +79,7 @@ class RandomErasing(RandomValueLayer):
     Output shape: that of the input.
     Raises: ValueError: for a factor or scale outside of 0 and 1.
     Source: Zhong et al. 2017.
+
     Example:
         >>> RandomErasing(fill_value=0)(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -126,7 +128,7 @@ class RandomMixLayer(RandomImageLayer):
     """
 
     def transform_labels(self, labels: Tensor, transformation: Any, training: bool = True) -> Tensor:
-        """The labels (numbers a class), mixed as much as the images are."""
+        """Returns the labels (numbers a class), mixed as much as the images are."""
         if not training or transformation is None:
             return labels
         return self._mixed(labels, transformation)
@@ -152,6 +154,7 @@ class CutMix(RandomMixLayer):
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of 0 and 1.
     Source: Yun et al. 2019.
+
     Example:
         >>> data = {"images": torch.ones(2, 4, 4, 3), "labels": torch.eye(2)}
         >>> CutMix()(data, training=True)["labels"].sum()
@@ -175,7 +178,7 @@ class CutMix(RandomMixLayer):
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any, training: bool = True
     ) -> Tensor:
-        """The masks, with the same rectangles of the other one."""
+        """Returns the masks, with the same rectangles of the other one."""
         if not training or transformation is None:
             return segmentation_masks
         return self._apply_to(segmentation_masks, transformation)
@@ -192,6 +195,7 @@ class MixUp(RandomMixLayer):
     Output shape: that of the input.
     Raises: ValueError: if `alpha` is not positive.
     Source: Zhang et al. 2017.
+
     Example:
         >>> data = {"images": torch.ones(2, 4, 4, 3), "labels": torch.eye(2)}
         >>> MixUp()(data, training=True)["labels"].shape
@@ -214,11 +218,11 @@ class MixUp(RandomMixLayer):
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any, training: bool = True
     ) -> Tensor:
-        """The masks, mixed like the images."""
+        """Returns the masks, mixed like the images."""
         return self.transform_labels(segmentation_masks, transformation, training)
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """The boxes of both images."""
+        """Returns the boxes of both images."""
         if not training or transformation is None:
             return bounding_boxes
         order = transformation["permutation_order"]
@@ -227,7 +231,7 @@ class MixUp(RandomMixLayer):
 
 
 def _rectangles(layer: RandomImageLayer, draws: Draws, down: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:
-    """One rectangle an image at a random place: a mask of its pixels, and its part of the image's area.
+    """Returns one rectangle an image at a random place: a mask of its pixels, and its part of the image's area.
 
     Args:
         down, across: Its height and width, as parts of the image's.

@@ -34,7 +34,7 @@ class SizedImageLayer(BaseImagePreprocessingLayer):
         self.height, self.width = int(height), int(width)
 
     def _fitted(self, images: Tensor, interpolation: str = "bilinear") -> Tensor:
-        """The largest window of the right aspect ratio, resized."""
+        """Returns the largest window of the right aspect ratio, resized."""
         size = (self.height, self.width)
         return resize(images, size, interpolation, crop_to_aspect_ratio=True, data_format=self.data_format)
 
@@ -44,7 +44,7 @@ class SizedImageLayer(BaseImagePreprocessingLayer):
         return (boxes - boxes.new_tensor((left, top, left, top))) * scale
 
     def _with_boxes(self, bounding_boxes: Any, boxes: Tensor) -> Any:
-        """The boxes (xyxy) in the new image, cut off at its edges."""
+        """Returns the boxes (xyxy) in the new image, cut off at its edges."""
         boxes, labels = clipped_boxes(boxes, bounding_boxes["labels"], self.height, self.width)
         boxes = from_xyxy(boxes, self.bounding_box_format or "xyxy", self.height, self.width)
         return {**bounding_boxes, "boxes": boxes, "labels": labels}
@@ -66,6 +66,7 @@ class Resizing(SizedImageLayer):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: (batch, height, width, channels).
     Raises: ValueError: for bad sizes, interpolation or fill mode; if both to crop and to pad.
+
     Example:
         >>> Resizing(4, 6)(torch.ones(2, 8, 8, 3)).shape
         torch.Size([2, 4, 6, 3])
@@ -90,17 +91,17 @@ class Resizing(SizedImageLayer):
         self.crop_to_aspect_ratio, self.pad_to_aspect_ratio = crop_to_aspect_ratio, pad_to_aspect_ratio
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> tuple[int, int]:
-        """Height and width of the images; nothing is random."""
+        """Returns the height and width of the images; nothing is random."""
         return self._size_of((data["images"] if isinstance(data, dict) else data).shape)
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
-        """The batch of images, resized."""
+        """Returns the batch of images, resized."""
         return self._resized(images, self.interpolation)
 
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any = None, training: bool = True
     ) -> Tensor:
-        """The batch of masks, every pixel from the nearest."""
+        """Returns the batch of masks, every pixel from the nearest."""
         return self._resized(segmentation_masks, "nearest")
 
     def _resized(self, images: Tensor, interpolation: str) -> Tensor:
@@ -116,7 +117,7 @@ class Resizing(SizedImageLayer):
         )
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """The boxes in the resized images; a box of nothing but 0 or -1, which is none, becomes zeros."""
+        """Returns the boxes in the resized images; a box of nothing but 0 or -1, which is none, becomes zeros."""
         given = bounding_boxes["boxes"]
         none = ((given == -1).all(-1) | (given == 0).all(-1)).unsqueeze(-1)
         boxes = self._place(to_xyxy(given, self.bounding_box_format or "xyxy", *transformation), *transformation)
@@ -143,6 +144,7 @@ class CenterCrop(SizedImageLayer):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: (batch, height, width, channels).
     Raises: ValueError: if a size is not positive.
+
     Example:
         >>> CenterCrop(4, 6)(torch.ones(2, 8, 8, 3)).shape
         torch.Size([2, 4, 6, 3])
@@ -152,17 +154,17 @@ class CenterCrop(SizedImageLayer):
         super().__init__(height, width, data_format=data_format, **kwargs)
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> dict[str, Any]:
-        """The shape of the images; nothing is random."""
+        """Returns the shape of the images; nothing is random."""
         return {"input_shape": (data["images"] if isinstance(data, dict) else data).shape}
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
-        """The batch of images, cropped."""
+        """Returns the batch of images, cropped."""
         return self._cropped(self._float(images), "bilinear")
 
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any = None, training: bool = True
     ) -> Tensor:
-        """The batch of masks, cropped."""
+        """Returns the batch of masks, cropped."""
         return self._cropped(segmentation_masks, "nearest")
 
     def _cropped(self, images: Tensor, interpolation: str) -> Tensor:
@@ -179,7 +181,7 @@ class CenterCrop(SizedImageLayer):
         )
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """The boxes in the cropped images."""
+        """Returns the boxes in the cropped images."""
         height, width = self._size_of(transformation["input_shape"])
         boxes = to_xyxy(bounding_boxes["boxes"], self.bounding_box_format or "xyxy", height, width)
         if height < self.height or width < self.width:
@@ -205,6 +207,7 @@ class RandomCrop(SizedImageLayer, RandomImageLayer):
         name: Unique in a model; made from the class if None.
     Output shape: (batch, height, width, channels).
     Raises: ValueError: if a size is not positive.
+
     Example:
         >>> RandomCrop(4, 6)(torch.ones(2, 8, 8, 3), training=True).shape
         torch.Size([2, 4, 6, 3])
@@ -222,7 +225,7 @@ class RandomCrop(SizedImageLayer, RandomImageLayer):
         super().__init__(height, width, seed=seed, data_format=data_format, name=name, **kwargs)
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> dict[str, Any]:
-        """Top and left of the window, on the device; None where images are to be resized."""
+        """Returns top and left of the window, on the device; None where images are to be resized."""
         images = data["images"] if isinstance(data, dict) else data
         height, width = self._size_of(images.shape)
         start = None
@@ -232,13 +235,13 @@ class RandomCrop(SizedImageLayer, RandomImageLayer):
         return {"start": start, "input_shape": images.shape}
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
-        """The batch of images, cropped or resized."""
+        """Returns the batch of images, cropped or resized."""
         return self._cropped(self._float(images), (transformation or {}).get("start"), "bilinear")
 
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any, training: bool = True
     ) -> Tensor:
-        """The batch of masks, cropped or resized."""
+        """Returns the batch of masks, cropped or resized."""
         return self._cropped(segmentation_masks, transformation["start"], "nearest")
 
     def _cropped(self, images: Tensor, start: Any, interpolation: str) -> Tensor:
@@ -251,7 +254,7 @@ class RandomCrop(SizedImageLayer, RandomImageLayer):
         return images
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """The boxes in the window."""
+        """Returns the boxes in the window."""
         height, width = self._size_of(transformation["input_shape"])
         boxes = to_xyxy(bounding_boxes["boxes"], self.bounding_box_format or "xyxy", height, width)
         if transformation["start"] is None:

@@ -34,6 +34,7 @@ class RandomBrightness(RandomValueLayer):
         seed: Int for the same numbers at every run.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of -1 and 1.
+
     Example:
         >>> RandomBrightness(0.2)(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -61,6 +62,7 @@ class RandomContrast(RandomValueLayer):
         seed: Int for the same numbers at every run.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of 0 and 1.
+
     Example:
         >>> RandomContrast(0.2)(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -89,6 +91,7 @@ class AutoContrast(KeepsPlaces, BaseImagePreprocessingLayer):
         value_range: The least and the greatest value of a pixel.
     Output shape: that of the input.
     Raises: ValueError: if the range is not two numbers.
+
     Example:
         >>> AutoContrast()(torch.tensor([[[10.0], [20.0]]]))[..., 0]
         tensor([[  0., 255.]])
@@ -99,7 +102,7 @@ class AutoContrast(KeepsPlaces, BaseImagePreprocessingLayer):
         self.value_range = self._value_range(value_range)
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
-        """The batch of images, stretched; a channel of one value stays as it is."""
+        """Returns the batch of images, stretched; a channel of one value stays as it is."""
         images = self._float(images)
         values, plane = rescaled(images, self.value_range, BYTES), (self.height_axis, self.width_axis)
         low, high = values.amin(plane, keepdim=True), values.amax(plane, keepdim=True)
@@ -119,6 +122,7 @@ class Equalization(KeepsPlaces, BaseImagePreprocessingLayer):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: if the range is not two numbers.
+
     Example:
         >>> Equalization()(torch.tensor([[[10.0], [11.0], [20.0]]]), training=True)[..., 0]
         tensor([[  0., 128., 255.]])
@@ -129,7 +133,7 @@ class Equalization(KeepsPlaces, BaseImagePreprocessingLayer):
         self.value_range, self.bins = self._value_range(value_range), bins
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
-        """The batch of images, equalized in training."""
+        """Returns the batch of images, equalized in training."""
         images = self._float(images)
         if not training:
             return images
@@ -158,6 +162,7 @@ class ContrastLimitedAdaptiveHistogramEqualization(KeepsPlaces, BaseImagePreproc
     Output shape: that of the input.
     Raises: ValueError: if a range or grid is not two numbers.
     Source: Zuiderveld 1994.
+
     Example:
         >>> ContrastLimitedAdaptiveHistogramEqualization()(torch.ones(2, 16, 16, 3)).shape
         torch.Size([2, 16, 16, 3])
@@ -178,13 +183,13 @@ class ContrastLimitedAdaptiveHistogramEqualization(KeepsPlaces, BaseImagePreproc
         self.tile_grid_size = (int(tile_grid_size[0]), int(tile_grid_size[1]))
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
-        """The batch of images, equalized, in its own dtype."""
+        """Returns the batch of images, equalized, in its own dtype."""
         values = rescaled(images.to(torch.float32), self.value_range, BYTES).movedim(self.channel_axis, 1)
         equalized = rescaled(self._equalized(values), BYTES, self.value_range)
         return equalized.movedim(1, self.channel_axis).to(images.dtype)
 
     def _equalized(self, batch: Tensor) -> Tensor:
-        """The batch, channels in front: a table for every tile, and between the middles of four tiles a mixture."""
+        """Returns the batch, channels in front: a table for every tile, and between the middles of four tiles a mixture."""
         height, width = batch.shape[2:]
         rows, columns = self.tile_grid_size
         tile_height, tile_width = -(-height // rows), -(-width // columns)
@@ -208,7 +213,7 @@ class ContrastLimitedAdaptiveHistogramEqualization(KeepsPlaces, BaseImagePreproc
         return upper * (1.0 - down) + lower * down
 
     def _tables(self, tiles: Tensor) -> Tensor:
-        """What every value of a tile becomes: (batch, channels, rows, columns, 256)."""
+        """Returns what every value of a tile becomes: (batch, channels, rows, columns, 256)."""
         num_pixels = tiles.shape[-1]
         counts = _histogram(tiles, 256).to(torch.float32)
         if self.clip_limit > 0:
@@ -221,13 +226,13 @@ class ContrastLimitedAdaptiveHistogramEqualization(KeepsPlaces, BaseImagePreproc
 
 
 def _histogram(values: Tensor, bins: int) -> Tensor:
-    """How often each of 0 .. bins - 1 is on the last axis; unlike torch.bincount, the host does not wait."""
+    """Returns how often each of 0 .. bins - 1 is on the last axis; unlike torch.bincount, the host does not wait."""
     counts = torch.zeros((*values.shape[:-1], bins), dtype=torch.long, device=values.device)
     return counts.scatter_add(-1, values, torch.ones_like(values))
 
 
 def _mirrored(batch: Tensor, dim: int, size: int) -> Tensor:
-    """The batch, continued beyond its end by its mirror image up to `size`."""
+    """Returns the batch, continued beyond its end by its mirror image up to `size`."""
     old = batch.shape[dim]
     if size == old:
         return batch
@@ -236,7 +241,7 @@ def _mirrored(batch: Tensor, dim: int, size: int) -> Tensor:
 
 
 def _between(size: int, tile: int, number: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The two tiles between whose middles each pixel lies, and how far it is from the first."""
+    """Returns the two tiles between whose middles each pixel lies, and how far it is from the first."""
     place = (torch.arange(size, dtype=torch.float32, device=device) - tile / 2.0) / tile + 1.0
     before = place.floor()
     first, second = (index.long().clamp(0, number - 1) for index in (before - 1, before))
@@ -255,6 +260,7 @@ class RandomSharpness(RandomValueLayer):
         seed: Int for the same numbers at every run.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of 0 and 1.
+
     Example:
         >>> RandomSharpness(0.5)(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])

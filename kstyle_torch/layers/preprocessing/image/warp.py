@@ -38,6 +38,7 @@ class RandomPerspective(RandomMoveLayer):
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: for a factor or scale outside of 0 and 1, and unknown interpolation.
+
     Example:
         >>> RandomPerspective()(torch.ones(2, 4, 4, 3), training=True).shape
         torch.Size([2, 4, 4, 3])
@@ -106,6 +107,7 @@ class RandomElasticTransform(RandomMoveLayer):
     Output shape: that of the input.
     Raises: ValueError: for a factor or scale outside of 0 and 1, and unknown modes.
     Source: Simard et al. 2003.
+
     Example:
         >>> RandomElasticTransform()(torch.ones(2, 8, 8, 3), training=True).shape
         torch.Size([2, 8, 8, 3])
