@@ -76,7 +76,6 @@ TRICKS: dict[str, Callable[[], None]] = {
     "inner loops without calls of modules": lambda: replace("models.model.Model.straight_run", lambda *args: None),
     "cropped inputs": lambda: replace("graph_passes.straight_runs.crops", lambda graph: []),
     "relu after pool": lambda: replace("graph_passes.straight_runs.relu_after_pooling", lambda graph: {}),
-    "relu in place": lambda: replace("graph_passes.straight_runs.relu_in_place", lambda graph: {}),
     "fused crossentropy": lambda: replace("training.step.head_of", lambda loss: None),
     "shorter recordings": lambda: replace("training.recorded.engine.shortened", lambda calls: calls),
     "metrics of many batches at once": without_joined_metrics,

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from kstyle_torch.graph_passes.crop_inputs import crops
 from kstyle_torch.graph_passes.relu_after_pool import relu_after_pooling
-from kstyle_torch.graph_passes.relu_in_place import relu_in_place
 from kstyle_torch.symbolic.graph import Graph
 
 Runs = dict[int, Callable[..., Any] | None]  # module id -> what to run instead of its call; None for nothing
@@ -22,7 +21,7 @@ def straight_runs(graph: Graph, direct: Runs) -> Runs:
     Args:
         direct: What does the same as the call of each.
     """
-    return _with_crops(graph, {**direct, **relu_in_place(graph), **relu_after_pooling(graph)})
+    return _with_crops(graph, {**direct, **relu_after_pooling(graph)})
 
 
 def eager_runs(graph: Graph) -> Runs:

@@ -6,7 +6,7 @@ import torch
 
 import kstyle_torch as ks
 from kstyle_torch import layers
-from kstyle_torch.graph_passes import relu, relu_after_pool, relu_in_place
+from kstyle_torch.graph_passes import relu_after_pool
 from tests.oracle import assert_same_bits
 
 RNG = np.random.default_rng(3)
@@ -68,7 +68,7 @@ SWAPPED = {
 }
 AS_THEY_ARE = {
     "a capped relu": lambda: chain(conv(None), layers.ReLU(max_value=6.0)),
-    "relus in place": residual,
+    "relus of sums": residual,
     "tanh": lambda: chain(conv("tanh")),
     "a mean": lambda: chain(conv(), pool=layers.AveragePooling2D()),
     "called twice": shared,
@@ -109,18 +109,6 @@ def test_what_stands_for_the_native_module_is_not_overwritten():
     outputs = model.predict(X, batch_size=len(X), verbose=0)
     assert kept[-1].min() < 0
     np.testing.assert_allclose(outputs, model(torch.from_numpy(X)).detach(), rtol=1e-5, atol=1e-6)
-
-
-def test_relus_in_place_are_those_whose_input_nobody_else_reads():
-    model = residual()
-    found = relu_in_place.relu_in_place(model.graph)
-    relus = [layer for layer in model.layers if type(layer) in relu.RELUS]
-    assert [id(layer) in found for layer in relus] == [True, True, False]
-    before = model.predict(X, verbose=0)
-    relus[0].max_value = 0.1
-    after = model.predict(X, verbose=0)
-    assert np.abs(after - before).max() > 1e-6
-    np.testing.assert_allclose(after, model(torch.from_numpy(X)).detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_hook_sees_the_layers_own_output():
