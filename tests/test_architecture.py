@@ -17,8 +17,8 @@ ROOT = Path(kstyle_torch.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 MAX_LINES = 600
 
-# From the ground up: a room imports from rooms listed before it, and from its own.
-ROOMS = (
+# From the ground up: a package imports from those listed before it, and from itself.
+PACKAGES = (
     "_nests _torch namespaces arrays dtype_policies config registry tree draws splitmix64 budget serialization initializers "
     "activations regularizers constraints variables mode codegen symbolic ops random data layer layers losses metrics "
     "optimizers mixed_precision saving callbacks distribution graph_passes training utils backend preprocessing export models "
@@ -58,7 +58,7 @@ def dotted(path):
 MODULES = {dotted(path): path for path in FILES}
 
 
-def room_of(module):
+def package_of(module):
     return module.split(".")[1] if "." in module else None
 
 
@@ -89,20 +89,20 @@ def own_imports_of(module):
 
 
 def upward_imports(module):
-    """What a module imports that does not exist, has no place in ROOMS, or is above it."""
-    room = room_of(module)
-    if room is None:
+    """What a module imports that does not exist, has no place in PACKAGES, or is above it."""
+    package = package_of(module)
+    if package is None:
         return  # kstyle_torch/__init__.py is on top of everything
-    if room not in ROOMS:
-        yield f"{room} has no place in ROOMS yet"
+    if package not in PACKAGES:
+        yield f"{package} has no place in PACKAGES yet"
         return
     for name in own_imports_of(module):
-        other = room_of(name)
+        other = package_of(name)
         if name not in MODULES:
             yield f"{module}: {name} does not exist"
-        elif other is None and room != "__main__":  # __main__ is on top of the package, too
+        elif other is None and package != "__main__":  # __main__ is on top of the package, too
             yield f"{module} imports the whole package"
-        elif other is not None and (other not in ROOMS or ROOMS.index(other) > ROOMS.index(room)):
+        elif other is not None and (other not in PACKAGES or PACKAGES.index(other) > PACKAGES.index(package)):
             yield f"{module} imports {name}, which is above it"
 
 
@@ -204,7 +204,7 @@ def test_every_module_has_a_quick_test():
     assert {path.relative_to(TESTS).as_posix() for path in tests if path not in quick} == FULL_ONLY
     covered = {name for path in quick for name in (*named_in(path), *in_place_of(path))}
     packages = {module: [module.rsplit(".", depth)[0] for depth in range(module.count("."))] for module in MODULES}
-    assert [module for module, around in packages.items() if room_of(module) and not covered & {*around}] == []
+    assert [module for module, around in packages.items() if package_of(module) and not covered & {*around}] == []
 
 
 def test_keras_is_never_imported():
@@ -213,13 +213,15 @@ def test_keras_is_never_imported():
 
 
 def test_no_clock_decides_how_steps_are_run():
-    assert [module for module in MODULES if room_of(module) == "training" and "time" in imports_of(module)] == []
+    assert [module for module in MODULES if package_of(module) == "training" and "time" in imports_of(module)] == []
 
 
 def callers_of(function):
-    """The rooms in which a builtin function is called."""
+    """The packages in which a builtin function is called."""
     calls = [(m, node) for m in MODULES for node in ast.walk(syntax(MODULES[m])) if isinstance(node, ast.Call)]
-    return {room_of(module) for module, node in calls if isinstance(node.func, ast.Name) and node.func.id == function}
+    return {
+        package_of(module) for module, node in calls if isinstance(node.func, ast.Name) and node.func.id == function
+    }
 
 
 def test_code_is_generated_in_one_place():
@@ -266,7 +268,7 @@ def private_names_of_torch(tree):
 
 
 def test_private_names_of_torch_are_in_one_place():
-    trees = {module: syntax(path) for module, path in MODULES.items() if room_of(module) != "_torch"}
+    trees = {module: syntax(path) for module, path in MODULES.items() if package_of(module) != "_torch"}
     assert [(module, *found) for module, tree in trees.items() for found in private_names_of_torch(tree)] == []
 
 
@@ -290,14 +292,14 @@ def test_private_names_of_torch_are_found(text):
 
 
 def test_private_names_of_torch_stand_once():
-    paths = [path for path in FILES if room_of(dotted(path)) == "_torch"]
+    paths = [path for path in FILES if package_of(dotted(path)) == "_torch"]
     text = "".join(path.read_text(encoding="utf-8") for path in paths)
     assert {path for path in NAMES if len(re.findall(rf'\(\s*"{path}"', text)) != 1} == set()
 
 
 def test_files_are_small():
-    rooms = ("kstyle_torch", "tests", "examples", "benchmarks", "scripts")
-    files = [path for room in rooms for path in (ROOT.parent / room).rglob("*.py")]
+    packages = ("kstyle_torch", "tests", "examples", "benchmarks", "scripts")
+    files = [path for package in packages for path in (ROOT.parent / package).rglob("*.py")]
     lengths = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
 

@@ -64,7 +64,7 @@ class Metric(Configurable):
     _variables: list[Variable]
     direction: str | None = None  # "up" or "down": where better is
     rowwise = False  # whether several batches may be joined to one before update_state
-    is_metric = True  # for rooms below this one
+    is_metric = True  # for packages below this one
     _only_added = True  # whether no attribute may hold state but what `add_variable` has made
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:

@@ -16,7 +16,7 @@ from kstyle_torch.ops.operation import as_tensor
 from kstyle_torch.serialization import deserialize_keras_object
 
 Reduce = Callable[..., Tensor]
-FUNCTIONS: dict[str, Callable[..., Tensor]] = {}  # by name, as configs give the functions of this room
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {}  # by name, as configs give the functions of this package
 
 
 @registry.register()
