@@ -63,6 +63,11 @@ def raise_limits(times: float = math.inf) -> Iterator[None]:
         _times.reset(token)
 
 
+def times() -> float:
+    """Returns by how much `raise_limits` multiplies limits here."""
+    return _times.get()
+
+
 class TooLargeError(ValueError):
     """A file or config asks for more than its reader allows."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,9 +14,10 @@ __all__ = ["DTypePolicy", "Policy", "deserialize", "dtype_policy", "get", "seria
 class DTypeName(str):
     """The name of a dtype, as Keras gives it (`"float32"`), that also equals the torch dtype of that name.
 
-    Every function of this package takes it for a dtype, and so do torch functions (`torch.zeros(2, dtype=x.dtype)`), but
-    for the few to which a string is a device: write `tensor.to(dtype=x.dtype)`. Its hash is that of the string: a dict
-    with torch dtypes for keys does not find it. `torch_dtype` is the torch dtype itself.
+    Every function of this package and every method of a symbolic tensor takes it for a dtype. torch functions raise a
+    TypeError: give them `torch_dtype`. (It could override them with `__torch_function__`, but torch's parser would then
+    accept it everywhere, and functions without overrides, such as `torch.finfo`, would take the memory of the string for
+    another dtype.) Its hash is that of the string: a dict with torch dtypes for keys does not find it.
 
     Example:
         >>> DTypeName("float32") == "float32", DTypeName("float32") == torch.float32
@@ -67,10 +67,6 @@ class DTypeName(str):
 
     def __hash__(self) -> int:  # in Python, as what is above, for torch.compile to follow
         return hash(str(self))
-
-    @classmethod
-    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return function(*in_torch_dtypes(args), **in_torch_dtypes(kwargs or {}))
 
 
 NAMES = {

@@ -1,4 +1,4 @@
-"""The name of a dtype, which is a string, equals the torch dtype, and is taken by all functions."""
+"""The name of a dtype, which is a string, equals the torch dtype, and is taken by all functions of the package."""
 
 import inspect
 import json
@@ -12,6 +12,7 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import initializers, layers, losses, metrics, ops, optimizers, random
 from kstyle_torch.dtype_policies import DTypeName, dtype_name
+from kstyle_torch.initializers import as_dtype
 
 NAMES = ["float16", "bfloat16", "float32", "float64", "int8", "int32", "int64", "uint8", "bool", "complex64"]
 
@@ -80,12 +81,6 @@ def test_dtypes_are_keras_strings():
 
 INT32, DOUBLE = DTypeName("int32"), DTypeName("float64")
 TAKERS = {
-    "torch.zeros": lambda: torch.zeros(2, dtype=DOUBLE),
-    "torch.sum": lambda: torch.ones(2).sum(dtype=DOUBLE),
-    "torch.tensor": lambda: torch.tensor([1, 2], dtype=DOUBLE),
-    "tensor.to": lambda: torch.ones(2).to(dtype=DOUBLE),
-    "softmax": lambda: torch.nn.functional.softmax(torch.ones(2), 0, dtype=DOUBLE),
-    "linear": lambda: torch.nn.Linear(2, 2, dtype=DOUBLE).weight,
     "numpy": lambda: torch.from_numpy(np.zeros(2, dtype=DOUBLE)),
     "cast": lambda: ops.cast(torch.ones(2), DOUBLE),
     "convert_to_tensor": lambda: ops.convert_to_tensor([1, 2], DOUBLE),
@@ -107,6 +102,28 @@ TAKERS = {
     "metric": lambda: metrics.Mean(dtype=DOUBLE).variables[0].value,
     "optimizer": lambda: built_optimizer().add_variable((2,), dtype=DOUBLE).value,
 }
+
+
+# Of an object that overrides torch functions, torch's C parser accepts whatever it is as a dtype. Functions that do not
+# look for overrides would then read the string's memory: `torch.finfo(x.dtype)` would be that of another dtype.
+REFUSERS = {
+    "torch.zeros": lambda: torch.zeros(2, dtype=DOUBLE),
+    "torch.sum": lambda: torch.ones(2).sum(dtype=DOUBLE),
+    "torch.tensor": lambda: torch.tensor([1, 2], dtype=DOUBLE),
+    "new_tensor": lambda: torch.ones(2).new_tensor([1], dtype=DOUBLE),
+    "finfo": lambda: torch.finfo(DOUBLE),
+    "iinfo": lambda: torch.iinfo(INT32),
+    "frombuffer": lambda: torch.frombuffer(bytearray(16), dtype=DOUBLE),
+    "nested_tensor": lambda: torch.nested.nested_tensor([torch.ones(2)], dtype=DOUBLE),
+    "set_autocast_dtype": lambda: torch.set_autocast_dtype("cpu", DOUBLE),
+    "set_default_dtype": lambda: torch.set_default_dtype(DOUBLE),
+}
+
+
+@pytest.mark.parametrize("refuser", REFUSERS)
+def test_functions_of_torch_refuse_names(refuser):
+    with pytest.raises((TypeError, AssertionError), match="dtype"):
+        REFUSERS[refuser]()
 
 
 def built_optimizer():
@@ -149,15 +166,15 @@ def test_all_ops_with_a_dtype_take_names():
 
 
 GRAPHS = {
-    "torch.ones": lambda x: torch.ones(4, dtype=x.dtype) * x,
+    "torch.ones": lambda x: torch.ones(4, dtype=as_dtype(x.dtype)) * x,
     "to": lambda x: x.double().to(x.dtype),
     "keyword": lambda x: x.double().to(dtype=x.dtype),
-    "sum": lambda x: torch.sum(x, -1, dtype=x.dtype),
-    "softmax": lambda x: torch.nn.functional.softmax(x, -1, dtype=x.dtype),
+    "sum": lambda x: x.sum(-1, dtype=x.dtype),
+    "softmax": lambda x: x.softmax(-1, dtype=x.dtype),
     "cast": lambda x: ops.cast(ops.cast(x, "float64"), x.dtype),
     "zeros_like": lambda x: ops.zeros_like(x, dtype=x.dtype),
     "decision": lambda x: x * (2 if x.dtype == torch.float32 and x.dtype.is_floating_point else 1),
-    "promotion": lambda x: ops.cast(x, torch.promote_types(x.dtype, torch.float64)),
+    "promotion": lambda x: ops.cast(x, torch.promote_types(as_dtype(x.dtype), torch.float64)),
 }
 
 
@@ -181,7 +198,7 @@ class Precise(layers.Layer):
 
     def call(self, x):
         x = x * 2 if x.dtype == self.compute_dtype else x
-        x = ops.cast(x, self.compute_dtype) + torch.ones(4, dtype=self.compute_dtype)
+        x = ops.cast(x, self.compute_dtype) + torch.ones(4, dtype=self.compute_dtype.torch_dtype)
         x = x * 3 if self.dense.kernel.dtype.is_floating_point and self.dense.kernel.dtype == "float32" else x
         return x + ops.ones((4,), dtype=self.dense.kernel.dtype) * (5 if ks.config.floatx() == x.dtype else 7)
 
@@ -189,8 +206,7 @@ class Precise(layers.Layer):
 def test_graphs_hold_torch_dtypes():
     """Each call pays for the conversion of a name."""
     x = ks.Input((4,))
-    for y in (torch.sum(x, -1, dtype=x.dtype), x.sum(-1, dtype=x.dtype)):
-        assert y.node.kwargs["dtype"] is torch.float32
+    assert x.sum(-1, dtype=x.dtype).node.kwargs["dtype"] is torch.float32
 
 
 @pytest.mark.full

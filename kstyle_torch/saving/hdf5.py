@@ -23,6 +23,7 @@ from kstyle_torch import budget
 from kstyle_torch.arrays import from_array
 from kstyle_torch.saving import strangers
 
+LARGEST_CHUNK = 1 << 24  # bytes of a chunk of a dataset that is smaller: a whole chunk is read for any value in it
 MAX_EXPANSION = 1000  # how many times its stored size an array may have, as in Keras
 HEAP = re.compile(b"GCOL\x01\0\0\0")
 FREE_SIZE = 1 << 20  # bytes; smaller ones are not worth a look
@@ -149,6 +150,12 @@ def _check_numbers(dataset: Any) -> None:
     is_number = dataset.dtype.kind in "biufc" and dataset.dtype.itemsize <= (16 if dataset.dtype.kind == "c" else 8)
     if not is_number and not _is_bfloat16(dataset):
         raise ValueError(f"The HDF5 dataset {dataset.name} holds {strangers.shortened(dataset.dtype)}, not numbers.")
+    chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+    if chunk > max(LARGEST_CHUNK, math.prod(dataset.shape) * dataset.dtype.itemsize) * budget.times():
+        raise ValueError(
+            f"The HDF5 dataset {dataset.name} has the shape {dataset.shape} and chunks of {chunk:.3g} bytes, far more than its "
+            f"values. {budget.ADVICE}"
+        )
 
 
 def check_values(dataset: Any, target: Tensor) -> None:

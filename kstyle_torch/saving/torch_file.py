@@ -16,10 +16,13 @@ from typing import IO, Any
 
 import torch
 
+from kstyle_torch import budget
 from kstyle_torch.saving import archive, strangers
 
 MAX_TREE = 100_000  # objects in what is hashed when it is a key: a tensor's arguments are about twenty
 MAX_PICKLE = 1 << 28  # bytes
+FREE_OBJECTS = 1_000_000  # of Python, each of some 60 bytes; and one more for every BYTES_AN_OBJECT of the file
+BYTES_AN_OBJECT = 8
 BYTES_OF_KIND = {"Double": 8, "Long": 8, "Float": 4, "Int": 4, "Half": 2, "BFloat16": 2, "Short": 2}
 
 
@@ -107,6 +110,7 @@ class _Scan:
         self.marks: list[int] = []
         self.memo: dict[int, tuple[float, Any]] = {}
         self.claims: dict[Any, float] = {}  # of storages, in bytes
+        self.objects = (FREE_OBJECTS + size / BYTES_AN_OBJECT) * budget.times()  # that it may still make
 
     def run(self) -> None:
         """Runs through it.
@@ -153,6 +157,11 @@ class _Scan:
         del self.stack[start - fixed :]
         count = 1 + sum(part[0] for part in parts)
         says = [part[1] for part in parts]
+        self.objects -= 1
+        if self.objects < 0:
+            raise ValueError(f"it holds more Python objects than a file of {self.size} bytes may. {budget.ADVICE}")
+        if opcode.name in ("GLOBAL", "STACK_GLOBAL") and (argument or " ".join(map(str, says))).endswith(" bytearray"):
+            raise ValueError("it holds a bytearray, which a few bytes can make of any length, and not only tensors.")
         value: Any = argument if argument is not None else tuple(says) if "TUPLE" in opcode.name else None
         if opcode.name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "REDUCE", "NEWOBJ", "FROZENSET") and count > MAX_TREE:
             raise ValueError(f"it is nested beyond reason: a tuple in it has over {MAX_TREE} parts.")

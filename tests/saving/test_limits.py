@@ -11,6 +11,7 @@ import pickle
 import resource
 import struct
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
@@ -297,6 +298,25 @@ def test_arrays_that_swell_in_an_older_file():
         model.load_weights("m.h5")
 
 
+def test_a_chunk_larger_than_its_values():
+    """HDF5 expands a whole chunk for any value in it: here some kilobytes to 64 MB."""
+    model = network()
+    model.save_weights("m.weights.h5")
+    with h5py.File("m.weights.h5", "a") as file:
+        place = "layers/dense/vars/0"
+        shape = file[place].shape
+        del file[place]
+        shape_of_chunk = {"chunks": (4096, 4096), "maxshape": (None, None), "compression": "gzip"}
+        dataset = file.create_dataset(place, shape, dtype="f4", **shape_of_chunk)
+        dataset.id.write_direct_chunk((0, 0), zlib.compress(bytes(4 * 4096**2)))
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="chunks of 6.71e\\+07 bytes"):
+        model.load_weights("m.weights.h5")
+    assert all(np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True))
+    with saving.raise_limits():
+        model.load_weights("m.weights.h5")
+
+
 # --------------------------------------------------------------------------------------------------------- torch files
 
 
@@ -331,6 +351,8 @@ TORCH = {
     "a nested key, older": lambda: _bytes(OLDER + nested(60)),
     "something behind": lambda: _bytes(pathlib.Path(rewritten(lambda m, d: d)).read_bytes() + b"PK\x05\x06"),
     "something in front": lambda: _bytes(b"PK\x03\x04" + pathlib.Path(rewritten(lambda m, d: d)).read_bytes()),
+    "bytes by number": lambda: _pickled(b"(" + 2 * b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R" + b"l"),
+    "many objects": lambda: _pickled(b"(" + b"}" * 2_000_000 + b"l"),
     "marks": lambda: _bytes(b"\x80\x02" + b"(" * 10**5 + b"."),
     "nothing": lambda: _bytes(b""),
 }
@@ -342,7 +364,12 @@ def _bytes(content):
     return "evil.pt"
 
 
-SAYS = r"compresses none|are stored|nested beyond reason|tensors claim|the zip file|before seeing STOP|is empty"
+def _pickled(content):
+    return rewritten(lambda member, data: b"\x80\x02" + content + b"." if member.endswith(".pkl") else data)
+
+
+SAYS = r"holds a bytearray|more Python objects|"
+SAYS += r"compresses none|are stored|nested beyond reason|tensors claim|the zip file|before seeing STOP|is empty"
 
 
 @pytest.mark.parametrize("make", TORCH.values(), ids=TORCH)

@@ -55,7 +55,7 @@ FUNCTIONS = {
     "view": lambda x: x.view(-1, 2, 2).mT,
     "flatten": lambda x: torch.flatten(x.reshape(-1, 2, 2), 1),
     "permute": lambda x: x.reshape(-1, 2, 2).permute(0, 2, 1),
-    "dtype": lambda x: torch.ones(4, dtype=x.dtype) * x,
+    "dtype": lambda x: x.double().to(x.dtype),
     "to": lambda x: x.to(torch.float64),
     "type-as": lambda x: x.long().type_as(x),
     "numpy-scalar": lambda x: np.float32(2) * x + np.float64(1),
