@@ -93,6 +93,8 @@ def _train_epoch(run: Run, batches: Batches, callbacks: CallbackList, epoch: int
         step = functools.partial(steps.train_step, model)
         done, left = at_once
     take = functools.partial(steps.user_step, model, model.train_step) if own else _trained(step, meter)
+    if not isinstance(batches, ArrayBatches):
+        left = steps.watched_batches(run, left, (*begin, *end))
     with steps.straight(run, (*begin, *end)):
         last, logs = run_epoch(run, left, (begin, end), take, bar, done)
     if bar is not None and last >= 0:
@@ -200,7 +202,10 @@ def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) ->
         model.reset_metrics()
         run.meter = meter = Meter(model._compiled, None if own else functools.partial(steps.late_loss, model))
         take = functools.partial(_tested_by_user, model) if own else _tested(model, meter)
-        _, logs = run_epoch(run, enumerate(batches.epoch()), (begin, end), take)
+        numbered: Iterable[Any] = enumerate(batches.epoch())
+        if not isinstance(batches, ArrayBatches):
+            numbered = steps.watched_batches(run, numbered, (*begin, *end))
+        _, logs = run_epoch(run, numbered, (begin, end), take)
         results = _read_logs(model, logs)
         callbacks.on_test_end(results)
     return results

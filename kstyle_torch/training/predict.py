@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,16 +39,18 @@ def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> 
         model = run.model
         callbacks.on_predict_begin()
         call = running
+        numbered: Iterable[Any] = enumerate(batches.epoch())
+        # without code of the user's between the batches, mode and forward function are found once
+        quiet = not own and isinstance(batches, ArrayBatches) and not begin and not end
         if own:
             take = functools.partial(_predicted_by_user, model)
-        else:
+        elif quiet:
             take = functools.partial(run.forward, model) if run.forward else functools.partial(_call, model)
-        # without code of the user's between the batches, the mode is passed once
-        quiet = not own and isinstance(batches, ArrayBatches) and not begin and not end
-        if not own and not quiet:
-            take = functools.partial(_in_inference, take)
+        else:
+            take = functools.partial(_predicted, run)
+            numbered = steps.watched_batches(run, numbered, (*begin, *end))
         with passing(False) if quiet else contextlib.nullcontext():
-            for index, batch in enumerate(batches.epoch()):
+            for index, batch in numbered:
                 for hook in begin:
                     hook(index, {})
                 if call.losses:
@@ -69,9 +71,9 @@ def _predicted_by_user(model: Trainable, batch: Any) -> Any:
         return steps.user_step(model, model.predict_step, batch)
 
 
-def _in_inference(forward: Callable[[Any], Any], x: Any) -> Any:
+def _predicted(run: Run, x: Any) -> Any:
     with passing(False):
-        return forward(x)
+        return run.forward(run.model, x) if run.forward else _call(run.model, x)
 
 
 def predict_batch(model: Trainable, x: Any) -> Any:

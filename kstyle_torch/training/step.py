@@ -7,6 +7,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -54,14 +55,30 @@ def straight(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
         hooks: What is called between the steps; if one is not our own, it may hook modules at any time.
     """
     keep_for_the_next_step()
-    before, model = run.forward, run.model
-    shares_all = model is run.origin or [*model._modules.values()] == [*run.origin._modules.values()]
-    plain = shares_all and are_ours(hooks)
-    run.forward = model.straight_run(bool(getattr(model, "run_eagerly", False))) if plain else None
+    before, run.forward = run.forward, _straight_run(run, hooks)
     try:
         yield
     finally:
         run.forward = before
+
+
+def _straight_run(run: Run, hooks: Iterable[Any]) -> Callable[[Any, Any], Any] | None:
+    model = run.model
+    shares_all = model is run.origin or [*model._modules.values()] == [*run.origin._modules.values()]
+    plain = shares_all and are_ours(hooks)
+    return model.straight_run(bool(getattr(model, "run_eagerly", False))) if plain else None
+
+
+def watched_batches(run: Run, batches: Iterable[Any], hooks: Iterable[Any]) -> Iterator[Any]:
+    """Yields batches, within `straight`, that code of the user's makes, which may hook or replace modules meanwhile.
+
+    After each batch the run looks again whether it may leave out the calls of modules. That takes some microseconds, so
+    batches of arrays do without. Compiled forward passes look for themselves.
+    """
+    for batch in batches:
+        if run.forward is None or isinstance(run.forward, FunctionType):
+            run.forward = _straight_run(run, hooks)
+        yield batch
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Code of the user's in recorded and compiled steps: whatever it reads may be changed, whatever its attributes are called."""
 
+import warnings
 from collections import namedtuple
 from types import SimpleNamespace
 
@@ -328,3 +329,47 @@ def test_what_a_recording_would_leave_out_is_not_recorded(layer):
     assert not tapes_of(models[1])
     if layer is Appending:
         assert models[0].layers[1].history == models[1].layers[1].history
+
+
+def hooked(layer):
+    layer.register_forward_hook(lambda module, args, output: output * 0.5)
+
+
+def replaced_forward(layer):
+    layer.forward = torch.tanh
+
+
+def replaced_native_forward(layer):
+    layer.linear.forward = torch.tanh
+
+
+def pruned(layer):
+    torch.nn.utils.prune.l1_unstructured(layer.linear, "weight", 0.5)
+
+
+@pytest.mark.parametrize("change", [hooked, replaced_forward, replaced_native_forward, pruned])
+@pytest.mark.parametrize("how", [{}, {"jit_compile": False}, {"jit_compile": "record"}], ids=str)
+def test_data_that_changes_modules_within_an_epoch(change, how):
+    """A generator's code runs between the steps: from the next batch on, what it did to a layer counts."""
+    x = np.random.default_rng(3).normal(size=(128, 8)).astype("float32")
+
+    def run(**how):
+        torch.manual_seed(0)
+        model = ks.Sequential([ks.Input((8,)), layers.Dense(8, "relu"), layers.Dense(1)])
+        model.compile("adam", "mse", **how)
+
+        def batches(steps, at, change=hooked):
+            for step in range(steps):
+                if step == at:
+                    change(model.layers[0])
+                yield x[16 * (step % 8) :][:16], x[16 * (step % 8) :][:16, :1]
+
+        losses = model.fit(batches(16, 5, change), steps_per_epoch=16, verbose=0).history["loss"]
+        tested = model.evaluate(batches(4, 2), steps=4, verbose=0)
+        return losses, tested, model.predict(batches(4, 2), steps=4, verbose=0)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what cannot be recorded any more
+        got, expected = run(**how), run(run_eagerly=True)
+    assert got[:2] == expected[:2]
+    np.testing.assert_array_equal(got[2], expected[2])
