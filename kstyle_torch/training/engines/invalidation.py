@@ -137,6 +137,7 @@ class Snapshot(OfModel):
         modules = modules_of(model)
         self.below = [vars(module) for module in modules[1:]]
         self.held = [held for each in modules for held in (each._modules, each._parameters, each._buffers)]
+        self.classes = [*dict.fromkeys(map(type, modules))]
         others = [module for module in modules if not isinstance(module, Layer)]
         others += [*_losses(model), *penalties(model)] if training else []
         self.others = [vars(other) for other in others if hasattr(other, "__dict__")]
@@ -159,8 +160,8 @@ class Snapshot(OfModel):
         return [vars(self._model()), *self.below]
 
     def _objects(self) -> list[Any]:
-        """Returns the attributes of all that is not a layer of ours, modes, and what modules hold."""
-        found: list[Any] = []
+        """Returns the forward functions of classes, attributes of what is not a layer of ours, and what modules hold."""
+        found: list[Any] = [cls.forward for cls in self.classes]  # a user may set that of a class of ours or torch's
         for each in self.filled:  # the mode of our layers belongs to the call; that of others is an attribute
             found += each.values()
         if self.training:

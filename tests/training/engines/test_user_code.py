@@ -373,3 +373,29 @@ def test_data_that_changes_modules_within_an_epoch(change, how):
         got, expected = run(**how), run(run_eagerly=True)
     assert got[:2] == expected[:2]
     np.testing.assert_array_equal(got[2], expected[2])
+
+
+class Halving(ks.callbacks.Callback):
+    """Sets the forward function of a class of torch before the second epoch."""
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        self.monkeypatch = monkeypatch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            forward = torch.nn.Linear.forward
+            self.monkeypatch.setattr(torch.nn.Linear, "forward", lambda module, x: forward(module, x) * 0.5)
+
+
+@pytest.mark.parametrize("how", [{}, {"jit_compile": "record"}], ids=str)
+def test_the_forward_function_of_a_class_counts(how, monkeypatch):
+    def run(**how):
+        torch.manual_seed(0)
+        model = ks.Sequential([ks.Input((6,)), layers.Dense(8, "relu"), layers.Dense(1)])
+        model.compile("sgd", "mse", **how)
+        with monkeypatch.context() as patch:
+            fits = {"epochs": 3, "batch_size": 16, "shuffle": False, "verbose": 0}
+            return model.fit(X, Y, callbacks=[Halving(patch)], **fits).history["loss"]
+
+    assert run(**how) == run(run_eagerly=True)
