@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,22 @@ from kstyle_torch.dtype_policies import DTypeName, dtype_name
 from kstyle_torch.initializers import DType, as_dtype
 
 __all__ = ["Variable"]
+
+
+def assign_all(owner: str, variables: Sequence[Any], store: Any) -> None:
+    """Assigns `store["0"]`, `store["1"]`, ... to variables in their order.
+
+    Raises: ValueError: if one is missing from a dict or has another shape; nothing is changed then. Files compare all
+        shapes before they get here.
+    """
+    if isinstance(store, dict):
+        for number, variable in enumerate(variables):
+            if str(number) not in store:
+                raise ValueError(f"{owner}: the values to load lack {str(number)!r}; they have {', '.join(store)}.")
+            if (shape := np.shape(store[str(number)])) != (wanted := tuple(variable.shape)):
+                raise ValueError(f"{owner}: cannot assign shape {tuple(shape)} to {variable.path}, of shape {wanted}.")
+    for number, variable in enumerate(variables):
+        variable.assign(store[str(number)])
 
 
 class Variable:

@@ -24,6 +24,7 @@ from kstyle_torch.layer.reparametrization import (
 )
 from kstyle_torch.layer.weights import Weight, WeightView, weight_table
 from kstyle_torch.serialization import reject_unknown
+from kstyle_torch.variables import assign_all
 
 ListedWeight = WeightView | TrainableWeight | State
 
@@ -330,8 +331,7 @@ class WeightHolder(nn.Module):
             raise ValueError(
                 f"{self.name} has {len(views)} weights, {[view.name for view in views]}; the file has {len(store)}."
             )
-        for number, view in enumerate(views):
-            view.assign(store[str(number)])
+        assign_all(self.name, views, store)
 
     def _saved_views(self) -> list[ListedWeight]:
         """Returns the weights that files hold for the layer, in order."""

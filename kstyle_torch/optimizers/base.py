@@ -25,7 +25,7 @@ from kstyle_torch.optimizers.schedules import LearningRateSchedule
 from kstyle_torch.optimizers.variables import HostNumber, SlotView, in_keras, layout_of, parameter_of, path_of
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, reject_unknown
-from kstyle_torch.variables import Variable
+from kstyle_torch.variables import Variable, assign_all
 
 registry = serialization.registry("optimizer", "keras.optimizers")
 
@@ -376,8 +376,7 @@ class Optimizer(OwnVariables, Configurable):
                 stacklevel=2,
             )
             return
-        for number, variable in enumerate(variables):
-            variable.assign(store[str(number)])
+        assign_all(f"optimizer {self.name}", variables, store)
 
     # -------------------------------------------------------------------------------------------------------- steps
 

@@ -179,3 +179,21 @@ def test_backups_of_another_training(tmp_path):
     torch.save(state, tmp_path / "b/latest.pt")
     with pytest.raises(ValueError, match="which layers are trained"):
         trained("mae", [ks.callbacks.BackupAndRestore(tmp_path / "b")])
+
+
+def test_values_of_another_shape_given_to_an_object_itself():
+    """`load_own_variables` of a layer and of an optimizer, as Keras' files and users call it, changes all or nothing."""
+    model = ks.Sequential([ks.Input((3,)), ks.layers.BatchNormalization(), ks.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.train_on_batch(np.ones((4, 3)), np.ones((4, 1)))
+    for owner, variables in ((model.optimizer, model.optimizer.variables), (model.layers[0], model.layers[0].weights)):
+        before = [np.asarray(ks.ops.convert_to_numpy(each)) for each in variables]
+        good = {str(number): value + 1 for number, value in enumerate(before)}
+        last = str(len(before) - 1)
+        for bad in ({**good, last: np.ones(99)}, {("x" if key == last else key): each for key, each in good.items()}):
+            with pytest.raises(ValueError, match="cannot assign shape|lack"):
+                owner.load_own_variables(bad)
+            after = [np.asarray(ks.ops.convert_to_numpy(each)) for each in variables]
+            assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+        owner.load_own_variables(good)
+        assert np.array_equal(ks.ops.convert_to_numpy(variables[-1]), good[last])

@@ -137,7 +137,7 @@ class Snapshot(OfModel):
         modules = modules_of(model)
         self.below = [vars(module) for module in modules[1:]]
         self.held = [held for each in modules for held in (each._modules, each._parameters, each._buffers)]
-        self.classes = [*dict.fromkeys(map(type, modules))]
+        self.classes: list[Any] = [*dict.fromkeys(map(type, modules))]
         others = [module for module in modules if not isinstance(module, Layer)]
         others += [*_losses(model), *penalties(model)] if training else []
         self.others = [vars(other) for other in others if hasattr(other, "__dict__")]
