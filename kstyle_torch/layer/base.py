@@ -38,7 +38,7 @@ from kstyle_torch.layer.unbuilt import warn_of_unbuilt
 from kstyle_torch.layer.weight_holder import WeightHolder, sync_trainable
 from kstyle_torch.mode import HasMode, fills_training, holding, running
 from kstyle_torch.registry import snake_case, unique_name
-from kstyle_torch.serialization import Configurable, registry, reject_unknown
+from kstyle_torch.serialization import Configurable, registry, reject_unknown, serialize_keras_object
 from kstyle_torch.symbolic.infer import infer
 from kstyle_torch.symbolic.tensor import RecordedCall, SymbolicTensor, any_symbolic, is_symbolic, record
 
@@ -133,6 +133,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             _frozen_above=False,
             _batch_input_shape=None,
             _in_containers={},
+            _set_arguments=set(),  # constructor's arguments whose attributes were set again
             _without_data={},  # buffers that are on the meta device now, as they were before
             _name_given=False,
             name=snake_case(cls.__name__),
@@ -193,7 +194,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data, with name, trainable and dtype."""
         own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy.name}
-        return {**super().get_config(), **own}
+        set_since = {name: serialize_keras_object(getattr(self, name)) for name in self._set_arguments}
+        return {**super().get_config(), **set_since, **own}
 
     # --------------------------------------------------------------------------------------------- building weights
 
@@ -413,6 +415,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         if name in OWN or (name in own_methods(cls) and not callable(value)):
             refuse_own(self, name)
         changes.count += name != "training"  # which is asked for by itself, and set in every fit
+        if name in self._arguments and (name in self.__dict__ or name in self._modules):
+            self._set_arguments.add(name)  # which the config takes from here
         if may_hold_metrics(value):
             set_unnoticed(self, _holds_metrics=True)  # searches skip layers without it
         if isinstance(value, nn.Module):

@@ -480,3 +480,32 @@ def test_input_spec_is_checked_before_the_layer_is_built():
             layer(torch.ones(shape))
     assert not layer.built
     assert layer(torch.ones(2, 4)).shape == (2, 4)
+
+
+SET_LATER = {
+    "activation": ("Dense", {"units": 2, "activation": "relu"}, lambda k: k.activations.tanh),
+    "regularizer": ("Dense", {"units": 2}, lambda k: k.regularizers.L2(0.5)),
+    "constraint": ("Dense", {"units": 2}, lambda k: k.constraints.NonNeg()),
+    "rate": ("Dropout", {"rate": 0.1}, lambda k: 0.7),
+    "momentum": ("BatchNormalization", {}, lambda k: 0.5),
+    "epsilon": ("BatchNormalization", {}, lambda k: 0.5),
+    "negative_slope": ("LeakyReLU", {}, lambda k: 0.75),
+}
+
+
+@pytest.mark.parametrize("name", SET_LATER)
+def test_an_attribute_that_was_set_is_in_the_config(name):
+    """So that saved, loaded and cloned models are what the model is, as in Keras."""
+    cls, arguments, value = SET_LATER[name]
+    attribute = {"regularizer": "kernel_regularizer", "constraint": "kernel_constraint"}.get(name, name)
+    configs = []
+    for library in (ks, keras):
+        layer = getattr(library.layers, cls)(**arguments)
+        setattr(layer, attribute, value(library))
+        configs.append(layer.get_config()[attribute])
+    assert configs[0] == configs[1]
+    layer = getattr(layers, cls)(**arguments)
+    model = ks.Sequential([ks.Input((3,)), layer])
+    setattr(layer, attribute, value(ks))
+    assert ks.models.clone_model(model).layers[0].get_config()[attribute] == configs[0]
+    assert ks.models.model_from_json(model.to_json()).layers[0].get_config()[attribute] == configs[0]
