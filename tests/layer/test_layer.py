@@ -3,11 +3,13 @@
 import copy
 import pickle
 
+import keras
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import kstyle_torch as ks
 from kstyle_torch.layers import BatchNormalization, Dense, Dropout, Embedding, Input, InputLayer, InputSpec, Layer
 from kstyle_torch.serialization import register_keras_serializable
 from tests.oracle import assert_close, uniform
@@ -504,7 +506,7 @@ def test_an_attribute_that_was_set_is_in_the_config(name):
         setattr(layer, attribute, value(library))
         configs.append(layer.get_config()[attribute])
     assert configs[0] == configs[1]
-    layer = getattr(layers, cls)(**arguments)
+    layer = getattr(ks.layers, cls)(**arguments)
     model = ks.Sequential([ks.Input((3,)), layer])
     setattr(layer, attribute, value(ks))
     assert ks.models.clone_model(model).layers[0].get_config()[attribute] == configs[0]
