@@ -166,7 +166,9 @@ class KerasValue(Tensor):
                 result = value  # of a function that works in place
             if value._source.copies:
                 if _is_in_place(function) or value._is_changed(root, part, before):
-                    value._source.write(root)
+                    # of what is detached, no gradient is asked; on the weight itself torch refuses outside of no_grad()
+                    with torch.set_grad_enabled(torch.is_grad_enabled() and part.requires_grad):
+                        value._source.write(root)
                 else:
                     result = _with_aliases(
                         result, root, value, functools.partial(_again, function, args, kwargs, value)

@@ -423,3 +423,15 @@ def test_layouts_tell_whether_they_copy(case: Case):
     for view in layer.weights:
         if isinstance(view.parameter, nn.Parameter):
             assert layout_of(view).copies is not shares_memory(view), view.path
+
+
+@leaves
+def test_detached_values_are_changed_where_gradients_are_on(kind):
+    layer = made(kind)
+    value = layer.weights[0].value
+    value.data.fill_(5.0)
+    value.detach().mul_(3.0)
+    assert np.unique(layer.weights[0].numpy()) == 15
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        value.mul_(2.0)
+    assert np.unique(layer.weights[0].numpy()) == 15
