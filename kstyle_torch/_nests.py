@@ -75,17 +75,18 @@ def tree_flatten(tree: Any, is_leaf: IsLeaf = None) -> tuple[list[Any], Spec]:
         is_leaf: Says of further objects that they are leaves.
     """
     leaves: list[Any] = []
-
-    def visit(node: Any) -> Spec:
-        kind = _kind(node)
-        if kind is None or (is_leaf is not None and is_leaf(node)):
-            leaves.append(node)
-            return LEAF
-        children, context = _nodes[kind][0](node)
-        return kind, context, tuple(map(visit, children))
-
-    spec = visit(tree)
+    spec = _flattened(tree, leaves, is_leaf)
     return leaves, spec
+
+
+def _flattened(node: Any, leaves: list[Any], is_leaf: IsLeaf) -> Spec:
+    """Returns the form of a nest, and appends its leaves."""
+    kind = _kind(node)
+    if kind is None or (is_leaf is not None and is_leaf(node)):
+        leaves.append(node)
+        return LEAF
+    children, context = _nodes[kind][0](node)
+    return kind, context, tuple([_flattened(child, leaves, is_leaf) for child in children])
 
 
 def tree_leaves(tree: Any) -> list[Any]:
@@ -106,13 +107,13 @@ def tree_unflatten(leaves: Iterable[Any], spec: Spec) -> Any:
     given = [*leaves]
     if len(given) != _count(spec):
         raise ValueError(f"The nest has {_count(spec)} leaves; got {len(given)}.")
-    left = iter(given)
+    return _built(spec, iter(given))
 
-    def build(spec: Spec) -> Any:
-        kind, context, children = spec
-        return next(left) if kind is None else _nodes[kind][1](map(build, children), context)
 
-    return build(spec)
+def _built(spec: Spec, left: Iterator[Any]) -> Any:
+    """Returns the nest of a form that has the next leaves."""
+    kind, context, children = spec
+    return next(left) if kind is None else _nodes[kind][1]([_built(child, left) for child in children], context)
 
 
 def _count(spec: Spec) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kstyle_torch._torch import pytree
@@ -57,16 +57,15 @@ def flatten(structure: Any) -> list[Any]:
 
 def flatten_with_path(structure: Any) -> list[tuple[tuple[Any, ...], Any]]:
     """Returns the leaves, each with the indices and keys that lead to it."""
-    found: list[tuple[tuple[Any, ...], Any]] = []
+    return [*_with_path(structure, ())]
 
-    def walk(node: Any, path: tuple[Any, ...]) -> None:
-        if not is_nested(node):
-            found.append((path, node))
-        for key, child in _children(node):
-            walk(child, (*path, key))
 
-    walk(structure, ())
-    return found
+def _with_path(node: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    # A nested function that calls itself is a reference cycle, which would keep the leaves that it has found.
+    if not is_nested(node):
+        yield path, node
+    for key, child in _children(node):
+        yield from _with_path(child, (*path, key))
 
 
 def map_structure(func: Callable[..., Any], *structures: Any, none_is_leaf: bool = True) -> Any:
@@ -162,16 +161,16 @@ def traverse(func: Callable[[Any], Any], structure: Any, top_down: bool = True) 
     """
     if not callable(func):
         raise TypeError(f"traverse: func must be a function; got {func!r}.")
+    return _visited(func, _ordered(structure), top_down)
 
-    def visit(node: Any) -> Any:
-        if not top_down:
-            node = _with_children(node, visit)
-        new = func(node)
-        if new is None:
-            return _with_children(node, visit) if top_down else node
-        return None if new is MAP_TO_NONE else new
 
-    return visit(_ordered(structure))
+def _visited(func: Callable[[Any], Any], node: Any, top_down: bool) -> Any:
+    if not top_down:
+        node = _with_children(node, lambda child: _visited(func, child, top_down))
+    new = func(node)
+    if new is None:
+        return _with_children(node, lambda child: _visited(func, child, top_down)) if top_down else node
+    return None if new is MAP_TO_NONE else new
 
 
 def lists_to_tuples(structure: Any) -> Any:
@@ -196,7 +195,7 @@ def _with_children(node: Any, func: Callable[[Any], Any]) -> Any:
     """Returns a nest with `func` of each of its children; a leaf as it is."""
     if not is_nested(node):
         return node
-    children, form = pytree.tree_flatten(node, is_leaf=lambda child: child is not node)
+    children, form = _one_level(node)
     return pytree.tree_unflatten([func(child) for child in children], form)
 
 
@@ -205,4 +204,15 @@ def _children(node: Any) -> list[tuple[Any, Any]]:
         return [(key, node[key]) for key in (node if isinstance(node, OrderedDict) else sorted(node))]
     if not is_nested(node):
         return []
-    return list(enumerate(pytree.tree_flatten(node, is_leaf=lambda child: child is not node)[0]))
+    return list(enumerate(_one_level(node)[0]))
+
+
+def _one_level(node: Any) -> tuple[list[Any], Any]:
+    """Returns the children of a nest, and its form."""
+    # torch's `tree_flatten` leaves a reference cycle that holds `is_leaf`, which therefore must not hold the nest.
+    nest = [node]
+    try:
+        flat: tuple[list[Any], Any] = pytree.tree_flatten(node, is_leaf=lambda child: child is not nest[0])
+    finally:
+        nest.clear()
+    return flat

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
+import weakref
 import zipfile
 from collections import deque
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from kstyle_torch.callbacks import snapshot
-from kstyle_torch.callbacks.base import Callback
+from kstyle_torch.callbacks.base import Callback, hook_if
 from kstyle_torch.callbacks.progress import ProgbarLogger
 from kstyle_torch.draws import random_state, set_random_state
 from kstyle_torch.saving import torch_file
@@ -63,18 +64,23 @@ class BackupAndRestore(Callback):
             raise ValueError(f"BackupAndRestore: save_freq must be 'epoch' or a number of batches; got {save_freq!r}.")
         self.backup_dir, self.save_freq = backup_dir, save_freq
         self.double_checkpoint, self.delete_checkpoint = double_checkpoint, delete_checkpoint
-        self._list: Any = None
+        self._attached: weakref.ref[Any] | None = None  # weak, since the list holds this callback
         self._changes: Any = None
         self._pending: dict[str, Any] | None = None  # of an epoch that was not at its end
         self._began: dict[str, Any] | None = None
         self._arrival: dict[str, Any] | None = None
         self._epoch = self._batch = self._unsaved = 0
-        if save_freq not in ("epoch", False):  # only then is the hook there, and called
-            self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
 
     def attach(self, callbacks: Any) -> None:
         """Attaches it to the `CallbackList`, which calls this callback last: what the others did is saved with the rest."""
-        self._list = callbacks
+        self._attached = weakref.ref(callbacks)
+
+    @property
+    def _list(self) -> Any:
+        return None if self._attached is None else self._attached()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_attached": None}
 
     def _sources(self) -> list[tuple[str, Any]]:
         return [(name, source) for name, source in self._list.sources.items() if source is not None]
@@ -105,7 +111,8 @@ class BackupAndRestore(Callback):
         elif self.save_freq != "epoch":
             self._began = random_state()
 
-    def _after_batch(self, batch: int, logs: Any = None) -> None:
+    @hook_if(lambda self: self.save_freq not in ("epoch", False))
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._unsaved += batch + 1 - self._batch
         self._batch = batch + 1
         if self._unsaved >= int(self.save_freq):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable as Function
 from typing import Any
 
@@ -21,6 +22,27 @@ HOOKS = (
     "on_predict_batch_begin",
     "on_predict_batch_end",
 )
+
+
+def hook_if(wanted: Function[[Any], bool]) -> Function[[Function[..., None]], Function[..., None]]:
+    """Makes a hook that a callback only sometimes needs: it is called, and keeps `fit` from skipping it, only then.
+
+    A hook that the instance sets as its own attribute would be a reference cycle, and would hide a subclass's override.
+
+    Args:
+        wanted: Says of a callback whether it needs the hook.
+    """
+
+    def decorate(hook: Function[..., None]) -> Function[..., None]:
+        @functools.wraps(hook)
+        def called(self: Any, *args: Any, **kwargs: Any) -> None:
+            if wanted(self):
+                hook(self, *args, **kwargs)
+
+        called.wanted = wanted  # type: ignore[attr-defined]
+        return called
+
+    return decorate
 
 
 class Callback:

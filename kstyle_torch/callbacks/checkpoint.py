@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from kstyle_torch.callbacks.base import hook_if
 from kstyle_torch.callbacks.monitor import Monitor
 from kstyle_torch.registry import did_you_mean
 from kstyle_torch.saving.weights import SUFFIXES
@@ -60,8 +61,6 @@ class ModelCheckpoint(Monitor):
         self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
         self._epoch = self._unsaved = 0
         self._last_batch = -1
-        if save_freq != "epoch":  # only then is the hook there, and called
-            self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
@@ -70,7 +69,8 @@ class ModelCheckpoint(Monitor):
         if self.save_freq == "epoch":
             self._save(epoch, {}, logs or {})
 
-    def _after_batch(self, batch: int, logs: Any = None) -> None:
+    @hook_if(lambda self: self.save_freq != "epoch")
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._unsaved += batch - self._last_batch if batch > self._last_batch else batch + 1  # an epoch has begun
         self._last_batch = batch
         if self._unsaved >= int(self.save_freq):

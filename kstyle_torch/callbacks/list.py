@@ -186,9 +186,15 @@ def _own(logs: Any) -> Any:
 
 def _overrides(callback: Any, name: str) -> bool:
     names = [name, name.replace("train_batch", "batch")]
-    return any(
-        hook in vars(callback) or getattr(type(callback), hook, None) is not getattr(Callback, hook) for hook in names
-    )
+    return any(hook in vars(callback) or _defines(callback, hook) for hook in names)
+
+
+def _defines(callback: Any, name: str) -> bool:
+    hook = getattr(type(callback), name, None)
+    if hook is getattr(Callback, name):
+        return False
+    wanted = getattr(hook, "wanted", None)  # see hook_if
+    return wanted is None or bool(wanted(callback))
 
 
 def _checked(callback: Any) -> Any:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config
-from kstyle_torch.callbacks.base import Callback
+from kstyle_torch.callbacks.base import Callback, hook_if
 from kstyle_torch.callbacks.control import learning_rates
 from kstyle_torch.layers.embedding import Embedding
 from kstyle_torch.registry import did_you_mean
@@ -67,9 +67,6 @@ class TensorBoard(Callback):
         self._writers: dict[str, Any] = {}
         self._global_train_batch = self._iterations = 0
         self._epoch_start = self._batch_start = 0.0
-        if self.update_freq != "epoch":  # only then are the hooks there, and called
-            self.on_train_batch_begin = self._before_batch  # type: ignore[method-assign]
-            self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
 
     def _writer(self, name: str) -> Any:
         if name not in self._writers:
@@ -100,11 +97,13 @@ class TensorBoard(Callback):
         self._epoch_start = time.perf_counter()
         self._iterations = self._steps_taken()
 
-    def _before_batch(self, batch: int, logs: Any = None) -> None:
+    @hook_if(lambda self: self.update_freq != "epoch")
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._global_train_batch += 1
         self._batch_start = time.perf_counter()
 
-    def _after_batch(self, batch: int, logs: Any = None) -> None:
+    @hook_if(lambda self: self.update_freq != "epoch")
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         step = self._global_train_batch
         if step % int(self.update_freq):
             return

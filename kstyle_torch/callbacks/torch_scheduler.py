@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from kstyle_torch.callbacks.base import Callback
+from kstyle_torch.callbacks.base import Callback, hook_if
 from kstyle_torch.callbacks.control import learning_rates
 from kstyle_torch.optimizers.loss_scale import LossScaleOptimizer
 from kstyle_torch.optimizers.torch_optimizer import TorchOptimizer
@@ -37,9 +37,6 @@ class TorchScheduler(Callback):
         if per not in ("epoch", "batch"):
             raise ValueError(f"TorchScheduler: per must be 'epoch' or 'batch'; got {per!r}.")
         self.scheduler, self.per, self.monitor = scheduler, per, monitor
-        if per == "batch":
-            # only then: fit skips hooks that nobody defines
-            self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
 
     def on_train_begin(self, logs: Any = None) -> None:
         optimizer = self.model.optimizer
@@ -61,7 +58,8 @@ class TorchScheduler(Callback):
         if self.per == "epoch":
             self._step(logs or {})
 
-    def _after_batch(self, batch: int, logs: Any = None) -> None:
+    @hook_if(lambda self: self.per == "batch")
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._step(logs or {})
 
     def _step(self, logs: Any) -> None:

@@ -348,16 +348,16 @@ class Writer:
     def _find_shared(self, model: nn.Module) -> None:
         counts: Counter[int] = Counter()
         values: dict[int, Any] = {}
-
-        def walk(module: nn.Module) -> None:
-            for _, kind, value in self._attributes(module):
+        left = [model]
+        while left:
+            inside: list[nn.Module] = []
+            for _, kind, value in self._attributes(left.pop()):
                 if kind in ("module", "parameter") and value is not None:
                     counts[id(value)] += 1
                     values[id(value)] = value
                     if counts[id(value)] == 1 and kind == "module":
-                        walk(value)
-
-        walk(model)
+                        inside.append(value)
+            left += reversed(inside)
         for key, count in counts.items():
             if count > 1:
                 wish = "weight" if isinstance(values[key], nn.Parameter) else type(values[key]).__name__.lower()

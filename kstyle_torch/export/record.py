@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,13 +46,13 @@ class Step:
     has_gradient: bool = True
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Frame:
     """One call of a module.
 
     Args:
         module: Which.
-        parent: The call that it is part of; None for the model's.
+        above: Weak reference to the call that it is part of, which holds this one; None for the model's.
         inputs: Name of each argument that holds tensors -> its nest.
         steps: What happened, in order.
         outputs: What it gave back.
@@ -61,13 +62,22 @@ class Frame:
     """
 
     module: nn.Module
-    parent: Frame | None
+    above: weakref.ref[Frame] | None
     inputs: dict[str, Any]
     steps: list[Step] = field(default_factory=list)
     outputs: Any = None
     owned: set[int] = field(default_factory=set)
     taken: list[int] = field(default_factory=list)
     given: list[int] = field(default_factory=list)
+
+    @property
+    def parent(self) -> Frame | None:
+        """The call that it is part of; None for the model's."""
+        return None if self.above is None else self.above()
+
+    @parent.setter
+    def parent(self, frame: Frame | None) -> None:
+        self.above = None if frame is None else weakref.ref(frame)
 
     def chain(self) -> list[Frame]:
         """Returns this frame and those that it is part of, up to the model's."""
@@ -107,7 +117,9 @@ class Recorder(TorchFunctionMode):
         if self.native or id(module) in self.is_native:
             self.native.append(module)
             return
-        frame = Frame(module, self.stack[-1] if self.stack else None, self.refs(_named(module, args, kwargs)))
+        frame = Frame(
+            module, weakref.ref(self.stack[-1]) if self.stack else None, self.refs(_named(module, args, kwargs))
+        )
         frame.owned.update(ref.key for ref in refs_in(frame.inputs))
         if frame.parent is None:
             self.makers.update(dict.fromkeys(frame.owned, frame))

@@ -73,7 +73,7 @@ class Run:
                 if self.counts and model._compiled is not None:
                     set_unnoticed(self.model, _compiled=model._compiled.with_own_metrics())
         except BaseException:
-            runs.remove(self)
+            self._end()
             raise
         innermost.run, running.losses = self, {}
         return self
@@ -86,9 +86,15 @@ class Run:
             pairs = zip(self.model._flatten_layers(), model._flatten_layers(), strict=True)
             added_losses.keep(pairs, added or {})
         with _lock:
-            model._fit.runs.remove(self)
+            self._end()
             if self.model is not model and self.counts and not others_run(model):
                 _show_metrics(self.model, model)
+
+    def _end(self) -> None:
+        """Takes the run off the models' lists: one that stayed on the copy's would keep it, and so the weights, in a cycle."""
+        for model in (self.origin, self.model):
+            if self in model._fit.runs:
+                model._fit.runs.remove(self)
 
 
 class _Innermost(threading.local):

@@ -200,3 +200,31 @@ def test_what_is_no_callback_is_refused(callbacks, message):
 def test_the_public_callbacks_are_those_of_keras(keras):
     theirs = {name for name in dir(keras.callbacks) if not name.startswith("_")} - {"OrbaxCheckpoint"}
     assert set(ks.callbacks.__all__) - {"TorchScheduler"} == theirs
+
+
+@pytest.mark.parametrize("save_freq", [2, "epoch"])
+def test_a_subclass_may_override_the_batch_hook_of_a_checkpoint(keras, tmp_path, save_freq):
+    def train(library):
+        calls, folder = [], tmp_path / library.__name__
+        folder.mkdir()
+
+        class Counting(library.callbacks.ModelCheckpoint):
+            def on_train_batch_end(self, batch, logs=None):
+                super().on_train_batch_end(batch, logs)
+                calls.append(batch)
+
+        path = folder / ("{epoch}-{batch}.weights.h5" if save_freq == 2 else "{epoch}.weights.h5")
+        fit(logistic_regression(library), Counting(str(path), save_weights_only=True, save_freq=save_freq))
+        return sorted(calls), sorted(file.name for file in folder.iterdir())  # Keras calls them from several threads
+
+    batches, files = train(ks)
+    assert (batches, files) == train(keras)
+    assert len(batches) == 6
+    assert files
+
+
+@pytest.mark.parametrize("save_freq", [2, "epoch"])
+def test_the_batch_hook_of_a_checkpoint_is_skipped_where_it_has_nothing_to_do(tmp_path, save_freq):
+    checkpoint = ks.callbacks.ModelCheckpoint(tmp_path / "a.keras", save_freq=save_freq)
+    hooks = ks.callbacks.CallbackList([checkpoint]).hooks("on_train_batch_end")
+    assert len(hooks) == (save_freq == 2)

@@ -517,9 +517,12 @@ def verify_step(
 def attempts(compared: Callable[[int], None]) -> None:
     """Compares until there is no difference, `ATTEMPTS` times at most. Raises: RefusedError: that of the first attempt."""
     refused: list[RefusedError] = []
-    for attempt in range(ATTEMPTS):
-        try:
-            return compared(attempt)
-        except RefusedError as error:
-            refused.append(error)
-    raise refused[0]
+    try:
+        for attempt in range(ATTEMPTS):
+            try:
+                return compared(attempt)
+            except RefusedError as error:
+                refused.append(error)
+        raise refused[0]
+    finally:
+        refused.clear()  # The errors' tracebacks hold this frame: a cycle that would keep the model.

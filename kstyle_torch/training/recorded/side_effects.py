@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 from torch import Tensor
 
@@ -66,7 +67,10 @@ class Effects:
         tags = all_tags if any(not entry.metric.rowwise for entry in model._compiled.metrics.entries) else mask_only
         self.num_leaves = len(leaves)
         self.tags = [(place, name) for place, leaf in enumerate(leaves) for name in tags(leaf)]
-        self.layers = [(layer, len(layer._losses)) for layer in model._fit.loss_layers(model) if layer._losses]
+        # The references are weak, since the model, which holds these effects, may be one of the layers.
+        self.layers: list[tuple[Callable[[], Any], int]] = [
+            (ref(layer), len(layer._losses)) for layer in model._fit.loss_layers(model) if layer._losses
+        ]
         if not all(isinstance(value, Tensor) for value in self.taken(y_pred)):
             raise CannotRecordError("an output or a loss of add_loss() is no tensor")
 
@@ -79,7 +83,7 @@ class Effects:
         """Returns the tensors that a step has left."""
         leaves = tree.flatten(y_pred)
         tied = [getattr(leaves[place], name, None) for place, name in self.tags]
-        added = [loss for layer, _ in self.layers for loss in layer._losses]
+        added = [loss for layer, _ in self.layers for loss in layer()._losses]
         return [*leaves, *tied, *added, *(cell.value for cell in self.cells)]
 
     def given(self, values: list[Tensor]) -> Any:
@@ -89,7 +93,7 @@ class Effects:
         for place, name in self.tags:
             setattr(leaves[place], name, next(rest))
         for layer, number in self.layers:
-            layer._losses[:] = [next(rest) for _ in range(number)]
+            layer()._losses[:] = [next(rest) for _ in range(number)]
         for cell in self.cells:
             cell._tensor = next(rest)
         return self.pack(leaves)
