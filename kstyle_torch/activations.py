@@ -266,7 +266,7 @@ def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
     """
     z = x.movedim(axis, -1)
     ordered = z.sort(dim=-1, descending=True).values
-    rank = torch.arange(1, z.shape[-1] + 1, device=x.device, dtype=x.dtype)
+    rank = torch.ones_like(z).cumsum(-1)
     sums = ordered.cumsum(-1)
     support = (1 + rank * ordered > sums).sum(-1, keepdim=True)  # how many outputs stay positive
     tau = (sums.gather(-1, support - 1) - 1) / support
