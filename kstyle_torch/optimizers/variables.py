@@ -103,6 +103,14 @@ def parameter_of(variable: Any) -> Tensor:
     return variable
 
 
+def stands_for(variable: Any, parameter: Tensor) -> bool:
+    """Returns whether a weight noted earlier is still the way to a parameter; one that pruning made may be gone."""
+    try:
+        return parameter_of(variable) is parameter
+    except AttributeError:
+        return False
+
+
 def layout_of(variable: Any) -> Layout:
     """Returns the layouts of a weight or its `value`; a torch parameter is in torch's."""
     if isinstance(variable, KerasValue):
