@@ -15,7 +15,7 @@ from kstyle_torch.optimizers.clipping import clip_by_norm
 from kstyle_torch.optimizers.foreach import PLAIN
 from kstyle_torch.optimizers.fused import alike, has_fused_sgd
 from kstyle_torch.optimizers.packing import SMALL, Pack, aligned
-from kstyle_torch.optimizers.variables import layout_of, parameter_of, path_of, stands_for
+from kstyle_torch.optimizers.variables import layout_of, parameter_of, path_of, tensor_now
 
 MANY = 64  # sets of variables; those with a part are forgotten when there are more
 
@@ -102,7 +102,9 @@ class Part:
 
     def is_named(self) -> bool:
         """Returns whether each variable still is the way to its parameter."""
-        return all(map(stands_for, self.variables, self.parameters))
+        return all(
+            tensor_now(each) is parameter for each, parameter in zip(self.variables, self.parameters, strict=True)
+        )
 
     def used(self, gradients: list[Tensor | None]) -> tuple[Part, list[Tensor]]:
         """Returns the part that has gradients, and these, none of them sparse; the rest stays as it is.

@@ -10,7 +10,7 @@ from torch.utils.weak import TensorWeakRef
 
 from kstyle_torch.layer.succession import successor
 from kstyle_torch.optimizers.parameter_group import is_shared
-from kstyle_torch.optimizers.variables import HostNumber, parameter_of, stands_for
+from kstyle_torch.optimizers.variables import HostNumber, parameter_of, tensor_now
 
 
 class StateByParameter:
@@ -46,21 +46,22 @@ class StateByParameter:
         parametrizations rename it, and another one may be put under its name.
         """
         self._given, known = variables, self._known()
-        of_variable = {id(variable): place for place, variable in enumerate(self._variables)}
         taken = {known.get(id(parameter_of(variable))) for variable in variables}
+        now = [tensor_now(variable) for variable in self._variables] if None in taken else []
+        of_variable = {id(tensor): place for place, tensor in enumerate(now)}
         places = []
         for variable in variables:
             parameter = parameter_of(variable)
             place = known.get(id(parameter))
             if place is None:
-                place = of_variable.get(id(variable))
+                place = of_variable.get(id(parameter))  # under the name of another, also in a copy of the model
                 if place is None or place in taken:
                     place = self._add(variable, parameter)
                 else:
                     self._replace(place, variable, parameter)
                 known[id(parameter)] = place
                 taken.add(place)
-            elif not stands_for(self._variables[place], parameter):
+            elif tensor_now(self._variables[place]) is not parameter:
                 self._undecayed[0][:] = [
                     variable if other is self._variables[place] else other for other in self._undecayed[0]
                 ]

@@ -103,12 +103,12 @@ def parameter_of(variable: Any) -> Tensor:
     return variable
 
 
-def stands_for(variable: Any, parameter: Tensor) -> bool:
-    """Returns whether a weight noted earlier is still the way to a parameter; one that pruning made may be gone."""
+def tensor_now(variable: Any) -> Tensor | None:
+    """Returns the tensor behind a weight noted earlier; None if it is gone, as those are that pruning made."""
     try:
-        return parameter_of(variable) is parameter
+        return parameter_of(variable)
     except AttributeError:
-        return False
+        return None
 
 
 def layout_of(variable: Any) -> Layout:
