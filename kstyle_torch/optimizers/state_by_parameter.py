@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.utils.weak import TensorWeakRef
 
 from kstyle_torch.layer.succession import successor
-from kstyle_torch.optimizers.parameter_group import is_shared
 from kstyle_torch.optimizers.variables import HostNumber, parameter_of, tensor_now
 
 
@@ -77,8 +76,7 @@ class StateByParameter:
     def _replace(self, place: int, variable: Any, parameter: Tensor) -> None:
         """Gives the place of a parameter to another one. Its state is kept for as long as somebody else holds it."""
         state = {slot: tensors[place] for slot, tensors in self.state.items()}
-        kept = {slot: each.clone() if each is not None and is_shared(each) else each for slot, each in state.items()}
-        self._left.append((TensorWeakRef(self._parameters[place]), kept))
+        self._left.append((TensorWeakRef(self._parameters[place]), state))
         self._put(place, parameter)
         for slot, tensor in self._state_of(variable, parameter).items():
             self.state[slot][place] = tensor

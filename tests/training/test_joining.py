@@ -168,6 +168,48 @@ def test_the_state_of_a_replaced_parameter_is_kept_no_longer_than_the_parameter(
     assert len(model.optimizer._left) == 0 and len(model.optimizer.variables) == 2 + 2 * 4
 
 
+@pytest.mark.parametrize(
+    "optimizer", ["adam", "rmsprop", ks.optimizers.RMSprop(use_ema=True)], ids=["adam", "rmsprop", "ema"]
+)
+def test_a_weight_that_moves_takes_its_state_along(optimizer):
+    model = sequential()
+    model.compile(optimizer, "mse")
+    model.fit(*data(sequential), verbose=0)
+    optimizer, linear = model.optimizer, model.layers[0].linear
+    slot = next(iter(optimizer.state.values()))
+    old, weight = slot[0].clone(), linear.weight
+    replaced(model)
+    model.layers[1].linear.register_parameter("other", weight)
+    optimizer.track(model.trainable_weights)
+    state = {id(parameter): slot[place] for place, parameter in enumerate(optimizer._parameters)}
+    assert torch.equal(state[id(weight)], old) and old.any() and len(slot) == 5
+    assert not torch.equal(state[id(linear.weight)], old)
+
+
+class Counting(torch.optim.SGD):
+    """Makes its state when it is made, as optimizers of other packages do."""
+
+    def __init__(self, parameters, rate=0.1):
+        super().__init__(parameters, rate)
+        for parameter in self.param_groups[0]["params"]:
+            self.state[parameter]["count"] = 0
+
+    def step(self):
+        for parameter in self.param_groups[0]["params"]:
+            self.state[parameter]["count"] += 1
+        super().step()
+
+
+def test_a_torch_optimizer_that_makes_its_state_at_once():
+    model = sequential()
+    model.compile(Counting, "mse")
+    model.fit(*data(sequential), verbose=0)
+    replaced(model)
+    model.fit(*data(sequential), verbose=0)
+    state = model.optimizer.optimizer.state
+    assert [state[parameter]["count"] for parameter in model.parameters()] == [1, 2, 2, 2]
+
+
 @pytest.mark.parametrize("name", ["own", "torch"])
 def test_reassigned_weights_go_on_with_their_state(name):
     """As `load_state_dict` without `assign` does, which changes the same parameters in place."""
