@@ -22,6 +22,7 @@ from kstyle_torch.layer.reparametrization import (
     warn_of_computed,
     weight_names,
 )
+from kstyle_torch.layer.succession import succession
 from kstyle_torch.layer.weights import Weight, WeightView, weight_table
 from kstyle_torch.serialization import reject_unknown
 from kstyle_torch.variables import assign_all
@@ -310,6 +311,15 @@ class WeightHolder(nn.Module):
             for tensor, old in zip(tensors, before, strict=True):
                 tensor.copy_(old)
             raise
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Returns what torch's method does; with `assign=True` an optimizer keeps its state for the new parameters."""
+        with succession(self):
+            return super().load_state_dict(state_dict, strict, assign)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        with succession(self):
+            return super()._apply(*args, **kwargs)
 
     # ---------------------------------------------------------------------------------------------------- Keras' files
 

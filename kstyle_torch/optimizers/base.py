@@ -22,6 +22,7 @@ from kstyle_torch.optimizers.own_variables import OwnVariables
 from kstyle_torch.optimizers.parameter_group import MANY, Part, carried, is_shared
 from kstyle_torch.optimizers.rate import current_rate, learning_rate_of, replaced_rate
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
+from kstyle_torch.optimizers.state_by_parameter import StateByParameter
 from kstyle_torch.optimizers.variables import HostNumber, SlotView, in_keras, layout_of, parameter_of, path_of
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, reject_unknown
@@ -30,7 +31,7 @@ from kstyle_torch.variables import Variable, assign_all
 registry = serialization.registry("optimizer", "keras.optimizers")
 
 
-class Optimizer(OwnVariables, Configurable):
+class Optimizer(StateByParameter, OwnVariables, Configurable):
     """Base class of optimizers.
 
     A subclass names its `slots` and defines `update`; or, as in Keras, it makes its variables in `build` and defines
@@ -96,6 +97,7 @@ class Optimizer(OwnVariables, Configurable):
         self.built = False
         self._variables: list[Any] = []  # all that it was ever given, in the order of their state
         self._parameters: list[Tensor] = []
+        self._left: list[Any] = []  # parameters whose place others took, held weakly, with their state
         self._undecayed: tuple[list[Any], str] = ([], "")
         self._added: list[Variable] = []
         self._part: Part | None = None
@@ -220,7 +222,7 @@ class Optimizer(OwnVariables, Configurable):
         variables = list(variables)
         if not self.built:
             self.build(variables)
-        elif self._part is not None and self._part.holds(variables):
+        elif self._part is not None and self._part.holds(variables) and self._part.is_named():
             self._given = variables
             self._part.look()
             return
@@ -230,41 +232,6 @@ class Optimizer(OwnVariables, Configurable):
                 "optimizer, and compile again, after changing what is trainable."
             )
         self._select(self._places(variables))
-
-    def _known(self) -> dict[int, int]:
-        places = {id(parameter): place for place, parameter in enumerate(self._parameters)}
-        return places | {id(variable): place for place, variable in enumerate(self._variables)}
-
-    def _unknown(self, variables: list[Any]) -> list[Any]:
-        known = self._known()
-        return [each for each in variables if id(each) not in known and id(parameter_of(each)) not in known]
-
-    def _places(self, variables: list[Any]) -> list[int]:
-        """Returns where the state of each is; makes it for the new ones."""
-        self._given, known = variables, self._known()
-        places = []
-        for variable in variables:
-            parameter = parameter_of(variable)
-            place = known.get(id(variable), known.get(id(parameter)))
-            if place is None:
-                place = known[id(variable)] = known[id(parameter)] = self._add(variable, parameter)
-            elif parameter is not (before := self._parameters[place]):
-                self._parameters[place] = parameter  # load_state_dict(assign=True), for one, puts another there
-                for slot, tensors in self.state.items():
-                    if tensors[place] is not None and before.shape != parameter.shape:
-                        tensors[place] = self._initial(slot, parameter, variable)
-            places.append(place)
-        return places
-
-    def _add(self, variable: Any, parameter: Tensor) -> int:
-        self._variables.append(variable)
-        self._parameters.append(parameter)
-        for slot, tensors in self.state.items():
-            tensors.append(self._initial(slot, parameter, variable))
-        return len(self._variables) - 1
-
-    def _initial(self, slot: str, parameter: Tensor, variable: Any) -> Any:
-        return torch.zeros_like(parameter, requires_grad=False)
 
     def _select(self, places: list[int]) -> None:
         device = self._parameters[places[0]].device if places else None
@@ -583,7 +550,7 @@ class Optimizer(OwnVariables, Configurable):
             slot: [tensor.clone() if tensor is not None and is_shared(tensor) else tensor for tensor in tensors]
             for slot, tensors in self.state.items()
         }
-        return {**self.__dict__, "_part": None, "_given": [], "_parts": {}, "_packed": {}, "state": state}
+        return {**self.__dict__, "_part": None, "_given": [], "_left": [], "_parts": {}, "_packed": {}, "state": state}
 
 
 def _defined_in(cls: type, method: str) -> int:

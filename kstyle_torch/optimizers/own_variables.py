@@ -17,6 +17,7 @@ class OwnVariables:
     """The part of `Optimizer` that such subclasses call."""
 
     name: str
+    _variables: list[Any]
     _parameters: list[Tensor]
     _added: list[Variable]
 
@@ -65,8 +66,8 @@ class OwnVariables:
         return columns[0] if isinstance(name, str) else columns
 
     def _get_variable_index(self, variable: Any) -> int:
-        known = self._known()
-        return known[id(variable)] if id(variable) in known else known[id(parameter_of(variable))]
+        known = {id(each): place for place, each in enumerate(self._variables)}
+        return known[id(variable)] if id(variable) in known else self._known()[id(parameter_of(variable))]
 
     def assign(self, variable: Any, value: Any) -> None:
         """Sets a variable of the model's or the optimizer's."""

@@ -15,7 +15,7 @@ from kstyle_torch.optimizers.clipping import clip_by_norm
 from kstyle_torch.optimizers.foreach import PLAIN
 from kstyle_torch.optimizers.fused import alike, has_fused_sgd
 from kstyle_torch.optimizers.packing import SMALL, Pack, aligned
-from kstyle_torch.optimizers.variables import layout_of, parameter_of, path_of
+from kstyle_torch.optimizers.variables import layout_of, parameter_of, path_of, tensor_now
 
 MANY = 64  # sets of variables; those with a part are forgotten when there are more
 
@@ -99,6 +99,12 @@ class Part:
             if variable is not parameter and parameter_of(variable) is not parameter:
                 return False
         return _lying(self.parameters) == self.lying
+
+    def is_named(self) -> bool:
+        """Returns whether each variable still is the way to its parameter."""
+        return all(
+            tensor_now(each) is parameter for each, parameter in zip(self.variables, self.parameters, strict=True)
+        )
 
     def used(self, gradients: list[Tensor | None]) -> tuple[Part, list[Tensor]]:
         """Returns the part that has gradients, and these, none of them sparse; the rest stays as it is.

@@ -8,8 +8,12 @@ import warnings
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
+from kstyle_torch.layer.succession import successor
 from kstyle_torch.optimizers.base import Optimizer
+from kstyle_torch.optimizers.parameter_group import carried
 from kstyle_torch.registry import snake_case
 
 
@@ -41,38 +45,76 @@ class TorchOptimizer(Optimizer):
                 "LBFGS computes the loss several times a step; fit computes it once. Take another optimizer."
             )
         self.optimizer = optimizer
-        self._makes_groups = False  # whether the optimizer was made here, for all that is trained
+        self._maker: Any = None  # the class or partial, where the optimizer was made here, for all that is trained
+        self._aside = WeakTensorKeyDictionary()  # state of the parameters that are not trained now
+        self._warned: set[int] = set()  # which parameters, when a warning was last given that they are not trained
 
     def build(self, variables: Any) -> None:
         self.track(variables)
 
     def track(self, variables: Any) -> None:
-        """Notes whose gradients come; makes the optimizer if it was given as a class.
+        """Notes whose gradients come; makes the optimizer if it was given as a class, and keeps it to what is trained.
 
         Raises: ValueError: if the optimizer holds none of the variables.
         """
-        known = len(self._parameters)
+        before = [*self._parameters]
         self._select(self._places(list(variables)))
+        trained = self._current().parameters
         if not hasattr(self.optimizer, "param_groups"):
-            self.optimizer = self.optimizer(self._parameters)
-            self._makes_groups = True
+            self._maker, self.optimizer = self.optimizer, self.optimizer(trained)
+        elif self._maker is not None:
+            self._succeed(before)
+            self._hold(trained)
+        else:
+            self._check_held(trained)
+
+    def _succeed(self, before: list[Tensor]) -> None:
+        """Moves state on to the parameters that torch itself has put in the place of others."""
+        for old, new in zip(before, self._parameters, strict=False):
+            if old is not new and successor(old) is new and old in self.optimizer.state:
+                state = self.optimizer.state.pop(old)
+                if old.shape == new.shape:
+                    is_like = {key: isinstance(each, Tensor) and each.shape == new.shape for key, each in state.items()}
+                    self.optimizer.state[new] = {
+                        key: carried(each, new) if is_like[key] else each for key, each in state.items()
+                    }
+
+    def _hold(self, trained: list[Tensor]) -> None:
+        """Lets the groups hold exactly what is trained: what joins with fresh state, in the first group."""
+        first, *others = self.optimizer.param_groups
+        held = {id(parameter): parameter for group in (first, *others) for parameter in group["params"]}
+        wanted = {id(parameter) for parameter in trained}
+        state = self.optimizer.state
+        for key, parameter in held.items():
+            if key not in wanted and parameter in state:
+                self._aside[parameter] = state.pop(parameter)  # state_dict() fails on those of no group
+        joined = [parameter for parameter in trained if id(parameter) not in held]
+        fresh = self._maker(joined).state if joined else {}  # some make state at once
+        for parameter in joined:
+            known = self._aside.pop(parameter, fresh.get(parameter))
+            if known is not None:
+                state[parameter] = known
+        for group in others:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) in wanted]
+        elsewhere = {id(parameter) for group in others for parameter in group["params"]}
+        first["params"] = [parameter for parameter in trained if id(parameter) not in elsewhere]
+
+    def _check_held(self, trained: list[Tensor]) -> None:
         held = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
-        joined = [parameter for parameter in self._parameters[known:] if id(parameter) not in held]
-        if joined and self._makes_groups:
-            self.optimizer.add_param_group({"params": joined})
-            return
-        if joined and known:
-            mine = [id(self._parameters[place]) in held for place in self._current().places]
-            warnings.warn(
-                f"{type(self.optimizer).__name__} holds {sum(mine)} of the {len(mine)} weights that require a gradient; the "
-                "others, which the model got later, are not trained. Add them with add_param_group().",
-                stacklevel=5,
-            )
-        if self._parameters and not any(id(parameter) in held for parameter in self._parameters):
+        missing = {id(parameter) for parameter in trained} - held
+        if missing and len(missing) == len(trained):
             raise ValueError(
                 f"{type(self.optimizer).__name__} holds none of the model's trainable weights. Make it of "
                 "model.parameters() after the model is built, or pass its class or a functools.partial of it."
             )
+        if missing - self._warned:
+            warnings.warn(
+                f"{type(self.optimizer).__name__} holds {len(trained) - len(missing)} of the {len(trained)} weights that "
+                "require a gradient; the others, which it was not made of, are not trained. Add them with "
+                "add_param_group(), or freeze them.",
+                stacklevel=6,
+            )
+        self._warned = missing
 
     @property
     def learning_rate(self) -> Any:
@@ -105,6 +147,15 @@ class TorchOptimizer(Optimizer):
         for parameter in part.parameters:
             parameter.grad = None
         self._iterations.number += 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_aside": [*self._aside.items()], "_warned": set()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        aside = WeakTensorKeyDictionary()
+        for parameter, each in state["_aside"]:
+            aside[parameter] = each
+        vars(self).update({**state, "_aside": aside})
 
     def get_config(self) -> dict[str, Any]:
         raise TypeError(f"{type(self.optimizer).__name__} is a torch optimizer and has no Keras config.")

@@ -103,6 +103,14 @@ def parameter_of(variable: Any) -> Tensor:
     return variable
 
 
+def tensor_now(variable: Any) -> Tensor | None:
+    """Returns the tensor behind a weight noted earlier; None if it is gone, as those are that pruning made."""
+    try:
+        return parameter_of(variable)
+    except AttributeError:
+        return None
+
+
 def layout_of(variable: Any) -> Layout:
     """Returns the layouts of a weight or its `value`; a torch parameter is in torch's."""
     if isinstance(variable, KerasValue):

@@ -306,8 +306,8 @@ def prepare(model: Trainable) -> None:
 
 def what_counts(modules: list[nn.Module]) -> Any:
     """Returns what decides which weights there are, and which of them are trained."""
-    weights = [
-        (id(tensor), tensor.requires_grad) for module in modules for tensor in module._parameters.values()
+    weights = [  # with names: pruning moves a parameter to another one
+        (name, id(tensor), tensor.requires_grad) for module in modules for name, tensor in module._parameters.items()
         if tensor is not None
     ]  # fmt: skip
     return changes.count, [*map(id, modules)], weights

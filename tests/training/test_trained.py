@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
-from torch.nn.utils.parametrize import register_parametrization, remove_parametrizations
+from torch.nn.utils.parametrize import register_parametrization
 
 import kstyle_torch as ks
 from kstyle_torch import layers
@@ -242,76 +242,6 @@ def test_trained_as_by_hand(make, use):
     frozen = {key for key, parameter in model.named_parameters() if not parameter.requires_grad}
     for key, _ in model.named_parameters():
         assert torch.equal(trained[key], start[key]) == (key in frozen), key
-
-
-# ---------------------------------------------------------------------------------------------- joining and leaving
-
-
-def test_parameters_that_join_get_fresh_state_and_those_that_leave_keep_theirs():
-    model = sequential()
-    x, y = data(sequential)
-    model.compile("adam", "mse")
-    model.fit(x, y, epochs=2, verbose=0)
-    optimizer, linear = model.optimizer, model.layers[0].linear
-    slots = optimizer.state["momentum"]
-    old = slots[0].clone()
-    assert len(slots) == 4 and old.any()
-    model.layers[0].linear = nn.Linear(6, 6)
-    model.train_on_batch(x, y)
-    assert len(slots) == 6 and torch.equal(slots[0], old) and slots[4].any()
-    model.layers[0].linear = linear
-    model.train_on_batch(x, y)
-    assert len(slots) == 6 and not torch.equal(slots[0], old)
-    assert int(optimizer.iterations) == 4
-
-
-def test_an_adapter_put_in_between_epochs():
-    model = sequential()
-    x, y = data(sequential)
-    model.compile("adam", "mse")
-    adapters = []
-
-    def put(epoch, logs):
-        if epoch == 1:
-            adapt(model)
-            adapters.extend(parameter for key, parameter in model.named_parameters() if key.endswith(".b"))
-
-    model.fit(x, y, epochs=3, verbose=0, callbacks=[ks.callbacks.LambdaCallback(on_epoch_end=put)])
-    assert len(adapters) == 2 and all(parameter.any() for parameter in adapters)
-
-
-def test_parametrized_and_back_between_fits():
-    model = sequential()
-    x, y = data(sequential)
-    model.compile("adam", "mse")
-    for use in (lambda: None, lambda: parametrizations.weight_norm(model.layers[0].linear)):
-        use()
-        model.fit(x, y, verbose=0)
-    remove_parametrizations(model.layers[0].linear, "weight")
-    before = model.get_weights()
-    model.fit(x, y, verbose=0)
-    assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
-    assert int(model.optimizer.iterations) == 3
-
-
-def test_a_torch_optimizer_gets_the_new_parameters_too():
-    model = sequential()
-    x, y = data(sequential)
-    model.compile(torch.optim.SGD, "mse")
-    model.fit(x, y, verbose=0)
-    adapt(model)
-    model.fit(x, y, verbose=0)
-    assert all(parameter.any() for key, parameter in model.named_parameters() if key.endswith(".b"))
-
-
-def test_a_given_torch_optimizer_warns_of_parameters_that_it_lacks():
-    model = sequential()
-    x, y = data(sequential)
-    model.compile(torch.optim.SGD(model.parameters(), 0.1), "mse")
-    model.fit(x, y, verbose=0)
-    parametrizations.weight_norm(model.layers[0].linear)
-    with pytest.warns(UserWarning, match="SGD holds 3 of the 5 weights that require a gradient"):
-        model.fit(x, y, verbose=0)
 
 
 # --------------------------------------------------------------------------------- weights that are computed by torch

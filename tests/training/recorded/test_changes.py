@@ -122,6 +122,7 @@ ACTIONS = {
     "new weights": lambda model: model.load_state_dict(
         {key: value * 0 + 1 for key, value in model.state_dict().items()}, assign=True
     ),
+    "replaced weight": lambda model: setattr(model.layers[0].linear, "weight", nn.Parameter(torch.full((8, 6), 0.1))),
     "frozen weight": lambda model: model.layers[0].linear.weight.requires_grad_(False),
     "frozen layer": lambda model: setattr(model.layers[1], "trainable", False),
     "inference": lambda model: model.layers[2].eval(),
