@@ -36,6 +36,7 @@ def fresh_process_state():
     with config.device_scope("cpu"):
         yield
     config.set_floatx("float32")
+    config.set_dtype_policy(None)
     config.set_epsilon(1e-7)
     config.set_image_data_format("channels_last")
 
