@@ -110,6 +110,7 @@ def test_imports_point_down():
     assert [problem for module in MODULES for problem in upward_imports(module)] == []
 
 
+@functools.cache
 def imports_for_types(module):
     """The import statements that only type checkers run."""
     blocks = [node for node in ast.walk(syntax(MODULES[module])) if isinstance(node, ast.If)]

@@ -352,7 +352,7 @@ TORCH = {
     "something behind": lambda: _bytes(pathlib.Path(rewritten(lambda m, d: d)).read_bytes() + b"PK\x05\x06"),
     "something in front": lambda: _bytes(b"PK\x03\x04" + pathlib.Path(rewritten(lambda m, d: d)).read_bytes()),
     "bytes by number": lambda: _pickled(b"(" + 2 * b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R" + b"l"),
-    "many objects": lambda: _pickled(b"(" + b"}" * 2_000_000 + b"l"),
+    "many objects": lambda: _pickled(b"(" + b"}" * 1_200_000 + b"l"),
     "marks": lambda: _bytes(b"\x80\x02" + b"(" * 10**5 + b"."),
     "nothing": lambda: _bytes(b""),
 }
