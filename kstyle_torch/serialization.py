@@ -82,7 +82,8 @@ class Configurable:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Returns an object of this class from what `get_config` gave."""
-        return _made_of(cls, {name: _revive(value) for name, value in config.items()})
+        with budget.in_force(config):
+            return _made_of(cls, {name: _revive(value) for name, value in config.items()})
 
 
 class UnknownArgumentError(ValueError):

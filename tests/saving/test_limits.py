@@ -21,6 +21,7 @@ import torch
 
 import kstyle_torch as ks
 from kstyle_torch import budget, layers, saving
+from kstyle_torch.budget import TooLargeError
 from kstyle_torch.callbacks import backup
 from kstyle_torch.saving import KerasFileEditor, archive
 from tests.saving.test_hostile import layer, members, network, write
@@ -296,6 +297,18 @@ def test_arrays_that_swell_in_an_older_file():
         saving.load_model("m.h5")
     with pytest.raises(ValueError, match="shapes"):
         model.load_weights("m.h5")
+
+
+@pytest.mark.parametrize(
+    ("cls", "config"),
+    [
+        (ks.metrics.AUC, {"num_thresholds": 10**9}),
+        (layers.IntegerLookup, {"num_oov_indices": 10**9, "vocabulary": [1]}),
+    ],
+)
+def test_configs_given_to_a_class_itself(cls, config):
+    with pytest.raises(TooLargeError):
+        cls.from_config(config)
 
 
 def test_a_chunk_larger_than_its_values():
