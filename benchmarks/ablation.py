@@ -1,4 +1,4 @@
-"""What each optimisation of training gains: `python benchmarks/ablation.py [--workloads small convnet] [--tricks ...]`.
+"""Gain of each optimisation of training: `python benchmarks/ablation.py [--workloads small convnet] [--tricks ...]`.
 
 Each trick is switched off in a fresh process; a round has one for each, after one in which all are on. A figure is
 the CPU time without the trick over the time with all of them, the median over the rounds: 1.05 says that training takes

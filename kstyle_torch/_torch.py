@@ -305,7 +305,7 @@ KERNEL_SETTINGS: tuple[Callable[[], bool], ...] = (  # without the call in Pytho
 # ------------------------------------------------------------------------------------------------------ modes and hooks
 
 
-# A fallback that cannot tell assumes that somebody watches: then the plain path runs.
+# A fallback that cannot tell assumes that something observes the calls: then the plain path runs.
 
 
 def _assume_one() -> int:
@@ -361,8 +361,8 @@ version_of: Callable[[Tensor], Any] = private("torch.Tensor._version.__get__", _
 is_view: Callable[[Tensor], bool] = private("torch.Tensor._is_view", _assume_so)
 
 
-# address of the generator that a Python object stands for; there may be several objects for one, of which the fallback
-# takes the later ones for generators that nobody knows
+# address of the generator that a Python object stands for; several objects may stand for one generator, and the fallback
+# takes them for different ones
 generator_address: Callable[[torch.Generator], int] = private("torch.Generator._cdata.__get__", id)
 # a number of a storage, also of one without data; torch keeps one object for each
 storage_address: Callable[[Any], int] = private("torch.UntypedStorage._cdata.__get__", id)

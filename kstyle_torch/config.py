@@ -43,7 +43,7 @@ _keeps_freed_memory = True
 
 
 def backend() -> str:
-    """Returns `"torch"`: there is no other."""
+    """Returns the name of the backend, which is always `"torch"`."""
     return "torch"
 
 

@@ -48,7 +48,7 @@ class SeedGenerator(serialization.Configurable):
         seed: Int where it starts; if None, a number from torch's random state.
         name: What it is called.
         kwargs: `backend`, which must be None or torch's.
-    Raises: ValueError: if `seed` is no int.
+    Raises: ValueError: if `seed` is not an int.
 
     Example:
         >>> seed = random.SeedGenerator(1)

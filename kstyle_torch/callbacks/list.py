@@ -85,7 +85,7 @@ class CallbackList(Callback):
         return tuple(getattr(callback, name) for callback in self.callbacks if _overrides(callback, name))
 
     def only_bar(self, hooks: Sequence[Callable[..., Any]]) -> ProgbarLogger | None:
-        """Returns the progress bar, if nobody else looks at batches: it need not be called before it is due."""
+        """Returns the progress bar, if no other callback has a batch hook: it need not be called before it is due."""
         owner = getattr(hooks[0], "__self__", None) if len(hooks) == 1 else None
         return owner if type(owner) is ProgbarLogger else None
 

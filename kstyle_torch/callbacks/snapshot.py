@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
 
 
 def saved(state: Any, name: str) -> Any:
-    """Returns what somebody's `state_dict` gave, as what can be saved.
+    """Converts the result of an object's `state_dict` to data that can be saved.
 
     Raises: TypeError: if there is anything else in it.
     """

@@ -83,7 +83,7 @@ class FunctionWriter:
         if code is not None:
             return code
         if type(value) in (bool, int, type(None)) or (type(value) is float and repr(value)[-1].isdigit()):
-            return repr(value)  # of infinity and NaN, the text is no literal
+            return repr(value)  # the texts of infinity and NaN are not literals
         if isinstance(value, tuple):
             items = f"({''.join(self.value(item, leaf) + ', ' for item in value)})"
             if type(value) is tuple:

@@ -32,7 +32,7 @@ class Gatherer:
         return torch.index_select(self.tensor, 0, places, out=buffer)
 
     def _buffer(self, rows: int) -> Tensor:
-        """Returns memory for so many rows that nobody looks at."""
+        """Returns memory for so many rows to which no view is left."""
         assert holders_of is not None
         for buffer, storage, idle in self.buffers:
             if buffer.shape[0] >= rows and holders_of(storage) == idle:

@@ -91,7 +91,7 @@ class PyDataset:
 
     @property
     def num_batches(self) -> int | None:
-        """The number of batches; None if there is no end."""
+        """The number of batches; None if it is infinite."""
         if hasattr(self, "__len__"):
             return len(self)
         raise NotImplementedError(f"{type(self).__name__} must define __len__(self) or the property num_batches.")

@@ -16,10 +16,11 @@ Runs = dict[int, Callable[..., Any] | None]  # module id -> what to run instead 
 
 
 def straight_runs(graph: Graph, direct: Runs) -> Runs:
-    """Returns what to run where nobody sees the calls of modules.
+    """Returns functions to run instead of the calls of modules, where no hook sees these.
 
     Args:
-        direct: What does the same as the call of each.
+        graph: The calls.
+        direct: Functions that do the same as the call of each module, by its id.
     """
     return _with_crops(graph, {**direct, **relu_after_pooling(graph)})
 

@@ -18,7 +18,7 @@ class RandomLayer(Layer):
     Args:
         seed: Int for the same numbers at every run, on every device; they then depend on nothing but the seed and on
             how often the layer drew. torch's random state decides if None.
-    Raises: ValueError: if `seed` is no int.
+    Raises: ValueError: if `seed` is not an int.
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any):

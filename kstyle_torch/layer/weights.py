@@ -126,7 +126,7 @@ class WeightView(Variable):
         if computed is not None:
             return keras_value(ComputedSource(computed, layout, self.path))
         if not isinstance(parameter, nn.Parameter):
-            return layout.to_keras(parameter)  # what `functional_call` has put there is no leaf either
+            return layout.to_keras(parameter)  # a tensor that `functional_call` put there is not a leaf either
         if self._value is None or self._value.parameter is not parameter:
             self._value = keras_value(Source(parameter, layout))
         self._value.refresh()

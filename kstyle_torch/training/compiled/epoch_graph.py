@@ -18,15 +18,19 @@ from kstyle_torch.data.batches import ArrayBatches
 from kstyle_torch.optimizers.functional_update import settings_of, why_not_pure
 from kstyle_torch.training.compiled.functional_step import CannotCompileError, StepFunction
 from kstyle_torch.training.compiled.scanned_steps import EpochCall
-from kstyle_torch.training.compiled.torch_compile import compiler, compiler_is_taken, graph_options, one_graph
+from kstyle_torch.training.compiled.torch_compile import (
+    MAX_COMPILED,
+    compiler,
+    compiler_is_taken,
+    graph_options,
+    one_graph,
+)
 from kstyle_torch.training.compiled.verify import Later, Trial, reason_of
 from kstyle_torch.training.engines.invalidation import Standing
 from kstyle_torch.training.epoch_metrics import Meter
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import sole_run
-
-MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
 
 
 class CompiledEpoch(OfModel):

@@ -18,14 +18,18 @@ from kstyle_torch.training.compiled.functional_step import (
     traced,
 )
 from kstyle_torch.training.compiled.stateless_random import NO_KEY
-from kstyle_torch.training.compiled.torch_compile import graph_options, has_cuda_graphs, keep_in_place, one_graph
+from kstyle_torch.training.compiled.torch_compile import (
+    MAX_COMPILED,
+    graph_options,
+    has_cuda_graphs,
+    keep_in_place,
+    one_graph,
+)
 from kstyle_torch.training.compiled.verify import FailedError, Later, Trial, rolled, verify_step
 from kstyle_torch.training.engines.invalidation import Standing
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.side_effects import MASK
-
-MAX_COMPILED = 4  # models, as it were, that one model was made into by changing it
 
 
 class WholeSteps(OfModel):

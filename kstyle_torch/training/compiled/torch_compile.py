@@ -14,6 +14,7 @@ from torch import Tensor
 from kstyle_torch._torch import load_static_address_marker
 
 _compiler = threading.Lock()
+MAX_COMPILED = 4  # versions of one model, as changes to it make them, that are compiled before it stays uncompiled
 LOOP = "torch.ops.higher_order.while_loop"  # whose graphs torch keeps in its cache only where they are said to hold no state
 
 
