@@ -10,11 +10,13 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kstyle_torch.mode import running
 
-# Layers that hold losses of a call, by id. While it is empty, as in nearly every program, calls need not look.
+# Layers that hold losses of a call, by id. While it is empty, as in nearly every program, calls need not look. Compiled
+# code must not read it: torch's compiler guards on what it holds, and that may be freed while it compiles.
 pending: dict[int, weakref.ref[Any]] = {}
 
 
@@ -26,6 +28,8 @@ def note(layer: Any) -> None:
 
 def may_be_held(layer: Any) -> bool:
     """Returns whether a layer without layers inside may hold losses of the call before."""
+    if torch.compiler.is_compiling():
+        return bool(layer._added_losses)
     by_layer = running.losses
     return bool(by_layer) if by_layer is not None else bool(pending) and id(layer) in pending
 
@@ -36,6 +40,9 @@ def forget(layer: Any) -> None:
     for each in layer._flatten_layers():
         if by_layer is not None:
             by_layer.pop(id(each), None)
+        elif torch.compiler.is_compiling():
+            if each._added_losses:
+                each._added_losses.clear()
         elif pending.pop(id(each), None) is not None:
             each._added_losses.clear()
 

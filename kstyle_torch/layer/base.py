@@ -257,8 +257,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         if plain:
             dtype, wanted = args[0].dtype, self._input_dtype
             plain = dtype is wanted or wanted is None or not dtype.is_floating_point
-        held = added_losses.pending or running.losses  # looked at first: in nearly every program there are none
-        if plain and (running.inside or not (self._opens_call or (held and added_losses.may_be_held(self)))):
+        if plain and (running.inside or not (self._opens_call or added_losses.may_be_held(self))):
             return nn.Module.__call__(self, args[0])
         if running.inside:
             return self._slow_call(args, kwargs)
@@ -268,7 +267,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         """Returns a call that no other layer makes: it forgets the losses of the one before, and ends what layers hand on."""
         if torch.compiler.is_exporting():  # a program must not set anything
             return self._slow_call(args, kwargs)
-        if (added_losses.pending or running.losses) and not torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or added_losses.pending or running.losses:
             added_losses.forget(self)
         call = running
         call.inside = True

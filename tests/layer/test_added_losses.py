@@ -1,11 +1,14 @@
 """`add_loss`: the losses of a model are those of its last call, in loops of one's own too, as in Keras."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
 import torch
 
 import kstyle_torch
+from kstyle_torch import Input, Sequential, layers
 
 X = np.ones((4, 5), "float32")
 
@@ -226,3 +229,34 @@ def test_every_tier_leaves_the_losses_of_its_last_step(how):
     for model in (ours, theirs):
         model.fit(ROWS, ROWS[:, :1], batch_size=2, epochs=4, shuffle=False, verbose=0)
     np.testing.assert_allclose(model_losses(ours), model_losses(theirs), rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", [lambda: layers.BatchNormalization(), lambda: layers.Dense(3)], ids=["layer", "leaf"])
+def test_compiling_does_not_depend_on_losses_of_another_layer(make):
+    held = [layers.ActivityRegularization(0.1)]
+    held[0](torch.ones(2, 3))
+    layer = make()
+    layer.build((None, 3))
+
+    def backend(graph, inputs):  # noqa: ARG001
+        held.clear()  # the other layer is freed while the graph is made
+        gc.collect()
+        return graph.forward
+
+    torch.compiler.reset()
+    compiled = torch.compile(layer, fullgraph=True, backend=backend)
+    assert torch.equal(compiled(torch.ones(2, 3)), layer(torch.ones(2, 3)))
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["layer", "model"])
+def test_a_compiled_call_forgets_the_losses_of_the_one_before(nested):
+    layer = layers.ActivityRegularization(0.1)
+    if nested:
+        layer = Sequential([Input((3,)), layer, layers.Rescaling(2.0)])
+    torch.compiler.reset()
+    compiled = torch.compile(layer, fullgraph=True, backend="eager")
+    for factor in (1.0, 2.0, 3.0):
+        compiled(torch.full((2, 3), factor))
+        found = [*layer.losses]
+        layer(torch.full((2, 3), factor))
+        assert [float(loss) for loss in found] == [float(loss) for loss in layer.losses]
