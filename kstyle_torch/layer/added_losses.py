@@ -26,14 +26,6 @@ def note(layer: Any) -> None:
     pending[key] = weakref.ref(layer, lambda _: pending.pop(key, None))
 
 
-def may_be_held(layer: Any) -> bool:
-    """Returns whether a layer without layers inside may hold losses of the call before."""
-    if torch.compiler.is_compiling():
-        return bool(layer._added_losses)
-    by_layer = running.losses
-    return bool(by_layer) if by_layer is not None else bool(pending) and id(layer) in pending
-
-
 def forget(layer: Any) -> None:
     """Forgets what the layer and those below added in the call before."""
     by_layer = running.losses

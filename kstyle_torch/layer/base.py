@@ -257,7 +257,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         if plain:
             dtype, wanted = args[0].dtype, self._input_dtype
             plain = dtype is wanted or wanted is None or not dtype.is_floating_point
-        if plain and (running.inside or not (self._opens_call or added_losses.may_be_held(self))):
+        if plain and (running.inside or not (self._opens_call or self._added_losses or running.losses)):
             return nn.Module.__call__(self, args[0])
         if running.inside:
             return self._slow_call(args, kwargs)
