@@ -246,7 +246,7 @@ def test_compiling_does_not_depend_on_losses_of_another_layer(make):
     layer = make()
     layer.build((None, 3))
 
-    def backend(graph, inputs):  # noqa: ARG001
+    def backend(graph, inputs):
         held.clear()  # the other layer is freed while the graph is made
         gc.collect()
         return graph.forward
