@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from kstyle_torch import tree
+from kstyle_torch.compat import keras2
 from kstyle_torch.graph_passes.straight_runs import eager_runs, straight_runs
 from kstyle_torch.layer.base import Layer, uncounted_calls
 from kstyle_torch.layer.hooks import anybody_listens
@@ -33,7 +34,7 @@ from kstyle_torch.training.fit_state import FitState
 from kstyle_torch.utils.summary import summary
 
 
-class Model(Trainer, Files, Layer):
+class Model(Trainer, Files, keras2.OlderMethods, Layer):
     """A layer with `compile`, `fit`, `evaluate` and `predict`.
 
     `Model(inputs, outputs)` makes one of what leads from inputs to outputs. A subclass defines `call` instead.
@@ -64,6 +65,7 @@ class Model(Trainer, Files, Layer):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         wanted = cls
+        kwargs = keras2.todays(cls, kwargs)
         if cls is Model and (len(args) > 1 or "outputs" in kwargs):
             wanted = cls._functional or cls
         self = super().__new__(wanted, *args, **kwargs)
