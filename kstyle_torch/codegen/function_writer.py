@@ -88,7 +88,7 @@ class FunctionWriter:
             items = f"({''.join(self.value(item, leaf) + ', ' for item in value)})"
             if type(value) is tuple:
                 return items
-            kind = self.bind(type(value), type(value).__name__)  # a named tuple, or one of torch.return_types
+            kind = self.bind(type(value), "kind")  # a named tuple, or one of torch.return_types
             return f"{kind}(*{items})" if hasattr(value, "_fields") else f"{kind}({items})"
         if type(value) is list:
             return f"[{', '.join([self.value(item, leaf) for item in value])}]"
@@ -100,14 +100,14 @@ class FunctionWriter:
         return self.bind(value)
 
     def call(self, function: str, args: Iterable[str], kwargs: Mapping[str, str]) -> str:
-        """Returns the code of a call of what `function` names.
+        """Returns the code of a call of `function`, a name.
 
-        Raises: ValueError: if the name of a keyword argument is not a plain ASCII identifier.
+        Names of keyword arguments that Python's grammar does not take here, or that are not ASCII, are passed in a dict.
         """
-        for name in kwargs:
-            if not IDENTIFIER.match(name) or keyword.iskeyword(name):
-                raise ValueError(f"{name!r} cannot be the name of a keyword argument in a graph.")
-        return f"{function}({', '.join([*args, *(f'{name}={value}' for name, value in kwargs.items())])})"
+        plain = [f"{name}={value}" for name, value in kwargs.items() if _is_plain(name)]
+        others = [f"{self.bind(name, 'key')}: {value}" for name, value in kwargs.items() if not _is_plain(name)]
+        rest = [f"**{{{', '.join(others)}}}"] if others else []
+        return f"{function}({', '.join([*args, *plain, *rest])})"
 
     # ------------------------------------------------------------------------------------------------------ statements
 
@@ -162,6 +162,10 @@ class FunctionWriter:
         linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)  # tracebacks show it
         weakref.finalize(function, linecache.cache.pop, filename, None)
         return function
+
+
+def _is_plain(name: str) -> bool:
+    return bool(IDENTIFIER.match(name)) and not keyword.iskeyword(name) and name != "__debug__"
 
 
 @functools.lru_cache(maxsize=256)

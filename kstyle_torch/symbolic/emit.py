@@ -1,6 +1,8 @@
-"""A graph -> plain Python: `dense = call(modules["dense"], x)`, one line a call, nothing interpreted at run time.
+"""Plain Python written from a graph: `dense = call(modules[key], x)`, one line a call, nothing interpreted at run time.
 
-No text of a name or key enters the code unless it is an ordinary identifier; everything else is bound by reference.
+Names and keys that users or files choose stay out of the code: keys of modules are bound by reference, and variables are
+named after the class or function that makes their value, and numbered. Only keyword arguments appear as they are, where
+`FunctionWriter.call` finds them to be ASCII identifiers: passing them in a dict would slow every call down.
 """
 
 from __future__ import annotations
@@ -12,17 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
-from kstyle_torch.codegen.function_writer import IDENTIFIER, FunctionWriter
+from kstyle_torch.codegen.function_writer import FunctionWriter
 from kstyle_torch.symbolic.graph import Call, Graph, Ref
 
 OPERATORS = {
-    "__add__": "{} + {}",
-    "__sub__": "{} - {}",
-    "__mul__": "{} * {}",
-    "__truediv__": "{} / {}",
-    "__matmul__": "{} @ {}",
-    "__pow__": "{} ** {}",
+    "add": (Tensor.__add__, "{} + {}"),
+    "sub": (Tensor.__sub__, "{} - {}"),
+    "mul": (Tensor.__mul__, "{} * {}"),
+    "truediv": (Tensor.__truediv__, "{} / {}"),
+    "matmul": (Tensor.__matmul__, "{} @ {}"),
+    "pow": (Tensor.__pow__, "{} ** {}"),
 }
+BY_ID = {
+    id(function): (name, code) for name, (function, code) in OPERATORS.items()
+}  # users' functions may be called the same
 call_it = nn.Module.__call__
 
 
@@ -90,20 +95,19 @@ class Emitter:
             self._tag(tensor, mask)
         args = [self._value(arg) for arg in call.args]
         kwargs = {name: self._value(value) for name, value in call.kwargs.items()}
-        name = getattr(call.target, "__name__", type(call.target).__name__)
         if isinstance(call.target, nn.Module):
-            module = self._module(call.target)
-            name = self.keys[id(call.target)]
+            name, module = type(call.target).__name__, self._module(call.target)
             if "training" in call.kwargs:  # with it, the layer switches mode and back
                 code = self.writer.call(module, args, kwargs)
             elif function := self.direct.get(id(call.target)):
                 code = self.writer.call(self.writer.bind(function, name), args, kwargs)
             else:
                 code = self.writer.call("call", [module, *args], kwargs)
-        elif name in OPERATORS and len(args) == 2 and not kwargs:
-            code = OPERATORS[name].format(*args)
-            name = name.strip("_")
+        elif id(call.target) in BY_ID and len(args) == 2 and not kwargs:
+            name, operation = BY_ID[id(call.target)]
+            code = operation.format(*args)
         else:
+            name = getattr(call.target, "__name__", type(call.target).__name__)
             code = self.writer.call(self.writer.bind(call.target, name), args, kwargs)
         self._assign(name, call.outputs, code, self._variables(call.reads()))
 
@@ -123,9 +127,7 @@ class Emitter:
         self.writer.write(f"{tensor_name}._keras_mask = {mask_name}", [tensor_name, mask_name])
 
     def _module(self, module: nn.Module) -> str:
-        key = self.keys[id(module)]
-        quoted = f'"{key}"' if IDENTIFIER.match(key) else self.writer.bind(key, "key")
-        return f"{self.modules}[{quoted}]"
+        return f"{self.modules}[{self.writer.bind(self.keys[id(module)], 'key')}]"
 
     def _value(self, value: Any) -> str:
         return self.writer.value(value, lambda leaf: self.names[leaf.index] if isinstance(leaf, Ref) else None)
