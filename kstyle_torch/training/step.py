@@ -105,7 +105,9 @@ def train_step(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, A
 
     Returns: The loss and the output.
     """
-    if not model._compiled.parameters:  # nothing to train: the optimizer's iterations do not count the step either, as in Keras
+    if (
+        not model._compiled.parameters
+    ):  # nothing to train: the optimizer's iterations do not count the step either, as in Keras
         clear_losses(model)
         y_pred = run_model(model, x, True, (x, y, weight))
         return model.compute_loss(x, y, y_pred, weight), y_pred
