@@ -72,8 +72,8 @@ def check_replicas(model: Trainable) -> None:
         if any(module is model for module in wrapper.modules()):
             kind = "DDP" if isinstance(wrapper, DistributedDataParallel) else "FSDP"
             raise ValueError(
-                f"{model.name} is wrapped in {type(wrapper).__name__}, but fit() was called on the model itself, which would not "
-                f"exchange gradients. Train the wrapper: from_torch({kind}(model)), then compile() and fit()."
+                f"{model.name} is wrapped in {type(wrapper).__name__}, but fit() was called on the model itself, so gradients "
+                f"would not be exchanged. Train the wrapper: from_torch({kind}(model)), then compile() and fit()."
             )
     if not distributed.is_initialized() or distributed.get_world_size() == 1 or model.overrides("train_step"):
         return
