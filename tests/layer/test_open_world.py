@@ -299,7 +299,7 @@ def test_the_true_reason_why_a_property_fails():
         def _own_views(self):
             return self.missing
 
-    with pytest.raises(RuntimeError, match=r"Broken.weights cannot be told: .*no attribute 'missing'"):
+    with pytest.raises(RuntimeError, match=r"Broken.weights cannot be determined: .*no attribute 'missing'"):
         Broken().trainable_weights  # noqa: B018
 
 
