@@ -39,10 +39,10 @@ class Einsum(nn.Module):
         self.weight = nn.Parameter(weight)
         self.bias = None if bias is None else nn.Parameter(bias)
 
-    def forward(self, x: Tensor, change: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, change: Tensor | None = None) -> Tensor:
         """Returns the product, of the weight with `change` added to it where that is given."""
         weight = self.weight if change is None else self.weight + change
-        y = torch.einsum(self.equation, x, weight)
+        y = torch.einsum(self.equation, inputs, weight)
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:
@@ -181,10 +181,10 @@ class EinsumDense(LoraLayer):
         told.output_axes = [axis for axis, letter in enumerate(kernel) if letter in output]
         return told
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype in INTEGERS:
-            x = x.to(self._dtype)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.dtype in INTEGERS:
+            inputs = inputs.to(self._dtype)
         if not self.lora_enabled:
-            return self.activation(self.einsum(x))
+            return self.activation(self.einsum(inputs))
         a, b = self._thin_matrices(self.einsum.weight.dtype)
-        return self.activation(self.einsum(x, a @ b))
+        return self.activation(self.einsum(inputs, a @ b))

@@ -292,5 +292,5 @@ class ActivityRegularization(Layer):
         super().__init__(activity_regularizer=regularizers.L1L2(l1, l2), **kwargs)
         self.l1, self.l2 = l1, l2
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs

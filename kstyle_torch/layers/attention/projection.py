@@ -88,11 +88,11 @@ class HeadProjection(Layer):
         """The bias, in Keras' shape (*output axes)."""
         return self._view(self._table[1]) if self.use_bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype in INTEGERS:
-            x = x.to(self._dtype)
-        x = x.flatten(-self.num_input_axes) if self.num_input_axes > 1 else x
-        y = self.linear(x)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.dtype in INTEGERS:
+            inputs = inputs.to(self._dtype)
+        inputs = inputs.flatten(-self.num_input_axes) if self.num_input_axes > 1 else inputs
+        y = self.linear(inputs)
         y = y.unflatten(-1, self.output_sizes) if len(self.output_sizes) > 1 else y
         return self.activation(y)
 
