@@ -32,13 +32,13 @@ call_it = nn.Module.__call__
 
 
 class Emitter:
-    """Writes the forward function of one graph.
+    """Writer of the forward function of one graph.
 
     Args:
-        graph: What to run.
+        graph: The graph to write.
         keys: Module id -> its key among the model's children.
-        adapt: `adapt(model, x, position)` brings an input to the shape and dtype that the graph was made for.
-        direct: Module id -> a function that does what its call does where no hook listens; None if there is nothing to do.
+        adapt: `adapt(model, x, position)` converts an input to the shape and dtype that the graph was made for.
+        direct: Module id -> a function that equals its call without hooks; None to skip the call.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Emitter:
         direct: dict[int, Callable[..., Any] | None] | None = None,
     ):
         self.graph, self.keys, self.direct = graph, keys, direct or {}
-        names = {"call": call_it, "adapt": adapt, "Tensor": Tensor, "torch": torch}  # the checks speak of the last
+        names = {"call": call_it, "adapt": adapt, "Tensor": Tensor, "torch": torch}  # the input checks use `torch`
         self.writer = FunctionWriter("forward", ("self", "inputs"), "model", names)
         self.names: dict[int, str] = {}  # value -> its variable
 
@@ -57,8 +57,8 @@ class Emitter:
         """Returns the function and its source.
 
         Args:
-            unpack: `unpack(model, inputs)` makes a flat list of whatever nest of inputs the caller passes.
-            checks: For every input, an expression over `{}` that is true where it must be adapted.
+            unpack: `unpack(model, inputs)` flattens the nest of inputs that the caller passes.
+            checks: For every input, an expression over `{}` that is true if it must be adapted.
         """
         self._take_inputs(unpack, checks)
         for call in self.graph.calls:
@@ -76,7 +76,7 @@ class Emitter:
         for ref in tree.flatten(self.graph.inputs):
             variables.append(self.writer.variable("x"))
             self.names[ref.index] = variables[-1]
-        self.writer.write(f"{self.modules} = self._modules")  # not deleted: it is no tensor
+        self.writer.write(f"{self.modules} = self._modules")  # never deleted, since it is not a tensor
         if isinstance(self.graph.inputs, Ref):
             code = f"{variables[0]} = inputs if type(inputs) is Tensor else {take}(self, inputs)[0]"
         else:
@@ -97,7 +97,7 @@ class Emitter:
         kwargs = {name: self._value(value) for name, value in call.kwargs.items()}
         if isinstance(call.target, nn.Module):
             name, module = type(call.target).__name__, self._module(call.target)
-            if "training" in call.kwargs:  # with it, the layer switches mode and back
+            if "training" in call.kwargs:  # the layer's own __call__ switches the mode and back
                 code = self.writer.call(module, args, kwargs)
             elif function := self.direct.get(id(call.target)):
                 code = self.writer.call(self.writer.bind(function, name), args, kwargs)
