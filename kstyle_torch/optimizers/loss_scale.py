@@ -39,7 +39,7 @@ class LossScaleOptimizer(Optimizer):
         initial_scale: The scale at the start.
         dynamic_growth_steps: How many good steps in a row double it.
         name: What it is called.
-    Raises: TypeError: if `inner_optimizer` is no optimizer. ValueError: if it scales itself, or for arguments that belong
+    Raises: TypeError: if `inner_optimizer` is not an optimizer. ValueError: if it scales itself, or for arguments that belong
         to it.
     Source: Micikevicius et al. 2017.
 

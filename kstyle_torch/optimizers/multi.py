@@ -19,7 +19,7 @@ class OptimizerMap(Configurable, MutableMapping[str, Optimizer]):
     Args:
         default_optimizer: For what no pattern matches.
         optimizer_map: `{pattern: optimizer}`.
-    Raises: TypeError: if a value is no optimizer.
+    Raises: TypeError: if a value is not an optimizer.
 
     Example:
         >>> optimizers = OptimizerMap(Adam(), {".*bias": SGD(0.1)})
@@ -78,7 +78,7 @@ class MultiOptimizer(Optimizer):
         optimizer_map: An `OptimizerMap`, or a function of a variable.
         loss_scale_factor: See `Optimizer`; set on all of them.
         name: What it is called.
-    Raises: ValueError: if the map gives something that is no plain optimizer.
+    Raises: ValueError: if the map gives something that is not a plain optimizer.
 
     Example:
         >>> model = Sequential([Input((2,)), layers.Dense(1)])
