@@ -25,17 +25,17 @@ from kstyle_torch.training.engines.invalidation import Standing, foreign, marks,
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.peephole import shortened
-from kstyle_torch.training.recorded.recorder import OPERATOR_ERRORS, CannotRecordError, Recorder, TapeWriter
+from kstyle_torch.training.recorded.recorder import OPERATOR_ERRORS, CannotRecordError, Recorder, RecordingWriter
 from kstyle_torch.training.recorded.side_effects import Cells, Effects
 from kstyle_torch.training.run import innermost
 
 PAYS_AFTER = 80  # steps; recording and comparing cost as much as 16 to 28 recorded steps save, 40 at first use
-MAX_TAPES = 8  # batch shapes
+MAX_RECORDINGS = 8  # batch shapes
 MAX_LOOKS = 32  # full checks in an epoch that find a change; each costs as much as an eager step
 FEW = 5  # steps; fewer between two changes do not pay for a snapshot
 
 
-class Tape(NamedTuple):
+class Recording(NamedTuple):
     """A recorded step for batches of one shape."""
 
     run: Callable[..., list[Any]]
@@ -85,7 +85,7 @@ class RecordedStep(OfModel):
     def __init__(self, model: Trainable, asked: bool = False):
         super().__init__(model)
         self.asked = asked
-        self.tapes: dict[Any, Tape | None] = {}  # None if it cannot be recorded
+        self.recordings: dict[Any, Recording | None] = {}  # None if it cannot be recorded
         self.seen: dict[Any, int] = {}
         self.ahead = 0
         self.reason: str | None = None
@@ -121,7 +121,7 @@ class RecordedStep(OfModel):
         if self.has_user_code and hooked:
             self.reason = "code between the batches may change values that user-written layers or losses read"
         self._warn(self.reason)
-        self.unproven = {*self.tapes} if self.has_user_code else set()
+        self.unproven = {*self.recordings} if self.has_user_code else set()
 
     def end(self) -> None:
         """Ends a fit. The steps of an outer fit, if there is one, continue with user code between them."""
@@ -148,43 +148,43 @@ class RecordedStep(OfModel):
         key = layout_of(x, y, weight, flat)
         if key is None:
             return steps.train_step(self.model, x, y, weight)
-        tape = self.tapes.get(key, MISSING)
-        if tape is MISSING:
+        recording = self.recordings.get(key, MISSING)
+        if recording is MISSING:
             return self._first(key, flat, x, y, weight)
-        if tape is None or not self._unchanged():
+        if recording is None or not self._unchanged():
             return steps.train_step(self.model, x, y, weight)
-        if not tape.checked or key in self.unproven:
-            return self._check(key, tape, flat, x, y, weight)
-        if tape.undo is not None:
-            tape.undo.note()
-        if tape.effects is not None:
-            return self._with_effects(tape, tape.effects, key, flat, x, y, weight)
+        if not recording.checked or key in self.unproven:
+            return self._check(key, recording, flat, x, y, weight)
+        if recording.undo is not None:
+            recording.undo.note()
+        if recording.effects is not None:
+            return self._with_effects(recording, recording.effects, key, flat, x, y, weight)
         try:
             with BelowAutograd():  # costs half as much as no_grad, and calls inside are faster
-                loss, y_pred, *gradients = tape.run(*flat)
+                loss, y_pred, *gradients = recording.run(*flat)
         except OPERATOR_ERRORS:
-            return self._failed(tape, key, x, y, weight)
+            return self._failed(recording, key, x, y, weight)
         self._model()._compiled.optimizer.step(gradients)  # type: ignore[union-attr]
         return loss, y_pred
 
     def _with_effects(
-        self, tape: Tape, effects: Effects, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any
+        self, recording: Recording, effects: Effects, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any
     ) -> tuple[Tensor, Any]:
         try:
             with BelowAutograd():
-                loss, values, *gradients = tape.run(*flat, *[cell.value for cell in effects.cells])
+                loss, values, *gradients = recording.run(*flat, *[cell.value for cell in effects.cells])
         except OPERATOR_ERRORS:
-            return self._failed(tape, key, x, y, weight)
+            return self._failed(recording, key, x, y, weight)
         y_pred = effects.given(values)
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
 
-    def _failed(self, tape: Tape, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+    def _failed(self, recording: Recording, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """Rolls back and runs the eager step instead, whose error message describes the batch better."""
-        if tape.undo is not None:
-            tape.undo.restore()
+        if recording.undo is not None:
+            recording.undo.restore()
         result = steps.train_step(self.model, x, y, weight)
-        self.tapes[key] = None  # the eager step succeeded: the recording was at fault
+        self.recordings[key] = None  # the eager step succeeded: the recording was at fault
         return result
 
     def _first(self, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
@@ -192,7 +192,7 @@ class RecordedStep(OfModel):
         self.seen[key] = self.seen.get(key, 0) + 1
         if self.seen[key] < 2 or not (self.asked or self._pays(key)):
             return steps.train_step(self.model, x, y, weight)
-        if len(self.tapes) >= MAX_TAPES or not self._unchanged():
+        if len(self.recordings) >= MAX_RECORDINGS or not self._unchanged():
             return steps.train_step(self.model, x, y, weight)
         if len({*map(id, flat)}) < len(flat):  # x is y here, which need not be so in the next batch
             flat, (x, y, weight) = [], tree.map_structure(_another, (x, y, weight))
@@ -203,11 +203,11 @@ class RecordedStep(OfModel):
             with recorder:
                 loss, y_pred, gradients = steps.forward_backward(self.model, x, y, weight, captured=True)
         except NotImplementedError:  # an operator that dispatch modes do not support
-            self.tapes[key] = None
+            self.recordings[key] = None
             restore(weights, before, self.generators)
             cells.undo()
             return steps.train_step(self.model, x, y, weight)
-        self.tapes[key] = self._written(recorder, cells, flat, loss, y_pred, gradients)
+        self.recordings[key] = self._written(recorder, cells, flat, loss, y_pred, gradients)
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
 
@@ -218,7 +218,7 @@ class RecordedStep(OfModel):
 
     def _written(
         self, recorder: Recorder, cells: Cells, flat: list[Tensor], loss: Tensor, y_pred: Any, gradients: Any
-    ) -> Tape | None:
+    ) -> Recording | None:
         try:
             if recorder.is_full:
                 raise CannotRecordError("a step takes so much memory that recording would gain nothing")
@@ -229,21 +229,23 @@ class RecordedStep(OfModel):
             state = [*self.weights]
             state += [each.weight for each in self.model._compiled.loss.entries if isinstance(each.weight, Tensor)]
             constants = [steps.one(loss.dtype, loss.device)]
-            writer = TapeWriter([*flat, *(old for _, old in used)], state, constants, self.generators)
+            writer = RecordingWriter([*flat, *(old for _, old in used)], state, constants, self.generators)
             outputs = y_pred if effects.are_few else effects.taken(y_pred)
             run, source = writer.write(calls, [loss, outputs, *gradients])
         except CannotRecordError as error:
             self._warn(str(error))
             return None
-        return Tape(run, source, False, None if effects.are_few else effects)
+        return Recording(run, source, False, None if effects.are_few else effects)
 
-    def _check(self, key: Any, tape: Tape, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+    def _check(
+        self, key: Any, recording: Recording, flat: list[Tensor], x: Any, y: Any, weight: Any
+    ) -> tuple[Tensor, Any]:
         """Runs a step both ways from the same state, and keeps the recording if every bit is equal.
 
         The result is the eager one: user code runs once, and changes by the recorded step are rolled back.
         """
         self.unproven.discard(key)
-        weights, effects = self.weights, tape.effects  # a layer may replace a parameter while it runs
+        weights, effects = self.weights, recording.effects  # a layer may replace a parameter while it runs
         before, drawn = state_of(weights, self.generators), _draws_of_python()
         cells = [] if effects is None else [cell.value for cell in effects.cells]
         versions = [*map(version_of, weights)]
@@ -253,7 +255,7 @@ class RecordedStep(OfModel):
         restore(weights, before, self.generators)
         try:
             with BelowAutograd():
-                got = tape.run(*flat, *cells)
+                got = recording.run(*flat, *cells)
         except (RuntimeError, TypeError):
             got = []
         loss, y_pred, gradients = expected
@@ -265,7 +267,7 @@ class RecordedStep(OfModel):
             same = same and self.standing.holds() and drawn == _draws_of_python()
         else:
             same = same and self._unchanged()
-        self.tapes[key] = tape._replace(checked=True, undo=undo) if same else None
+        self.recordings[key] = recording._replace(checked=True, undo=undo) if same else None
         if not same:
             self._warn("a recorded step and an ordinary one gave different results")
         self.model._compiled.optimizer.step(gradients)
@@ -302,7 +304,7 @@ class RecordedStep(OfModel):
             self.futile = self.futile + 1 if sum(self.seen.values()) < FEW else 0
             if self.futile > MAX_LOOKS:
                 self.reason = "its attributes change all the time"
-            self.tapes.clear()
+            self.recordings.clear()
             self.seen.clear()
             self.standing.note()
             self.has_user_code = self.asked and foreign(self.model) is not None

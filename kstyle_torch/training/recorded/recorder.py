@@ -102,7 +102,7 @@ def _rnn_layer(*args: Any) -> Any:
 KEEPING = {"aten.mkldnn_rnn_layer.default": _rnn_layer}
 
 
-class TapeWriter:
+class RecordingWriter:
     """Writer of the function of a recorded step.
 
     Args:
