@@ -284,7 +284,7 @@ def test_nobody_looks_for_ever_at_a_model_that_changes_all_the_time():
     assert "all the time" in model._fit.step_engine.reason
 
 
-def test_going_back_and_forth_keeps_the_tape():
+def test_going_back_and_forth_keeps_the_recording():
     def train(model):
         for _ in range(6):
             model.layers[0].trainable = False

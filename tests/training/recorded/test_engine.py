@@ -194,7 +194,7 @@ def test_a_recorded_step_that_fails_counts_once(case):
     assert_same(eager, recorded)
 
 
-def test_eager_without_a_tape():
+def test_eager_without_a_recording():
     assert_same(fitted(*CASES["noisy"][:3], False), fitted(*CASES["noisy"][:3], "auto"))
     torch.manual_seed(3)
     model = noisy()
@@ -204,7 +204,7 @@ def test_eager_without_a_tape():
     assert_same((model, history, torch.get_rng_state()), fitted(*CASES["noisy"][:3], "auto"))
 
 
-def test_a_short_last_batch_has_a_tape_of_its_own():
+def test_a_short_last_batch_has_a_recording_of_its_own():
     model = fitted(*CASES["mlp"][:3], "auto")[0]
     assert sorted(key[0][0] for key in model._fit.step_engine.recordings) == [4, 16]
 
@@ -265,7 +265,7 @@ UNRECORDED = {
 
 
 @pytest.mark.parametrize("case", UNRECORDED)
-def test_what_a_tape_cannot_hold_runs_eagerly(case):
+def test_what_a_recording_cannot_hold_runs_eagerly(case):
     eager = fitted(UNRECORDED[case], "table", "bce", False)
     quiet = fitted(UNRECORDED[case], "table", "bce", "auto")
     assert not recordings_of(quiet[0])
@@ -404,7 +404,7 @@ def test_a_name_never_enters_the_code():
     assert "SystemExit" not in source
 
 
-def test_a_model_with_tapes_can_be_copied_and_compiled_again(tmp_path):
+def test_a_model_with_recordings_can_be_copied_and_compiled_again(tmp_path):
     import copy
     import pickle
 
@@ -416,7 +416,7 @@ def test_a_model_with_tapes_can_be_copied_and_compiled_again(tmp_path):
     assert model._fit.step_engine is None
 
 
-def test_a_tape_goes_with_its_model():
+def test_a_recording_goes_with_its_model():
     def sources():
         return [name for name in linecache.cache if name.startswith("<kstyle_torch step")]
 

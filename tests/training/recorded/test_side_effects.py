@@ -260,7 +260,7 @@ def test_a_metric_of_the_users_sees_mask_and_logits():
     assert history["looking"][0] > 0
 
 
-def test_batches_in_another_nest_have_a_tape_of_their_own():
+def test_batches_in_another_nest_have_a_recording_of_their_own():
     def batches():
         weight = np.linspace(0, 1, 16, dtype="float32")
         for step in range(40):
