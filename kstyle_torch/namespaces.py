@@ -8,8 +8,11 @@ import functools
 import importlib
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from types import FrameType, ModuleType
-from typing import Any, NoReturn
+from typing import Any
+
+from kstyle_torch.compat import keras2
 
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
@@ -80,8 +83,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "BatchNorm1d": "Use BatchNormalization.",
         "BatchNorm2d": "Use BatchNormalization.",
         "BatchNorm3d": "Use BatchNormalization.",
-        "CuDNNGRU": "Use GRU.",
-        "CuDNNLSTM": "Use LSTM.",
         "DenseFeatures": "Keras has dropped it.",
         "FlaxLayer": "There is no JAX here; use TorchModule for a module of torch.",
         "JaxLayer": "There is no JAX here; use TorchModule for a module of torch.",
@@ -128,9 +129,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "utils": {
         "Progbar": "Use tqdm; fit() draws its own.",
         "multi_gpu_model": "Keras has dropped it.",
-        "np_utils": "Its functions are in utils: to_categorical, normalize.",
         "split_dataset": "Use torch.utils.data.random_split, which takes torch's data sets.",
-        "vis_utils": "Its functions are in utils: plot_model, model_to_dot.",
     },
 }
 NEAR, ELSEWHERE = 3, 2  # how many names are shown
@@ -138,30 +137,38 @@ PACKAGE = __name__.partition(".")[0]
 
 
 class MissingModules:
-    """The last of Python's finders, which gets the modules that nothing else finds: it gives the error for those with advice.
+    """The last of Python's finders: modules of an older Keras, and errors with advice for those of Keras that are not here.
 
     Without it, `from kstyle_torch.applications import ResNet50` would raise Python's bare error: the import system asks
     no `__getattr__` for modules.
     """
 
     @classmethod
-    def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> None:  # noqa: ARG003
-        """Finds nothing.
+    def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG003
+        """Finds modules of an older Keras, and nothing else.
 
         Raises: ModuleNotFoundError: with advice, for a module of Keras that is not here, where it is being imported. Those
             who only ask whether there is one, as `importlib.util.find_spec` does, get None as from any finder.
         """
+        if (older := keras2.find(fullname)) is not None:
+            return older
         parent, _, name = fullname.rpartition(".")
         if parent.partition(".")[0] == PACKAGE and (advice := _known(parent, name)):
             if sys._getframe(2).f_code.co_name == "_find_and_load_unlocked":
                 raise ModuleNotFoundError(f"No module named {fullname!r}. {advice}", name=fullname)
+        return None
 
 
 class NamesakeModule(ModuleType):
     """A module named like a public class beside it, as `layers.dense` is: calling it says so."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         parent, _, name = self.__name__.rpartition(".")
+        path = self.__name__.partition(".")[2]
+        if path in keras2.CALLED:
+            wanted = keras2.CALLED[path]
+            keras2.tell(f"keras.{path}(...)", f"keras.optimizers.{wanted}(...)")
+            return getattr(self, wanted)(*args, **kwargs)
         advice = _advice(sys.modules[parent], name)
         raise TypeError(f"{self.__name__!r} is a module, which cannot be called. {advice}")
 
@@ -189,6 +196,9 @@ def install(module: ModuleType, lazy: tuple[str, ...] = ()) -> None:
                 value.__class__ = NamesakeModule
     if MissingModules not in sys.meta_path:
         sys.meta_path.append(MissingModules)
+    for path, wider in keras2.WIDER.items():
+        if older := sys.modules.get(f"{PACKAGE}.{path}"):
+            vars(older)["__getattr__"] = functools.partial(keras2.name_in, wider)
     if lazy:
         vars(module).update(__dir__=lambda: sorted({*vars(module), *lazy}))
 
@@ -214,6 +224,8 @@ def _get(module: ModuleType, lazy: tuple[str, ...], name: str) -> Any:
     message = f"module {module.__name__!r} has no attribute {name!r}"
     if name.startswith("__"):
         raise AttributeError(message, name=name, obj=module)
+    if (older := keras2.look_up(module.__name__.partition(".")[2], name)) is not None:
+        return older
     advice = _advice(module, name)
     if _imports_name(sys._getframe(1)) and f"{module.__name__}.{name}" not in sys.modules:
         message = f"cannot import name {name!r} from {module.__name__!r}. {advice}"

@@ -126,7 +126,7 @@ def test_errors_of_a_module_that_is_there_are_its_own(tmp_path, monkeypatch):
     del sys.modules["kstyle_torch.whole_module"], ks.whole_module
 
 
-CALLED = {"layers.dense": "Dense", "layers.batch_normalization": "BatchNormalization", "optimizers.adam": "Adam"}
+CALLED = {"layers.dense": "Dense", "layers.batch_normalization": "BatchNormalization"}
 
 
 @pytest.mark.parametrize(("path", "wanted"), CALLED.items())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from kstyle_torch.budget import Budget
+from kstyle_torch.compat import keras2
 from kstyle_torch.export import formats
 from kstyle_torch.saving import api, compiling, hub, keras_file, strangers
 from kstyle_torch.serialization import custom_object_scope, serialize_keras_object, whole_configs
@@ -41,6 +42,7 @@ class Files(nn.Module):
         """
         api.save_model(self, filepath, overwrite, zipped, **kwargs)
 
+    @keras2.takes_older("save_weights", {"save_format": keras2.IGNORED, "options": keras2.IGNORED})
     def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
         """Writes the weights alone, to `.weights.h5` as Keras does, `.safetensors` or `.pt`.
 
@@ -48,6 +50,7 @@ class Files(nn.Module):
         """
         api.save_weights(self, filepath, overwrite, max_shard_size)
 
+    @keras2.takes_older("load_weights", {"options": keras2.IGNORED})
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, by_name: bool = False) -> None:
         """Reads the weights; nothing changes unless all of it fits.
 

@@ -13,6 +13,7 @@ from kstyle_torch import config, tree
 from kstyle_torch.callbacks import History
 from kstyle_torch.callbacks.list import as_list
 from kstyle_torch.callbacks.progress import resolve_verbose
+from kstyle_torch.compat import keras2
 from kstyle_torch.data.arrays import num_samples
 from kstyle_torch.data.batches import Batch, Batches
 from kstyle_torch.data.sources import (
@@ -213,6 +214,7 @@ class Trainer(Trainable):
 
     # ------------------------------------------------------------------------------------------------------- the loops
 
+    @keras2.takes_older("fit", {"nb_epoch": "epochs", **keras2.OF_WORKERS})
     def fit(
         self,
         x: Any = None,
@@ -286,6 +288,7 @@ class Trainer(Trainable):
         assert listed.history is not None
         return listed.history
 
+    @keras2.takes_older("evaluate", keras2.OF_WORKERS)
     def evaluate(
         self,
         x: Any = None,
@@ -317,6 +320,7 @@ class Trainer(Trainable):
         listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
         return self._as_results(fit.run_evaluate(self, batches, listed), return_dict)
 
+    @keras2.takes_older("predict", keras2.OF_WORKERS)
     def predict(
         self,
         x: Any,
