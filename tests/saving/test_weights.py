@@ -105,10 +105,11 @@ def test_a_model_that_is_not_built(tmp_path):
 
 
 def test_weights_of_a_layer_that_is_not_built_are_refused(tmp_path):
-    """It has no variables at either of its two paths, of which the file has one."""
-    model = ks.Sequential([ks.Input((3,)), ks.layers.Dense(2)])
+    """The layer has no variables at either of its two paths, and the file has some at one of them alone."""
+    model = ks.Sequential([ks.Input((3,)), ks.layers.Dense(2), ks.layers.Dense(1)])
     model.save_weights(tmp_path / "w.weights.h5")
-    other = ks.Sequential([ks.layers.Dense(2)])
+    other = ks.Sequential([ks.layers.Dense(2), ks.layers.Dense(1)])
+    other.layers[0].build((None, 3))
     other.built = True
     with pytest.raises(ValueError, match=r"0 variables \[\], but the file has 2"):
         other.load_weights(tmp_path / "w.weights.h5")
