@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,7 +20,6 @@ from kstyle_torch.training.compiled.torch_compile import (
     compiler_is_taken,
     graph_options,
     has_cuda_graphs,
-    is_asked,
     keep_in_place,
     one_graph,
 )
@@ -38,16 +37,9 @@ SECOND, OFTEN = 2, 20  # how often a layout must come before it is compiled for:
 
 
 @contextlib.contextmanager
-def compiled_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
-    """Runs the model compiled in the block, if `jit_compile` asks for that and it can be.
-
-    Args:
-        hooks: What is called between the batches; if one is not our own, the model runs as it is.
-    """
+def compiled_forward(run: Run) -> Iterator[None]:
+    """Runs the model compiled in the block, if it can be."""
     plain, model = run.forward, run.model
-    if not is_asked(model.jit_compile) or model.run_eagerly or not steps.are_ours(hooks):
-        yield
-        return
     forward = model._fit.forward_engine
     if forward is None:
         forward = model._fit.forward_engine = CompiledForward(model, model.jit_compile)

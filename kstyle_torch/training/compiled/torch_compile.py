@@ -18,11 +18,6 @@ MAX_COMPILED = 4  # versions of one model, as changes to it make them, that are 
 LOOP = "torch.ops.higher_order.while_loop"  # whose graphs torch keeps in its cache only where they are said to hold no state
 
 
-def is_asked(how: Any) -> bool:
-    """Returns whether `jit_compile` asks for the compiler."""
-    return how not in (None, False, "auto", "record")
-
-
 def graph_options(how: Any, device: str, loops: bool = False) -> dict[str, Any]:
     """Returns the arguments of `torch.compile` for a graph of which the caller knows that it still holds.
 
