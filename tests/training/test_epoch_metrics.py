@@ -321,3 +321,29 @@ def test_some_outputs_remember_their_logits():
     expected = ks.losses.SparseCategoricalCrossentropy()(labels, by_rows)
     np.testing.assert_allclose(float(model._compiled.loss_tracker.result()), float(expected), rtol=1e-6)
     assert float(model.metrics[1].result()["accuracy"]) == 0.5
+
+
+class Adding(ks.layers.Layer):
+    """A layer that adds a loss where the first number of the batch is positive."""
+
+    def call(self, inputs):
+        if inputs[0, 0] > 0:
+            self.add_loss(inputs.mean())
+        return inputs * 1
+
+
+def with_layer(layer):
+    return ks.Sequential([ks.Input((6,)), ks.layers.Dense(8), layer, ks.layers.Dense(1, activation="sigmoid")])
+
+
+@pytest.mark.parametrize("fold_steps", [3, 256])
+def test_the_loss_that_a_layer_adds_is_that_of_its_batch_alone(fold_steps, monkeypatch):
+    monkeypatch.setattr(epoch_metrics, "FOLD_STEPS", fold_steps)
+    model = with_layer(Adding())
+    model.compile("sgd", "mse", metrics=["mae"])
+    x = X[np.argsort(X[:, 0])]  # some batches add none; the last one does
+    hook = ks.callbacks.LambdaCallback(on_test_batch_end=lambda batch, logs: None)
+    parts = [model.evaluate(x[k : k + 8], YES_NO[k : k + 8], verbose=0)[0] for k in range(0, 88, 8)]
+    for callbacks in ([], [hook]):
+        whole, _ = model.evaluate(x[:88], YES_NO[:88], batch_size=8, verbose=0, callbacks=callbacks)
+        assert whole == pytest.approx(np.mean(parts), rel=1e-5)
