@@ -30,7 +30,6 @@ from kstyle_torch.symbolic.graph import Graph, checked, nodes_behind, trace
 from kstyle_torch.symbolic.replay import replay
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
 from kstyle_torch.training.fit_state import FitState
-from kstyle_torch.utils.summary import summary
 
 
 class Model(Trainer, Files, keras2.OlderMethods, Layer):
@@ -462,8 +461,6 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
         """The names of the inputs."""
         return [] if self.graph is None else [source.name for source in self.graph.sources]
 
-    # ----------------------------------------------------------------------------------------------------- summary
-
     def summary(
         self,
         line_length: int | None = None,
@@ -483,6 +480,8 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
             show_trainable: Whether there is a column that says what is trained.
             layer_range: First and last name of the layers to list.
         """
+        from kstyle_torch.utils.summary import summary
+
         self.follow_children()
         summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 

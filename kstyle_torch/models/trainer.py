@@ -197,8 +197,9 @@ class Trainer(Trainable):
         run = run_by(self)
         if run is not None:
             run.meter = None
+        device = self._where()
         for metric in self.metrics:
-            metric.to(self._where())
+            metric.to(device)
             metric.reset_state()
 
     def get_metrics_result(self) -> dict[str, Any]:
@@ -526,8 +527,9 @@ class Trainer(Trainable):
         if needs_loss and self._compiled is not None:
             first_batch.check_given(self._compiled, x, y)
         self._checked_x(x, y, sample_weight)
-        with config.device_scope(self._where()):
-            first = first_batch.check_data(self, (x, y, sample_weight), self._where(), batch_size, needs_loss)
+        device = self._where()
+        with config.device_scope(device):
+            first = first_batch.check_data(self, (x, y, sample_weight), device, batch_size, needs_loss)
         waiting += [] if first is None else [first]
         return x, first_batch.targets_as_needed(self, y), sample_weight
 
