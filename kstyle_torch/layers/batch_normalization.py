@@ -221,8 +221,8 @@ class _SumOverReplicas(torch.autograd.Function):
     """The sum of a tensor over all replicas; its gradient is summed likewise."""
 
     @staticmethod
-    def forward(context: Any, x: Tensor) -> Tensor:  # noqa: ARG004
-        total = x.clone()
+    def forward(context: Any, inputs: Tensor) -> Tensor:  # noqa: ARG004
+        total = inputs.clone()
         torch.distributed.all_reduce(total)
         return total
 

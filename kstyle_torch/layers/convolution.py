@@ -131,8 +131,8 @@ class AnyConvolution(SpatialLayer):
             conv.weight = nn.Parameter(conv.weight.detach().contiguous(memory_format=MEMORY_FORMATS[self.rank]))
         return conv
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.convolve(x)
+    def forward(self, inputs: Tensor) -> Tensor:
+        y = self.convolve(inputs)
         return y if self.activation is activations.linear else self.activation(y)
 
     def _direct(self) -> Callable[[Tensor], Tensor]:

@@ -86,13 +86,13 @@ class Dense(LoraLayer):
         self.initialize(kernel=self.kernel_initializer, bias=self.bias_initializer)
         self._build_lora()
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype in INTEGERS:  # an attribute and no call: the usual path pays next to nothing
-            x = x.to(self._dtype)
-        y = self.linear(x)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.dtype in INTEGERS:  # an attribute and no call: the usual path pays next to nothing
+            inputs = inputs.to(self._dtype)
+        y = self.linear(inputs)
         if self.lora_enabled:
             a, b = self._thin_matrices(y.dtype)
-            y = y + (x @ a) @ b
+            y = y + (inputs @ a) @ b
         return self.activation(y)
 
     def _direct(self) -> Callable[[Tensor], Tensor]:

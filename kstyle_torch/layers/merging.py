@@ -49,8 +49,8 @@ class ElementwiseMerge(Merge):
                     )
             sizes = [*map(_broadcast, itertools.zip_longest(sizes, behind, fillvalue=1))]
 
-    def forward(self, xs: Sequence[Tensor]) -> Tensor:
-        return self._combine(_aligned(xs))
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        return self._combine(_aligned(inputs))
 
     def _combine(self, xs: list[Tensor]) -> Tensor:
         raise NotImplementedError
@@ -74,11 +74,11 @@ def _aligned(xs: Sequence[Tensor]) -> list[Tensor]:
 class MaskedMerge(ElementwiseMerge):
     """Base of those to which a masked step must not count: it has no value that changes nothing."""
 
-    def forward(self, xs: Sequence[Tensor], mask: Sequence[Tensor | None] | None = None) -> Tensor:
-        if mask is None or len({x.ndim for x in xs}) > 1:
-            return self._combine(_aligned(xs))
-        pairs = zip(xs, mask, strict=True)
-        return self._combine_masked([*xs], [None if m is None else m.unsqueeze(-1).expand_as(x) for x, m in pairs])
+    def forward(self, inputs: Sequence[Tensor], mask: Sequence[Tensor | None] | None = None) -> Tensor:
+        if mask is None or len({x.ndim for x in inputs}) > 1:
+            return self._combine(_aligned(inputs))
+        pairs = zip(inputs, mask, strict=True)
+        return self._combine_masked([*inputs], [None if m is None else m.unsqueeze(-1).expand_as(x) for x, m in pairs])
 
     def _combine_masked(self, xs: list[Tensor], masks: list[Tensor | None]) -> Tensor:
         """Returns where one of two is masked, the other one counts alone."""
@@ -219,8 +219,8 @@ class Dot(Merge):
                 f"{self.name}: sizes must agree along axes {self._pair}; got {input_shape[0]} and {input_shape[1]}."
             )
 
-    def forward(self, xs: Sequence[Tensor]) -> Tensor:
-        x, y = (value.movedim(axis, -1) for value, axis in zip(xs, self._pair, strict=True))
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        x, y = (value.movedim(axis, -1) for value, axis in zip(inputs, self._pair, strict=True))
         if self.normalize:
             x, y = self._unit_length(x), self._unit_length(y)
         products = (
@@ -275,8 +275,8 @@ class Concatenate(Merge):
                 f"{self.name}: shapes must agree in all axes but {self.axis}; got {', '.join(map(str, input_shape))}."
             )
 
-    def forward(self, xs: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(xs), dim=self.axis)
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(inputs), dim=self.axis)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         if previous_mask is None or all(mask is None for mask in previous_mask):

@@ -80,13 +80,13 @@ class Hashing(HashLayer):
         refuse_sparse(sparse, self)
         self.mask_value, self.salt = mask_value, as_salt(salt, self)
 
-    def forward(self, x: Any) -> Tensor:
-        values = hashable(x, self)
+    def forward(self, inputs: Any) -> Tensor:
+        values = hashable(inputs, self)
         masked = self.mask_value is not None and self.num_bins > 1
         bins = (hash_text(_digits(values), self.salt) % np.uint64(self.num_bins - masked)).astype("int64")
         if masked:
             bins = np.where(values.ravel() == self.mask_value, 0, bins + 1)
-        indices = torch.from_numpy(bins.reshape(values.shape)).to(self._device_for(x))
+        indices = torch.from_numpy(bins.reshape(values.shape)).to(self._device_for(inputs))
         return encode(indices, self.output_mode, self.num_bins, self._dtype)
 
 

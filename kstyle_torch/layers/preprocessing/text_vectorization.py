@@ -189,8 +189,8 @@ class TextVectorization(TextLayer):
 
     # -------------------------------------------------------------------------------------------------------- calling
 
-    def forward(self, x: Any) -> Tensor:
-        documents, shape = self._tokenize(as_texts(x, self.encoding, self))
+    def forward(self, inputs: Any) -> Tensor:
+        documents, shape = self._tokenize(as_texts(inputs, self.encoding, self))
         if self.output_sequence_length is not None:
             documents = [tokens[: self.output_sequence_length] for tokens in documents]
         indices = self._padded(documents).to(self.place.device)
