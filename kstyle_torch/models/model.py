@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from kstyle_torch import tree
-from kstyle_torch.graph_passes.straight_runs import eager_runs, straight_runs
+from kstyle_torch.graph_passes.straight_runs import eager_runs, is_replaced, straight_runs
 from kstyle_torch.layer.base import Layer, uncounted_calls
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of, set_unnoticed
@@ -186,13 +186,13 @@ class Model(Trainer, Files, Layer):
 
         Args:
             eagerly: Whether modules are to be called nevertheless; the numbers are the same.
-        Returns: None where somebody listens: a hook, or a class of the user's that overrides the call.
+        Returns: None where users would: they hook modules, override the call, or replaced a function of torch.
         """
         if self.graph is None:
             return None
         self.follow_children()
         modules = modules_of(self)
-        if anybody_listens(modules):
+        if is_replaced() or anybody_listens(modules):
             return None
         as_usual = type(self).__call__ is Model.__call__ and type(self).forward in GRAPH_CALLS
         if not as_usual or "forward" in self.__dict__:

@@ -29,6 +29,7 @@ from kstyle_torch.training.compiled.verify import Attempt, Trial, last_digit, nu
 from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.invalidation import Standing, watched
+from kstyle_torch.training.engines.torch_functions import users_function
 from kstyle_torch.training.fit_state import UNKNOWN, OfModel
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.side_effects import MASK
@@ -88,6 +89,8 @@ class CompiledForward(OfModel):
         with torch.enable_grad():  # as it must be for a step, of which this asks
             if watched() or anybody_listens(all_modules(model)) or exchanging_module(model) is not None:
                 return False
+        if users_function() is not None:
+            return False
         if model._fit.weights_key is UNKNOWN:
             steps.note_losses(model)
         if not self.standing.holds():

@@ -32,6 +32,7 @@ from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of
 from kstyle_torch.symbolic.graph import graph_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
+from kstyle_torch.training.engines.torch_functions import torch_functions, users_function
 from kstyle_torch.training.engines.user_reads import is_ours, is_same, reads_of
 from kstyle_torch.training.fit_state import FitState, OfModel
 from kstyle_torch.training.protocols import Trainable
@@ -58,6 +59,9 @@ def why_not(model: Trainable, asked: bool) -> str | None:
         return missing
     if model.overrides("train_step"):
         return "it has a train_step() of its own"
+    replaced = users_function()
+    if replaced is not None:
+        return f"{replaced}() is the user's"
     if any(type(parameter) not in ORDINARY for parameter in compiled.parameters):
         return "a weight is not an ordinary parameter"
     devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
@@ -147,7 +151,7 @@ class Snapshot(OfModel):
         roots = _roots(model, modules, training, parts) if users else []
         self.roots = [root for root in roots if root is not model]
         self.looks_into_model = len(self.roots) < len(roots)
-        self.objects, self.numbers = self._objects(), self._numbers()
+        self.objects, self.numbers, self.functions = self._objects(), self._numbers(), torch_functions()
         self.attributes, self.reads = self._attributes(), self._reads() if self.has_reads else []
 
     @property
@@ -192,16 +196,18 @@ class Snapshot(OfModel):
         found = [value for value in found if type(value) is not FitState]
         return [self._model if value is model else value for value in found]
 
-    def still_holds(self, attributes: bool = True) -> bool:
+    def still_holds(self, attributes: bool = True, functions: bool = True) -> bool:
         """Returns whether everything is as it was.
 
         Args:
             attributes: Whether those of our layers are compared too; without a change of `marks` they are the same.
+            functions: Whether those of torch are.
         """
         return (
             self.model._compiled is self.compiled
             and is_same(self.objects, self._objects())
             and self.numbers == self._numbers()
+            and (not functions or self.functions == torch_functions())
             and not (self.training and watched())
             and (not attributes or is_same(self.attributes, self._attributes()))
             and (not self.has_reads or is_same(self.reads, self._reads()))
@@ -258,14 +264,20 @@ class Standing(OfModel):
         """True if no attribute of a layer was set and no hook added; enough where only the steps themselves have run."""
         return marks() == self.marks
 
-    def holds(self, facts: Any = None) -> bool:
-        """Returns whether everything is as it was noted."""
+    def holds(self, facts: Any = None, functions: bool = True) -> bool:
+        """Returns whether everything is as it was noted.
+
+        Args:
+            facts: See `note`.
+            functions: Whether to look at torch's functions, which only code of the user's that hooks in may replace; this
+                takes longer than all the rest.
+        """
         now = marks()
         if self.snapshot is None or facts != self.facts:
             return False
         if self.training and now[1] != self.marks[1] and why_not(self.model, self.asked) is not None:
             return False
-        if not self.snapshot.still_holds(attributes=now != self.marks):
+        if not self.snapshot.still_holds(now != self.marks, functions):
             return False
         self.marks = now  # what was set is what it was before
         return True

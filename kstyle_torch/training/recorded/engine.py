@@ -125,7 +125,7 @@ class RecordedStep(OfModel):
 
     def end(self) -> None:
         """Ends a fit. If that was within another one, its steps go on among code of the user's."""
-        self.watchful = True
+        self.watchful = self.hooked = True
 
     def _still_foreign(self) -> bool:
         """Returns whether the model is known to be the user's, so that single batches need not ask again and again."""
@@ -288,7 +288,7 @@ class RecordedStep(OfModel):
         """Returns whether all that a tape takes for granted is as it was."""
         if not self.watchful and self.standing.is_unmarked:  # nobody but the step itself has run since the last one
             return True
-        if self.standing.holds():
+        if self.standing.holds(functions=self.hooked):
             return True
         self.looks += 1
         if self.looks > MAX_LOOKS:
