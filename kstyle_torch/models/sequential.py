@@ -12,7 +12,8 @@ from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.paths import building_inside
 from kstyle_torch.layers.input_layer import InputLayer, input_tensor
-from kstyle_torch.models.model import GRAPH_CALLS, Model, free_key, is_graph_input
+from kstyle_torch.models.child_names import free_key
+from kstyle_torch.models.model import GRAPH_CALLS, Model, is_graph_input
 from kstyle_torch.registry import HOMES
 from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
 from kstyle_torch.symbolic.graph import trace

@@ -99,6 +99,8 @@ def foreign(model: Trainable) -> str | None:
     for part in (*model.modules(), *_losses(model), *penalties(model)):
         if not is_ours(type(part)):
             return f"{type(part).__name__} is the user's"
+        if isinstance(part, nn.Module) and not all(map(is_ours, calls_of(type(part)))):
+            return f"{type(part).__name__}.call is the user's"
         graph = graph_of(part)
         targets = [call.target for call in graph.calls] if graph is not None else []
         values = [value for name, value in vars(part).items() if not name.endswith(("_initializer", "_constraint"))]
@@ -106,6 +108,11 @@ def foreign(model: Trainable) -> str | None:
             if callable(value) and not is_ours(value):
                 return f"{getattr(value, '__name__', value)!r} is the user's"
     return None
+
+
+def calls_of(cls: Any) -> tuple[Any, ...]:
+    """Returns what a class of modules does in a call: under torch's name, and under Keras' where it was set since."""
+    return cls.forward, getattr(cls, "call", None)
 
 
 def _losses(model: Trainable) -> list[Any]:
@@ -165,7 +172,9 @@ class Snapshot(OfModel):
 
     def _objects(self) -> list[Any]:
         """Returns the forward functions of classes, attributes of what is not a layer of ours, and what modules hold."""
-        found: list[Any] = [cls.forward for cls in self.classes]  # a user may set that of a class of ours or torch's
+        found = [
+            call for cls in self.classes for call in calls_of(cls)
+        ]  # a user may set that of a class of ours or torch's
         for each in self.filled:  # the mode of our layers belongs to the call; that of others is an attribute
             found += each.values()
         if self.training:
@@ -230,6 +239,7 @@ def user_code(owners: Iterable[Any]) -> list[Any]:
         graph = graph_of(owner)
         found += [call.target for call in graph.calls] if graph is not None else []
         found += [value for value in getattr(owner, "__dict__", {}).values() if callable(value)]
+        found += calls_of(type(owner)) if isinstance(owner, nn.Module) else ()
     return [root for root in {id(each): each for each in found}.values() if not is_ours(root)]
 
 
