@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from kstyle_torch.training.compiled.torch_compile import (
     graph_options,
     has_cuda_graphs,
     is_asked,
+    is_default,
     keep_in_place,
     one_graph,
 )
@@ -35,6 +37,10 @@ from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.side_effects import MASK
 from kstyle_torch.training.run import Run
 
+FEW_KERNELS, FEW_NUMBERS = 8, 2**18  # below both, the call of compiled code on a CPU (60 us) costs more than it saves
+MOVES = frozenset(
+    "aten.detach aten.t aten.permute aten.view aten.unsqueeze aten.squeeze aten.expand aten.slice".split()
+)
 SECOND, OFTEN = 2, 20  # how often a layout must come before it is compiled for: the first one, and others
 
 
@@ -128,7 +134,7 @@ class CompiledForward(OfModel):
         trial = Trial(self.model, ())  # the weights are never written to: another thread may train or predict
         with trial:
             forward = Forward(self.model, x, self.weights)
-        if trial.error is not None:  # it cannot be traced
+        if trial.error is not None or forward.is_too_small(self.how):  # or it cannot be traced
             return None
         with trial:
             forward.compile(self.how)
@@ -172,6 +178,15 @@ class Forward:
             return self._pure(copy, leaves, weights, given)
 
         self.graph = traced(model, pure, tree.flatten(example), weights)
+
+    def is_too_small(self, how: Any) -> bool:
+        """Returns whether the model itself is faster on a CPU; a backend or mode that the user names is taken as it is."""
+        if self.device.type != "cpu" or not is_default(how):
+            return False
+        kernels = [node for node in self.graph.graph.nodes if str(node.target).rpartition(".")[0] not in MOVES]
+        kernels = [node for node in kernels if node.op == "call_function" and node.target is not operator.getitem]
+        results = [leaf for node in kernels for leaf in tree.flatten(node.meta.get("val")) if isinstance(leaf, Tensor)]
+        return len(kernels) < FEW_KERNELS and sum(result.numel() for result in results) < FEW_NUMBERS
 
     def compile(self, how: Any) -> None:
         """Compiles the graph; `how` is `jit_compile`."""

@@ -23,6 +23,11 @@ def is_asked(how: Any) -> bool:
     return how not in (None, False, "auto", "record")
 
 
+def is_default(how: Any) -> bool:
+    """Returns whether `jit_compile` leaves to us how torch compiles."""
+    return how in (True, "default") or (isinstance(how, dict) and not {"mode", "options", "backend"} & {*how})
+
+
 def graph_options(how: Any, device: str, loops: bool = False) -> dict[str, Any]:
     """Returns the arguments of `torch.compile` for a graph of which the caller knows that it still holds.
 
