@@ -76,10 +76,11 @@ def _pair_again(cls: Any) -> None:
 def replace_call(layer: Any, value: Callable[..., Any]) -> None:
     """Makes `call` and `forward` of an object what a user sets as one of them; what its class has, where it is that."""
     restore_call(layer)
+    cls: Any = type(layer)
     if isinstance(value, PreciseForward):
         set_unnoticed(layer, forward=value)
         return
-    if getattr(value, "__self__", None) is layer and getattr(value, "__func__", None) is type(layer).forward:
+    if getattr(value, "__self__", None) is layer and getattr(value, "__func__", None) is cls.forward:
         return
     function = _with_mode(layer, value) if _takes_training(value) else value
     set_unnoticed(layer, call=function, _opens_call=True)
