@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,8 +38,8 @@ class Activation(Layer):
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.activation(x)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.activation(inputs)
 
 
 @register()
@@ -69,8 +68,8 @@ class ReLU(Layer):
         self.negative_slope = not_negative(negative_slope, "negative_slope", self)
         self.threshold = not_negative(threshold, "threshold", self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return activations.relu(x, self.negative_slope, self.max_value, self.threshold)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return activations.relu(inputs, self.negative_slope, self.max_value, self.threshold)
 
 
 @register()
@@ -78,7 +77,7 @@ class LeakyReLU(Layer):
     """`x` where positive, else `negative_slope * x`.
 
     Args:
-        negative_slope: Slope below 0. Its older name, `alpha`, works too.
+        negative_slope: Slope below 0.
     Output shape: that of the input.
     Raises: ValueError: if `negative_slope` is negative.
 
@@ -90,15 +89,11 @@ class LeakyReLU(Layer):
     supports_masking = True
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any):
-        if "alpha" in kwargs:
-            warnings.warn("LeakyReLU: alpha is now called negative_slope.", stacklevel=2)
-            negative_slope = self._arguments["negative_slope"] = kwargs.pop("alpha")
-            del self._arguments["alpha"]
         super().__init__(**kwargs)
         self.negative_slope = not_negative(negative_slope, "negative_slope", self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x, self.negative_slope)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.leaky_relu(inputs, self.negative_slope)
 
 
 @register()
@@ -152,8 +147,8 @@ class PReLU(Layer):
         self.weight = nn.Parameter(torch.empty(shape[1:], dtype=self._dtype, device=config.device()))  # type: ignore[arg-type]
         self.initialize(alpha=self.alpha_initializer)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x) - self.weight * F.relu(-x)  # no gradient at 0, as Keras
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.relu(inputs) - self.weight * F.relu(-inputs)  # no gradient at 0, as Keras
 
 
 @register()
@@ -176,8 +171,8 @@ class ELU(Layer):
         super().__init__(**kwargs)
         self.alpha = alpha
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.elu(x, self.alpha)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.elu(inputs, self.alpha)
 
 
 @register()
@@ -203,19 +198,21 @@ class Softmax(Layer):
         self.axis = axis
         self._axes = (axis,) if isinstance(axis, int) else tuple(axis)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        if x.dtype in INTEGERS:
-            x = x.to(self._dtype)
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        if inputs.dtype in INTEGERS:
+            inputs = inputs.to(self._dtype)
         if mask is None:
-            return self._softmax(x)
-        if mask.ndim > x.ndim or any(size not in (1, full) for size, full in zip(mask.shape[::-1], x.shape[::-1])):
+            return self._softmax(inputs)
+        if mask.ndim > inputs.ndim or any(
+            size not in (1, full) for size, full in zip(mask.shape[::-1], inputs.shape[::-1])
+        ):
             raise ValueError(
-                f"{self.name}: the mask must broadcast to the input of shape {tuple(x.shape)}; "
+                f"{self.name}: the mask must broadcast to the input of shape {tuple(inputs.shape)}; "
                 f"got a mask of shape {tuple(mask.shape)}."
             )
         hidden = ~mask if mask.dtype == torch.bool else mask <= 0.5
         # again afterwards: where all is hidden, all would be equal
-        return self._softmax(x.masked_fill(hidden, torch.finfo(x.dtype).min)).masked_fill(hidden, 0)
+        return self._softmax(inputs.masked_fill(hidden, torch.finfo(inputs.dtype).min)).masked_fill(hidden, 0)
 
     def _softmax(self, x: Tensor) -> Tensor:
         if len(self._axes) == 1:

@@ -132,8 +132,8 @@ class AnyConvolution(SpatialLayer):
             conv.weight = nn.Parameter(conv.weight.detach().contiguous(memory_format=MEMORY_FORMATS[self.rank]))
         return conv
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.convolve(x)
+    def forward(self, inputs: Tensor) -> Tensor:
+        y = self.convolve(inputs)
         return y if self.activation is activations.linear else self.activation(y)
 
     def _direct(self) -> Callable[[Tensor], Tensor]:
@@ -142,7 +142,7 @@ class AnyConvolution(SpatialLayer):
             return self.forward
 
         def run(x: Tensor) -> Tensor:
-            fresh = type(self._modules["conv"]) is self.native_class  # its output is no view, and nobody else has it
+            fresh = type(self._modules["conv"]) is self.native_class  # its output is not shared and not a view
             return self.convolve(x, torch.relu_) if fresh and self.activation is activations.relu else self.forward(x)
 
         return run
@@ -151,7 +151,7 @@ class AnyConvolution(SpatialLayer):
         """Returns the output without the activation.
 
         Args:
-            finish: What may change the native module's output where it lies, if nobody listens to that.
+            finish: Function that may change the native module's output in place, if no hook can observe it.
         """
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)

@@ -46,12 +46,12 @@ class Cropping(SpatialLayer):
         inner = tuple(slice(before, -after if after else None) for before, after in self._cuts)
         self._inner = (*(slice(None),) * self._first_axis, *inner)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != self.rank + 2:
-            self._check_rank(x.shape)
-        y = x[self._inner]
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim != self.rank + 2:
+            self._check_rank(inputs.shape)
+        y = inputs[self._inner]
         if 0 in y.shape[1:]:
-            raise ValueError(f"{self.name}: cropping {self.cropping} leaves nothing of shape {tuple(x.shape)}.")
+            raise ValueError(f"{self.name}: cropping {self.cropping} leaves nothing of shape {tuple(inputs.shape)}.")
         return y
 
 
@@ -132,10 +132,10 @@ class ZeroPadding(SpatialLayer):
         self.padding = around if self.rank > 1 else around[0]
         self._pads = (0, 0, *flat_pads(around)) if self._permutes else flat_pads(around)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != self.rank + 2:
-            self._check_rank(x.shape)
-        return F.pad(x, self._pads)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim != self.rank + 2:
+            self._check_rank(inputs.shape)
+        return F.pad(inputs, self._pads)
 
 
 @register()

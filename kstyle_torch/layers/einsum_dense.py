@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers
-from kstyle_torch.initializers import VarianceScaling
+from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.lora import LoraLayer
 from kstyle_torch.layer.precision import INTEGERS
@@ -39,10 +38,10 @@ class Einsum(nn.Module):
         self.weight = nn.Parameter(weight)
         self.bias = None if bias is None else nn.Parameter(bias)
 
-    def forward(self, x: Tensor, change: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, change: Tensor | None = None) -> Tensor:
         """Returns the product, of the weight with `change` added to it where that is given."""
         weight = self.weight if change is None else self.weight + change
-        y = torch.einsum(self.equation, x, weight)
+        y = torch.einsum(self.equation, inputs, weight)
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:
@@ -173,18 +172,14 @@ class EinsumDense(LoraLayer):
 
     def _initializer(self, kernel: str, output: str) -> Any:
         """Returns the kernel's, told which of its axes are the outputs."""
-        given = self.kernel_initializer
-        if not isinstance(given, VarianceScaling) or None not in (given.input_axes, given.output_axes):
-            return given
-        told = copy.copy(given)
-        told.input_axes = [axis for axis, letter in enumerate(kernel) if letter not in output]
-        told.output_axes = [axis for axis, letter in enumerate(kernel) if letter in output]
-        return told
+        inputs = (axis for axis, letter in enumerate(kernel) if letter not in output)
+        outputs = (axis for axis, letter in enumerate(kernel) if letter in output)
+        return with_axes(self.kernel_initializer, inputs, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype in INTEGERS:
-            x = x.to(self._dtype)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.dtype in INTEGERS:
+            inputs = inputs.to(self._dtype)
         if not self.lora_enabled:
-            return self.activation(self.einsum(x))
+            return self.activation(self.einsum(inputs))
         a, b = self._thin_matrices(self.einsum.weight.dtype)
-        return self.activation(self.einsum(x, a @ b))
+        return self.activation(self.einsum(inputs, a @ b))

@@ -91,20 +91,20 @@ class Embedding(LoraLayer):
         self.initialize(embeddings=self.embeddings_initializer)
         self._build_lora()
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype is not torch.int64 and x.dtype is not torch.int32:
-            x = x.long()
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.dtype is not torch.int64 and inputs.dtype is not torch.int32:
+            inputs = inputs.long()
         try:
-            y = self.embedding(x)
+            y = self.embedding(inputs)
         except IndexError:
-            worst = int(x.min()) if int(x.min()) < 0 else int(x.max())
+            worst = int(inputs.min()) if int(inputs.min()) < 0 else int(inputs.max())
             raise ValueError(
                 f"{self.name}: number {worst} is not in the table; with input_dim={self.input_dim} the numbers "
                 f"go from 0 to {self.input_dim - 1}."
             ) from None
         if self.lora_enabled:
             a, b = self._thin_matrices(y.dtype)
-            y = y + F.embedding(x, a) @ b
+            y = y + F.embedding(inputs, a) @ b
         return y if y.dtype is self._compute_dtype else y.to(self._compute_dtype)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
@@ -169,13 +169,13 @@ class ReversibleEmbedding(Embedding):
             self.projection = native(nn.Linear, self.output_dim, self.input_dim, False, dtype=self._dtype)
             self.initialize(reverse_embeddings=self.embeddings_initializer)
 
-    def forward(self, x: Tensor, reverse: bool = False) -> Tensor:
+    def forward(self, inputs: Tensor, reverse: bool = False) -> Tensor:
         if not reverse:
-            return super().forward(x)
+            return super().forward(inputs)
         matrix = self._table() if self.tie_weights else self.projection.weight
         dtype = self._compute_dtype if self.reverse_dtype is None else self.reverse_dtype
-        x, matrix = x.to(dtype), matrix.to(dtype)
-        scores = F.linear(x, matrix)
+        inputs, matrix = inputs.to(dtype), matrix.to(dtype)
+        scores = F.linear(inputs, matrix)
         cap = self.logit_soft_cap
         return scores if cap is None else torch.tanh(scores / cap) * cap
 

@@ -62,8 +62,8 @@ class InputLayer(Layer):
         """Returns the constructor's arguments; data have a dtype, not a policy."""
         return {**super().get_config(), "dtype": self.dtype}
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs
 
     def _direct(self) -> None:
         return None

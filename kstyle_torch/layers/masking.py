@@ -36,8 +36,8 @@ class Masking(Layer):
             raise ValueError(f"{self.name}: mask_value must be a number; got {mask_value!r}.")
         self.mask_value: float = mask_value
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.where((x != self.mask_value).any(-1, keepdim=True), x, 0)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.where((inputs != self.mask_value).any(-1, keepdim=True), inputs, 0)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         return (inputs != self.mask_value).any(-1)

@@ -20,7 +20,7 @@ from kstyle_torch.layer.shapes import Shape
 register = layer_registry.register
 
 
-class Merge(Layer):
+class BaseMerge(Layer):
     """Base of the layers called on a list of tensors."""
 
     supports_masking = True
@@ -30,7 +30,7 @@ class Merge(Layer):
             raise ValueError(f"{self.name}: expected a list of tensors; got {input_shape}.")
 
 
-class ElementwiseMerge(Merge):
+class ElementwiseMerge(BaseMerge):
     """Base of those that combine element by element.
 
     A tensor of lower rank gets axes behind the batch, and sizes of 1 are repeated. Subclasses say how to `_combine` them.
@@ -49,8 +49,8 @@ class ElementwiseMerge(Merge):
                     )
             sizes = [*map(_broadcast, itertools.zip_longest(sizes, behind, fillvalue=1))]
 
-    def forward(self, xs: Sequence[Tensor]) -> Tensor:
-        return self._combine(_aligned(xs))
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        return self._combine(_aligned(inputs))
 
     def _combine(self, xs: list[Tensor]) -> Tensor:
         raise NotImplementedError
@@ -74,11 +74,11 @@ def _aligned(xs: Sequence[Tensor]) -> list[Tensor]:
 class MaskedMerge(ElementwiseMerge):
     """Base of those to which a masked step must not count: it has no value that changes nothing."""
 
-    def forward(self, xs: Sequence[Tensor], mask: Sequence[Tensor | None] | None = None) -> Tensor:
-        if mask is None or len({x.ndim for x in xs}) > 1:
-            return self._combine(_aligned(xs))
-        pairs = zip(xs, mask, strict=True)
-        return self._combine_masked([*xs], [None if m is None else m.unsqueeze(-1).expand_as(x) for x, m in pairs])
+    def forward(self, inputs: Sequence[Tensor], mask: Sequence[Tensor | None] | None = None) -> Tensor:
+        if mask is None or len({x.ndim for x in inputs}) > 1:
+            return self._combine(_aligned(inputs))
+        pairs = zip(inputs, mask, strict=True)
+        return self._combine_masked([*inputs], [None if m is None else m.unsqueeze(-1).expand_as(x) for x, m in pairs])
 
     def _combine_masked(self, xs: list[Tensor], masks: list[Tensor | None]) -> Tensor:
         """Returns where one of two is masked, the other one counts alone."""
@@ -183,7 +183,7 @@ class Minimum(MaskedMerge):
 
 
 @register()
-class Dot(Merge):
+class Dot(BaseMerge):
     """Returns the dot products of two tensors, along an axis of each.
 
     Args:
@@ -212,15 +212,15 @@ class Dot(Merge):
         _check_batch(self, input_shape)
         for axis, shape in zip(self._pair, input_shape, strict=True):
             if not -len(shape) < axis < len(shape) or axis == 0:
-                raise ValueError(f"{self.name}: {axis} is no axis behind the batch of shape {shape}.")
+                raise ValueError(f"{self.name}: {axis} is not an axis after the batch axis of shape {shape}.")
         sizes = [shape[axis] for axis, shape in zip(self._pair, input_shape, strict=True)]
         if None not in sizes and sizes[0] != sizes[1]:
             raise ValueError(
                 f"{self.name}: sizes must agree along axes {self._pair}; got {input_shape[0]} and {input_shape[1]}."
             )
 
-    def forward(self, xs: Sequence[Tensor]) -> Tensor:
-        x, y = (value.movedim(axis, -1) for value, axis in zip(xs, self._pair, strict=True))
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        x, y = (value.movedim(axis, -1) for value, axis in zip(inputs, self._pair, strict=True))
         if self.normalize:
             x, y = self._unit_length(x), self._unit_length(y)
         products = (
@@ -250,7 +250,7 @@ def _check_two(layer: Layer, shapes: list[Shape]) -> None:
 
 
 @register()
-class Concatenate(Merge):
+class Concatenate(BaseMerge):
     """Tensors behind each other, along an axis.
 
     Args:
@@ -275,8 +275,8 @@ class Concatenate(Merge):
                 f"{self.name}: shapes must agree in all axes but {self.axis}; got {', '.join(map(str, input_shape))}."
             )
 
-    def forward(self, xs: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(xs), dim=self.axis)
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(inputs), dim=self.axis)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         if previous_mask is None or all(mask is None for mask in previous_mask):

@@ -44,11 +44,11 @@ class AxesNorm(Layer):
     def _make_norm(self, sizes: list[int]) -> nn.Module:
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         if self._moved is None:
-            return self._normalize(x)
+            return self._normalize(inputs)
         axes, last = self._moved
-        return self._normalize(x.movedim(axes, last)).movedim(last, axes)
+        return self._normalize(inputs.movedim(axes, last)).movedim(last, axes)
 
     def _normalize(self, x: Tensor) -> Tensor:
         return self.norm(x)
@@ -72,7 +72,7 @@ class LayerNormalization(AxesNorm):
         rms_scaling: Deprecated: divides by the standard deviation, without taking the mean off and without beta. Use
             RMSNormalization.
     Output shape: that of the input.
-    Raises: TypeError: if `axis` is no int or list of ints. ValueError: if the input has no such axis.
+    Raises: TypeError: if `axis` is not an int or a list of ints. ValueError: if the input has no such axis.
     Source: Ba et al. 2016.
 
     Example:
@@ -139,7 +139,7 @@ class RMSNormalization(AxesNorm):
         axis: The features' axis, or a list of axes that are normalized together.
         epsilon: Added to the mean square.
     Output shape: that of the input.
-    Raises: TypeError: if `axis` is no int or list of ints. ValueError: if the input has no such axis.
+    Raises: TypeError: if `axis` is not an int or a list of ints. ValueError: if the input has no such axis.
     Source: Zhang & Sennrich 2019.
 
     Example:
@@ -235,13 +235,13 @@ class GroupNormalization(Layer):
         self._channels_second = axis == 1
         self.initialize(gamma=self.gamma_initializer, beta=self.beta_initializer)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype is not self._dtype:
-            x = x.to(self._dtype)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.dtype is not self._dtype:
+            inputs = inputs.to(self._dtype)
         if self._channels_second:
-            y = self._normalize(x)
+            y = self._normalize(inputs)
         else:
-            y = self._normalize(x.movedim(self.axis, 1)).movedim(1, self.axis)
+            y = self._normalize(inputs.movedim(self.axis, 1)).movedim(1, self.axis)
         return y if self._compute_dtype is self._dtype else y.to(self._compute_dtype)
 
     def _normalize(self, x: Tensor) -> Tensor:
@@ -261,7 +261,7 @@ class UnitNormalization(Layer):
     Args:
         axis: The features' axis, or a list of axes whose length is taken together.
     Output shape: that of the input.
-    Raises: TypeError: if `axis` is no int or list of ints.
+    Raises: TypeError: if `axis` is not an int or a list of ints.
 
     Example:
         >>> UnitNormalization()(torch.tensor([[3.0, 4.0]]))
@@ -277,10 +277,10 @@ class UnitNormalization(Layer):
     def build(self, input_shape: Shape) -> None:
         self._dims = _positive_axes(self.axis, len(input_shape), self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype in INTEGERS:
-            x = x.to(self._dtype)
-        return F.normalize(x, dim=self._dims)  # type: ignore[arg-type]  # several are fine
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.dtype in INTEGERS:
+            inputs = inputs.to(self._dtype)
+        return F.normalize(inputs, dim=self._dims)  # type: ignore[arg-type]  # several are fine
 
 
 def _without(norm: nn.Module, *, weight: bool, bias: bool) -> nn.Module:

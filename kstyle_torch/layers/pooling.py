@@ -55,8 +55,8 @@ class Pooling(SpatialLayer):
         if self.padding == "valid":
             self._check_window(input_shape, self.pool_size, "pool_size")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.pool(x)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.pool(inputs)
 
     def pool(self, x: Tensor, finish: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Returns the output; `finish` may change it where it lies."""
@@ -102,21 +102,21 @@ class GlobalPooling(SpatialLayer):
 class GlobalAveragePooling(GlobalPooling):
     """Base of the layers that take the mean. The arguments are those of `GlobalPooling`."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != self.rank + 2:
-            self._check_rank(x.shape)
-        if x.dtype in INTEGERS:
-            x = x.to(self._dtype)
-        return x.mean(self._axes, self.keepdims)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim != self.rank + 2:
+            self._check_rank(inputs.shape)
+        if inputs.dtype in INTEGERS:
+            inputs = inputs.to(self._dtype)
+        return inputs.mean(self._axes, self.keepdims)
 
 
 class GlobalMaxPooling(GlobalPooling):
     """Base of the layers that take the largest value. The arguments are those of `GlobalPooling`."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != self.rank + 2:
-            self._check_rank(x.shape)
-        return x.amax(self._axes, self.keepdims)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim != self.rank + 2:
+            self._check_rank(inputs.shape)
+        return inputs.amax(self._axes, self.keepdims)
 
 
 class AdaptivePooling(SpatialLayer):
@@ -133,12 +133,12 @@ class AdaptivePooling(SpatialLayer):
         super().__init__(data_format, **kwargs)
         self.output_size = sizes(output_size, self.rank, "output_size", self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != self.rank + 2:
-            self._check_rank(x.shape)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim != self.rank + 2:
+            self._check_rank(inputs.shape)
         if self._permutes:
-            return self.kernel(x.permute(self._to_first), self.output_size).permute(self._to_last)
-        return self.kernel(x, self.output_size)
+            return self.kernel(inputs.permute(self._to_first), self.output_size).permute(self._to_last)
+        return self.kernel(inputs, self.output_size)
 
 
 def _max_pool1d(
@@ -296,12 +296,12 @@ class GlobalAveragePooling1D(GlobalAveragePooling):
 
     rank = 1
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is None:
-            return super().forward(x)
+            return super().forward(inputs)
         mask = mask.bool().unsqueeze(2 if self._permutes else 1)
         axis = self._first_axis
-        return x.masked_fill(~mask, 0).sum(axis, self.keepdims) / mask.sum(axis, self.keepdims)
+        return inputs.masked_fill(~mask, 0).sum(axis, self.keepdims) / mask.sum(axis, self.keepdims)
 
 
 @register("GlobalAvgPool2D")

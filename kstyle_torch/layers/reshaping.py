@@ -32,10 +32,10 @@ class Flatten(Layer):
         super().__init__(**kwargs)
         self.data_format = check_data_format(data_format, self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.data_format == "channels_first" and x.ndim > 2:
-            x = x.movedim(1, -1)
-        return x.flatten(1) if x.ndim > 1 else x.unsqueeze(1)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.data_format == "channels_first" and inputs.ndim > 2:
+            inputs = inputs.movedim(1, -1)
+        return inputs.flatten(1) if inputs.ndim > 1 else inputs.unsqueeze(1)
 
 
 @register()
@@ -58,15 +58,15 @@ class Reshape(Layer):
         if self.target_shape.count(-1) > 1:
             raise ValueError(f"Reshape: at most one size may be -1; got {self.target_shape}.")
 
-    def forward(self, x: Tensor) -> Tensor:
-        size = math.prod(x.shape[1:])
+    def forward(self, inputs: Tensor) -> Tensor:
+        size = math.prod(inputs.shape[1:])
         rest = math.prod([n for n in self.target_shape if n != -1])  # dynamo knows no generators
         target = tuple(size // max(rest, 1) if n == -1 else n for n in self.target_shape)
         if math.prod(target) != size:
             raise ValueError(
-                f"{self.name}: a sample of shape {tuple(x.shape[1:])} cannot have the shape {self.target_shape}."
+                f"{self.name}: a sample of shape {tuple(inputs.shape[1:])} cannot have the shape {self.target_shape}."
             )
-        return x.reshape(x.shape[0], *target)
+        return inputs.reshape(inputs.shape[0], *target)
 
 
 @register()
@@ -76,7 +76,7 @@ class Permute(Layer):
     Args:
         dims: Which axis comes where, counted from 1: `(2, 1)` swaps the two axes of a sample.
     Input shape: (batch, ...), with as many axes as `dims`. Output shape: (batch, ...).
-    Raises: ValueError: if `dims` is no order of 1, 2, ...
+    Raises: ValueError: if `dims` is not a permutation of 1, 2, ...
 
     Example:
         >>> Permute((2, 1))(torch.ones(2, 10, 64)).shape
@@ -92,12 +92,12 @@ class Permute(Layer):
             )
         self._order = (0, *self.dims)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != len(self._order):
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim != len(self._order):
             raise ValueError(
-                f"{self.name}: dims {self.dims} need an input of rank {len(self._order)}; got shape {tuple(x.shape)}."
+                f"{self.name}: dims {self.dims} need an input of rank {len(self._order)}; got shape {tuple(inputs.shape)}."
             )
-        return x.permute(self._order)
+        return inputs.permute(self._order)
 
 
 @register()
@@ -107,7 +107,7 @@ class RepeatVector(Layer):
     Args:
         n: How often; positive int.
     Input shape: (batch, features). Output shape: (batch, n, features), a view that holds every vector once.
-    Raises: ValueError: if `n` is no positive int.
+    Raises: ValueError: if `n` is not a positive int.
 
     Example:
         >>> RepeatVector(3)(torch.ones(2, 32)).shape
@@ -118,7 +118,9 @@ class RepeatVector(Layer):
         super().__init__(**kwargs)
         self.n = positive_int(n, "n", self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 2:
-            raise ValueError(f"{self.name}: expected an input of shape (batch, features); got shape {tuple(x.shape)}.")
-        return x.unsqueeze(1).expand(-1, self.n, -1)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim != 2:
+            raise ValueError(
+                f"{self.name}: expected an input of shape (batch, features); got shape {tuple(inputs.shape)}."
+            )
+        return inputs.unsqueeze(1).expand(-1, self.n, -1)

@@ -111,12 +111,12 @@ class TransposedConvolution(AnyConvolution):
     def _check_window(self, shape: Shape, window: Sequence[int], what: str) -> None:
         """Accepts every window: it lies over the output, where it always fits."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != self.rank + 2:
-            self._check_rank(x.shape)
-        if x.dtype in INTEGERS:
-            x = x.to(self._dtype)
-        y = self.conv(x.permute(self._to_first) if self._permutes else x)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim != self.rank + 2:
+            self._check_rank(inputs.shape)
+        if inputs.dtype in INTEGERS:
+            inputs = inputs.to(self._dtype)
+        y = self.conv(inputs.permute(self._to_first) if self._permutes else inputs)
         if self._kept is not None:
             y = y[self._kept]
         return self.activation(y.permute(self._to_last) if self._permutes else y)

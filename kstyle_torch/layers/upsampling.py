@@ -32,15 +32,15 @@ class UpSampling(SpatialLayer):
         with_repeats = (slice(None), None)  # an axis of size 1 behind every axis that grows
         self._spread = (*(slice(None),) * self._first_axis, *with_repeats * self.rank)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != self.rank + 2:
-            self._check_rank(x.shape)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim != self.rank + 2:
+            self._check_rank(inputs.shape)
         # one copy for all axes, and exact: torch's nearest interpolation picks neighbours with some large factors
         first, last = self._first_axis, self._first_axis + self.rank
-        before, lengths, after = x.shape[:first], x.shape[first:last], x.shape[last:]
+        before, lengths, after = inputs.shape[:first], inputs.shape[first:last], inputs.shape[last:]
         spread = [n for pair in zip(lengths, self._factors) for n in pair]
         grown = [length * factor for length, factor in zip(lengths, self._factors)]
-        return x[self._spread].expand(*before, *spread, *after).reshape(*before, *grown, *after)
+        return inputs[self._spread].expand(*before, *spread, *after).reshape(*before, *grown, *after)
 
 
 @register()
@@ -50,7 +50,7 @@ class UpSampling1D(UpSampling):
     Args:
         size: How often; positive int.
     Input shape: (batch, steps, channels). Output shape: (batch, size * steps, channels).
-    Raises: ValueError: if `size` is no positive int.
+    Raises: ValueError: if `size` is not a positive int.
 
     Example:
         >>> UpSampling1D(2)(torch.tensor([[[1.0], [2.0]]])).flatten()
@@ -95,12 +95,12 @@ class UpSampling2D(UpSampling):
                 f"{self.name}: unknown interpolation {interpolation!r}.{did_you_mean(interpolation, INTERPOLATIONS)}"
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.interpolation == "nearest" or x.ndim != 4:
-            return super().forward(x)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.interpolation == "nearest" or inputs.ndim != 4:
+            return super().forward(inputs)
         if not self._permutes:
-            return self._interpolate(x)
-        return to_channels_last(self._interpolate(to_channels_first(x)))
+            return self._interpolate(inputs)
+        return to_channels_last(self._interpolate(to_channels_first(inputs)))
 
     def _interpolate(self, x: Tensor) -> Tensor:
         size = [length * factor for length, factor in zip(x.shape[2:], self.size)]

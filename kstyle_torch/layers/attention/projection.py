@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
+from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.checks import known_size
 from kstyle_torch.layer.layout import Layout
@@ -73,7 +74,8 @@ class HeadProjection(Layer):
             Weight("linear.weight", _unfolded_matrix(sizes, self.output_sizes), name="kernel"),
             Weight("linear.bias", _unfolded_vector(self.output_sizes), name="bias"),
         )
-        self.initialize(kernel=self.kernel_initializer, bias=self.bias_initializer)
+        inputs, outputs = range(len(sizes)), range(len(sizes), len(sizes) + len(self.output_sizes))
+        self.initialize(kernel=with_axes(self.kernel_initializer, inputs, outputs), bias=self.bias_initializer)
 
     def _table_rows(self) -> tuple[Weight, ...]:
         return self._table  # the layouts depend on the sizes, so they are a table for each layer, not for the class
@@ -88,11 +90,11 @@ class HeadProjection(Layer):
         """The bias, in Keras' shape (*output axes)."""
         return self._view(self._table[1]) if self.use_bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype in INTEGERS:
-            x = x.to(self._dtype)
-        x = x.flatten(-self.num_input_axes) if self.num_input_axes > 1 else x
-        y = self.linear(x)
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.dtype in INTEGERS:
+            inputs = inputs.to(self._dtype)
+        inputs = inputs.flatten(-self.num_input_axes) if self.num_input_axes > 1 else inputs
+        y = self.linear(inputs)
         y = y.unflatten(-1, self.output_sizes) if len(self.output_sizes) > 1 else y
         return self.activation(y)
 

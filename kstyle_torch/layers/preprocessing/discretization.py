@@ -82,11 +82,13 @@ class Discretization(DataLayer):
         bins = torch.tensor(self.bin_boundaries, dtype=self._dtype, device=config.device())
         self.register_buffer("bins", bins, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         if self.bin_boundaries is None:
             raise ValueError(f"{self.name} has no bins yet: call adapt(data), or pass bin_boundaries.")
-        bins = self.bins.to(x.device)
-        indices = torch.bucketize(x.to(bins.dtype).contiguous(), bins, right=True, out_int32=self.output_mode == "int")
+        bins = self.bins.to(inputs.device)
+        indices = torch.bucketize(
+            inputs.to(bins.dtype).contiguous(), bins, right=True, out_int32=self.output_mode == "int"
+        )
         if self.output_mode == "int":
             return indices
         return encode(indices, self.output_mode, len(self.bin_boundaries) + 1, bins.dtype)

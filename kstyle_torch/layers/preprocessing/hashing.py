@@ -51,7 +51,7 @@ class Hashing(HashLayer):
         sparse: Not supported.
         dtype: Of the output; int64 in mode "int" if None.
     Output shape: that of the input in mode "int"; else as in `CategoryEncoding`.
-    Raises: ValueError: if `num_bins` is no positive int, or `dtype` no integer one in mode "int".
+    Raises: ValueError: if `num_bins` is not a positive int, or `dtype` is not an integer dtype in mode "int".
     Source: github.com/google/farmhash; Aumasson & Bernstein 2012 (SipHash).
 
     Example:
@@ -80,13 +80,13 @@ class Hashing(HashLayer):
         refuse_sparse(sparse, self)
         self.mask_value, self.salt = mask_value, as_salt(salt, self)
 
-    def forward(self, x: Any) -> Tensor:
-        values = hashable(x, self)
+    def forward(self, inputs: Any) -> Tensor:
+        values = hashable(inputs, self)
         masked = self.mask_value is not None and self.num_bins > 1
         bins = (hash_text(_digits(values), self.salt) % np.uint64(self.num_bins - masked)).astype("int64")
         if masked:
             bins = np.where(values.ravel() == self.mask_value, 0, bins + 1)
-        indices = torch.from_numpy(bins.reshape(values.shape)).to(self._device_for(x))
+        indices = torch.from_numpy(bins.reshape(values.shape)).to(self._device_for(inputs))
         return encode(indices, self.output_mode, self.num_bins, self._dtype)
 
 

@@ -94,17 +94,17 @@ class IntegerLookup(IndexLookup):
         self._set_buffer("keys", keys)
         self._set_buffer("indices", torch.tensor(list(table.values()))[order])
 
-    def forward(self, x: Tensor) -> Tensor:
-        self._need_vocabulary(x.numel())
-        x = x.long().contiguous()
+    def forward(self, inputs: Tensor) -> Tensor:
+        self._need_vocabulary(inputs.numel())
+        inputs = inputs.long().contiguous()
         if self.invert:
-            tokens = self.tokens.to(x.device)
+            tokens = self.tokens.to(inputs.device)
             unknown = len(tokens) - 1
-            return tokens[torch.where((x >= 0) & (x < unknown), x, unknown)]
-        keys = self.keys.to(x.device)
-        places = torch.searchsorted(keys, x).clamp_max(len(keys) - 1)
-        indices = torch.where(keys[places] == x, self.indices.to(x.device)[places], MISSING)
-        return self._encode(torch.where(indices == MISSING, self._unknown(x, indices), indices))
+            return tokens[torch.where((inputs >= 0) & (inputs < unknown), inputs, unknown)]
+        keys = self.keys.to(inputs.device)
+        places = torch.searchsorted(keys, inputs).clamp_max(len(keys) - 1)
+        indices = torch.where(keys[places] == inputs, self.indices.to(inputs.device)[places], MISSING)
+        return self._encode(torch.where(indices == MISSING, self._unknown(inputs, indices), indices))
 
     def _unknown(self, x: Tensor, indices: Tensor) -> Any:
         """Returns the indices that the numbers have if they are not in the vocabulary."""

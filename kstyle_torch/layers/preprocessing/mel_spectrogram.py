@@ -100,10 +100,10 @@ class MelSpectrogram(DataLayer):
         triangles[0] = 0
         return triangles
 
-    def forward(self, x: Tensor) -> Tensor:
-        dtype = x.dtype if x.is_floating_point() else self._dtype
+    def forward(self, inputs: Tensor) -> Tensor:
+        dtype = inputs.dtype if inputs.is_floating_point() else self._dtype
         spectrum = torch.stft(
-            x.to(self.bands.dtype),
+            inputs.to(self.bands.dtype),
             n_fft=self.fft_length,
             hop_length=self.sequence_stride,
             win_length=self.sequence_length,

@@ -100,10 +100,10 @@ class Normalization(DataLayer):
             return None
         return getattr(self, adapted).reshape(self._broadcast) if self.input_mean is None else getattr(self, given)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         mean, deviation = self.mean, self.variance.sqrt().clamp_min(config.epsilon())
-        x = x.to(mean.dtype)
-        return x * deviation + mean if self.invert else (x - mean) / deviation
+        inputs = inputs.to(mean.dtype)
+        return inputs * deviation + mean if self.invert else (inputs - mean) / deviation
 
     def adapt(self, data: Any) -> None:
         """Takes the mean and variance from data.

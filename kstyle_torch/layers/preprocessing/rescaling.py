@@ -45,5 +45,5 @@ class Rescaling(DataLayer):
             return constant.reshape(*constant.shape, *(1,) * (3 - constant.ndim))
         return constant
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x.to(self.factor.dtype) * self.factor + self.shift
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.to(self.factor.dtype) * self.factor + self.shift

@@ -99,14 +99,14 @@ class STFTSpectrogram(Layer):
             setattr(self, side, waves)
             self.initialize(**{f"{side}_kernel": STFT(side, self.window, self.scaling, self.periodic)})
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not x.is_floating_point():
-            raise TypeError(f"{self.name}: expected a signal of floats; got {x.dtype}.")
-        if x.ndim != 3:
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not inputs.is_floating_point():
+            raise TypeError(f"{self.name}: expected a signal of floats; got {inputs.dtype}.")
+        if inputs.ndim != 3:
             raise ValueError(
-                f"{self.name}: expected an input of 3 axes, (batch, length, channels); got {tuple(x.shape)}."
+                f"{self.name}: expected an input of 3 axes, (batch, length, channels); got {tuple(inputs.shape)}."
             )
-        signal = x if self.data_format == "channels_first" else x.transpose(1, 2)
+        signal = inputs if self.data_format == "channels_first" else inputs.transpose(1, 2)
         frames = signal.flatten(0, 1).unsqueeze(1)  # a channel a row: all are convolved with the same waves
         if self.padding == "same":
             frames = F.pad(frames, same_padding(frames.shape[-1], self.frame_length, self.frame_step))

@@ -83,10 +83,10 @@ class StringLookup(TextLayer, IndexLookup):
     def _prepare(self) -> None:
         set_unnoticed(self, _table=self._indices())
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, inputs: Any) -> Any:
         if self.invert:
-            return self._strings_at(x)
-        texts = as_texts(x, self.encoding, self)
+            return self._strings_at(inputs)
+        texts = as_texts(inputs, self.encoding, self)
         indices = torch.from_numpy(self.indices_of(texts.flat).reshape(texts.shape))
         return self._encode(indices.to(self.place.device))
 

@@ -189,8 +189,8 @@ class TextVectorization(TextLayer):
 
     # -------------------------------------------------------------------------------------------------------- calling
 
-    def forward(self, x: Any) -> Tensor:
-        documents, shape = self._tokenize(as_texts(x, self.encoding, self))
+    def forward(self, inputs: Any) -> Tensor:
+        documents, shape = self._tokenize(as_texts(inputs, self.encoding, self))
         if self.output_sequence_length is not None:
             documents = [tokens[: self.output_sequence_length] for tokens in documents]
         indices = self._padded(documents).to(self.place.device)
@@ -241,7 +241,7 @@ class TextVectorization(TextLayer):
             return [[str(token) for token in tokens] for tokens in self.split(texts.array())]
         if self.split == "character":
             return [list(text) for text in texts.flat]
-        # str.split also splits at separators that are no space in ASCII, such as \xa0 and \x1c; TensorFlow does not
+        # str.split also splits at separators that are not ASCII whitespace, such as \xa0 and \x1c; TensorFlow does not
         return [text.split() if text.isascii() and text.isprintable() else WORD.findall(text) for text in texts.flat]
 
     # -------------------------------------------------------------------------------------------------- Keras' files

@@ -93,14 +93,14 @@ def test_a_callback_replaces_a_function_between_batches(settings):
 def test_recording_goes_on_when_a_function_is_put_back():
     model = make()
     model.fit(**BATCHES)
-    tapes = dict(model._fit.step_engine.tapes)
+    tapes = dict(model._fit.step_engine.recordings)
     assert all(tape.checked for tape in tapes.values())
     with replaced("layer_norm"):
         model.fit(**BATCHES)
         assert "layer_norm" in model._fit.step_engine.reason
     model.fit(**BATCHES)
     assert model._fit.step_engine.reason is None
-    assert model._fit.step_engine.tapes == tapes != {}
+    assert model._fit.step_engine.recordings == tapes != {}
 
 
 def test_replaced_functions_are_found_by_path():
