@@ -87,3 +87,19 @@ class GraphModule(nn.Module):
     def forward(self, inputs):
         """Runs the graph."""
         return self.run(self, inputs)
+
+
+def assert_alike(ours, theirs):
+    """What two libraries gave to the same program: nests of numbers, within the tolerance, and of other values, equal."""
+    if isinstance(theirs, dict):
+        assert ours.keys() == theirs.keys()
+        for key in theirs:
+            assert_alike(ours[key], theirs[key])
+    elif isinstance(theirs, (list, tuple)):
+        assert len(ours) == len(theirs), f"{ours} is not {theirs}"
+        for mine, other in zip(ours, theirs, strict=True):
+            assert_alike(mine, other)
+    elif theirs is None or isinstance(theirs, (str, bool)):
+        assert ours == theirs
+    else:
+        assert_close(ours, theirs)
