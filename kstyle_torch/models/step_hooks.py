@@ -6,11 +6,11 @@ from typing import Any
 
 from kstyle_torch.data.split import unpack
 from kstyle_torch.models.remembered import Remembered
-from kstyle_torch.models.stateless import holding_values
 from kstyle_torch.training import step
 from kstyle_torch.training.fit_state import StepFunction
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import within_run
+from kstyle_torch.variables import holding_values
 
 
 class StepHooks(Trainable):
