@@ -323,10 +323,10 @@ def several(keras):
     given = [torch.tensor(np.array(variable.numpy())) for variable in model.trainable_variables]
     given, values = optimizer.stateless_apply(values, gradients(), given)
     given, values = optimizer.stateless_apply(values, gradients(), given)
-    return (
-        history, weights, given, [tuple(value.shape) for value in values], model.get_weights(), len(copy), list(copy), type(copy["d/kernel"]).__name__, type(copy["d/bias"]).__name__,
-        raised(twice), raised(number), raised(nested), raised(lambda: keras.optimizers.OptimizerMap(None)),
-    )  # fmt: skip
+    kinds = [type(copy[path]).__name__ for path in ("d/kernel", "d/bias")]
+    mistakes = [raised(call) for call in (twice, number, nested, lambda: keras.optimizers.OptimizerMap(None))]
+    shapes = [tuple(value.shape) for value in values]
+    return history, weights, given, shapes, model.get_weights(), len(copy), list(copy), kinds, mistakes
 
 
 PROGRAMS = [
