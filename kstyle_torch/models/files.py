@@ -49,12 +49,12 @@ class Files(nn.Module):
         """
         api.save_weights(self, filepath, overwrite, max_shard_size)
 
-    def load_weights(self, filepath: Any, skip_mismatch: bool = False, by_name: bool = False) -> None:
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Reads the weights; nothing changes unless all of it fits.
 
         See `saving.load_weights`.
         """
-        api.load_weights(self, filepath, skip_mismatch, by_name)
+        api.load_weights(self, filepath, skip_mismatch, **kwargs)
 
     def get_state_tree(self, value_format: str = "backend_tensor") -> dict[str, Any]:
         """Returns the values of all variables as nested dicts, by their paths.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -21,10 +19,13 @@ from kstyle_torch.layer.reserved import refuse_own
 from kstyle_torch.layer.shapes import open_shapes
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.layers.input_layer import InputLayer
+from kstyle_torch.mode import holding, passing, running
+from kstyle_torch.models.child_names import check_names, free_key
 from kstyle_torch.models.emitted import Emitted
 from kstyle_torch.models.files import Files
+from kstyle_torch.models.graph_config import HasGraphConfig
 from kstyle_torch.models.trainer import Trainer
-from kstyle_torch.registry import did_you_mean, snake_case
+from kstyle_torch.registry import did_you_mean
 from kstyle_torch.symbolic.emit import Emitter
 from kstyle_torch.symbolic.graph import Graph, checked, nodes_behind, trace
 from kstyle_torch.symbolic.replay import replay
@@ -33,7 +34,7 @@ from kstyle_torch.training.fit_state import FitState
 from kstyle_torch.utils.summary import summary
 
 
-class Model(Trainer, Files, Layer):
+class Model(Trainer, Files, HasGraphConfig, Layer):
     """A layer with `compile`, `fit`, `evaluate` and `predict`.
 
     `Model(inputs, outputs)` makes one of what leads from inputs to outputs. A subclass defines `call` instead.
@@ -53,6 +54,7 @@ class Model(Trainer, Files, Layer):
     """
 
     _has_precision = False  # its layers see to it
+    _resolves_mode = True
     _opens_call = True
     _functional: ClassVar[type[Model] | None] = None
     graph: Graph | None = None
@@ -84,7 +86,7 @@ class Model(Trainer, Files, Layer):
         inputs, outputs = _only(inputs), _only(outputs)
         sources = [_source_of(tensor) for tensor in checked(inputs, "inputs")]
         graph = trace(inputs, outputs, sources)
-        _check_names(graph.modules)
+        check_names(graph.modules)
         for module in graph.modules:
             if not any(child is module for child in self._modules.values()):
                 self.add_module(free_key(self, module), module)
@@ -350,12 +352,19 @@ class Model(Trainer, Files, Layer):
 
     # -------------------------------------------------------------------------------------------------------- calling
 
-    def call(self, inputs: Any, mask: Any = None) -> Any:
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """Returns the outputs for a batch of inputs. A subclass without a graph defines it.
 
         Args:
+            training: The mode; that of the call around this one if None.
             mask: Nest of boolean masks of the inputs, each None or (batch, steps).
+            kwargs: None are known.
         """
+        if kwargs:
+            raise TypeError(f"{self.name}: call() got the unknown argument {next(iter(kwargs))!r}.")
+        if training is not None and running.mode is not bool(training):
+            with passing(bool(training), running.inside), holding(self, bool(training)) as held:
+                return held.call(inputs, mask=mask)
         if self.graph is None:
             raise NotImplementedError(
                 f"{type(self).__name__} must define call(self, inputs), or be made of inputs and outputs."
@@ -567,32 +576,6 @@ def _source_of(tensor: SymbolicTensor) -> InputLayer:
         layer.dtype_given = False
         return layer
     return tensor.source
-
-
-def free_key(owner: nn.Module, module: nn.Module) -> str:
-    """Returns the key of a child: its name where the user gave it one, else its class numbered within the owner.
-
-    A name that cannot be a key is changed in the key only.
-    """
-    given = getattr(module, "_name_given", False)
-    base = re.sub(r"[.\s/]", "_", str(module.name) if given else snake_case(type(module).__name__)) or "layer"
-    base = f"{base}_" if keyword.iskeyword(base) else base
-    keys = (f"{base}_{number}" if number else base for number in range(len(owner._modules) + 2))
-    key = next(key for key in keys if key not in owner._modules)
-    while hasattr(owner, key):
-        key += "_"
-    return key
-
-
-def _check_names(modules: list[nn.Module]) -> None:
-    names: dict[str, nn.Module] = {}
-    for module in modules:
-        name = getattr(module, "name", None)
-        if not isinstance(name, str):
-            continue
-        other = names.setdefault(name, module)
-        if other is not module and (module._name_given or other._name_given):
-            raise ValueError(f"Two layers of one model are called {name!r}; names must differ.")
 
 
 def is_graph_input(value: Any) -> bool:

@@ -55,8 +55,9 @@ class Trainer(StepHooks):
     stop_predicting = StopFlag("predicting", "Whether `predict` ends after this batch.")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(getattr(type(self), name, None), Remembered):
-            object.__setattr__(self, name, value)  # recorded steps stay valid
+        known = getattr(type(self), name, None)
+        if isinstance(known, Remembered) or (isinstance(known, property) and known.fset is None):
+            object.__setattr__(self, name, value)  # recorded steps stay valid; a property says that it cannot be set
         else:
             super().__setattr__(name, value)
 
@@ -288,6 +289,7 @@ class Trainer(StepHooks):
         steps: int | None = None,
         callbacks: Any = None,
         return_dict: bool = False,
+        **kwargs: Any,
     ) -> Any:
         """Loss and metrics on some data, in inference mode.
 
@@ -300,9 +302,13 @@ class Trainer(StepHooks):
             steps: Batches; all of them if None.
             callbacks: Callback objects.
             return_dict: Whether a dict is given back.
+            kwargs: None are known.
         Returns: The loss, `[loss, metrics...]` where there are metrics, or a dict of all.
-        Raises: ValueError: as `fit`.
+        Raises: ValueError: as `fit`, or for an unknown argument.
         """
+        kwargs.pop("_use_cached_eval_dataset", None)  # Keras' own `fit`, in a subclass, passes it
+        if kwargs:
+            raise ValueError(f"evaluate() got the unknown argument {next(iter(kwargs))!r}.")
         self._require_compiled("evaluate")
         verbose = resolve_verbose(verbose)
         batches = self._batches(x, y, sample_weight, batch_size, False, steps)
