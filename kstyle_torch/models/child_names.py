@@ -1,4 +1,4 @@
-"""Names of a model's children: keys in the module, and names that must differ."""
+"""Names of the layers in a model, and the keys under which it has them as children."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def free_key(owner: nn.Module, module: nn.Module) -> str:
 
 
 def check_names(modules: list[nn.Module]) -> None:
-    """Raises a ValueError if two layers have one name that a user gave."""
+    """Checks the names of a graph's layers.
+
+    Raises: ValueError: if two have one name, and one of them was given it.
+    """
     names: dict[str, nn.Module] = {}
     for module in modules:
         name = getattr(module, "name", None)

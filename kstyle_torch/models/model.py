@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from kstyle_torch import tree
+from kstyle_torch.compat import keras2
 from kstyle_torch.graph_passes.straight_runs import eager_runs, straight_runs
 from kstyle_torch.layer.base import Layer, uncounted_calls
 from kstyle_torch.layer.hooks import anybody_listens
@@ -31,10 +32,9 @@ from kstyle_torch.symbolic.graph import Graph, checked, nodes_behind, trace
 from kstyle_torch.symbolic.replay import replay
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
 from kstyle_torch.training.fit_state import FitState
-from kstyle_torch.utils.summary import summary
 
 
-class Model(Trainer, Files, HasGraphConfig, Layer):
+class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
     """A layer with `compile`, `fit`, `evaluate` and `predict`.
 
     `Model(inputs, outputs)` makes one of what leads from inputs to outputs. A subclass defines `call` instead.
@@ -66,6 +66,7 @@ class Model(Trainer, Files, HasGraphConfig, Layer):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         wanted = cls
+        kwargs = keras2.todays(cls, kwargs)
         if cls is Model and (len(args) > 1 or "outputs" in kwargs):
             wanted = cls._functional or cls
         self = super().__new__(wanted, *args, **kwargs)
@@ -470,8 +471,6 @@ class Model(Trainer, Files, HasGraphConfig, Layer):
         """The names of the inputs."""
         return [] if self.graph is None else [source.name for source in self.graph.sources]
 
-    # ----------------------------------------------------------------------------------------------------- summary
-
     def summary(
         self,
         line_length: int | None = None,
@@ -491,6 +490,8 @@ class Model(Trainer, Files, HasGraphConfig, Layer):
             show_trainable: Whether there is a column that says what is trained.
             layer_range: First and last name of the layers to list.
         """
+        from kstyle_torch.utils.summary import summary
+
         self.follow_children()
         summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 

@@ -170,6 +170,9 @@ class Sequential(Model):
             raise ValueError(f"{self.name}: build() needs an input shape, such as (None, 10).")
         if not self._chain:
             raise ValueError(f"{self.name} has no layers; add() some before it is built.")
+        if isinstance(input_shape, list) and all(isinstance(shape, (list, tuple)) for shape in input_shape):
+            super().build(input_shape)  # several inputs, which the first layer takes: there is no graph
+            return
         chain = self._chain
         set_unnoticed(self, _chain=[])
         try:
