@@ -103,3 +103,12 @@ def assert_alike(ours, theirs):
         assert ours == theirs
     else:
         assert_close(ours, theirs)
+
+
+def raised(function):
+    """The built-in type of the error that a call raises; None if there is none."""
+    try:
+        function()
+    except Exception as error:
+        return next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "builtins")
+    return None

@@ -39,7 +39,7 @@ from kstyle_torch.training.engines.collectives import check_replicas
 from kstyle_torch.training.objective import Objective, read
 from kstyle_torch.training.run import Run, run_by
 from kstyle_torch.training.validation import first_batch, streams
-from kstyle_torch.training.validation.arguments import check_epochs, check_switches
+from kstyle_torch.training.validation.arguments import check_epochs, check_switches, check_validation_freq
 
 
 class Trainer(StepHooks):
@@ -47,8 +47,8 @@ class Trainer(StepHooks):
 
     _compile_arguments: dict[str, Any] | None = None  # for files
     _device: torch.device | None = None  # that compile() was given
-    _set_optimizer: Any = None  # before compile()
-    _set_loss: Any = None
+    _optimizer_before_compile: Any = None  # before compile()
+    _loss_as_given: Any = None
 
     history = Remembered("history", "The `History` of the last fit.")
     stop_training = StopFlag("training", "Whether `fit` ends after this batch; a callback may set it.")
@@ -127,7 +127,7 @@ class Trainer(StepHooks):
             steps_per_execution="epoch" if whole else int(steps_per_execution),
         )
         if loss is not None:
-            set_unnoticed(self, _set_loss=loss)
+            set_unnoticed(self, _loss_as_given=loss)
         self._fit.forget_engines()
         self._fit.train_function = self._fit.test_function = self._fit.predict_function = None
         self._fit.stop_training = False
@@ -140,12 +140,12 @@ class Trainer(StepHooks):
     @property
     def optimizer(self) -> Any:
         """The optimizer: what `compile` got, or was set since; before `compile` what was set, or None."""
-        return self._set_optimizer if self._compiled is None else self._compiled.optimizer
+        return self._optimizer_before_compile if self._compiled is None else self._compiled.optimizer
 
     @optimizer.setter
     def optimizer(self, value: Any) -> None:
         if self._compiled is None:
-            set_unnoticed(self, _set_optimizer=value)
+            set_unnoticed(self, _optimizer_before_compile=value)
         else:
             self._compiled.optimizer = optimizers.get(value)
             self._fit.forget_engines()
@@ -153,11 +153,11 @@ class Trainer(StepHooks):
     @property
     def loss(self) -> Any:
         """The loss that `compile` got. Another one that is set here is for the user's own code alone, as in Keras."""
-        return self._set_loss
+        return self._loss_as_given
 
     @loss.setter
     def loss(self, value: Any) -> None:
-        set_unnoticed(self, _set_loss=value)
+        set_unnoticed(self, _loss_as_given=value)
 
     @property
     def metrics(self) -> list[Any]:
@@ -256,6 +256,7 @@ class Trainer(StepHooks):
         verbose = resolve_verbose(verbose)
         check_split(validation_split)
         check_epochs(epochs=epochs, initial_epoch=initial_epoch)
+        check_validation_freq(validation_freq)
         weigh = class_weigher(class_weight)
         if is_iterable_data(x):
             check_own_batches(x, batch_size)

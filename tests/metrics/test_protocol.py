@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import kstyle_torch as ks
-from tests.oracle import assert_alike
+from tests.oracle import assert_alike, raised
 
 RNG = np.random.default_rng(7)
 TRUE = RNG.integers(0, 2, (6, 1)).astype("float32")
@@ -13,15 +13,6 @@ PREDICTED = RNG.uniform(size=(6, 1)).astype("float32")
 CLASSES, SCORES = RNG.integers(0, 4, (6,)), RNG.uniform(size=(6, 4)).astype("float32")
 WEIGHTS = np.linspace(0.5, 2, 6).astype("float32")
 X, Y = RNG.normal(size=(10, 3)).astype("float32"), RNG.normal(size=(10, 2)).astype("float32")
-
-
-def raised(function):
-    """The built-in type of the error that a call raises; None if there is none."""
-    try:
-        function()
-    except Exception as error:
-        return next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "builtins")
-    return None
 
 
 def values(metric):

@@ -5,18 +5,9 @@ import pytest
 import torch
 
 import kstyle_torch as ks
-from tests.oracle import assert_alike
+from tests.oracle import assert_alike, raised
 
 X = torch.linspace(-1, 1, 12).reshape(4, 3)
-
-
-def raised(function):
-    """The built-in type of the error that a call raises; None if there is none."""
-    try:
-        function()
-    except Exception as error:
-        return next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "builtins")
-    return None
 
 
 def own(keras):

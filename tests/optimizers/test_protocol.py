@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import kstyle_torch as ks
-from tests.oracle import assert_alike
+from tests.oracle import assert_alike, raised
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(10, 3)).astype("float32")
@@ -41,15 +41,6 @@ def paths(optimizer):
 
 def gradients():
     return [torch.from_numpy(gradient) for gradient in GRADIENTS]
-
-
-def raised(function):
-    """The built-in type of the error that a call raises; None if there is none."""
-    try:
-        function()
-    except Exception as error:
-        return next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "builtins")
-    return None
 
 
 def momentum(keras, base=None):

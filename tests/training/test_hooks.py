@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import kstyle_torch as ks
-from tests.oracle import assert_alike
+from tests.oracle import assert_alike, raised
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(10, 3)).astype("float32")
@@ -334,15 +334,6 @@ def metrics_of_layers(keras):
     model = fixed(keras.Model(inputs, keras.layers.Dense(2)(Counting()(inputs))))
     model.compile("sgd", Cubic(), metrics=[Largest()], weighted_metrics=[keras.metrics.MeanSquaredError(name="sq")])
     return trained(model), sorted(model.metrics_names)
-
-
-def raised(function):
-    """The type of the error that a call raises; None if there is none."""
-    try:
-        function()
-    except Exception as error:
-        return type(error).__name__
-    return None
 
 
 PROGRAMS = [
