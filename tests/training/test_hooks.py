@@ -257,7 +257,7 @@ def optimizer_before_compile(keras):
 
 def state_tree(keras):
     model = functional(keras)
-    model.compile(keras.optimizers.Adam(0.01), "mse", metrics=["mae"])
+    model.compile(keras.optimizers.Adam(0.01, name="adam"), "mse", metrics=["mae"])
     model.fit(X, Y, batch_size=5, shuffle=False, verbose=0)
     tree = model.get_state_tree(value_format="numpy_array")
     tensors = model.get_state_tree()
