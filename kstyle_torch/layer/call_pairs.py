@@ -66,11 +66,25 @@ def _pair_again(cls: Any) -> None:
     if not new:  # what was set on this class alone was deleted again
         delattr(cls, *held)
         del cls._paired_call
+        _open_calls(cls, False)
         return
     known = any(vars(base).get("_own_call") is new[0] for base in cls.__mro__)
     function = new[0] if known or not _takes_training(new[0]) else fills_training(new[0])
-    cls._opens_call = True  # it may call other layers
+    _open_calls(cls, new[0] is not cls._own_call)
     cls.forward = cls.call = cls._paired_call = function
+
+
+def _open_calls(cls: Any, opens: bool) -> None:
+    """Notes that a user's call may call other layers, or puts back what the class has said of its own."""
+    if opens and "_opened_before" not in vars(cls):
+        cls._opened_before = vars(cls).get("_opens_call")
+        cls._opens_call = True
+    elif not opens and "_opened_before" in vars(cls):
+        if cls._opened_before is None:
+            del cls._opens_call
+        else:
+            cls._opens_call = cls._opened_before
+        del cls._opened_before
 
 
 def replace_call(layer: Any, value: Callable[..., Any]) -> None:
