@@ -16,9 +16,8 @@ from kstyle_torch import config, dtype_policies, regularizers, tree
 from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer import added_losses
-from kstyle_torch.layer.added_weights import State
-from kstyle_torch.layer.changes import changes
-from kstyle_torch.layer.containers import may_hold_metrics, may_hold_modules, modules_in, tracked, with_replaced
+from kstyle_torch.layer.children import HasChildren
+from kstyle_torch.layer.containers import tracked
 from kstyle_torch.layer.input_spec import check_inputs
 from kstyle_torch.layer.masks import (
     any_mask,
@@ -32,11 +31,11 @@ from kstyle_torch.layer.module_walk import OwnDict, OwnList, first_parameter, mo
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layer.policy import HasPolicy
 from kstyle_torch.layer.precision import cast_input
-from kstyle_torch.layer.reserved import OWN, is_none_until_set, let_none_give_way, own_methods, refuse_own
+from kstyle_torch.layer.reserved import let_none_give_way
 from kstyle_torch.layer.shapes import as_leaves, as_shape, declared_shape, shapes_of
 from kstyle_torch.layer.unbuilt import warn_of_unbuilt
-from kstyle_torch.layer.weight_holder import WeightHolder, sync_trainable
-from kstyle_torch.mode import HasMode, fills_training, holding, running
+from kstyle_torch.layer.weight_holder import sync_trainable
+from kstyle_torch.mode import fills_training, holding, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, registry, reject_unknown, serialize_keras_object
 from kstyle_torch.symbolic.infer import infer
@@ -45,7 +44,6 @@ from kstyle_torch.symbolic.tensor import RecordedCall, SymbolicTensor, any_symbo
 layer_registry = registry("layer", "keras.layers")
 # in Keras' configs; accepted while they are switched off
 KERAS_ONLY = ("lora_alpha", "lora_rank", "quantization_config")
-TORCH_METHODS = frozenset(name for name, value in vars(nn.Module).items() if callable(value) and name[0] != "_")
 
 
 @contextlib.contextmanager
@@ -74,7 +72,7 @@ class SymbolicEnd:
         return layer._symbols(self.which)
 
 
-class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
+class Layer(Configurable, HasChildren, HasPolicy):
     """Base class of all layers. Subclass it with `call`, and with `build` where there are weights.
 
     Args:
@@ -108,7 +106,6 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     _parameter_names: tuple[str, ...] = ()  # of forward
     _makes_mask = False  # whether the class says what the mask of its output is
     _builds_weights = False  # whether the class has a `build` of its own
-    _holds_metrics = False  # whether one may be among the attributes
     _opens_call = False  # whether a call of it may call other layers, to which it hands on a mode
     _resolves_mode = False  # whether its own forward() asks for the mode where `training` is None
     _build_shapes: dict[str, Any] | None = None  # arguments of build()
@@ -408,84 +405,6 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         return added + [view.regularizer(view.read()) for view in views if view.regularizer is not None]
 
     # ------------------------------------------------------------------------------------------------- being a module
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        cls: Any = type(self)
-        if name in OWN or (name in own_methods(cls) and not callable(value)):
-            refuse_own(self, name)
-        changes.count += name != "training"  # which is asked for by itself, and set in every fit
-        if name in self._arguments and (name in self.__dict__ or name in self._modules):
-            self._set_arguments.add(name)  # which the config takes from here
-        if may_hold_metrics(value):
-            set_unnoticed(self, _holds_metrics=True)  # searches skip layers without it
-        if isinstance(value, nn.Module):
-            self._hand_mode_to(value)
-            self._replace_in_containers(name, value)
-        elif isinstance(value, (nn.Parameter, State)):
-            if self._claim_weight(name, value):
-                return
-        elif (
-            tree.is_nested(value) and name != "__dict__" and may_hold_modules(value)
-        ):  # export's stand-ins share __dict__
-            self.__dict__[name] = tracked(value, self, name)
-            self._track_container(name)
-            return
-        elif name in TORCH_METHODS and not callable(value):
-            raise AttributeError(
-                f"{type(self).__name__}.{name} is a method of torch.nn.Module that other code relies on; "
-                f"call the attribute something else, such as self.{name}_."
-            )
-        super().__setattr__(name, value)
-        if isinstance(value, WeightHolder) and not self.trainable:
-            sync_trainable(value, frozen_above=True)
-
-    def _replace_in_containers(self, name: str, module: nn.Module) -> None:
-        """Puts a child that takes the place of another, such as a wrapper around it, into the user's list or dict too."""
-        for attribute, known in self._in_containers.items():
-            if name in known and known[name] is not module:
-                self.__dict__[attribute] = with_replaced(self.__dict__[attribute], known[name], module)
-                known[name] = module
-
-    def _track_container(self, attribute: str) -> None:
-        """Makes the modules in a container its owner's children; those that are already keep their place."""
-        known: dict[str, nn.Module] = self._in_containers.get(attribute, {})
-        found = {
-            self._child_key(key, known): module
-            for key, module in modules_in(self.__dict__[attribute], attribute).items()
-        }
-        if any(found.get(key) is not module for key, module in known.items()):
-            for key in known:
-                self._modules.pop(key, None)
-            known = {}
-        for key, module in found.items():
-            if key not in known:
-                self.add_module(key, module)
-        self._in_containers[attribute] = found
-
-    def _child_key(self, key: str, known: dict[str, nn.Module]) -> str:
-        while hasattr(self, key) and key not in known:
-            key += "_"
-        return key
-
-    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """Adds a parameter, also in the place of a class attribute that is None."""
-        if name not in self._parameters and is_none_until_set(type(self), name):
-            self._parameters[name] = None
-        super().register_parameter(name, param)
-
-    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Adds a buffer, also in the place of a class attribute that is None."""
-        if name not in self._buffers and is_none_until_set(type(self), name):
-            self._buffers[name] = None
-        super().register_buffer(name, tensor, persistent)
-
-    def add_module(self, name: str, module: nn.Module | None) -> None:
-        """Adds a child, which takes this module's mode."""
-        if module is not None:
-            self._hand_mode_to(module)
-        super().add_module(name, module)
-        if isinstance(module, WeightHolder) and not self.trainable:
-            sync_trainable(module, frozen_above=True)
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Any:
         """Yields names and modules; warns of `parameters()` that has nothing to give yet."""
