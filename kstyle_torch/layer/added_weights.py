@@ -46,6 +46,9 @@ class _VariableMethods:
     _row: Weight | None = None  # of the layer's table
     _owner: Callable[[], Any] | None = None
     _path = ""
+    autocast = True
+    aggregation = "none"
+    overwrite_with_gradient = False
 
     def attach(self, layer: Any, row: Weight) -> None:
         """Says whose weight it is; the layer holds it, and is held weakly."""

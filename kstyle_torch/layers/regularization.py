@@ -38,6 +38,7 @@ class Dropout(RandomLayer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
     _resolves_mode = True
     _training_default = False
@@ -180,6 +181,7 @@ class GaussianDropout(RandomLayer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
     _resolves_mode = True
     _training_default = False
@@ -212,6 +214,7 @@ class GaussianNoise(RandomLayer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
     _resolves_mode = True
     _training_default = False
@@ -243,6 +246,7 @@ class AlphaDropout(RandomLayer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
     _resolves_mode = True
     _training_default = False
@@ -286,6 +290,7 @@ class ActivityRegularization(Layer):
         [tensor(1.5000)]
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any):

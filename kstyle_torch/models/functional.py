@@ -15,6 +15,8 @@ from kstyle_torch.registry import HOMES
 class Functional(Model):
     """Model that `Model(inputs, outputs)` makes; see `Model`."""
 
+    _allow_non_tensor_positional_args = True
+
     def get_config(self) -> dict[str, Any]:
         """Returns the graph as plain data, for `from_config`; of a subclass with a constructor of its own, the arguments.
 

@@ -13,9 +13,9 @@ from torch.fx import Proxy
 
 from kstyle_torch import tree
 from kstyle_torch.graph_passes.straight_runs import eager_runs, straight_runs
-from kstyle_torch.layer.base import Layer, uncounted_calls
+from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.hooks import anybody_listens
-from kstyle_torch.layer.module_walk import modules_of, set_unnoticed
+from kstyle_torch.layer.module_walk import modules_of, set_unnoticed, uncounted_calls
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layer.reserved import refuse_own
 from kstyle_torch.layer.shapes import open_shapes
@@ -89,7 +89,7 @@ class Model(Trainer, Files, Layer):
             if not any(child is module for child in self._modules.values()):
                 self.add_module(free_key(self, module), module)
         # each input has a dtype of its own
-        set_unnoticed(self, graph=graph, built=True, _autocast=False, _input_dtype=None)
+        set_unnoticed(self, graph=graph, built=True, _path=self.name, _autocast=False, _input_dtype=None)
         vars(self).pop("forward", None)
         self._set_ends(inputs, outputs)
         self._emit()

@@ -27,10 +27,10 @@ from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.containers import metrics_in
 from kstyle_torch.layer.module_walk import first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.precision import uncached_casts
 from kstyle_torch.layer.weight_holder import own_property
-from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.mode import passing
 from kstyle_torch.optimizers import with_loss_scale
 from kstyle_torch.training import fit, predict, step
@@ -76,6 +76,7 @@ class Trainer(Trainable):
 
     _compile_arguments: dict[str, Any] | None = None  # for files
     _device: torch.device | None = None  # that compile() was given
+    _says_where_masks_end = False  # its layers do
 
     history = Remembered("history", "The `History` of the last fit.")
     stop_training = StopFlag("training", "Whether `fit` ends after this batch; a callback may set it.")
