@@ -21,16 +21,16 @@ TORCH_METHODS = frozenset(name for name, value in vars(nn.Module).items() if cal
 class HasChildren(HasMode, WeightHolder):
     """A module that takes what is assigned to it as its own."""
 
-    _holds_metrics = False  # whether one may be among the attributes
+    _holds_metrics = False  # whether an attribute may hold a metric
     _arguments: dict[str, Any]  # of the constructor
 
     def __setattr__(self, name: str, value: Any) -> None:
         cls: Any = type(self)
         if name in OWN or (name in own_methods(cls) and not callable(value)):
             refuse_own(self, name)
-        changes.count += name != "training"  # which is asked for by itself, and set in every fit
+        changes.count += name != "training"  # set in every fit, and checked separately
         if name in self._arguments and (name in self.__dict__ or name in self._modules):
-            self._set_arguments.add(name)  # which the config takes from here
+            self._set_arguments.add(name)  # get_config() reads the attribute then
         if may_hold_metrics(value):
             set_unnoticed(self, _holds_metrics=True)  # searches skip layers without it
         if isinstance(value, nn.Module):
@@ -41,28 +41,28 @@ class HasChildren(HasMode, WeightHolder):
                 return
         elif (
             tree.is_nested(value) and name != "__dict__" and may_hold_modules(value)
-        ):  # export's stand-ins share __dict__
+        ):  # torch.export's copies assign __dict__
             self.__dict__[name] = tracked(value, self, name)
             self._track_container(name)
             return
         elif name in TORCH_METHODS and not callable(value):
             raise AttributeError(
                 f"{type(self).__name__}.{name} is a method of torch.nn.Module that other code relies on; "
-                f"call the attribute something else, such as self.{name}_."
+                f"choose another name for the attribute, such as self.{name}_."
             )
         super().__setattr__(name, value)
         if isinstance(value, WeightHolder) and not self.trainable:
             sync_trainable(value, frozen_above=True)
 
     def _replace_in_containers(self, name: str, module: nn.Module) -> None:
-        """Puts a child that takes the place of another, such as a wrapper around it, into the user's list or dict too."""
+        """Replaces a child in the user's list or dict too, when another module, such as a wrapper, is assigned for it."""
         for attribute, known in self._in_containers.items():
             if name in known and known[name] is not module:
                 self.__dict__[attribute] = with_replaced(self.__dict__[attribute], known[name], module)
                 known[name] = module
 
     def _track_container(self, attribute: str) -> None:
-        """Makes the modules in a container its owner's children; those that are already keep their place."""
+        """Registers the modules in a container as children; those already registered keep their position."""
         known: dict[str, nn.Module] = self._in_containers.get(attribute, {})
         found = {
             self._child_key(key, known): module
@@ -83,19 +83,19 @@ class HasChildren(HasMode, WeightHolder):
         return key
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """Adds a parameter, also in the place of a class attribute that is None."""
+        """Adds a parameter, also under the name of a class attribute that is None."""
         if name not in self._parameters and is_none_until_set(type(self), name):
             self._parameters[name] = None
         super().register_parameter(name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Adds a buffer, also in the place of a class attribute that is None."""
+        """Adds a buffer, also under the name of a class attribute that is None."""
         if name not in self._buffers and is_none_until_set(type(self), name):
             self._buffers[name] = None
         super().register_buffer(name, tensor, persistent)
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
-        """Adds a child, which takes this module's mode."""
+        """Adds a child, which takes on this module's mode."""
         if module is not None:
             self._hand_mode_to(module)
         super().add_module(name, module)

@@ -14,13 +14,13 @@ class InputSpec(Configurable):
     """Rank, shape and sizes that an input must have. A layer checks `self.input_spec` when it is built.
 
     Args:
-        dtype: The dtype, after floats were cast to that of the layer; None for any.
+        dtype: Dtype, after floats are cast to that of the layer; None for any.
         shape: Whole shape; None for sizes that vary.
         ndim: Number of axes.
         max_ndim: Largest number of axes.
         min_ndim: Smallest number of axes.
         axes: Axis -> its size.
-        allow_last_axis_squeeze: Whether a last axis of size 1 may be missing or too many.
+        allow_last_axis_squeeze: Whether the last axis may be missing or additional if its size is 1.
         name: Name of the input.
         optional: Whether None may be passed.
 
@@ -55,7 +55,7 @@ class InputSpec(Configurable):
         return f"expected dtype {self.dtype}"
 
     def problem(self, shape: tuple[int | None, ...]) -> str | None:
-        """Returns what is wrong with an input of this shape; None if nothing is."""
+        """Returns the mismatch of an input of this shape, for a message; None if it fits."""
         if self.shape is not None and self.allow_last_axis_squeeze and len(shape) != len(self.shape):
             shape = shape[:-1] if len(shape) > len(self.shape) and shape[-1] == 1 else shape
             shape = (*shape, 1) if len(shape) == len(self.shape) - 1 and self.shape[-1] == 1 else shape
@@ -73,7 +73,7 @@ class InputSpec(Configurable):
 
 
 def check_inputs(specs: Any, inputs: Any, layer_name: str) -> None:
-    """Raises a ValueError if inputs are not what a layer's `input_spec` demands.
+    """Raises a ValueError if inputs do not meet a layer's `input_spec`.
 
     Args:
         specs: An InputSpec, or a nest of them.

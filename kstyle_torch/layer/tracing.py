@@ -40,7 +40,7 @@ HOOKS = (
 
 
 class SymbolicEnd:
-    """The attribute `input` or `output` of a layer in a graph. It gives way to a child that a user calls the same."""
+    """Descriptor of `input` and `output` of a layer in a graph. A child or weight of the same name takes precedence."""
 
     def __init__(self, which: str):
         self.which = which
@@ -62,12 +62,12 @@ class Traced(HasChildren, HasPolicy):
     built: bool
     supports_masking = False
     _calls: list[RecordedCall]
-    _takes_training = False  # whether forward has these arguments
+    _takes_training = False  # whether forward() has a `training` argument
     _takes_mask = (
         False  # whether a user's call has an argument for masks, which is then given them for lists without any, too
     )
-    _parameter_names: tuple[str, ...] = ()  # of forward
-    _makes_mask = False  # whether the class says what the mask of its output is
+    _parameter_names: tuple[str, ...] = ()  # of forward()
+    _makes_mask = False  # whether the class overrides compute_mask()
     _says_where_masks_end = True  # whether it warns of a mask that it does not hand on
 
     if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Traced(HasChildren, HasPolicy):
         return previous_mask
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Returns the output's shape for an input of `input_shape` (None for what is unknown), from a run on zero rows."""
+        """Returns the output's shape for an input of `input_shape` (None for unknown sizes), from a run on zero rows."""
         return self._inferred_shape({"input_shape": input_shape})
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
@@ -183,7 +183,7 @@ class Traced(HasChildren, HasPolicy):
         )
 
     def _tags(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[SymbolicTensor, SymbolicTensor]:
-        """Returns the masks that layers inside must find on their tensors."""
+        """Returns the masks of inputs that inner layers need to find on their tensors."""
         if not any(isinstance(child, Traced) for child in self.modules() if child is not self):
             return {}
         return {leaf: leaf.mask for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf) and leaf.mask is not None}
@@ -193,7 +193,7 @@ class Traced(HasChildren, HasPolicy):
         for call in self._calls:
             if (ends := call.ends()) is not None:
                 return ends[which]
-        raise AttributeError(f"{self.name} has no {which}: it was never called on a symbolic tensor that is in use.")
+        raise AttributeError(f"{self.name} has no {which}: it was not called on a symbolic tensor that still exists.")
 
 
 def _is_users(layer: Any, method: str) -> bool:
