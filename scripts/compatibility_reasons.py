@@ -15,6 +15,8 @@ REASONS: dict[str, str] = {
     "callbacks.OrbaxCheckpoint": OTHER,
     "config.is_nnx_enabled": OTHER,
     "config.set_backend": "torch is the only backend",
+    "Layer.compute_output_shape": "every layer has one: the shape is found by a run, for the first argument",
+    "*.compute_output_spec": "takes the arguments of call(), whatever their names",
     "applications.*": LATER,
     "distribution.*": LATER,
     "quantizers.*": LATER,

@@ -482,7 +482,7 @@ class Layer(Configurable, Traced):
         return f"name={self.name!r}"
 
 
-Layer.forward = Layer.call  # type: ignore[assignment]
+Layer.forward = Layer.call
 
 
 def lacks_weights(module: nn.Module) -> bool:

@@ -95,7 +95,8 @@ def metrics_in(holder: Any) -> list[Any]:
     """Returns the metrics that an object has as attributes, alone or in a list, tuple or dict that holds nothing else."""
     found: list[Any] = []
     for value in vars(holder).values():
-        role = attribute_role(type(value))
+        kind: Any = type(value)
+        role = attribute_role(kind)
         if role == "other" or not (role == "metric" or value):
             continue
         for item in (value,) if role == "metric" else value.values() if role == "dict" else value:

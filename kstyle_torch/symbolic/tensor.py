@@ -262,7 +262,7 @@ def record_declared(
     def output(leaf: Any) -> Any:
         if not is_symbolic(leaf):
             return leaf
-        tensor = SymbolicTensor(leaf.shape, leaf.torch_dtype, node)
+        tensor = SymbolicTensor(leaf.shape, leaf.torch_dtype, node=node)
         tensor.mask = leaf.mask
         return tensor
 
