@@ -24,6 +24,7 @@ from kstyle_torch.layer.masks import any_mask, fill_masks, masks_of, put_masks, 
 from kstyle_torch.layer.module_walk import OwnDict, OwnList, first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layer.precision import cast_input
+from kstyle_torch.layer.rematerialization import rematerialized_call
 from kstyle_torch.layer.reserved import let_none_give_way
 from kstyle_torch.layer.shapes import as_shape, declared_shape, shapes_of
 from kstyle_torch.layer.stateless import stateless_call
@@ -76,6 +77,7 @@ class Layer(Configurable, Traced):
     _resolves_mode = False  # whether forward() itself resolves the mode if `training` is None
     _build_shapes: dict[str, Any] | None = None  # arguments of build()
     _path: str | None = None
+    _remat_mode: Any = None  # settings of the `RematScope` that it was made in
 
     # ------------------------------------------------------------------------------------------------ making one
 
@@ -295,6 +297,18 @@ class Layer(Configurable, Traced):
         """
         found = stateless_call(self, trainable_variables, non_trainable_variables, args, kwargs)
         return found if return_losses else found[:2]
+
+    def rematerialized_call(self, layer_call: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """Returns what to call in the place of `layer_call`: the same, or a function that keeps no intermediate results.
+
+        Args:
+            layer_call: The layer's `call`, or a function like it.
+            args: Arguments that it will get; where it depends on the size of the outputs, they decide.
+            kwargs: Keyword arguments that it will get.
+        """
+        if self._remat_mode is None:
+            return layer_call
+        return rematerialized_call(self, self._remat_mode, layer_call, args, kwargs)
 
     def _direct(self) -> Callable[..., Any] | None:
         """Returns a function that equals a call on plain tensors without hooks, for the inner loops.

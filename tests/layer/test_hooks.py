@@ -1,6 +1,7 @@
 """Hooks of layers are called where Keras calls them, with the same arguments: the same program runs on both libraries."""
 
 import warnings
+from collections import namedtuple
 
 import keras
 import numpy as np
@@ -491,3 +492,48 @@ def test_hooks_and_results_are_those_of_keras(program):
             assert_close(mine, other, rtol=1e-4, atol=1e-5)
         else:
             assert mine == other
+
+
+SETTINGS = {
+    "full": ("full", 0, ()),
+    "named": ("list_of_layers", 0, ("inner",)),
+    "not-named": ("list_of_layers", 0, ("other",)),
+    "large": ("larger_than", 2 * 5 * 4 - 1, ()),
+    "small": ("larger_than", 2 * 5 * 4, ()),
+    "activations": ("activations", 0, ()),
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_rematerialized_calls_compute_again_for_the_gradients(setting):
+    """The values and gradients are those of a call; Keras' own layers are asked with the same settings."""
+    counts, results = [], []
+    for library in (kstyle_torch, keras):
+        runs = {"call": 0, "activation": 0}
+
+        def activation(x, runs=runs):
+            runs["activation"] += 1
+            return x * x
+
+        layer = library.layers.Dense(4, activation=activation, name="inner", kernel_initializer="ones")
+        layer(X)
+        runs["activation"] = 0
+        names = ("mode", "output_size_threshold", "layer_names")
+        layer._remat_mode = SETTINGS[setting] and namedtuple("Mode", names)(*SETTINGS[setting])
+        x = torch.tensor(X, requires_grad=True)
+
+        def call(x, layer=layer, runs=runs):
+            runs["call"] += 1
+            return layer.call(x)
+
+        y = layer.rematerialized_call(call, x)(x)
+        y.sum().backward()
+        counts.append(runs)
+        results.append((y, x.grad))
+    assert_close(results[0][0], results[1][0])
+    assert_close(results[0][1], results[1][1])
+    again = {"full", "named", "large"}
+    assert counts[0]["call"] == (2 if setting in again else 1)
+    if setting not in ("large", "small"):  # whose size takes a run
+        assert counts[0]["activation"] == (2 if setting in again | {"activations"} else 1)
