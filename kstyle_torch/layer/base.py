@@ -144,7 +144,8 @@ class Layer(Configurable, Traced):
         let_none_give_way(cls)
         cls._builds_weights = vars(cls).get("_builds_weights", "build" in vars(cls) or cls._builds_weights)
         cls._makes_mask = cls.compute_mask is not Layer.compute_mask
-        if "compute_mask" in vars(cls) and "supports_masking" not in vars(cls):
+        definer = next(base for base in cls.__mro__ if {"compute_mask", "supports_masking"} & vars(base).keys())
+        if definer is not Traced and "supports_masking" not in vars(definer):
             cls.supports_masking = True
 
     @classmethod

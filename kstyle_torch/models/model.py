@@ -58,6 +58,8 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
     _places: Mapping[str, nn.Module] = {}  # key -> the module of the graph that was there when its code was written
     code: str | None = None  # source of the forward function
     _emitted: Emitted | None = None
+    _emitted_dtypes: Any = None
+    _ends: Any = None
     inputs: Any = None
     outputs: Any = None
 

@@ -273,6 +273,22 @@ def mask_switched_off(library, log):
     return [hasattr(result, "_keras_mask") for result in results], len(caught)
 
 
+def mask_of_a_mixin(library, log):
+    class Cut:
+        def compute_mask(self, inputs, previous_mask):
+            log.add("compute_mask", inputs, previous_mask)
+            return previous_mask
+
+    class Hooked(Cut, library.layers.Layer):
+        def call(self, x):
+            return x * 1
+
+    class Further(Hooked):
+        pass
+
+    return [(layer.supports_masking, shown(layer(masked(library))._keras_mask)) for layer in (Hooked(), Further())]
+
+
 def mask_put_by_the_call(library, log):
     class Hooked(library.layers.Layer):
         def call(self, x):
@@ -468,6 +484,7 @@ PROGRAMS = [
     masks_of_a_list_in_a_graph,
     masks_of_several,
     mask_switched_off,
+    mask_of_a_mixin,
     mask_put_by_the_call,
     building,
     building_by_default,
