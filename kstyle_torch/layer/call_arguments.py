@@ -80,9 +80,19 @@ def refuse_other_than_tensors(layer: Any, value: Any) -> None:
 
 
 def refuse_misfit(layer: Any, x: Tensor, error: RuntimeError) -> None:
-    """Raises a ValueError if torch's error comes from an input of another rank or number of features than at `build`."""
+    """Raises a ValueError if torch's error comes from an input of another rank or number of features than at `build`.
+
+    Only where weights are made by a `build` of the package, which is known to depend on them.
+    """
     shapes = [*(layer._build_shapes or {}).values()]
-    if type(error) is not RuntimeError or len(shapes) != 1 or not isinstance(shapes[0], tuple) or not x.shape:
+    is_ours = layer._builds_weights and type(layer).build.__module__.startswith("kstyle_torch.")
+    if (
+        type(error) is not RuntimeError
+        or not is_ours
+        or len(shapes) != 1
+        or not isinstance(shapes[0], tuple)
+        or not x.shape
+    ):
         return
     known, given = shapes[0], tuple(x.shape)
     axis = 1 if getattr(layer, "data_format", None) == "channels_first" else -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from kstyle_torch import tree
@@ -149,9 +150,16 @@ class Traced(HasChildren, HasPolicy):
         return outputs
 
     def _declared_outputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Returns what the layer's own hooks say that a call gives. Layers inside that are not built are built by a run."""
+        """Returns the outputs that the layer's own hooks declare. Inner layers that are not built are built by a run."""
         if any(isinstance(child, Traced) and not child.built for child in self.modules()):
-            infer(self, args, kwargs, is_symbolic)
+            try:
+                infer(self, args, kwargs, is_symbolic)
+            except Exception as error:  # whatever the user's code raises  # noqa: BLE001
+                warnings.warn(
+                    f"{describe(self)} has layers inside that are not built, and cannot be run to build them: {error}. Write a "
+                    "build() that builds them.",
+                    stacklevel=2,
+                )
         if self._takes_training and "training" not in kwargs:
             modes = (running.mode, running.default, self._training_default)
             mode = next((mode for mode in modes if mode is not None), None)

@@ -498,7 +498,7 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
         set_unnoticed(self, built=True)
         try:
             with building_inside(self):
-                self.compute_output_shape(input_shape)
+                self._inferred_shape({"input_shape": input_shape})
         except Exception:
             set_unnoticed(self, built=False)
             raise

@@ -151,6 +151,44 @@ def output_shape_builds_layers_inside(library, log):
     return spec(layer(library.Input((3,)))), layer.inner.built, [tuple(weight.shape) for weight in layer.weights]
 
 
+def output_shape_of_a_model(library, log):
+    class Outer(library.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = library.layers.Dense(4)
+
+        def compute_output_shape(self, input_shape):
+            return (*input_shape[:-1], 4)
+
+        def call(self, x):
+            return self.inner(x)
+
+    model = Outer()
+    if library is kstyle_torch:
+        model.build((None, 3))  # where Keras believes the hook, and leaves the layer inside without weights
+        assert model.inner.built
+    return spec(model(library.Input((3,)))), [tuple(weight.shape) for weight in model.weights]
+
+
+def output_shape_of_what_cannot_be_run(library, log):
+    class Outer(library.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner = library.layers.Dense(4)
+
+        def compute_output_shape(self, input_shape):
+            return (*input_shape[:-1], 4)
+
+        def call(self, x):
+            if x.shape[0] != 2 or not hasattr(x, "data_ptr") or x.device.type == "meta" or not float(x.sum()):
+                raise RuntimeError("only on data")
+            return self.inner(x)
+
+    with pytest.warns(UserWarning, match="build"):
+        outputs = Outer()(library.Input((3,)))
+    return spec(outputs)
+
+
 def output_spec_masks(library, log):
     class Declared(library.layers.Layer):
         def compute_output_shape(self, input_shape):
@@ -477,6 +515,8 @@ PROGRAMS = [
     output_spec,
     output_spec_calls_super,
     output_shape_builds_layers_inside,
+    output_shape_of_a_model,
+    output_shape_of_what_cannot_be_run,
     output_spec_masks,
     mask_of_one,
     mask_of_one_in_a_graph,
