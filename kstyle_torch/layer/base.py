@@ -17,6 +17,7 @@ from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer import added_losses
 from kstyle_torch.layer.call_arguments import named_arguments, refuse_misfit, refuse_other_than_tensors, shapes_for
+from kstyle_torch.layer.call_pairs import pair_again, pair_call_and_forward
 from kstyle_torch.layer.checks import check_initialized
 from kstyle_torch.layer.containers import metrics_in, tracked
 from kstyle_torch.layer.input_spec import check_inputs
@@ -31,7 +32,7 @@ from kstyle_torch.layer.stateless import stateless_call
 from kstyle_torch.layer.tracing import Traced
 from kstyle_torch.layer.unbuilt import warn_of_unbuilt
 from kstyle_torch.layer.weight_holder import sync_trainable
-from kstyle_torch.mode import fills_training, holding, running
+from kstyle_torch.mode import holding, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, registry, reject_unknown, serialize_keras_object
 from kstyle_torch.symbolic.infer import describe
@@ -75,6 +76,7 @@ class Layer(Configurable, Traced):
     _builds_weights = False  # whether the class overrides build()
     _opens_call = False  # whether it may call other layers, which then inherit its mode
     _resolves_mode = False  # whether forward() itself resolves the mode if `training` is None
+    _own_call: Callable[..., Any]  # `call` and `forward`, as the class was created
     _build_shapes: dict[str, Any] | None = None  # arguments of build()
     _path: str | None = None
     _remat_mode: Any = None  # settings of the `RematScope` that it was made in
@@ -140,7 +142,7 @@ class Layer(Configurable, Traced):
         super().__init_subclass__(**kwargs)
         if "build" in vars(cls):
             cls.build = _build_once(vars(cls)["build"])  # type: ignore[method-assign]
-        _pair_call_and_forward(cls)
+        pair_call_and_forward(cls, Layer)
         let_none_give_way(cls)
         cls._builds_weights = vars(cls).get("_builds_weights", "build" in vars(cls) or cls._builds_weights)
         cls._makes_mask = cls.compute_mask is not Layer.compute_mask
@@ -240,6 +242,8 @@ class Layer(Configurable, Traced):
         raise NotImplementedError(f"{describe(self)} has no call(): write one, or a forward().")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.__class__.call is not self.__class__.forward:
+            pair_again((type(self),))
         plain = (
             not kwargs
             and len(args) == 1
@@ -497,7 +501,7 @@ class Layer(Configurable, Traced):
         return f"name={self.name!r}"
 
 
-Layer.forward = Layer.call
+Layer.forward = Layer._own_call = Layer.call
 
 
 def lacks_weights(module: nn.Module) -> bool:
@@ -533,29 +537,6 @@ def _build_once(build: Callable[..., None]) -> Callable[..., None]:
         sync_trainable(self, self._frozen_above)
 
     return build_once
-
-
-def _pair_call_and_forward(cls: type) -> None:
-    """Makes `call` and `forward` the same function: the one that comes first in the MRO."""
-    home = next(base for base in cls.__mro__ if base is not Layer and {"call", "forward"} & vars(base).keys())
-    if home is nn.Module or (home is not cls and issubclass(home, Layer)):
-        return  # inherited from a base class, where they are paired already
-    function = vars(home).get("forward") or vars(home)["call"]
-    parameters = inspect.signature(function).parameters
-    takes_training = "training" in parameters
-    if takes_training and not vars(cls).get("_resolves_mode", False):
-        default = parameters["training"].default
-        cls._training_default = default if isinstance(default, bool) else None  # type: ignore[attr-defined]
-        function = fills_training(function)
-    cls._takes_training = takes_training  # type: ignore[attr-defined]
-    cls._parameter_names = tuple(parameters)[1:]  # type: ignore[attr-defined]
-    is_users = not function.__module__.startswith("kstyle_torch.")
-    cls._takes_mask = is_users and any("mask" in name for name in cls._parameter_names)  # type: ignore[attr-defined]
-    if is_users and "forward" in vars(home):  # written for torch, where any argument may be passed by position
-        cls._allow_non_tensor_positional_args = True  # type: ignore[attr-defined]
-    if cls._training_default or not cls.__module__.startswith("kstyle_torch."):  # type: ignore[attr-defined]
-        cls._opens_call = True  # type: ignore[attr-defined]
-    cls.forward = cls.call = function  # type: ignore[attr-defined]
 
 
 def _with_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:

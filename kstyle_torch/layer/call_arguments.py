@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from kstyle_torch import tree
+from kstyle_torch.layer.call_pairs import has_other_call
 from kstyle_torch.layer.shapes import shapes_of
 from kstyle_torch.symbolic.infer import describe
 from kstyle_torch.symbolic.tensor import SymbolicTensor
@@ -22,12 +23,14 @@ def named_arguments(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
     Raises: TypeError: if one is missing, or one is not known.
     """
-    signature = inspect.signature(type(layer).forward)
+    signature = inspect.signature(type(layer)._own_call)
     if "training" in kwargs and not layer._takes_training:
         kwargs = {name: value for name, value in kwargs.items() if name != "training"}
     try:
         arguments = signature.bind(layer, *args, **kwargs).arguments
     except TypeError as error:
+        if has_other_call(layer):  # whose signature may differ from that which `build` was written for
+            return {**dict(zip(layer._parameter_names, args, strict=False)), **kwargs}
         own = inspect.Signature([*signature.parameters.values()][1:])
         raise TypeError(f"{describe(layer)}: {error}; its call takes {own}.") from None
     return dict([*arguments.items()][1:])
@@ -41,11 +44,11 @@ def shapes_for(method: Callable[..., Any], layer: Any, arguments: dict[str, Any]
 
     Raises: ValueError: if a method of several arguments has one that is not called like that.
     """
-    parameters = inspect.signature(type(layer).forward).parameters
+    parameters = inspect.signature(type(layer)._own_call).parameters
     shapes = {
         f"{name}_shape": shapes_of(value)
         for name, value in arguments.items()
-        if name != "mask" and parameters[name].kind not in CATCH_ALL and _is_of_tensors(value)
+        if name != "mask" and name in parameters and parameters[name].kind not in CATCH_ALL and _is_of_tensors(value)
     }
     names = [name for name, each in inspect.signature(method).parameters.items() if each.kind not in CATCH_ALL]
     if len(names) == 1:

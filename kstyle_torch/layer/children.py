@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kstyle_torch import tree
 from kstyle_torch.layer.added_weights import State
+from kstyle_torch.layer.call_pairs import CALLS, replace_call, restore_call
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.containers import may_hold_metrics, may_hold_modules, modules_in, tracked, with_replaced
 from kstyle_torch.layer.module_walk import set_unnoticed
@@ -33,6 +34,9 @@ class HasChildren(HasMode, WeightHolder):
             self._set_arguments.add(name)  # get_config() reads the attribute then
         if may_hold_metrics(value):
             set_unnoticed(self, _holds_metrics=True)  # searches skip layers without it
+        if name in CALLS and callable(value) and not isinstance(value, nn.Module):
+            replace_call(self, value)
+            return
         if isinstance(value, nn.Module):
             self._hand_mode_to(value)
             self._replace_in_containers(name, value)
@@ -53,6 +57,13 @@ class HasChildren(HasMode, WeightHolder):
         super().__setattr__(name, value)
         if isinstance(value, WeightHolder) and not self.trainable:
             sync_trainable(value, frozen_above=True)
+
+    def __delattr__(self, name: str) -> None:
+        changes.count += 1
+        if name in CALLS and name in vars(self):
+            restore_call(self)
+        else:
+            super().__delattr__(name)
 
     def _replace_in_containers(self, name: str, module: nn.Module) -> None:
         """Replaces a child in the user's list or dict too, when another module, such as a wrapper, is assigned for it."""

@@ -11,8 +11,9 @@ from torch.fx import Proxy
 
 from kstyle_torch import tree
 from kstyle_torch.compat import keras2
-from kstyle_torch.graph_passes.straight_runs import eager_runs, straight_runs
+from kstyle_torch.graph_passes.straight_runs import eager_runs, is_replaced, straight_runs
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.call_pairs import drop_casts, pair_again
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of, set_unnoticed, uncounted_calls
 from kstyle_torch.layer.paths import building_inside, take_path
@@ -92,7 +93,7 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
                 self.add_module(free_key(self, module), module)
         # each input has a dtype of its own
         set_unnoticed(self, graph=graph, built=True, _path=self.name, _autocast=False, _input_dtype=None)
-        vars(self).pop("forward", None)
+        drop_casts(self)
         self._set_ends(inputs, outputs)
         self._emit()
 
@@ -113,7 +114,8 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
         emitter = Emitter(self.graph, keys, Model._adapt)
         run, code = emitter.emit(Model._unpack, self._input_checks())
         places = {keys[id(module)]: module for module in self.graph.modules if id(module) in keys}
-        set_unnoticed(self, _emitted=Emitted(run), code=code, _places=places, _emitted_dtypes=self._input_dtypes())
+        emitted, dtypes = Emitted(run, self.graph.modules), self._input_dtypes()
+        set_unnoticed(self, _emitted=emitted, code=code, _places=places, _emitted_dtypes=dtypes)
 
     # ------------------------------------------------------------------------------------------- replaced children
 
@@ -188,20 +190,22 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
 
         Args:
             eagerly: Whether modules are to be called nevertheless; the numbers are the same.
-        Returns: None where somebody listens: a hook, or a class of the user's that overrides the call.
+        Returns: None where users would: they hook modules, override the call, or replaced a function of torch.
         """
+        pair_again((type(self),))
         if self.graph is None:
             return None
         self.follow_children()
         modules = modules_of(self)
-        if anybody_listens(modules):
+        if is_replaced() or anybody_listens(modules):
             return None
         as_usual = type(self).__call__ is Model.__call__ and type(self).forward in GRAPH_CALLS
         if not as_usual or "forward" in self.__dict__:
             return None
+        assert self._emitted is not None
+        pair_again(self._emitted.classes)
         # a layer's dtype may change, and users may set `forward` of an object or a class
         key = (eagerly, *[vars(module).get("forward", type(module).forward) for module in modules])
-        assert self._emitted is not None
         runs = self._emitted.straight
         if key not in runs:
             keys = {id(module): key for key, module in self._modules.items() if module is not None}
@@ -362,8 +366,10 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
             raise NotImplementedError(
                 f"{type(self).__name__} must define call(self, inputs), or be made of inputs and outputs."
             )
-        assert self._emitted is not None
-        return self._emitted.run(self, inputs) if mask is None else self._run_masked(inputs, mask)
+        emitted = self._emitted
+        assert emitted is not None
+        pair_again(emitted.classes)
+        return emitted.run(self, inputs) if mask is None else self._run_masked(inputs, mask)
 
     def _run_masked(self, inputs: Any, mask: Any) -> Any:
         """Returns the outputs, with the masks handed on to the layers; the code for it is written when it is first needed."""

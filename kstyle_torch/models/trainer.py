@@ -372,7 +372,7 @@ class Trainer(Trainable):
         check_replicas(self)
         data, first = self._one_batch(x, y, sample_weight, class_weigher(class_weight))
         casts = uncached_casts(self._where().type)
-        with step.gradients("train_on_batch"), casts, Run(self, "training", first) as run:
+        with step.gradients("train_on_batch"), casts, Run(self, "training", first, True) as run:
             model = run.model
             step.prepare(model)
             model.reset_metrics()

@@ -217,6 +217,14 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
     def _begin(self) -> None:
         """Makes state that does not belong to a variable."""
 
+    @property
+    def zero_grad(self) -> Any:
+        """Not an attribute, as in Keras: the error says what to call instead, and `hasattr` is False."""
+        raise AttributeError(
+            f"{type(self).__name__} has no zero_grad(), as in Keras: call model.zero_grad(), then loss.backward() and "
+            "optimizer.apply(gradients, model.trainable_variables)."
+        )
+
     def track(self, variables: Iterable[Any]) -> None:
         """Sets the variables of the next steps. Keeps all state, which follows the variables to their device.
 
