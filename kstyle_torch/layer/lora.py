@@ -78,7 +78,7 @@ class LoraLayer(Layer):
         owner, _, key = path.rpartition(".")
         module: nn.Module = self.get_submodule(owner)
         module.get_parameter(key).requires_grad_(False)
-        module.__dict__.get("_frozen_parameters", set()).discard(key)
+        getattr(module, "_frozen_parameters", set()).discard(key)
 
     def _thin_matrices(self, dtype: Any) -> tuple[Tensor, Tensor]:
         """Returns the two matrices, the second one scaled."""

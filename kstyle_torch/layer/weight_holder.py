@@ -51,7 +51,7 @@ class own_property(property):  # noqa: N801, a decorator
 class WeightHolder(nn.Module):
     """Base of `Layer` with everything about weights; `Layer` itself is about building and calling."""
 
-    _frozen_parameters: frozenset[str] = frozenset()  # those that `trainable = False` froze
+    _frozen_parameters: ClassVar[set[str]] = set()  # stays empty; a layer that freezes some gets its own
     _path_above = ""  # names of the layers around it
     _saved_class: ClassVar[str] = ""  # Keras' name of the class, if different
     _saved_names: ClassVar[dict[str, str]] = {}  # attribute -> Keras' name of it, if different
