@@ -20,6 +20,8 @@ REASONS: dict[str, str] = {
     "Model.call": "takes what Keras' functional models take: `inputs`, `training`, `mask`",
     "Model.export": "no default of another framework: the suffix of the file says the format",
     "optimizers.legacy.*": "today's optimizer of that name, where Keras raises an ImportError",
+    "Layer.compute_output_shape": "every layer has one: the shape is found by a run, for the first argument",
+    "*.compute_output_spec": "takes the arguments of call(), whatever their names",
     "applications.*": LATER,
     "distribution.*": LATER,
     "quantizers.*": LATER,

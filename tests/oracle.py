@@ -65,6 +65,10 @@ def value_and_grad(function, x):
 class MaskReader(Layer):
     """Sums the steps that the mask leaves."""
 
+    def compute_mask(self, inputs, previous_mask):
+        """No steps are left, and no mask."""
+        return None
+
     def call(self, x, mask=None):
         """(batch, steps, values) -> (batch, values)."""
         return x.sum(1) if mask is None else (x * mask.unsqueeze(-1)).sum(1)

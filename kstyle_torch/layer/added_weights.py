@@ -46,6 +46,9 @@ class _VariableMethods:
     _row: Weight | None = None  # of the layer's weight table
     _owner: Callable[[], Any] | None = None
     _path = ""
+    autocast = True
+    aggregation = "none"
+    overwrite_with_gradient = False
 
     def attach(self, layer: Any, row: Weight) -> None:
         """Sets the layer that owns the weight; a weak reference, since the layer holds the weight."""

@@ -31,7 +31,7 @@ def pair_call_and_forward(cls: Any, root: type) -> None:
         cls: The class.
         root: The class of all layers.
     """
-    home = next(base for base in cls.__mro__ if {*CALLS} & vars(base).keys())
+    home = next(base for base in cls.__mro__ if base is not root and {*CALLS} & vars(base).keys())
     if home is nn.Module or (home is not cls and issubclass(home, root)):
         return  # nothing new: what the base class has is paired already
     function = vars(home).get("forward") or vars(home)["call"]
@@ -43,6 +43,10 @@ def pair_call_and_forward(cls: Any, root: type) -> None:
         function = fills_training(function)
     cls._takes_training = takes_training
     cls._parameter_names = tuple(parameters)[1:]
+    is_users = not function.__module__.startswith("kstyle_torch.")
+    cls._takes_mask = is_users and any("mask" in name for name in cls._parameter_names)
+    if is_users and "forward" in vars(home):  # written for torch, where any argument may be passed by position
+        cls._allow_non_tensor_positional_args = True
     if cls._training_default or not cls.__module__.startswith("kstyle_torch."):
         cls._opens_call = True
     cls.forward = cls.call = cls._own_call = cls._paired_call = function

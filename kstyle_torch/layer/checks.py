@@ -37,3 +37,11 @@ def known_size(shape: tuple[int | None, ...], axis: int, layer: Any) -> int:
     if size is None:
         raise ValueError(f"{layer.name}: axis {axis} of the input must have a known size; got shape {shape}.")
     return size
+
+
+def check_initialized(layer: Any) -> None:
+    """Raises a RuntimeError if the constructor of `Layer` has not run: it gives a layer its name, dtype and more."""
+    if layer._policy is None:
+        raise RuntimeError(
+            f"{type(layer).__name__}: super().__init__() was not called; make it the first line of __init__()."
+        )

@@ -91,6 +91,30 @@ def may_hold_metrics(value: Any) -> bool:
     return any(map(may_hold_metrics, value)) if type(value) is tuple else getattr(value, "is_metric", None) is True
 
 
+def metrics_in(holder: Any) -> list[Any]:
+    """Returns the metrics that an object has as attributes, alone or in a list, tuple or dict that holds nothing else."""
+    found: list[Any] = []
+    for value in vars(holder).values():
+        kind: Any = type(value)
+        role = attribute_role(kind)
+        if role == "other" or not (role == "metric" or value):
+            continue
+        for item in (value,) if role == "metric" else value.values() if role == "dict" else value:
+            if getattr(item, "is_metric", None) is not True:
+                break  # such as a vocabulary: a look at its first word is enough
+            if not any(item is other for other in found):
+                found.append(item)
+    return found
+
+
+@functools.cache
+def attribute_role(kind: type) -> str:
+    """Returns what an attribute of this class may be; asked for every attribute of every layer at the start of each epoch."""
+    if getattr(kind, "is_metric", None) is True:
+        return "metric"
+    return "dict" if issubclass(kind, dict) else "sequence" if issubclass(kind, (list, tuple)) else "other"
+
+
 def tracked(value: Any, owner: nn.Module, attribute: str) -> Any:
     """Returns the container, with every list and dict in it notifying `owner` of changes."""
     made: Any

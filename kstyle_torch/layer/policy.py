@@ -44,6 +44,11 @@ class HasPolicy(nn.Module):
         return self.dtype_policy.compute_dtype
 
     @property
+    def input_dtype(self) -> DTypeName:
+        """The dtype that float inputs are cast to, by name."""
+        return self.compute_dtype
+
+    @property
     def dtype_policy(self) -> DTypePolicy:
         """The policy: the dtype of the weights, and the dtype of the computation."""
         return self._policy or DTypePolicy(self.dtype)
@@ -84,10 +89,17 @@ class HasPolicy(nn.Module):
         set_unnoticed(self, forward=precise, _input_dtype=None)
 
     def _meet_dtypes(self, structure: Any) -> None:
-        """Casts in `forward` if a graph passes inputs of another dtype, since graphs bypass `__call__`."""
-        floats = (leaf.dtype for leaf in tree.flatten(structure) if is_symbolic(leaf) and leaf.dtype.is_floating_point)
-        if self._input_dtype is not None and any(each != self._input_dtype for each in floats):
-            self._compute_precisely()
+        """Casts in `forward` if a graph passes inputs of another dtype, since graphs bypass `__call__`.
+
+        The dtype may also be another one if the layer before only declares that of its outputs.
+        """
+        if self._input_dtype is None:
+            return
+        for leaf in filter(is_symbolic, tree.flatten(structure)):
+            declared = leaf.node is not None and leaf.node.declared
+            if declared or (leaf.torch_dtype.is_floating_point and leaf.torch_dtype != self._input_dtype):
+                self._compute_precisely()
+                return
 
     def _follow_dtype(self, fn: Callable[[Tensor], Tensor]) -> None:
         """Follows a conversion such as `double()`, also if the layer has no weights."""

@@ -32,6 +32,7 @@ class Activation(Layer):
         tensor([0., 2.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, activation: Any, **kwargs: Any):
@@ -58,6 +59,7 @@ class ReLU(Layer):
         tensor([0., 1., 2.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(
@@ -86,6 +88,7 @@ class LeakyReLU(Layer):
         tensor([-1.,  2.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any):
@@ -165,6 +168,7 @@ class ELU(Layer):
         tensor([0., 2.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any):
@@ -191,6 +195,7 @@ class Softmax(Layer):
         tensor([[0.5000, 0.0000, 0.5000]])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Any):

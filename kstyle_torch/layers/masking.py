@@ -28,6 +28,7 @@ class Masking(Layer):
         tensor([[[ 3., -1.], [ 0.,  0.]]])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any):

@@ -303,6 +303,12 @@ class GlobalAveragePooling1D(GlobalAveragePooling):
         axis = self._first_axis
         return inputs.masked_fill(~mask, 0).sum(axis, self.keepdims) / mask.sum(axis, self.keepdims)
 
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        """Returns None: the output has no steps."""
+
+
+GlobalAveragePooling1D._makes_mask = False  # the short way of calls stays open: there is no mask to make
+
 
 @register("GlobalAvgPool2D")
 class GlobalAveragePooling2D(GlobalAveragePooling):

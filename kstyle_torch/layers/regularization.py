@@ -39,6 +39,7 @@ class Dropout(RandomLayer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
     _resolves_mode = True
     _training_default = False
@@ -183,6 +184,7 @@ class GaussianDropout(RandomLayer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
     _resolves_mode = True
     _training_default = False
@@ -217,6 +219,7 @@ class GaussianNoise(RandomLayer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
     _resolves_mode = True
     _training_default = False
@@ -250,6 +253,7 @@ class AlphaDropout(RandomLayer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
     _resolves_mode = True
     _training_default = False
@@ -295,6 +299,7 @@ class ActivityRegularization(Layer):
         [tensor(1.5000)]
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any):

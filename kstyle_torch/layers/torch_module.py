@@ -24,6 +24,10 @@ class TorchModule(Layer):
         torch.Size([1, 2])
     """
 
+    _has_nothing_to_build = True
+    _allow_non_tensor_positional_args = True
+    _says_where_masks_end = False  # torch's modules know of no masks
+
     def __init__(self, module: nn.Module, name: str | None = None, **kwargs: Any):
         if not isinstance(module, nn.Module):
             raise TypeError(f"TorchModule wraps an nn.Module; got {type(module).__name__}.")

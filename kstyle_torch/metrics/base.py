@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from kstyle_torch import config, dtype_policies, serialization
 from kstyle_torch.compat import keras2
 from kstyle_torch.initializers import DType
+from kstyle_torch.layer.containers import attribute_role, metrics_in
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable
 from kstyle_torch.variables import Variable
@@ -85,7 +85,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         kind: Any = type(value)
-        if _role(kind) != "other" or (isinstance(value, Variable) and not _is_in(value, self._variables)):
+        if attribute_role(kind) != "other" or (isinstance(value, Variable) and not _is_in(value, self._variables)):
             object.__setattr__(self, "_only_added", False)
 
     @property
@@ -227,30 +227,6 @@ class Metric(keras2.OlderMetricMethods, Configurable):
 
 
 registry.register()(Metric)
-
-
-def metrics_in(holder: Any) -> list[Metric]:
-    """Returns the metrics that an object has as attributes, alone or in a list, tuple or dict that holds nothing else."""
-    found: list[Metric] = []
-    for value in vars(holder).values():
-        kind: Any = type(value)
-        role = _role(kind)
-        if role == "other" or not (role == "metric" or value):
-            continue
-        for item in (value,) if role == "metric" else value.values() if role == "dict" else value:
-            if not isinstance(item, Metric):
-                break  # such as a vocabulary: a look at its first word is enough
-            if not _is_in(item, found):
-                found.append(item)
-    return found
-
-
-@functools.cache
-def _role(kind: type) -> str:
-    """Returns what an attribute of this class may be; asked for every attribute of every layer at the start of each epoch."""
-    if issubclass(kind, Metric):
-        return "metric"
-    return "dict" if issubclass(kind, dict) else "sequence" if issubclass(kind, (list, tuple)) else "other"
 
 
 def _is_in(value: Any, others: list[Any]) -> bool:

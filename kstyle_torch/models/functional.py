@@ -11,6 +11,8 @@ from kstyle_torch.registry import HOMES
 class Functional(Model):
     """Model that `Model(inputs, outputs)` makes; see `Model`."""
 
+    _allow_non_tensor_positional_args = True
+
 
 Model._functional = Functional
 layer_registry.register()(Model)

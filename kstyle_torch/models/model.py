@@ -12,10 +12,10 @@ from torch.fx import Proxy
 from kstyle_torch import tree
 from kstyle_torch.compat import keras2
 from kstyle_torch.graph_passes.straight_runs import eager_runs, is_replaced, straight_runs
-from kstyle_torch.layer.base import Layer, uncounted_calls
+from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.call_pairs import drop_casts, pair_again
 from kstyle_torch.layer.hooks import anybody_listens
-from kstyle_torch.layer.module_walk import modules_of, set_unnoticed
+from kstyle_torch.layer.module_walk import modules_of, set_unnoticed, uncounted_calls
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layer.reserved import refuse_own
 from kstyle_torch.layer.shapes import open_shapes
@@ -62,6 +62,8 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
     _places: Mapping[str, nn.Module] = {}  # key -> the module of the graph that was there when its code was written
     code: str | None = None  # source of the forward function
     _emitted: Emitted | None = None
+    _emitted_dtypes: Any = None
+    _ends: Any = None
     inputs: Any = None
     outputs: Any = None
 
@@ -93,7 +95,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
             if not any(child is module for child in self._modules.values()):
                 self.add_module(free_key(self, module), module)
         # each input has a dtype of its own
-        set_unnoticed(self, graph=graph, built=True, _autocast=False, _input_dtype=None)
+        set_unnoticed(self, graph=graph, built=True, _path=self.name, _autocast=False, _input_dtype=None)
         drop_casts(self)
         self._set_ends(inputs, outputs)
         self._emit()
@@ -512,7 +514,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         set_unnoticed(self, built=True)
         try:
             with building_inside(self):
-                self.compute_output_shape(input_shape)
+                self._inferred_shape({"input_shape": input_shape})
         except Exception:
             set_unnoticed(self, built=False)
             raise

@@ -142,7 +142,7 @@ class Sequential(Model):
                 )
             tensors.append(x)
         graph = trace(tensors[0], tensors[-1], [self._input_layer])
-        set_unnoticed(self, graph=graph, built=True)
+        set_unnoticed(self, graph=graph, built=True, _path=self.name)
         self._set_ends(tensors[0], tensors[-1])
         self._emit()
 

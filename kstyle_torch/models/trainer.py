@@ -27,10 +27,10 @@ from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.containers import metrics_in
 from kstyle_torch.layer.module_walk import first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.precision import uncached_casts
 from kstyle_torch.layer.weight_holder import own_property
-from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.mode import passing
 from kstyle_torch.models.remembered import Remembered, StopFlag
 from kstyle_torch.models.step_hooks import StepHooks
@@ -49,6 +49,7 @@ class Trainer(StepHooks):
     _device: torch.device | None = None  # that compile() was given
     _optimizer_before_compile: Any = None  # before compile()
     _loss_as_given: Any = None
+    _says_where_masks_end = False  # its layers do
 
     history = Remembered("history", "The `History` of the last fit.")
     stop_training = StopFlag("training", "Whether `fit` ends after this batch; a callback may set it.")

@@ -8,6 +8,7 @@ on two and three rows of zeros.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, tree
-from kstyle_torch.mode import in_mode
+from kstyle_torch.mode import HasMode, in_mode
 from kstyle_torch.variables import Variable
 
 OPEN_SIZES = (192, 320)
+KEPT = (TypeError, AttributeError, NotImplementedError)  # errors of which Keras, too, keeps the type
 
 
 class Spec(NamedTuple):
@@ -57,6 +59,13 @@ def infer(
     shapes = [leaf.shape for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf)]
     has_open_size = any(size is None for shape in shapes for size in shape[1:])
 
+    # A graph calls layers past their own `__call__`, unless a mode was passed; what that does has been done by now.
+    call = (
+        functools.partial(nn.Module.__call__, target)
+        if isinstance(target, HasMode) and "training" not in kwargs
+        else target
+    )
+
     def run(probe: Probe) -> Any:
         device = _device_of(target)
 
@@ -69,7 +78,7 @@ def infer(
             return leaf.to(device) if isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter) else leaf
 
         real_args, real_kwargs = tree.map_structure(stand_in, (args, kwargs))
-        return target(*real_args, **real_kwargs)
+        return call(*real_args, **real_kwargs)
 
     with untouched(target), torch.no_grad():
         try:
@@ -80,7 +89,8 @@ def infer(
                 outputs = [run(Probe(2, OPEN_SIZES[0])), run(Probe(3, OPEN_SIZES[has_open_size]))]
                 zero_rows = False
             except Exception as error:
-                raise ValueError(f"{describe(target)} cannot be called on {_listed(shapes)}: {error}") from error
+                kind = type(error) if type(error) in KEPT else ValueError
+                raise kind(f"{describe(target)} cannot be called on {_listed(shapes)}: {error}") from error
     runs = [tree.flatten(output) for output in outputs]
     return [_merge(leaves, zero_rows) for leaves in zip(*runs, strict=True)], _nest(outputs[0])
 

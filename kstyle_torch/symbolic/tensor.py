@@ -28,7 +28,7 @@ class Node:
         filled: Names of the mask arguments that were filled in rather than passed by the caller.
     """
 
-    __slots__ = ("_outputs", "args", "filled", "kwargs", "tags", "target")
+    __slots__ = ("_outputs", "args", "declared", "filled", "kwargs", "tags", "target")
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Node:
     ):
         self.target, self.args, self.kwargs = target, args, kwargs
         self.tags, self.filled = tags or {}, tuple(filled)
+        self.declared = False  # whether its target said what the outputs are, and was not run
         self._outputs: Any = None
 
     @property
@@ -111,6 +112,17 @@ class SymbolicTensor:
         self._mask, self._own_mask = value, None
         if value is not None and value.node is not None and value.node.target is mask_of and value.node.args[0] is self:
             self._mask, self._own_mask = None, (value.ndim, weakref.ref(value))  # it refers to this tensor
+
+    @property
+    def _keras_mask(self) -> SymbolicTensor:
+        """The mask, under the name that real tensors have it by; missing where there is none."""
+        if self.mask is None:
+            raise AttributeError("_keras_mask")
+        return self.mask
+
+    @_keras_mask.setter
+    def _keras_mask(self, value: SymbolicTensor | None) -> None:
+        self.mask = value
 
     @property
     def ndim(self) -> int:
@@ -223,14 +235,58 @@ def record(
 
     Raises: ValueError: if the call fails on tensors of the arguments' shapes, or takes a parameter that no layer owns.
     """
-    for leaf in tree.flatten((args, kwargs)):
-        if isinstance(leaf, Tensor) and leaf.requires_grad:
-            raise ValueError(f"{describe(target)}: {_untrainable(leaf)}")
-    node = Node(target, args, kwargs, tags, filled)
+    node = _node(target, args, kwargs, tags, filled)
     leaves, nest = infer(target, args, kwargs, is_symbolic, node.tags)
     outputs = tree.pack_sequence_as(nest, [_given_by(node, leaf) for leaf in leaves])
     node.outputs = outputs
     return outputs
+
+
+def record_declared(
+    target: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    declared: Any,
+    tags: dict[SymbolicTensor, SymbolicTensor] | None = None,
+    filled: Sequence[str] = (),
+) -> Any:
+    """Notes the call `target(*args, **kwargs)`, which is not run, and gives symbolic outputs.
+
+    Args:
+        declared: Nest of symbolic tensors of the outputs' shapes and dtypes.
+    Raises: ValueError: if the call takes a parameter that no layer owns.
+    """
+    node = _node(target, args, kwargs, tags, filled)
+    node.declared = True
+
+    def output(leaf: Any) -> Any:
+        if not is_symbolic(leaf):
+            return leaf
+        tensor = SymbolicTensor(leaf.shape, leaf.torch_dtype, node=node)
+        tensor.mask = leaf.mask
+        return tensor
+
+    node.outputs = outputs = tree.map_structure(output, declared)
+    return outputs
+
+
+def symbolic_outputs(leaves: Sequence[Any], nest: Any) -> Any:
+    """Returns what `infer` found as a nest of symbolic tensors that belong to no call."""
+    flat = [SymbolicTensor(leaf.shape, leaf.dtype) if isinstance(leaf, Spec) else leaf for leaf in leaves]
+    return tree.pack_sequence_as(nest, flat)
+
+
+def _node(
+    target: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    tags: dict[SymbolicTensor, SymbolicTensor] | None,
+    filled: Sequence[str],
+) -> Node:
+    for leaf in tree.flatten((args, kwargs)):
+        if isinstance(leaf, Tensor) and leaf.requires_grad:
+            raise ValueError(f"{describe(target)}: {_untrainable(leaf)}")
+    return Node(target, args, kwargs, tags, filled)
 
 
 def _untrainable(leaf: Tensor) -> str:

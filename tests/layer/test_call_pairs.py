@@ -273,10 +273,14 @@ def test_an_attribute_that_is_deleted_counts_as_a_change():
 def test_a_class_is_as_before_when_the_patch_has_gone(name, monkeypatch):
     layer, x = layers.Dense(4), torch.ones(2, 3)
     expected = layer(x)
-    before = {key: value for key, value in vars(layers.Dense).items() if key.startswith("_") or key in ("call", "forward")}
+    before = {
+        key: value for key, value in vars(layers.Dense).items() if key.startswith("_") or key in ("call", "forward")
+    }
     with monkeypatch.context() as patch:
         patch.setattr(layers.Dense, name, lambda self, inputs: inputs * 0)
         assert not layer(x).any()
     assert torch.equal(layer(x), expected)
-    after = {key: value for key, value in vars(layers.Dense).items() if key.startswith("_") or key in ("call", "forward")}
+    after = {
+        key: value for key, value in vars(layers.Dense).items() if key.startswith("_") or key in ("call", "forward")
+    }
     assert after == before

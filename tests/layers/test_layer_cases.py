@@ -328,3 +328,42 @@ def assert_same_step(ours, theirs, tolerance):
         for variable in variables:
             variable.value.grad = None
     assert all(parameter.grad is None for mine, _ in pairs for parameter in mine.parameters().values())
+
+
+BUILT_BY_A_CHECK = (  # of the rank, or of the axes; Keras' have nothing to do, and are built at once
+    "SpatialDropout1D SpatialDropout2D SpatialDropout3D MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D "
+    "AveragePooling2D AveragePooling3D GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D "
+    "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D UnitNormalization"
+).split()
+
+
+def as_lists(structure):
+    """A nest of shapes with lists in the place of tuples."""
+    if isinstance(structure, dict):
+        return {key: as_lists(item) for key, item in structure.items()}
+    return [*map(as_lists, structure)] if isinstance(structure, (list, tuple)) else structure
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.layer)
+        for case in first_of_each(CASES, lambda case: case.layer)
+        if case.oracle and case.layer not in ("InputLayer", *BUILT_BY_A_CHECK)
+    ],
+)
+def test_states_are_those_of_keras(case):
+    """When it is built, for which shapes, and what it takes; a call leaves no attribute behind, and takes `training`."""
+    ours, theirs = make(case), keras_twin(case)
+    assert ours.supports_masking == theirs.supports_masking
+    if case.layer != "TorchModule":  # a torch module takes anything
+        assert ours._allow_non_tensor_positional_args == theirs._allow_non_tensor_positional_args
+    assert (ours.built, ours.path) == (theirs.built, theirs.path)
+    run(ours, case)
+    run(theirs, case)
+    assert ours.built and theirs.built
+    assert (ours.path is None) == (theirs.path is None)
+    assert as_lists(ours.get_build_config()) == as_lists(theirs.get_build_config())
+    names = dir(ours)
+    run(ours, case, training=True)
+    assert dir(ours) == names

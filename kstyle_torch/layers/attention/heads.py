@@ -130,8 +130,6 @@ class HeadAttention(Layer):
         self._empty_rows_are_zero = bool(self.dropout) or rank > 3
 
     def _check_shapes(self, query: Any, value: Any, key: Any) -> None:
-        if value is None:
-            raise ValueError(f"{self.name}: needs a query and a value, layer(query, value); got a query alone.")
         if len(query) < 3 or not len(query) == len(value) == len(key):
             raise ValueError(
                 f"{self.name}: query, value and key must all be (batch, ..., features) with one axis or more between; "

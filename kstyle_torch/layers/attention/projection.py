@@ -37,6 +37,8 @@ class HeadProjection(Layer):
     Input shape: (..., *input axes). Output shape: (..., *output axes).
     """
 
+    _says_where_masks_end = False  # the layer around it does
+
     _has_precision = False  # the layer around it sees to that
 
     def __init__(

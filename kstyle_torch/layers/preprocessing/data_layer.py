@@ -17,6 +17,8 @@ from kstyle_torch.symbolic.tensor import is_symbolic
 class DataLayer(Layer):
     """A layer that is also called on data as it comes: lists, pandas Series and frames, besides arrays and tensors."""
 
+    _allow_non_tensor_positional_args = True
+
     def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return super()._slow_call((as_array(args[0]), *args[1:]) if args else args, kwargs)
 

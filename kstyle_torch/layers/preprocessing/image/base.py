@@ -43,6 +43,7 @@ class BaseImagePreprocessingLayer(Layer):
         torch.Size([2, 2, 1])
     """
 
+    _allow_non_tensor_positional_args = True
     factor_bounds: ClassVar[Range] = (-1.0, 1.0)
 
     def __init__(
