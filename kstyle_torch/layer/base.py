@@ -219,6 +219,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             else:
                 bound = inspect.signature(type(self).forward).bind_partial(self, *args, **kwargs).arguments
                 named = {f"{name}_shape": shapes_of(value) for name, value in bound.items()}
+                named.setdefault(parameters[0].name, shapes_of(first))  # where a subclass renames it
                 self.build(**{p.name: named[p.name] for p in parameters if p.name in named})
         set_unnoticed(self, built=True)
 

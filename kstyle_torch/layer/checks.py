@@ -37,3 +37,11 @@ def known_size(shape: tuple[int | None, ...], axis: int, layer: Any) -> int:
     if size is None:
         raise ValueError(f"{layer.name}: axis {axis} of the input must have a known size; got shape {shape}.")
     return size
+
+
+def refuse_quantization(config: Any, layer: Any) -> None:
+    """Raises a NotImplementedError where a layer is to be quantized."""
+    if config:
+        raise NotImplementedError(
+            f"{layer.name}: quantization is not built yet; leave quantization_config out. Got {config!r}."
+        )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kstyle_torch import activations, config, constraints, initializers, regularizers
 from kstyle_torch.initializers import VarianceScaling
 from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.checks import refuse_quantization
 from kstyle_torch.layer.lora import LoraLayer
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
@@ -68,6 +69,8 @@ class EinsumDense(LoraLayer):
         bias_constraint: What the bias is projected to after each step.
         lora_rank: Inner size of two thin tensors that are trained instead of the kernel (LoRA); no such thing if None.
         lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
+        gptq_unpacked_column_size: Columns of the kernel before quantization packed them; kept in the config only.
+        quantization_config: None; quantization is not built yet.
     Raises: ValueError: for an equation of another form, or letters or sizes that do not fit together.
 
     Example:
@@ -75,6 +78,7 @@ class EinsumDense(LoraLayer):
         torch.Size([2, 5, 64])
     """
 
+    _resolves_mode = True  # `training` is accepted, and changes nothing
     kernel = Weight("einsum.weight")
     bias = Weight("einsum.bias")
 
@@ -92,9 +96,13 @@ class EinsumDense(LoraLayer):
         bias_constraint: Any = None,
         lora_rank: int | None = None,
         lora_alpha: float | None = None,
+        gptq_unpacked_column_size: int | None = None,
+        quantization_config: Any = None,
         **kwargs: Any,
     ):
         super().__init__(lora_rank=lora_rank, lora_alpha=lora_alpha, **kwargs)
+        refuse_quantization(quantization_config, self)
+        self.gptq_unpacked_column_size = gptq_unpacked_column_size
         self.equation, self.bias_axes = equation, bias_axes
         self.partial_output_shape = tuple(output_shape) if isinstance(output_shape, Sequence) else (output_shape,)
         self.activation = activations.get(activation)
@@ -125,6 +133,11 @@ class EinsumDense(LoraLayer):
                     f"{self.name}: axis {min(letters)!r} of the {part} is nowhere else in {self.equation!r}."
                 )
         return match.groupdict()
+
+    @property
+    def variable_serialization_spec(self) -> dict[str | None, list[str]]:
+        """The names of the weights in files, in their order, by quantization mode: None is the only one so far."""
+        return {None: ["kernel", "bias"]}
 
     def build(self, input_shape: Shape) -> None:
         sizes = self._sizes(input_shape)
@@ -181,7 +194,7 @@ class EinsumDense(LoraLayer):
         told.output_axes = [axis for axis, letter in enumerate(kernel) if letter in output]
         return told
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if inputs.dtype in INTEGERS:
             inputs = inputs.to(self._dtype)
         if not self.lora_enabled:

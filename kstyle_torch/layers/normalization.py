@@ -97,6 +97,7 @@ class LayerNormalization(AxesNorm):
         gamma_regularizer: Any = None,
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
+        *,
         rms_scaling: bool = False,
         **kwargs: Any,
     ):
@@ -158,6 +159,9 @@ class RMSNormalization(AxesNorm):
 
     def _make_norm(self, sizes: list[int]) -> nn.Module:
         return native(nn.RMSNorm, sizes, eps=self.epsilon, dtype=self._dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
 
     def _normalize(self, x: Tensor) -> Tensor:
         return self.norm(x.to(self.norm.weight.dtype))  # in float32 under mixed precision, as Keras does

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
-from kstyle_torch.layer.spatial import SpatialLayer, check_padding, same_padding, sizes
+from kstyle_torch.layer.spatial import SpatialLayer, check_padding, defaults, same_padding, sizes
 
 register = layer_registry.register
 
@@ -79,6 +80,7 @@ class Pooling(SpatialLayer):
         return y if self._kept is None else y[self._kept]
 
 
+@defaults(pool_size=inspect.Parameter.empty)
 class AveragePooling(Pooling):
     """Base of the layers that average over windows; padding does not count. The arguments are those of `Pooling`."""
 
@@ -167,6 +169,7 @@ class MaxPooling1D(Pooling):
 
 
 @register("MaxPool2D")
+@defaults(pool_size=(2, 2))
 class MaxPooling2D(Pooling):
     """The largest value of every window of an image. The arguments are those of `Pooling`.
 
@@ -182,6 +185,7 @@ class MaxPooling2D(Pooling):
 
 
 @register("MaxPool3D")
+@defaults(pool_size=(2, 2, 2))
 class MaxPooling3D(Pooling):
     """The largest value of every window of a volume. The arguments are those of `Pooling`.
 
@@ -302,6 +306,12 @@ class GlobalAveragePooling1D(GlobalAveragePooling):
         mask = mask.bool().unsqueeze(2 if self._permutes else 1)
         axis = self._first_axis
         return inputs.masked_fill(~mask, 0).sum(axis, self.keepdims) / mask.sum(axis, self.keepdims)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        """Returns None: the output has no steps."""
+
+
+GlobalAveragePooling1D._makes_mask = False  # the short way of calls stays open: there is no mask to make
 
 
 @register("GlobalAvgPool2D")

@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import regularizers
+from kstyle_torch.initializers import DType
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.checks import not_negative
 from kstyle_torch.layer.random_layer import RandomLayer
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.spatial import check_data_format
+from kstyle_torch.mode import takes_training
 
 register = layer_registry.register
 
@@ -53,6 +55,7 @@ class Dropout(RandomLayer):
         if noise_shape is not None and not all(size is None or _is_size(size) for size in noise_shape):
             raise ValueError(f"{self.name}: noise_shape must hold positive ints and None; got {noise_shape!r}.")
 
+    @takes_training(False)
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self._mode_of_call(training) or self.rate == 0:
             return inputs
@@ -132,8 +135,10 @@ class SpatialDropout1D(SpatialDropout):
 
     rank = 1
 
-    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
-        super().__init__(rate, seed=seed, **kwargs)
+    def __init__(
+        self, rate: float, seed: int | None = None, name: str | None = None, dtype: DType = None, **kwargs: Any
+    ):
+        super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
 
 
 @register()
@@ -145,8 +150,16 @@ class SpatialDropout2D(SpatialDropout):
 
     rank = 2
 
-    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any):
-        super().__init__(rate, seed=seed, **kwargs)
+    def __init__(
+        self,
+        rate: float,
+        data_format: str | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        dtype: DType = None,
+        **kwargs: Any,
+    ):
+        super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
         self.data_format = check_data_format(data_format, self)
 
 
@@ -159,8 +172,16 @@ class SpatialDropout3D(SpatialDropout):
 
     rank = 3
 
-    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any):
-        super().__init__(rate, seed=seed, **kwargs)
+    def __init__(
+        self,
+        rate: float,
+        data_format: str | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        dtype: DType = None,
+        **kwargs: Any,
+    ):
+        super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
         self.data_format = check_data_format(data_format, self)
 
 
@@ -189,6 +210,7 @@ class GaussianDropout(RandomLayer):
         self.rate = _rate_below_one(rate, self)
         self._stddev = math.sqrt(self.rate / (1 - self.rate))
 
+    @takes_training(False)
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self._mode_of_call(training) or self.rate == 0:
             return inputs
@@ -220,6 +242,7 @@ class GaussianNoise(RandomLayer):
         super().__init__(seed, **kwargs)
         self.stddev = not_negative(stddev, "stddev", self)
 
+    @takes_training(False)
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self._mode_of_call(training) or self.stddev == 0:
             return inputs
@@ -257,6 +280,7 @@ class AlphaDropout(RandomLayer):
         self._factor = ((1 - self.rate) * (1 + self.rate * self.lowest**2)) ** -0.5
         self._shift = -self._factor * self.lowest * self.rate
 
+    @takes_training(False)
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self._mode_of_call(training) or self.rate == 0:
             return inputs

@@ -12,7 +12,7 @@ from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import positive_int
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
-from kstyle_torch.layer.spatial import sizes
+from kstyle_torch.layer.spatial import defaults, sizes
 from kstyle_torch.layer.weights import Weight
 from kstyle_torch.layers.convolution import KERNEL, AnyConvolution
 
@@ -148,6 +148,7 @@ class Conv1DTranspose(TransposedConvolution):
 
 
 @register("Convolution2DTranspose")
+@defaults(strides=(1, 1), dilation_rate=(1, 1))
 class Conv2DTranspose(TransposedConvolution):
     """Transposed convolution over images. The arguments are those of `TransposedConvolution`.
 
@@ -184,11 +185,11 @@ class Conv3DTranspose(TransposedConvolution):
         self,
         filters: int,
         kernel_size: int | Sequence[int],
-        strides: int | Sequence[int] = 1,
+        strides: int | Sequence[int] = (1, 1, 1),
         padding: str = "valid",
         data_format: str | None = None,
         output_padding: int | Sequence[int] | None = None,
-        dilation_rate: int | Sequence[int] = 1,
+        dilation_rate: int | Sequence[int] = (1, 1, 1),
         activation: Any = None,
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",

@@ -121,6 +121,10 @@ class Normalization(DataLayer):
             moments.add(batch.detach(), [axis for axis in range(batch.ndim) if axis not in self._kept])
         self.adapt_mean.assign(moments.mean)
         self.adapt_variance.assign(moments.variance)
+        self.finalize_state()
+
+    def finalize_state(self) -> None:
+        """Comes last in `adapt`, and after weights are loaded; `mean` and `variance` always are those of the weights."""
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if not self.built:

@@ -39,6 +39,12 @@ def given(names: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in names.items() if key not in ("self", "__class__", "kwargs")} | names["kwargs"]
 
 
+def runs_as_steps(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks the `call` of a cell whose `run` gives the same as one step after the other; a subclass may have another."""
+    call.runs_as_steps = True  # type: ignore[attr-defined]
+    return call
+
+
 class Cell(Layer):
     """Base of Keras' own cells: takes one step, `cell(inputs, states)`, and gives the output and the new states.
 
@@ -106,13 +112,17 @@ class Cell(Layer):
 
     # ---------------------------------------------------------------------------------------------------- running it
 
-    def forward(self, inputs: Tensor, states: Any, training: bool | None = None) -> tuple[Tensor, Any]:
+    @runs_as_steps
+    def forward(self, inputs: Tensor, states: Any, training: bool | None = False) -> tuple[Tensor, Any]:
+        return self._take_step(inputs, states, bool(training))
+
+    def _take_step(self, inputs: Tensor, states: Any, training: bool) -> tuple[Tensor, Any]:
         if inputs.dtype in INTEGERS:
             inputs = inputs.to(self._dtype)
-        gates = self.project(inputs.unsqueeze(1), bool(training)).squeeze(1)
+        gates = self.project(inputs.unsqueeze(1), training).squeeze(1)
         given = states if tree.is_nested(states) else [states]
         given = [state.to(self._dtype) if state.dtype in INTEGERS else state for state in given]
-        new = self.advance(gates, given, bool(training))
+        new = self.advance(gates, given, training)
         return new[0], new if tree.is_nested(states) else new[0]
 
     def run(
@@ -157,6 +167,13 @@ class Cell(Layer):
         rate = getattr(self, which)
         if not training or not rate:
             return []
+        getter = f"get_{which}_mask"
+        if getattr(type(self), getter) is not getattr(Cell, getter):  # a subclass draws its own
+            masks = getattr(self, getter)(like)
+            return [] if masks is None else [*masks] if isinstance(masks, (list, tuple)) else [masks]
+        return self._own_masks(which, like, rate)
+
+    def _own_masks(self, which: str, like: Tensor, rate: float) -> list[Tensor]:
         if which not in self._masks or self._masks[which][0].shape != like.shape:
             count = self.num_gates if self.implementation == 1 else 1
             self._masks[which] = [self._draw(like, rate) for _ in range(count)]
@@ -168,6 +185,22 @@ class Cell(Layer):
             return F.dropout(torch.ones_like(like), rate)
         kept = torch.rand(like.shape, generator=self._generator) >= rate
         return kept.to(like) / (1 - rate if rate < 1 else 1)
+
+    def get_dropout_mask(self, step_input: Tensor) -> Any:
+        """Returns what the inputs are multiplied by in training, drawn where it is not yet; None without `dropout`.
+
+        It is a list, a mask a gate, where each gate drops other inputs.
+        """
+        return self._mask_or_masks("dropout", step_input)
+
+    def get_recurrent_dropout_mask(self, step_input: Tensor) -> Any:
+        """Returns what the state is multiplied by in training, likewise; None without `recurrent_dropout`."""
+        return self._mask_or_masks("recurrent_dropout", step_input)
+
+    def _mask_or_masks(self, which: str, like: Tensor) -> Any:
+        rate = getattr(self, which)
+        masks = self._own_masks(which, like, rate) if rate else []
+        return None if not masks else masks if len(masks) > 1 else masks[0]
 
     def reset_dropout_mask(self) -> None:
         """Lets the next step draw which inputs are dropped."""

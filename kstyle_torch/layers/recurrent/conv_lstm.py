@@ -171,6 +171,8 @@ class ConvLSTM(CellRNN):
     recurrent_activation = FromCell()
     unit_forget_bias = FromCell()
 
+    _step_has_axes = True
+
     def __init__(
         self,
         filters: int,
