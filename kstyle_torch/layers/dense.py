@@ -40,7 +40,7 @@ class Dense(LoraLayer):
         lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
         quantization_config: None; quantization is not built yet.
     Input shape: (batch, ..., features). Output shape: (batch, ..., units).
-    Raises: ValueError: if `units` is no positive int.
+    Raises: ValueError: if `units` is not a positive int.
     Source: Glorot & Bengio 2010 (default initializer).
 
     Example:
@@ -112,7 +112,7 @@ class Dense(LoraLayer):
 
         def run(x: Tensor, training: bool | None = None) -> Tensor:  # noqa: ARG001
             child = children["linear"]
-            if type(child) is not nn.Linear or self.lora_enabled:  # somebody has put another in its place
+            if type(child) is not nn.Linear or self.lora_enabled:  # users may replace it
                 return self.forward(x)
             if x.dtype in INTEGERS:
                 x = x.to(self._dtype)

@@ -212,7 +212,7 @@ class Dot(Merge):
         _check_batch(self, input_shape)
         for axis, shape in zip(self._pair, input_shape, strict=True):
             if not -len(shape) < axis < len(shape) or axis == 0:
-                raise ValueError(f"{self.name}: {axis} is no axis behind the batch of shape {shape}.")
+                raise ValueError(f"{self.name}: {axis} is not an axis after the batch axis of shape {shape}.")
         sizes = [shape[axis] for axis, shape in zip(self._pair, input_shape, strict=True)]
         if None not in sizes and sizes[0] != sizes[1]:
             raise ValueError(

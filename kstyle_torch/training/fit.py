@@ -23,7 +23,7 @@ from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.engine import RecordedStep
 from kstyle_torch.training.run import Run, is_nested, run_by
 
-LATE_BYTES = 2**16  # of a batch's outputs; up to here the loss of many at once saves more than keeping them costs
+LATE_BYTES = 2**16  # of a batch's outputs; up to this size, one loss call for many batches saves more than it costs
 
 
 def run_fit(
@@ -36,16 +36,16 @@ def run_fit(
     initial_epoch: int = 0,
     validation_freq: Any = 1,
 ) -> None:
-    """Trains for some epochs.
+    """Trains from `initial_epoch` up to `epochs`.
 
     Args:
         model: Compiled and built.
         train: The batches.
-        validation: Those for the validation after an epoch; None for no validation.
-        callbacks: The user's, the progress bar and the History.
-        epochs: The number of the last epoch.
-        initial_epoch: How many there have been.
-        validation_freq: Every how many epochs there is a validation, or the list of those epochs (from 1).
+        validation: Batches for validation; None for no validation.
+        callbacks: The user's callbacks, the progress bar and the History.
+        epochs: Number of the last epoch, counted from 1.
+        initial_epoch: Epochs that were trained before.
+        validation_freq: Number of epochs from one validation to the next, or a list of epochs (from 1).
     """
     model._fit.stop_training = False
     callbacks.sources = {"train": train, "validation": validation}
@@ -116,11 +116,11 @@ def run_epoch(
     """Trains or tests on the batches of an epoch.
 
     Args:
-        batches: With their numbers, from `done` on.
-        hooks: Called before and after every `steps_per_execution` batches.
-        take: Function of a batch that runs its step; returns the logs of a step that is the user's.
-        bar: The progress bar where its hook is the only one after a batch: it is called only when a line is due.
-    Returns: The number of the last batch, and what its step returned.
+        batches: Pairs of number and batch, from `done` on.
+        hooks: Callbacks before and after every `steps_per_execution` batches.
+        take: Runs the step of a batch; returns logs if the user has overridden the step.
+        bar: The progress bar, if it is the only callback after a batch: then it is called only when a line is due.
+    Returns: The number of the last batch, and the logs that `take` returned for it.
     """
     model, (begin, end) = run.model, hooks
     group = 1 if model.steps_per_execution == "epoch" else model.steps_per_execution
@@ -152,7 +152,7 @@ def _trained(step: Callable[[Any, Any, Any], tuple[Tensor, Any]], meter: Meter) 
 
 
 def _tested(model: Trainable, meter: Meter) -> Callable[[Any], None]:
-    """Returns the function that tests on a batch. Small outputs are kept, and wait for a loss of many batches at once."""
+    """Returns the function that tests on a batch. Small outputs are kept, to compute the loss of many batches at once."""
 
     def take(batch: Any) -> None:
         x, y, weight = batch
@@ -169,14 +169,14 @@ def _tested_by_user(model: Trainable, batch: Any) -> Any:
 
 
 def _tell(hooks: Iterable[Any], model: Trainable, index: int, logs: Any) -> None:
-    """Calls the hooks after a batch, with logs that are read when somebody looks."""
+    """Calls the hooks after a batch, with logs that are read from the device on first access."""
     running = Logs(lambda: _read_logs(model, logs))
     for hook in hooks:
         hook(index, running)
 
 
 def train_batch(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-    """Returns one step for one batch; recorded, once there were many. Returns: The loss and the output."""
+    """Runs one step on one batch, from a recording after many calls. Returns: The loss and the output."""
     if model.run_eagerly or model.jit_compile not in ("auto", "record"):
         return steps.train_step(model, x, y, weight)
     step: Any = chosen_step(model, 0, watchful=False, hooked=True)
@@ -190,7 +190,7 @@ def train_batch(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, 
 
 
 def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
-    """Loss and metrics over the batches, in inference mode."""
+    """Returns loss and metrics over the batches, computed in inference mode."""
     begin, end = callbacks.hooks("on_test_batch_begin"), callbacks.hooks("on_test_batch_end")
     own = model.overrides("test_step", "compute_metrics")
     model._fit.stop_evaluating = False
@@ -212,18 +212,18 @@ def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) ->
 
 
 def is_small(outputs: Any) -> bool:
-    """Returns whether outputs of a batch may wait for their loss."""
+    """Returns whether the outputs of a batch are small enough to keep until their loss is computed."""
     leaves = (outputs,) if type(outputs) is Tensor else tree.flatten(outputs)
     return sum([leaf.nbytes for leaf in leaves]) <= LATE_BYTES
 
 
 def _read_logs(model: Trainable, logs: Any) -> dict[str, Any]:
-    """Returns what a step of the user's returned, or the metrics so far; as numbers."""
+    """Returns the logs of an overridden step, or else the current metrics, as numbers."""
     return read(logs if isinstance(logs, dict) else model.get_metrics_result())
 
 
 def _with_validation(logs: dict[str, Any], tested: dict[str, Any]) -> dict[str, Any]:
-    """Returns both, those of the validation as `val_...`; in the order of the keys, as in Keras: `weighted_mae` comes last."""
+    """Merges validation logs as `val_...` in alphabetical order, as Keras does: `weighted_mae` comes last."""
     last = {key: value for key, value in logs.items() if key > "val_"}
     rest = {key: value for key, value in logs.items() if key not in last}
     return {**rest, **{f"val_{key}": value for key, value in tested.items()}, **last}
@@ -235,7 +235,7 @@ def _validates(epoch: int, frequency: Any) -> bool:
 
 @contextlib.contextmanager
 def _finishing(model: Trainable, callbacks: CallbackList) -> Iterator[None]:
-    """Clears the parameters' gradients and ends the bar's line, whatever happens inside."""
+    """Ends the engine's fit and the progress bar's line, and clears gradients, also if the block raises."""
     try:
         yield
     finally:

@@ -148,7 +148,8 @@ class HeadAttention(AttentionHooks):
             raise ValueError(f"{self.name}: value and key must have equally many steps; got shapes {value} and {key}.")
 
     def _project(self, name: str, shape: Any, sizes: tuple[int, ...], **more: Any) -> HeadProjection:
-        projection = HeadProjection(sizes, name=name, **self._projection_options, **more)
+        own = {name: _own(self._projection_options[name]) for name in ("kernel_initializer", "bias_initializer")}
+        projection = HeadProjection(sizes, name=name, **self._projection_options | own, **more)
         self._build_child(projection, shape)
         return projection
 
@@ -376,7 +377,7 @@ class MultiHeadAttention(HeadAttention):
         use_gate: Whether to multiply the heads by a sigmoid of a projection of the query.
         seed: Int for the same dropout at every run; slower.
     Input shape: (batch, T, features) and (batch, S, features). Output shape: (batch, T, features).
-    Raises: ValueError: if a size is no positive int, or dropout or scores are asked of the flash kernel.
+    Raises: ValueError: if a size is not a positive int, or dropout or scores are asked of the flash kernel.
     Source: Vaswani et al. 2017; Qiu et al. 2025 (gate).
 
     Example:
@@ -460,7 +461,7 @@ class GroupQueryAttention(HeadAttention):
         use_gate: Whether to multiply the heads by a sigmoid of a projection of the query.
         seed: Int for the same dropout at every run; slower.
     Input shape: (batch, T, features) and (batch, S, features). Output shape: (batch, T, features).
-    Raises: ValueError: if a size is no positive int, the heads cannot be shared evenly, or dropout or scores are asked of
+    Raises: ValueError: if a size is not a positive int, the heads cannot be shared evenly, or dropout or scores are asked of
         the flash kernel.
     Source: Ainslie et al. 2023.
 
@@ -550,6 +551,11 @@ class GroupQueryAttention(HeadAttention):
 
 # the methods between the projections that `forward` does without, where none of them is a subclass's own
 OWN = {tuple(getattr(cls, name) for name in OVERRIDABLE) for cls in (MultiHeadAttention, GroupQueryAttention)}
+
+
+def _own(initializer: Any) -> Any:
+    """Returns an initializer of a projection's own: one with a seed gives the same numbers at every call."""
+    return initializer.clone() if isinstance(initializer, initializers.Initializer) else initializer
 
 
 def _rate(value: Any, layer: Layer) -> float:

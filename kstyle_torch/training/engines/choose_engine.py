@@ -21,7 +21,7 @@ from kstyle_torch.training.run import Run
 
 
 def whole_epoch(model: Trainable, batches: Batches, meter: Meter) -> Any:
-    """Runs the whole batches in one call, if that is asked for and can be; see `CompiledEpoch.run`."""
+    """Runs all whole batches in one call if that is requested and possible; see `CompiledEpoch.run`."""
     if model.steps_per_execution != "epoch" or model.run_eagerly or not model._compiled.parameters:
         return None
     if model._fit.epoch_engine is None:
@@ -46,6 +46,6 @@ def chosen_step(
 
 @contextlib.contextmanager
 def fast_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
-    """Runs the forward pass of a test or prediction in the fastest way that holds: compiled, or without calls of modules."""
+    """Runs the forward passes of the block in the fastest valid way: compiled, or without module calls."""
     with steps.straight(run, hooks), compiled_forward(run, hooks):
         yield
