@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -37,6 +38,22 @@ def known_size(shape: tuple[int | None, ...], axis: int, layer: Any) -> int:
     if size is None:
         raise ValueError(f"{layer.name}: axis {axis} of the input must have a known size; got shape {shape}.")
     return size
+
+
+def check_sizes(layer: Any, shape: Sequence[int], *axes: int) -> None:
+    """Checks that some axes of an input are as long as when the layer was built.
+
+    Called once an operation has failed, to say what is wrong, so that calls which work do not wait for it.
+
+    Raises: ValueError: if they are not.
+    """
+    built = next(iter((layer._build_shapes or {}).values()), None)
+    for axis in axes if isinstance(built, (tuple, list)) else ():
+        if not -len(shape) <= axis < len(shape) or shape[axis] != built[axis]:
+            raise ValueError(
+                f"{layer.name}: expected size {built[axis]} along axis {axis} of the input, as the layer was built for shape "
+                f"{tuple(built)}; got shape {tuple(shape)}."
+            )
 
 
 def refuse_quantization(config: Any, layer: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, ops, regularizers
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.checks import check_sizes, known_size, positive_int
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.layout import Layout
 from kstyle_torch.layer.lora import LoraLayer
@@ -160,15 +160,20 @@ class AnyConvolution(SpatialLayer):
             self._check_rank(x.shape)
         if x.dtype in INTEGERS:
             x = x.to(self._dtype)
-        if self.__class__.convolution_op not in OPS or self._changes_op:
-            return self._convolve_by_op(x, finish)
-        if self.rank == 1 and self._permutes and self._suits_rows(x):
-            return self._convolve_row(x, finish)
-        if self._permutes:
-            x = x.permute(self._to_first)
-        if self._pad is not None:
-            x = self._pad(x)
-        y = self.conv(x) if finish is None else finish(self.conv(x))
+        given = x
+        try:
+            if self.__class__.convolution_op not in OPS or self._changes_op:
+                return self._convolve_by_op(x, finish)
+            if self.rank == 1 and self._permutes and self._suits_rows(x):
+                return self._convolve_row(x, finish)
+            if self._permutes:
+                x = x.permute(self._to_first)
+            if self._pad is not None:
+                x = self._pad(x)
+            y = self.conv(x) if finish is None else finish(self.conv(x))
+        except RuntimeError:
+            check_sizes(self, given.shape, -1 if self._permutes else 1)
+            raise
         return y.permute(self._to_last) if self._permutes else y
 
     def _convolve_by_op(self, x: Tensor, finish: Callable[[Tensor], Tensor] | None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layer.checks import known_size, positive_int, refuse_quantization
+from kstyle_torch.layer.checks import check_sizes, known_size, positive_int, refuse_quantization
 from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.lora import LoraLayer
 from kstyle_torch.layer.precision import INTEGERS
@@ -98,7 +98,11 @@ class Dense(LoraLayer):
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if inputs.dtype in INTEGERS:  # an attribute and no call: the usual path pays next to nothing
             inputs = inputs.to(self._dtype)
-        y = self.linear(inputs)
+        try:
+            y = self.linear(inputs)
+        except RuntimeError:
+            check_sizes(self, inputs.shape, -1)
+            raise
         if self.lora_enabled:
             a, b = self._thin_matrices(y.dtype)
             y = y + (inputs @ a) @ b
@@ -118,7 +122,11 @@ class Dense(LoraLayer):
                 x = x.to(self._dtype)
             weights: dict[str, Any] = child._parameters
             activation = self.activation
-            y = linear(x, weights["weight"], weights["bias"])
+            try:
+                y = linear(x, weights["weight"], weights["bias"])
+            except RuntimeError:
+                check_sizes(self, x.shape, -1)
+                raise
             return torch.relu(y) if activation is activations.relu else activation(y)
 
         return run

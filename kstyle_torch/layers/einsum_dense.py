@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kstyle_torch import activations, config, constraints, initializers, regularizers
 from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layer.checks import refuse_quantization
+from kstyle_torch.layer.checks import check_sizes, refuse_quantization
 from kstyle_torch.layer.lora import LoraLayer
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
@@ -192,7 +192,21 @@ class EinsumDense(LoraLayer):
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if inputs.dtype in INTEGERS:
             inputs = inputs.to(self._dtype)
-        if not self.lora_enabled:
-            return self.activation(self.einsum(inputs))
-        a, b = self._thin_matrices(self.einsum.weight.dtype)
-        return self.activation(self.einsum(inputs, a @ b))
+        change = None
+        if self.lora_enabled:
+            a, b = self._thin_matrices(self.einsum.weight.dtype)
+            change = a @ b
+        if 1 in inputs.shape[1:]:  # einsum would repeat it
+            self._check_sizes(inputs)
+        try:
+            y = self.einsum(inputs) if change is None else self.einsum(inputs, change)
+        except RuntimeError:
+            self._check_sizes(inputs)
+            raise
+        return self.activation(y)
+
+    def _check_sizes(self, inputs: Tensor) -> None:
+        """Raises a ValueError where an axis that the kernel has too is not as long as in the kernel."""
+        read = [n for n, letter in enumerate(self._parts["input"]) if letter in self._parts["kernel"]]
+        from_end = 0 if self._parts["right"] else len(self._parts["input"])
+        check_sizes(self, inputs.shape, *(n - from_end for n in read))

@@ -101,9 +101,9 @@ class Lambda(Layer):
         for key in ("function", "mask", "output_shape"):
             value = config.get(key)
             if isinstance(value, dict) and value.get("class_name") == "__lambda__":
-                config[key] = lambda_from(
-                    value["config"].get("value"), f"The {key} of Lambda layer {config.get('name')!r}"
-                )
+                parts = value["config"]  # other versions of Keras have them in a list
+                stored = parts.get("value", [parts.get(part) for part in ("code", "defaults", "closure")])
+                config[key] = lambda_from(stored, f"The {key} of Lambda layer {config.get('name')!r}")
             elif key == "function" and isinstance(value, (list, tuple)):  # Keras 2
                 config[key] = lambda_from(value, f"The function of Lambda layer {config.get('name')!r}")
         for older in ("module", "function_type", "output_shape_type", "output_shape_module"):

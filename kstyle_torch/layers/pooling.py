@@ -153,6 +153,13 @@ def _max_pool1d(
     return torch.max_pool2d(x.unsqueeze(2), (1, *size), (1, *strides), (0, *padding), ceil_mode=ceil_mode).squeeze(2)
 
 
+def _max_pool3d(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Returns `torch.max_pool3d`, of bytes too, in which torch's kernel counts the elements of a volume."""
+    if x.dtype in (torch.uint8, torch.int8):
+        return torch.max_pool3d(x.int(), *args, **kwargs).to(x.dtype)
+    return torch.max_pool3d(x, *args, **kwargs)
+
+
 @register("MaxPool1D")
 class MaxPooling1D(Pooling):
     """The largest value of every window of a sequence. The arguments are those of `Pooling`.
@@ -197,7 +204,7 @@ class MaxPooling3D(Pooling):
     """
 
     rank = 3
-    kernel = staticmethod(torch.max_pool3d)
+    kernel = staticmethod(_max_pool3d)
 
 
 @register("AvgPool1D")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kstyle_torch import constraints, initializers, regularizers
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layer.checks import positive_int
+from kstyle_torch.layer.checks import check_sizes, positive_int
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.spatial import defaults, sizes
@@ -116,7 +116,11 @@ class TransposedConvolution(AnyConvolution):
             self._check_rank(inputs.shape)
         if inputs.dtype in INTEGERS:
             inputs = inputs.to(self._dtype)
-        y = self.conv(inputs.permute(self._to_first) if self._permutes else inputs)
+        try:
+            y = self.conv(inputs.permute(self._to_first) if self._permutes else inputs)
+        except RuntimeError:
+            check_sizes(self, inputs.shape, -1 if self._permutes else 1)
+            raise
         if self._kept is not None:
             y = y[self._kept]
         return self.activation(y.permute(self._to_last) if self._permutes else y)

@@ -115,6 +115,10 @@ class Cell(Layer):
         """Returns the new states, the output being the first of them."""
         raise NotImplementedError
 
+    def _input_matrix(self) -> Tensor:
+        """Returns the weights for the inputs, in torch's layout: (gates * units, features, ...)."""
+        raise NotImplementedError
+
     # ---------------------------------------------------------------------------------------------------- running it
 
     @runs_as_steps
@@ -124,6 +128,7 @@ class Cell(Layer):
     def _take_step(self, inputs: Tensor, states: Any, training: bool) -> tuple[Tensor, Any]:
         if inputs.dtype in INTEGERS:
             inputs = inputs.to(self._dtype)
+        self._check_features(inputs)
         gates = self.project(inputs.unsqueeze(1), training).squeeze(1)
         given = states if tree.is_nested(states) else [states]
         given = [state.to(self._dtype) if state.dtype in INTEGERS else state for state in given]
@@ -142,9 +147,22 @@ class Cell(Layer):
             refresh(self)  # the cell itself is never called, so its hooks would not run
         if x.dtype in INTEGERS:
             x = x.to(self._dtype)
+        self._check_features(x)
         args = (x, states, inside, every_step, final_states, training)
         precise = self.__dict__.get("forward")  # not that of the class; it casts as the policy says
         return self._run(*args) if precise is None else precise.around(type(self)._run, args, {})
+
+    def _check_features(self, x: Tensor) -> None:
+        """Checks that there are as many features as the matrix for the inputs has: torch's kernel reads on behind the end.
+
+        Raises: ValueError: if there are not.
+        """
+        axis, features = self.gate_axis, self._input_matrix().shape[1]
+        if x.shape[axis] != features:
+            raise ValueError(
+                f"{self.name}: expected size {features} along axis {axis} of the input, as the layer was built; "
+                f"got shape {tuple(x.shape)}."
+            )
 
     def _run(
         self, x: Tensor, states: Any, inside: Tensor | None, every_step: bool, final_states: bool, training: bool
@@ -272,6 +290,9 @@ class FusedCell(Cell):
         """Returns that of the inputs and that of the state."""
         return self.bias_ih_l0, self.bias_hh_l0
 
+    def _input_matrix(self) -> Tensor:
+        return self.weight_ih_l0
+
     def project(self, x: Tensor, training: bool) -> Tensor:
         masks = [mask.unsqueeze(1) for mask in self.dropout_masks("dropout", x[:, 0], training)]
         return self.map_gates(F.linear, x, self.weight_ih_l0, self._biases()[0], masks)
@@ -324,7 +345,9 @@ class FusedCell(Cell):
         weight = self._parameters.get("weight_ih_l0")
         if self._forward_pre_hooks or "weight_hh_l0" not in self._parameters:  # torch's tools compute a weight
             return False
-        return weight is not None and x.ndim == 3 and x.dtype is weight.dtype and not torch.compiler.is_exporting()
+        if weight is None or x.ndim != 3 or x.shape[2] != weight.shape[1]:  # the kernel itself does not look
+            return False
+        return x.dtype is weight.dtype and not torch.compiler.is_exporting()
 
     def run_plainly(self, x: Tensor, backward: FusedCell | None = None) -> Tensor:
         """Returns the outputs at every step, for what `is_plain`.
