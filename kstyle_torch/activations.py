@@ -229,8 +229,8 @@ def softmax(x: Tensor, axis: int | Sequence[int] = -1) -> Tensor:
     """
     if x.__class__ is not Tensor:
         x = tensor_of(x)
-    if isinstance(axis, (tuple, list)):
-        return torch.exp(x - torch.logsumexp(x, axis, keepdim=True))
+    if not isinstance(axis, int):
+        return torch.exp(x - torch.logsumexp(x, tuple(axis), keepdim=True))
     y = torch.softmax(x, dim=axis)
     if axis == -1 and type(y) is Tensor and not torch.compiler.is_compiling():
         y._keras_logits = x  # type: ignore[attr-defined]
@@ -242,8 +242,8 @@ def log_softmax(x: Tensor, axis: int | Sequence[int] = -1) -> Tensor:
     """Returns `log(softmax(x))` along `axis`, one or several."""
     if x.__class__ is not Tensor:
         x = tensor_of(x)
-    if isinstance(axis, (tuple, list)):
-        return x - torch.logsumexp(x, axis, keepdim=True)
+    if not isinstance(axis, int):
+        return x - torch.logsumexp(x, tuple(axis), keepdim=True)
     return torch.log_softmax(x, dim=axis)
 
 

@@ -47,7 +47,7 @@ def check_sizes(layer: Any, shape: Sequence[int], *axes: int) -> None:
 
     Raises: ValueError: if they are not.
     """
-    built = next(iter((layer._build_shapes or {}).values()), None)
+    built: Any = next(iter((layer._build_shapes or {}).values()), None)
     for axis in axes if isinstance(built, (tuple, list)) else ():
         if not -len(shape) <= axis < len(shape) or shape[axis] != built[axis]:
             raise ValueError(

@@ -82,7 +82,7 @@ class InputLayer(Layer):
         self._calls[:] = [RecordedCall(tensor, tensor)]
 
     @property
-    def output(self) -> SymbolicTensor:  # type: ignore[override]
+    def output(self) -> SymbolicTensor:
         """The symbolic tensor that the layer stands for."""
         ends = self._calls[0].ends() if self._calls else None
         return input_tensor(self) if ends is None else ends["output"]

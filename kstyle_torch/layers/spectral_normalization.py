@@ -46,7 +46,7 @@ class SpectralNormalization(Wrapper):
         self.integer_inputs = layer.integer_inputs
         self.power_iterations = positive_int(power_iterations, "power_iterations", self)
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any) -> None:  # type: ignore[override]
         super().build(input_shape)
         if not isinstance(self.kernel, (WeightView, TrainableWeight)):
             raise ValueError(f"{self.name}: {type(self.layer).__name__} has neither `kernel` nor `embeddings`.")

@@ -69,7 +69,7 @@ class TimeDistributed(Wrapper):
 
     supports_masking = True
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any) -> None:  # type: ignore[override]
         self._check_rank(input_shape)
         super().build((input_shape[0], *input_shape[2:]))
 

@@ -116,7 +116,9 @@ class HeadAttention(AttentionHooks):
 
     # ------------------------------------------------------------------------------------------------------- building
 
-    def build(self, query_shape: Shape, value_shape: Shape, key_shape: Shape | None = None) -> None:
+    def build(  # type: ignore[override]
+        self, query_shape: Shape, value_shape: Shape, key_shape: Shape | None = None
+    ) -> None:
         key_shape = value_shape if key_shape is None else key_shape
         self._check_shapes(query_shape, value_shape, key_shape)
         num_heads, num_key_value_heads, key_dim, value_dim = self._sizes
@@ -170,7 +172,9 @@ class HeadAttention(AttentionHooks):
         self._turned_back = tuple(sorted(range(rank + 1), key=self._turned.__getitem__))
         self._build_equations(rank + 1)
 
-    def compute_output_shape(self, query_shape: Shape, value_shape: Shape, key_shape: Shape | None = None) -> Shape:
+    def compute_output_shape(  # type: ignore[override]
+        self, query_shape: Shape, value_shape: Shape, key_shape: Shape | None = None
+    ) -> Shape:
         """Returns the output's shape for a query, value and key of these shapes."""
         self._check_shapes(query_shape, value_shape, value_shape if key_shape is None else key_shape)
         return (*query_shape[:-1], *(self._output_sizes or (query_shape[-1],)))
@@ -202,8 +206,8 @@ class HeadAttention(AttentionHooks):
         cls = type(self)
         methods = cls._compute_attention, cls._masked_softmax, cls._compute_attention_mask, cls._compute_causal_mask
         if self._has_own_hooks or methods not in OWN:
-            masks = (query_mask, value_mask, key_mask, attention_mask)
-            return self._call_by_hooks(query, value, key, masks, return_attention_scores, training, use_causal_mask)
+            given = (query_mask, value_mask, key_mask, attention_mask)
+            return self._call_by_hooks(query, value, key, given, return_attention_scores, training, use_causal_mask)
         by_hand = return_attention_scores or (self.seed is not None and training and self.dropout > 0)
         masks = self._masks(query, value, query_mask, value_mask, key_mask, attention_mask)
         is_causal = use_causal_mask and not masks and not by_hand

@@ -66,7 +66,7 @@ class Discretization(DataLayer):
             self._set_boundaries(bin_boundaries)
 
     @property
-    def input_dtype(self) -> str:  # type: ignore[override]
+    def input_dtype(self) -> str:
         """The dtype that inputs are compared with the bins in."""
         return self.compute_dtype
 

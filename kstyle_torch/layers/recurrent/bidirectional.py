@@ -155,7 +155,7 @@ class Bidirectional(TakesCustomObjects, Layer):
         first, second = ([getattr(cell, name) for name in ALIKE] for cell in cells)
         return first == second
 
-    def compute_mask(self, _: Any, mask: Any) -> Any:
+    def compute_mask(self, _: Any, mask: Any) -> Any:  # type: ignore[override]
         mask = mask if self.return_sequences else None
         return [mask, mask] if self.merge_mode is None else [mask]
 

@@ -191,7 +191,7 @@ class RNN(TakesCustomObjects, Layer):
                 module.reset_dropout_mask()
                 module.reset_recurrent_dropout_mask()
 
-    def compute_mask(self, _: Any, mask: Any) -> Any:
+    def compute_mask(self, _: Any, mask: Any) -> Any:  # type: ignore[override]
         mask = mask if self.return_sequences else None
         return [mask, *[None] * len(self.state_size)] if self.return_state else mask
 
@@ -288,6 +288,11 @@ class CellRNN(RNN):
     recurrent_dropout = FromCell()
     seed = FromCell()
     implementation = FromCell()
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:  # type: ignore[override]
+        """Returns a layer of this class from what `get_config` gave."""
+        return super().from_config(config)
 
     def __init__(self, use_cudnn: bool | str = "auto", **arguments: Any):
         names = {*argument_names(self.cell_class)} - {*argument_names(Layer)}

@@ -161,7 +161,7 @@ class RandomGrayscale(RandomValueLayer):
             raise ValueError(f"{self.name}: factor must be from 0 to 1; got {factor!r}.")
         self.factor = factor
 
-    def get_random_transformation(self, images: Any, training: bool = True, seed: Any = None) -> Any:  # type: ignore[override]
+    def get_random_transformation(self, images: Any, training: bool = True, seed: Any = None) -> Any:
         """Returns which images become gray, (batch, 1, 1, 1)."""
         return super().get_random_transformation(images, training, seed)
 
