@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import serialization
-from kstyle_torch.variables import tensor_of
+from kstyle_torch.arrays import tensor_of
 
 __all__ = [
     "celu",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, serialization
-from kstyle_torch.variables import tensor_of
+from kstyle_torch.arrays import tensor_of
 
 __all__ = [
     "Constraint",

@@ -167,13 +167,6 @@ def _read(value: Any) -> Any:
     return value.read() if isinstance(value, Variable) else value
 
 
-def tensor_of(value: Any) -> Any:
-    """Returns a Variable's tensor, and an array, list or number as a tensor; symbolic and other tensors as they are."""
-    if isinstance(value, Variable):
-        return value.read()
-    return from_array(value) if isinstance(value, (np.ndarray, np.generic, list, tuple, int, float)) else value
-
-
 def _operator(name: str) -> Callable[..., Any]:
     method = getattr(Tensor, name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,6 +54,10 @@ class InputLayer(Layer):
         name: str | None = None,
         **kwargs: Any,
     ):
+        if "input_shape" in kwargs:
+            warnings.warn("InputLayer: input_shape is the older spelling of shape.", stacklevel=2)
+            shape = kwargs.pop("input_shape")
+        batch_shape = kwargs.pop("batch_input_shape", batch_shape)
         if input_tensor is not None:
             _check_tensor(input_tensor, shape, batch_size, batch_shape, dtype)
             self._arguments.update(shape=None, batch_size=None, batch_shape=input_tensor.shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -80,7 +79,6 @@ class Pooling(SpatialLayer):
         return y if self._kept is None else y[self._kept]
 
 
-@defaults(pool_size=inspect.Parameter.empty)
 class AveragePooling(Pooling):
     """Base of the layers that average over windows; padding does not count. The arguments are those of `Pooling`."""
 

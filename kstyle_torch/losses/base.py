@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import serialization, tree
+from kstyle_torch.arrays import tensor_of
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable
-from kstyle_torch.variables import tensor_of
 
 MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")  # the same where nothing is weighted
 REDUCTIONS = (*MEANS, "sum", "none", None)

@@ -141,6 +141,13 @@ def input_layers(library):
     return str(facts), str(kept is given), str(tuple(layer.output.shape)), str(layer.call())
 
 
+def older_input_layers(library):
+    with pytest.warns(UserWarning, match="input_shape"):
+        first = library.layers.InputLayer(input_shape=(3,))
+    second = library.layers.InputLayer(batch_input_shape=(4, 3))
+    return str([first.batch_shape, second.batch_shape])
+
+
 def optional_inputs(library):
     class Plus(library.layers.Layer):
         def call(self, x, y=None):
@@ -199,7 +206,7 @@ PROGRAMS = [
     *(serialization_specs, mel_matrix, adapted_normalization, discretization_dtypes, spectral_weights),
     *(embedding_shapes, embedding_masks, merged_masks, recurrent_masks, points_and_boxes, elastic_parameters),
     *(gray_parts, single_parts, defaults_of_transform_images, shapes_of_wrapped_modules, modes_of_wrapped_modules),
-    *(input_layers, optional_inputs, intermediate_inputs, trained_layers, custom_objects),
+    *(input_layers, older_input_layers, optional_inputs, intermediate_inputs, trained_layers, custom_objects),
 ]
 
 
