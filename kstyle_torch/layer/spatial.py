@@ -77,7 +77,7 @@ def defaults(**values: Any) -> Callable[[type], type]:
     Keras' defaults differ by rank, `strides=(1, 1)` for images; they are part of the signature and of the config.
 
     Args:
-        values: The defaults by name; `inspect.Parameter.empty` for an argument that has none.
+        values: The defaults by name.
     """
 
     def change(cls: type) -> type:

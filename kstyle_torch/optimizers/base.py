@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kstyle_torch import config, serialization
 from kstyle_torch._torch import foreach_add_, foreach_copy_, foreach_div, foreach_lerp_, foreach_zero_, set_grad_enabled
+from kstyle_torch.compat import keras2
 from kstyle_torch.layer.layout import Layout
 from kstyle_torch.optimizers import clipping
 from kstyle_torch.optimizers.fused import descend
@@ -116,7 +117,8 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         if "lr" in kwargs:
             learning_rate = kwargs.pop("lr")
             self._arguments["learning_rate"] = learning_rate
-            warnings.warn(f"{type(self).__name__}(lr=...) is the older spelling of learning_rate=...", stacklevel=4)
+            name = type(self).__name__
+            keras2.tell(f"{name}(lr=...)", f"{name}(learning_rate=...)")
         if kwargs.pop("decay", None):
             warnings.warn(
                 f"{type(self).__name__}: decay is ignored, as in Keras; pass "

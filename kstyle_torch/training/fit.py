@@ -14,16 +14,14 @@ from kstyle_torch import tree
 from kstyle_torch.callbacks import CallbackList, ProgbarLogger
 from kstyle_torch.data.batches import ArrayBatches, Batches
 from kstyle_torch.layer.precision import uncached_casts
-from kstyle_torch.mode import passing
+from kstyle_torch.mode import passing, running
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.choose_engine import chosen_step, fast_forward, whole_epoch
-from kstyle_torch.training.epoch_metrics import Logs, Meter, is_nan
+from kstyle_torch.training.epoch_metrics import LATE_BYTES, Logs, Meter, is_nan
 from kstyle_torch.training.objective import read
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.engine import RecordedStep
 from kstyle_torch.training.run import Run, is_nested, run_by
-
-LATE_BYTES = 2**16  # of a batch's outputs; up to this size, one loss call for many batches saves more than it costs
 
 
 def run_fit(
@@ -152,15 +150,43 @@ def _trained(step: Callable[[Any, Any, Any], tuple[Tensor, Any]], meter: Meter) 
 
 
 def _tested(model: Trainable, meter: Meter) -> Callable[[Any], None]:
-    """Returns the function that tests on a batch. Small outputs are kept, to compute the loss of many batches at once."""
+    """Returns the function that tests on a batch."""
 
     def take(batch: Any) -> None:
         x, y, weight = batch
-        y_pred = steps.forward(model, x, y, weight)
-        waits = meter.late_loss is not None and is_small(y_pred) and not steps.has_losses(model)
-        meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
+        _score(model, meter, x, y, weight, steps.forward(model, x, y, weight))
 
     return take
+
+
+def _score(model: Trainable, meter: Meter, x: Any, y: Any, weight: Any, y_pred: Any) -> None:
+    """Notes the outputs of a batch. Small ones are kept, and wait for a loss of many batches at once."""
+    waits = meter.late_loss is not None and is_small(y_pred) and not steps.has_losses(model)
+    meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
+
+
+def _test_quietly(run: Run, batches: Iterator[Any], meter: Meter) -> None:
+    """Tests on batches as `_tested` does, where the model alone runs between them: what holds for all is looked up once.
+
+    It ends after the first batch of an unusual kind, and leaves the others in `batches`.
+    """
+    model, forward, call = run.model, run.forward, running
+    before, added = (call.mode, call.inside), call.losses
+    assert forward is not None
+    try:
+        for _, (x, y, weight) in batches:
+            if added:
+                steps.clear_losses(model)
+            call.mode, call.inside = False, True
+            y_pred = forward(model, x)
+            call.mode, call.inside = before
+            if added or weight is not None or not meter.add_plain(y, y_pred):
+                _score(model, meter, x, y, weight, y_pred)
+                break
+            if run.stop:
+                break
+    finally:
+        call.mode, call.inside = before
 
 
 def _tested_by_user(model: Trainable, batch: Any) -> Any:
@@ -202,9 +228,12 @@ def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) ->
         model.reset_metrics()
         run.meter = meter = Meter(model._compiled, None if own else functools.partial(steps.late_loss, model))
         take = functools.partial(_tested_by_user, model) if own else _tested(model, meter)
-        numbered: Iterable[Any] = enumerate(batches.epoch())
+        numbered: Iterator[Any] = enumerate(batches.epoch())
         if not isinstance(batches, ArrayBatches):
             numbered = steps.watched_batches(run, numbered, (*begin, *end))
+        elif not (own or begin or end) and run.first_check is None and run.forward is not None:
+            _test_quietly(run, numbered, meter)
+            numbered = iter(()) if run.stop else numbered
         _, logs = run_epoch(run, numbered, (begin, end), take)
         results = _read_logs(model, logs)
         callbacks.on_test_end(results)

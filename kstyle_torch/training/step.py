@@ -232,8 +232,14 @@ def compute_loss(model: Trainable, y: Any, y_pred: Any, weight: Any) -> Tensor:
         note_losses(model)
     if compiled is not None and compiled.outputs is None:
         compiled.build(model.output_names, y, y_pred)
-    total = None if compiled is None else compiled.compute_loss(y, y_pred, weight)
-    return _with_penalties(model, total)
+    given = None if compiled is None else compiled.compute_loss(y, y_pred, weight)
+    total: Tensor | None = _with_penalties(model, given)
+    for layer in model._fit.loss_layers(model) if has_losses(model) else ():
+        for loss in layer._losses:
+            total = loss if total is None else total + loss
+    if total is None:
+        raise ValueError("No loss to compute: pass loss=... to compile(), or call add_loss() in a layer.")
+    return total
 
 
 def late_loss(model: Trainable) -> Callable[[list[Any], list[Tensor], list[Any]], Tensor] | None:
@@ -248,20 +254,16 @@ def late_loss(model: Trainable) -> Callable[[list[Any], list[Tensor], list[Any]]
         return None
     if not all(loss.rowwise and loss.reduction in ("sum_over_batch_size", "mean") for loss in losses):
         return None
+    # Steps in which a layer adds a loss do not wait, and theirs is none of those that do.
     return lambda *by_output: _with_penalties(model, compiled.loss(*by_output))
 
 
-def _with_penalties(model: Trainable, total: Tensor | None) -> Tensor:
+def _with_penalties(model: Trainable, total: Any) -> Any:
     for view in model._fit.penalised:
         regularizer = view.regularizer
         if regularizer is not None:
             penalty = regularizer(view.read())
             total = penalty if total is None else total + penalty
-    for layer in model._fit.loss_layers(model) if has_losses(model) else ():
-        for loss in layer._losses:
-            total = loss if total is None else total + loss
-    if total is None:
-        raise ValueError("No loss to compute: pass loss=... to compile(), or call add_loss() in a layer.")
     return total
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,7 +20,6 @@ from kstyle_torch.training.compiled.torch_compile import (
     compiler_is_taken,
     graph_options,
     has_cuda_graphs,
-    is_asked,
     keep_in_place,
     one_graph,
 )
@@ -38,16 +37,9 @@ SECOND, OFTEN = 2, 20  # batches of a layout before it is compiled for: of the f
 
 
 @contextlib.contextmanager
-def compiled_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
-    """Runs the model compiled in the block, if `jit_compile` requests it and it is possible.
-
-    Args:
-        hooks: Callbacks between the batches; with a user-written one, the model runs uncompiled.
-    """
+def compiled_forward(run: Run) -> Iterator[None]:
+    """Runs the model compiled in the block, if that is possible."""
     plain, model = run.forward, run.model
-    if not is_asked(model.jit_compile) or model.run_eagerly or not steps.are_ours(hooks):
-        yield
-        return
     forward = model._fit.forward_engine
     if forward is None:
         forward = model._fit.forward_engine = CompiledForward(model, model.jit_compile)

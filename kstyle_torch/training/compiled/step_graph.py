@@ -17,7 +17,6 @@ from kstyle_torch.training.compiled.functional_step import (
     give_losses,
     traced,
 )
-from kstyle_torch.training.compiled.stateless_random import NO_KEY
 from kstyle_torch.training.compiled.torch_compile import (
     MAX_COMPILED,
     graph_options,
@@ -134,7 +133,7 @@ class WholeStep:
         def pure(batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> Any:
             return self._pure(batch, sizes, key, fixed, flat)  # make_fx counts parameters, and rejects methods
 
-        sizes, key = torch.zeros(4, device=self.device), NO_KEY[0].to(self.device)
+        sizes, key = torch.zeros(4, device=self.device), function.no_key[0].to(self.device)
         with torch.no_grad(), function.on_copy():
             graph = traced(function.model, pure, self._leaves(*example), sizes, key, function.frozen, state.flat)
         self.graph, self.changed = graph, len(state.flat) - len(state.cells)
