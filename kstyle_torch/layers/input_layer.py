@@ -58,6 +58,9 @@ class InputLayer(Layer):
             warnings.warn("InputLayer: input_shape is the older spelling of shape.", stacklevel=2)
             shape = kwargs.pop("input_shape")
         batch_shape = kwargs.pop("batch_input_shape", batch_shape)
+        for older, today in (("input_shape", {"shape": shape}), ("batch_input_shape", {"batch_shape": batch_shape})):
+            if self._arguments.pop(older, None) is not None:
+                self._arguments.update(today)
         if input_tensor is not None:
             _check_tensor(input_tensor, shape, batch_size, batch_shape, dtype)
             self._arguments.update(shape=None, batch_size=None, batch_shape=input_tensor.shape)

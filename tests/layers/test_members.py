@@ -145,7 +145,8 @@ def older_input_layers(library):
     with pytest.warns(UserWarning, match="input_shape"):
         first = library.layers.InputLayer(input_shape=(3,))
     second = library.layers.InputLayer(batch_input_shape=(4, 3))
-    return str([first.batch_shape, second.batch_shape])
+    again = [library.layers.InputLayer.from_config(layer.get_config()) for layer in (first, second)]
+    return str([layer.batch_shape for layer in (first, second, *again)])
 
 
 def optional_inputs(library):
