@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from kstyle_torch import config
+from kstyle_torch.compat import keras2
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.ops.padding import flat_pads, pad_same, same_padding, to_channels_first, to_channels_last
@@ -81,7 +82,7 @@ def defaults(**values: Any) -> Callable[[type], type]:
     """
 
     def change(cls: type) -> type:
-        init: Any = cls.__init__  # type: ignore[misc]
+        init: Any = inspect.unwrap(cls.__init__)  # type: ignore[misc]
         parameters = inspect.signature(init).parameters.values()
         chosen = [
             values.get(p.name, p.default) for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
@@ -90,7 +91,8 @@ def defaults(**values: Any) -> Callable[[type], type]:
         own.__defaults__ = tuple(value for value in chosen if value is not inspect.Parameter.empty)
         own.__kwdefaults__, own.__annotations__ = init.__kwdefaults__, init.__annotations__
         own.__qualname__, own.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
-        cls.__init__ = own  # type: ignore[misc]
+        older = keras2.table_of(cls)
+        cls.__init__ = keras2.takes_older(cls.__name__, older)(own) if older else own  # type: ignore[misc]
         return cls
 
     return change

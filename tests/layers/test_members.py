@@ -1,7 +1,9 @@
 """Public methods, properties and arguments of layers that others than their own tests do not meet: as in Keras."""
 
 import base64
+import inspect
 import io
+import re
 
 import keras
 import numpy as np
@@ -13,6 +15,22 @@ from kstyle_torch import layers, tree
 from kstyle_torch.layers.preprocessing.image.base import BaseImagePreprocessingLayer
 from tests.layers.test_hooks import on_both, with_weights
 from tests.oracle import assert_close, integers, uniform
+
+
+def defaults_by_rank(library):
+    names = [f"{name}{rank}D" for name in ("Conv", "MaxPooling", "UpSampling", "ZeroPadding") for rank in (1, 2, 3)]
+    names += ["Conv2DTranspose", "Conv3DTranspose", "DepthwiseConv2D", "SeparableConv2D"]
+    found = [str(inspect.signature(getattr(library.layers, name))) for name in names]
+    return [
+        str(re.findall(r"(?:strides|dilation_rate|pool_size|size|padding)[^=,]*= ?([^a-z]+)", each)) for each in found
+    ]
+
+
+def defaults_in_configs(library):
+    made = [library.layers.Conv2D(3, 2), library.layers.MaxPooling2D(), library.layers.ZeroPadding3D()]
+    names = ("strides", "dilation_rate", "pool_size", "padding")
+    configs = [layer.get_config() for layer in made]
+    return str([config[name] for config in configs for name in names if config.get(name) and name != "strides"])
 
 
 def serialization_specs(library):
@@ -204,6 +222,7 @@ def custom_objects(library):
 
 
 PROGRAMS = [
+    *(defaults_by_rank, defaults_in_configs),
     *(serialization_specs, mel_matrix, adapted_normalization, discretization_dtypes, spectral_weights),
     *(embedding_shapes, embedding_masks, merged_masks, recurrent_masks, points_and_boxes, elastic_parameters),
     *(gray_parts, single_parts, defaults_of_transform_images, shapes_of_wrapped_modules, modes_of_wrapped_modules),
