@@ -186,6 +186,21 @@ def fills_training(call: Callable[..., Any], position: int | None = None) -> Cal
     return forward
 
 
+def takes_training(default: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Returns a decorator that shows a default of `training` in the signature of a `call` that resolves the mode itself.
+
+    None is what such a function gets where the caller passed nothing, and it must tell that from False.
+    """
+
+    def show(call: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(call)
+        shown = [p.replace(default=default) if p.name == "training" else p for p in signature.parameters.values()]
+        call.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+        return call
+
+    return show
+
+
 @contextlib.contextmanager
 def passing(training: bool | None, inside: bool = True) -> Iterator[None]:
     """Passes a mode to the layers that are called in the block.

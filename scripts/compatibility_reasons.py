@@ -14,6 +14,8 @@ REASONS: dict[str, str] = {
     "layers.FlaxLayer": OTHER,
     "callbacks.OrbaxCheckpoint": OTHER,
     "config.is_nnx_enabled": OTHER,
+    "layers.AveragePooling?D": "pool_size=2, the default of Keras 2, is kept",
+    "layers.AvgPool?D": "pool_size=2, the default of Keras 2, is kept",
     "config.set_backend": "torch is the only backend",
     "Model": "names the arguments `inputs`, `outputs` and `name` in place of `*args`",
     "models.Model": "names the arguments `inputs`, `outputs` and `name` in place of `*args`",

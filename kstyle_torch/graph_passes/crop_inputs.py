@@ -110,7 +110,7 @@ def _passes(call: Call, first: Any) -> bool:
     layer: Any = call.target
     if len(call.args) != 1 or not isinstance(call.args[0], Ref) or call.kwargs or call.tags:
         return False
-    if not isinstance(layer, nn.Module) or "forward" in vars(layer):
+    if not isinstance(layer, nn.Module) or "forward" in vars(layer) or getattr(layer, "_changes_op", False):
         return False
     if isinstance(layer, Layer) and has_other_call(layer):
         return False

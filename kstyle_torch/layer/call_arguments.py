@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.layer.call_pairs import has_other_call
+from kstyle_torch.layer.checks import misfit
 from kstyle_torch.layer.shapes import shapes_of
 from kstyle_torch.symbolic.infer import describe
 from kstyle_torch.symbolic.tensor import SymbolicTensor
@@ -101,7 +102,5 @@ def refuse_misfit(layer: Any, x: Tensor, error: RuntimeError) -> None:
     axis = 1 if getattr(layer, "data_format", None) == "channels_first" else -1
     if len(known) == len(given) and (len(known) < 2 or known[axis] in (None, given[axis])):
         return
-    raise ValueError(
-        f"{describe(layer)} was built for inputs of shape {(None, *known[1:])}, and expects "
-        f"{f'{known[axis]} on axis {axis}' if len(known) == len(given) else f'{len(known)} axes'}; got shape {given}."
-    ) from error
+    expected = f"size {known[axis]} along axis {axis}" if len(known) == len(given) else f"{len(known)} axes"
+    raise misfit(layer, expected, given) from error

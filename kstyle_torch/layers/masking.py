@@ -40,5 +40,5 @@ class Masking(Layer):
     def forward(self, inputs: Tensor) -> Tensor:
         return torch.where((inputs != self.mask_value).any(-1, keepdim=True), inputs, 0)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return (inputs != self.mask_value).any(-1)

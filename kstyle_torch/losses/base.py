@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import serialization, tree
+from kstyle_torch.arrays import tensor_of
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable
@@ -99,7 +100,7 @@ class Loss(Configurable):
         """
 
     def _prediction(self, y_pred: Any) -> Tensor:
-        given = torch.as_tensor(y_pred)
+        given = torch.as_tensor(tensor_of(y_pred))
         if given.dtype is self._dtype:
             return given
         converted = given.to(self._dtype)
@@ -110,7 +111,7 @@ class Loss(Configurable):
 
     def _target(self, y_true: Any, like: Tensor) -> Tensor:
         if not isinstance(y_true, Tensor):
-            y_true = torch.as_tensor(y_true)
+            y_true = torch.as_tensor(tensor_of(y_true))
         if y_true.device != like.device:
             y_true = y_true.to(like.device)
         return y_true if self.sparse or y_true.dtype is self._dtype else y_true.to(self._dtype)

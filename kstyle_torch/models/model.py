@@ -241,12 +241,12 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
     def _input_checks(self) -> list[str]:
         """Returns, for each input, when it must be adapted; nothing is interpolated but numbers and names of dtypes."""
         assert self.graph is not None
-        checks = []
-        readers, dtypes = self.integer_readers(), self._input_dtypes()
+        checks, readers, dtypes = [], self.integer_readers(), self._input_dtypes()
         for position, ref in enumerate(tree.flatten(self.graph.inputs)):
             spec = self.graph.specs[ref.index]
-            check = f"{{0}}.dim() != {len(spec.shape)}"
-            checks.append(check if position in readers else f"{check} or {{0}}.dtype is not {dtypes[position]}")
+            dtype = "" if position in readers else f" or {{0}}.dtype is not {dtypes[position]}"
+            check = f"{{0}}.dim() != {len(spec.shape)}{dtype}"
+            checks.append(f"{{0}} is not None and ({check})" if self.graph.sources[position].optional else check)
         return checks
 
     def _input_dtypes(self) -> list[torch.dtype]:
@@ -303,11 +303,6 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         Raises: ValueError: if an input is missing or there are too many.
         """
         assert self.graph is not None
-        if isinstance(inputs, Proxy):
-            raise TypeError(
-                f"{self.name}: torch.fx.symbolic_trace() cannot follow a model, which looks at the shape and dtype of its "
-                "inputs. torch.export.export(model, (example,)) gives a graph."
-            )
         names = [source.name for source in self.graph.sources]
         if isinstance(inputs, dict):
             given = self.graph.inputs
@@ -331,7 +326,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
             return
         for position, array in enumerate(self._unpack(x)):
             spec = self.graph.specs[tree.flatten(self.graph.inputs)[position].index]
-            shape = tuple(array.shape)
+            shape = spec.shape if array is None and self.graph.sources[position].optional else tuple(array.shape)
             if len(shape) == len(spec.shape) + 1 and shape[-1] == 1:
                 shape = shape[:-1]
             if len(shape) == len(spec.shape) - 1 and spec.shape[-1] == 1:
@@ -367,6 +362,11 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
             mask: Nest of boolean masks of the inputs, each None or (batch, steps).
             kwargs: None are known.
         """
+        if inputs.__class__ is Proxy:
+            raise TypeError(
+                f"{self.name}: torch.fx.symbolic_trace() cannot follow a model, which looks at the shape and dtype of its "
+                "inputs. torch.export.export(model, (example,)) gives a graph."
+            )
         if kwargs:
             raise TypeError(f"{self.name}: call() got the unknown argument {next(iter(kwargs))!r}.")
         if training is not None and running.mode is not bool(training):

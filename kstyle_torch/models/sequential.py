@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
+from torch.fx import Proxy
 
 from kstyle_torch import budget, tree
 from kstyle_torch.layer.base import Layer, layer_registry
@@ -224,6 +225,8 @@ class Sequential(Model):
         Args:
             training: The mode; that of the call around this one if None.
         """
+        if inputs.__class__ is Proxy:
+            return super().call(inputs)  # torch.fx traces, and there is an error that says so
         if self.graph is not None or kwargs:
             return super().call(inputs, training, mask, **kwargs)
         for layer in self._chain:  # no layers, or a size not known yet

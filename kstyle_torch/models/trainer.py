@@ -58,7 +58,8 @@ class Trainer(StepHooks):
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = getattr(type(self), name, None)
-        if isinstance(known, Remembered) or (isinstance(known, property) and known.fset is None):
+        is_fixed = isinstance(known, property) and known.fset is None and not name.startswith("_")
+        if isinstance(known, Remembered) or is_fixed:
             object.__setattr__(self, name, value)  # recorded steps stay valid; a property says that it cannot be set
         else:
             super().__setattr__(name, value)

@@ -22,6 +22,10 @@ class DataLayer(Layer):
     def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return super()._slow_call((as_array(args[0]), *args[1:]) if args else args, kwargs)
 
+    def convert_weight(self, weight: Any) -> Any:
+        """Returns a weight as it is: no other backend could want it converted."""
+        return weight
+
 
 def as_array(data: Any) -> Any:
     """Returns `data` as an array; tensors, symbolic ones too, as they are."""

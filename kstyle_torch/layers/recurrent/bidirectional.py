@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.call_pairs import has_other_call
+from kstyle_torch.layer.custom_objects import TakesCustomObjects
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.recurrent.lstm import LSTMCell
 from kstyle_torch.layers.recurrent.rnn import UnitsRNN
@@ -27,7 +28,7 @@ MERGES: dict[str | None, Callable[[Tensor, Tensor], Any]] = {
 
 
 @register()
-class Bidirectional(Layer):
+class Bidirectional(TakesCustomObjects, Layer):
     """Runs a recurrent layer over a sequence in both directions.
 
     Args:
@@ -94,14 +95,18 @@ class Bidirectional(Layer):
                     f"{getattr(backward, name)}."
                 )
 
-    def build(self, input_shape: Shape) -> None:
+    def build(self, sequences_shape: Shape, initial_state_shape: Any = None) -> None:
         for layer in (self.forward_layer, self.backward_layer):
-            self._build_child(layer, input_shape)
+            self._build_child(layer, sequences_shape)
         if self._first_weights is not None:
             half = len(self._first_weights) // 2
             self.forward_layer.set_weights(self._first_weights[:half])
             self.backward_layer.set_weights(self._first_weights[half:])
             self._first_weights = None
+
+    def compute_output_shape(self, sequences_shape: Shape, initial_state_shape: Any = None) -> Any:
+        """Returns the shape of the output for sequences of that shape; with `return_state`, those of the states too."""
+        return super().compute_output_shape(sequences_shape)
 
     def forward(
         self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: bool | None = None
@@ -143,14 +148,16 @@ class Bidirectional(Layer):
             return False
         if any(has_other_call(each) for half in halves for each in (half, half.cell)):
             return False
+        if any(type(half).inner_loop is not UnitsRNN.inner_loop or "inner_loop" in vars(half) for half in halves):
+            return False
         cells = [half.cell for half in halves]
         if not all(isinstance(cell, LSTMCell) and cell.is_plain(sequences, self.training) for cell in cells):
             return False  # the kernels of others add up their gradients in another order for two directions
         first, second = ([getattr(cell, name) for name in ALIKE] for cell in cells)
         return first == second
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        mask = previous_mask if self.return_sequences else None
+    def compute_mask(self, _: Any, mask: Any) -> Any:
+        mask = mask if self.return_sequences else None
         return [mask, mask] if self.merge_mode is None else [mask]
 
     @property

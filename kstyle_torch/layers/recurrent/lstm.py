@@ -56,6 +56,7 @@ class LSTMCell(FusedCell):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         seed: int | None = None,
+        *,
         implementation: int = 2,
         **kwargs: Any,
     ):
