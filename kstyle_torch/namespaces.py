@@ -23,7 +23,7 @@ NOT_YET: dict[str, str] = {
     "QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
     "export": "ExportArchive",
     "preprocessing.image": "smart_resize",
-    "utils": "Config FeatureSpace Progbar audio_dataset_from_directory bounding_boxes get_source_inputs legacy "
+    "utils": "Config FeatureSpace Progbar audio_dataset_from_directory get_source_inputs legacy "
     "split_dataset standardize_dtype",
 }
 # Advice by namespace and name: what to use instead of names of Keras, older Keras and torch. The tests check that no name

@@ -12,6 +12,7 @@ from kstyle_torch.serialization import (
     register_keras_serializable,
     serialize_keras_object,
 )
+from kstyle_torch.utils import bounding_boxes
 from kstyle_torch.utils.files import get_file
 from kstyle_torch.utils.folders import image_dataset_from_directory, text_dataset_from_directory
 from kstyle_torch.utils.images import array_to_img, img_to_array, load_img, save_img
@@ -28,6 +29,7 @@ __all__ = [
     "PyDataset",
     "Sequence",
     "array_to_img",
+    "bounding_boxes",
     "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",
