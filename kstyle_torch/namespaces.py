@@ -23,8 +23,7 @@ NOT_YET: dict[str, str] = {
     "QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
     "export": "ExportArchive",
     "preprocessing.image": "smart_resize",
-    "utils": "Config FeatureSpace Progbar audio_dataset_from_directory get_source_inputs legacy "
-    "split_dataset standardize_dtype",
+    "utils": "FeatureSpace audio_dataset_from_directory get_source_inputs legacy split_dataset standardize_dtype",
 }
 # Advice by namespace and name: what to use instead of names of Keras, older Keras and torch. The tests check that no name
 # here exists, so a row goes when its name comes.
@@ -126,7 +125,6 @@ ADVICE: dict[str, dict[str, str]] = {
     "preprocessing.image": {"smart_resize": "Use ops.image.resize(..., crop_to_aspect_ratio=True)."},
     "random": {"rand": "Use uniform.", "randn": "Use normal.", "seed": "Use utils.set_random_seed."},
     "utils": {
-        "Progbar": "Use tqdm; fit() draws its own.",
         "multi_gpu_model": "Keras has dropped it.",
         "np_utils": "Its functions are in utils: to_categorical, normalize.",
         "split_dataset": "Use torch.utils.data.random_split, which takes torch's data sets.",

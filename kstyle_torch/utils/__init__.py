@@ -1,5 +1,10 @@
 """Tools around models: conversions, seeds, and objects to and from configs."""
 
+from kstyle_torch.config import (
+    disable_interactive_logging,
+    enable_interactive_logging,
+    is_interactive_logging_enabled,
+)
 from kstyle_torch.data.py_dataset import PyDataset
 from kstyle_torch.data.split import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from kstyle_torch.serialization import (
@@ -18,14 +23,18 @@ from kstyle_torch.utils.folders import image_dataset_from_directory, text_datase
 from kstyle_torch.utils.images import array_to_img, img_to_array, load_img, save_img
 from kstyle_torch.utils.numeric import normalize, to_categorical
 from kstyle_torch.utils.plot import model_to_dot, model_to_mermaid, plot_model
+from kstyle_torch.utils.progbar import Progbar
 from kstyle_torch.utils.seeds import clear_session, set_random_seed
 from kstyle_torch.utils.sequences import pad_sequences
+from kstyle_torch.utils.settings import Config
 from kstyle_torch.utils.timeseries import timeseries_dataset_from_array
 
 Sequence = PyDataset  # its name in older Keras
 
 __all__ = [
+    "Config",
     "CustomObjectScope",
+    "Progbar",
     "PyDataset",
     "Sequence",
     "array_to_img",
@@ -33,12 +42,15 @@ __all__ = [
     "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",
+    "disable_interactive_logging",
+    "enable_interactive_logging",
     "get_custom_objects",
     "get_file",
     "get_registered_name",
     "get_registered_object",
     "image_dataset_from_directory",
     "img_to_array",
+    "is_interactive_logging_enabled",
     "load_img",
     "model_to_dot",
     "model_to_mermaid",

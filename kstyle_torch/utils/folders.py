@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kstyle_torch import config
 from kstyle_torch.data.batch_dataset import BatchDataset
+from kstyle_torch.messages import say
 from kstyle_torch.ops.image.sizes import resize
 from kstyle_torch.utils.images import img_to_array, load_img
 from kstyle_torch.utils.numeric import to_categorical
@@ -158,7 +159,7 @@ def _dataset(
         raise ValueError(f"label_mode='binary' needs two classes; {directory} has {len(names)}: {', '.join(names)}.")
     if verbose:
         of_classes = "" if labels is None else f" belonging to {len(names)} classes"
-        print(f"Found {len(paths)} files{of_classes}.")
+        say(f"Found {len(paths)} files{of_classes}.")
     order = np.arange(len(paths))
     if shuffle:
         np.random.default_rng(seed).shuffle(order)
