@@ -26,11 +26,10 @@ class Config:
         ValueError: The Config is frozen, so 'epochs' cannot be set; call unfreeze() before.
     """
 
-    _config: dict[str, Any] = {}
     _frozen = False
 
     def __init__(self, **kwargs: Any):
-        self._config = kwargs
+        object.__setattr__(self, "_config", kwargs)
 
     @property
     def frozen(self) -> bool:
@@ -80,6 +79,8 @@ class Config:
         return self._config.get(keyname, value)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_config":  # in a copy that is being made, or in a subclass
+            raise AttributeError(f"{type(self).__name__}.__init__() has not called super().__init__() yet.", name=name)
         if name in self._config:
             return self._config[name]
         raise AttributeError(f"The Config has no value {name!r}.{did_you_mean(name, self._config)}", name=name)
