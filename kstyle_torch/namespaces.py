@@ -22,8 +22,7 @@ NOT_YET: dict[str, str] = {
     "dtype_policies": "AWQDTypePolicy DTypePolicyMap FloatDTypePolicy GPTQDTypePolicy Int4DTypePolicy "
     "QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
     "export": "ExportArchive",
-    "preprocessing.image": "smart_resize",
-    "utils": "FeatureSpace audio_dataset_from_directory get_source_inputs legacy split_dataset standardize_dtype",
+    "utils": "FeatureSpace legacy",
 }
 # Advice by namespace and name: what to use instead of names of Keras, older Keras and torch. The tests check that no name
 # here exists, so a row goes when its name comes.
@@ -122,12 +121,10 @@ ADVICE: dict[str, dict[str, str]] = {
         "sub": "Use subtract.",
         "unsqueeze": "Use expand_dims.",
     },
-    "preprocessing.image": {"smart_resize": "Use ops.image.resize(..., crop_to_aspect_ratio=True)."},
     "random": {"rand": "Use uniform.", "randn": "Use normal.", "seed": "Use utils.set_random_seed."},
     "utils": {
         "multi_gpu_model": "Keras has dropped it.",
         "np_utils": "Its functions are in utils: to_categorical, normalize.",
-        "split_dataset": "Use torch.utils.data.random_split, which takes torch's data sets.",
         "vis_utils": "Its functions are in utils: plot_model, model_to_dot.",
     },
 }

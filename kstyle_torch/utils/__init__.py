@@ -7,6 +7,7 @@ from kstyle_torch.config import (
 )
 from kstyle_torch.data.py_dataset import PyDataset
 from kstyle_torch.data.split import pack_x_y_sample_weight, unpack_x_y_sample_weight
+from kstyle_torch.dtype_policies import standardize_dtype
 from kstyle_torch.serialization import (
     CustomObjectScope,
     custom_object_scope,
@@ -17,9 +18,15 @@ from kstyle_torch.serialization import (
     register_keras_serializable,
     serialize_keras_object,
 )
+from kstyle_torch.symbolic.graph import get_source_inputs
+from kstyle_torch.symbolic.tensor import is_symbolic as is_keras_tensor
 from kstyle_torch.utils import bounding_boxes
 from kstyle_torch.utils.files import get_file
-from kstyle_torch.utils.folders import image_dataset_from_directory, text_dataset_from_directory
+from kstyle_torch.utils.folders import (
+    audio_dataset_from_directory,
+    image_dataset_from_directory,
+    text_dataset_from_directory,
+)
 from kstyle_torch.utils.images import array_to_img, img_to_array, load_img, save_img
 from kstyle_torch.utils.numeric import normalize, to_categorical
 from kstyle_torch.utils.plot import model_to_dot, model_to_mermaid, plot_model
@@ -27,6 +34,7 @@ from kstyle_torch.utils.progbar import Progbar
 from kstyle_torch.utils.seeds import clear_session, set_random_seed
 from kstyle_torch.utils.sequences import pad_sequences
 from kstyle_torch.utils.settings import Config
+from kstyle_torch.utils.splitting import split_dataset
 from kstyle_torch.utils.timeseries import timeseries_dataset_from_array
 
 Sequence = PyDataset  # its name in older Keras
@@ -38,6 +46,7 @@ __all__ = [
     "PyDataset",
     "Sequence",
     "array_to_img",
+    "audio_dataset_from_directory",
     "bounding_boxes",
     "clear_session",
     "custom_object_scope",
@@ -48,9 +57,11 @@ __all__ = [
     "get_file",
     "get_registered_name",
     "get_registered_object",
+    "get_source_inputs",
     "image_dataset_from_directory",
     "img_to_array",
     "is_interactive_logging_enabled",
+    "is_keras_tensor",
     "load_img",
     "model_to_dot",
     "model_to_mermaid",
@@ -62,6 +73,8 @@ __all__ = [
     "save_img",
     "serialize_keras_object",
     "set_random_seed",
+    "split_dataset",
+    "standardize_dtype",
     "text_dataset_from_directory",
     "timeseries_dataset_from_array",
     "to_categorical",
