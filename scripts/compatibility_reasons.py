@@ -13,6 +13,7 @@ REASONS: dict[str, str] = {
     "layers.JaxLayer": OTHER,
     "layers.FlaxLayer": OTHER,
     "callbacks.OrbaxCheckpoint": OTHER,
+    "callbacks.TensorBoard.summary": OTHER,
     "config.is_nnx_enabled": OTHER,
     "config.set_backend": "torch is the only backend",
     "applications.*": LATER,

@@ -58,7 +58,7 @@ class EarlyStopping(Monitor):
         self._reset()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        value = self.current(logs, "Training goes on.")
+        value = self.get_monitor_value(logs)
         if value is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
@@ -74,6 +74,14 @@ class EarlyStopping(Monitor):
         elif self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
             self.model.stop_training = True
+
+    def get_monitor_value(self, logs: Any) -> Any:
+        """Returns the value to watch, for subclasses to override; None, with a warning, where the logs do not have it.
+
+        Args:
+            logs: Of the epoch.
+        """
+        return self.current(logs, "Training goes on.")
 
     def on_train_end(self, logs: Any = None) -> None:
         if self.stopped_epoch and self.verbose:
