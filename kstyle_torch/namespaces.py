@@ -22,7 +22,7 @@ NOT_YET: dict[str, str] = {
     "dtype_policies": "AWQDTypePolicy DTypePolicyMap FloatDTypePolicy GPTQDTypePolicy Int4DTypePolicy "
     "QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
     "export": "ExportArchive",
-    "utils": "FeatureSpace legacy",
+    "utils": "legacy",
 }
 # Advice by namespace and name: what to use instead of names of Keras, older Keras and torch. The tests check that no name
 # here exists, so a row goes when its name comes.

@@ -21,6 +21,7 @@ from kstyle_torch.serialization import (
 from kstyle_torch.symbolic.graph import get_source_inputs
 from kstyle_torch.symbolic.tensor import is_symbolic as is_keras_tensor
 from kstyle_torch.utils import bounding_boxes
+from kstyle_torch.utils.feature_space import FeatureSpace
 from kstyle_torch.utils.files import get_file
 from kstyle_torch.utils.folders import (
     audio_dataset_from_directory,
@@ -42,6 +43,7 @@ Sequence = PyDataset  # its name in older Keras
 __all__ = [
     "Config",
     "CustomObjectScope",
+    "FeatureSpace",
     "Progbar",
     "PyDataset",
     "Sequence",
