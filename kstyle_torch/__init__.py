@@ -44,7 +44,7 @@ try:
     from kstyle_torch.variables import Variable
 
     if TYPE_CHECKING:
-        from kstyle_torch import datasets
+        from kstyle_torch import datasets, distillation, visualization
 finally:
     if _collecting:
         gc.enable()
@@ -71,6 +71,7 @@ __all__ = [
     "config",
     "constraints",
     "datasets",
+    "distillation",
     "dtype_policies",
     "export",
     "from_torch",
@@ -88,6 +89,7 @@ __all__ = [
     "saving",
     "tree",
     "utils",
+    "visualization",
 ]
 
-namespaces.install(sys.modules[__name__], lazy=("datasets",))
+namespaces.install(sys.modules[__name__], lazy=("datasets", "distillation", "visualization"))

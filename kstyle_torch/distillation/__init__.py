@@ -1,0 +1,6 @@
+"""Knowledge distillation: a small model is trained to do what a large one does."""
+
+from kstyle_torch.distillation.distiller import Distiller
+from kstyle_torch.distillation.losses import DistillationLoss, FeatureDistillation, LogitsDistillation
+
+__all__ = ["DistillationLoss", "Distiller", "FeatureDistillation", "LogitsDistillation"]
