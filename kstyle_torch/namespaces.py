@@ -21,7 +21,6 @@ NOT_YET: dict[str, str] = {
     "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
     "dtype_policies": "AWQDTypePolicy DTypePolicyMap FloatDTypePolicy GPTQDTypePolicy Int4DTypePolicy "
     "QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
-    "export": "ExportArchive",
     "utils": "legacy",
 }
 # Advice by namespace and name: what to use instead of names of Keras, older Keras and torch. The tests check that no name
@@ -65,7 +64,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "set_max_steps_per_epoch": "Pass steps_per_epoch= to fit.",
     },
     "dtype_policies": {"FloatDTypePolicy": "Use DTypePolicy."},
-    "export": {"ExportArchive": "Call export() of the model."},
     "initializers": {
         "kaiming_normal": "Use HeNormal.",
         "kaiming_uniform": "Use HeUniform.",

@@ -15,6 +15,8 @@ REASONS: dict[str, str] = {
     "callbacks.OrbaxCheckpoint": OTHER,
     "callbacks.TensorBoard.summary": OTHER,
     "config.is_nnx_enabled": OTHER,
+    "export.ExportArchive": "writes programs of torch.export; SavedModel is a format of TensorFlow",
+    "Model.export": "the suffix says the format; SavedModel is a format of TensorFlow",
     "config.set_backend": "torch is the only backend",
     "applications.*": LATER,
     "distribution.*": LATER,

@@ -1,6 +1,7 @@
 """Ways out: programs of torch.export, ONNX, and plain torch source."""
 
+from kstyle_torch.export.export_archive import ExportArchive
 from kstyle_torch.export.program import to_program
 from kstyle_torch.export.source import to_source
 
-__all__ = ["to_program", "to_source"]
+__all__ = ["ExportArchive", "to_program", "to_source"]
