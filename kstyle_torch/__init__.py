@@ -15,7 +15,6 @@ try:
         config,
         constraints,
         dtype_policies,
-        export,
         initializers,
         layers,
         losses,
@@ -25,7 +24,6 @@ try:
         namespaces,
         ops,
         optimizers,
-        preprocessing,
         random,
         regularizers,
         saving,
@@ -44,7 +42,7 @@ try:
     from kstyle_torch.variables import Variable
 
     if TYPE_CHECKING:
-        from kstyle_torch import datasets, distillation, visualization
+        from kstyle_torch import datasets, distillation, export, preprocessing, visualization
 finally:
     if _collecting:
         gc.enable()
@@ -92,4 +90,5 @@ __all__ = [
     "visualization",
 ]
 
-namespaces.install(sys.modules[__name__], lazy=("datasets", "distillation", "visualization"))
+LAZY = ("datasets", "distillation", "export", "preprocessing", "visualization")
+namespaces.install(sys.modules[__name__], lazy={name: f"{__name__}.{name}" for name in LAZY})

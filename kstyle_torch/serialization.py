@@ -9,6 +9,7 @@ import base64
 import builtins
 import contextlib
 import functools
+import importlib
 import inspect
 import marshal
 import re
@@ -24,6 +25,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 
 from kstyle_torch import budget
 from kstyle_torch.arrays import to_array
+from kstyle_torch.compat import keras2
 from kstyle_torch.registry import (
     CUSTOM_NAMES,
     CUSTOM_OBJECTS,
@@ -58,6 +60,11 @@ NEWER = {  # settings that came after Keras 3.3
     *"bounding_box_format data_format ignore_class from_sorted_ids quantization_config".split(),
 }
 REGISTRIES: dict[str, Registry] = {}  # Keras' module -> what it holds
+LATE = {  # Keras' module -> ours, which is imported when it is needed and registers itself
+    "keras.distillation": "distillation",
+    "keras.src.layers.preprocessing.feature_space": "utils.feature_space",
+    "keras.utils": "utils.feature_space",
+}
 
 
 def registry(kind: str, module: str) -> Registry:
@@ -72,8 +79,13 @@ class Configurable:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls)
-        object.__setattr__(self, "_arguments", _bind(cls, args, kwargs))
+        object.__setattr__(self, "_arguments", _bind(cls, args, keras2.todays(cls, kwargs)))
         return self
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if older := keras2.table_of(cls):
+            cls.__init__ = keras2.takes_older(cls.__name__, older)(cls.__init__)  # type: ignore[method-assign]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data; `from_config` makes an equal object of them."""
@@ -374,7 +386,10 @@ def _find(name: str, config: dict[str, Any], registry: Registry | None) -> Any:
     for custom_name in (config.get("registered_name"), name):
         if custom_name and (custom := registered_object(custom_name)) is not None:
             return custom
-    home = REGISTRIES.get(config.get("module") or "", registry)
+    module = config.get("module") or ""
+    if isinstance(module, str) and module in LATE:
+        importlib.import_module(f"{__package__}.{LATE[module]}")
+    home = REGISTRIES.get(module, registry)
     if home is not None and name in home:
         return home.lookup(name)
     for home in REGISTRIES.values():

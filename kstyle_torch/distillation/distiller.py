@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,7 +112,15 @@ class Distiller(Model):
 
     def get_compile_config(self) -> dict[str, Any]:
         """Returns what `compile` was given, as plain data."""
-        return {**super().get_compile_config(), "loss": serialization.serialize_keras_object(self._student_loss)}
+        config = super().get_compile_config()
+        return config and {**config, "loss": serialization.serialize_keras_object(self._student_loss)}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles the model as `get_compile_config` says; files of Keras do not say the student's loss."""
+        if config.get("loss") is None:
+            warnings.warn(f"The file does not say the student's loss of {self.name!r}; call compile().", stacklevel=2)
+        else:
+            super().compile_from_config(config)
 
     def call(  # type: ignore[override]
         self, inputs: Any, training: bool | None = None, **kwargs: Any

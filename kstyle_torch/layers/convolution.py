@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.call_pairs import has_other_call
 from kstyle_torch.layer.checks import known_size, positive_int
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.layout import Layout
@@ -136,12 +137,12 @@ class AnyConvolution(SpatialLayer):
         return y if self.activation is activations.linear else self.activation(y)
 
     def _direct(self) -> Callable[[Tensor], Tensor]:
-        known = type(self).forward is AnyConvolution.forward and type(self).convolve is AnyConvolution.convolve
-        if not known or "forward" in self.__dict__:
+        known = type(self)._own_call is AnyConvolution._own_call and type(self).convolve is AnyConvolution.convolve
+        if not known or has_other_call(self) or "forward" in self.__dict__:
             return self.forward
 
         def run(x: Tensor) -> Tensor:
-            fresh = type(self._modules["conv"]) is self.native_class  # its output is no view, and nobody else has it
+            fresh = type(self._modules["conv"]) is self.native_class  # its output is not shared and not a view
             return self.convolve(x, torch.relu_) if fresh and self.activation is activations.relu else self.forward(x)
 
         return run
@@ -150,7 +151,7 @@ class AnyConvolution(SpatialLayer):
         """Returns the output without the activation.
 
         Args:
-            finish: What may change the native module's output where it lies, if nobody listens to that.
+            finish: Function that may change the native module's output in place, if no hook can observe it.
         """
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)

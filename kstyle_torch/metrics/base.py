@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, dtype_policies, serialization
+from kstyle_torch.compat import keras2
 from kstyle_torch.initializers import DType
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable
@@ -40,7 +41,7 @@ class State(Variable):
         return self.read() != (other.read() if isinstance(other, Variable) else other)
 
 
-class Metric(Configurable):
+class Metric(keras2.OlderMetricMethods, Configurable):
     """Base class of metrics. Subclass it with `update_state` and `result`, over variables of `add_variable`.
 
     Args:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -12,8 +10,10 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from kstyle_torch import tree
-from kstyle_torch.graph_passes.straight_runs import eager_runs, straight_runs
+from kstyle_torch.compat import keras2
+from kstyle_torch.graph_passes.straight_runs import eager_runs, is_replaced, straight_runs
 from kstyle_torch.layer.base import Layer, uncounted_calls
+from kstyle_torch.layer.call_pairs import drop_casts, pair_again
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of, set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
@@ -21,19 +21,19 @@ from kstyle_torch.layer.reserved import refuse_own
 from kstyle_torch.layer.shapes import open_shapes
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.layers.input_layer import InputLayer
+from kstyle_torch.models.child_names import check_names, free_key
 from kstyle_torch.models.emitted import Emitted
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.trainer import Trainer
-from kstyle_torch.registry import did_you_mean, snake_case
+from kstyle_torch.registry import did_you_mean
 from kstyle_torch.symbolic.emit import Emitter
 from kstyle_torch.symbolic.graph import Graph, checked, nodes_behind, trace
 from kstyle_torch.symbolic.replay import replay
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
 from kstyle_torch.training.fit_state import FitState
-from kstyle_torch.utils.summary import summary
 
 
-class Model(Trainer, Files, Layer):
+class Model(Trainer, Files, keras2.OlderMethods, Layer):
     """A layer with `compile`, `fit`, `evaluate` and `predict`.
 
     `Model(inputs, outputs)` makes one of what leads from inputs to outputs. A subclass defines `call` instead.
@@ -64,6 +64,7 @@ class Model(Trainer, Files, Layer):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         wanted = cls
+        kwargs = keras2.todays(cls, kwargs)
         if cls is Model and (len(args) > 1 or "outputs" in kwargs):
             wanted = cls._functional or cls
         self = super().__new__(wanted, *args, **kwargs)
@@ -84,13 +85,13 @@ class Model(Trainer, Files, Layer):
         inputs, outputs = _only(inputs), _only(outputs)
         sources = [_source_of(tensor) for tensor in checked(inputs, "inputs")]
         graph = trace(inputs, outputs, sources)
-        _check_names(graph.modules)
+        check_names(graph.modules)
         for module in graph.modules:
             if not any(child is module for child in self._modules.values()):
                 self.add_module(free_key(self, module), module)
         # each input has a dtype of its own
         set_unnoticed(self, graph=graph, built=True, _autocast=False, _input_dtype=None)
-        vars(self).pop("forward", None)
+        drop_casts(self)
         self._set_ends(inputs, outputs)
         self._emit()
 
@@ -111,7 +112,8 @@ class Model(Trainer, Files, Layer):
         emitter = Emitter(self.graph, keys, Model._adapt)
         run, code = emitter.emit(Model._unpack, self._input_checks())
         places = {keys[id(module)]: module for module in self.graph.modules if id(module) in keys}
-        set_unnoticed(self, _emitted=Emitted(run), code=code, _places=places, _emitted_dtypes=self._input_dtypes())
+        emitted, dtypes = Emitted(run, self.graph.modules), self._input_dtypes()
+        set_unnoticed(self, _emitted=emitted, code=code, _places=places, _emitted_dtypes=dtypes)
 
     # ------------------------------------------------------------------------------------------- replaced children
 
@@ -186,20 +188,22 @@ class Model(Trainer, Files, Layer):
 
         Args:
             eagerly: Whether modules are to be called nevertheless; the numbers are the same.
-        Returns: None where somebody listens: a hook, or a class of the user's that overrides the call.
+        Returns: None where users would: they hook modules, override the call, or replaced a function of torch.
         """
+        pair_again((type(self),))
         if self.graph is None:
             return None
         self.follow_children()
         modules = modules_of(self)
-        if anybody_listens(modules):
+        if is_replaced() or anybody_listens(modules):
             return None
         as_usual = type(self).__call__ is Model.__call__ and type(self).forward in GRAPH_CALLS
         if not as_usual or "forward" in self.__dict__:
             return None
+        assert self._emitted is not None
+        pair_again(self._emitted.classes)
         # a layer's dtype may change, and users may set `forward` of an object or a class
         key = (eagerly, *[vars(module).get("forward", type(module).forward) for module in modules])
-        assert self._emitted is not None
         runs = self._emitted.straight
         if key not in runs:
             keys = {id(module): key for key, module in self._modules.items() if module is not None}
@@ -360,8 +364,10 @@ class Model(Trainer, Files, Layer):
             raise NotImplementedError(
                 f"{type(self).__name__} must define call(self, inputs), or be made of inputs and outputs."
             )
-        assert self._emitted is not None
-        return self._emitted.run(self, inputs) if mask is None else self._run_masked(inputs, mask)
+        emitted = self._emitted
+        assert emitted is not None
+        pair_again(emitted.classes)
+        return emitted.run(self, inputs) if mask is None else self._run_masked(inputs, mask)
 
     def _run_masked(self, inputs: Any, mask: Any) -> Any:
         """Returns the outputs, with the masks handed on to the layers; the code for it is written when it is first needed."""
@@ -461,8 +467,6 @@ class Model(Trainer, Files, Layer):
         """The names of the inputs."""
         return [] if self.graph is None else [source.name for source in self.graph.sources]
 
-    # ----------------------------------------------------------------------------------------------------- summary
-
     def summary(
         self,
         line_length: int | None = None,
@@ -482,6 +486,8 @@ class Model(Trainer, Files, Layer):
             show_trainable: Whether there is a column that says what is trained.
             layer_range: First and last name of the layers to list.
         """
+        from kstyle_torch.utils.summary import summary
+
         self.follow_children()
         summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
@@ -567,32 +573,6 @@ def _source_of(tensor: SymbolicTensor) -> InputLayer:
         layer.dtype_given = False
         return layer
     return tensor.source
-
-
-def free_key(owner: nn.Module, module: nn.Module) -> str:
-    """Returns the key of a child: its name where the user gave it one, else its class numbered within the owner.
-
-    A name that cannot be a key is changed in the key only.
-    """
-    given = getattr(module, "_name_given", False)
-    base = re.sub(r"[.\s/]", "_", str(module.name) if given else snake_case(type(module).__name__)) or "layer"
-    base = f"{base}_" if keyword.iskeyword(base) else base
-    keys = (f"{base}_{number}" if number else base for number in range(len(owner._modules) + 2))
-    key = next(key for key in keys if key not in owner._modules)
-    while hasattr(owner, key):
-        key += "_"
-    return key
-
-
-def _check_names(modules: list[nn.Module]) -> None:
-    names: dict[str, nn.Module] = {}
-    for module in modules:
-        name = getattr(module, "name", None)
-        if not isinstance(name, str):
-            continue
-        other = names.setdefault(name, module)
-        if other is not module and (module._name_given or other._name_given):
-            raise ValueError(f"Two layers of one model are called {name!r}; names must differ.")
 
 
 def is_graph_input(value: Any) -> bool:

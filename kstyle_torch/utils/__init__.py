@@ -1,5 +1,9 @@
 """Tools around models: conversions, seeds, and objects to and from configs."""
 
+import sys
+from typing import TYPE_CHECKING
+
+from kstyle_torch import namespaces
 from kstyle_torch.config import (
     disable_interactive_logging,
     enable_interactive_logging,
@@ -20,23 +24,25 @@ from kstyle_torch.serialization import (
 )
 from kstyle_torch.symbolic.graph import get_source_inputs
 from kstyle_torch.symbolic.tensor import is_symbolic as is_keras_tensor
-from kstyle_torch.utils import bounding_boxes
-from kstyle_torch.utils.feature_space import FeatureSpace
-from kstyle_torch.utils.files import get_file
-from kstyle_torch.utils.folders import (
-    audio_dataset_from_directory,
-    image_dataset_from_directory,
-    text_dataset_from_directory,
-)
-from kstyle_torch.utils.images import array_to_img, img_to_array, load_img, save_img
 from kstyle_torch.utils.numeric import normalize, to_categorical
-from kstyle_torch.utils.plot import model_to_dot, model_to_mermaid, plot_model
-from kstyle_torch.utils.progbar import Progbar
 from kstyle_torch.utils.seeds import clear_session, set_random_seed
-from kstyle_torch.utils.sequences import pad_sequences
-from kstyle_torch.utils.settings import Config
-from kstyle_torch.utils.splitting import split_dataset
-from kstyle_torch.utils.timeseries import timeseries_dataset_from_array
+
+if TYPE_CHECKING:
+    from kstyle_torch.utils import bounding_boxes
+    from kstyle_torch.utils.feature_space import FeatureSpace
+    from kstyle_torch.utils.files import get_file
+    from kstyle_torch.utils.folders import (
+        audio_dataset_from_directory,
+        image_dataset_from_directory,
+        text_dataset_from_directory,
+    )
+    from kstyle_torch.utils.images import array_to_img, img_to_array, load_img, save_img
+    from kstyle_torch.utils.plot import model_to_dot, model_to_mermaid, plot_model
+    from kstyle_torch.utils.progbar import Progbar
+    from kstyle_torch.utils.sequences import pad_sequences
+    from kstyle_torch.utils.settings import Config
+    from kstyle_torch.utils.splitting import split_dataset
+    from kstyle_torch.utils.timeseries import timeseries_dataset_from_array
 
 Sequence = PyDataset  # its name in older Keras
 
@@ -82,3 +88,19 @@ __all__ = [
     "to_categorical",
     "unpack_x_y_sample_weight",
 ]
+
+LAZY = {  # modules that few programs need, with their public names
+    "bounding_boxes": ("bounding_boxes",),
+    "feature_space": ("FeatureSpace",),
+    "files": ("get_file",),
+    "folders": ("audio_dataset_from_directory", "image_dataset_from_directory", "text_dataset_from_directory"),
+    "images": ("array_to_img", "img_to_array", "load_img", "save_img"),
+    "plot": ("model_to_dot", "model_to_mermaid", "plot_model"),
+    "progbar": ("Progbar",),
+    "sequences": ("pad_sequences",),
+    "settings": ("Config",),
+    "splitting": ("split_dataset",),
+    "timeseries": ("timeseries_dataset_from_array",),
+}
+homes = {name: f"{__name__}.{home}" for home, names in LAZY.items() for name in names}
+namespaces.install(sys.modules[__name__], lazy=homes)

@@ -8,13 +8,14 @@ measure in heights and widths of the image.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kstyle_torch import config
+from kstyle_torch import config, namespaces
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layers.preprocessing.image.boxes import FORMATS, corners_from, from_xyxy
 from kstyle_torch.ops.operation import Nest, Operand, TensorLike, operation
@@ -422,3 +423,6 @@ def _checked_coding(name: str, coding: str, variance: Any) -> Tensor | None:
     if factors.shape[-1:] != (4,):
         raise ValueError(f"variance must be four numbers; got {variance!r}.")
     return factors
+
+
+namespaces.install(sys.modules[__name__])

@@ -209,6 +209,12 @@ def test_a_file_of_keras_opens(keras, tmp_path):
     ours = ks.saving.load_model(tmp_path / "theirs.keras")
     assert_close(ours.predict(X, verbose=0), theirs.predict(X, verbose=0))
     assert ours.distillation_losses[1].teacher_layer_name == "middle" and ours.student_loss_weight == 0.3
+    theirs.compile("adam", SPARSE)
+    theirs.fit(X, Y, verbose=0)
+    theirs.save(tmp_path / "theirs.keras")
+    with pytest.warns(UserWarning, match="does not say the student's loss of 'distiller'; call compile"):
+        ours = ks.saving.load_model(tmp_path / "theirs.keras")
+    assert_close(ours.predict(X, verbose=0), theirs.predict(X, verbose=0))
 
 
 @pytest.mark.parametrize("jit_compile", ["record", False])

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -269,3 +271,15 @@ def test_a_file_of_something_else(tmp_path):
             file.writestr(name, json.dumps(config) if name == "config.json" else content)
     with pytest.raises(ValueError, match="describes a Dense, not a model"):
         ks.saving.load_model(path)
+
+
+@pytest.mark.parametrize("made_of", ["FeatureSpace", "Distiller"])
+def test_files_open_before_the_class_was_used(tmp_path, made_of):
+    if made_of == "Distiller":
+        models = [ks.Sequential([ks.Input((4,)), layers.Dense(2)]) for _ in range(2)]
+        ks.distillation.Distiller(*models, ks.distillation.LogitsDistillation()).save(tmp_path / "x.keras")
+    else:
+        made("numbers").save(tmp_path / "x.keras")
+    program = f"import kstyle_torch as ks; print(type(ks.saving.load_model({str(tmp_path / 'x.keras')!r})).__name__)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == made_of, run.stderr

@@ -141,7 +141,8 @@ class HeadAttention(Layer):
             raise ValueError(f"{self.name}: value and key must have equally many steps; got shapes {value} and {key}.")
 
     def _project(self, name: str, shape: Any, sizes: tuple[int, ...], **more: Any) -> HeadProjection:
-        projection = HeadProjection(sizes, name=name, **self._projection_options, **more)
+        own = {name: _own(self._projection_options[name]) for name in ("kernel_initializer", "bias_initializer")}
+        projection = HeadProjection(sizes, name=name, **self._projection_options | own, **more)
         self._build_child(projection, shape)
         return projection
 
@@ -157,7 +158,8 @@ class HeadAttention(Layer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # the short way of `Layer` is for one tensor; here it is for several, and saves a third of a small call
-        if self.built and len(args) > 1 and kwargs.keys() <= FLAGS:
+        as_usual = self.built and self.__class__.call is self.__class__.forward
+        if as_usual and len(args) > 1 and kwargs.keys() <= FLAGS:
             if all(type(x) is Tensor and not hasattr(x, "_keras_mask") for x in args):
                 return nn.Module.__call__(self, *args, **kwargs)
         return super().__call__(*args, **kwargs)
@@ -292,7 +294,7 @@ class MultiHeadAttention(HeadAttention):
         use_gate: Whether to multiply the heads by a sigmoid of a projection of the query.
         seed: Int for the same dropout at every run; slower.
     Input shape: (batch, T, features) and (batch, S, features). Output shape: (batch, T, features).
-    Raises: ValueError: if a size is no positive int, or dropout or scores are asked of the flash kernel.
+    Raises: ValueError: if a size is not a positive int, or dropout or scores are asked of the flash kernel.
     Source: Vaswani et al. 2017; Qiu et al. 2025 (gate).
 
     Example:
@@ -376,7 +378,7 @@ class GroupQueryAttention(HeadAttention):
         use_gate: Whether to multiply the heads by a sigmoid of a projection of the query.
         seed: Int for the same dropout at every run; slower.
     Input shape: (batch, T, features) and (batch, S, features). Output shape: (batch, T, features).
-    Raises: ValueError: if a size is no positive int, the heads cannot be shared evenly, or dropout or scores are asked of
+    Raises: ValueError: if a size is not a positive int, the heads cannot be shared evenly, or dropout or scores are asked of
         the flash kernel.
     Source: Ainslie et al. 2023.
 
@@ -439,6 +441,11 @@ class GroupQueryAttention(HeadAttention):
             bias_constraint=bias_constraint,
             **kwargs,
         )
+
+
+def _own(initializer: Any) -> Any:
+    """Returns an initializer of a projection's own: one with a seed gives the same numbers at every call."""
+    return initializer.clone() if isinstance(initializer, initializers.Initializer) else initializer
 
 
 def _rate(value: Any, layer: Layer) -> float:

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers, tree
-from kstyle_torch.draws import generator
+from kstyle_torch.draws import generator, skip_default_seed
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.call_pairs import has_other_call
 from kstyle_torch.layer.checks import known_size, positive_int
 from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.module_walk import OwnDict, first_parameter, set_unnoticed
@@ -68,10 +69,13 @@ class Cell(Layer):
     state_shape: tuple[int, ...]  # of one sample
     implementation: int = 2
     _masks: dict[str, list[Tensor]]
+    _seeded_first = False  # whether Keras makes the seed generator of its dropout before the initializers
 
     def _store(self, names: dict[str, Any]) -> None:
         """Keeps the constructor's `locals()` as attributes: functions for their names, rates checked."""
         arguments = given({**names, "kwargs": {}})
+        if self._seeded_first:
+            skip_default_seed(arguments["seed"])
         for name, value in arguments.items():
             resolve = RESOLVERS.get(name.rpartition("_")[2])
             setattr(self, name, value if resolve is None else resolve(value))
@@ -82,6 +86,8 @@ class Cell(Layer):
         if self.recurrent_dropout:
             self.implementation = 1
         self._generator = None if self.seed is None else generator(self.seed)
+        if not self._seeded_first:
+            skip_default_seed(self.seed)
         set_unnoticed(self, _masks=OwnDict())
 
     @property
@@ -129,7 +135,7 @@ class Cell(Layer):
             x = x.to(self._dtype)
         args = (x, states, inside, every_step, final_states, training)
         precise = self.__dict__.get("forward")  # not that of the class; it casts as the policy says
-        return self._run(*args) if precise is None else precise.around(type(self)._run, args, {})
+        return self._run(*args) if precise is None else precise.around(self._run, args, {})
 
     def _run(
         self, x: Tensor, states: Any, inside: Tensor | None, every_step: bool, final_states: bool, training: bool
@@ -282,6 +288,8 @@ class FusedCell(Cell):
         """Returns whether the kernel alone does all there is to do for `x`, (batch, time, features), from a state of zeros."""
         drops = training and (self.dropout or self.recurrent_dropout)
         if drops or not self.use_kernel or not self.has_kernel or "forward" in self.__dict__:
+            return False
+        if has_other_call(self):
             return False
         weight = self._parameters.get("weight_ih_l0")
         if self._forward_pre_hooks or "weight_hh_l0" not in self._parameters:  # torch's tools compute a weight

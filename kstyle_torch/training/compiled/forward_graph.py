@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from kstyle_torch.training.compiled.torch_compile import (
     compiler_is_taken,
     graph_options,
     has_cuda_graphs,
-    is_asked,
+    is_default,
     keep_in_place,
     one_graph,
 )
@@ -29,25 +30,23 @@ from kstyle_torch.training.compiled.verify import Attempt, Trial, last_digit, nu
 from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.invalidation import Standing, watched
+from kstyle_torch.training.engines.torch_functions import users_function
 from kstyle_torch.training.fit_state import UNKNOWN, OfModel
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.side_effects import MASK
 from kstyle_torch.training.run import Run
 
-SECOND, OFTEN = 2, 20  # how often a layout must come before it is compiled for: the first one, and others
+FEW_KERNELS, FEW_NUMBERS = 8, 2**18  # below both, the call of compiled code on a CPU (60 us) costs more than it saves
+MOVES = frozenset(
+    "aten.detach aten.t aten.permute aten.view aten.unsqueeze aten.squeeze aten.expand aten.slice".split()
+)
+SECOND, OFTEN = 2, 20  # batches of a layout before it is compiled for: of the first layout, and of others
 
 
 @contextlib.contextmanager
-def compiled_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
-    """Runs the model compiled in the block, if `jit_compile` asks for that and it can be.
-
-    Args:
-        hooks: What is called between the batches; if one is not our own, the model runs as it is.
-    """
+def compiled_forward(run: Run) -> Iterator[None]:
+    """Runs the model compiled in the block, if that is possible."""
     plain, model = run.forward, run.model
-    if not is_asked(model.jit_compile) or model.run_eagerly or not steps.are_ours(hooks):
-        yield
-        return
     forward = model._fit.forward_engine
     if forward is None:
         forward = model._fit.forward_engine = CompiledForward(model, model.jit_compile)
@@ -60,7 +59,7 @@ def compiled_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
 
 
 class CompiledForward(OfModel):
-    """A model's forward pass, compiled for the layouts of inputs that come more than once.
+    """Engine of compiled forward passes, one for each input layout that comes more than once.
 
     Args:
         model: Compiled in Keras' sense.
@@ -70,7 +69,7 @@ class CompiledForward(OfModel):
     def __init__(self, model: Trainable, how: Any):
         super().__init__(model)
         self.how = how
-        self.calls: dict[Any, Forward | None] = {}  # by layout; None where it cannot be
+        self.calls: dict[Any, Forward | None] = {}  # by layout; None if it cannot be compiled
         self.seen: dict[Any, int] = {}
         self.plain: Any = None
         self.standing = Standing(model, training=False)
@@ -78,16 +77,18 @@ class CompiledForward(OfModel):
         self.failed = False
 
     def begin(self, plain: Any) -> bool:
-        """Prepares for an epoch. Returns: Whether the model may run compiled at all.
+        """Prepares for an epoch. Returns: Whether the model may run compiled.
 
         Args:
-            plain: What `steps.straight` would run; None for the model itself.
+            plain: The function that `steps.straight` chose; None for the model itself.
         """
         model = self.model
         self.plain, self.weights = plain, [*model.parameters(), *model.buffers()]
-        with torch.enable_grad():  # as it must be for a step, of which this asks
+        with torch.enable_grad():  # `watched` counts disabled gradients as a mode, which is right for training only
             if watched() or anybody_listens(all_modules(model)) or exchanging_module(model) is not None:
                 return False
+        if users_function() is not None:
+            return False
         if model._fit.weights_key is UNKNOWN:
             steps.note_losses(model)
         if not self.standing.holds():
@@ -105,7 +106,7 @@ class CompiledForward(OfModel):
             attempt = Attempt()
             with attempt:
                 return call(x, self.weights)
-            result = self._as_it_is(x)  # raises again what is the user's
+            result = self._as_it_is(x)  # errors in user code are raised again here
             if not compiler_is_taken():
                 self._give_up(reason_of(attempt.error))
             return result
@@ -122,10 +123,10 @@ class CompiledForward(OfModel):
         return nn.Module.__call__(self.model, x) if type(x) is Tensor else self.model(x)
 
     def _compiled(self, x: Any) -> Forward | None:
-        trial = Trial(self.model, ())  # the weights are never written to: another thread may train or predict
+        trial = Trial(self.model, ())  # inference writes no weights, and another thread may be training
         with trial:
             forward = Forward(self.model, x, self.weights)
-        if trial.error is not None:  # it cannot be traced
+        if trial.error is not None or forward.is_too_small(self.how):  # or it cannot be traced
             return None
         with trial:
             forward.compile(self.how)
@@ -153,9 +154,9 @@ class Forward:
 
     Args:
         model: In inference mode.
-        example: Such inputs.
-        weights: Of the model, and its buffers.
-    Raises: CannotCompileError: if the outputs depend on anything else, or are not all that a call leaves.
+        example: Inputs of that layout.
+        weights: Parameters and buffers of the model.
+    Raises: CannotCompileError: if the outputs depend on anything else, or a call has side effects.
     """
 
     def __init__(self, model: Trainable, example: Any, weights: list[Tensor]):
@@ -169,6 +170,15 @@ class Forward:
             return self._pure(copy, leaves, weights, given)
 
         self.graph = traced(model, pure, tree.flatten(example), weights)
+
+    def is_too_small(self, how: Any) -> bool:
+        """Returns whether the model itself is faster on a CPU; a backend or mode that the user names is taken as it is."""
+        if self.device.type != "cpu" or not is_default(how):
+            return False
+        kernels = [node for node in self.graph.graph.nodes if str(node.target).rpartition(".")[0] not in MOVES]
+        kernels = [node for node in kernels if node.op == "call_function" and node.target is not operator.getitem]
+        results = [leaf for node in kernels for leaf in tree.flatten(node.meta.get("val")) if isinstance(leaf, Tensor)]
+        return len(kernels) < FEW_KERNELS and sum(result.numel() for result in results) < FEW_NUMBERS
 
     def compile(self, how: Any) -> None:
         """Compiles the graph; `how` is `jit_compile`."""
@@ -205,12 +215,12 @@ class Forward:
             torch.compiler.cudagraph_mark_step_begin()
             keep_in_place(weights)
         results = self.call(leaves, weights)
-        if self.on_cuda_graphs:  # whose memory the next call takes
+        if self.on_cuda_graphs:  # the next call reuses their memory
             results = [tensor.clone() for tensor in results]
         return self.given(results)
 
     def given(self, results: list[Tensor]) -> Any:
-        """Returns the outputs as the model gives them, with their masks."""
+        """Returns the outputs in the nest of the model's output, with their masks."""
         number = len(results) - len(self.masked)
         for place, mask in zip(self.masked, results[number:]):
             setattr(results[place], MASK, mask)
