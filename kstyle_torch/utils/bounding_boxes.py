@@ -12,13 +12,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kstyle_torch import config, namespaces
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layers.preprocessing.image.boxes import FORMATS, corners_from, from_xyxy
-from kstyle_torch.ops.operation import Nest, Operand, TensorLike, operation
+from kstyle_torch.ops.operation import Nest, Operand, TensorLike, as_tensor, operation
+from kstyle_torch.symbolic.tensor import is_symbolic
 
 __all__ = [
     "affine_transform",
@@ -80,7 +82,7 @@ def _convert(boxes: TensorLike, source: str, target: str, height: Operand, width
     boxes = boxes.to(as_dtype(dtype))
     if source == target:
         return boxes
-    height, width = (torch.as_tensor(size, dtype=boxes.dtype) if size is not None else None for size in (height, width))
+    height, width = (_on(boxes, size) for size in (height, width))
     return from_xyxy(corners_from(boxes, source, height, width), target, height, width)
 
 
@@ -119,9 +121,18 @@ def _clip(boxes: TensorLike, labels: TensorLike, height: Operand, width: Operand
 
 def _clamped(boxes: Tensor, height: Any, width: Any) -> Tensor:
     """Returns boxes (xyxy) with coordinates from 0 to the size."""
-    sizes = (torch.as_tensor(size, dtype=boxes.dtype) for size in (width, height, width, height))
-    limits = [torch.clamp(side, torch.zeros_like(size), size) for side, size in zip(boxes.split(1, -1), sizes)]
-    return torch.cat(limits, -1)
+    limits = [_on(boxes, size) for size in (width, height, width, height)]
+    sides = [side.clamp_min(0) for side in boxes.split(1, -1)]
+    bounded = (
+        torch.minimum(side, limit) if isinstance(limit, Tensor) else side.clamp_max(limit)
+        for side, limit in zip(sides, limits)
+    )
+    return torch.cat([*bounded], -1)
+
+
+def _on(boxes: Tensor, size: Any) -> Any:
+    """Returns a size for the boxes: tensors with their dtype and device, numbers as they are."""
+    return torch.as_tensor(size).to(boxes) if isinstance(size, (Tensor, np.ndarray)) else size
 
 
 @operation
@@ -255,6 +266,7 @@ def compute_iou(
         if axes not in (2, 3):
             raise ValueError(f"{name} must be (n, 4) or (batch, n, 4); got {axes} axes.")
     height, width = _size(image_shape, bounding_box_format)
+    boxes1, boxes2 = _on_one_device(boxes1, boxes2)
     corners = [convert_format(boxes, bounding_box_format, "xyxy", height, width) for boxes in (boxes1, boxes2)]
     return _iou([boxes1, boxes2], corners[0], corners[1], use_masking, mask_val)
 
@@ -293,6 +305,7 @@ def compute_ciou(
     Source: Zheng et al., 2020, Distance-IoU Loss, https://arxiv.org/abs/1911.08287.
     """
     height, width = _size(image_shape, bounding_box_format)
+    boxes1, boxes2 = _on_one_device(boxes1, boxes2)
     corners = [convert_format(boxes, bounding_box_format, "xyxy", height, width) for boxes in (boxes1, boxes2)]
     return _ciou(*corners)
 
@@ -339,6 +352,7 @@ def encode_box_to_deltas(
     """
     variance = _checked_coding("encoding_format", encoding_format, variance)
     height, width = _size(image_shape)
+    anchors, boxes = _on_one_device(anchors, boxes)
     anchors = convert_format(anchors, anchor_format, encoding_format, height, width)
     boxes = convert_format(boxes, box_format, encoding_format, height, width)
     return _encode(anchors, boxes, variance)
@@ -350,7 +364,7 @@ def _encode(anchors: TensorLike, boxes: TensorLike, variance: TensorLike) -> Ten
     shifts = (boxes[..., :2] - anchors[..., :2]) / anchor_sizes
     scales = torch.log(box_sizes / anchor_sizes)
     deltas = torch.cat((shifts, scales.expand_as(shifts)), -1)
-    return deltas if variance is None else deltas / variance
+    return deltas if variance is None else deltas / variance.to(deltas)
 
 
 def decode_deltas_to_boxes(
@@ -378,6 +392,7 @@ def decode_deltas_to_boxes(
     height, width = _size(image_shape)
 
     def decode(anchors: Any, deltas: Any) -> Any:
+        anchors, deltas = _on_one_device(anchors, deltas)
         anchors = convert_format(anchors, anchor_format, encoded_format, height, width)
         return convert_format(_decode(anchors, deltas, variance), encoded_format, box_format, height, width)
 
@@ -388,9 +403,17 @@ def decode_deltas_to_boxes(
 
 @operation
 def _decode(anchors: TensorLike, deltas: TensorLike, variance: TensorLike) -> Tensor:
-    deltas = deltas if variance is None else deltas * variance
+    deltas = deltas if variance is None else deltas * variance.to(deltas)
     centers, sizes = anchors[..., :2], anchors[..., 2:]
     return torch.cat((deltas[..., :2] * sizes + centers, torch.exp(deltas[..., 2:]) * sizes), -1)
+
+
+def _on_one_device(*boxes: Any) -> tuple[Any, ...]:
+    """Returns boxes with arrays and lists as tensors on the device of the first tensor, if there is one."""
+    device = next((each.device for each in boxes if isinstance(each, Tensor)), None)
+    if device is None:
+        return boxes
+    return tuple(each if is_symbolic(each) else as_tensor(each, device=device) for each in boxes)
 
 
 def _check_format(box_format: str, supported: tuple[str, ...]) -> None:

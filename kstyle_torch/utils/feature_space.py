@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kstyle_torch import serialization, tree
+from kstyle_torch import config, serialization, tree
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layers.input_layer import Input
 from kstyle_torch.layers.preprocessing.category_encoding import CategoryEncoding
@@ -25,6 +25,7 @@ from kstyle_torch.layers.preprocessing.rescaling import Rescaling
 from kstyle_torch.layers.preprocessing.string_lookup import StringLookup
 from kstyle_torch.layers.preprocessing.text_vectorization import TextVectorization
 from kstyle_torch.ops.joining import concatenate
+from kstyle_torch.ops.operation import as_tensor
 from kstyle_torch.registry import did_you_mean, unique_name
 from kstyle_torch.saving.api import save_model
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic
@@ -291,7 +292,9 @@ class FeatureSpace(Layer):
         return tree.map_structure(lambda each: each.squeeze(0), encoded) if is_row else encoded
 
     def _encode(self, columns: dict[str, Any]) -> Any:
+        device = next((each.device for each in columns.values() if isinstance(each, Tensor)), config.device())
         found = {name: self.preprocessors[name](self._cast(name, column)) for name, column in columns.items()}
+        found = {name: each.to(device) if isinstance(each, Tensor) else each for name, each in found.items()}
         for cross in self.crosses:
             found[cross.name] = self.crossers[cross.name]([found[name] for name in cross.feature_names])
         specs: dict[str, Any] = {name: self.features[name] for name in sorted(self.features)}
@@ -312,7 +315,7 @@ class FeatureSpace(Layer):
         dtype = self.features[name].dtype
         if is_symbolic(column) or "float" not in dtype:
             return column
-        return torch.as_tensor(column).to(getattr(torch, dtype))
+        return as_tensor(column, dtype=getattr(torch, dtype))
 
     def _one_hot(self, name: str, spec: Feature | Cross, values: Any) -> Any:
         if spec.output_mode != "one_hot":
