@@ -386,7 +386,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         if not self.built:
             self._build_for((inputs,), {})
         leaves, nest = infer(self, (inputs,), {}, is_symbolic)
-        return tree.pack_sequence_as(nest, [leaf.shape for leaf in leaves])
+        return tree.pack_sequence_as(nest, [None if leaf is None else leaf.shape for leaf in leaves])
 
     # ------------------------------------------------------------------------------------------------------- losses
 

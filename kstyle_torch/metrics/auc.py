@@ -120,10 +120,10 @@ class AUC(ConfusionMetric):
         if self.curve == "PR" and self.summation_method == "interpolation":
             return self.interpolate_pr_auc()
         x, y = self._curve()
-        return self._summed((x[:-1] - x[1:]) * _heights(y, self.summation_method))
+        return self._of_strips((x[:-1] - x[1:]) * _heights(y, self.summation_method))
 
-    def _summed(self, areas: Tensor) -> Tensor:
-        """Returns the sum of the areas of strips, (strips,) or (strips, labels)."""
+    def _of_strips(self, areas: Tensor) -> Tensor:
+        """Returns the mean over the labels of the sum of strips under the curve."""
         by_label = areas.sum(0)
         if not self.multi_label:
             return by_label
@@ -145,7 +145,7 @@ class AUC(ConfusionMetric):
         return torch.where(hits == 0, without_hits, 1 - odds * divide_no_nan(wrong, hits))
 
     def interpolate_pr_auc(self) -> Tensor:
-        """Returns the area under the PR curve so far, with TP and FP linear between two thresholds A and B.
+        """Returns the area under the PR curve, with TP and FP linear between two thresholds A and B.
 
         Precision is then (TP_A + slope (P - P_A)) / P with P = TP + FP, and its integral has a logarithm in it.
         """
@@ -157,7 +157,7 @@ class AUC(ConfusionMetric):
         both = (positives[:-1] > 0) & (positives[1:] > 0)
         ratio = torch.where(both, divide_no_nan(positives[:-1], positives[1:].clamp(min=0)), 1)
         true = (hits[1:] + self.false_negatives.value[1:]).clamp(min=0)
-        return self._summed(divide_no_nan(slope * (step + intercept * ratio.log()), true))
+        return self._of_strips(divide_no_nan(slope * (step + intercept * ratio.log()), true))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data."""

@@ -44,7 +44,7 @@ def clone_model(
     """
     cache = kwargs.pop("cache", None)
     if kwargs:
-        raise ValueError(f"clone_model() got unexpected arguments: {', '.join(kwargs)}.")
+        raise ValueError(f"clone_model() got the unknown argument {next(iter(kwargs))!r}.")
     if not isinstance(model, Model):
         raise TypeError(f"clone_model() needs a model; got {type(model).__name__}.")
     copy = _Copies(clone_function, call_function, recursive, {} if cache is None else cache)

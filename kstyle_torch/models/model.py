@@ -21,9 +21,11 @@ from kstyle_torch.layer.reserved import refuse_own
 from kstyle_torch.layer.shapes import open_shapes
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.layers.input_layer import InputLayer
+from kstyle_torch.mode import holding, passing, running
 from kstyle_torch.models.child_names import check_names, free_key
 from kstyle_torch.models.emitted import Emitted
 from kstyle_torch.models.files import Files
+from kstyle_torch.models.graph_config import HasGraphConfig
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean
 from kstyle_torch.symbolic.emit import Emitter
@@ -33,7 +35,7 @@ from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
 from kstyle_torch.training.fit_state import FitState
 
 
-class Model(Trainer, Files, keras2.OlderMethods, Layer):
+class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
     """A layer with `compile`, `fit`, `evaluate` and `predict`.
 
     `Model(inputs, outputs)` makes one of what leads from inputs to outputs. A subclass defines `call` instead.
@@ -53,6 +55,7 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
     """
 
     _has_precision = False  # its layers see to it
+    _resolves_mode = True
     _opens_call = True
     _functional: ClassVar[type[Model] | None] = None
     graph: Graph | None = None
@@ -354,12 +357,19 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
 
     # -------------------------------------------------------------------------------------------------------- calling
 
-    def call(self, inputs: Any, mask: Any = None) -> Any:
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """Returns the outputs for a batch of inputs. A subclass without a graph defines it.
 
         Args:
+            training: The mode; that of the call around this one if None.
             mask: Nest of boolean masks of the inputs, each None or (batch, steps).
+            kwargs: None are known.
         """
+        if kwargs:
+            raise TypeError(f"{self.name}: call() got the unknown argument {next(iter(kwargs))!r}.")
+        if training is not None and running.mode is not bool(training):
+            with passing(bool(training), running.inside), holding(self, bool(training)) as held:
+                return held.call(inputs, mask=mask)
         if self.graph is None:
             raise NotImplementedError(
                 f"{type(self).__name__} must define call(self, inputs), or be made of inputs and outputs."

@@ -39,7 +39,7 @@ class TorchOptimizer(Optimizer):
     def __init__(self, optimizer: Any):
         made = getattr(optimizer, "func", optimizer)  # of a functools.partial
         kind = made if isinstance(made, type) else type(made)
-        super().__init__(name=snake_case(kind.__name__))
+        super().__init__(0.001, name=snake_case(kind.__name__))
         if issubclass(kind, torch.optim.LBFGS):
             raise ValueError(
                 "LBFGS computes the loss several times a step; fit computes it once. Take another optimizer."
