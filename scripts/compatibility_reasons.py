@@ -15,6 +15,7 @@ REASONS: dict[str, str] = {
     "callbacks.OrbaxCheckpoint": OTHER,
     "callbacks.TensorBoard.summary": OTHER,
     "config.is_nnx_enabled": OTHER,
+    "distillation.Distiller.from_config": "takes `custom_objects` too, as that of every model does",
     "export.ExportArchive": "writes programs of torch.export; SavedModel is a format of TensorFlow",
     "config.set_backend": "torch is the only backend",
     "Model": "names the arguments `inputs`, `outputs` and `name` in place of `*args`",

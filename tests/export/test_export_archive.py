@@ -81,7 +81,7 @@ def test_training_mode_where_a_function_asks_for_it(tmp_path):
     model = chain()
     archive = ExportArchive()
     archive.add_endpoint("inference", lambda x: model(x, training=False), SPEC)
-    archive.add_endpoint("training", lambda x: model(x, training=True), SPEC)
+    archive.add_endpoint("training", lambda x: model.call(x, training=True), SPEC)
     before = [weight.copy() for weight in model.get_weights()]
     archive.write_out(tmp_path / "archive", verbose=False)
     assert_close(opened(tmp_path / "archive", "inference")(X), model(X))
