@@ -42,7 +42,7 @@ try:
     from kstyle_torch.variables import Variable
 
     if TYPE_CHECKING:
-        from kstyle_torch import datasets, export, preprocessing
+        from kstyle_torch import datasets, distillation, export, preprocessing, visualization
 finally:
     if _collecting:
         gc.enable()
@@ -69,6 +69,7 @@ __all__ = [
     "config",
     "constraints",
     "datasets",
+    "distillation",
     "dtype_policies",
     "export",
     "from_torch",
@@ -86,7 +87,8 @@ __all__ = [
     "saving",
     "tree",
     "utils",
+    "visualization",
 ]
 
-LAZY = ("datasets", "export", "preprocessing")
+LAZY = ("datasets", "distillation", "export", "preprocessing", "visualization")
 namespaces.install(sys.modules[__name__], lazy={name: f"{__name__}.{name}" for name in LAZY})

@@ -141,19 +141,19 @@ def set_keeps_freed_memory(value: bool) -> None:
 
 
 def enable_interactive_logging() -> None:
-    """Lets `verbose="auto"` mean a progress bar (the default)."""
+    """Prints progress and messages to standard output (the default)."""
     global _interactive_logging
     _interactive_logging = True
 
 
 def disable_interactive_logging() -> None:
-    """Makes `verbose="auto"` mean one line an epoch."""
+    """Logs progress and messages, at the level INFO of the logger "kstyle_torch", instead of printing them."""
     global _interactive_logging
     _interactive_logging = False
 
 
 def is_interactive_logging_enabled() -> bool:
-    """Returns whether `verbose="auto"` means a progress bar."""
+    """Returns whether progress and messages are printed rather than logged."""
     return _interactive_logging
 
 

@@ -81,6 +81,33 @@ def dtype_name(dtype: torch.dtype) -> DTypeName:
     return NAMES[dtype]
 
 
+PYTHON_DTYPES = {bool: "bool", int: "int32", float: "float32", str: "string", complex: "complex64", "int": "int32"}
+KERAS_DTYPES = frozenset(
+    "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float8_e4m3fn float8_e5m2 bfloat16 float16 float32 float64 "
+    "complex64 complex128 string".split()
+)
+
+
+def standardize_dtype(dtype: Any) -> str:
+    """Returns the name of a dtype of torch, NumPy or Python; `config.floatx()` for None.
+
+    Raises: ValueError: for anything that is not a dtype of Keras.
+
+    Example:
+        >>> standardize_dtype(torch.float16), standardize_dtype(int), standardize_dtype(np.dtype("bool"))
+        ('float16', 'int32', 'bool')
+    """
+    if dtype is None:
+        return _floatx
+    known = PYTHON_DTYPES.get(dtype, dtype) if isinstance(dtype, (type, str)) else dtype
+    if isinstance(known, torch.dtype):
+        known = NAMES[known]
+    name = getattr(known, "name", None) or getattr(known, "__name__", known)
+    if name not in KERAS_DTYPES:
+        raise ValueError(f"Invalid dtype {dtype!r}; expected one of {', '.join(sorted(KERAS_DTYPES))}.")
+    return str(name) if name == "string" else DTypeName(name)
+
+
 def in_torch_dtypes(structure: Any) -> Any:
     """Returns a nest with torch dtypes in the place of names of dtypes."""
     nest: Any = pytree.tree_map(lambda leaf: leaf.torch_dtype if isinstance(leaf, DTypeName) else leaf, structure)

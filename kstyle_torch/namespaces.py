@@ -16,18 +16,15 @@ from kstyle_torch.compat import keras2
 
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
-    "": "FloatDTypePolicy Function Operation Quantizer RematScope StatelessScope SymbolicScope applications distillation "
-    "distribution legacy name_scope quantizers remat version visualization wrappers",
+    "": "FloatDTypePolicy Function Operation Quantizer RematScope StatelessScope SymbolicScope applications "
+    "distribution legacy name_scope quantizers remat version wrappers",
     "backend": "get_uid is_float_dtype is_int_dtype result_type standardize_dtype",
     "callbacks": "OrbaxCheckpoint",
     "config": "disable_flash_attention enable_flash_attention enable_unsafe_deserialization is_flash_attention_enabled "
     "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
     "dtype_policies": "AWQDTypePolicy DTypePolicyMap FloatDTypePolicy GPTQDTypePolicy Int4DTypePolicy "
     "QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
-    "export": "ExportArchive",
-    "preprocessing.image": "smart_resize",
-    "utils": "Config FeatureSpace Progbar audio_dataset_from_directory bounding_boxes get_source_inputs legacy "
-    "split_dataset standardize_dtype",
+    "utils": "legacy",
 }
 # Advice by namespace and name: what to use instead of names of Keras, older Keras and torch. The tests check that no name
 # here exists, so a row goes when its name comes.
@@ -70,7 +67,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "set_max_steps_per_epoch": "Pass steps_per_epoch= to fit.",
     },
     "dtype_policies": {"FloatDTypePolicy": "Use DTypePolicy."},
-    "export": {"ExportArchive": "Call export() of the model."},
     "initializers": {
         "kaiming_normal": "Use HeNormal.",
         "kaiming_uniform": "Use HeUniform.",
@@ -124,12 +120,9 @@ ADVICE: dict[str, dict[str, str]] = {
         "sub": "Use subtract.",
         "unsqueeze": "Use expand_dims.",
     },
-    "preprocessing.image": {"smart_resize": "Use ops.image.resize(..., crop_to_aspect_ratio=True)."},
     "random": {"rand": "Use uniform.", "randn": "Use normal.", "seed": "Use utils.set_random_seed."},
     "utils": {
-        "Progbar": "Use tqdm; fit() draws its own.",
         "multi_gpu_model": "Keras has dropped it.",
-        "split_dataset": "Use torch.utils.data.random_split, which takes torch's data sets.",
     },
 }
 NEAR, ELSEWHERE = 3, 2  # how many names are shown

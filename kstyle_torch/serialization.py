@@ -9,6 +9,7 @@ import base64
 import builtins
 import contextlib
 import functools
+import importlib
 import inspect
 import marshal
 import re
@@ -59,6 +60,11 @@ NEWER = {  # settings that came after Keras 3.3
     *"bounding_box_format data_format ignore_class from_sorted_ids quantization_config".split(),
 }
 REGISTRIES: dict[str, Registry] = {}  # Keras' module -> what it holds
+LATE = {  # Keras' module -> ours, which is imported when it is needed and registers itself
+    "keras.distillation": "distillation",
+    "keras.src.layers.preprocessing.feature_space": "utils.feature_space",
+    "keras.utils": "utils.feature_space",
+}
 
 
 def registry(kind: str, module: str) -> Registry:
@@ -380,7 +386,10 @@ def _find(name: str, config: dict[str, Any], registry: Registry | None) -> Any:
     for custom_name in (config.get("registered_name"), name):
         if custom_name and (custom := registered_object(custom_name)) is not None:
             return custom
-    home = REGISTRIES.get(config.get("module") or "", registry)
+    module = config.get("module") or ""
+    if isinstance(module, str) and module in LATE:
+        importlib.import_module(f"{__package__}.{LATE[module]}")
+    home = REGISTRIES.get(module, registry)
     if home is not None and name in home:
         return home.lookup(name)
     for home in REGISTRIES.values():

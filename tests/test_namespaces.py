@@ -16,10 +16,11 @@ import pytest
 import torch
 
 import kstyle_torch as ks
-from kstyle_torch import datasets, layers, namespaces
+from kstyle_torch import datasets, distillation, layers, namespaces, visualization
 
 ROOT = Path(__file__).parent.parent
-ALL = {module.__name__: module for start in (ks, datasets) for module in namespaces._namespaces(start)}
+LAZY = (datasets, distillation, visualization)
+ALL = {module.__name__: module for start in (ks, *LAZY) for module in namespaces._namespaces(start)}
 
 MESSAGES = {
     "near": ("layers.Dence", "Did you mean 'Dense'?"),

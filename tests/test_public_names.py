@@ -11,6 +11,7 @@ WHOLE = {
     "activations": set(),
     "constraints": set(),
     "datasets": set(),
+    "distillation": set(),
     "initializers": set(),
     "metrics": set(),
     "models": set(),
@@ -21,6 +22,9 @@ WHOLE = {
     "tree": set(),
     "layers": {"TFSMLayer", "JaxLayer", "FlaxLayer"},  # of other frameworks
     "mixed_precision": set(),
+    "utils": {"legacy"},
+    "utils.bounding_boxes": set(),
+    "visualization": set(),
     "optimizers": set(),
     "optimizers.legacy": set(),
     "optimizers.schedules": set(),

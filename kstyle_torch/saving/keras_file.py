@@ -87,7 +87,7 @@ def model_from_config(config: Any, compile: bool = True) -> Any:
         raise ValueError("config.json does not describe a model.")
     with lenient_configs():
         model: Any = deserialize_keras_object({key: value for key, value in config.items() if key != "compile_config"})
-    if not hasattr(model, "compile_from_config"):
+    if not hasattr(model, "save"):  # a FeatureSpace is saved like a model
         raise ValueError(f"config.json describes a {type(model).__name__}, not a model.")
     if not model.built and config.get("build_config"):
         model.build_from_config(config["build_config"])
