@@ -32,7 +32,7 @@ try:
         tree,
         utils,
     )
-    from kstyle_torch.dtype_policies import DTypePolicy
+    from kstyle_torch.dtype_policies import DTypePolicy, FloatDTypePolicy
     from kstyle_torch.initializers import Initializer
     from kstyle_torch.layers import Input, Layer
     from kstyle_torch.losses import Loss
@@ -53,6 +53,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DTypePolicy",
+    "FloatDTypePolicy",
     "Functional",
     "Initializer",
     "Input",

@@ -19,6 +19,7 @@ from kstyle_torch.config import (
     set_floatx,
     set_image_data_format,
 )
+from kstyle_torch.dtype_policies import standardize_dtype
 from kstyle_torch.ops import (
     abs,
     all,
@@ -133,6 +134,7 @@ __all__ = [
     "square",
     "squeeze",
     "stack",
+    "standardize_dtype",
     "std",
     "sum",
     "tanh",

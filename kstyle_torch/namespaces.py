@@ -13,13 +13,13 @@ from typing import Any, NoReturn
 
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
-    "": "FloatDTypePolicy Function Operation Quantizer RematScope StatelessScope SymbolicScope applications distillation "
+    "": "Function Operation Quantizer RematScope StatelessScope SymbolicScope applications distillation "
     "distribution legacy name_scope quantizers remat version visualization wrappers",
-    "backend": "get_uid is_float_dtype is_int_dtype result_type standardize_dtype",
+    "backend": "get_uid is_float_dtype is_int_dtype result_type",
     "callbacks": "OrbaxCheckpoint",
     "config": "disable_flash_attention enable_flash_attention enable_unsafe_deserialization is_flash_attention_enabled "
     "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
-    "dtype_policies": "AWQDTypePolicy DTypePolicyMap FloatDTypePolicy GPTQDTypePolicy Int4DTypePolicy "
+    "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy "
     "QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
     "export": "ExportArchive",
     "preprocessing.image": "smart_resize",
@@ -30,7 +30,6 @@ NOT_YET: dict[str, str] = {
 # here exists, so a row goes when its name comes.
 ADVICE: dict[str, dict[str, str]] = {
     "": {
-        "FloatDTypePolicy": "Use DTypePolicy.",
         "Function": "Use Model(inputs, outputs).",
         "InputSpec": "Use layers.InputSpec.",
         "Operation": "Use Layer.",
@@ -66,7 +65,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "set_max_epochs": "Pass epochs= to fit.",
         "set_max_steps_per_epoch": "Pass steps_per_epoch= to fit.",
     },
-    "dtype_policies": {"FloatDTypePolicy": "Use DTypePolicy."},
     "export": {"ExportArchive": "Call export() of the model."},
     "initializers": {
         "kaiming_normal": "Use HeNormal.",

@@ -26,8 +26,6 @@ WHOLE = {
     "optimizers.schedules": set(),
     "dtype_policies": {  # for quantization
         "AWQDTypePolicy",
-        "DTypePolicyMap",
-        "FloatDTypePolicy",
         "GPTQDTypePolicy",
         "Int4DTypePolicy",
         "QuantizedDTypePolicy",

@@ -179,7 +179,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         """Returns a layer of this class from what `get_config` gave; name, trainable and dtype are set for every class."""
         accepted = {*inspect.signature(cls.__init__).parameters}
         if isinstance(config.get("dtype"), dict):  # Keras writes a policy
-            config = {**config, "dtype": config["dtype"]["config"]["name"]}
+            policy = dtype_policies.deserialize(config["dtype"])
+            config = {**config, "dtype": policy if isinstance(policy, dtype_policies.DTypePolicyMap) else policy.name}
         base = {key: config[key] for key in ("name", "trainable", "dtype") if key in config}
         takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls.__init__).parameters.values())
         rest = {key: value for key, value in config.items() if takes_any or key in accepted or key not in base}
@@ -193,7 +194,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data, with name, trainable and dtype."""
-        own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy.name}
+        own = {"name": self.name, "trainable": self.trainable, "dtype": dtype_policies.as_config(self.dtype_policy)}
         set_since = {name: serialize_keras_object(getattr(self, name)) for name in self._set_arguments}
         return {**super().get_config(), **set_since, **own}
 

@@ -15,6 +15,8 @@ def take_path(layer: Any) -> None:
     """Puts a layer that is about to be built where it belongs."""
     if _above and not layer._path_above:
         set_unnoticed(layer, _path_above=_above[-1])
+    if layer._policy_map is not None:
+        layer._take_policy_of("/".join(filter(None, (layer._path_above, layer.name))))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, dtype_policies, tree
-from kstyle_torch.dtype_policies import DTypeName, DTypePolicy, dtype_name
+from kstyle_torch.dtype_policies import DTypeName, DTypePolicy, DTypePolicyMap, dtype_name
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.module_walk import set_unnoticed
@@ -23,6 +23,7 @@ class HasPolicy(nn.Module):
     _autocast = True  # whether floating-point inputs are cast to the compute dtype
     _has_precision = True  # whether a mixed policy runs it under torch.autocast; else the layers inside see to that
     _policy: DTypePolicy | None = None
+    _policy_map: DTypePolicyMap | None = None  # from which it takes the policy of its path when it is built
     _dtype: torch.dtype
     _compute_dtype: torch.dtype
     _input_dtype: torch.dtype | None  # to which floating-point inputs are cast; None if they are not
@@ -40,11 +41,15 @@ class HasPolicy(nn.Module):
     @property
     def compute_dtype(self) -> DTypeName:
         """The dtype of float inputs and outputs, by name."""
-        return self.dtype_policy.compute_dtype
+        return self._own_policy.compute_dtype
 
     @property
     def dtype_policy(self) -> DTypePolicy:
         """In which dtype the weights are kept, and in which the layer computes."""
+        return self._policy_map or self._own_policy
+
+    @property
+    def _own_policy(self) -> DTypePolicy:
         return self._policy or DTypePolicy(self.dtype)
 
     @dtype_policy.setter
@@ -61,12 +66,22 @@ class HasPolicy(nn.Module):
         set_unnoticed(self, _autocast=bool(value))
         self._set_policy(self.dtype_policy, chosen=True)
 
+    def _take_policy_of(self, path: str) -> None:
+        """Takes the policy that a map names for a path; a layer knows its own when it is built."""
+        policies = self._policy_map
+        if policies is not None and (policy := policies[path]) != self._policy:
+            self._set_policy(policy, chosen=True)
+            set_unnoticed(self, _policy_map=policies)
+
     def _set_policy(self, policy: DTypePolicy, chosen: bool) -> None:
+        policies = policy if isinstance(policy, DTypePolicyMap) else None
+        policy = policy if policies is None else policies.default_policy
         compute = as_dtype(policy.compute_dtype)
         casts = self._autocast and (self._has_precision or not policy.is_mixed)
         set_unnoticed(
             self,
             _policy=policy,
+            _policy_map=policies,
             _dtype=as_dtype(policy.variable_dtype),
             _compute_dtype=compute,
             _input_dtype=compute if casts else None,
@@ -79,7 +94,7 @@ class HasPolicy(nn.Module):
 
     def _compute_precisely(self) -> None:
         """Casts inputs in `forward` itself, which every way to call the layer reaches; costs a call more than `__call__`."""
-        precise = PreciseForward(self, self._compute_dtype, self.dtype_policy.is_mixed)
+        precise = PreciseForward(self, self._compute_dtype, self._own_policy.is_mixed)
         set_unnoticed(self, forward=precise, _input_dtype=None)
 
     def _meet_dtypes(self, structure: Any) -> None:
@@ -99,4 +114,4 @@ class HasPolicy(nn.Module):
         """Takes the dtype of a torch module's weights; where they have several, or there are none, casts nothing."""
         dtype = dtype_of_weights(module)
         set_unnoticed(self, _autocast=dtype is not None)
-        self._set_policy(self.dtype_policy if dtype is None else dtype_policies.get(dtype), chosen=False)
+        self._set_policy(self._own_policy if dtype is None else dtype_policies.get(dtype), chosen=False)
