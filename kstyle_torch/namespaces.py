@@ -14,16 +14,13 @@ from typing import Any, NoReturn
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
     "": "Function Operation Quantizer RematScope StatelessScope SymbolicScope applications distillation "
-    "distribution legacy name_scope quantizers remat version visualization wrappers",
+    "distribution name_scope quantizers remat version visualization wrappers",
     "backend": "get_uid is_float_dtype is_int_dtype result_type",
     "callbacks": "OrbaxCheckpoint",
-    "config": "disable_flash_attention enable_flash_attention enable_unsafe_deserialization is_flash_attention_enabled "
-    "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
-    "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy "
-    "QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
+    "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
     "export": "ExportArchive",
     "preprocessing.image": "smart_resize",
-    "utils": "Config FeatureSpace Progbar audio_dataset_from_directory bounding_boxes get_source_inputs legacy "
+    "utils": "Config FeatureSpace Progbar audio_dataset_from_directory bounding_boxes get_source_inputs "
     "split_dataset standardize_dtype",
 }
 # Advice by namespace and name: what to use instead of names of Keras, older Keras and torch. The tests check that no name
@@ -51,19 +48,8 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "callbacks": {"OrbaxCheckpoint": "Use ModelCheckpoint or BackupAndRestore."},
     "config": {
-        "disable_flash_attention": "Use torch.backends.cuda.enable_flash_sdp(False).",
-        "disable_traceback_filtering": "Tracebacks are whole here.",
-        "enable_flash_attention": "Use torch.backends.cuda.enable_flash_sdp(True).",
-        "enable_traceback_filtering": "Tracebacks are whole here.",
-        "enable_unsafe_deserialization": "Pass safe_mode=False to load_model.",
-        "is_flash_attention_enabled": "Use torch.backends.cuda.flash_sdp_enabled().",
         "is_nnx_enabled": "There is no JAX here.",
-        "is_traceback_filtering_enabled": "Tracebacks are whole here.",
-        "max_epochs": "Pass epochs= to fit.",
-        "max_steps_per_epoch": "Pass steps_per_epoch= to fit.",
         "set_backend": "There is torch alone.",
-        "set_max_epochs": "Pass epochs= to fit.",
-        "set_max_steps_per_epoch": "Pass steps_per_epoch= to fit.",
     },
     "export": {"ExportArchive": "Call export() of the model."},
     "initializers": {

@@ -260,6 +260,7 @@ class Trainer(Trainable):
         verbose = resolve_verbose(verbose)
         check_split(validation_split)
         check_epochs(epochs=epochs, initial_epoch=initial_epoch)
+        epochs = config.limited(epochs, config.max_epochs(), "epochs")
         weigh = class_weigher(class_weight)
         if is_iterable_data(x):
             check_own_batches(x, batch_size)

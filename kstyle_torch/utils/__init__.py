@@ -12,6 +12,7 @@ from kstyle_torch.serialization import (
     register_keras_serializable,
     serialize_keras_object,
 )
+from kstyle_torch.utils import legacy
 from kstyle_torch.utils.files import get_file
 from kstyle_torch.utils.folders import image_dataset_from_directory, text_dataset_from_directory
 from kstyle_torch.utils.images import array_to_img, img_to_array, load_img, save_img
@@ -37,6 +38,7 @@ __all__ = [
     "get_registered_object",
     "image_dataset_from_directory",
     "img_to_array",
+    "legacy",
     "load_img",
     "model_to_dot",
     "model_to_mermaid",
