@@ -10,9 +10,62 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["generator", "normal", "random_state", "set_random_state", "truncated_normal", "uniform"]
+__all__ = [
+    "default_seed",
+    "generator",
+    "normal",
+    "random_state",
+    "seed_all",
+    "seeded",
+    "set_random_state",
+    "skip_default_seed",
+    "truncated_normal",
+    "uniform",
+]
 
 Generator = torch.Generator | None  # None for torch's own, which `torch.manual_seed` seeds
+
+
+class _Seeding:
+    """The last `seed_all`: its seed, None before the first; and how many there were."""
+
+    seed: int | None = None
+    count = 0
+
+
+def seed_all(seed: int) -> None:
+    """Seeds Python's random numbers, NumPy's and torch's; from here on `default_seed` draws as Keras does."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    _Seeding.seed = seed
+    _Seeding.count += 1
+
+
+def seeded() -> int:
+    """Returns a number that every `seed_all` changes; 0 while torch's own random state decides."""
+    return _Seeding.count if torch.initial_seed() == _Seeding.seed else 0
+
+
+def default_seed() -> int | None:
+    """Returns a seed for an initializer or seed generator that got none.
+
+    Keras draws it from Python's `random` when the object is made. After `utils.set_random_seed` so do we, and the same
+    program starts from the same weights. A call of `torch.manual_seed` with another seed takes over from it.
+
+    Returns: The seed; None where torch's own random state decides.
+    """
+    return random.randint(1, 10**9) if seeded() else None
+
+
+def skip_default_seed(seed: Any) -> None:
+    """Draws a default seed that nothing uses, so that later layers get the seeds that they have in Keras.
+
+    Args:
+        seed: That which the layer was given. With None, Keras makes a seed generator.
+    """
+    if seed is None:
+        default_seed()
 
 
 def generator(seed: Any, device: torch.device | str = "cpu") -> torch.Generator:

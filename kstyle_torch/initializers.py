@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from kstyle_torch import config, draws, serialization
 from kstyle_torch._torch import fake_mode
 from kstyle_torch.arrays import from_array
-from kstyle_torch.draws import generator
+from kstyle_torch.draws import default_seed, generator
 
 __all__ = [
     "STFT",
@@ -158,13 +159,14 @@ class Identity(Initializer):
 class RandomInitializer(Initializer):
     """Base of those that draw. With an int `seed` every call draws the same numbers, those of Keras on torch.
 
-    With a `random.SeedGenerator` or without a seed it draws new ones.
+    With a `random.SeedGenerator` or without a seed it draws new ones; after `utils.set_random_seed`, the seed is drawn when
+    the initializer is made.
     """
 
     def __init__(self, seed: Any = None):
         if seed is not None and not isinstance(seed, (int, np.integer)) and not hasattr(seed, "next"):
             raise ValueError(f"{type(self).__name__}: seed must be an int, a SeedGenerator or None; got {seed!r}.")
-        self.seed = seed
+        self.seed = default_seed() if seed is None else seed
 
     def _normal(self, shape: Shape, mean: float, stddev: float, dtype: DType) -> Tensor:
         return draws.normal(shape, mean, stddev, as_dtype(dtype), generator(self.seed))
@@ -280,6 +282,19 @@ class VarianceScaling(RandomInitializer):
             return self._normal(shape, 0.0, math.sqrt(variance), dtype)
         cut = 0.87962566103423978  # standard deviation of a unit normal cut at +-2
         return self._truncated_normal(shape, 0.0, math.sqrt(variance) / cut, dtype)
+
+
+def with_axes(initializer: Any, input_axes: Iterable[int], output_axes: Iterable[int]) -> Any:
+    """Returns a kernel's initializer that knows which axes of the kernel are inputs and which are outputs.
+
+    Args:
+        initializer: Returned as it is unless it is a `VarianceScaling` that was not given both.
+    """
+    if not isinstance(initializer, VarianceScaling) or None not in (initializer.input_axes, initializer.output_axes):
+        return initializer
+    told = copy.copy(initializer)
+    told.input_axes, told.output_axes = [*input_axes], [*output_axes]
+    return told
 
 
 class _FixedScaling(VarianceScaling):

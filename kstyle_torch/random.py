@@ -1,7 +1,7 @@
 """Random numbers, with Keras' seeds: an int gives the same numbers at every call, a `SeedGenerator` new ones.
 
-Without a seed they come from torch's own random state, which `torch.manual_seed` and `utils.set_random_seed` set, and
-can be compiled. With one they are, on a CPU, the numbers that Keras draws on torch.
+Without a seed they come from torch's own random state, which `torch.manual_seed` sets, and can be compiled. With one, and
+outside of layers after `utils.set_random_seed`, they are, on a CPU, the numbers that Keras draws on torch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from kstyle_torch import config, draws, serialization
 from kstyle_torch._torch import sample_dirichlet, standard_gamma
-from kstyle_torch.draws import generator
+from kstyle_torch.draws import default_seed, generator, seeded
 from kstyle_torch.initializers import DType, as_dtype
+from kstyle_torch.mode import running
 from kstyle_torch.ops.operation import TensorLike, as_tensor, operation
 from kstyle_torch.registry import unique_name
 from kstyle_torch.variables import Variable
@@ -65,7 +66,9 @@ class SeedGenerator(serialization.Configurable):
             raise ValueError(f"SeedGenerator: seed must be an int or None; got {seed!r}.")
         self.name = name or unique_name("seed_generator")
         self._initial_seed = seed
-        start = int(torch.randint(1, 10**9, (), device="cpu")) if seed is None else int(seed)
+        if seed is None:
+            seed = default_seed() or int(torch.randint(1, 10**9, (), device="cpu"))
+        start = int(seed)
         with config.device_scope("cpu"):  # drawing reads it, and must not wait for another device
             state = torch.tensor([(start & 0xFFFFFFFF ^ 0x80000000) - 0x80000000, 0])
             self.state = Variable(state, dtype="int32", trainable=False, name="seed_generator_state")
@@ -256,11 +259,33 @@ def beta(shape: Shape, alpha: Any, beta: Any, dtype: DType = None, seed: Seed = 
 
 
 def _source(seed: Seed, device: torch.device | None = None) -> tuple[torch.Generator | None, torch.device]:
-    """Returns what draws, and where; torch's own generator without a seed."""
+    """Returns what draws, and where; None for torch's own generator."""
     device = config.device() if device is None else device
     if seed is not None and not isinstance(seed, (numbers.Integral, SeedGenerator)):
         raise ValueError(f"seed must be an int, a SeedGenerator or None; got {seed!r}.")
+    shared = _shared_generator() if seed is None else None
+    if shared is not None:
+        seed = sum(shared.next(ordered=False).tolist())
     return (None if seed is None else generator(seed, device)), device
+
+
+class _Shared:
+    """The seed generator of the draws without a seed, and the `seed_all` that it belongs to."""
+
+    generator: SeedGenerator | None = None
+    of = 0
+
+
+def _shared_generator() -> SeedGenerator | None:
+    """Returns Keras' global seed generator, for draws outside of layers after `utils.set_random_seed`; None otherwise.
+
+    Within layers and training steps torch's own generator draws, which compiled and recorded steps can repeat.
+    """
+    if torch.compiler.is_compiling() or running.inside or running.losses is not None or not seeded():
+        return None
+    if _Shared.of != seeded():
+        _Shared.generator, _Shared.of = SeedGenerator(), seeded()
+    return _Shared.generator
 
 
 def _spread(shape: Shape, seed: Seed, *parameters: Any) -> tuple[Any, ...]:

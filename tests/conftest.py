@@ -9,7 +9,7 @@ os.environ["KERAS_TORCH_DEVICE"] = "cpu"
 import pytest
 import torch
 
-from kstyle_torch import config
+from kstyle_torch import config, draws
 from kstyle_torch.registry import reset_names
 from kstyle_torch.training.recorded import engine
 
@@ -32,6 +32,7 @@ def pytest_collection_finish():
 def fresh_process_state():
     """Every test starts from the same seed, names, device and settings."""
     torch.manual_seed(0)
+    draws._Seeding.seed = None  # as before the first call of set_random_seed
     reset_names()
     with config.device_scope("cpu"):
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers
-from kstyle_torch.initializers import VarianceScaling
+from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.lora import LoraLayer
 from kstyle_torch.layer.precision import INTEGERS
@@ -173,13 +172,9 @@ class EinsumDense(LoraLayer):
 
     def _initializer(self, kernel: str, output: str) -> Any:
         """Returns the kernel's, told which of its axes are the outputs."""
-        given = self.kernel_initializer
-        if not isinstance(given, VarianceScaling) or None not in (given.input_axes, given.output_axes):
-            return given
-        told = copy.copy(given)
-        told.input_axes = [axis for axis, letter in enumerate(kernel) if letter not in output]
-        told.output_axes = [axis for axis, letter in enumerate(kernel) if letter in output]
-        return told
+        inputs = (axis for axis, letter in enumerate(kernel) if letter not in output)
+        outputs = (axis for axis, letter in enumerate(kernel) if letter in output)
+        return with_axes(self.kernel_initializer, inputs, outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         if inputs.dtype in INTEGERS:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import regularizers
+from kstyle_torch.draws import skip_default_seed
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.checks import not_negative
 from kstyle_torch.layer.random_layer import RandomLayer
@@ -49,6 +50,8 @@ class Dropout(RandomLayer):
         if not isinstance(rate, Real) or not 0 <= rate <= 1:
             raise ValueError(f"{self.name}: rate must be a number from 0 to 1; got {rate!r}.")
         self.rate: float = rate
+        if rate:
+            skip_default_seed(seed)
         self.noise_shape: Any = noise_shape
         if noise_shape is not None and not all(size is None or _is_size(size) for size in noise_shape):
             raise ValueError(f"{self.name}: noise_shape must hold positive ints and None; got {noise_shape!r}.")
@@ -188,6 +191,8 @@ class GaussianDropout(RandomLayer):
         super().__init__(seed, **kwargs)
         self.rate = _rate_below_one(rate, self)
         self._stddev = math.sqrt(self.rate / (1 - self.rate))
+        if self.rate:
+            skip_default_seed(seed)
 
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self._mode_of_call(training) or self.rate == 0:
@@ -219,6 +224,8 @@ class GaussianNoise(RandomLayer):
     def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any):
         super().__init__(seed, **kwargs)
         self.stddev = not_negative(stddev, "stddev", self)
+        if self.stddev:
+            skip_default_seed(seed)
 
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self._mode_of_call(training) or self.stddev == 0:
@@ -256,6 +263,8 @@ class AlphaDropout(RandomLayer):
         self.noise_shape = noise_shape
         self._factor = ((1 - self.rate) * (1 + self.rate * self.lowest**2)) ** -0.5
         self._shift = -self._factor * self.lowest * self.rate
+        if self.rate:
+            skip_default_seed(seed)
 
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self._mode_of_call(training) or self.rate == 0:

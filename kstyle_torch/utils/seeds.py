@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-import random
 
 import numpy as np
 import torch
 
+from kstyle_torch.draws import seed_all
 from kstyle_torch.registry import reset_names
 
 __all__ = ["clear_session", "set_random_seed"]
@@ -15,6 +15,9 @@ __all__ = ["clear_session", "set_random_seed"]
 
 def set_random_seed(seed: int) -> None:
     """Makes a program repeatable: seeds `random`, NumPy and torch, on all devices.
+
+    From here on, the same program starts from the same weights as in Keras on torch: layers without a seed draw one from
+    Python's `random` when they are made. `torch.manual_seed` with another seed puts torch's random state in charge again.
 
     Args:
         seed: From 0 to 2**32 - 1, as NumPy wants it.
@@ -29,9 +32,7 @@ def set_random_seed(seed: int) -> None:
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
         raise ValueError(f"set_random_seed: seed must be an int from 0 to 2**32 - 1; got {seed!r}.")
-    random.seed(int(seed))
-    np.random.seed(int(seed))
-    torch.manual_seed(int(seed))
+    seed_all(int(seed))
 
 
 def clear_session(free_memory: bool = True) -> None:

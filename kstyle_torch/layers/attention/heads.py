@@ -141,7 +141,8 @@ class HeadAttention(Layer):
             raise ValueError(f"{self.name}: value and key must have equally many steps; got shapes {value} and {key}.")
 
     def _project(self, name: str, shape: Any, sizes: tuple[int, ...], **more: Any) -> HeadProjection:
-        projection = HeadProjection(sizes, name=name, **self._projection_options, **more)
+        own = {name: _own(self._projection_options[name]) for name in ("kernel_initializer", "bias_initializer")}
+        projection = HeadProjection(sizes, name=name, **self._projection_options | own, **more)
         self._build_child(projection, shape)
         return projection
 
@@ -439,6 +440,11 @@ class GroupQueryAttention(HeadAttention):
             bias_constraint=bias_constraint,
             **kwargs,
         )
+
+
+def _own(initializer: Any) -> Any:
+    """Returns an initializer of a projection's own: one with a seed gives the same numbers at every call."""
+    return initializer.clone() if isinstance(initializer, initializers.Initializer) else initializer
 
 
 def _rate(value: Any, layer: Layer) -> float:

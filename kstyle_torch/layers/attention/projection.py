@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
+from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.checks import known_size
 from kstyle_torch.layer.layout import Layout
@@ -73,7 +74,8 @@ class HeadProjection(Layer):
             Weight("linear.weight", _unfolded_matrix(sizes, self.output_sizes), name="kernel"),
             Weight("linear.bias", _unfolded_vector(self.output_sizes), name="bias"),
         )
-        self.initialize(kernel=self.kernel_initializer, bias=self.bias_initializer)
+        inputs, outputs = range(len(sizes)), range(len(sizes), len(sizes) + len(self.output_sizes))
+        self.initialize(kernel=with_axes(self.kernel_initializer, inputs, outputs), bias=self.bias_initializer)
 
     def _table_rows(self) -> tuple[Weight, ...]:
         return self._table  # the layouts depend on the sizes, so they are a table for each layer, not for the class

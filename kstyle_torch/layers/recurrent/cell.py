@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers, tree
-from kstyle_torch.draws import generator
+from kstyle_torch.draws import generator, skip_default_seed
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.checks import known_size, positive_int
 from kstyle_torch.layer.layout import permuted
@@ -68,10 +68,13 @@ class Cell(Layer):
     state_shape: tuple[int, ...]  # of one sample
     implementation: int = 2
     _masks: dict[str, list[Tensor]]
+    _seeded_first = False  # whether Keras makes the seed generator of its dropout before the initializers
 
     def _store(self, names: dict[str, Any]) -> None:
         """Keeps the constructor's `locals()` as attributes: functions for their names, rates checked."""
         arguments = given({**names, "kwargs": {}})
+        if self._seeded_first:
+            skip_default_seed(arguments["seed"])
         for name, value in arguments.items():
             resolve = RESOLVERS.get(name.rpartition("_")[2])
             setattr(self, name, value if resolve is None else resolve(value))
@@ -82,6 +85,8 @@ class Cell(Layer):
         if self.recurrent_dropout:
             self.implementation = 1
         self._generator = None if self.seed is None else generator(self.seed)
+        if not self._seeded_first:
+            skip_default_seed(self.seed)
         set_unnoticed(self, _masks=OwnDict())
 
     @property

@@ -45,6 +45,7 @@ KERNEL = Layout(_to_keras, _to_torch)
 class ConvLSTMCell(Cell):
     """One step of the convolutional LSTMs, with the states [h, c]. The arguments are those of `ConvLSTM`, and `rank`."""
 
+    _seeded_first = True
     num_gates = 4
     num_states = 2
     implementation = 1  # every gate has its own dropout

@@ -30,6 +30,7 @@ class SimpleRNNCell(FusedCell):
         torch.Size([1, 4])
     """
 
+    _seeded_first = True
     num_gates = 1
     bias = Weight("bias_ih_l0")
 

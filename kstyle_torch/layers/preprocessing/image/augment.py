@@ -33,29 +33,33 @@ class RandomChoiceLayer(RandomImageLayer):
         value_range: The least and the greatest value of a pixel.
         factor: How strong each of the others is, 0 to 1.
         interpolation: Of those that move pixels.
+        colors: Whether those that change colors are among them.
         kwargs: As of every random layer on images.
     """
 
     factor_bounds = (0.0, 1.0)
 
-    def __init__(self, value_range: Range, factor: Factor, interpolation: str, **kwargs: Any):
+    def __init__(self, value_range: Range, factor: Factor, interpolation: str, colors: bool = True, **kwargs: Any):
         super().__init__(factor=factor, **kwargs)
         self.value_range, self.interpolation = self._value_range(value_range), interpolation
         shared: dict[str, Any] = {"data_format": self.data_format, "bounding_box_format": self.bounding_box_format}
+        shared["seed"] = self.seed
         moves: dict[str, Any] = {**shared, "interpolation": interpolation}
-        colors: dict[str, Any] = {**shared, "value_range": self.value_range}
+        values: dict[str, Any] = {**shared, "value_range": self.value_range}
         part = self.factor
         self.random_shear = RandomShear(part, part, **moves)
         self.random_translation = RandomTranslation(part, part, **moves)
         self.random_rotation = RandomRotation(part, **moves)
-        self.random_brightness = RandomBrightness(part, **colors)
-        self.random_color_degeneration = RandomColorDegeneration(part, **colors)
-        self.random_contrast = RandomContrast(part, **colors)
-        self.random_sharpness = RandomSharpness(part, **colors)
-        self.random_posterization = RandomPosterization(max(1, int(8 * part[1])), **colors)
-        self.solarization = Solarization(part, part, **colors)
-        self.auto_contrast = AutoContrast(**colors)
-        self.equalization = Equalization(**colors)
+        if colors:
+            self.random_brightness = RandomBrightness(part, **values)
+            self.random_color_degeneration = RandomColorDegeneration(part, **values)
+            self.random_contrast = RandomContrast(part, **values)
+            self.random_sharpness = RandomSharpness(part, **values)
+        self.random_posterization = RandomPosterization(max(1, int(8 * part[1])), **values)
+        self.solarization = Solarization(part, part, **values)
+        del values["seed"]
+        self.auto_contrast = AutoContrast(**values)
+        self.equalization = Equalization(**values)
 
     def _layer(self, name: str) -> BaseImagePreprocessingLayer:
         return getattr(self, name)
@@ -189,7 +193,7 @@ class AugMix(RandomChoiceLayer):
         data_format: str | None = None,
         **kwargs: Any,
     ):
-        super().__init__(value_range, factor, interpolation, seed=seed, data_format=data_format, **kwargs)
+        super().__init__(value_range, factor, interpolation, all_ops, seed=seed, data_format=data_format, **kwargs)
         self.num_chains, self.chain_depth, self.alpha, self.all_ops = num_chains, chain_depth, alpha, all_ops
         self.layer_names = [name for name in RandAugment.layer_names if all_ops or name not in COLORS]
 

@@ -315,7 +315,7 @@ class RandomColorJitter(RandomValueLayer):
         **kwargs: Any,
     ):
         super().__init__(value_range, seed=seed, data_format=data_format, **kwargs)
-        common: dict[str, Any] = {"value_range": value_range, "data_format": self.data_format}
+        common: dict[str, Any] = {"value_range": value_range, "seed": seed, "data_format": self.data_format}
         self._steps: list[str] = []
         for name, layer, factor in (
             ("random_brightness", RandomBrightness, brightness_factor),

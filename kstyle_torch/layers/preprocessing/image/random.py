@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch._torch import sample_dirichlet
-from kstyle_torch.draws import generator
+from kstyle_torch.draws import generator, skip_default_seed
 from kstyle_torch.layers.preprocessing.image.base import BaseImagePreprocessingLayer, KeepsPlaces, Range
 from kstyle_torch.layers.preprocessing.image.boxes import clipped_boxes, from_xyxy, to_xyxy
 
@@ -67,6 +67,7 @@ class RandomImageLayer(BaseImagePreprocessingLayer):
         if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__")):
             raise ValueError(f"{self.name}: seed must be an int or None; got {seed!r}.")
         self.seed = seed
+        skip_default_seed(seed)
         self._generator: torch.Generator | None = None if seed is None else generator(seed)
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
