@@ -35,12 +35,14 @@ try:
     )
     from kstyle_torch.dtype_policies import DTypePolicy, FloatDTypePolicy
     from kstyle_torch.initializers import Initializer
+    from kstyle_torch.layer.input_spec import InputSpec
     from kstyle_torch.layers import Input, Layer
     from kstyle_torch.losses import Loss
     from kstyle_torch.metrics import Metric
     from kstyle_torch.models import Functional, Model, Sequential, from_torch
     from kstyle_torch.optimizers import Optimizer
     from kstyle_torch.regularizers import Regularizer
+    from kstyle_torch.scopes import RematScope, StatelessScope, SymbolicScope, name_scope
     from kstyle_torch.symbolic.tensor import KerasTensor
     from kstyle_torch.variables import Variable
 
@@ -58,6 +60,7 @@ __all__ = [
     "Functional",
     "Initializer",
     "Input",
+    "InputSpec",
     "KerasTensor",
     "Layer",
     "Loss",
@@ -65,7 +68,10 @@ __all__ = [
     "Model",
     "Optimizer",
     "Regularizer",
+    "RematScope",
     "Sequential",
+    "StatelessScope",
+    "SymbolicScope",
     "Variable",
     "activations",
     "backend",
@@ -83,6 +89,7 @@ __all__ = [
     "metrics",
     "mixed_precision",
     "models",
+    "name_scope",
     "ops",
     "optimizers",
     "preprocessing",

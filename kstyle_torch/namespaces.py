@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
-    "": "Function Operation Quantizer RematScope StatelessScope SymbolicScope applications distillation "
-    "distribution name_scope quantizers remat version visualization wrappers",
+    "": "Function Operation Quantizer applications distillation "
+    "distribution quantizers remat version visualization wrappers",
     "backend": "get_uid is_float_dtype is_int_dtype result_type",
     "callbacks": "OrbaxCheckpoint",
     "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
@@ -28,15 +28,11 @@ NOT_YET: dict[str, str] = {
 ADVICE: dict[str, dict[str, str]] = {
     "": {
         "Function": "Use Model(inputs, outputs).",
-        "InputSpec": "Use layers.InputSpec.",
         "Operation": "Use Layer.",
-        "RematScope": "Use torch.utils.checkpoint.checkpoint.",
-        "StatelessScope": "Use torch.func.functional_call.",
         "applications": "Wrap a model of torchvision or timm with from_torch(module).",
         "distribution": "Use from_torch(torch.nn.parallel.DistributedDataParallel(...)).",
         "estimator": "Keras has dropped it.",
         "experimental": "Keras has dropped it.",
-        "name_scope": "Pass name= to layers.",
         "nn": "Use layers, or torch.nn and layers.TorchModule.",
         "remat": "Use torch.utils.checkpoint.checkpoint.",
         "src": "It is Keras' inside; the public names are here.",

@@ -20,7 +20,7 @@ MAX_LINES = 600
 # From the ground up: a package imports from those listed before it, and from itself.
 PACKAGES = (
     "_nests _torch namespaces arrays dtype_policies tracebacks config registry tree draws splitmix64 budget "
-    "serialization legacy initializers activations regularizers constraints variables mode codegen symbolic ops random "
+    "serialization legacy initializers activations regularizers constraints scopes variables mode codegen symbolic ops random "
     "data layer layers losses metrics optimizers mixed_precision saving callbacks distribution graph_passes training "
     "utils backend preprocessing export models wrappers datasets applications __main__"
 ).split()

@@ -17,9 +17,11 @@ from torch.overrides import TorchFunctionMode
 
 from kstyle_torch import config
 from kstyle_torch.arrays import from_array
+from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.keras_value import ComputedSource, KerasValue, Source, keras_value
 from kstyle_torch.layer.layout import SAME, Layout
 from kstyle_torch.layer.reparametrization import Reparametrization, reparametrizations
+from kstyle_torch.scopes import opened
 from kstyle_torch.variables import Variable
 
 
@@ -183,6 +185,9 @@ class WeightView(Variable):
             given = given.plain() if isinstance(given, KerasValue) else given
             if given.shape != self.shape:
                 raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
+            if opened.stateless is not None:
+                opened.stateless.add_update((self, given.to(self.parameter.dtype)))
+                return self
             computed = self.computed
             if computed is not None:
                 computed.assign(self.layout.to_torch(given), self.path)
@@ -190,6 +195,22 @@ class WeightView(Variable):
                 self.parameter.copy_(self.layout.to_torch(given))
         torch.clear_autocast_cache()  # it may hold a copy of the old value
         return self
+
+    def _put_in_place(self, value: Tensor) -> Callable[[], None]:
+        """Puts a value, in Keras' layout, where the weight is, and returns a function that puts the weight back.
+
+        Raises: RuntimeError: if torch computes the weight from others.
+        """
+        if self.computed is not None or self._layer is None:
+            raise RuntimeError(
+                f"{self.path} cannot have another value in a StatelessScope: torch computes it from others."
+            )
+        module, name = self._row.place(self._layer)
+        changes_in_place = name not in module._parameters  # as torch's kernels do with buffers
+        return put_in_place(module, name, self.layout.to_torch(value.clone() if changes_in_place else value))
+
+    def _value_in_place(self) -> Tensor:
+        return self.layout.to_keras(self.parameter)
 
     @property
     def trainable(self) -> bool:
@@ -217,6 +238,20 @@ class WeightView(Variable):
     def __setstate__(self, state: dict[str, Any]) -> None:
         owner, holder = (state[name] or nn.Module() for name in ("_owner", "holder"))
         vars(self).update({**state, "_owner": weakref.ref(owner), "holder": weakref.ref(holder)})
+
+
+def put_in_place(module: nn.Module, name: str, tensor: Tensor) -> Callable[[], None]:
+    """Puts a tensor in the place of a parameter or buffer, and returns a function that puts that back."""
+    table: dict[str, Any] = module._parameters if name in module._parameters else module._buffers
+    before = table[name]
+    table[name] = tensor
+    changes.count += 1  # what was recorded holds the old tensor
+
+    def restore() -> None:
+        table[name] = before
+        changes.count += 1
+
+    return restore
 
 
 class _SkipInit(TorchFunctionMode):
