@@ -316,6 +316,8 @@ def _operator(name: str) -> Callable[..., Any]:
     method = getattr(Tensor, name)
 
     def operate(self: Variable, *others: Any) -> Any:
+        if others and hasattr(others[0], "record_history"):
+            return NotImplemented  # a symbolic tensor, which reads the variable when the graph runs
         return method(self.read(), *[self._operand(_read(other)) for other in others])
 
     operate.__name__ = name
@@ -326,6 +328,8 @@ def _logical(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Returns the operator for which Keras has a logical operation, where torch's is that of bits."""
 
     def operate(self: Variable, other: Any) -> Any:
+        if hasattr(other, "record_history"):
+            return NotImplemented
         value = self.read()
         return function(value, torch.as_tensor(self._operand(_read(other)), device=value.device))
 
