@@ -26,6 +26,13 @@ def to_array(tensor: Tensor) -> np.ndarray:
     return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
 
 
+def as_input(value: Any) -> Any:
+    """Returns arrays, numbers, lists and variables as tensors; all else, such as symbolic tensors, as it is."""
+    if isinstance(value, (np.ndarray, np.generic, list, tuple, int, float)):
+        return from_array(value)
+    return value.read() if hasattr(type(value), "assign") else value
+
+
 def from_array(value: Any, device: Any = None) -> Tensor:
     """Returns what `torch.as_tensor` does, also of an array of `ml_dtypes`' bfloat16."""
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.name == "bfloat16":

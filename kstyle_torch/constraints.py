@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, serialization
+from kstyle_torch.arrays import as_input
 
 __all__ = [
     "Constraint",
@@ -49,6 +50,7 @@ class MaxNorm(Constraint):
         self.max_value, self.axis = max_value, axis
 
     def __call__(self, w: Tensor) -> Tensor:
+        w = as_input(w)
         norm = _norm(w, self.axis)
         return w * (norm.clamp(0, self.max_value) / (config.epsilon() + norm))
 
@@ -58,7 +60,7 @@ class NonNeg(Constraint):
     """Sets negative weights to 0."""
 
     def __call__(self, w: Tensor) -> Tensor:
-        return w.clamp(min=0)
+        return as_input(w).clamp(min=0)
 
 
 @registry.register()
@@ -73,6 +75,7 @@ class UnitNorm(Constraint):
         self.axis = axis
 
     def __call__(self, w: Tensor) -> Tensor:
+        w = as_input(w)
         return w / (config.epsilon() + _norm(w, self.axis))
 
 
@@ -91,6 +94,7 @@ class MinMaxNorm(Constraint):
         self.min_value, self.max_value, self.rate, self.axis = min_value, max_value, rate, axis
 
     def __call__(self, w: Tensor) -> Tensor:
+        w = as_input(w)
         norm = _norm(w, self.axis)
         wanted = self.rate * norm.clamp(self.min_value, self.max_value) + (1 - self.rate) * norm
         return w * (wanted / (config.epsilon() + norm))

@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 NOT_YET: dict[str, str] = {
     "": "Function Operation Quantizer applications distillation "
     "distribution quantizers remat version visualization wrappers",
-    "backend": "get_uid is_float_dtype is_int_dtype result_type",
     "callbacks": "OrbaxCheckpoint",
     "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
     "export": "ExportArchive",
@@ -37,10 +36,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "remat": "Use torch.utils.checkpoint.checkpoint.",
         "src": "It is Keras' inside; the public names are here.",
         "version": "Use __version__.",
-    },
-    "backend": {
-        "is_float_dtype": "Use is_floating_point of torch's dtypes.",
-        "result_type": "Use torch.result_type, or torch.promote_types.",
     },
     "callbacks": {"OrbaxCheckpoint": "Use ModelCheckpoint or BackupAndRestore."},
     "config": {

@@ -120,6 +120,12 @@ def unique_name(base: str) -> str:
     return f"{base}_{count}" if count else base
 
 
+def get_uid(prefix: str = "") -> int:
+    """Returns the next number of a name, from the counts behind automatic names."""
+    _name_counts[prefix] += 1
+    return _name_counts[prefix]
+
+
 def looks_automatic(cls: type, name: str) -> bool:
     """Returns whether a name is one that `unique_name` makes for objects of a class."""
     return re.fullmatch(rf"{re.escape(snake_case(cls.__name__))}(_\d+)?", name) is not None

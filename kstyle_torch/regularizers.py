@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import serialization
+from kstyle_torch.arrays import as_input
 
 __all__ = [
     "L1",
@@ -49,7 +50,7 @@ class L1(Regularizer):
         self.l1 = _factor(l1, "l1", default=0.01)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.l1 * x.abs().sum()
+        return self.l1 * as_input(x).abs().sum()
 
 
 @registry.register()
@@ -64,7 +65,7 @@ class L2(Regularizer):
         self.l2 = _factor(l2, "l2", default=0.01)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.l2 * x.square().sum()
+        return self.l2 * as_input(x).square().sum()
 
 
 @registry.register("l1_l2")
@@ -80,6 +81,7 @@ class L1L2(Regularizer):
         self.l1, self.l2 = _factor(l1, "l1", default=0.0), _factor(l2, "l2", default=0.0)
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = as_input(x)
         return self.l1 * x.abs().sum() + self.l2 * x.square().sum()
 
 
@@ -99,6 +101,7 @@ class OrthogonalRegularizer(Regularizer):
         self.factor, self.mode = _factor(factor, "factor", default=0.01), mode
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = as_input(x)
         if x.ndim != 2:
             raise ValueError(f"OrthogonalRegularizer needs a matrix; got shape {tuple(x.shape)}.")
         vectors = F.normalize(x if self.mode == "rows" else x.T, dim=1)

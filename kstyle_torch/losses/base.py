@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import serialization, tree
+from kstyle_torch.arrays import as_input
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable
@@ -98,7 +99,7 @@ class Loss(Configurable):
         """
 
     def _prediction(self, y_pred: Any) -> Tensor:
-        given = torch.as_tensor(y_pred)
+        given = y_pred if isinstance(y_pred, Tensor) else as_input(y_pred)
         if given.dtype is self._dtype:
             return given
         converted = given.to(self._dtype)
@@ -109,7 +110,7 @@ class Loss(Configurable):
 
     def _target(self, y_true: Any, like: Tensor) -> Tensor:
         if not isinstance(y_true, Tensor):
-            y_true = torch.as_tensor(y_true)
+            y_true = as_input(y_true)
         if y_true.device != like.device:
             y_true = y_true.to(like.device)
         return y_true if self.sparse or y_true.dtype is self._dtype else y_true.to(self._dtype)
@@ -248,7 +249,8 @@ def reduce_weighted(values: Tensor, sample_weight: Any, mask: Tensor | None, red
     """Returns the values, times weights and mask, reduced."""
     weight = None
     if sample_weight is not None:
-        weight = torch.as_tensor(sample_weight).to(values.device, values.dtype)
+        weight = sample_weight if isinstance(sample_weight, Tensor) else as_input(sample_weight)
+        weight = weight.to(values.device, values.dtype)
     weight = apply_mask(weight, mask, values.dtype, rescale=reduction in ("mean", "sum_over_batch_size"))
     if weight is not None:
         values, weight = same_rank(values, weight)
@@ -289,9 +291,10 @@ def apply_mask(weight: Tensor | None, mask: Any, dtype: torch.dtype, rescale: bo
 
 def tensors(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     """Returns both as tensors on one device, the predictions of a float type."""
-    y_pred = torch.as_tensor(y_pred)
+    y_pred = y_pred if isinstance(y_pred, Tensor) else as_input(y_pred)
+    y_true = y_true if isinstance(y_true, Tensor) else as_input(y_true)
     y_pred = y_pred if y_pred.is_floating_point() else y_pred.to(torch.float32)
-    return torch.as_tensor(y_true).to(y_pred.device), y_pred
+    return y_true.to(y_pred.device), y_pred
 
 
 def _each_tensor(function: Callable[[Any], Tensor], nest: Any) -> Any:
