@@ -15,7 +15,6 @@ try:
         config,
         constraints,
         dtype_policies,
-        export,
         initializers,
         layers,
         legacy,
@@ -26,7 +25,6 @@ try:
         namespaces,
         ops,
         optimizers,
-        preprocessing,
         random,
         regularizers,
         saving,
@@ -47,7 +45,7 @@ try:
     from kstyle_torch.variables import Variable
 
     if TYPE_CHECKING:
-        from kstyle_torch import datasets
+        from kstyle_torch import datasets, export, preprocessing
 finally:
     if _collecting:
         gc.enable()
@@ -100,4 +98,5 @@ __all__ = [
     "utils",
 ]
 
-namespaces.install(sys.modules[__name__], lazy=("datasets",))
+LAZY = ("datasets", "export", "preprocessing")
+namespaces.install(sys.modules[__name__], lazy={name: f"{__name__}.{name}" for name in LAZY})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,7 @@ __all__ = [
     "set_resident_bytes",
 ]
 
+ROOT = str(Path(__file__).parent)
 _IMAGE_FORMATS = ("channels_last", "channels_first")
 
 _epsilon = 1e-7
@@ -236,7 +238,12 @@ def limited(value: Any, limit: int | None, what: str) -> Any:
     """Returns a number of epochs or steps under a limit of this module, with a warning where that is fewer."""
     if limit is None or (value is not None and value <= limit):
         return value
-    warnings.warn(f"Limiting {what} to {limit}, as keras.config or the environment says.", stacklevel=3)
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(
+        ROOT
+    ):  # up to the line of the user's program
+        frame, level = frame.f_back, level + 1
+    warnings.warn(f"Limiting {what} to {limit}, as keras.config or the environment says.", stacklevel=level)
     return limit
 
 

@@ -7,9 +7,12 @@ import dis
 import functools
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.machinery import ModuleSpec
 from types import FrameType, ModuleType
-from typing import Any, NoReturn
+from typing import Any
+
+from kstyle_torch.compat import keras2
 
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
@@ -55,8 +58,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "BatchNorm1d": "Use BatchNormalization.",
         "BatchNorm2d": "Use BatchNormalization.",
         "BatchNorm3d": "Use BatchNormalization.",
-        "CuDNNGRU": "Use GRU.",
-        "CuDNNLSTM": "Use LSTM.",
         "DenseFeatures": "Keras has dropped it.",
         "FlaxLayer": "There is no JAX here; use TorchModule for a module of torch.",
         "JaxLayer": "There is no JAX here; use TorchModule for a module of torch.",
@@ -103,9 +104,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "utils": {
         "Progbar": "Use tqdm; fit() draws its own.",
         "multi_gpu_model": "Keras has dropped it.",
-        "np_utils": "Its functions are in utils: to_categorical, normalize.",
         "split_dataset": "Use torch.utils.data.random_split, which takes torch's data sets.",
-        "vis_utils": "Its functions are in utils: plot_model, model_to_dot.",
     },
 }
 NEAR, ELSEWHERE = 3, 2  # how many names are shown
@@ -113,30 +112,38 @@ PACKAGE = __name__.partition(".")[0]
 
 
 class MissingModules:
-    """The last of Python's finders, which gets the modules that nothing else finds: it gives the error for those with advice.
+    """The last of Python's finders: modules of an older Keras, and errors with advice for those of Keras that are not here.
 
     Without it, `from kstyle_torch.applications import ResNet50` would raise Python's bare error: the import system asks
     no `__getattr__` for modules.
     """
 
     @classmethod
-    def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> None:  # noqa: ARG003
-        """Finds nothing.
+    def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG003
+        """Finds modules of an older Keras, and nothing else.
 
         Raises: ModuleNotFoundError: with advice, for a module of Keras that is not here, where it is being imported. Those
             who only ask whether there is one, as `importlib.util.find_spec` does, get None as from any finder.
         """
+        if (older := keras2.find(fullname)) is not None:
+            return older
         parent, _, name = fullname.rpartition(".")
         if parent.partition(".")[0] == PACKAGE and (advice := _known(parent, name)):
             if sys._getframe(2).f_code.co_name == "_find_and_load_unlocked":
                 raise ModuleNotFoundError(f"No module named {fullname!r}. {advice}", name=fullname)
+        return None
 
 
 class NamesakeModule(ModuleType):
     """A module named like a public class beside it, as `layers.dense` is: calling it says so."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         parent, _, name = self.__name__.rpartition(".")
+        path = self.__name__.partition(".")[2]
+        if path in keras2.CALLED:
+            wanted = keras2.CALLED[path]
+            keras2.tell(f"keras.{path}(...)", f"keras.optimizers.{wanted}(...)")
+            return getattr(self, wanted)(*args, **kwargs)
         advice = _advice(sys.modules[parent], name)
         raise TypeError(f"{self.__name__!r} is a module, which cannot be called. {advice}")
 
@@ -144,18 +151,19 @@ class NamesakeModule(ModuleType):
         return importlib.import_module, (self.__name__,)  # cloudpickle knows plain modules only
 
 
-def install(module: ModuleType, lazy: tuple[str, ...] = ()) -> None:
+def install(module: ModuleType, lazy: Mapping[str, str] | None = None) -> None:
     """Gives `module` and all public namespaces below it a `__getattr__`, which Python asks for names that are not there.
 
     It is set from here, so that type checkers do not see it: they report unknown names of modules without one. Modules
     that are named like a public class become callable, to raise an error with its name.
 
     Args:
-        module: The package, or a subpackage that it imports lazily.
-        lazy: Subpackages that `module` imports when they are used.
+        module: The package, or a subpackage that has lazy names or is one.
+        lazy: Names that `module` imports when they are used, each with the module that has it; subpackages with their own.
     """
     for namespace in _namespaces(module):
-        vars(namespace).update(__getattr__=functools.partial(_get, namespace, lazy if namespace is module else ()))
+        own = lazy if lazy and namespace is module else {}
+        vars(namespace).setdefault("__getattr__", functools.partial(_get, namespace, own))
         modules = {name: value for name, value in vars(namespace).items() if type(value) is ModuleType}
         public = {_letters(name) for name in namespace.__all__} if modules else ()
         for name, value in modules.items():
@@ -164,6 +172,9 @@ def install(module: ModuleType, lazy: tuple[str, ...] = ()) -> None:
                 value.__class__ = NamesakeModule
     if MissingModules not in sys.meta_path:
         sys.meta_path.append(MissingModules)
+    for path, wider in keras2.WIDER.items():
+        if older := sys.modules.get(f"{PACKAGE}.{path}"):
+            vars(older)["__getattr__"] = functools.partial(keras2.name_in, wider)
     if lazy:
         vars(module).update(__dir__=lambda: sorted({*vars(module), *lazy}))
 
@@ -178,19 +189,25 @@ def _namespaces(module: ModuleType) -> Iterator[ModuleType]:
         found += [value for value in modules if value.__name__.startswith(f"{module.__name__}.")]
 
 
-def _get(module: ModuleType, lazy: tuple[str, ...], name: str) -> Any:
-    """Returns a lazy subpackage, or raises the error for a name that `module` lacks.
+def _get(module: ModuleType, lazy: Mapping[str, str], name: str) -> Any:
+    """Returns what a lazy name stands for, or raises the error for a name that `module` lacks.
 
     Raises: AttributeError: as for any object; without advice for `__names__`, which libraries ask everything for.
         ImportError: in `from module import name`, where Python would put a bare one in place of an AttributeError.
     """
     if name in lazy:
-        return importlib.import_module(f"{module.__name__}.{name}")
-    message = f"module {module.__name__!r} has no attribute {name!r}"
-    if name.startswith("__"):
+        home = importlib.import_module(lazy[name])
+        value = home if home.__name__ == f"{module.__name__}.{name}" else getattr(home, name)
+        vars(module)[name] = value  # so that this function is asked for it once
+        return value
+    message, caller = f"module {module.__name__!r} has no attribute {name!r}", sys._getframe(1)
+    # `from package import module` asks first, and then imports the module: it wants no advice, which takes long.
+    if name.startswith("__") or caller.f_code.co_name == "_handle_fromlist":
         raise AttributeError(message, name=name, obj=module)
+    if (older := keras2.look_up(module.__name__.partition(".")[2], name)) is not None:
+        return older
     advice = _advice(module, name)
-    if _imports_name(sys._getframe(1)) and f"{module.__name__}.{name}" not in sys.modules:
+    if _imports_name(caller) and f"{module.__name__}.{name}" not in sys.modules:
         message = f"cannot import name {name!r} from {module.__name__!r}. {advice}"
         raise ImportError(message, name=module.__name__, path=module.__file__)
     # With neither name= nor obj=, Python would set both, and tracebacks add a "Did you mean" of their own.
@@ -240,9 +257,12 @@ def _letters(name: str) -> str:
 def _places(module: ModuleType, name: str) -> list[str]:
     """Returns where else an object of this name is exported; each object once."""
     found: dict[int, str] = {}
-    for other in _namespaces(sys.modules[module.__name__.partition(".")[0]]):
-        if other is not module and name in other.__dict__ and name in getattr(other, "__all__", ()):
-            found.setdefault(id(other.__dict__[name]), f"{other.__name__}.{name}")
+    package = sys.modules[PACKAGE]
+    for public in package.__all__:
+        getattr(package, public, None)  # imports what is lazy
+    for other in _namespaces(package):
+        if other is not module and name in getattr(other, "__all__", ()):
+            found.setdefault(id(getattr(other, name)), f"{other.__name__}.{name}")
     return [*found.values()][:ELSEWHERE]
 
 

@@ -24,6 +24,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 
 from kstyle_torch import budget, config
 from kstyle_torch.arrays import to_array
+from kstyle_torch.compat import keras2
 from kstyle_torch.registry import (
     CUSTOM_NAMES,
     CUSTOM_OBJECTS,
@@ -72,8 +73,13 @@ class Configurable:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls)
-        object.__setattr__(self, "_arguments", _bind(cls, args, kwargs))
+        object.__setattr__(self, "_arguments", _bind(cls, args, keras2.todays(cls, kwargs)))
         return self
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if older := keras2.table_of(cls):
+            cls.__init__ = keras2.takes_older(cls.__name__, older)(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         """Takes no arguments; without it, `object` would accept any, as `__new__` is defined."""

@@ -113,7 +113,7 @@ def check_recorded(name):
             history = fit(model, name).history
         told.append((history, [weight.tolist() for weight in model.get_weights()]))
         counted.append(counts)
-    assert [tape.checked for tape in model._fit.step_engine.tapes.values()] == [True, True]
+    assert [recording.checked for recording in model._fit.step_engine.recordings.values()] == [True, True]
     eager, recorded = counted
     assert recorded.ops < 0.8 * eager.ops, counted
     assert (recorded.sync, recorded.d2h, recorded.h2d) == (eager.sync, eager.d2h, eager.h2d)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kstyle_torch import config, draws
+from kstyle_torch.compat import keras2
 from kstyle_torch.registry import reset_names
 from kstyle_torch.training.recorded import engine
 
@@ -32,6 +33,7 @@ def pytest_collection_finish():
 def fresh_process_state():
     """Every test starts from the same seed, names, device and settings."""
     torch.manual_seed(0)
+    keras2._told.clear()
     draws._Seeding.seed = None  # as before the first call of set_random_seed
     reset_names()
     with config.device_scope("cpu"):

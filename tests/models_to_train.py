@@ -58,9 +58,13 @@ class AtBatch(ks.callbacks.Callback):
             self.action(self.model)
 
 
-def tapes_of(model):
+def recordings_of(model):
     """The recorded steps that have been proven right."""
-    return [tape for tape in model._fit.step_engine.tapes.values() if tape is not None and tape.checked]
+    return [
+        recording
+        for recording in model._fit.step_engine.recordings.values()
+        if recording is not None and recording.checked
+    ]
 
 
 def assert_same_history(got, expected):

@@ -30,6 +30,7 @@ class ModelCheckpoint(Monitor):
         mode: `"min"`, `"max"`, or `"auto"`: by what the metric is.
         save_freq: `"epoch"`, or a number of batches.
         initial_value_threshold: A value that must be beaten before anything is saved.
+        period: With `save_freq="epoch"`, after every how many epochs it looks; an argument of Keras 2.
     Raises: ValueError: for another kind of file, or an unknown `save_freq`. KeyError: in training, if the logs do not have
         what `filepath` asks for.
 
@@ -48,6 +49,8 @@ class ModelCheckpoint(Monitor):
         mode: str = "auto",
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
+        *,
+        period: int = 1,
     ):
         super().__init__(monitor, mode, best=initial_value_threshold)
         self.filepath = os.fspath(filepath)
@@ -57,7 +60,9 @@ class ModelCheckpoint(Monitor):
         if not self.filepath.endswith(endings) or (not save_weights_only and self.filepath.endswith(".weights.h5")):
             what = "weights" if save_weights_only else "whole models; for weights pass save_weights_only=True"
             raise ValueError(f"ModelCheckpoint: a file of {what} ends in {', '.join(endings)}; got {self.filepath!r}.")
-        self.verbose, self.save_freq = verbose, save_freq
+        if isinstance(period, bool) or not isinstance(period, int) or period < 1:
+            raise ValueError(f"ModelCheckpoint: period must be a positive int; got {period!r}.")
+        self.verbose, self.save_freq, self.period = verbose, save_freq, period
         self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
         self._epoch = self._unsaved = 0
         self._last_batch = -1
@@ -66,7 +71,7 @@ class ModelCheckpoint(Monitor):
         self._epoch = epoch
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self.save_freq == "epoch":
+        if self.save_freq == "epoch" and (epoch + 1) % self.period == 0:
             self._save(epoch, {}, logs or {})
 
     @hook_if(lambda self: self.save_freq != "epoch")

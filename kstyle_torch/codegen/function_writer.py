@@ -1,7 +1,7 @@
-"""A writer of straight-line Python functions.
+"""Writer of straight-line Python functions.
 
-The code consists of names of the writer's own and of numbers. Every other object is bound to a global name by reference,
-so no text of a user's name, config or file can become code.
+The code consists of numbers and of names that the writer chooses. All other objects are bound to global names by
+reference, so strings from users, configs or files cannot become code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kstyle_torch.registry import snake_case
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 RESERVED = (*dir(builtins), *keyword.kwlist)
-Leaf = Callable[[Any], str | None]  # the code of a value that only its user knows; None for all others
+Leaf = Callable[[Any], str | None]  # returns the code of a value that stands for a variable; None for other values
 _numbers = itertools.count()
 
 
@@ -34,18 +34,20 @@ class Line(NamedTuple):
 
 
 class FunctionWriter:
-    """The function that is being written: its lines, its variables, and the objects that it refers to.
+    """Builder of one function: its statements, its variables, and the objects that it refers to.
+
+    All arguments are constants of the package, never text from users.
 
     Args:
         name: The function's name.
         parameters: Names of its parameters.
-        title: Two or three of our words for tracebacks, which show the code.
-        names: Objects that go by a name of our choice in the code.
+        title: Description for tracebacks, which show the code.
+        names: Name -> object, for objects with a fixed name in the code.
     """
 
     def __init__(self, name: str, parameters: Sequence[str], title: str, names: Mapping[str, Any] | None = None):
         self.name, self.parameters, self.title = name, parameters, title
-        self._globals: dict[str, Any] = dict(names or {})  # keeps the objects, so that their ids stay their own
+        self._globals: dict[str, Any] = dict(names or {})  # references keep the ids unique
         self._bound = {id(value): each for each, value in self._globals.items()}  # id -> name among the globals
         self._taken = {name, *parameters, *self._globals, *RESERVED}
         self._next: dict[str, int] = {}  # base of a name -> the first number that may be free
@@ -54,7 +56,7 @@ class FunctionWriter:
     # ----------------------------------------------------------------------------------------------------------- names
 
     def variable(self, wish: str) -> str:
-        """Returns a name that nothing has yet, like the wished one as far as that is a plain ASCII identifier."""
+        """Returns an unused name: the wish in snake case, reduced to ASCII letters and digits, with a number if taken."""
         base = _identifier(wish)
         name, number = base, self._next.get(base, 1)
         while name in self._taken:
@@ -76,19 +78,19 @@ class FunctionWriter:
         """Returns the code of a value: numbers and nests of them as literals, everything else by reference.
 
         Args:
-            value: Anything.
-            leaf: Gives the code of values that stand for variables, and None for others; it is asked first.
+            value: Any object.
+            leaf: Returns the code of values that stand for variables, and None for others; it has precedence.
         """
         code = leaf(value)
         if code is not None:
             return code
         if type(value) in (bool, int, type(None)) or (type(value) is float and repr(value)[-1].isdigit()):
-            return repr(value)  # the texts of infinity and NaN are not literals
+            return repr(value)  # `inf` and `nan` are not literals
         if isinstance(value, tuple):
             items = f"({''.join(self.value(item, leaf) + ', ' for item in value)})"
             if type(value) is tuple:
                 return items
-            kind = self.bind(type(value), type(value).__name__)  # a named tuple, or one of torch.return_types
+            kind = self.bind(type(value), "kind")  # a named tuple, or one of torch.return_types
             return f"{kind}(*{items})" if hasattr(value, "_fields") else f"{kind}({items})"
         if type(value) is list:
             return f"[{', '.join([self.value(item, leaf) for item in value])}]"
@@ -100,14 +102,14 @@ class FunctionWriter:
         return self.bind(value)
 
     def call(self, function: str, args: Iterable[str], kwargs: Mapping[str, str]) -> str:
-        """Returns the code of a call of what `function` names.
+        """Returns the code of a call of `function`, a name.
 
-        Raises: ValueError: if the name of a keyword argument is not a plain ASCII identifier.
+        Names of keyword arguments that Python's grammar does not take here, or that are not ASCII, are passed in a dict.
         """
-        for name in kwargs:
-            if not IDENTIFIER.match(name) or keyword.iskeyword(name):
-                raise ValueError(f"{name!r} cannot be the name of a keyword argument in a graph.")
-        return f"{function}({', '.join([*args, *(f'{name}={value}' for name, value in kwargs.items())])})"
+        plain = [f"{name}={value}" for name, value in kwargs.items() if _is_plain(name)]
+        others = [f"{self.bind(name, 'key')}: {value}" for name, value in kwargs.items() if not _is_plain(name)]
+        rest = [f"**{{{', '.join(others)}}}"] if others else []
+        return f"{function}({', '.join([*args, *plain, *rest])})"
 
     # ------------------------------------------------------------------------------------------------------ statements
 
@@ -115,10 +117,10 @@ class FunctionWriter:
         """Adds a statement.
 
         Args:
-            code: It.
-            reads: The names that it reads. Those that no statement assigns may be left out.
+            code: Source of the statement.
+            reads: The names that it reads. Names that no statement assigns may be omitted.
             assigns: The variables that it assigns.
-            optional: Whether it is left out where nothing reads what it assigns.
+            optional: Whether to remove it if nothing reads the variables that it assigns.
         """
         self._lines.append(Line(code, tuple(reads), tuple(assigns), optional))
 
@@ -127,14 +129,14 @@ class FunctionWriter:
 
         Args:
             result: The expression that the function returns.
-            reads: The variables that must be left until then.
+            reads: The variables that the expression reads, which must not be deleted before.
         """
         body = [*self._with_deletions(self._needed(reads), set(reads)), f"return {result}"]
         source = f"def {self.name}({', '.join(self.parameters)}):\n" + "".join(f"    {code}\n" for code in body)
         return self._compiled(source), source
 
     def _needed(self, reads: Iterable[str]) -> list[Line]:
-        """Returns the statements without those that are optional and that nothing reads, found from the end."""
+        """Removes optional statements whose variables nothing reads, by a backward pass."""
         needed, kept = set(reads), []
         for line in reversed(self._lines):
             if not line.optional or needed.intersection(line.assigns):
@@ -143,12 +145,12 @@ class FunctionWriter:
         return kept[::-1]
 
     def _with_deletions(self, lines: list[Line], left: set[str]) -> Iterable[str]:
-        """Yields the code, with each variable deleted after its last use: its memory is free for the next call."""
+        """Yields the code with a `del` after the last use of each variable, so that the next call can reuse its memory."""
         local = {name for line in lines for name in line.assigns}
         last = {name: number for number, line in enumerate(lines) for name in line.reads}
         dying: dict[int, list[str]] = {}
         for name, number in last.items():
-            if name in local and name not in left:  # the caller holds parameters, the function its globals
+            if name in local and name not in left:  # the caller keeps parameters alive, and the function its globals
                 dying.setdefault(number, []).append(name)
         for number, line in enumerate(lines):
             yield line.code
@@ -158,10 +160,14 @@ class FunctionWriter:
     def _compiled(self, source: str) -> Callable[..., Any]:
         filename = f"<kstyle_torch {self.title} {next(_numbers)}>"
         exec(compile(source, filename, "exec"), self._globals)
-        function: Callable[..., Any] = self._globals.pop(self.name)  # or it, and what it holds, would live for ever
-        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)  # tracebacks show it
+        function: Callable[..., Any] = self._globals.pop(self.name)  # the globals would hold it in a cycle
+        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)  # for tracebacks
         weakref.finalize(function, linecache.cache.pop, filename, None)
         return function
+
+
+def _is_plain(name: str) -> bool:
+    return bool(IDENTIFIER.match(name)) and not keyword.iskeyword(name) and name != "__debug__"
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""Graph passes: cheaper ways to the same numbers, for inner loops in which no hook sees the calls of layers.
+"""Graph passes: rewrites that compute the same numbers at lower cost, for inner loops without hooks on layers.
 
-`straight_runs` applies them; each pass is a file that says on which workload it pays.
+`straight_runs` applies them. Each pass has its own file, which names the workload where it pays.
 """

@@ -1,6 +1,6 @@
-"""Rows and columns that no window reaches: where poolings or strides would drop them, they are never computed.
+"""Crops of inputs: rows and columns that later poolings or strides would drop are not computed.
 
-A convolution of 13 rows gives 11, of which pooling by 2 takes 10: of 12 rows it gives those 10 at five sixths of the cost.
+A convolution of 13 rows yields 11, of which pooling by 2 uses 10; from 12 rows it yields these 10 at lower cost.
 Pays on convnets: `benchmarks/ablation.py --workloads convnet`.
 """
 
@@ -32,14 +32,14 @@ WINDOWED = {
     MaxPooling1D, MaxPooling2D, MaxPooling3D,
 }  # fmt: skip
 MIXES_CHANNELS = {activations.softmax, activations.log_softmax, activations.sparsemax, activations.glu}
-LEAST = 0.05  # of the first output; less does not pay for the copy of what is left of the input
+LEAST = 0.05  # share of the first output; smaller savings do not pay for the copy of the cropped input
 
 
 class Chain:
-    """Layers of which each reads only what the one before gives, and at every position only a window of it.
+    """Sequence of layers, each of which computes every position from a window of the output of the one before.
 
     Args:
-        layers: The first is a convolution.
+        layers: The layers; the first is a convolution.
     """
 
     def __init__(self, layers: list[Any]):
@@ -50,9 +50,9 @@ class Chain:
         self.facts = [(layer, name, getattr(layer, name)) for layer in layers for name in names if hasattr(layer, name)]
 
     def crop(self, x: Tensor) -> Tensor:
-        """Returns the part of the first layer's input that the last one's output depends on."""
+        """Returns the part of the input that the output of the last layer depends on."""
         sizes = [_needed(x.shape[axis], windows) for axis, windows in zip(self.axes, self.windows)]
-        share = 1.0  # of what the convolution computes
+        share = 1.0  # of the convolution's outputs
         for axis, size, ((span, step), *_) in zip(self.axes, sizes, self.windows):
             share *= ((size - span) // step + 1) / max((x.shape[axis] - span) // step + 1, 1)
         if share > 1 - LEAST or not all(getattr(layer, name) is value for layer, name, value in self.facts):
@@ -63,26 +63,26 @@ class Chain:
 
 
 def _window(layer: Any, axis: int) -> tuple[int, int]:
-    """Returns how many positions a window spans, and its step."""
+    """Returns the extent of a window along an axis, and its step."""
     if isinstance(layer, Pooling):
         return layer.pool_size[axis], layer.strides[axis]
     return (layer.kernel_size[axis] - 1) * layer.dilation_rate[axis] + 1, layer.strides[axis]
 
 
 def _needed(size: int, windows: list[tuple[int, int]]) -> int:
-    """Returns the least size that gives as many windows in the end."""
+    """Returns the least input size with the same size of the final output."""
     count = size
     for span, step in windows:
         count = (count - span) // step + 1
     if count < 1:
-        return size  # the layer says what is wrong
+        return size  # the input is too small, and the layer raises an error
     for span, step in reversed(windows):
         count = (count - 1) * step + span
     return count
 
 
 def crops(graph: Graph) -> list[tuple[Any, Callable[[Tensor], Tensor]]]:
-    """Returns the convolutions with which a chain begins, and what to do to their inputs."""
+    """Returns the convolutions that begin a chain, each with the function that crops its input."""
     calls = Counter(id(call.target) for call in graph.calls)
     reads = graph.count_reads()
     readers = {ref: call for call in graph.calls for ref in call.reads()}
@@ -91,7 +91,7 @@ def crops(graph: Graph) -> list[tuple[Any, Callable[[Tensor], Tensor]]]:
     for call in graph.calls:
         first: Any = call.target
         if id(call) in inside or type(first) not in (Conv1D, Conv2D, Conv3D) or first.groups > 1:
-            continue  # others are so cheap that the copy would not pay
+            continue  # other layers are too cheap to pay for the copy
         chain: list[Any] = []
         following: Call | None = call
         while following is not None and calls[id(following.target)] == 1 and _passes(following, first):
@@ -104,7 +104,7 @@ def crops(graph: Graph) -> list[tuple[Any, Callable[[Tensor], Tensor]]]:
 
 
 def _passes(call: Call, first: Any) -> bool:
-    """Returns whether every position of the output comes from a window of the only input, which is not padded."""
+    """Returns whether a call computes every position from a window of its single input, without padding."""
     layer: Any = call.target
     if len(call.args) != 1 or not isinstance(call.args[0], Ref) or call.kwargs or call.tags:
         return False
@@ -118,7 +118,7 @@ def _passes(call: Call, first: Any) -> bool:
         return False
     if isinstance(layer, Pooling):
         return True
-    own: Any = layer.native_class  # where another module stands in its place, it may do anything
+    own: Any = layer.native_class  # users may have replaced it by a module that does anything
     return type(layer.conv) is own and _is_elementwise(layer.activation)
 
 

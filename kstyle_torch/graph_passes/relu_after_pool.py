@@ -1,4 +1,4 @@
-"""Relus in front of max-pools, computed on the output of the pool, which is smaller.
+"""Relu and max-pool swapped: the relu is computed on the output of the pool, which is smaller.
 
 Pays on convnets: `benchmarks/ablation.py --workloads convnet`.
 """
@@ -24,10 +24,9 @@ MAX_POOLS = (MaxPooling1D, MaxPooling2D, MaxPooling3D)
 
 
 def relu_after_pooling(graph: Graph) -> dict[int, Callable[..., Any]]:
-    """Maps module ids to functions to run instead: a relu in front of a max-pool is taken of its output, which is smaller.
+    """Maps module ids to replacement functions that move a relu from the input of a max-pool to its output.
 
-    The largest of some numbers and 0 is the same either way, and so is the way of the gradient: where all are negative
-    there is none.
+    `relu(max(x))` equals `max(relu(x))`, and the gradients are equal too: zero if all of a window is negative.
     """
     calls = Counter(id(call.target) for call in graph.calls)
     makers = {ref: call for call in graph.calls for ref in call.writes()}
@@ -51,7 +50,7 @@ def _ends_in_relu(layer: Any) -> bool:
 
 def _without_relu(layer: Any) -> Callable[[Tensor], Any]:
     def run(x: Tensor) -> Any:
-        if not _is_relu(layer):  # it was replaced since
+        if not _is_relu(layer):  # the activation was replaced later
             return layer.forward(x)
         return x if type(layer) in RELUS else layer.convolve(x)
 
@@ -66,17 +65,17 @@ def _then_relu(pool: Any, layer: Any) -> Callable[[Tensor], Any]:
 
 
 def _is_single_call(call: Call) -> bool:
-    """Returns whether a call takes one tensor and nothing else."""
+    """Returns whether a call has a single tensor as its only argument."""
     return len(call.args) == 1 and isinstance(call.args[0], Ref) and not call.kwargs and not call.tags
 
 
 def _is_relu(layer: Any) -> bool:
-    """Returns whether a plain relu is what the layer does at its end; its attributes may be set at any time."""
+    """Returns whether the layer ends in a plain relu; checked at each call, since attributes may be set at any time."""
     if type(layer) is ReLU:
         return layer.max_value is None and layer.negative_slope == 0 == layer.threshold
     return layer.activation is activations.relu
 
 
 def _relu(y: Tensor) -> Tensor:
-    """Computes a relu in place, unless autograd would then copy all that `y` is a view of."""
+    """Computes a relu in place, unless autograd would then copy the base of the view `y`."""
     return torch.relu(y) if y.requires_grad and is_view(y) else torch.relu_(y)

@@ -1,4 +1,4 @@
-"""Functions that give the numbers of the layers' calls at less cost, for inner loops without hooks."""
+"""Replacement functions for the calls of layers in inner loops, chosen by the graph passes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from kstyle_torch.graph_passes.crop_inputs import crops
 from kstyle_torch.graph_passes.relu_after_pool import relu_after_pooling
 from kstyle_torch.symbolic.graph import Graph
 
-Runs = dict[int, Callable[..., Any] | None]  # module id -> what to run instead of its call; None for nothing
+Runs = dict[int, Callable[..., Any] | None]  # module id -> replacement for its call; None to skip the call
 
 
 def straight_runs(graph: Graph, direct: Runs) -> Runs:
-    """Returns functions to run instead of the calls of modules, where no hook sees these.
+    """Returns replacements for the calls of modules, for inner loops without hooks.
 
     Args:
         graph: The calls.
-        direct: Functions that do the same as the call of each module, by its id.
+        direct: Module id -> a function that equals its call without hooks.
     """
     return _with_crops(graph, {**direct, **relu_after_pooling(graph)})
 
 
 def eager_runs(graph: Graph) -> Runs:
-    """Returns what to run where they are seen, with the same numbers; empty if that is each module's own call."""
+    """Returns replacements that still call every module, so that hooks run; empty if there is nothing to replace."""
     return _with_crops(graph, {})
 
 

@@ -1,7 +1,7 @@
-"""Losses that `add_loss` collects: each outermost call starts again.
+"""Losses that `add_loss` collects. Each outermost call clears them.
 
-A run of `fit` or its like collects them in a dict of its own, so that threads do not disturb each other. When it ends, the
-layers get those of its last call, detached.
+A run of `fit`, `evaluate` or `predict` collects them in its own dict, so that threads do not interfere. When it ends, the
+layers get the losses of its last call, detached.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from torch import Tensor
 
 from kstyle_torch.mode import running
 
-# Layers that hold losses of a call, by id. While it is empty, as in nearly every program, calls need not look. Compiled
-# code must not read it: torch's compiler guards on what it holds, and that may be freed while it compiles.
+# Layers that hold losses of a call, by id. It is empty in nearly every program, and calls then skip the search. Compiled
+# code must not read it: torch's compiler would guard on its entries, which may be freed while it compiles.
 pending: dict[int, weakref.ref[Any]] = {}
 
 
 def note(layer: Any) -> None:
-    """Says that a layer holds losses."""
+    """Registers a layer that holds losses."""
     key = id(layer)
     pending[key] = weakref.ref(layer, lambda _: pending.pop(key, None))
 
 
 def forget(layer: Any) -> None:
-    """Forgets what the layer and those below added in the call before."""
+    """Clears the losses that the layer and those inside it added in the previous call."""
     by_layer = running.losses
     for each in layer._flatten_layers():
         if by_layer is not None:
@@ -43,10 +43,10 @@ def keep(layers: Iterable[tuple[Any, Any]], by_layer: dict[int, list[Any]]) -> N
     """Gives layers the losses that a run has collected.
 
     Args:
-        layers: Pairs of the layer that has run, and the one that gets its losses: the same, or that which it is a copy of.
-        by_layer: The losses, by the id of the layer that has run.
+        layers: Pairs of the layer that has run and the layer that gets its losses: the same one, or its original.
+        by_layer: The losses by the id of the layer that has run.
     """
-    outer = running.losses  # of the run around, in a callback of which this one has ended
+    outer = running.losses  # of the outer run, if this one was started by a callback
     for ran, layer in layers:
         found = [loss.detach() if isinstance(loss, Tensor) else loss for loss in by_layer.get(id(ran), ())]
         if found or id(layer) in pending:

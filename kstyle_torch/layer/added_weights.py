@@ -1,4 +1,4 @@
-"""Weights that `add_weight` makes: torch's parameters and buffers, with all that Keras' variables have.
+"""Weights made by `add_weight`: torch parameters and buffers with the interface of Keras' variables.
 
 `layer.weights` lists the tensors themselves. torch functions treat them as any parameter, at full speed.
 """
@@ -18,7 +18,7 @@ from kstyle_torch.layer.weights import Weight, put_in_place
 from kstyle_torch.scopes import opened
 from kstyle_torch.variables import Variable
 
-# NumPy's functions behind the operators of arrays, as torch's
+# NumPy ufunc -> torch function
 UFUNCS: dict[str, Callable[..., Any]] = {
     "add": torch.add,
     "subtract": torch.sub,
@@ -43,15 +43,15 @@ LOGICAL = ("and", "or", "xor")  # as in Keras; torch's operators of these names 
 
 
 class _VariableMethods:
-    """The half of a weight of `add_weight` that is a variable of Keras; the other half is a tensor."""
+    """Keras' variable interface, as a mixin for tensors made by `add_weight`."""
 
-    _row: Weight | None = None  # of the layer's table
+    _row: Weight | None = None  # of the layer's weight table
     _owner: Callable[[], Any] | None = None
     _path = ""
     aggregation, synchronization, overwrite_with_gradient, autocast = "none", "auto", False, True
 
     def attach(self, layer: Any, row: Weight) -> None:
-        """Says whose weight it is; the layer holds it, and is held weakly."""
+        """Sets the layer that owns the weight; a weak reference, since the layer holds the weight."""
         self._owner, self._row = weakref.ref(layer), row
         self._path = self.path
 
@@ -61,12 +61,12 @@ class _VariableMethods:
 
     @property
     def name(self) -> str:
-        """The name that `add_weight` got."""
+        """The name passed to `add_weight`."""
         return "variable" if self._row is None else self._row.name
 
     @property
     def path(self) -> str:
-        """The name with the names of what it is in."""
+        """The name, prefixed with the names of the layers around it."""
         layer = self._layer
         if layer is not None:
             self._path = "/".join(part for part in (layer._path_above, layer.name, self.name) if part)
@@ -85,7 +85,7 @@ class _VariableMethods:
 
     @property
     def trainable(self: Any) -> bool:
-        """Returns whether training changes it."""
+        """True if training changes it."""
         return bool(self.requires_grad)
 
     @trainable.setter
@@ -99,16 +99,16 @@ class _VariableMethods:
 
     @property
     def effective(self: Any) -> Any:
-        """The weight itself: where torch computes it from others, another object stands in its place."""
+        """The weight itself; differs only for weights that torch computes from other parameters."""
         return self
 
     @property
     def computed(self) -> None:
-        """None: torch does not compute it."""
+        """None, since torch does not compute it from other parameters."""
         return
 
     def parameters(self: Any) -> dict[str, nn.Parameter]:
-        """Returns itself by its name from the layer; nothing for a buffer."""
+        """Returns a dict with the parameter by its path from the layer; empty for a buffer."""
         key = self.name if self._row is None else self._row.path
         return {key: self} if isinstance(self, nn.Parameter) else {}
 
@@ -156,7 +156,7 @@ class _VariableMethods:
     def assign(self: Any, value: Any) -> Any:
         """Sets the value.
 
-        Raises: ValueError: if the shape is another.
+        Raises: ValueError: if the shape differs.
         """
         given = value.read() if isinstance(value, Variable) else from_array(value)
         if given.shape != self.shape:
@@ -192,7 +192,7 @@ class _VariableMethods:
         return array if dtype is None else array.astype(dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """Lets operators between weights and arrays give tensors, with the way back for gradients."""
+        """Makes operators between arrays and weights return differentiable tensors."""
         function = UFUNCS.get(ufunc.__name__)
         if function is not None and method == "__call__" and not kwargs:
             return function(*[_operand(each, self, numbers=False) for each in inputs])
@@ -212,7 +212,7 @@ class _VariableMethods:
 
 
 def _operand(value: Any, like: Any, numbers: bool = True) -> Any:
-    """Returns what is to be combined with a weight as a tensor; numbers as they are if `numbers`."""
+    """Converts an operand of a weight to a tensor; leaves numbers as they are if `numbers`."""
     value = value.read() if isinstance(value, Variable) else value
     if isinstance(value, Tensor) or (numbers and isinstance(value, (int, float))):
         return value
@@ -263,10 +263,7 @@ def _remake(cls: type, data: Tensor, requires_grad: bool) -> Any:
 
 
 def attach_weights(layer: Any, rows: dict[str, Weight]) -> None:
-    """Gives the tensors of `add_weight` their methods back where torch put plain ones in their place.
-
-    It also notes their layer on them.
-    """
+    """Restores the class of `add_weight` tensors that torch has replaced by plain ones, and attaches them to the layer."""
     for tensors, cls in ((layer._parameters, TrainableWeight), (layer._buffers, State)):
         for key in rows.keys() & tensors.keys():
             if type(tensors[key]) in (Tensor, nn.Parameter):

@@ -1,4 +1,4 @@
-"""The layer: an `nn.Module` that is built when its input's shape is known and called as in Keras."""
+"""The layer: an `nn.Module` that is built when the shape of its input is known, and called as in Keras."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ from kstyle_torch.symbolic.infer import infer
 from kstyle_torch.symbolic.tensor import RecordedCall, SymbolicTensor, any_symbolic, is_symbolic, record
 
 layer_registry = registry("layer", "keras.layers")
-# in Keras' configs; accepted while they are switched off
+# in Keras' configs; accepted while they are disabled
 KERAS_ONLY = ("lora_alpha", "lora_rank", "quantization_config")
 TORCH_METHODS = frozenset(name for name, value in vars(nn.Module).items() if callable(value) and name[0] != "_")
 
 
 @contextlib.contextmanager
 def uncounted_calls(root: nn.Module) -> Iterator[None]:
-    """Lets the layers below be called on symbolic tensors without that counting for `layer.input` and `.output`."""
+    """Keeps symbolic calls of the layers inside `root`, made in the block, out of `layer.input` and `layer.output`."""
     known = {layer: list(layer._calls) for layer in root.modules() if isinstance(layer, Layer)}
     try:
         yield
@@ -60,7 +60,7 @@ def uncounted_calls(root: nn.Module) -> Iterator[None]:
 
 
 class SymbolicEnd:
-    """The attribute `input` or `output` of a layer in a graph. It gives way to a child that a user calls the same."""
+    """Descriptor of `input` and `output` of a layer in a graph. A child or weight of the same name takes precedence."""
 
     def __init__(self, which: str):
         self.which = which
@@ -80,9 +80,9 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     Args:
         activity_regularizer: Penalty on the output, added to the loss.
         trainable: Whether training changes the weights.
-        dtype: Of the weights and of what is computed, or a policy for both such as `"mixed_bfloat16"`; what
-            `set_dtype_policy` chose if None.
-        name: Unique in a model; made from the class if None.
+        dtype: Dtype of weights and computation, or a policy for both such as `"mixed_bfloat16"`; the global dtype policy
+            if None.
+        name: Unique in a model; derived from the class name if None.
         input_shape: Shape of one sample, for the first layer of a Sequential without an Input.
         input_dim: The same, for samples that are vectors.
         batch_input_shape: The same, with the batch size (None) in front.
@@ -103,21 +103,21 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     supports_masking = False
     activity_regularizer: Any = None
     input_spec: Any = None  # an InputSpec, or a nest of them, that a subclass sets
-    integer_inputs = False  # whether integers reach it as they are
-    _takes_training = False  # whether forward has these arguments
-    _parameter_names: tuple[str, ...] = ()  # of forward
-    _makes_mask = False  # whether the class says what the mask of its output is
-    _builds_weights = False  # whether the class has a `build` of its own
-    _holds_metrics = False  # whether one may be among the attributes
-    _opens_call = False  # whether a call of it may call other layers, to which it hands on a mode
-    _resolves_mode = False  # whether its own forward() asks for the mode where `training` is None
+    integer_inputs = False  # whether it takes integer inputs
+    _takes_training = False  # whether forward() has a `training` argument
+    _parameter_names: tuple[str, ...] = ()  # of forward()
+    _makes_mask = False  # whether the class overrides compute_mask()
+    _builds_weights = False  # whether the class overrides build()
+    _holds_metrics = False  # whether an attribute may hold a metric
+    _opens_call = False  # whether it may call other layers, which then inherit its mode
+    _resolves_mode = False  # whether forward() itself resolves the mode if `training` is None
     _build_shapes: dict[str, Any] | None = None  # arguments of build()
 
     # ------------------------------------------------------------------------------------------------ making one
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls, *args, **kwargs)
-        nn.Module.__init__(self)  # here, so that a child may be set before super().__init__()
+        nn.Module.__init__(self)  # so that children may be assigned before super().__init__()
         set_unnoticed(
             self,
             _mode=None,
@@ -133,8 +133,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             _frozen_above=False,
             _batch_input_shape=None,
             _in_containers={},
-            _set_arguments=set(),  # constructor's arguments whose attributes were set again
-            _without_data={},  # buffers that are on the meta device now, as they were before
+            _set_arguments=set(),  # constructor arguments whose attributes were reassigned
+            _without_data={},  # values of non-persistent buffers while they are on the meta device
             _name_given=False,
             name=snake_case(cls.__name__),
         )
@@ -176,7 +176,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Returns a layer of this class from what `get_config` gave; name, trainable and dtype are set for every class."""
+        """Returns a layer made from a `get_config` dict; restores name, trainable and dtype for every class."""
         accepted = {*inspect.signature(cls.__init__).parameters}
         if isinstance(config.get("dtype"), dict):  # Keras writes a policy
             policy = dtype_policies.deserialize(config["dtype"])
@@ -224,21 +224,21 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         set_unnoticed(self, built=True)
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """Returns the shapes that the layer was built for, for files; None if it was not."""
+        """Returns the shapes that the layer was built for, to be saved; None if it is not built."""
         shapes = self._build_shapes
         if not shapes:
             return None
         return {"input_shape": next(iter(shapes.values()))} if len(shapes) == 1 else {"shapes_dict": shapes}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Builds the layer for the shapes that `get_build_config` gave."""
+        """Builds the layer for the shapes from `get_build_config`."""
         if "input_shape" in config:
             self.build(as_shape(config["input_shape"]))
         elif "shapes_dict" in config:
             self.build(**{name: as_shape(shape) for name, shape in config["shapes_dict"].items()})
 
     def _build_child(self, child: Any, input_shape: Any) -> None:
-        """Builds a layer inside this one, with this one's name in the paths of its weights, unless it is built."""
+        """Builds a layer inside this one unless it is built; its weight paths start with this layer's path."""
         if isinstance(child, Layer) and not child.built:
             set_unnoticed(child, _path_above="/".join(filter(None, (self._path_above, self.name))))
             child.build(input_shape)
@@ -265,8 +265,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         return self._outermost_call(plain, args, kwargs)
 
     def _outermost_call(self, plain: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Returns a call that no other layer makes: it forgets the losses of the one before, and ends what layers hand on."""
-        if torch.compiler.is_exporting():  # a program must not set anything
+        """Runs an outermost call: clears the losses of the previous one, and afterwards the mode inherited by inner layers."""
+        if torch.compiler.is_exporting():  # exported programs must not change state
             return self._slow_call(args, kwargs)
         if torch.compiler.is_compiling() or added_losses.pending or running.losses:
             added_losses.forget(self)
@@ -278,14 +278,14 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             call.inside, call.default = False, None
 
     def _direct(self) -> Callable[..., Any] | None:
-        """Returns a function that does what a call on plain tensors does where no hook listens, for the inner loops.
+        """Returns a function that equals a call on plain tensors without hooks, for the inner loops.
 
-        Returns: The function; None if the layer gives back what it gets.
+        Returns: The function; None if the layer returns its input.
         """
         return self.forward
 
     def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Returns whatever a built layer's call with one tensor does not need."""
+        """Runs the general call: symbolic inputs, conversion of arguments, building and masks."""
         if any_symbolic(args, kwargs):
             return self._symbolic_call(args, kwargs)
         args, kwargs = tree.map_structure(self._to_tensor, (_with_arrays(args), kwargs))
@@ -317,14 +317,14 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         call, mode = running, bool(training)
         before, call.mode = call.mode, mode
         try:
-            if before is mode or not self._modules:  # flags below are as they should be, or there are none
+            if before is mode or not self._modules:  # no `training` flags to change
                 return nn.Module.__call__(self, *args, **kwargs)
             with holding(self, mode) as held:
                 return nn.Module.__call__(held, *args, **kwargs)
         finally:
             call.mode = before
             if before is None and call.inside:
-                call.default = mode  # Keras hands it on to the rest of the outermost call
+                call.default = mode  # Keras applies it to the rest of the outermost call
 
     def _symbolic_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self.built:
@@ -353,7 +353,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         return outputs
 
     def _tags(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[SymbolicTensor, SymbolicTensor]:
-        """Returns the masks that layers inside must find on their tensors."""
+        """Returns the masks of inputs that inner layers need to find on their tensors."""
         if not any(isinstance(child, Layer) for child in self.modules() if child is not self):
             return {}
         return {leaf: leaf.mask for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf) and leaf.mask is not None}
@@ -363,21 +363,21 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         for call in self._calls:
             if (ends := call.ends()) is not None:
                 return ends[which]
-        raise AttributeError(f"{self.name} has no {which}: it was never called on a symbolic tensor that is in use.")
+        raise AttributeError(f"{self.name} has no {which}: it was not called on a symbolic tensor that still exists.")
 
     def _to_tensor(self, leaf: Any) -> Any:
-        """Returns an array as a tensor, and what is floating-point in the compute dtype; integers stay as they are."""
+        """Converts arrays to tensors, and casts floating-point tensors to the compute dtype; integers are unchanged."""
         if isinstance(leaf, (np.ndarray, np.generic)):
             weight = first_parameter(self)
             leaf = from_array(leaf).to(config.device() if weight is None else weight.device)
         return leaf if self._input_dtype is None else cast_input(leaf, self._input_dtype)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        """Returns the mask of the output; the input's own where the layer keeps the steps apart (`supports_masking`)."""
+        """Returns the mask of the output: that of the input if the layer keeps time steps separate (`supports_masking`)."""
         return previous_mask if self.supports_masking else None
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Returns the output's shape for an input of `input_shape` (None for what is unknown), from a run on zero rows."""
+        """Returns the output's shape for an input of `input_shape` (None for unknown sizes), from a run on zero rows."""
         inputs = tree.map_structure(lambda shape: SymbolicTensor(shape.sizes), as_leaves(input_shape))
         if not self.built:
             self._build_for((inputs,), {})
@@ -389,14 +389,14 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     def add_loss(self, loss: Any) -> None:
         """Adds a scalar (or a list of them), computed in `call`, to what `fit` minimises."""
         if torch.compiler.is_exporting():
-            return  # a program has no place for them
+            return  # exported programs have no losses
         if running.losses is None:
             added_losses.note(self)
         self._losses.extend(loss if isinstance(loss, (list, tuple)) else [loss])
 
     @property
     def _losses(self) -> list[Tensor]:
-        """The losses that `add_loss` got in the last call; within `fit` and its like, in a call of theirs."""
+        """The losses that `add_loss` got in the last call; within `fit`, `evaluate` or `predict`, in the current step."""
         by_layer = running.losses
         return self._added_losses if by_layer is None else by_layer.setdefault(id(self), [])
 
@@ -414,9 +414,9 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         cls: Any = type(self)
         if name in OWN or (name in own_methods(cls) and not callable(value)):
             refuse_own(self, name)
-        changes.count += name != "training"  # which is asked for by itself, and set in every fit
+        changes.count += name != "training"  # set in every fit, and checked separately
         if name in self._arguments and (name in self.__dict__ or name in self._modules):
-            self._set_arguments.add(name)  # which the config takes from here
+            self._set_arguments.add(name)  # get_config() reads the attribute then
         if may_hold_metrics(value):
             set_unnoticed(self, _holds_metrics=True)  # searches skip layers without it
         if isinstance(value, nn.Module):
@@ -427,28 +427,28 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
                 return
         elif (
             tree.is_nested(value) and name != "__dict__" and may_hold_modules(value)
-        ):  # export's stand-ins share __dict__
+        ):  # torch.export's copies assign __dict__
             self.__dict__[name] = tracked(value, self, name)
             self._track_container(name)
             return
         elif name in TORCH_METHODS and not callable(value):
             raise AttributeError(
                 f"{type(self).__name__}.{name} is a method of torch.nn.Module that other code relies on; "
-                f"call the attribute something else, such as self.{name}_."
+                f"choose another name for the attribute, such as self.{name}_."
             )
         super().__setattr__(name, value)
         if isinstance(value, WeightHolder) and not self.trainable:
             sync_trainable(value, frozen_above=True)
 
     def _replace_in_containers(self, name: str, module: nn.Module) -> None:
-        """Puts a child that takes the place of another, such as a wrapper around it, into the user's list or dict too."""
+        """Replaces a child in the user's list or dict too, when another module, such as a wrapper, is assigned for it."""
         for attribute, known in self._in_containers.items():
             if name in known and known[name] is not module:
                 self.__dict__[attribute] = with_replaced(self.__dict__[attribute], known[name], module)
                 known[name] = module
 
     def _track_container(self, attribute: str) -> None:
-        """Makes the modules in a container its owner's children; those that are already keep their place."""
+        """Registers the modules in a container as children; those already registered keep their position."""
         known: dict[str, nn.Module] = self._in_containers.get(attribute, {})
         found = {
             self._child_key(key, known): module
@@ -469,19 +469,19 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         return key
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """Adds a parameter, also in the place of a class attribute that is None."""
+        """Adds a parameter, also under the name of a class attribute that is None."""
         if name not in self._parameters and is_none_until_set(type(self), name):
             self._parameters[name] = None
         super().register_parameter(name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Adds a buffer, also in the place of a class attribute that is None."""
+        """Adds a buffer, also under the name of a class attribute that is None."""
         if name not in self._buffers and is_none_until_set(type(self), name):
             self._buffers[name] = None
         super().register_buffer(name, tensor, persistent)
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
-        """Adds a child, which takes this module's mode."""
+        """Adds a child, which takes on this module's mode."""
         if module is not None:
             self._hand_mode_to(module)
         super().add_module(name, module)
@@ -489,7 +489,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             sync_trainable(module, frozen_above=True)
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Any:
-        """Yields names and modules; warns of `parameters()` that has nothing to give yet."""
+        """Yields names and modules; warns if `parameters()` asks before the weights are built."""
         if not self.built and lacks_weights(self):
             warn_of_unbuilt(self, lacks_weights)
         return super().named_modules(*args, **kwargs)
@@ -500,7 +500,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         held = {key: self._buffers.get(key) for key in self._non_persistent_buffers_set}
         result = super()._apply(fn, recurse)
-        for key, old in held.items():  # no file holds them: on the way through the meta device they must not be lost
+        for key, old in held.items():  # not in state_dict(): values must survive a move to the meta device
             new = self._buffers.get(key)
             if old is None or new is None or old.is_meta is new.is_meta:
                 continue
@@ -533,14 +533,14 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             self.__dict__[attribute] = tracked(self.__dict__[attribute], self, attribute)
 
     def extra_repr(self) -> str:
-        """Returns what `print(layer)` shows beside its children."""
+        """Returns the text that `print(layer)` shows in addition to children."""
         return f"name={self.name!r}"
 
 
 def lacks_weights(module: nn.Module) -> bool:
-    """Returns whether a module is a layer that makes weights in `build`, and has not done so.
+    """Returns whether a module is a layer with weights that are not built yet.
 
-    Where it has layers inside, they are asked themselves.
+    False for a layer that contains layers: these are checked themselves.
     """
     if not isinstance(module, Layer) or module.built or not module._builds_weights:
         return False
@@ -548,7 +548,7 @@ def lacks_weights(module: nn.Module) -> bool:
 
 
 def regularize_activity(layer: Any, args: Any, outputs: Any) -> None:  # noqa: ARG001
-    """Adds the penalty of an `activity_regularizer`; a hook of layers that have one."""
+    """Adds the penalty of an `activity_regularizer`. A forward hook of layers that have one."""
     for output in tree.flatten(outputs):
         if isinstance(output, Tensor):
             penalty = layer.activity_regularizer(output)
@@ -556,7 +556,7 @@ def regularize_activity(layer: Any, args: Any, outputs: Any) -> None:  # noqa: A
 
 
 def _build_once(build: Callable[..., None]) -> Callable[..., None]:
-    """Returns `build`, marking the layer as built; a second call does nothing."""
+    """Wraps `build` to mark the layer as built, and to do nothing if it already is."""
 
     @functools.wraps(build)
     def build_once(self: Layer, *args: Any, **kwargs: Any) -> None:
@@ -573,10 +573,10 @@ def _build_once(build: Callable[..., None]) -> Callable[..., None]:
 
 
 def _pair_call_and_forward(cls: type) -> None:
-    """Makes `call` and `forward` the same thing, whichever of them is defined nearest along the MRO."""
+    """Makes `call` and `forward` the same function: the one that comes first in the MRO."""
     home = next(base for base in cls.__mro__ if {"call", "forward"} & vars(base).keys())
     if home is nn.Module or (home is not cls and issubclass(home, Layer)):
-        return  # nothing new: what the base class has is paired already
+        return  # inherited from a base class, where they are paired already
     function = vars(home).get("forward") or vars(home)["call"]
     parameters = inspect.signature(function).parameters
     takes_training = "training" in parameters
@@ -592,7 +592,7 @@ def _pair_call_and_forward(cls: type) -> None:
 
 
 def _with_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Returns the arguments, a first one of nothing but numbers as an array."""
+    """Returns the arguments, with the first one as an array if it is a nested list of numbers."""
     if args and isinstance(args[0], (list, tuple)) and args[0]:
         if all(isinstance(leaf, (int, float)) for leaf in tree.flatten(args[0])):
             return (np.asarray(args[0]), *args[1:])

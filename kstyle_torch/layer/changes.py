@@ -1,10 +1,10 @@
-"""A count of the changes of layers, by which recorded and compiled code knows that it may not hold any more."""
+"""Counter of changes to layers, used to invalidate recorded and compiled code."""
 
 from __future__ import annotations
 
 
 class Changes:
-    """Counts how often an attribute of any layer, but its mode, was set: what was derived may not hold any more."""
+    """Counter of assignments to attributes of any layer, except `training`; caches compare it with an older value."""
 
     count = 0
 

@@ -9,7 +9,7 @@ from typing import Any
 def positive_int(value: Any, name: str, layer: Any) -> int:
     """Returns `value`, checked.
 
-    Raises: ValueError: if it is no positive whole number.
+    Raises: ValueError: if it is not a positive integer.
     """
     if isinstance(value, bool) or (not isinstance(value, int) and not hasattr(value, "__index__")) or value <= 0:
         raise ValueError(f"{type(layer).__name__}: {name} must be a positive int; got {value!r}.")
@@ -19,7 +19,7 @@ def positive_int(value: Any, name: str, layer: Any) -> int:
 def not_negative(value: Any, name: str, layer: Any) -> Any:
     """Returns `value`, checked.
 
-    Raises: ValueError: if it is no number or below 0.
+    Raises: ValueError: if it is not a number or is negative.
     """
     if not isinstance(value, Real) or value < 0:
         raise ValueError(f"{type(layer).__name__}: {name} must be a number, 0 or more; got {value!r}.")
@@ -29,7 +29,7 @@ def not_negative(value: Any, name: str, layer: Any) -> Any:
 def known_size(shape: tuple[int | None, ...], axis: int, layer: Any) -> int:
     """Returns the size of an axis that a layer's weights depend on.
 
-    Raises: ValueError: if the input has no such axis or its size is open.
+    Raises: ValueError: if the input has no batch axis or the size is None.
     """
     if len(shape) < 2:
         raise ValueError(f"{layer.name}: expected an input with a batch axis, (batch, ..., features); got {shape}.")

@@ -1,6 +1,7 @@
-"""Layers that a user keeps in a list, tuple or dict: children of their owner, under `<attribute>_<index or key>`.
+"""Layers in a list, tuple or dict attribute: children of their owner, under `<attribute>_<index or key>`.
 
-An assigned list or dict becomes one that tells its owner of changes, so that `self.blocks = []` may be filled later.
+An assigned list or dict is replaced by a subclass that notifies its owner of changes, so that `self.blocks = []` may be
+filled later.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from kstyle_torch._torch import pytree
 
 
 def _noticed(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a method of list or dict, telling the container's owner afterwards."""
+    """Wraps a method of list or dict to notify the container's owner afterwards."""
 
     @functools.wraps(method)
     def change(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -44,7 +45,7 @@ class TrackedList(list[Any]):
     __delitem__ = _noticed(list.__delitem__)
     __iadd__ = _noticed(list.__iadd__)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:  # a copy's owner wraps it again
+    def __reduce_ex__(self, protocol: Any) -> Any:  # the owner of a copy wraps it again
         return list, (list(self),)
 
 
@@ -76,7 +77,7 @@ pytree.register_pytree_node(
 
 
 def may_hold_modules(value: Any) -> bool:
-    """Returns whether a value is a container with modules in it, or an empty one that may get some."""
+    """Returns whether a value is a container with modules, or an empty one that may be filled later."""
     if type(value) not in (list, tuple, dict, TrackedList, TrackedDict):
         return tree.is_nested(value) and any(isinstance(leaf, nn.Module) for leaf in tree.flatten(value))
     leaves = tree.flatten(value)
@@ -84,14 +85,14 @@ def may_hold_modules(value: Any) -> bool:
 
 
 def may_hold_metrics(value: Any) -> bool:
-    """Returns whether an attribute of this value is a metric, or a container of them, or may become one."""
+    """Returns whether a value is a metric or a container that holds metrics or may be filled with some."""
     if isinstance(value, (list, dict)):
         return True
     return any(map(may_hold_metrics, value)) if type(value) is tuple else getattr(value, "is_metric", None) is True
 
 
 def tracked(value: Any, owner: nn.Module, attribute: str) -> Any:
-    """Returns the container, with every list and dict in it telling `owner` of its changes."""
+    """Returns the container, with every list and dict in it notifying `owner` of changes."""
     made: Any
     if isinstance(value, list):
         made = TrackedList(tracked(item, owner, attribute) for item in value)
@@ -104,9 +105,9 @@ def tracked(value: Any, owner: nn.Module, attribute: str) -> Any:
 
 
 def with_replaced(container: Any, old: nn.Module, new: nn.Module) -> Any:
-    """Returns the container with `new` in the places of `old`: itself where it can be changed."""
+    """Returns the container with `old` replaced by `new`, in place where it is mutable."""
     if isinstance(container, (list, dict)):
-        plain: Any = dict if isinstance(container, dict) else list  # past the methods that tell the owner
+        plain: Any = dict if isinstance(container, dict) else list  # bypasses the methods that notify the owner
         for key, item in [*(container.items() if isinstance(container, dict) else enumerate(container))]:
             plain.__setitem__(container, key, with_replaced(item, old, new))
         return container

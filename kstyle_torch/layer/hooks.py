@@ -13,11 +13,11 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 def anybody_listens(modules: Iterable[nn.Module], besides: Collection[Callable[..., Any]] = ()) -> bool:
-    """Returns whether a hook, or a compiled call, is on one of the modules, or a hook on all modules there are.
+    """Returns whether one of the modules has a hook or a compiled call, or there are global module hooks.
 
     Args:
-        modules: All that are asked about.
-        besides: Hooks that do not matter.
+        modules: The modules to check.
+        besides: Hooks to ignore.
     """
     if has_global_hook():
         return True

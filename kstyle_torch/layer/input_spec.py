@@ -13,13 +13,13 @@ class InputSpec(Configurable):
     """Rank, shape and sizes that an input must have. A layer checks `self.input_spec` when it is built.
 
     Args:
-        dtype: Accepted; layers bring their inputs to their own dtype.
+        dtype: Ignored; layers cast their inputs to their own dtype.
         shape: Whole shape; None for sizes that vary.
         ndim: Number of axes.
         max_ndim: Largest number of axes.
         min_ndim: Smallest number of axes.
         axes: Axis -> its size.
-        allow_last_axis_squeeze: Whether a last axis of size 1 may be missing or too many.
+        allow_last_axis_squeeze: Whether the last axis may be missing or additional if its size is 1.
         name: Name of the input.
         optional: Whether None may be passed.
 
@@ -48,7 +48,7 @@ class InputSpec(Configurable):
         self.allow_last_axis_squeeze = allow_last_axis_squeeze
 
     def problem(self, shape: tuple[int | None, ...]) -> str | None:
-        """Returns what is wrong with an input of this shape; None if nothing is."""
+        """Returns the mismatch of an input of this shape, for a message; None if it fits."""
         if self.shape is not None and self.allow_last_axis_squeeze and len(shape) != len(self.shape):
             shape = shape[:-1] if len(shape) > len(self.shape) and shape[-1] == 1 else shape
             shape = (*shape, 1) if len(shape) == len(self.shape) - 1 and self.shape[-1] == 1 else shape
@@ -66,7 +66,7 @@ class InputSpec(Configurable):
 
 
 def check_inputs(specs: Any, shapes: list[tuple[int | None, ...]], layer_name: str) -> None:
-    """Raises a ValueError if inputs of these shapes are not what a layer's `input_spec` demands."""
+    """Raises a ValueError if inputs of these shapes do not meet a layer's `input_spec`."""
     for spec, shape in zip(tree.flatten(specs), shapes, strict=False):
         if isinstance(spec, InputSpec) and (problem := spec.problem(shape)):
             raise ValueError(f"{layer_name}: {problem}; got an input of shape {shape}.")

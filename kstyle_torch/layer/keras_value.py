@@ -1,10 +1,9 @@
-"""The `value` of a weight that torch keeps in another layout than Keras.
+"""The `value` of a weight whose layout in torch differs from Keras'.
 
-Keras' own loops read `variable.value.grad`, write `variable.value` in place and take it for the parameter. A transposed
-view of the parameter does none of that: it is not a leaf, so its `grad` is None. `KerasValue` is a tensor in Keras'
-layout that stands for the parameter: it holds no numbers of its own. Every torch function gets the parameter as it is
-at that moment, in Keras' layout and with its gradient; what changes in place is the parameter; `grad` is that of the
-parameter.
+Keras' own loops read `variable.value.grad`, write `variable.value` in place and treat it as the parameter. A transposed
+view of the parameter does not support that: it is not a leaf, so its `grad` is None. `KerasValue` is a tensor in Keras'
+layout that acts as a proxy of the parameter and holds no data of its own. Torch functions receive the current parameter
+in Keras' layout, connected to its autograd graph; in-place changes are written to the parameter; `grad` is its gradient.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from kstyle_torch._torch import version_of
 from kstyle_torch.layer.layout import Layout
 from kstyle_torch.layer.reparametrization import Reparametrization
 
-# They would change shape or memory of what is made for the one call, and never reach the parameter.
+# They would change shape or memory of the temporary view in a call, without an effect on the parameter.
 OF_THE_TENSOR_ITSELF = frozenset(
     "set_ resize_ resize_as_ t_ transpose_ swapaxes_ swapdims_ squeeze_ unsqueeze_ as_strided_ detach_".split()
 )
@@ -32,7 +31,7 @@ class Source:
 
     Args:
         tensor: The parameter, gradient or state.
-        layout: Its layouts.
+        layout: Conversion between the layouts.
     """
 
     def __init__(self, tensor: Tensor, layout: Layout):
@@ -45,14 +44,14 @@ class Source:
         return self.tensor
 
     def read(self) -> Tensor:
-        """Returns it in Keras' layout, with the way back for gradients; a view of it where there is one."""
+        """Returns the tensor in Keras' layout, differentiably; a view if the layout allows one."""
         if not self.copies:
             return self.layout.to_keras(self.tensor)
-        with torch.inference_mode(False):  # tensors made in inference mode do not tell whether they were changed
+        with torch.inference_mode(False):  # inference tensors have no version counter
             return self.layout.to_keras(self.tensor)
 
     def write(self, value: Tensor) -> None:
-        """Sets it, given in Keras' layout."""
+        """Sets the tensor to a value in Keras' layout."""
         self.tensor.copy_(self.layout.to_torch(value))
 
 
@@ -60,8 +59,8 @@ class ComputedSource(Source):
     """A weight that torch computes from other parameters; writing it sets those.
 
     Args:
-        made: How it is computed.
-        layout: Its layouts.
+        made: The reparametrization.
+        layout: Conversion between the layouts.
         path: For messages.
     """
 
@@ -89,11 +88,11 @@ class KerasValue(Tensor):
 
     _source: Source
     _steps: tuple[Callable[[Tensor], Tensor], ...]
-    _place: Any = None  # of the parameter's memory
+    _place: Any = None  # address, dtype and device of the parameter at the last refresh
 
     @property
     def keras_layout(self) -> Layout:
-        """The layouts of the weight."""
+        """The conversion between the layouts of the weight."""
         return self._source.layout
 
     @property
@@ -114,13 +113,13 @@ class KerasValue(Tensor):
         return leaf
 
     def _read(self) -> tuple[Tensor, Tensor]:
-        """Returns what stands for the source in one call, and the part of that which this tensor is."""
+        """Returns the source in Keras' layout for one call, and the part of it that this tensor represents."""
         root = self._source.read()
         with torch.inference_mode(False):
             return root, functools.reduce(lambda part, step: step(part), self._steps, root)
 
     def refresh(self) -> None:
-        """Lets functions that look past `__torch_function__`, such as `torch.as_tensor`, find what the parameter holds."""
+        """Updates the data seen by functions that bypass `__torch_function__`, such as `torch.as_tensor`."""
         tensor = self._source.tensor
         if not _is_ordinary(tensor):
             return
@@ -128,17 +127,17 @@ class KerasValue(Tensor):
         if self._place != place or self._source.copies:
             self._place = place
             setter: Any = Tensor.data
-            # as Tensor itself does it, not as the class below says
+            # Tensor's own setter, not the property of this class
             Tensor.__torch_function__(setter.__set__, (Tensor,), (self, self._source.read().detach()))
 
     def _is_changed(self, root: Tensor, part: Tensor, before: tuple[Any, Any]) -> bool:
-        """Returns whether a call changed what stood for the source; `before` are the versions in front of it."""
+        """Returns whether a call changed the temporary tensors; `before` has their versions before the call."""
         if _versions(self, root, part) == before:
             return False
         return root.is_meta or not torch.equal(root, self._source.read())
 
     def plain(self) -> Tensor:
-        """Returns it as an ordinary tensor with the way back for gradients."""
+        """Returns the value as an ordinary tensor, connected to the autograd graph."""
         return self._read()[1]
 
     @classmethod
@@ -163,10 +162,10 @@ class KerasValue(Tensor):
         result = function(*tree.map_structure(live, args), **tree.map_structure(live, kwargs))
         for value, root, part, before in met.values():
             if result is part:
-                result = value  # of a function that works in place
+                result = value  # of an in-place function
             if value._source.copies:
                 if _is_in_place(function) or value._is_changed(root, part, before):
-                    # of what is detached, no gradient is asked; on the weight itself torch refuses outside of no_grad()
+                    # detached values are written without gradients; torch refuses writes to the weight outside no_grad()
                     with torch.set_grad_enabled(torch.is_grad_enabled() and part.requires_grad):
                         value._source.write(root)
                 else:
@@ -177,7 +176,7 @@ class KerasValue(Tensor):
 
     @property
     def grad(self) -> Any:
-        """The gradient of the parameter, in Keras' layout; changing it in place changes that."""
+        """The gradient of the parameter, in Keras' layout; in-place changes write to the parameter's gradient."""
         leaf = self._leaf()
         return None if leaf is None or leaf.grad is None else in_keras_layout(leaf.grad, self._source.layout)
 
@@ -194,7 +193,7 @@ class KerasValue(Tensor):
 
     @property
     def data(self) -> Tensor:
-        """The numbers, without the way back for gradients."""
+        """The value, detached from the autograd graph."""
         return self.detach()
 
     @data.setter
@@ -203,12 +202,12 @@ class KerasValue(Tensor):
 
     @property
     def is_leaf(self) -> bool:  # type: ignore[override]
-        """Returns whether it stands for a parameter."""
+        """True if it represents a whole parameter, or requires no gradient."""
         return self._leaf() is not None or not self.requires_grad
 
     @property
     def requires_grad(self) -> bool:
-        """Returns whether the parameter requires a gradient."""
+        """True if the parameter requires a gradient."""
         return self.plain().requires_grad if (leaf := self._leaf()) is None else leaf.requires_grad
 
     @requires_grad.setter
@@ -236,13 +235,13 @@ class KerasValue(Tensor):
         return leaf.register_post_accumulate_grad_hook(lambda _: hook(self))
 
     def set_(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuses to take another memory; torch does not ask `__torch_function__` here."""
+        """Raises a RuntimeError; torch does not call `__torch_function__` for this method."""
         raise RuntimeError(_cannot_change("set_"))
 
     def _is_view(self) -> bool:
-        """Refuses to be made an input of a graph of torch.compile or torch.export, the only ones to ask.
+        """Raises a RuntimeError: only torch.compile and torch.export call this, to make the tensor an input of a graph.
 
-        No gradient would come back.
+        Gradients would not reach the parameter.
         """
         raise RuntimeError(
             "A weight in Keras' layout cannot be an input of a compiled function. Pass `variable.parameter`, or take "
@@ -259,11 +258,11 @@ class KerasValue(Tensor):
 
 
 def keras_value(source: Source, *steps: Callable[[Tensor], Tensor]) -> KerasValue:
-    """Returns the tensor that stands for `source`, or for what `steps` take of it."""
+    """Returns a proxy tensor of `source`, or of the part of it that the functions in `steps` select."""
     root = source.read().detach()
     for step in steps:
         root = step(root)
-    if not _is_ordinary(root):  # sharded, say; functions that look past `__torch_function__` find nothing to read then
+    if not _is_ordinary(root):  # a DTensor, say; functions that bypass `__torch_function__` then see no data
         root = torch.empty(root.shape, dtype=root.dtype, device="meta")
     made: KerasValue = root.detach().as_subclass(KerasValue)
     made._source, made._steps = source, steps
@@ -271,17 +270,17 @@ def keras_value(source: Source, *steps: Callable[[Tensor], Tensor]) -> KerasValu
 
 
 def _is_ordinary(tensor: Tensor) -> bool:
-    """Returns whether a tensor is not of a class with calls of its own, such as a DTensor."""
+    """Returns whether a tensor's class does not override dispatch, as DTensor does."""
     return type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
 
 
 def in_keras_layout(tensor: Tensor, layout: Layout) -> Tensor:
-    """Returns a gradient or state in Keras' layout, such that changing it in place changes `tensor`."""
+    """Returns a gradient or state in Keras' layout; in-place changes of the result change `tensor`."""
     return keras_value(Source(tensor, layout)) if layout.copies else layout.to_keras(tensor)
 
 
 def in_torch_layout(given: Any, layout: Layout) -> Tensor:
-    """Returns a tensor in Keras' layout in torch's."""
+    """Converts a tensor from Keras' to torch's layout."""
     return layout.to_torch(given.plain() if isinstance(given, KerasValue) else given)
 
 
@@ -297,19 +296,19 @@ def _versions(value: KerasValue, root: Tensor, part: Tensor) -> tuple[Any, Any]:
 
 
 def _is_in_place(function: Callable[..., Any]) -> bool:
-    """Returns whether a function is named as one that works in place: the fused kernels of optimizers count no version."""
+    """Returns whether a function is in place by its name: fused optimizer kernels do not increment versions."""
     name = getattr(function, "__name__", "")
     return name.endswith("_") and not name.endswith("__")
 
 
 def _again(function: Callable[..., Any], args: Any, kwargs: Any, value: KerasValue, part: Tensor) -> Any:
-    """Calls a function that gave a view of `value` once more, on what stands for it now."""
+    """Repeats a call that returned a view of `value`, on the current tensor."""
     args, kwargs = tree.map_structure(lambda leaf: part if leaf is value else leaf, (args, kwargs))
     return function(*args, **kwargs)
 
 
 def _with_aliases(result: Any, root: Tensor, value: KerasValue, step: Callable[[Tensor], Any]) -> Any:
-    """Returns a result with views of `root`, which lives for one call, as tensors that write through as well."""
+    """Replaces views of the temporary `root` in a result by proxies, so that writes to them reach the source."""
     if isinstance(result, (tuple, list)) and any(isinstance(each, Tensor) for each in result):
         parts = [
             _with_aliases(each, root, value, functools.partial(_one_of, step, place))
@@ -331,9 +330,9 @@ def _one_of(step: Callable[[Tensor], Any], place: int, part: Tensor) -> Tensor:
 def _gradients(
     outputs: Any, inputs: Any, grad_outputs: Any = None, is_grads_batched: bool = False, **options: Any
 ) -> Any:
-    """Returns what `torch.autograd.grad` does, the gradients of weights in Keras' layout.
+    """Calls `torch.autograd.grad`, and returns the gradients of weights in Keras' layout.
 
-    Raises: ValueError: for batched gradients of them. RuntimeError: if torch computes one of them from others.
+    Raises: ValueError: for batched gradients of weights. RuntimeError: for a weight that torch computes from others.
     """
     if is_grads_batched and any(isinstance(each, KerasValue) for each in inputs):
         raise ValueError("Batched gradients of weights in Keras' layout are not supported; pass `variable.parameter`.")
@@ -348,7 +347,7 @@ def _gradients(
 
 
 def _backward(tensors: Any, grad_tensors: Any = None, inputs: Any = None, **options: Any) -> None:
-    """Does what `torch.autograd.backward` does; the gradients of weights in `inputs` are accumulated in their parameters."""
+    """Calls `torch.autograd.backward`; gradients of weights in `inputs` are accumulated in their parameters."""
     tensors, grad_tensors = tree.map_structure(_plain, (tensors, grad_tensors))
     torch.autograd.backward(tensors, grad_tensors, inputs=None if inputs is None else _leaves(inputs), **options)
 

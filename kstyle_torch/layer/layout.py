@@ -1,4 +1,4 @@
-"""Layouts: the shape that a weight has in Keras and the one that it has in torch."""
+"""Layouts: conversions between the shape of a weight in Keras and its shape in torch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 class Layout(NamedTuple):
-    """The form of a weight in Keras and in torch; each function gives a view or a copy of the other form.
+    """Conversion of a weight between Keras' and torch's shape; each function returns a view or a copy.
 
     Args:
-        to_keras: Gives Keras' form of a tensor in torch's.
-        to_torch: Gives torch's form of a tensor in Keras'.
-        copies: Whether `to_keras` gives a copy, because no view has that order.
+        to_keras: Converts a tensor from torch's to Keras' shape.
+        to_torch: Converts a tensor from Keras' to torch's shape.
+        copies: Whether `to_keras` copies, because no view has that order.
     """
 
     to_keras: Callable[[Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""LoRA: a layer's matrix stays as it is, and the product of two thin matrices, which are trained, is added to it."""
+"""LoRA: a layer's matrix is frozen, and the product of two trained low-rank matrices is added to it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kstyle_torch.layer.weight_holder import ListedWeight, sync_trainable
 
 
 class LoraLayer(Layer):
-    """Base of the layers whose matrix can be adapted with few weights.
+    """Base of the layers that support LoRA.
 
     Args:
-        lora_rank: Inner size of the two thin matrices; the layer is not adapted if None.
-        lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
+        lora_rank: Rank of the update; no LoRA if None.
+        lora_alpha: The update is scaled by `lora_alpha / lora_rank`; by 1 if None.
     Source: Hu et al. 2021.
     """
 
@@ -37,14 +37,14 @@ class LoraLayer(Layer):
         a_initializer: Any = "he_uniform",
         b_initializer: Any = "zeros",
     ) -> None:
-        """Freezes the layer's matrix and trains two thin ones instead, whose product is added to it.
+        """Freezes the layer's matrix and trains two low-rank matrices instead, whose product is added to it.
 
         Args:
-            rank: Their inner size.
-            lora_alpha: Their product counts `lora_alpha / rank` times; once if None.
-            a_initializer: Of the first, shape (..., rank).
-            b_initializer: Of the second, shape (rank, outputs).
-        Raises: ValueError: if the layer is not built, is adapted already, or constrains its matrix.
+            rank: Rank of the update.
+            lora_alpha: The update is scaled by `lora_alpha / rank`; by 1 if None.
+            a_initializer: Initializer of the first matrix, shape (..., rank).
+            b_initializer: Initializer of the second matrix, shape (rank, outputs).
+        Raises: ValueError: if the layer is not built, already has LoRA, or has a constraint on its matrix.
         """
         if not self.built:
             raise ValueError(f"{self.name} is not built yet, so it cannot be adapted; call build() first.")
@@ -54,7 +54,7 @@ class LoraLayer(Layer):
         sync_trainable(self, self._frozen_above)
 
     def _build_lora(self) -> None:
-        """Finishes `build`."""
+        """Adds the matrices at the end of `build`, if the constructor got a rank."""
         if self.lora_rank:
             self._add_lora(self.lora_rank, self.lora_alpha)
 
@@ -66,27 +66,27 @@ class LoraLayer(Layer):
             raise ValueError(f"{self.name}: LoRA changes the {target} unseen by {target}_constraint; remove it.")
         matrix = getattr(self, target)
         shape, penalty = matrix.shape, getattr(self, f"{target}_regularizer")
-        # float32 in layers of any dtype, as Keras: small steps would be lost in half precision
+        # float32 in layers of any dtype, as in Keras: small updates would be lost in half precision
         self.add_weight((*shape[:-1], rank), a_initializer, "float32", regularizer=penalty, name=f"lora_{target}_a")
         self.add_weight((rank, shape[-1]), b_initializer, "float32", regularizer=penalty, name=f"lora_{target}_b")
         self._freeze(matrix._row.path)
         self.lora_enabled, self.lora_rank, self.lora_alpha = True, rank, rank if alpha is None else alpha
-        self._arguments.update(lora_rank=rank, lora_alpha=self.lora_alpha)  # the config of an adapted layer says so
+        self._arguments.update(lora_rank=rank, lora_alpha=self.lora_alpha)  # get_config() includes them
 
     def _freeze(self, path: str) -> None:
-        """Stops training a parameter, and keeps a later thawing of the layer from starting it again."""
+        """Freezes a parameter such that a later `layer.trainable = True` does not unfreeze it."""
         owner, _, key = path.rpartition(".")
         module: nn.Module = self.get_submodule(owner)
         module.get_parameter(key).requires_grad_(False)
         getattr(module, "_frozen_parameters", set()).discard(key)
 
     def _thin_matrices(self, dtype: Any) -> tuple[Tensor, Tensor]:
-        """Returns the two, the second with the factor in it."""
+        """Returns the two matrices, the second one scaled."""
         a, b = getattr(self, f"lora_{self._lora_target}_a"), getattr(self, f"lora_{self._lora_target}_b")
         return a.to(dtype), b.to(dtype) * (self.lora_alpha / self.lora_rank)
 
     def _saved_views(self) -> list[ListedWeight]:
-        """Files hold the matrix with the thin ones' product in it, as Keras' do."""
+        """Leaves out the LoRA matrices: files hold the sum of matrix and update, as in Keras."""
         thin = f"lora_{self._lora_target}_"
         return [view for view in self._own_views() if not (self.lora_enabled and view.name.startswith(thin))]
 
@@ -104,4 +104,4 @@ class LoraLayer(Layer):
         if self.lora_enabled:
             a, b = (getattr(self, f"lora_{self._lora_target}_{each}") for each in "ab")
             a.assign(torch.as_tensor(initializers.HeUniform()(tuple(a.shape), dtype=a.dtype)))
-            b.assign(torch.zeros(b.shape))  # both zero, as Keras has it, would never train
+            b.assign(torch.zeros(b.shape))  # Keras sets both to zero, which can never train

@@ -1,6 +1,6 @@
-"""Masks: which steps of a sequence are real.
+"""Masks of sequences: True for real time steps, False for padding.
 
-They travel beside tensors: as `x.mask` on a symbolic tensor, as `x._keras_mask` on a real one.
+A mask is an attribute of its tensor: `x.mask` of a symbolic tensor, `x._keras_mask` of a real one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def masks_of(structure: Any) -> Any:
 
 
 def any_mask(*structures: Any) -> bool:
-    """Returns whether a tensor in the nests is masked."""
+    """Returns whether a tensor in the nests has a mask."""
     return any(mask(leaf) is not None for leaf in tree.flatten(structures))
 
 
 def fill_masks(names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
-    """Passes the masks of a call's tensors to the parameters that take them; gives the names of those it filled.
+    """Passes the masks of a call's tensors to its mask parameters, and returns the names of those it filled.
 
-    With one tensor argument that is `mask`, with several it is `<argument>_mask`.
+    The parameter is `mask` for a single tensor argument, and `<argument>_mask` for each of several.
 
     Args:
         names: The parameters of `call`, in order.
@@ -46,7 +46,7 @@ def fill_masks(names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def without_masks_of_none(names: tuple[str, ...], args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Returns the positional arguments without masks of None at their end, which may be filled in."""
+    """Returns the positional arguments without trailing masks of None, so that `fill_masks` can set them."""
     while 1 < len(args) <= len(names) and args[-1] is None and "mask" in names[len(args) - 1]:
         args = args[:-1]
     return args
@@ -69,7 +69,7 @@ def put_masks(outputs: Any, masks: Any) -> None:
 
 
 def take_recorded_masks(outputs: Any) -> None:
-    """Notes the masks that a recorded call itself puts on its outputs."""
+    """Sets the masks of symbolic outputs whose call puts masks on its real outputs."""
     for output in tree.flatten(outputs):
         if isinstance(output, SymbolicTensor) and output.mask_axes is not None and output.mask is None:
             output.mask = mask_on(output, output.mask_axes)

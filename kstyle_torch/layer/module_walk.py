@@ -1,4 +1,4 @@
-"""Quick access to modules and their attributes, for the inner loops."""
+"""Fast access to modules and their attributes, for the inner loops."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def _first_parameter(module: nn.Module, seen: set[nn.Module]) -> nn.Parameter | 
 
 
 def set_unnoticed(module: nn.Module, **attributes: Any) -> None:
-    """Sets attributes past `__setattr__`, which would invalidate recorded steps and take modules as children."""
-    module.__dict__.update(attributes)  # the one way past `__setattr__`
+    """Sets attributes without `__setattr__`, which would invalidate recorded steps and register modules as children."""
+    module.__dict__.update(attributes)  # the only place that bypasses `__setattr__`
 
 
 class OwnList(list[Any]):
-    """A list that the package keeps for itself: its content changes while training, and says nothing about a step."""
+    """A list of internal state. Its content changes during training without invalidating recorded steps."""
 
 
 class OwnDict(dict[Any, Any]):
-    """A dict that the package keeps for itself; see `OwnList`."""
+    """A dict of internal state; see `OwnList`."""

@@ -1,4 +1,4 @@
-"""Prefixes of weight paths: layers that are built while another one is called or built carry its names in front."""
+"""Prefixes of weight paths: a layer built within the call or build of another one gets its path as a prefix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _above: list[str] = []  # paths of the layers inside which others are being buil
 
 
 def take_path(layer: Any) -> None:
-    """Puts a layer that is about to be built where it belongs."""
+    """Sets the path prefix of a layer that is about to be built."""
     if _above and not layer._path_above:
         set_unnoticed(layer, _path_above=_above[-1])
     if layer._policy_map is not None:
@@ -21,7 +21,7 @@ def take_path(layer: Any) -> None:
 
 @contextlib.contextmanager
 def building_inside(layer: Any) -> Iterator[None]:
-    """Puts the names of what is built in this block behind that of `layer`."""
+    """Makes the path of `layer` the prefix of layers that are built in the block."""
     _above.append("/".join(filter(None, (layer._path_above, layer.name))))
     try:
         yield

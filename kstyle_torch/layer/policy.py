@@ -1,4 +1,4 @@
-"""The half of a layer that is about dtypes: its policy, casts of inputs, and moves of the weights to another dtype."""
+"""Dtypes of layers: the policy, casts of inputs, and conversion of weights to another dtype."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class HasPolicy(nn.Module):
     """A module with a dtype policy."""
 
     _autocast = True  # whether floating-point inputs are cast to the compute dtype
-    _has_precision = True  # whether a mixed policy runs it under torch.autocast; else the layers inside see to that
+    _has_precision = True  # whether a mixed policy runs it under torch.autocast; if not, the layers inside do so
     _policy: DTypePolicy | None = None
     _policy_map: DTypePolicyMap | None = None  # from which it takes the policy of its path when it is built
     _dtype: torch.dtype
     _compute_dtype: torch.dtype
-    _input_dtype: torch.dtype | None  # to which floating-point inputs are cast; None if they are not
+    _input_dtype: torch.dtype | None  # floating-point inputs are cast to it; None for no cast
 
     @property
     def dtype(self) -> DTypeName:
@@ -45,7 +45,7 @@ class HasPolicy(nn.Module):
 
     @property
     def dtype_policy(self) -> DTypePolicy:
-        """In which dtype the weights are kept, and in which the layer computes."""
+        """The policy: the dtype of the weights, and the dtype of the computation."""
         return self._policy_map or self._own_policy
 
     @property
@@ -86,32 +86,32 @@ class HasPolicy(nn.Module):
             _compute_dtype=compute,
             _input_dtype=compute if casts else None,
         )
-        self.__dict__.pop("forward", None)  # that of the instance alone; `del` would need it to be there
-        changes.count += 1  # what was recorded holds the old dtype
+        self.__dict__.pop("forward", None)  # of the instance, if there is one
+        changes.count += 1  # recordings contain the old dtype
         others = {policy.name, dtype_policies.dtype_policy().name} != {config.floatx()}
         if casts and (policy.is_mixed or (chosen and others) or policy.name != config.floatx()):
             self._compute_precisely()
 
     def _compute_precisely(self) -> None:
-        """Casts inputs in `forward` itself, which every way to call the layer reaches; costs a call more than `__call__`."""
+        """Casts inputs in `forward`, which all kinds of calls reach, rather than in `__call__`; costs one more call."""
         precise = PreciseForward(self, self._compute_dtype, self._own_policy.is_mixed)
         set_unnoticed(self, forward=precise, _input_dtype=None)
 
     def _meet_dtypes(self, structure: Any) -> None:
-        """Casts in `forward` if a graph gives the layer inputs of another dtype: graphs call it past `__call__`."""
+        """Casts in `forward` if a graph passes inputs of another dtype, since graphs bypass `__call__`."""
         floats = (leaf.dtype for leaf in tree.flatten(structure) if is_symbolic(leaf) and leaf.dtype.is_floating_point)
         if self._input_dtype is not None and any(each != self._input_dtype for each in floats):
             self._compute_precisely()
 
     def _follow_dtype(self, fn: Callable[[Tensor], Tensor]) -> None:
-        """Takes the dtype that `double()` and its like give to weights, also where the layer has none itself."""
+        """Follows a conversion such as `double()`, also if the layer has no weights."""
         if self._dtype.is_floating_point:
             dtype = fn(torch.empty(0, dtype=self._dtype)).dtype
             if dtype != self._dtype and dtype.is_floating_point:
                 self._set_policy(dtype_policies.get(dtype), chosen=False)
 
     def _follow_weights_of(self, module: nn.Module) -> None:
-        """Takes the dtype of a torch module's weights; where they have several, or there are none, casts nothing."""
+        """Takes on the dtype of a torch module's weights; disables casts if they have several dtypes, or there are none."""
         dtype = dtype_of_weights(module)
         set_unnoticed(self, _autocast=dtype is not None)
         self._set_policy(self._own_policy if dtype is None else dtype_policies.get(dtype), chosen=False)

@@ -1,4 +1,4 @@
-"""Casts at the call of a layer: floating-point inputs in its compute dtype, mixed precision."""
+"""Casts in calls of layers: floating-point inputs to the compute dtype, and mixed precision."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 
 from kstyle_torch import tree
 
-# What layers with floating-point weights promote themselves.
+# Dtypes that layers with floating-point weights promote themselves.
 INTEGERS = frozenset(getattr(torch, name) for name in "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64".split())
 
 
 class PreciseForward:
-    """The `forward` of a layer whose inputs may have another dtype than it computes in: it casts the floating-point ones.
+    """Replacement for `forward` that casts floating-point inputs to the compute dtype.
 
-    With a mixed policy the layer runs under `torch.autocast`, so that its float32 weights meet inputs of fewer bits,
+    With a mixed policy the layer runs under `torch.autocast`, which casts its float32 weights to the dtype of the inputs,
     and its outputs are cast too.
 
     Args:
         layer: The layer.
         compute_dtype: The dtype of floating-point inputs.
-        mixed: Whether the weights are in another.
+        mixed: Whether the weights have another dtype.
     """
 
     def __init__(self, layer: Any, compute_dtype: torch.dtype, mixed: bool):
@@ -34,7 +34,7 @@ class PreciseForward:
 
     @property
     def layer(self) -> Any:
-        """The layer, whose attribute this is."""
+        """The layer that this is an attribute of."""
         return self._layer()
 
     @layer.setter
@@ -51,7 +51,7 @@ class PreciseForward:
         return self.around(type(self._layer()).forward, args, kwargs)
 
     def around(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Returns the call `function(layer, *args, **kwargs)`, likewise."""
+        """Calls `function(layer, *args, **kwargs)` with the same casts."""
         if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
             args = (self._cast(args[0]),)
         else:
@@ -68,7 +68,7 @@ class PreciseForward:
 
 
 def cast_float(leaf: Any, dtype: torch.dtype) -> Any:
-    """Returns a floating-point tensor in a dtype, with its mask; integers, booleans and other objects as they are."""
+    """Casts a floating-point tensor and keeps its mask; returns integers, booleans and other objects unchanged."""
     if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or leaf.dtype == dtype:
         return leaf
     cast: Any = leaf.to(dtype)
@@ -78,7 +78,7 @@ def cast_float(leaf: Any, dtype: torch.dtype) -> Any:
 
 
 def cast_input(leaf: Any, dtype: torch.dtype) -> Any:
-    """Returns what `cast_float` does, but leaves alone what a surrounding `torch.autocast` has made."""
+    """Casts like `cast_float`, except for tensors in the dtype of an enclosing `torch.autocast`."""
     if isinstance(leaf, Tensor) and leaf.device.type != "meta" and torch.is_autocast_enabled(leaf.device.type):
         if leaf.dtype == torch.get_autocast_dtype(leaf.device.type):
             return leaf
@@ -87,10 +87,10 @@ def cast_input(leaf: Any, dtype: torch.dtype) -> Any:
 
 @contextlib.contextmanager
 def uncached_casts(device_type: str) -> Iterator[None]:
-    """Keeps `torch.autocast` from holding copies of weights while an optimizer changes them in place.
+    """Disables the weight cache of `torch.autocast` while an optimizer changes weights in place.
 
-    The copies are made anew at the next use, and their gradients reach the weights as usual. Copies from before the block
-    are dropped, as those of the block are: a call behind it must see the new weights.
+    Weights are then cast at every use; their gradients are the same. The cache is cleared at the start of the block, so that
+    calls after it see the new weights.
     """
     if device_type == "meta" or not torch.is_autocast_enabled(device_type):
         yield
@@ -105,6 +105,6 @@ def uncached_casts(device_type: str) -> Iterator[None]:
 
 
 def dtype_of_weights(module: nn.Module) -> torch.dtype | None:
-    """Returns the one floating-point dtype that a module's parameters have; None without any, or with several."""
+    """Returns the floating-point dtype of a module's parameters; None if there are none or several."""
     dtypes = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
     return dtypes.pop() if len(dtypes) == 1 else None

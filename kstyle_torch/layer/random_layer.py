@@ -1,4 +1,4 @@
-"""Sources of random numbers for layers: torch's own state, or a seed of theirs."""
+"""Random layers: layers that draw random numbers, from torch's random state or from a seed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from kstyle_torch.layer.base import Layer
 
 
 class RandomLayer(Layer):
-    """Base of the layers that draw numbers.
+    """Base of the layers that draw random numbers.
 
     Args:
-        seed: Int for the same numbers at every run, on every device; they then depend on nothing but the seed and on
-            how often the layer drew. torch's random state decides if None.
+        seed: An int for the same numbers in every run and on every device, which depend only on the seed and the number of
+            draws so far; None for torch's random state.
     Raises: ValueError: if `seed` is not an int.
     """
 
@@ -32,13 +32,13 @@ class RandomLayer(Layer):
             self.register_buffer("_draws", draws, persistent=False)
 
     def _uniform(self, shape: Sequence[int], device: torch.device) -> Tensor:
-        """Returns float32 numbers from 0 up to 1, always new ones."""
+        """Returns new float32 numbers, uniform in [0, 1)."""
         if self.seed is None:
             return torch.rand(*shape, device=device)
         return splitmix64.uniform(shape, self._next_counter(device), self._start)
 
     def _normal(self, shape: Sequence[int], device: torch.device) -> Tensor:
-        """Returns float32 numbers of mean 0 and variance 1, always new ones."""
+        """Returns new float32 numbers, normal with mean 0 and variance 1."""
         if self.seed is None:
             return torch.randn(*shape, device=device)
         return splitmix64.normal(shape, self._next_counter(device), self._start)

@@ -8,6 +8,7 @@ forward pre-hook that sets the plain attribute before every call of the module, 
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,21 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
-from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 LISTS = "parametrizations"  # the child in which torch keeps them
-HOOKS: tuple[type, ...] = (BasePruningMethod, SpectralNorm, WeightNorm)
-ENDINGS = ("orig", "mask", "g", "v", "u")  # of what the hooks register beside the weight
+ENDINGS = ("orig", "mask", "g", "v", "u")  # of the tensors that the hooks register in addition to the weight
 
 
 class Reparametrization:
     """A weight of a module that torch computes from other parameters.
 
     Args:
-        module: Holds the weight.
-        name: Its attribute.
+        module: Module that has the weight.
+        name: Name of the weight's attribute.
         source: The module's `ParametrizationList`, or the forward pre-hook, that computes it.
     """
 
@@ -46,23 +45,23 @@ class Reparametrization:
         return {key: self.module._parameters[key] for key in self.registered() if key in self.module._parameters}  # type: ignore[misc]
 
     def tensors(self) -> list[Tensor]:
-        """Returns everything that `assign` may change."""
+        """Returns the tensors that `assign` may change."""
         if isinstance(self.source, ParametrizationList):
             return [*self.source.parameters(), *self.source.buffers()]
         return [*self.originals().values()]
 
     def registered(self) -> list[str]:
-        """Returns the names of the parameters and buffers that a hook registered beside the weight."""
+        """Returns the names of the parameters and buffers that a hook registered in addition to the weight."""
         names = [] if isinstance(self.source, ParametrizationList) else [f"{self.name}_{ending}" for ending in ENDINGS]
         return [key for key in names if key in self.module._parameters or key in self.module._buffers]
 
     def value(self) -> Tensor:
-        """Returns the weight as the originals give it now, in inference mode: reading it changes no state."""
+        """Returns the weight computed from the current originals, with modules in eval mode: reading changes no state."""
         weight: Tensor
         if isinstance(self.source, ParametrizationList):
             with _in_inference(self.source):
                 weight = self.source()
-        elif isinstance(self.source, BasePruningMethod):
+        elif _is_pruning(self.source):
             weight = self.source.apply_mask(self.module)
         elif isinstance(self.source, SpectralNorm):
             weight = self.source.compute_weight(self.module, do_power_iteration=False)
@@ -71,7 +70,7 @@ class Reparametrization:
         return weight
 
     def check_invertible(self, path: str) -> None:
-        """Raises a ValueError if a parametrization says nothing of how its weight is set."""
+        """Raises a ValueError if a parametrization has no `right_inverse`."""
         for step in self._steps():
             if not hasattr(step, "right_inverse"):
                 raise ValueError(
@@ -81,9 +80,9 @@ class Reparametrization:
 
     @torch.no_grad()
     def assign(self, value: Tensor, path: str) -> None:
-        """Sets the originals so that they give `value`; warns where the parametrization does not allow that.
+        """Sets the originals such that they yield `value`; warns if the parametrization does not allow that value.
 
-        Raises: ValueError: if that cannot be done; nothing is changed then.
+        Raises: ValueError: if a parametrization cannot be inverted; nothing is changed then.
         """
         self.check_invertible(path)
         like = self.value()
@@ -95,13 +94,13 @@ class Reparametrization:
             original.copy_(each)
         if not torch.allclose(self.value(), value.to(like.device, like.dtype), rtol=1e-3, atol=1e-5):
             warnings.warn(
-                f"{path}: what torch computes of it now is not the value that was set: the parametrization does not allow "
-                "that, or its right_inverse() is not exact. load_state_dict() sets the originals themselves.",
+                f"{path}: the effective weight is not the value that was set: the parametrization does not allow that value, "
+                "or its right_inverse() is not exact. Set the originals themselves with load_state_dict().",
                 stacklevel=4,
             )
 
     def _inverted(self, value: Any, path: str) -> list[Tensor]:
-        """Returns what the originals must be, in their order."""
+        """Returns the originals for a value, in their order."""
         if isinstance(self.source, WeightNorm):
             return [torch.norm_except_dim(value, 2, self.source.dim), value]
         for step in reversed(self._steps()):
@@ -114,7 +113,7 @@ class Reparametrization:
         return [value] if isinstance(value, Tensor) else [*value]
 
     def _stored(self) -> dict[str, Tensor]:
-        """Returns what `right_inverse` gives the values of."""
+        """Returns the tensors that `right_inverse` returns values for, by name."""
         if isinstance(self.source, ParametrizationList):
             found = {**self.source._parameters, **self.source._buffers}
             return {key: each for key, each in sorted(found.items()) if each is not None}
@@ -134,14 +133,24 @@ def _in_inference(module: nn.Module) -> Iterator[None]:
             each.training = True
 
 
+def _is_pruning(hook: Any) -> bool:
+    """Returns whether a hook prunes: not where the program has not imported torch's module for that, which takes long."""
+    prune = sys.modules.get("torch.nn.utils.prune")
+    return prune is not None and isinstance(hook, prune.BasePruningMethod)
+
+
+def _computes(hook: Any) -> bool:
+    return isinstance(hook, (SpectralNorm, WeightNorm)) or _is_pruning(hook)
+
+
 def reparametrizations(module: nn.Module) -> dict[str, Reparametrization]:
-    """Returns the weights of the module itself, not of its children, that torch computes from others, by name."""
+    """Returns the weights of the module, without its children, that torch computes from other parameters, by name."""
     found: dict[str, Reparametrization] = {}
     if (lists := parametrization_lists(module)) is not None:
         found.update((name, Reparametrization(module, name, each)) for name, each in lists.items())
     for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, HOOKS):
-            name = hook._tensor_name if isinstance(hook, BasePruningMethod) else hook.name  # type: ignore[attr-defined]
+        if _computes(hook):
+            name = hook._tensor_name if _is_pruning(hook) else hook.name  # type: ignore[attr-defined]
             found[name] = Reparametrization(module, name, hook)
     return found
 
@@ -155,9 +164,9 @@ def parametrization_lists(module: nn.Module) -> nn.ModuleDict | None:
 
 
 def weight_names(module: nn.Module) -> list[str]:
-    """Returns the names of a bare module's parameters, then of its persistent buffers, as without reparametrizations.
+    """Returns the names of a bare module's parameters and persistent buffers, as if it had no reparametrizations.
 
-    Weights that are computed come first among their module's.
+    Parameters come before buffers, and in each module computed weights come first.
     """
     if not any(reparametrizations(each) for each in module.modules()):
         parameters = [name for name, _ in module.named_parameters()]
@@ -181,7 +190,7 @@ def weight_names(module: nn.Module) -> list[str]:
 
 
 def effective_state(module: nn.Module) -> dict[str, Tensor]:
-    """Returns a bare module's `state_dict` as it is without reparametrizations: with the weights that they compute."""
+    """Returns a bare module's `state_dict` as if it had no reparametrizations, with the computed weights."""
     if not any(reparametrizations(each) for each in module.modules()):
         return module.state_dict()
     found: dict[str, Tensor] = {}
@@ -194,7 +203,7 @@ def effective_state(module: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_effective_state(module: nn.Module, state: Mapping[str, Any]) -> None:
-    """Sets a bare module's weights to what `effective_state` gave."""
+    """Sets a bare module's weights from a result of `effective_state`."""
     for key in effective_state(module):
         owner, _, name = key.rpartition(".")
         holder = module.get_submodule(owner)
@@ -206,11 +215,11 @@ def load_effective_state(module: nn.Module, state: Mapping[str, Any]) -> None:
 
 
 def warn_of_computed(root: nn.Module, what: str) -> None:
-    """Warns once where weights are given as torch computes them, which their originals cannot be told from.
+    """Warns if returned weights are computed by torch, since the originals cannot be recovered from them.
 
     Args:
         root: The model or layer.
-        what: What gives them.
+        what: The operation that returns them, for the message.
     """
     found = [f"{path}.{name}".lstrip(".") for path, each in root.named_modules() for name in reparametrizations(each)]
     if found:
@@ -221,7 +230,7 @@ def warn_of_computed(root: nn.Module, what: str) -> None:
 
 
 def refresh(module: nn.Module) -> None:
-    """Does what torch's older tools do before a call of the module, for one whose weights are read without a call."""
+    """Runs the pre-hooks of torch's older tools, for a module whose weights are read without calling it."""
     for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, HOOKS):
+        if _computes(hook):
             hook(module, ())

@@ -1,4 +1,4 @@
-"""Attributes of layers: names that the package keeps for itself, and class attributes that are None until they are set."""
+"""Attribute names of layers: those reserved by the package, and class attributes that are None until set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-OWN = frozenset(  # state of a layer; with something else there, other code would fail far away, or go wrong silently
+OWN = frozenset(  # state of a layer; overwriting it would cause distant or silent errors
     {
         *("_added_losses", "_batch_input_shape", "_calls", "_compute_dtype", "_dtype", "_evals", "_fit", "_follows"),
         *("_frozen_above", "_in_containers", "_input_dtype", "_losses", "_mode", "_name_given", "_policy", "_rows"),
@@ -19,7 +19,7 @@ OWN = frozenset(  # state of a layer; with something else there, other code woul
 
 @functools.cache
 def own_methods(cls: Any) -> frozenset[str]:
-    """Returns the names of private methods that a class has from the package."""
+    """Returns the names of private methods that a class inherits from the package."""
     own = [vars(base) for base in cls.__mro__ if base.__module__.startswith("kstyle_torch.")]
     return frozenset(
         name for each in own for name, value in each.items() if name[0] == "_" and inspect.isfunction(value)
@@ -27,17 +27,17 @@ def own_methods(cls: Any) -> frozenset[str]:
 
 
 def refuse_own(layer: Any, name: str) -> None:
-    """Raises an AttributeError: the name is one of the package's own."""
+    """Raises an AttributeError for a name that the package reserves."""
     raise AttributeError(
-        f"{type(layer).__name__}.{name} is an attribute that kstyle_torch keeps for itself; call yours something else, "
+        f"{type(layer).__name__}.{name} is an attribute that kstyle_torch reserves; choose another name, "
         f"such as self.my{name if name[0] == '_' else f'_{name}'}."
     )
 
 
 class NoneUntilSet:
-    """A class attribute `weight = None` that gives way to a parameter, buffer or child of the same name.
+    """Descriptor for a class attribute `weight = None`, overridden by a parameter, buffer or child of the same name.
 
-    Python finds a class attribute before it asks the module for its parameters and children.
+    Python would otherwise find the class attribute before it asks the module for parameters and children.
     """
 
     def __init__(self, name: str):
@@ -52,7 +52,7 @@ class NoneUntilSet:
 
 
 def let_none_give_way(cls: type[nn.Module]) -> None:
-    """Puts a `NoneUntilSet` in the place of each None among the attributes of a user's class and its mixins."""
+    """Replaces each None among the attributes of a user's class and its mixins by a `NoneUntilSet`."""
     bases = [base for base in cls.__mro__ if base is not object]
     users = [base for base in bases if not base.__module__.startswith(("kstyle_torch.", "torch."))]
     known = {name for base in bases if base not in users for name in vars(base)}
@@ -63,6 +63,6 @@ def let_none_give_way(cls: type[nn.Module]) -> None:
 
 
 def is_none_until_set(cls: type, name: str) -> bool:
-    """Returns whether a class says that an attribute is None until it is set."""
+    """Returns whether a class has a `NoneUntilSet` under a name."""
     found = next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
     return isinstance(found, NoneUntilSet)

@@ -1,4 +1,4 @@
-"""Nests of shapes: of tensors, as JSON gives them, as a layer's older arguments declare them."""
+"""Nests of shapes: of tensors, from JSON, and from the older arguments of layers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def as_shape(nest: Any) -> Any:
 
 
 def shapes_of(structure: Any) -> Any:
-    """Returns the shapes of a nest of tensors; a size of 0 (a run for shapes) is None."""
+    """Returns the shapes of a nest of tensors; a size of 0, from a run for shapes, becomes None."""
 
     def shape(leaf: Any) -> Any:
         return tuple(size or None for size in leaf.shape) if hasattr(leaf, "shape") else None
@@ -52,7 +52,7 @@ def shapes_of(structure: Any) -> Any:
 
 
 def declared_shape(layer: Any, kwargs: dict[str, Any]) -> Shape | None:
-    """Returns the batch shape that Keras' older spellings give; takes them out of `kwargs`."""
+    """Returns the batch shape from Keras' older arguments, which it removes from `kwargs`."""
     whole = kwargs.pop("batch_input_shape", kwargs.pop("batch_shape", None))
     sample = kwargs.pop("input_shape", None)
     features = kwargs.pop("input_dim", None)

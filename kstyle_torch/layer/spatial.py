@@ -1,7 +1,7 @@
-"""Position of channels, and amounts of `padding="same"`: shared by layers over images, sequences and volumes.
+"""Spatial layers: position of channels and `padding="same"`, for sequences, images and volumes.
 
-Images are channels_last for the user. Permuted to channels_first they are a view that already is torch's channels_last
-memory format, so nothing is copied.
+Users' images are channels_last. Permuted to channels_first, they are a view in torch's channels_last memory format, so
+nothing is copied.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SpatialLayer(Layer):
         self.data_format = check_data_format(data_format, self)
         self._permutes = self.data_format == "channels_last"
         self._first_axis = 1 if self._permutes else 2
-        self._to_first = (0, self.rank + 1, *range(1, self.rank + 1))  # made here: a call does not wait for them
+        self._to_first = (0, self.rank + 1, *range(1, self.rank + 1))  # precomputed for the calls
         self._to_last = (0, *range(2, self.rank + 2), 1)
 
     def build(self, input_shape: Shape) -> None:
@@ -59,7 +59,7 @@ class SpatialLayer(Layer):
             )
 
     def _check_window(self, shape: Shape, window: Sequence[int], what: str) -> None:
-        """Raises a ValueError if a window that nothing pads does not fit into an input of known size."""
+        """Raises a ValueError if a window does not fit into an input of known size without padding."""
         spatial = shape[self._first_axis : self._first_axis + self.rank]
         if any(size is not None and size < length for size, length in zip(spatial, window)):
             raise ValueError(
@@ -69,7 +69,7 @@ class SpatialLayer(Layer):
 
 
 def check_data_format(data_format: str | None, layer: Any) -> str:
-    """Returns the data format, `config.image_data_format()` for None.
+    """Returns the data format; `config.image_data_format()` for None.
 
     Raises: ValueError: if it is neither `"channels_last"` nor `"channels_first"`.
     """
@@ -84,7 +84,7 @@ def check_data_format(data_format: str | None, layer: Any) -> str:
 def check_padding(padding: str, layer: Any, allowed: tuple[str, ...] = ("valid", "same")) -> str:
     """Returns the padding, in lower case.
 
-    Raises: ValueError: if it is none of `allowed`.
+    Raises: ValueError: if it is not one of `allowed`.
     """
     if str(padding).lower() not in allowed:
         raise ValueError(f"{type(layer).__name__}: padding must be one of {allowed}; got {padding!r}.")
@@ -92,9 +92,9 @@ def check_padding(padding: str, layer: Any, allowed: tuple[str, ...] = ("valid",
 
 
 def sizes(value: int | Sequence[int], rank: int, name: str, layer: Any, minimum: int = 1) -> tuple[int, ...]:
-    """Returns one whole number an axis, from a single one or a sequence.
+    """Returns an int for each axis, from a single int or a sequence.
 
-    Raises: ValueError: if their number is not `rank` or one is too small.
+    Raises: ValueError: if there are not `rank` of them, or one is less than `minimum`.
     """
     values = tuple(value) if isinstance(value, Iterable) else (value,) * rank
     if len(values) != rank or any(not hasattr(n, "__index__") or n < minimum for n in values):

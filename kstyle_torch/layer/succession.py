@@ -1,8 +1,7 @@
-"""Succession of parameters: new objects that torch itself puts in the place of a module's parameters.
+"""Succession of parameters: new objects by which torch itself replaces a module's parameters.
 
-`load_state_dict(assign=True)` does, and a conversion such as `.to(device)` where the tensor cannot be changed in place.
-Optimizers decide by the identity of a parameter which state is whose, and must tell these from parameters that a user
-has put there.
+`load_state_dict(assign=True)` does so, and conversions such as `.to(device)` if the tensor cannot be changed in place.
+Optimizers find the state of a parameter by its identity, and must distinguish these from parameters that users assign.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ MARK = "_succeeded_by"  # an attribute of the old parameter: it lives as long as
 
 @contextlib.contextmanager
 def succession(module: nn.Module) -> Iterator[None]:
-    """Notes which parameters of the module succeed which, over an operation of torch's."""
+    """Links each parameter of the module to the one that replaces it in the block."""
     held = [each._parameters for each in modules_of(module)]
     before = [(place, name, old) for place in held for name, old in place.items() if old is not None]
     try:
@@ -28,12 +27,12 @@ def succession(module: nn.Module) -> Iterator[None]:
         for place, name, old in before:
             parameter = place.get(name)
             if parameter is not None and parameter is not old:
-                vars(parameter).pop(MARK, None)  # it may be an earlier one that comes back: no circles
+                vars(parameter).pop(MARK, None)  # an earlier parameter may come back: avoid a cycle
                 setattr(old, MARK, parameter)
 
 
 def successor(parameter: Tensor) -> Tensor:
-    """Returns the parameter that has taken the place of this one by now; itself if none has."""
+    """Returns the parameter that has replaced this one; itself if none has."""
     while (following := vars(parameter).get(MARK)) is not None:
         parameter = following
     return parameter

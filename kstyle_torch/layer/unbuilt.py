@@ -1,6 +1,6 @@
-"""Warns where the parameters of layers are asked for that have none yet.
+"""Warning about `parameters()` of layers that are not built yet.
 
-An optimizer made of them would never train what is built later.
+An optimizer made from them would never train the weights that are built later.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any
 
 from torch import nn
 
-# Whose code may ask at any time. What torch's optimizers, wrappers and utilities do with a list is for good.
+# Callers from QUIET packages do not cause a warning, except those in HEARD, which keep the list of parameters.
 QUIET = ("kstyle_torch", "torchinfo", "torch")
 HEARD = ("torch.optim", "torch.nn.parallel", "torch.nn.utils", "torch.distributed")
 
 
 def warn_of_unbuilt(layer: nn.Module, lacks_weights: Any) -> None:
-    """Warns if `named_modules` was called on the layer for the sake of `parameters()`, by code outside the package.
+    """Warns if `named_modules` of the layer was called on behalf of `parameters()`, by code outside the package.
 
-    `nn.Module.parameters()` of any module around the layer comes by here, and so does much that is no cause for a warning:
-    `modules()`, `buffers()`, `to()`, `state_dict()`. The frames above tell them apart.
+    `parameters()` of any enclosing module calls it, but so do `modules()`, `buffers()`, `to()` and `state_dict()`, which
+    need no warning. The call stack tells them apart.
 
     Args:
-        layer: Has no weights yet.
-        lacks_weights: Tells that of any module: the first such layer below the root warns for all.
+        layer: A layer without weights yet.
+        lacks_weights: Returns whether a module is such a layer; the first one below the root warns for all.
     """
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_name == "named_modules":
@@ -46,7 +46,7 @@ def warn_of_unbuilt(layer: nn.Module, lacks_weights: Any) -> None:
         names = ", ".join(repr(module.name) for module in unbuilt[:5]) + (", ..." if len(unbuilt) > 5 else "")
         warnings.warn(
             f"parameters() of layers that are not built yet: {names}. Their weights are made when they are first called, and "
-            "an optimizer that was made before never trains them. Call the model on a batch, or build() it, first.",
+            "an optimizer made before that never trains them. Call the model on a batch, or build() it, first.",
             stacklevel=_depth_of(frame),
         )
 

@@ -1,4 +1,4 @@
-"""WeightHolder: makes weights, lists them in Keras' order, freezes and unfreezes them."""
+"""WeightHolder: creation, listing in Keras' order, and freezing of weights."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ ListedWeight = WeightView | TrainableWeight | State
 
 
 class own_property(property):  # noqa: N801, a decorator
-    """A property that does not hide why it failed.
+    """A property that does not hide an AttributeError raised inside it.
 
-    Python takes an AttributeError from inside a property for a sign that there is none, and asks `nn.Module.__getattr__`,
-    which says that the module has no such attribute.
+    Python would fall back to `nn.Module.__getattr__`, whose message says that the module has no such attribute.
     """
 
     def __get__(self, layer: Any, owner: type | None = None) -> Any:
@@ -42,17 +41,17 @@ class own_property(property):  # noqa: N801, a decorator
             return super().__get__(layer, owner)
         except AttributeError as error:
             name = self.fget.__name__  # type: ignore[union-attr]
-            raise RuntimeError(f"{type(layer).__name__}.{name} cannot be told: {error}") from error
+            raise RuntimeError(f"{type(layer).__name__}.{name} cannot be determined: {error}") from error
 
 
 class WeightHolder(nn.Module):
-    """The half of a layer that is about its weights; the other half, `Layer`, is about building and calling."""
+    """Base of `Layer` with everything about weights; `Layer` itself is about building and calling."""
 
-    _path_above = ""  # names of the layers that it is a part of
-    _saved_class: ClassVar[str] = ""  # what Keras calls the class, where it differs
-    _saved_names: ClassVar[dict[str, str]] = {}  # attribute -> what Keras calls it, where it differs
+    _path_above = ""  # names of the layers around it
+    _saved_class: ClassVar[str] = ""  # Keras' name of the class, if different
+    _saved_names: ClassVar[dict[str, str]] = {}  # attribute -> Keras' name of it, if different
 
-    if TYPE_CHECKING:  # nn.Module says that every unknown attribute is a tensor or a module
+    if TYPE_CHECKING:  # nn.Module declares Tensor | Module
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -69,18 +68,18 @@ class WeightHolder(nn.Module):
         name: str | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Makes a weight and registers it: an `nn.Parameter`, or a buffer where it is not trainable.
+        """Makes a weight and registers it: an `nn.Parameter`, or a buffer if it is not trainable.
 
         Args:
-            shape: Its shape; a scalar if None.
-            initializer: Initializer or its name; glorot_uniform for floats, zeros otherwise, if None.
-            dtype: The layer's if None.
+            shape: Shape; a scalar if None.
+            initializer: Initializer or its name; if None, glorot_uniform for floats and zeros otherwise.
+            dtype: Dtype; the layer's if None.
             trainable: Whether training changes it.
-            regularizer: Penalty on it.
-            constraint: What it is projected to after each step.
-            name: For `layer.weights`.
-        Returns: The tensor, which is what `layer.weights` lists: a variable as Keras has them, but that its `dtype` is
-            torch's.
+            regularizer: Penalty, added to the loss.
+            constraint: Projection, applied after each step.
+            name: Name in `layer.weights`.
+        Returns: The tensor itself, which `layer.weights` lists. It has the interface of Keras' variables, but its `dtype` is
+            a torch dtype.
         """
         reject_unknown(self, {key: value for key, value in kwargs.items() if key not in ("autocast", "layout")})
         wanted = self._dtype if dtype is None else as_dtype(dtype)
@@ -116,7 +115,7 @@ class WeightHolder(nn.Module):
         weight.attach(self, row)
 
     def _claim_weight(self, key: str, weight: Any) -> bool:
-        """Moves a weight of `add_weight` to the attribute that the user gives it; whether it was one."""
+        """Moves a weight of `add_weight` to the attribute that it is assigned to. Returns: Whether it is such a weight."""
         for old, row in list(self._rows.items()):
             if self._parameters.get(old, self._buffers.get(old)) is weight:
                 if old != key:
@@ -124,14 +123,14 @@ class WeightHolder(nn.Module):
                     self._parameters.pop(old, None)
                     self._buffers.pop(old, None)
                     for fields in (self.__dict__, self._parameters, self._buffers, self._modules):
-                        fields.pop(key, None)  # such as the None of `self.w = None` in a constructor
+                        fields.pop(key, None)  # for example the None of `self.w = None` in a constructor
                     row.path = key
                     self._register_weight(key, weight, row)
                 return True
         return False
 
     def initialize(self, **given: Any) -> None:
-        """Fills weights of the table with values of initializers: `initialize(kernel=self.kernel_initializer)`."""
+        """Initializes weights of the table: `initialize(kernel=self.kernel_initializer)`."""
         for name, initializer in given.items():
             view = getattr(self, name)
             if view is not None and initializers.are_left_out():
@@ -144,8 +143,8 @@ class WeightHolder(nn.Module):
     def _view(self, row: Weight, owner: nn.Module | None = None, key: str = "") -> Any:
         """Returns the view of a weight of this layer, or of its bare child `owner`.
 
-        The same object for as long as the module that holds the weight is the same. A weight that `add_weight` made needs
-        none.
+        It is cached as long as the module that holds the weight is the same. For a weight made by `add_weight` it is the
+        weight itself.
         """
         layer, known = owner or self._bare, (key, row.path)
         module, name = row.place(layer)
@@ -158,8 +157,8 @@ class WeightHolder(nn.Module):
         return self._views[known]
 
     def _own_rows(self) -> Iterator[Weight]:
-        """Yields the table's rows, what `add_weight` made, and plain parameters and buffers."""
-        for row in self._table_rows():  # a subclass may make a weight itself, or build without it
+        """Yields rows for the weights of the table, of `add_weight`, and plain parameters and buffers."""
+        for row in self._table_rows():  # subclasses may make a weight themselves, or leave it out
             if self.built and row.name not in self._parameters and self._has(row):
                 yield row
         yield from self._rows.values()
@@ -172,7 +171,7 @@ class WeightHolder(nn.Module):
                 yield Weight(key, name=key)
 
     def _has(self, row: Weight) -> bool:
-        """Returns whether there is something where the row says: a user may have replaced the module."""
+        """Returns whether the tensor of a row exists: users may have replaced its module."""
         try:
             return row.tensor_of(self._bare) is not None
         except AttributeError:
@@ -184,17 +183,17 @@ class WeightHolder(nn.Module):
 
     @property
     def _bare(self) -> nn.Module:
-        """The module whose parameters and hooks the layer's own are; the layer, but for those around a bare module."""
+        """The module that holds the layer's own parameters and hooks: the layer, or the bare module that it wraps."""
         return self
 
     def _own_views(self) -> list[ListedWeight]:
-        """Returns the layer's own weights, its sublayers' not among them, trainable ones first."""
+        """Returns the layer's own weights, without those of sublayers, trainable ones first."""
         views = [self._view(row) for row in self._own_rows() if row.tensor_of(self._bare) is not None]
         views += self._foreign_views(views)
         return sorted(views, key=lambda view: not view.parameters())
 
     def _foreign_views(self, views: list[ListedWeight]) -> list[ListedWeight]:
-        """Views of the parameters that users added to the native modules, such as those of adapters."""
+        """Returns views of parameters that users have added to the native modules, such as those of adapters."""
         covered = {id(parameter) for view in views for parameter in view.parameters().values()}
         return [
             view
@@ -205,15 +204,15 @@ class WeightHolder(nn.Module):
         ]
 
     def _native_keys(self) -> set[str]:
-        """Returns the children that hold weights of the table: the native modules."""
+        """Returns the keys of the native modules: the children that hold weights of the table."""
         return {row.path.split(".")[0] for row in self._table_rows() if "." in row.path}
 
     @own_property
     def weights(self) -> list[ListedWeight]:
         """All weights in Keras' order: a layer's own, trainable ones first, then its sublayers'.
 
-        Where torch computes a weight from others (parametrizations, pruning), that is the weight; the others are in
-        `trainable_weights`.
+        If torch computes a weight from other parameters (parametrizations, pruning), it is the computed weight; the
+        parameters are in `trainable_weights`.
         """
         own, native = self._own_views(), self._native_keys()
         for key, child in self._layer_children():
@@ -226,7 +225,7 @@ class WeightHolder(nn.Module):
         yield from ((key, child) for key, child in self._modules.items() if child is not None and child is not lists)
 
     def _module_views(self, key: str, module: nn.Module) -> list[ListedWeight]:
-        """Views of what a bare torch module holds."""
+        """Returns views of the weights of a bare torch module."""
         return [self._view(Weight(name, name=name), module, key) for name in weight_names(module)]
 
     @own_property
@@ -244,13 +243,13 @@ class WeightHolder(nn.Module):
             for name, parameter in view.parameters().items():
                 if parameter.requires_grad and id(parameter) not in found:
                     found[id(parameter)] = view if computed is None else self._original_view(view, name)
-        for name, parameter in self.named_parameters():  # whatever else there is
+        for name, parameter in self.named_parameters():  # all others
             if parameter.requires_grad and id(parameter) not in found:
                 found[id(parameter)] = self._view(Weight(name, name=name))
         return [*found.values()]
 
     def _original_view(self, view: WeightView, name: str) -> WeightView:
-        """Returns the view of a parameter that torch computes a weight from, by its name from the module that holds that."""
+        """Returns the view of a parameter that torch computes a weight from, by its name in the module of the weight."""
         owner, _, weight = view._row.path.rpartition(".")
         label = f"{view.name}_{name.removeprefix(f'{LISTS}.{weight}.').replace('.', '_')}"
         parameter = view.parameters()[name]
@@ -263,7 +262,7 @@ class WeightHolder(nn.Module):
 
     @own_property
     def non_trainable_weights(self) -> list[ListedWeight]:
-        """The weights that training leaves alone."""
+        """The weights that training does not change."""
         return [view for view in self.weights if not view.trainable]
 
     @own_property
@@ -306,14 +305,14 @@ class WeightHolder(nn.Module):
                 if made is not None:
                     made.check_invertible(path)
             for view, weight in sorted(zip(views, weights, strict=True), key=lambda pair: pair[0].computed is None):
-                view.assign(weight)  # those that are computed first: they may refuse the value
+                view.assign(weight)  # computed ones first, since they may refuse the value
         except ValueError:
             for tensor, old in zip(tensors, before, strict=True):
                 tensor.copy_(old)
             raise
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Returns what torch's method does; with `assign=True` an optimizer keeps its state for the new parameters."""
+        """Loads weights as torch does; with `assign=True`, optimizers keep their state for the new parameters."""
         with succession(self):
             return super().load_state_dict(state_dict, strict, assign)
 
@@ -324,15 +323,15 @@ class WeightHolder(nn.Module):
     # ---------------------------------------------------------------------------------------------------- Keras' files
 
     def save_own_variables(self, store: Any) -> None:
-        """Puts the layer's own weights, its sublayers' not among them, into a dict for a file: `"0"`, `"1"`, ...
+        """Stores the layer's own weights, without those of sublayers, in a dict for a file: `"0"`, `"1"`, ...
 
-        Override it, and `load_own_variables`, to say yourself how the layer's state is saved.
+        Override it together with `load_own_variables` to customise how the layer's state is saved.
         """
         for number, view in enumerate(self._saved_views()):
             store[str(number)] = view
 
     def load_own_variables(self, store: Any) -> None:
-        """Takes the layer's own weights from what `save_own_variables` put into a dict.
+        """Loads the layer's own weights from a dict filled by `save_own_variables`.
 
         Raises: ValueError: if their number or a shape differs.
         """
@@ -344,13 +343,13 @@ class WeightHolder(nn.Module):
         assign_all(self.name, views, store)
 
     def _saved_views(self) -> list[ListedWeight]:
-        """Returns the weights that files hold for the layer, in order."""
+        """Returns the weights that are saved for the layer, in order."""
         return self._own_views()
 
     def _saved_children(self) -> list[tuple[str, Any]]:
-        """Returns what is saved with the layer, under which name: sublayers, bare modules, lists and dicts of them.
+        """Returns the children to save, with their names: sublayers, bare modules, lists and dicts of them.
 
-        In the order in which Keras walks over attributes, private ones last.
+        They are in the order of Keras' walk over attributes, private ones last.
         """
         elsewhere = self._native_keys().union(*self._in_containers.values())
         found = {key: child for key, child in self._modules.items() if child is not None and key not in elsewhere}
@@ -359,7 +358,7 @@ class WeightHolder(nn.Module):
         return sorted(found.items(), key=lambda item: (item[0].startswith("_"), item[0]))
 
     def count_params(self) -> int:
-        """Returns how many numbers the weights hold.
+        """Returns the total number of scalars in the weights.
 
         Raises: ValueError: if the layer is not built.
         """
@@ -373,7 +372,7 @@ class WeightHolder(nn.Module):
     def trainable(self) -> bool:
         """True if training changes the weights.
 
-        Freezing a layer freezes all below it; thawing it leaves frozen what was frozen below.
+        Freezing a layer freezes all layers inside it; unfreezing it keeps those frozen that were frozen themselves.
         """
         return self._trainable and not self._frozen_above
 
@@ -390,12 +389,12 @@ class WeightHolder(nn.Module):
 def sync_trainable(module: nn.Module, frozen_above: bool = False) -> None:
     """Makes every parameter's `requires_grad` follow the flags of its layer and of the layers above.
 
-    What a layer's `trainable = False` switched off is noted, so that thawing switches on that and no more.
+    Parameters frozen by `trainable = False` are recorded, so that unfreezing affects only these.
     """
     if isinstance(module, WeightHolder):
         set_unnoticed(module, _frozen_above=frozen_above)
         frozen_above = not module.trainable
-    noted: set[str] = module.__dict__.setdefault("_frozen_parameters", set())  # foreign modules too
+    noted: set[str] = module.__dict__.setdefault("_frozen_parameters", set())  # also on plain torch modules
     for key, parameter in module._parameters.items():
         if parameter is not None and frozen_above and parameter.requires_grad:
             parameter.requires_grad_(False)

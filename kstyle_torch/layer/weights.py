@@ -1,6 +1,6 @@
-"""A layer's weights: torch's layout in the native module, Keras' layout at the border.
+"""Weights of layers: in torch's layout inside the native module, in Keras' layout for users.
 
-A class says once, in its body, which weights it has: `kernel = Weight("linear.weight", permuted(1, 0))`.
+A class declares its weights in its body: `kernel = Weight("linear.weight", permuted(1, 0))`.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from kstyle_torch.variables import Variable
 
 
 class Weight:
-    """One row of a layer class's weight table, and on a built layer the weight itself.
+    """One row of a layer class's weight table, and a descriptor that returns the weight of a built layer.
 
-    It gives way to a weight that a subclass makes under the same name.
+    A weight that a subclass makes under the same name takes precedence.
 
     Args:
-        path: Where the tensor is, from the layer (`"linear.weight"`).
-        layout: How Keras lays it out; or a function of the layer that says so, where its arguments decide.
-        name: Keras' name for it; in a class body, that of the attribute.
-        regularizer: Its penalty; the layer's `<name>_regularizer` if None.
-        constraint: Its projection; the layer's `<name>_constraint` if None.
+        path: Path of the tensor from the layer (`"linear.weight"`).
+        layout: Conversion to Keras' layout; or a function of the layer that returns it, if it depends on arguments.
+        name: Keras' name; in a class body, the name of the attribute.
+        regularizer: Penalty; the layer's `<name>_regularizer` if None.
+        constraint: Projection; the layer's `<name>_constraint` if None.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class Weight:
         self.regularizer, self.constraint = regularizer, constraint
 
     def tensor_of(self, layer: Any) -> Any:
-        """Returns the tensor itself; None where the layer was made without it."""
+        """Returns the tensor; None if the layer was built without it."""
         owner, _, name = self.path.partition(".")
-        holder = layer._modules.get(owner) if name else layer  # the usual places, quickly
+        holder = layer._modules.get(owner) if name else layer  # fast path for the usual places
         found = None if holder is None else holder._parameters.get(name or owner)
         if found is not None:
             return found
@@ -64,7 +64,7 @@ class Weight:
     def place(self, layer: Any) -> tuple[nn.Module, str]:
         """Returns the module that holds the tensor, and its name there.
 
-        Raises: AttributeError: if there is no such module: a user may have put another in its place.
+        Raises: AttributeError: if there is no such module, since users may replace modules.
         """
         owner, _, name = self.path.rpartition(".")
         module = attrgetter(owner)(layer) if owner else layer
@@ -91,21 +91,21 @@ def weight_table(cls: type) -> tuple[Weight, ...]:
 
 
 class WeightView(Variable):
-    """A weight as Keras shows it: its name and layout, over the torch tensor in `.parameter`.
+    """View of a weight with Keras' name and layout, over the torch tensor in `.parameter`.
 
     Args:
-        layer: The layer or module whose weight it is.
-        row: Which.
-        path: Its name with the names of what it is in.
+        layer: The layer or module that owns the weight.
+        row: Its row in the weight table.
+        path: Its name, prefixed with the names of the layers around it.
     """
 
     def __init__(self, layer: nn.Module, row: Weight, path: str):
-        self._owner, self._row = weakref.ref(layer), row  # which keeps its views, and would never be freed
+        self._owner, self._row = weakref.ref(layer), row  # weak, since the layer caches its views
         self.name, self.path = row.name, path
         self.holder = weakref.ref(row.place(layer)[0])  # the module that the tensor is in
-        self._last: tuple[Tensor, Layout] = (row.tensor_of(layer), self.layout)  # for when the layer is gone
+        self._last: tuple[Tensor, Layout] = (row.tensor_of(layer), self.layout)  # fallback once the layer is freed
         self._effective: WeightView | None = None
-        self._value: KerasValue | None = None  # for as long as the parameter is the same
+        self._value: KerasValue | None = None  # cached while the parameter is the same
 
     @property
     def _layer(self) -> Any:
@@ -113,14 +113,14 @@ class WeightView(Variable):
 
     @property
     def effective(self) -> WeightView:
-        """The weight that torch computes from this one, where it is parametrized; else this one."""
+        """The weight that torch computes from this one if it is parametrized; else this one."""
         return self if self._effective is None else self._effective
 
     @property
     def value(self) -> Tensor:
-        """The weight in Keras' layout: changing it in place changes the parameter, and its `grad` is the parameter's.
+        """The weight in Keras' layout: in-place changes are written to the parameter, and `grad` is the parameter's.
 
-        It is the parameter itself where Keras and torch lay it out alike.
+        It is the parameter itself if Keras and torch use the same layout.
         """
         layout, parameter, computed = self.layout, self.parameter, self.computed
         if torch.compiler.is_compiling() or (computed is None and layout is SAME):
@@ -128,7 +128,7 @@ class WeightView(Variable):
         if computed is not None:
             return keras_value(ComputedSource(computed, layout, self.path))
         if not isinstance(parameter, nn.Parameter):
-            return layout.to_keras(parameter)  # a tensor that `functional_call` put there is not a leaf either
+            return layout.to_keras(parameter)  # a tensor from `functional_call`, say, which is not a leaf
         if self._value is None or self._value.parameter is not parameter:
             self._value = keras_value(Source(parameter, layout))
         self._value.refresh()
@@ -136,7 +136,7 @@ class WeightView(Variable):
 
     @property
     def parameter(self) -> Tensor:
-        """The torch parameter or buffer, in torch's layout; what torch computes it to be where it is parametrized."""
+        """The torch parameter or buffer, in torch's layout; the computed weight if it is parametrized."""
         layer = self._owner()
         if layer is None:
             return self._last[0]
@@ -156,7 +156,7 @@ class WeightView(Variable):
         return reparametrizations(module).get(name)
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Returns the parameters behind it by their names from the module that holds it; none of a buffer."""
+        """Returns the parameters that it consists of, by their names in the module that holds it; empty for a buffer."""
         computed = self.computed
         if computed is not None:
             return computed.originals()
@@ -178,7 +178,7 @@ class WeightView(Variable):
     def assign(self, value: Any) -> WeightView:
         """Sets the value, given in Keras' layout.
 
-        Raises: ValueError: if the shape is another.
+        Raises: ValueError: if the shape differs.
         """
         with torch.no_grad():
             given = value.read() if isinstance(value, Variable) else from_array(value)
@@ -224,12 +224,12 @@ class WeightView(Variable):
 
     @property
     def regularizer(self) -> Callable[[Tensor], Tensor] | None:
-        """The penalty on it, called with Keras' layout."""
+        """The penalty, called with the weight in Keras' layout."""
         return self._row.regularizer or getattr(self._layer, f"{self.name}_regularizer", None)
 
     @property
     def constraint(self) -> Callable[[Tensor], Tensor] | None:
-        """The projection after each step, called with Keras' layout."""
+        """The projection after each step, called with the weight in Keras' layout."""
         return self._row.constraint or getattr(self._layer, f"{self.name}_constraint", None)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -264,6 +264,6 @@ class _SkipInit(TorchFunctionMode):
 
 
 def native(module_class: Callable[..., nn.Module], *args: Any, **kwargs: Any) -> Any:
-    """Returns a native torch module on `config.device()`, its weights left empty for our initializers."""
+    """Returns a native torch module on `config.device()`, with uninitialized weights."""
     with _SkipInit():
         return module_class(*args, device=config.device(), **kwargs)

@@ -25,6 +25,7 @@ from kstyle_torch.layers.input_layer import Input, InputLayer
 from kstyle_torch.layers.lambda_layer import Lambda
 from kstyle_torch.layers.lookup import deserialize, serialize
 from kstyle_torch.layers.masking import Masking
+from kstyle_torch.layers.merge_with_mode import Merge as _Merge  # noqa: F401  # files may name it
 from kstyle_torch.layers.merging import (
     Add,
     Average,

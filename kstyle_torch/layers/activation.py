@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,7 +77,7 @@ class LeakyReLU(Layer):
     """`x` where positive, else `negative_slope * x`.
 
     Args:
-        negative_slope: Slope below 0. Its older name, `alpha`, works too.
+        negative_slope: Slope below 0.
     Output shape: that of the input.
     Raises: ValueError: if `negative_slope` is negative.
 
@@ -90,10 +89,6 @@ class LeakyReLU(Layer):
     supports_masking = True
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any):
-        if "alpha" in kwargs:
-            warnings.warn("LeakyReLU: alpha is now called negative_slope.", stacklevel=2)
-            negative_slope = self._arguments["negative_slope"] = kwargs.pop("alpha")
-            del self._arguments["alpha"]
         super().__init__(**kwargs)
         self.negative_slope = not_negative(negative_slope, "negative_slope", self)
 

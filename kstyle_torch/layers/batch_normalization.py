@@ -52,7 +52,7 @@ class BatchNormalization(Layer):
         renorm_momentum: How much of the statistics it corrects towards stays at each step.
         synchronized: Whether the replicas of `torch.distributed` share the batch's statistics; Keras on torch cannot.
     Output shape: that of the input.
-    Raises: ValueError: if `axis` is no int, a limit is unknown or impossible, or a mask has not one axis less than the input.
+    Raises: ValueError: if `axis` is not an int, a limit is unknown or impossible, or a mask has the wrong number of axes.
     Source: Ioffe & Szegedy 2015; Ioffe 2017 (renormalization).
 
     Example:

@@ -141,7 +141,7 @@ class AnyConvolution(SpatialLayer):
             return self.forward
 
         def run(x: Tensor) -> Tensor:
-            fresh = type(self._modules["conv"]) is self.native_class  # its output is no view, and nobody else has it
+            fresh = type(self._modules["conv"]) is self.native_class  # its output is not shared and not a view
             return self.convolve(x, torch.relu_) if fresh and self.activation is activations.relu else self.forward(x)
 
         return run
@@ -150,7 +150,7 @@ class AnyConvolution(SpatialLayer):
         """Returns the output without the activation.
 
         Args:
-            finish: What may change the native module's output where it lies, if nobody listens to that.
+            finish: Function that may change the native module's output in place, if no hook can observe it.
         """
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)

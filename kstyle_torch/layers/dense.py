@@ -39,7 +39,7 @@ class Dense(LoraLayer):
         lora_rank: Inner size of two thin matrices that are trained instead of the matrix (LoRA); no such thing if None.
         lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
     Input shape: (batch, ..., features). Output shape: (batch, ..., units).
-    Raises: ValueError: if `units` is no positive int.
+    Raises: ValueError: if `units` is not a positive int.
     Source: Glorot & Bengio 2010 (default initializer).
 
     Example:
@@ -103,7 +103,7 @@ class Dense(LoraLayer):
 
         def run(x: Tensor) -> Tensor:
             child = children["linear"]
-            if type(child) is not nn.Linear or self.lora_enabled:  # somebody has put another in its place
+            if type(child) is not nn.Linear or self.lora_enabled:  # users may replace it
                 return self.forward(x)
             if x.dtype in INTEGERS:
                 x = x.to(self._dtype)

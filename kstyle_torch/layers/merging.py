@@ -20,7 +20,7 @@ from kstyle_torch.layer.shapes import Shape
 register = layer_registry.register
 
 
-class Merge(Layer):
+class BaseMerge(Layer):
     """Base of the layers called on a list of tensors."""
 
     supports_masking = True
@@ -30,7 +30,7 @@ class Merge(Layer):
             raise ValueError(f"{self.name}: expected a list of tensors; got {input_shape}.")
 
 
-class ElementwiseMerge(Merge):
+class ElementwiseMerge(BaseMerge):
     """Base of those that combine element by element.
 
     A tensor of lower rank gets axes behind the batch, and sizes of 1 are repeated. Subclasses say how to `_combine` them.
@@ -183,7 +183,7 @@ class Minimum(MaskedMerge):
 
 
 @register()
-class Dot(Merge):
+class Dot(BaseMerge):
     """Returns the dot products of two tensors, along an axis of each.
 
     Args:
@@ -212,7 +212,7 @@ class Dot(Merge):
         _check_batch(self, input_shape)
         for axis, shape in zip(self._pair, input_shape, strict=True):
             if not -len(shape) < axis < len(shape) or axis == 0:
-                raise ValueError(f"{self.name}: {axis} is no axis behind the batch of shape {shape}.")
+                raise ValueError(f"{self.name}: {axis} is not an axis after the batch axis of shape {shape}.")
         sizes = [shape[axis] for axis, shape in zip(self._pair, input_shape, strict=True)]
         if None not in sizes and sizes[0] != sizes[1]:
             raise ValueError(
@@ -250,7 +250,7 @@ def _check_two(layer: Layer, shapes: list[Shape]) -> None:
 
 
 @register()
-class Concatenate(Merge):
+class Concatenate(BaseMerge):
     """Tensors behind each other, along an axis.
 
     Args:

@@ -72,7 +72,7 @@ class LayerNormalization(AxesNorm):
         rms_scaling: Deprecated: divides by the standard deviation, without taking the mean off and without beta. Use
             RMSNormalization.
     Output shape: that of the input.
-    Raises: TypeError: if `axis` is no int or list of ints. ValueError: if the input has no such axis.
+    Raises: TypeError: if `axis` is not an int or a list of ints. ValueError: if the input has no such axis.
     Source: Ba et al. 2016.
 
     Example:
@@ -139,7 +139,7 @@ class RMSNormalization(AxesNorm):
         axis: The features' axis, or a list of axes that are normalized together.
         epsilon: Added to the mean square.
     Output shape: that of the input.
-    Raises: TypeError: if `axis` is no int or list of ints. ValueError: if the input has no such axis.
+    Raises: TypeError: if `axis` is not an int or a list of ints. ValueError: if the input has no such axis.
     Source: Zhang & Sennrich 2019.
 
     Example:
@@ -261,7 +261,7 @@ class UnitNormalization(Layer):
     Args:
         axis: The features' axis, or a list of axes whose length is taken together.
     Output shape: that of the input.
-    Raises: TypeError: if `axis` is no int or list of ints.
+    Raises: TypeError: if `axis` is not an int or a list of ints.
 
     Example:
         >>> UnitNormalization()(torch.tensor([[3.0, 4.0]]))

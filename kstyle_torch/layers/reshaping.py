@@ -76,7 +76,7 @@ class Permute(Layer):
     Args:
         dims: Which axis comes where, counted from 1: `(2, 1)` swaps the two axes of a sample.
     Input shape: (batch, ...), with as many axes as `dims`. Output shape: (batch, ...).
-    Raises: ValueError: if `dims` is no order of 1, 2, ...
+    Raises: ValueError: if `dims` is not a permutation of 1, 2, ...
 
     Example:
         >>> Permute((2, 1))(torch.ones(2, 10, 64)).shape
@@ -107,7 +107,7 @@ class RepeatVector(Layer):
     Args:
         n: How often; positive int.
     Input shape: (batch, features). Output shape: (batch, n, features), a view that holds every vector once.
-    Raises: ValueError: if `n` is no positive int.
+    Raises: ValueError: if `n` is not a positive int.
 
     Example:
         >>> RepeatVector(3)(torch.ones(2, 32)).shape

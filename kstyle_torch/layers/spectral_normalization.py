@@ -28,7 +28,7 @@ class SpectralNormalization(Wrapper):
         layer: A layer with a `kernel` or `embeddings`.
         power_iterations: How often the estimate is refined at each call.
     Output shape: that of the layer.
-    Raises: ValueError: if `layer` is no layer or has no such weight, or `power_iterations` is no positive int.
+    Raises: ValueError: if `layer` is not a layer or has no such weight, or `power_iterations` is not a positive int.
     Source: Miyato et al. 2018.
 
     Example:

@@ -50,7 +50,7 @@ class UpSampling1D(UpSampling):
     Args:
         size: How often; positive int.
     Input shape: (batch, steps, channels). Output shape: (batch, size * steps, channels).
-    Raises: ValueError: if `size` is no positive int.
+    Raises: ValueError: if `size` is not a positive int.
 
     Example:
         >>> UpSampling1D(2)(torch.tensor([[[1.0], [2.0]]])).flatten()

@@ -23,7 +23,7 @@ class Wrapper(Layer):
 
     Args:
         layer: The layer.
-    Raises: ValueError: if it is no layer.
+    Raises: ValueError: if it is not a layer.
 
     Example:
         >>> from kstyle_torch.layers import Dense

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, dtype_policies, serialization
+from kstyle_torch.compat import keras2
 from kstyle_torch.initializers import DType
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.scopes import opened
@@ -34,7 +35,7 @@ class State(Variable):
         return self
 
 
-class Metric(Configurable):
+class Metric(keras2.OlderMetricMethods, Configurable):
     """Base class of metrics. Subclass it with `update_state` and `result`, over variables of `add_variable`.
 
     Args:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from kstyle_torch.budget import Budget
-from kstyle_torch.export import formats
-from kstyle_torch.saving import api, compiling, hub, keras_file, strangers
+from kstyle_torch.compat import keras2
+from kstyle_torch.saving import api, compiling, keras_file, strangers
 from kstyle_torch.serialization import custom_object_scope, serialize_keras_object, whole_configs
 
 
@@ -41,6 +41,7 @@ class Files(nn.Module):
         """
         api.save_model(self, filepath, overwrite, zipped, **kwargs)
 
+    @keras2.takes_older("save_weights", {"save_format": keras2.IGNORED, "options": keras2.IGNORED})
     def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
         """Writes the weights alone, to `.weights.h5` as Keras does, `.safetensors` or `.pt`.
 
@@ -48,6 +49,7 @@ class Files(nn.Module):
         """
         api.save_weights(self, filepath, overwrite, max_shard_size)
 
+    @keras2.takes_older("load_weights", {"options": keras2.IGNORED})
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, by_name: bool = False) -> None:
         """Reads the weights; nothing changes unless all of it fits.
 
@@ -94,6 +96,8 @@ class Files(nn.Module):
         Raises: ValueError: for another format, or a model that cannot be exported. ImportError: for ONNX without the
             extra `onnx`.
         """
+        from kstyle_torch.export import formats
+
         formats.write(self, filepath, format, input_signature, verbose=verbose, **kwargs)
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
@@ -105,6 +109,8 @@ class Files(nn.Module):
             kwargs: For `push_to_hub`.
         Raises: ValueError: if the model has no weights. TypeError: if a layer has no config.
         """
+        from kstyle_torch.saving import hub
+
         return hub.save_pretrained(self, save_directory, push_to_hub, **kwargs)
 
     @classmethod
@@ -126,6 +132,8 @@ class Files(nn.Module):
             kwargs: For the download: `revision`, `token`, `cache_dir`, `local_files_only`.
         Raises: FileNotFoundError: if a file is missing. ValueError: if they do not fit, or name a class that is not known.
         """
+        from kstyle_torch.saving import hub
+
         known = {cls.__name__: cls, **(custom_objects or {})}
         model = hub.from_pretrained(pretrained_model_name_or_path, known, compile, safe_mode, **kwargs)
         if not isinstance(model, cls):
@@ -143,4 +151,6 @@ class Files(nn.Module):
         Returns: What the Hub says of the commit.
         Raises: ImportError: without the extra `hub`.
         """
+        from kstyle_torch.saving import hub
+
         return hub.push_to_hub(self, repo_id, **kwargs)

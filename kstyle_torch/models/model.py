@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from kstyle_torch import tree
+from kstyle_torch.compat import keras2
 from kstyle_torch.graph_passes.straight_runs import eager_runs, straight_runs
 from kstyle_torch.layer.base import Layer, uncounted_calls
 from kstyle_torch.layer.hooks import anybody_listens
@@ -21,19 +20,19 @@ from kstyle_torch.layer.reserved import refuse_own
 from kstyle_torch.layer.shapes import open_shapes
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.layers.input_layer import InputLayer
+from kstyle_torch.models.child_names import check_names, free_key
 from kstyle_torch.models.emitted import Emitted
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.trainer import Trainer
-from kstyle_torch.registry import did_you_mean, snake_case
+from kstyle_torch.registry import did_you_mean
 from kstyle_torch.symbolic.emit import Emitter
 from kstyle_torch.symbolic.graph import Graph, checked, nodes_behind, trace
 from kstyle_torch.symbolic.replay import replay
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
 from kstyle_torch.training.fit_state import FitState
-from kstyle_torch.utils.summary import summary
 
 
-class Model(Trainer, Files, Layer):
+class Model(Trainer, Files, keras2.OlderMethods, Layer):
     """A layer with `compile`, `fit`, `evaluate` and `predict`.
 
     `Model(inputs, outputs)` makes one of what leads from inputs to outputs. A subclass defines `call` instead.
@@ -64,6 +63,7 @@ class Model(Trainer, Files, Layer):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         wanted = cls
+        kwargs = keras2.todays(cls, kwargs)
         if cls is Model and (len(args) > 1 or "outputs" in kwargs):
             wanted = cls._functional or cls
         self = super().__new__(wanted, *args, **kwargs)
@@ -84,7 +84,7 @@ class Model(Trainer, Files, Layer):
         inputs, outputs = _only(inputs), _only(outputs)
         sources = [_source_of(tensor) for tensor in checked(inputs, "inputs")]
         graph = trace(inputs, outputs, sources)
-        _check_names(graph.modules)
+        check_names(graph.modules)
         for module in graph.modules:
             if not any(child is module for child in self._modules.values()):
                 self.add_module(free_key(self, module), module)
@@ -461,8 +461,6 @@ class Model(Trainer, Files, Layer):
         """The names of the inputs."""
         return [] if self.graph is None else [source.name for source in self.graph.sources]
 
-    # ----------------------------------------------------------------------------------------------------- summary
-
     def summary(
         self,
         line_length: int | None = None,
@@ -482,6 +480,8 @@ class Model(Trainer, Files, Layer):
             show_trainable: Whether there is a column that says what is trained.
             layer_range: First and last name of the layers to list.
         """
+        from kstyle_torch.utils.summary import summary
+
         self.follow_children()
         summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
@@ -567,32 +567,6 @@ def _source_of(tensor: SymbolicTensor) -> InputLayer:
         layer.dtype_given = False
         return layer
     return tensor.source
-
-
-def free_key(owner: nn.Module, module: nn.Module) -> str:
-    """Returns the key of a child: its name where the user gave it one, else its class numbered within the owner.
-
-    A name that cannot be a key is changed in the key only.
-    """
-    given = getattr(module, "_name_given", False)
-    base = re.sub(r"[.\s/]", "_", str(module.name) if given else snake_case(type(module).__name__)) or "layer"
-    base = f"{base}_" if keyword.iskeyword(base) else base
-    keys = (f"{base}_{number}" if number else base for number in range(len(owner._modules) + 2))
-    key = next(key for key in keys if key not in owner._modules)
-    while hasattr(owner, key):
-        key += "_"
-    return key
-
-
-def _check_names(modules: list[nn.Module]) -> None:
-    names: dict[str, nn.Module] = {}
-    for module in modules:
-        name = getattr(module, "name", None)
-        if not isinstance(name, str):
-            continue
-        other = names.setdefault(name, module)
-        if other is not module and (module._name_given or other._name_given):
-            raise ValueError(f"Two layers of one model are called {name!r}; names must differ.")
 
 
 def is_graph_input(value: Any) -> bool:

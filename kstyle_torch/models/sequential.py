@@ -12,7 +12,8 @@ from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.paths import building_inside
 from kstyle_torch.layers.input_layer import InputLayer, input_tensor
-from kstyle_torch.models.model import GRAPH_CALLS, Model, free_key, is_graph_input
+from kstyle_torch.models.child_names import free_key
+from kstyle_torch.models.model import GRAPH_CALLS, Model, is_graph_input
 from kstyle_torch.registry import HOMES
 from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
 from kstyle_torch.symbolic.graph import trace
@@ -166,6 +167,9 @@ class Sequential(Model):
             raise ValueError(f"{self.name}: build() needs an input shape, such as (None, 10).")
         if not self._chain:
             raise ValueError(f"{self.name} has no layers; add() some before it is built.")
+        if isinstance(input_shape, list) and all(isinstance(shape, (list, tuple)) for shape in input_shape):
+            super().build(input_shape)  # several inputs, which the first layer takes: there is no graph
+            return
         chain = self._chain
         set_unnoticed(self, _chain=[])
         try:

@@ -13,6 +13,7 @@ from kstyle_torch import config, tree
 from kstyle_torch.callbacks import History
 from kstyle_torch.callbacks.list import as_list
 from kstyle_torch.callbacks.progress import resolve_verbose
+from kstyle_torch.compat import keras2
 from kstyle_torch.data.arrays import num_samples
 from kstyle_torch.data.batches import Batch, Batches
 from kstyle_torch.data.sources import (
@@ -196,8 +197,9 @@ class Trainer(Trainable):
         run = run_by(self)
         if run is not None:
             run.meter = None
+        device = self._where()
         for metric in self.metrics:
-            metric.to(self._where())
+            metric.to(device)
             metric.reset_state()
 
     def get_metrics_result(self) -> dict[str, Any]:
@@ -213,6 +215,7 @@ class Trainer(Trainable):
 
     # ------------------------------------------------------------------------------------------------------- the loops
 
+    @keras2.takes_older("fit", {"nb_epoch": "epochs", **keras2.OF_WORKERS})
     def fit(
         self,
         x: Any = None,
@@ -287,6 +290,7 @@ class Trainer(Trainable):
         assert listed.history is not None
         return listed.history
 
+    @keras2.takes_older("evaluate", keras2.OF_WORKERS)
     def evaluate(
         self,
         x: Any = None,
@@ -318,6 +322,7 @@ class Trainer(Trainable):
         listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
         return self._as_results(fit.run_evaluate(self, batches, listed), return_dict)
 
+    @keras2.takes_older("predict", keras2.OF_WORKERS)
     def predict(
         self,
         x: Any,
@@ -523,8 +528,9 @@ class Trainer(Trainable):
         if needs_loss and self._compiled is not None:
             first_batch.check_given(self._compiled, x, y)
         self._checked_x(x, y, sample_weight)
-        with config.device_scope(self._where()):
-            first = first_batch.check_data(self, (x, y, sample_weight), self._where(), batch_size, needs_loss)
+        device = self._where()
+        with config.device_scope(device):
+            first = first_batch.check_data(self, (x, y, sample_weight), device, batch_size, needs_loss)
         waiting += [] if first is None else [first]
         return x, first_batch.targets_as_needed(self, y), sample_weight
 

@@ -54,7 +54,7 @@ __all__ = [
 def get(identifier: Any) -> Any:
     """Returns the optimizer that a name, config, class or object means; torch's own are taken as they are.
 
-    Raises: ValueError: for an unknown name, with the nearest. TypeError: for what is no optimizer.
+    Raises: ValueError: for an unknown name, with the nearest. TypeError: for an object that is not an optimizer.
     """
     if is_torch_optimizer(identifier):
         return TorchOptimizer(identifier)

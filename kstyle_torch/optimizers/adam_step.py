@@ -1,4 +1,4 @@
-"""Adam's formula: by torch's fused kernel, by foreach calls where there is none, and as a function without effects.
+"""Adam's formula: with torch's fused kernel, with foreach calls as fallback, and as a pure function.
 
 With g the gradient, m the momentum, v the velocity and n the number of the step:
 
@@ -38,10 +38,10 @@ def correction_of(beta_1: float, beta_2: float, step: Any, sqrt: Callable[[Any],
     """Returns the factor of the learning rate that corrects the bias of a step.
 
     Args:
-        beta_1: How much of the momentum stays.
-        beta_2: How much of the velocity stays.
-        step: The first is 1; a tensor gives a tensor. An array needs a square root of its own.
-        sqrt: The square root for whatever `step` is, if it is not a tensor.
+        beta_1: Decay rate of the momentum.
+        beta_2: Decay rate of the velocity.
+        step: Number of the step, from 1; a tensor yields a tensor, and an array needs `sqrt`.
+        sqrt: Square root for the type of `step`, unless it is a tensor.
     """
     if isinstance(step, Tensor):  # 1 - beta**step in float32 would lose digits
         first, second = (-torch.expm1(step * (math.log(beta) if beta else -math.inf)) for beta in (beta_1, beta_2))
@@ -59,17 +59,17 @@ def fused_step(
     epsilon: float,
     weight_decay: float = 0.0,
 ) -> None:
-    """Changes parameters and state, all of one device and dtype, for which `has_fused_adam`.
+    """Updates parameters and state, of one device and dtype, in a fused kernel; requires `has_fused_adam`.
 
     Args:
         parameters: The weights.
-        gradients: Of each of them.
+        gradients: Gradient of each weight.
         state: Their "momentum", "velocity" and, for AMSGrad, "velocity_hat".
-        size: The learning rate, corrected; it may be a tensor on the device.
-        beta_1: How much of the momentum stays.
-        beta_2: How much of the velocity stays.
-        epsilon: Added before the bias correction, as Keras does; torch adds it after.
-        weight_decay: Share of the weights, times `size`, that is taken away first.
+        size: The learning rate with bias correction; it may be a tensor on the device.
+        beta_1: Decay rate of the momentum.
+        beta_2: Decay rate of the velocity.
+        epsilon: Added before the bias correction, as in Keras; torch adds it after.
+        weight_decay: Share of the weights, times `size`, that is subtracted first.
     """
     tops = state.get("velocity_hat", [])
     fused_adamw_(
@@ -81,7 +81,7 @@ def fused_step(
 
 @functools.cache
 def endless(device: torch.device) -> Tensor:
-    """Returns a count of steps after which the kernel corrects no bias."""
+    """Returns a step count at which the kernel's bias correction has no effect."""
     return torch.full((), math.inf, device=device)
 
 
@@ -94,7 +94,7 @@ def foreach_step(
     beta_2: float,
     epsilon: float,
 ) -> None:
-    """Does the same, anywhere."""
+    """Does the same on any device, with foreach calls."""
     move_means(gradients, state, beta_1, beta_2)
     velocity = state["velocity"]
     if "velocity_hat" in state:
@@ -111,7 +111,7 @@ def foreach_step(
 
 
 def move_means(gradients: list[Tensor], state: dict[str, list[Any]], beta_1: float, beta_2: float) -> None:
-    """Moves "momentum" and "velocity", the running means of the gradients and of their squares."""
+    """Updates "momentum" and "velocity", the running means of gradients and of their squares."""
     foreach_lerp_(state["momentum"], gradients, 1 - beta_1)
     foreach.mul_(state["velocity"], beta_2)
     foreach_addcmul_(state["velocity"], gradients, gradients, 1 - beta_2)
@@ -126,9 +126,9 @@ def functional_step(
     beta_2: float,
     epsilon: float,
 ) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
-    """Returns new parameters and state, and leaves those given as they are: for graphs that take many steps.
+    """Returns new parameters and state without changing its arguments, for compiled graphs.
 
-    A compiler fuses these elementary operations; foreach calls and changes in place would stand in its way.
+    The compiler fuses these elementwise operations, which foreach calls and in-place changes would prevent.
     """
     rest_1, rest_2 = 1 - beta_1, 1 - beta_2
     momenta = [m + (g - m) * rest_1 for m, g in zip(state["momentum"], gradients, strict=True)]

@@ -1,6 +1,6 @@
-"""The optimizer: own state, torch's multi-tensor kernels, Keras' numbers.
+"""The optimizer: Keras' interface and numbers, computed with torch's multi-tensor kernels.
 
-The trainer calls `track` with the variables at each epoch and `step` with their gradients; everything else is built on these.
+The trainer calls `track` with the variables at each epoch, and `step` with their gradients; all else is built on these.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kstyle_torch import config, serialization
 from kstyle_torch._torch import foreach_add_, foreach_copy_, foreach_div, foreach_lerp_, foreach_zero_, set_grad_enabled
+from kstyle_torch.compat import keras2
 from kstyle_torch.layer.layout import Layout
 from kstyle_torch.optimizers import clipping
 from kstyle_torch.optimizers.fused import descend
@@ -38,18 +39,18 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
     `update_step`.
 
     Args:
-        learning_rate: Size of a step: a number, a `LearningRateSchedule`, or a function without arguments.
-        weight_decay: Share of each weight that a step takes away, times the learning rate; none if None.
+        learning_rate: Number, `LearningRateSchedule`, or function without arguments.
+        weight_decay: Each step subtracts this share of the weights, times the learning rate; none if None.
         clipnorm: Largest norm of a single variable's gradient.
         clipvalue: Largest absolute value in a gradient.
         global_clipnorm: Largest norm of all gradients together.
-        use_ema: Whether a running mean of the weights is kept, which they are set to when `fit` ends.
-        ema_momentum: How much of that mean stays at each step.
-        ema_overwrite_frequency: Every how many steps the weights are set to the mean; only at the end if None.
-        loss_scale_factor: What the loss was multiplied by (`scale_loss`), and the gradients are divided by.
-        gradient_accumulation_steps: How many steps' gradients are averaged for one change of the weights.
-        name: What it is called.
-    Raises: ValueError: if more than one kind of clipping is asked for, or a number is out of its range.
+        use_ema: Whether to keep a running mean of the weights, which replaces them when `fit` ends.
+        ema_momentum: Share of the mean that is kept at each step.
+        ema_overwrite_frequency: Number of steps after which the mean replaces the weights; only at the end if None.
+        loss_scale_factor: Factor of the loss (`scale_loss`), by which gradients are divided.
+        gradient_accumulation_steps: Number of steps whose gradients are averaged for one update.
+        name: Name of the optimizer.
+    Raises: ValueError: if more than one kind of clipping is requested, or a number is out of range.
 
     Example:
         >>> class SignDescent(Optimizer):
@@ -62,10 +63,11 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         [0.5, 1.5]
     """
 
-    slots: tuple[Any, ...] = ()  # state tensors of each variable; what is in a tuple alternates in `variables`
-    shares: tuple[str, ...] = ("beta_1", "beta_2", "rho")  # arguments, of what stays at a step
-    packs: str | None = None  # of an `update` that takes each number by itself: "steps" if all it does to parameters is
-    # adding to them, "weights" if it reads them; then a CPU takes all small ones in one tensor
+    slots: tuple[Any, ...] = ()  # names of state tensors; those in a tuple alternate in `variables`
+    shares: tuple[str, ...] = ("beta_1", "beta_2", "rho")  # arguments that are decay rates, in [0, 1)
+    # Set by subclasses with an elementwise `update`, so that small parameters can be packed on a CPU: "steps" if `update`
+    # only adds to parameters, "weights" if it reads them.
+    packs: str | None = None
 
     def __init__(
         self,
@@ -95,27 +97,28 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         self._iterations = HostNumber(0, "int32", "iteration", f"{self.name}/iteration")
         self._learning_rate = learning_rate_of(learning_rate, self.name)
         self.built = False
-        self._variables: list[Any] = []  # all that it was ever given, in the order of their state
+        self._variables: list[Any] = []  # all variables ever tracked, in the order of their state
         self._parameters: list[Tensor] = []
-        self._left: list[Any] = []  # parameters whose place others took, held weakly, with their state
+        self._left: list[Any] = []  # weak references to replaced parameters, with their state
         self._undecayed: tuple[list[Any], str] = ([], "")
         self._added: list[Variable] = []
         self._part: Part | None = None
-        self._given: list[Any] = []  # the part's variables as they were passed last, which says the gradients' layout
+        self._given: list[Any] = []  # the variables as passed last, which determine the layout of gradients
         self._parts: dict[tuple[int, ...], Part] = {}  # by places
-        self._packed: dict[int, set[int]] = {}  # a place, and those with which its state is packed
+        self._packed: dict[int, set[int]] = {}  # place -> places that its state is packed with
         self.state: dict[str, list[Any]] = {slot: [] for group in self._groups() for slot in group}
-        self._taken_back: Tensor | None = None  # how many counted steps a `LossScaleOptimizer` took back on the device
+        self._taken_back: Tensor | None = None  # counted steps that a `LossScaleOptimizer` reverted on the device
         self._own_apply = type(self).apply is not Optimizer.apply
         self._by_variable = _defined_in(type(self), "update_step") < _defined_in(type(self), "update")
         if self._by_variable or _defined_in(type(self), "update") < _defined_in(type(self), "packs"):
-            self.packs = None  # a subclass has an `update` of its own
+            self.packs = None  # a subclass overrides `update`
 
     def _legacy(self, kwargs: dict[str, Any], learning_rate: Any) -> Any:
         if "lr" in kwargs:
             learning_rate = kwargs.pop("lr")
             self._arguments["learning_rate"] = learning_rate
-            warnings.warn(f"{type(self).__name__}(lr=...) is the older spelling of learning_rate=...", stacklevel=4)
+            name = type(self).__name__
+            keras2.tell(f"{name}(lr=...)", f"{name}(learning_rate=...)")
         if kwargs.pop("decay", None):
             warnings.warn(
                 f"{type(self).__name__}: decay is ignored, as in Keras; pass "
@@ -152,7 +155,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
     @property
     def learning_rate(self) -> Any:
-        """Size of a step: a variable that reads as a number, to be set at any time; of a schedule the current value."""
+        """The learning rate: a variable that reads as a number and may be set at any time; the current value of a schedule."""
         rate = self._learning_rate
         if isinstance(rate, HostNumber):
             return rate
@@ -173,7 +176,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
     @property
     def epsilon(self) -> float:
-        """The number added to a divisor; `config.epsilon()` if it is set to None, as old programs do."""
+        """The number added to a divisor; `config.epsilon()` if set to None, as in older programs."""
         return self._epsilon
 
     @epsilon.setter
@@ -185,13 +188,13 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
     @property
     def iterations(self) -> Any:
-        """Number of steps taken; with `gradient_accumulation_steps`, how often the weights were changed."""
+        """Number of steps so far; with `gradient_accumulation_steps`, the number of updates."""
         steps = self.gradient_accumulation_steps
         return torch.tensor(self._iterations.number // steps, dtype=torch.int32) if steps else self._iterations
 
     @property
     def local_step(self) -> int:
-        """The number, from 1, of the change of the weights that is next, or being made."""
+        """The number, from 1, of the next or current update."""
         return self._iterations.number // (self.gradient_accumulation_steps or 1) + 1
 
     # -------------------------------------------------------------------------------------------------------- state
@@ -202,22 +205,22 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         return [group if isinstance(group, tuple) else (group,) for group in (*own, *self.slots)]
 
     def build(self, variables: Iterable[Any]) -> None:
-        """Makes state for the variables; a later call adds those that it has not seen yet.
+        """Makes state for the variables; later calls add state for new ones.
 
         Args:
-            variables: Of a model's `trainable_variables`, or parameters.
+            variables: A model's `trainable_variables`, or parameters.
         """
         if not self.built:
             self._begin()
         self._select(self._places(list(variables)))
 
     def _begin(self) -> None:
-        """Makes what belongs to no variable."""
+        """Makes state that does not belong to a variable."""
 
     def track(self, variables: Iterable[Any]) -> None:
-        """Says whose gradients come next. State is kept, also of variables left out, and follows them to their device.
+        """Sets the variables of the next steps. Keeps all state, which follows the variables to their device.
 
-        Raises: ValueError: if the optimizer makes its own variables in `build`, and one of these is new to it.
+        Raises: ValueError: if the optimizer makes its own variables in `build`, and one of the variables is new.
         """
         variables = list(variables)
         if not self.built:
@@ -258,7 +261,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         return False
 
     def decays(self, variable: Any) -> bool:
-        """Returns whether the weight decay is for this variable too."""
+        """Returns whether weight decay applies to a variable."""
         excluded, pattern = self._undecayed
         parameter = parameter_of(variable)
         if any(parameter is parameter_of(other) for other in excluded):
@@ -266,7 +269,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         return not (pattern and re.search(pattern, getattr(variable, "name", None) or ""))
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Sequence[str] | None = None) -> None:
-        """Leaves variables out of the weight decay.
+        """Excludes variables from weight decay.
 
         Args:
             var_list: The variables.
@@ -334,7 +337,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
             store[str(number)] = variable.numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        """Takes the state from `store`; warns and does nothing where it has another number of variables."""
+        """Loads the state from `store`; warns and does nothing if the number of variables differs."""
         variables = self.variables
         if len(store.keys()) != len(variables):
             warnings.warn(
@@ -351,7 +354,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         """Takes one step of the variables given to `track`.
 
         Args:
-            gradients: One a variable, in torch's layout; None for one that the loss does not depend on.
+            gradients: One for each variable, in torch's layout; None if the loss does not depend on it.
         Raises: ValueError: if all are None.
         """
         if self._own_apply:
@@ -360,7 +363,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         elif not torch.is_grad_enabled():
             self._step(gradients)
         else:
-            set_grad_enabled(False)  # a sixth of what `with torch.no_grad()` takes
+            set_grad_enabled(False)  # costs a sixth of `with torch.no_grad()`
             try:
                 self._step(gradients)
             finally:
@@ -437,7 +440,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
     @torch.no_grad()
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
-        """Sets the variables to their running means, where `use_ema` is on; `fit` does that at its end."""
+        """Sets the variables to their running means if `use_ema` is on; called at the end of `fit`."""
         if self.use_ema and self.built:
             known = self._known()
             places = [known.get(id(parameter_of(variable))) for variable in var_list]
@@ -448,23 +451,23 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        """Changes parameters and state in place. `self.local_step` is the number of the step, from 1.
+        """Updates parameters and state in place. `self.local_step` is the number of the step, from 1.
 
         Args:
             parameters: The weights, in torch's layout.
-            gradients: Of each of them; not to be changed.
+            gradients: Gradient of each weight; must not be changed.
             state: For each slot, a tensor for each weight.
-            learning_rate: Of this step.
+            learning_rate: Learning rate of this step.
         """
         raise NotImplementedError(f"{type(self).__name__} must define update(), or update_step() as in Keras.")
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
-        """Changes one variable: what a subclass in Keras' style defines.
+        """Updates one variable; overridden by subclasses in Keras' style.
 
         Args:
-            gradient: In Keras' layout, like the variable.
+            gradient: Gradient in Keras' layout, like the variable.
             variable: The variable; `self.assign`, `self.assign_add` and `self.assign_sub` change it.
-            learning_rate: Of this step.
+            learning_rate: Learning rate of this step.
         """
         place = self._get_variable_index(variable)
         state = {slot: [tensors[place]] for slot, tensors in self.state.items()}
@@ -475,7 +478,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         """Takes one step from gradients computed by hand, as in an overridden `train_step`.
 
         Args:
-            grads: Of each variable, in its layout: Keras' for a model's variables (`variable.value.grad`), torch's for
+            grads: Gradient of each variable, in its layout: Keras' for a model's variables (`variable.value.grad`), torch's for
                 torch parameters (`parameter.grad`).
             trainable_variables: The variables or parameters; those of the last call if None.
         Raises: ValueError: if there are not as many gradients as variables, all are None, or a shape differs.
@@ -499,7 +502,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
             self._step(part.fitted(grads, variables))
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> Any:
-        """Returns the same as `apply`, from pairs `(gradient, variable)`. Returns: The step count."""
+        """Calls `apply` with pairs `(gradient, variable)`. Returns: The step count."""
         pairs = list(grads_and_vars)
         self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
         return self._iterations
@@ -510,7 +513,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
     @property
     def scales_loss(self) -> bool:
-        """True if `scale_loss` does anything."""
+        """True if `scale_loss` changes the loss."""
         return self.loss_scale_factor is not None
 
     @property
@@ -523,30 +526,30 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         return [*self._parameters, *(t for tensors in self.state.values() for t in tensors if t is not None)]
 
     def note_taken_back(self, steps: Tensor | None) -> None:
-        """Says how many of the counted steps were taken back on the device, before `back` is told."""
+        """Sets the number of counted steps that were reverted on the device, before `back` is called with it."""
         self._taken_back = steps
 
     def back(self, steps: int) -> None:
-        """Takes steps off the count that were taken back on the device."""
+        """Subtracts steps from the count that were reverted on the device."""
         self._iterations.number -= steps
         self._taken_back = None
 
     # -------------------------------------------------------------------------------------------------------- config
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, with the learning rate as it is now."""
+        """Returns the constructor's arguments, with the current learning rate."""
         rate = self._learning_rate
         rate = float(rate) if isinstance(rate, HostNumber) else serialization.serialize_keras_object(rate)
         return {**super().get_config(), "name": self.name, "learning_rate": rate}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
-        """Returns an optimizer of this class from what `get_config` gave."""
+        """Returns an optimizer made from a `get_config` dict."""
         with serialization.custom_object_scope(custom_objects):
             return super().from_config(config)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {  # a packed tensor would bring all that it lies beside
+        state = {  # a view of a pack would be pickled with the whole pack
             slot: [tensor.clone() if tensor is not None and is_shared(tensor) else tensor for tensor in tensors]
             for slot, tensors in self.state.items()
         }
@@ -554,5 +557,5 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
 
 def _defined_in(cls: type, method: str) -> int:
-    """Returns how far along the MRO a method is defined."""
+    """Returns the position in the MRO of the class that defines a method."""
     return next(place for place, base in enumerate(cls.__mro__) if method in vars(base))

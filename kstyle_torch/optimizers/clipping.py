@@ -1,6 +1,6 @@
-"""Bounding gradients. Nothing here waits for a device, and the gradients that come in stay as they are.
+"""Gradient clipping. It neither waits for a device nor changes its arguments.
 
-On the CPU the host need not wait, and gradients within the bound cost no more than the look at them.
+On the CPU, where there is nothing to wait for, gradients within the bound cost only the check.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from kstyle_torch._torch import foreach_clamp_max_, foreach_clamp_min, foreach_m
 
 
 def clip_by_value(gradients: list[Tensor], bound: float) -> list[Tensor]:
-    """Returns each number brought into [-bound, bound]."""
+    """Returns the gradients with each number clipped to [-bound, bound]."""
     if len(gradients) == 1:
         return [gradients[0].clamp(-bound, bound)]
     clipped = foreach_clamp_min(gradients, -bound)
@@ -22,7 +22,7 @@ def clip_by_value(gradients: list[Tensor], bound: float) -> list[Tensor]:
 
 def clip_by_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
     """Returns each gradient scaled down to a norm of `bound` where its norm is larger."""
-    norms = torch.stack(foreach_norm(gradients))  # for what follows, foreach would take a call for each
+    norms = torch.stack(foreach_norm(gradients))  # foreach would call the following operations for each tensor
     if norms.is_cpu:
         rows = zip(gradients, norms.tolist(), strict=True)
         return [gradient if norm <= bound else gradient * (bound / norm) for gradient, norm in rows]
@@ -31,7 +31,7 @@ def clip_by_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
 
 
 def clip_by_global_norm(gradients: list[Tensor], bound: float) -> list[Tensor]:
-    """Returns all gradients scaled by one factor, so that their norm together is at most `bound`; NaN if it is not finite.
+    """Returns all gradients scaled by one factor such that their joint norm is at most `bound`; NaN if it is not finite.
 
     Source: Pascanu et al. 2013.
     """

@@ -1,4 +1,4 @@
-"""torch's foreach calls with a number: on a CPU they make a tensor of it, for each tensor, at each call; here once."""
+"""torch's foreach calls with a scalar, converted to a tensor once: on a CPU torch would do so for each tensor and call."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from kstyle_torch._torch import foreach_add, foreach_add_, foreach_mul, foreach_
 
 
 def mul_(tensors: Any, number: float) -> None:
-    """Multiplies tensors by a number that is the same at most steps."""
+    """Multiplies tensors in place by a number that is the same in most steps."""
     foreach_mul_(tensors, _constant(tensors, number))
 
 
 def mul(tensors: Any, number: float) -> list[Tensor]:
-    """Products with a number that is the same at most steps."""
+    """Returns products with a number that is the same in most steps."""
     return list(foreach_mul(tensors, _constant(tensors, number)))
 
 
 def add_(tensors: Any, number: float) -> None:
-    """Adds a number that is the same at most steps."""
+    """Adds a number in place that is the same in most steps."""
     foreach_add_(tensors, [_constant(tensors, number)] * len(tensors))
 
 
 def add(tensors: Any, number: float) -> list[Tensor]:
-    """Sums with a number that is the same at most steps."""
+    """Returns sums with a number that is the same in most steps."""
     return list(foreach_add(tensors, [_constant(tensors, number)] * len(tensors)))
 
 
 def _constant(tensors: Any, number: float) -> Any:
-    """Returns the number as a tensor; as it is, where that would be slower, or of fewer bits than what is computed with."""
+    """Returns the number as a cached tensor; unchanged if that would be slower or less precise."""
     dtype = tensors[0].dtype
     if dtype not in EXACT or not tensors[0].is_cpu or type(tensors[0]).__torch_dispatch__ is not PLAIN:
         return number
@@ -42,7 +42,7 @@ def _constant(tensors: Any, number: float) -> Any:
     return _made(number, dtype)
 
 
-PLAIN = Tensor.__torch_dispatch__  # not of a DTensor, nor of another that only looks like a tensor
+PLAIN = Tensor.__torch_dispatch__  # DTensor and other wrapper subclasses override it
 EXACT = (torch.float32, torch.float64)
 
 

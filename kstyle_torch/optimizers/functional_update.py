@@ -1,4 +1,4 @@
-"""The steps of common optimizers as functions without effects, the rates tensors: for a graph that takes many steps."""
+"""Steps of common optimizers as pure functions, with rates as tensors, for compiled graphs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class PureStep(NamedTuple):
     """Settings of an optimizer's step.
 
     Args:
-        change: Of optimizer, weights, gradients, state and size of the step: the new weights and state.
-        settings: The attributes that it reads.
+        change: Function of optimizer, weights, gradients, state and step size that returns new weights and state.
+        settings: The optimizer's attributes that it reads.
     """
 
     change: Change
@@ -36,7 +36,7 @@ class PureStep(NamedTuple):
 
 
 def why_not_pure(optimizer: Any) -> str | None:
-    """Returns why the optimizer's step cannot be had as a function; None if it can."""
+    """Returns the reason why the optimizer's step has no pure function; None if it has one."""
     if type(optimizer) not in STEPS:
         return f"the optimizer is {type(optimizer).__name__}; it would have to be SGD, RMSprop, Adam or AdamW"
     for name in PREVENTING:
@@ -50,7 +50,7 @@ def why_not_pure(optimizer: Any) -> str | None:
 
 
 def settings_of(optimizer: Any) -> tuple[Any, ...]:
-    """Returns all numbers that a pure step takes as given; the learning rate is none of them."""
+    """Returns all settings that a pure step treats as constants; the learning rate is not one of them."""
     part = optimizer._current()
     constraints = [(id(constraint), str(vars(constraint))) for _, constraint in part.constraints]
     decayed = [id(parameter) for parameter in part.decayed]
@@ -63,10 +63,10 @@ def settings_of(optimizer: Any) -> tuple[Any, ...]:
 
 
 def step_sizes(optimizer: Any, steps: int) -> Tensor:
-    """Returns, for each of the next steps, what `pure_step` needs: (steps, 4), float32.
+    """Returns the `sizes` of `pure_step` for each of the next steps: (steps, 4), float32.
 
-    The learning rate; the size of the step, which is that with the bias corrections; how much of the new weights goes into
-    their running mean; and whether they are set to that mean.
+    The columns are the learning rate; the learning rate with bias corrections; the share of the new weights in their running
+    mean; and whether the weights are set to that mean.
     """
     rate, first = optimizer._learning_rate, optimizer._iterations.number
     known = rate.number if isinstance(rate, HostNumber) else [rate.at(step) for step in range(first, first + steps)]
@@ -84,7 +84,7 @@ def step_sizes(optimizer: Any, steps: int) -> Tensor:
 
 
 def step_size(optimizer: Any) -> list[float]:
-    """Returns the same for the next step alone, as numbers."""
+    """Returns `step_sizes` for the next step alone, as numbers."""
     done = optimizer._iterations.number
     rate = size = current_rate(optimizer._learning_rate, optimizer._iterations)
     if isinstance(optimizer, Adam):
@@ -101,7 +101,7 @@ def step_size(optimizer: Any) -> list[float]:
 
 
 def clipped(optimizer: Any, gradients: list[Tensor]) -> list[Tensor]:
-    """Returns the gradients within the bounds that the optimizer has for them."""
+    """Returns the gradients, clipped as the optimizer specifies."""
     if optimizer.clipnorm:
         return [
             gradient * (optimizer.clipnorm / gradient.norm().clamp(min=optimizer.clipnorm)) for gradient in gradients
@@ -118,15 +118,15 @@ def clipped(optimizer: Any, gradients: list[Tensor]) -> list[Tensor]:
 def pure_step(
     optimizer: Any, weights: list[Tensor], gradients: list[Tensor], state: State, sizes: Tensor, decayed: list[Any]
 ) -> tuple[list[Tensor], State]:
-    """Returns the weights and the state after a step; those given stay as they are.
+    """Returns the weights and the state after a step, without changing its arguments.
 
     Args:
-        optimizer: One that `why_not_pure` has nothing against.
-        weights: In the order of `track`; or several of one dtype as one.
-        gradients: Of each, clipped.
-        state: Of each slot, a tensor for each weight.
-        sizes: See `step_sizes`; those of this step.
-        decayed: For each weight whether it decays; for several as one, a tensor that says it.
+        optimizer: Optimizer for which `why_not_pure` returns None.
+        weights: Weights in the order of `track`, possibly packed.
+        gradients: Clipped gradient of each weight.
+        state: For each slot, a tensor for each weight.
+        sizes: Sizes of this step; see `step_sizes`.
+        decayed: For each weight, whether it decays; for a pack, a tensor of flags.
     """
     rate, size, share, taken = sizes.unbind()
     if optimizer.weight_decay:

@@ -1,4 +1,4 @@
-"""torch's private one-kernel optimizers: whether they work on a device, asked once."""
+"""torch's private fused optimizer kernels, and cached checks whether they work on a device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ABSENT = (RuntimeError, NotImplementedError, AttributeError, TypeError)
 
 @functools.cache
 def has_fused_adam(device: torch.device, dtype: torch.dtype) -> bool:
-    """Returns whether `fused_adamw_` works there: Adam's step, but for the weight decay."""
+    """Returns whether `fused_adamw_` works on a device and gives Adam's step."""
     try:
         one = [torch.ones(1, device=device, dtype=dtype) for _ in range(4)]
         step = [torch.ones((), device=device)]
@@ -28,7 +28,7 @@ def has_fused_adam(device: torch.device, dtype: torch.dtype) -> bool:
 
 @functools.cache
 def has_fused_sgd(device: torch.device, dtype: torch.dtype) -> bool:
-    """Returns whether `fused_sgd_` works there."""
+    """Returns whether `fused_sgd_` works on a device."""
     try:
         one = [torch.ones(1, device=device, dtype=dtype) for _ in range(3)]
         fused_sgd_(
@@ -41,7 +41,7 @@ def has_fused_sgd(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def descend(parameters: list[torch.Tensor], gradients: list[torch.Tensor], learning_rate: float) -> None:
-    """Takes a step of gradient descent in one kernel, where `has_fused_sgd`."""
+    """Takes a step of gradient descent in one kernel; requires `has_fused_sgd`."""
     fused_sgd_(
         parameters, gradients, [], weight_decay=0.0, momentum=0.0, lr=learning_rate, dampening=0.0, nesterov=False,
         maximize=False, is_first_step=False,
@@ -49,5 +49,5 @@ def descend(parameters: list[torch.Tensor], gradients: list[torch.Tensor], learn
 
 
 def alike(tensors: list[torch.Tensor]) -> bool:
-    """Returns whether all are on one device and of one dtype, as a fused kernel wants them."""
+    """Returns whether all tensors have the same device and dtype, as fused kernels require."""
     return len({(tensor.device, tensor.dtype) for tensor in tensors}) <= 1

@@ -1,4 +1,4 @@
-"""Loss scaling: small gradients of few bits do not become zero."""
+"""Loss scaling, which keeps small float16 gradients from underflowing to zero."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kstyle_torch._torch import foreach_div, foreach_norm
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.serialization import reject_unknown
 
-OF_THE_INNER = {  # in older configs; switched off there
+OF_THE_INNER = {  # in older configs, where they are disabled
     "weight_decay": None,
     "clipnorm": None,
     "global_clipnorm": None,
@@ -27,19 +27,19 @@ OF_THE_INNER = {  # in older configs; switched off there
 
 @registry.register()
 class LossScaleOptimizer(Optimizer):
-    """Multiplies the loss by a scale, divides the gradients by it, and leaves out steps whose gradients are not finite.
+    """Multiplies the loss by a scale, divides the gradients by it, and skips steps whose gradients are not finite.
 
-    The scale is halved by such a step, and doubled after `dynamic_growth_steps` good ones. `compile` puts it around the
-    optimizer of a `mixed_float16` model. On the CPU a step is left out by the host; on an accelerator, where the host
-    would have to wait, the device takes it back, and the count of steps is corrected whenever it is looked at and
-    at each epoch. Adam and AdamW know on the device; in others, and in schedules, such steps count until then.
+    A skipped step halves the scale; `dynamic_growth_steps` finite steps in a row double it. `compile` wraps the optimizer of
+    a `mixed_float16` model in it. On the CPU the host skips the step. On an accelerator, where the host would have to wait,
+    the device reverts the step, and the step count is corrected when it is read and at each epoch. Adam and AdamW take
+    account of reverted steps on the device; other optimizers and schedules count them until the correction.
 
     Args:
-        inner_optimizer: What takes the steps.
-        initial_scale: The scale at the start.
-        dynamic_growth_steps: How many good steps in a row double it.
-        name: What it is called.
-    Raises: TypeError: if `inner_optimizer` is no optimizer. ValueError: if it scales itself, or for arguments that belong
+        inner_optimizer: Optimizer that takes the steps.
+        initial_scale: Initial scale.
+        dynamic_growth_steps: Number of finite steps in a row after which the scale is doubled.
+        name: Name of the optimizer.
+    Raises: TypeError: if `inner_optimizer` is not an optimizer. ValueError: if it scales itself, or for arguments that belong
         to it.
     Source: Micikevicius et al. 2017.
 
@@ -74,8 +74,8 @@ class LossScaleOptimizer(Optimizer):
             self._arguments.pop(key, None)
         self.inner_optimizer = inner_optimizer
         self.initial_scale, self.dynamic_growth_steps = initial_scale, dynamic_growth_steps
-        inner_optimizer.loss_scale_factor = None  # or gradients would be divided twice
-        self._skipped: Tensor | None = None  # steps that the device took back since the host last looked
+        inner_optimizer.loss_scale_factor = None  # otherwise gradients would be divided twice
+        self._skipped: Tensor | None = None  # steps that the device reverted since the last correction
 
     def build(self, variables: Iterable[Any]) -> None:
         """Builds the inner optimizer."""
@@ -100,7 +100,7 @@ class LossScaleOptimizer(Optimizer):
 
     @property
     def variables(self) -> list[Any]:
-        """Its own, then those of the inner optimizer."""
+        """Its own variables, followed by those of the inner optimizer."""
         self._settle()
         return [*super().variables, *self.inner_optimizer.variables]
 
@@ -115,7 +115,7 @@ class LossScaleOptimizer(Optimizer):
 
     @property
     def iterations(self) -> Any:
-        """Number of steps taken; those left out do not count."""
+        """Number of steps, without skipped ones."""
         self._settle()
         return self.inner_optimizer.iterations
 
@@ -125,7 +125,7 @@ class LossScaleOptimizer(Optimizer):
 
     @property
     def scales_loss(self) -> bool:
-        """Always."""
+        """True: it always scales the loss."""
         return True
 
     def _step(self, gradients: Any) -> None:
@@ -137,7 +137,7 @@ class LossScaleOptimizer(Optimizer):
             divided = iter(foreach_div(given, scale))
             gradients = [None if gradient is None else next(divided) for gradient in gradients]
             if finite.device.type == "cpu" or not self.inner_optimizer.reversible:
-                self._step_by_host(bool(finite), scale, gradients)  # free on the CPU; else the host waits here
+                self._step_by_host(bool(finite), scale, gradients)  # the host waits here, unless on the CPU
             else:
                 self._step_by_device(finite, scale, gradients)
         else:
@@ -153,7 +153,7 @@ class LossScaleOptimizer(Optimizer):
             scale.mul_(2.0 if grown else 0.5)
 
     def _step_by_device(self, finite: Tensor, scale: Tensor, gradients: Any) -> None:
-        """Takes the step with zeros for gradients that are not finite, and takes it back."""
+        """Takes the step with zeros in place of gradients that are not finite, and reverts it in that case."""
         inner = self.inner_optimizer
         changing = inner.changing()
         before = [tensor.clone() for tensor in changing]
@@ -169,7 +169,7 @@ class LossScaleOptimizer(Optimizer):
         self.dynamic_scale.assign(scale * torch.where(finite, torch.where(grown, 2.0, 1.0), 0.5))
 
     def _settle(self) -> None:
-        """Takes the steps that the device left out off the host's count."""
+        """Subtracts the steps that the device reverted from the host's count."""
         if self._skipped is not None:
             skipped, self._skipped = int(self._skipped), None  # host waits for the device here
             self.inner_optimizer.back(skipped)

@@ -1,4 +1,4 @@
-"""Several optimizers for one model, by the paths of its variables."""
+"""Several optimizers for one model, selected by the paths of its variables."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class OptimizerMap(Configurable, MutableMapping[str, Optimizer]):
     """Assignment of optimizers to variables, by patterns that match whole paths.
 
     Args:
-        default_optimizer: For what no pattern matches.
+        default_optimizer: Optimizer of variables that match no pattern.
         optimizer_map: `{pattern: optimizer}`.
-    Raises: TypeError: if a value is no optimizer.
+    Raises: TypeError: if a value is not an optimizer.
 
     Example:
         >>> optimizers = OptimizerMap(Adam(), {".*bias": SGD(0.1)})
@@ -72,13 +72,13 @@ class OptimizerMap(Configurable, MutableMapping[str, Optimizer]):
 
 @registry.register()
 class MultiOptimizer(Optimizer):
-    """Gives each variable to the optimizer that `optimizer_map(variable)` says.
+    """Updates each variable with the optimizer `optimizer_map(variable)`.
 
     Args:
         optimizer_map: An `OptimizerMap`, or a function of a variable.
         loss_scale_factor: See `Optimizer`; set on all of them.
-        name: What it is called.
-    Raises: ValueError: if the map gives something that is no plain optimizer.
+        name: Name of the optimizer.
+    Raises: ValueError: if the map returns an object that is not a plain optimizer.
 
     Example:
         >>> model = Sequential([Input((2,)), layers.Dense(1)])
@@ -108,12 +108,12 @@ class MultiOptimizer(Optimizer):
 
     @property
     def optimizers(self) -> list[Optimizer]:
-        """All of them."""
+        """All optimizers."""
         return self._inner
 
     @property
     def loss_scale_factor(self) -> float | None:
-        """The factor of all of them."""
+        """The loss scale factor of all optimizers."""
         return self._factor
 
     @loss_scale_factor.setter
@@ -141,13 +141,13 @@ class MultiOptimizer(Optimizer):
 
     @property
     def variables(self) -> list[Any]:
-        """Its own, then those of each optimizer."""
+        """Its own variables, followed by those of each optimizer."""
         return [*super().variables, *(variable for optimizer in self._inner for variable in optimizer.variables)]
 
     @property
     def learning_rate(self) -> Any:
-        """There is none: each optimizer has its own."""
-        raise AttributeError("A MultiOptimizer has no learning rate; look at those in its .optimizers.")
+        """Not available, since each optimizer has its own."""
+        raise AttributeError("A MultiOptimizer has no learning rate; use those of its .optimizers.")
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
@@ -155,7 +155,7 @@ class MultiOptimizer(Optimizer):
 
     @property
     def reversible(self) -> bool:
-        """True if all of them are."""
+        """True if all optimizers are reversible."""
         return all(optimizer.reversible for optimizer in self._inner)
 
     def changing(self) -> list[Any]:

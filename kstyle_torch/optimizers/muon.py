@@ -19,7 +19,7 @@ from kstyle_torch.optimizers.variables import layout_of, path_of
 
 @registry.register()
 class Muon(Optimizer):
-    """Steps by an orthogonal matrix near the momentum, for hidden weights; by AdamW for all that is no matrix.
+    """Steps by an orthogonal matrix near the momentum, for hidden weights; by AdamW for all that is not a matrix.
 
     Args:
         learning_rate: Size of a step.

@@ -1,4 +1,4 @@
-"""Variables of an optimizer's own, which a subclass in Keras' style makes and changes."""
+"""Variables that user-written optimizers in Keras' style make and change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kstyle_torch.variables import Variable
 
 
 class OwnVariables:
-    """The part of `Optimizer` that such subclasses call."""
+    """Base of `Optimizer` with the methods that such subclasses call."""
 
     name: str
     _variables: list[Any]
@@ -22,7 +22,7 @@ class OwnVariables:
     _added: list[Variable]
 
     def _known(self) -> dict[int, int]:
-        """Returns where the state of each variable is, by the ids of variables and parameters."""
+        """Returns the place of each variable's state, by the ids of variables and parameters."""
         raise NotImplementedError
 
     def add_variable(

@@ -1,4 +1,4 @@
-"""Small tensors side by side in one: a step, and what a loop carries from step to step, cost by the tensor."""
+"""Packing of small tensors into one, since the cost of a step, and of a compiled loop, is per tensor."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 from kstyle_torch._torch import foreach_add_, foreach_copy_
 from kstyle_torch.optimizers.fused import descend, has_fused_sgd
 
-SMALL = 4096  # numbers; of larger tensors, copies cost more than the calls that they save (measured: 2,048 to 8,192)
-SMALL_IN_LOOPS = 2**14  # where what is saved is one more tensor for a compiled loop to carry
+SMALL = 4096  # numbers; copies of larger tensors cost more than the calls that they save (measured: 2,048 to 8,192)
+SMALL_IN_LOOPS = 2**14  # in compiled loops, each tensor that is carried costs more
 
 STRIDE = torch.Tensor.stride
 
 
 class Packing:
-    """Arrangement of small tensors in packs: those of a dtype end to end, each at a place of its own.
+    """Arrangement of small tensors in packs: those of a dtype are concatenated.
 
     Args:
-        tensors: Such tensors, which have no holes and nothing twice.
-        together: The places of those that are packed.
+        tensors: Tensors of the shapes to pack; dense, without overlaps.
+        together: The indices of those to pack.
     """
 
     def __init__(self, tensors: Sequence[Tensor], together: Sequence[int]):
@@ -39,7 +39,7 @@ class Packing:
 
     @classmethod
     def of_small(cls, tensors: Sequence[Tensor], small: int = SMALL_IN_LOOPS) -> Packing:
-        """Returns the packing of all tensors of fewer numbers than `small`."""
+        """Returns the packing of all tensors with fewer numbers than `small`."""
         return cls(tensors, [place for place, tensor in enumerate(tensors) if tensor.numel() < small])
 
     def forms(self) -> list[tuple[Sequence[int], torch.dtype]]:
@@ -48,7 +48,7 @@ class Packing:
         return [*packs, *((self.shapes[place], self.dtypes[place]) for place in self.alone)]
 
     def packed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Returns the packs, each of one axis, and after them the tensors that are alone, as they are."""
+        """Returns the packs, one-dimensional, followed by the tensors that are not packed."""
         packs = [torch.cat([self._flat(tensors[place], place) for place in pack]) for pack in self.packs]
         return packs + [tensors[place] for place in self.alone]
 
@@ -69,7 +69,7 @@ class Packing:
         return [found[place] for place in range(len(places))]
 
     def flags(self, each: list[bool]) -> list[bool | Tensor]:
-        """Returns for each piece whether it is so of all tensors in it, or a tensor that says it."""
+        """Returns a flag for each piece: a bool if it is equal for all tensors in it, else a tensor of flags."""
         return [*(self._flag(pack, each) for pack in self.packs), *(each[place] for place in self.alone)]
 
     def _flag(self, pack: list[int], each: list[bool]) -> bool | Tensor:
@@ -88,20 +88,20 @@ class Packing:
 
 
 def _order(tensor: Tensor) -> list[int]:
-    """Returns the axes as they lie in memory, outermost first; among equal strides, those of size one are the inner."""
+    """Returns the axes in memory order, outermost first; of axes with equal strides, those of size one are inner."""
     strides = tensor.stride()
     return sorted(range(tensor.ndim), key=lambda dim: (-strides[dim], tensor.shape[dim] == 1))
 
 
 class Pack:
-    """Memory for the gradients and the steps of parameters of which some are packed, so that a step is few calls.
+    """Buffers for gradients and updates of parameters, the small ones packed, so that a step makes few calls.
 
-    Lists come in two forms: one tensor a parameter; or "pieces", a packed tensor in front of those that are large.
+    Lists have two forms: one tensor for each parameter; or "pieces", a packed tensor followed by the large ones.
 
     Args:
-        parameters: All on one device and of one dtype.
-        places: Which are packed.
-        reads: Whether the optimizer reads the weights, and does not only add to them.
+        parameters: Parameters on one device and of one dtype.
+        places: The indices of those to pack.
+        reads: Whether the optimizer reads the weights rather than only adding to them.
     """
 
     def __init__(self, parameters: list[Tensor], places: list[int], reads: bool):
@@ -116,13 +116,13 @@ class Pack:
         self.fused = has_fused_sgd(parameters[0].device, parameters[0].dtype)
 
     def room(self) -> tuple[Tensor, list[Tensor]]:
-        """Returns zeros for all that is packed, and the views of each parameter's share."""
+        """Returns a pack of zeros, and views of each parameter's share."""
         size, first = sum(parameter.numel() for parameter in self.parameters), self.parameters[0]
         whole = torch.zeros(size, dtype=first.dtype, device=first.device)
         return whole, self.packing.views(whole, self.small)
 
     def adopt(self, tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Copies state into a piece of memory of its own. Returns: The tensors to be kept for it; the pieces."""
+        """Copies state into a new pack. Returns: The tensors that replace it, and the pieces."""
         whole, views = self.room()
         kept = list(tensors)
         for place, view in zip(self.small, views, strict=True):
@@ -130,7 +130,7 @@ class Pack:
         return kept, [whole, *(tensors[place] for place in self.large)]
 
     def gather(self, gradients: list[Tensor]) -> list[Tensor]:
-        """Copies gradients into their piece. Returns: The pieces.
+        """Copies gradients into their pack. Returns: The pieces.
 
         Raises: TypeError or RuntimeError: if one is None or sparse.
         """
@@ -144,13 +144,13 @@ class Pack:
         ]
 
     def split(self, pieces: list[Tensor]) -> list[Tensor]:
-        """Returns what `gather` had been given, from pieces: the inverse."""
+        """Splits pieces into one tensor for each parameter: the inverse of `gather`."""
         whole, *large = pieces
         views = self.gradients if whole is self.gradient else self.packing.views(whole, self.small)
         return self.packing.in_order([*views, *large])
 
     def begin(self) -> list[Tensor]:
-        """Returns the pieces that `update` is given for the parameters: zeros, where it only adds to them."""
+        """Returns the pieces to pass to `update` as parameters: zeros if it only adds to them."""
         if self.reads:
             foreach_copy_(self.steps, self.parameters)
         else:
@@ -158,7 +158,7 @@ class Pack:
         return [self.step, *self.large_parameters]
 
     def finish(self) -> None:
-        """Brings what `update` has made of them to the parameters."""
+        """Writes the result of `update` to the parameters."""
         if self.reads:
             foreach_copy_(self.parameters, self.steps)
         elif self.fused:
@@ -168,7 +168,7 @@ class Pack:
 
 
 def aligned(gradients: list[Tensor], parameters: list[Tensor], strides: list[Any]) -> list[Tensor]:
-    """Returns gradients that lie in memory as their parameters do: the fused kernels look at nothing else.
+    """Returns gradients with the strides of their parameters: fused kernels assume them without a check.
 
     Raises: TypeError or RuntimeError: if one is None or sparse.
     """

@@ -1,4 +1,4 @@
-"""Parameter group of one step: the variables whose gradients come, with their state."""
+"""Parameter group of a step: the variables that have gradients, with their state."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from kstyle_torch.optimizers.fused import alike, has_fused_sgd
 from kstyle_torch.optimizers.packing import SMALL, Pack, aligned
 from kstyle_torch.optimizers.variables import layout_of, parameter_of, path_of, tensor_now
 
-MANY = 64  # sets of variables; those with a part are forgotten when there are more
+MANY = 64  # cached sets of variables; the cache is cleared beyond that
 
 
 class Part:
-    """Some of an optimizer's variables, with everything about them looked up.
+    """A set of an optimizer's variables, with their state and settings looked up.
 
     Args:
-        optimizer: Whose.
-        places: Where each one's state is.
-        whole: Whether it may pack small variables: not if it is for those of another part that have a gradient.
+        optimizer: The optimizer.
+        places: Index of each variable's state.
+        whole: Whether it may pack small variables; False for a subset of another part.
     """
 
     def __init__(self, optimizer: Any, places: list[int], whole: bool = True):
-        self._optimizer, self.places = weakref.ref(optimizer), places  # which holds its parts
+        self._optimizer, self.places = weakref.ref(optimizer), places  # weak, since the optimizer holds its parts
         self.variables = [optimizer._variables[place] for place in places]
         self.parameters: list[Tensor] = [optimizer._parameters[place] for place in places]
         self.decayed = [parameter_of(variable) for variable in self.variables if optimizer.decays(variable)]
@@ -44,7 +44,7 @@ class Part:
         self.state = {slot: [tensors[place] for place in places] for slot, tensors in optimizer.state.items()}
         first = self.parameters[0] if self.alike and places else None
         if first is not None and type(first).__torch_dispatch__ is not PLAIN:
-            first = None  # sharded tensors know no fused kernels
+            first = None  # sharded tensors do not support fused kernels
         self.fused: bool = first is not None and optimizer.is_fused(first)
         self.descends = first is not None and has_fused_sgd(first.device, first.dtype)
         self._parts: dict[tuple[int, ...], Part] = {}
@@ -55,14 +55,14 @@ class Part:
         return self._optimizer()
 
     def look(self) -> None:
-        """Finds the constraints, which a user may set at any time."""
-        # those of a weight that torch computes from others are for the weight itself
+        """Looks up the constraints, which users may set at any time."""
+        # constraints of a computed weight apply to that, not to its originals
         weights = {id(each): each for each in (getattr(variable, "effective", variable) for variable in self.variables)}
         constraints = [(weight, getattr(weight, "constraint", None)) for weight in weights.values()]
         self.constraints = [(variable, constraint) for variable, constraint in constraints if constraint is not None]
 
     def _packed(self) -> Pack | None:
-        """Packs the small variables, but for those packed with others than these; on a CPU, where each is a call."""
+        """Packs small variables that are not in another pack; on a CPU only, where kernels are called for each tensor."""
         if not self.optimizer.packs or not self.alike or self.device is None or self.device.type != "cpu":
             return None
         small = [index for index, parameter in enumerate(self.parameters) if self._can_pack(index, parameter)]
@@ -74,14 +74,14 @@ class Part:
         return (
             0 < parameter.numel() <= SMALL
             and type(parameter).__torch_dispatch__ is PLAIN
-            and torch.empty_like(parameter).stride() == parameter.stride()  # no holes, nothing twice
+            and torch.empty_like(parameter).stride() == parameter.stride()  # dense, without overlaps
             and all(tensor is not None and tensor.shape == parameter.shape for tensor in state)
             and (not any(map(is_shared, state)) or packed.get(place, {-1}) <= {*self.places})
         )
 
     def _adopted(self, pack: Pack) -> dict[str, list[Tensor]]:
-        """Lets the pack keep the state. Returns: Its pieces."""
-        self.optimizer._parts.clear()  # they have the tensors that were there before
+        """Moves the state into the pack. Returns: Its pieces."""
+        self.optimizer._parts.clear()  # they hold the old tensors
         packed = {self.places[index] for index in pack.small}
         self.optimizer._packed.update(dict.fromkeys(packed, packed))
         pieces = {}
@@ -92,7 +92,7 @@ class Part:
         return pieces
 
     def holds(self, variables: list[Any]) -> bool:
-        """Returns whether these are its variables, where and as they were."""
+        """Returns whether these are its variables, with unchanged memory and layout."""
         if len(variables) != len(self.parameters):
             return False
         for variable, parameter in zip(variables, self.parameters, strict=True):
@@ -101,15 +101,15 @@ class Part:
         return _lying(self.parameters) == self.lying
 
     def is_named(self) -> bool:
-        """Returns whether each variable still is the way to its parameter."""
+        """Returns whether each variable still refers to the same parameter."""
         return all(
             tensor_now(each) is parameter for each, parameter in zip(self.variables, self.parameters, strict=True)
         )
 
     def used(self, gradients: list[Tensor | None]) -> tuple[Part, list[Tensor]]:
-        """Returns the part that has gradients, and these, none of them sparse; the rest stays as it is.
+        """Returns the part of the variables with gradients, and their gradients as dense tensors.
 
-        Raises: ValueError: if nothing has one.
+        Raises: ValueError: if there are no gradients.
         """
         used = tuple(index for index, gradient in enumerate(gradients) if gradient is not None)
         if not used:
@@ -135,7 +135,7 @@ class Part:
         return self._parts[used], found
 
     def taken(self, gradients: list[Tensor]) -> list[Tensor]:
-        """Gradients as `update` wants them: pieces if there is a pack.
+        """Returns gradients in the form for `update`: pieces if there is a pack.
 
         Raises: TypeError or RuntimeError: if one is None or sparse.
         """
@@ -144,17 +144,17 @@ class Part:
         return aligned(gradients, self.parameters, self.strides)
 
     def clipped(self, gradients: list[Tensor], bound: float) -> list[Tensor]:
-        """Returns those of `taken`, each with a norm of at most `bound`."""
+        """Clips the norm of each gradient from `taken` to `bound`."""
         if self.pack is None:
             return clip_by_norm(gradients, bound)
         return self.pack.gather(clip_by_norm(self.pack.split(gradients), bound))
 
     def fitted(self, gradients: list[Any], variables: list[Any]) -> list[Tensor | None]:
-        """Returns gradients of a user's own making in torch's layout and in the parameters' dtypes.
+        """Converts gradients from users to torch's layout and to the parameters' dtypes.
 
         Args:
-            gradients: In the layouts of `variables`.
-            variables: Those of this part as the user passed them; what they are decides the layout, never a shape.
+            gradients: Gradients in the layouts of `variables`.
+            variables: The variables of this part as the user passed them; their type decides the layout, never a shape.
         Raises: ValueError: if a gradient has another shape than its variable.
         """
         return [
@@ -184,17 +184,17 @@ def _fitted(gradient: Any, parameter: Tensor, variable: Any) -> Tensor:
 
 
 def _lying(parameters: list[Tensor]) -> list[Any]:
-    """Returns how parameters lie in memory, and where."""
+    """Returns a key of the memory layout and address of parameters."""
     return [(parameter.device, parameter.dtype, parameter.stride()) for parameter in parameters]
 
 
 def is_shared(tensor: Tensor) -> bool:
-    """Returns whether other tensors lie in the same piece of memory: those of a pack do."""
+    """Returns whether a tensor shares its storage with others, as those of a pack do."""
     return tensor.untyped_storage().nbytes() != tensor.numel() * tensor.element_size()
 
 
 def carried(tensor: Any, parameter: Tensor) -> Any:
-    """Returns the state where and as its parameter is."""
+    """Returns the state on the device and in the memory layout of its parameter."""
     if tensor is None or not tensor.is_floating_point():
         return tensor if tensor is None else tensor.to(parameter.device)
     if tensor.shape != parameter.shape:

@@ -15,7 +15,7 @@ from kstyle_torch.variables import Variable
 
 
 def learning_rate_of(value: Any, owner: str) -> Any:
-    """Returns what the user gave, as a variable or something to call.
+    """Converts a learning rate from the user to a variable or a callable.
 
     Raises: TypeError: if it is neither. ValueError: if it is not finite.
     """
@@ -54,7 +54,7 @@ def replaced_rate(present: Any, value: Any, owner: str) -> Any:
 
 
 def current_rate(rate: Any, iterations: HostNumber) -> float:
-    """Returns the number for the step that comes next."""
+    """Returns the learning rate of the next step."""
     if type(rate) is HostNumber:
         return rate.number
     return rate.at(iterations.number) if isinstance(rate, LearningRateSchedule) else float(rate())

@@ -1,4 +1,4 @@
-"""State of an optimizer by the identity of the parameters, which may join, leave and be replaced."""
+"""Optimizer state by the identity of parameters, which may join, leave and be replaced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kstyle_torch.optimizers.variables import HostNumber, parameter_of, tensor_n
 
 
 class StateByParameter:
-    """The part of `Optimizer` that finds and makes the state of its parameters."""
+    """Base of `Optimizer` that finds and makes the state of its parameters."""
 
     state: dict[str, list[Any]]
     _variables: list[Any]
@@ -25,7 +25,7 @@ class StateByParameter:
     _iterations: HostNumber
 
     def _known(self) -> dict[int, int]:
-        """Returns the places by the identity of the parameter, after moving state on to what torch replaced them by."""
+        """Returns the places by the id of the parameter, after moving state to parameters that have replaced others."""
         for place, before in enumerate(self._parameters):
             if (parameter := successor(before)) is not before:
                 self._put(place, parameter)
@@ -39,10 +39,10 @@ class StateByParameter:
         return [each for each in variables if id(parameter_of(each)) not in known]
 
     def _places(self, variables: list[Any]) -> list[int]:
-        """Returns where the state of each is; makes it for the new ones.
+        """Returns the place of the state of each variable; makes state for new ones.
 
-        The parameter itself decides which state is its own, under whatever name it is found: pruning and
-        parametrizations rename it, and another one may be put under its name.
+        State belongs to the parameter object, not to its name: pruning and parametrizations rename parameters, and another
+        one may be registered under an old name.
         """
         self._given, known = variables, self._known()
         taken = {known.get(id(parameter_of(variable))) for variable in variables}
@@ -74,7 +74,7 @@ class StateByParameter:
         self._parts.clear()
 
     def _replace(self, place: int, variable: Any, parameter: Tensor) -> None:
-        """Gives the place of a parameter to another one. Its state is kept for as long as somebody else holds it."""
+        """Gives the place of a parameter to another one. Its state is kept while the old parameter is alive elsewhere."""
         state = {slot: tensors[place] for slot, tensors in self.state.items()}
         self._left.append((TensorWeakRef(self._parameters[place]), state))
         self._put(place, parameter)
@@ -82,7 +82,7 @@ class StateByParameter:
             self.state[slot][place] = tensor
 
     def _state_of(self, variable: Any, parameter: Tensor) -> dict[str, Any]:
-        """Returns the state of a parameter that joins: fresh, but for one that has left before."""
+        """Returns the state of a parameter that joins: new, or its old state if it had left before."""
         self._left = [(reference, state) for reference, state in self._left if reference() is not None]
         for index, (reference, state) in enumerate(self._left):
             if reference() is parameter:

@@ -1,4 +1,4 @@
-"""A torch optimizer in the place of one of ours."""
+"""Adapter of `torch.optim` optimizers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kstyle_torch.registry import snake_case
 
 
 class TorchOptimizer(Optimizer):
-    """Drives a `torch.optim.Optimizer`, which keeps its own parameters, state and learning rate.
+    """Adapter of a `torch.optim.Optimizer`, which keeps its own parameters, state and learning rate.
 
     Args:
         optimizer: The optimizer; or a class or `functools.partial` that makes one of a list of parameters.
@@ -33,7 +33,7 @@ class TorchOptimizer(Optimizer):
 
     @property
     def reversible(self) -> bool:
-        """No: its state is its own."""
+        """False: its state is not accessible in a general way."""
         return False
 
     def __init__(self, optimizer: Any):
@@ -45,15 +45,15 @@ class TorchOptimizer(Optimizer):
                 "LBFGS computes the loss several times a step; fit computes it once. Take another optimizer."
             )
         self.optimizer = optimizer
-        self._maker: Any = None  # the class or partial, where the optimizer was made here, for all that is trained
-        self._aside = WeakTensorKeyDictionary()  # state of the parameters that are not trained now
-        self._warned: set[int] = set()  # which parameters, when a warning was last given that they are not trained
+        self._maker: Any = None  # the class or partial, if the optimizer was made here
+        self._aside = WeakTensorKeyDictionary()  # state of parameters that are currently not trained
+        self._warned: set[int] = set()  # parameters in the last warning that some are not trained
 
     def build(self, variables: Any) -> None:
         self.track(variables)
 
     def track(self, variables: Any) -> None:
-        """Notes whose gradients come; makes the optimizer if it was given as a class, and keeps it to what is trained.
+        """Sets the variables of the next steps; makes the optimizer if it was given as a class, and updates its groups.
 
         Raises: ValueError: if the optimizer holds none of the variables.
         """
@@ -69,7 +69,7 @@ class TorchOptimizer(Optimizer):
             self._check_held(trained)
 
     def _succeed(self, before: list[Tensor]) -> None:
-        """Moves state on to the parameters that torch itself has put in the place of others."""
+        """Moves state to the parameters by which torch itself has replaced others."""
         for old, new in zip(before, self._parameters, strict=False):
             if old is not new and successor(old) is new and old in self.optimizer.state:
                 state = self.optimizer.state.pop(old)
@@ -80,16 +80,16 @@ class TorchOptimizer(Optimizer):
                     }
 
     def _hold(self, trained: list[Tensor]) -> None:
-        """Lets the groups hold exactly what is trained: what joins with fresh state, in the first group."""
+        """Makes the groups hold exactly the trained parameters; new ones join the first group with new state."""
         first, *others = self.optimizer.param_groups
         held = {id(parameter): parameter for group in (first, *others) for parameter in group["params"]}
         wanted = {id(parameter) for parameter in trained}
         state = self.optimizer.state
         for key, parameter in held.items():
             if key not in wanted and parameter in state:
-                self._aside[parameter] = state.pop(parameter)  # state_dict() fails on those of no group
+                self._aside[parameter] = state.pop(parameter)  # state_dict() fails for parameters without a group
         joined = [parameter for parameter in trained if id(parameter) not in held]
-        fresh = self._maker(joined).state if joined else {}  # some make state at once
+        fresh = self._maker(joined).state if joined else {}  # some create state in the constructor
         for parameter in joined:
             known = self._aside.pop(parameter, fresh.get(parameter))
             if known is not None:
@@ -118,7 +118,7 @@ class TorchOptimizer(Optimizer):
 
     @property
     def learning_rate(self) -> Any:
-        """The rate of the first parameter group; before there is one, the rate that it will start with."""
+        """The learning rate of the first parameter group; before it exists, its initial rate."""
         if hasattr(self.optimizer, "param_groups"):
             return self.optimizer.param_groups[0]["lr"]
         return inspect.signature(self.optimizer).parameters["lr"].default
@@ -162,7 +162,7 @@ class TorchOptimizer(Optimizer):
 
 
 def is_torch_optimizer(value: Any) -> bool:
-    """Returns whether it is a torch optimizer, its class, or a partial of one; asked without importing torch.optim's parts."""
+    """Returns whether a value is a torch optimizer, its class, or a partial; does not import parts of torch.optim."""
     kind = getattr(value, "func", value)  # of a functools.partial
     kind = kind if isinstance(kind, type) else type(kind)
     return issubclass(kind, torch.optim.Optimizer)

@@ -1,4 +1,4 @@
-"""State of an optimizer as Keras shows it: numbers of the host, and slots in the layout of Keras' weights."""
+"""Optimizer state with Keras' interface: numbers on the host, and slots in Keras' layout."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from kstyle_torch.variables import Variable
 
 
 class HostNumber(Variable):
-    """A number that the host reads at every step: a plain Python number underneath, never on a device.
+    """A number that the host reads at every step: stored as a Python number, never on a device.
 
     Args:
-        number: Its value; rounded to the dtype.
-        dtype: As Keras' files have it.
-        name: What it is called.
-        path: The same, with the names of what it is in.
+        number: Value, rounded to the dtype.
+        dtype: Dtype in Keras' files.
+        name: Name of the variable.
+        path: Its name, prefixed with the optimizer's.
     """
 
     def __init__(self, number: float, dtype: str, name: str, path: str = ""):
@@ -48,7 +48,7 @@ class HostNumber(Variable):
         return self.value
 
     def assign(self, value: Any) -> HostNumber:
-        """Sets the number; waits for the device if the value is there."""
+        """Sets the number; waits for the device if the value is on one."""
         number = value.item() if hasattr(value, "item") else float(value)
         if opened.stateless is not None:
             opened.stateless.add_update((self, torch.tensor(number, dtype=self._dtype)))
@@ -58,14 +58,14 @@ class HostNumber(Variable):
 
 
 class SlotView(Variable):
-    """A tensor of an optimizer's state, seen in the layout of the weight that it belongs to.
+    """View of a state tensor in Keras' layout of its weight.
 
     Args:
         tensors: The state of all weights; a tensor may be replaced by one on another device.
-        index: Which.
-        layout: Of the weight.
-        name: What it is called.
-        path: The same, with the optimizer's name.
+        index: Index of the tensor.
+        layout: Layout of the weight.
+        name: Name of the variable.
+        path: Its name, prefixed with the optimizer's.
     """
 
     _trainable = False
@@ -117,7 +117,7 @@ def parameter_of(variable: Any) -> Tensor:
 
 
 def tensor_now(variable: Any) -> Tensor | None:
-    """Returns the tensor behind a weight noted earlier; None if it is gone, as those are that pruning made."""
+    """Returns the current tensor of a tracked weight; None if it is gone, such as `weight_orig` after `prune.remove`."""
     try:
         return parameter_of(variable)
     except AttributeError:
@@ -125,7 +125,7 @@ def tensor_now(variable: Any) -> Tensor | None:
 
 
 def layout_of(variable: Any) -> Layout:
-    """Returns the layouts of a weight or its `value`; a torch parameter is in torch's."""
+    """Returns the layout of a weight or its `value`; torch's for a torch parameter."""
     if isinstance(variable, KerasValue):
         return variable.keras_layout
     return getattr(variable, "layout", SAME) if isinstance(variable, Variable) else SAME
@@ -137,5 +137,5 @@ def in_keras(gradient: Tensor | None, variable: Any) -> Tensor | None:
 
 
 def path_of(variable: Any) -> str:
-    """Returns where a weight is; a bare parameter has no name."""
+    """Returns the path of a weight; a bare parameter has none."""
     return getattr(variable, "path", None) or "variable"

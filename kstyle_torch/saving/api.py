@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from kstyle_torch.saving import keras_file, legacy_h5, weights
+from kstyle_torch.saving import keras_file, weights
 from kstyle_torch.serialization import custom_object_scope, whole_configs
 
 LEGACY = (".h5", ".hdf5")
@@ -46,6 +46,8 @@ def save_model(
         raise FileExistsError(f"{str(path)!r} exists already; pass overwrite=True to replace it.")
     zipped = zipped is None or zipped
     if zipped and path.suffix in LEGACY:
+        from kstyle_torch.saving import legacy_h5
+
         with whole_configs():
             legacy_h5.save(model, path, include_optimizer)
         return
@@ -109,8 +111,11 @@ def load_model(
     with custom_object_scope(custom_objects):
         # Judged by content, which may be of the other kind; a file that is of neither kind, by its name.
         is_neither = path.suffix in LEGACY and path.is_file() and not zipfile.is_zipfile(path)
-        load = legacy_h5.load if _is_hdf5(path) or is_neither else keras_file.load
-        return load(path, compile, safe_mode)
+        if not _is_hdf5(path) and not is_neither:
+            return keras_file.load(path, compile, safe_mode)
+        from kstyle_torch.saving import legacy_h5
+
+        return legacy_h5.load(path, compile, safe_mode)
 
 
 def save_weights(

@@ -160,6 +160,8 @@ class Plan:
     def _match(self, saveable: Any, path: str) -> None:
         entries = self.entries_at(path)
         problem = misfit(saveable, entries)
+        if problem is None and not entries and id(saveable) in self.problems:
+            return  # that the file has nothing at another path of a layer that is not built settles nothing
         if problem is None:
             self.found[id(saveable)] = (saveable, entries, path)
             self.problems.pop(id(saveable), None)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch.budget import Budget
-from kstyle_torch.saving import archive, hdf5, keras_file, legacy_h5, shards, strangers, torch_file
+from kstyle_torch.saving import archive, hdf5, keras_file, strangers, torch_file
 from kstyle_torch.saving.atomic import replacing
 
 KERAS_SUFFIX, SHARDS_SUFFIX = ".weights.h5", ".weights.json"
@@ -41,6 +41,8 @@ def save_weights(
         raise FileExistsError(f"{path} exists already; pass overwrite=True to replace it.")
     _check_built(model, "saving")
     if max_shard_size is not None:
+        from kstyle_torch.saving import shards
+
         shards.write(model, path, int(max_shard_size * 1024**3))
         return
     if path.name.endswith(KERAS_SUFFIX):
@@ -85,6 +87,8 @@ def load_weights(
             _check_state(model, state, skip_mismatch)
             model.load_state_dict(state, strict=not skip_mismatch)
         elif path.name.endswith(SHARDS_SUFFIX):
+            from kstyle_torch.saving import shards
+
             shards.read(model, path, skip_mismatch)
         elif path.suffix == ".keras":
             with (
@@ -104,6 +108,8 @@ def _read_hdf5(model: Any, path: Path, skip_mismatch: bool, by_name: bool) -> No
         group = hdf5.group_at(root, "model_weights") or root
         is_legacy = "layer_names" in group.attrs or "layer_names0" in group.attrs
         if is_legacy:
+            from kstyle_torch.saving import legacy_h5
+
             legacy_h5.read_weights(model, group, by_name, skip_mismatch)
             return
     if by_name:

@@ -1,6 +1,8 @@
-"""A graph -> plain Python: `dense = call(modules["dense"], x)`, one line a call, nothing interpreted at run time.
+"""Plain Python written from a graph: `dense = call(modules[key], x)`, one line a call, nothing interpreted at run time.
 
-No text of a name or key enters the code unless it is an ordinary identifier; everything else is bound by reference.
+Names and keys that users or files choose stay out of the code: keys of modules are bound by reference, and variables are
+named after the class or function that makes their value, and numbered. Only keyword arguments appear as they are, where
+`FunctionWriter.call` finds them to be ASCII identifiers: passing them in a dict would slow every call down.
 """
 
 from __future__ import annotations
@@ -12,28 +14,31 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
-from kstyle_torch.codegen.function_writer import IDENTIFIER, FunctionWriter
+from kstyle_torch.codegen.function_writer import FunctionWriter
 from kstyle_torch.symbolic.graph import Call, Graph, Ref
 
 OPERATORS = {
-    "__add__": "{} + {}",
-    "__sub__": "{} - {}",
-    "__mul__": "{} * {}",
-    "__truediv__": "{} / {}",
-    "__matmul__": "{} @ {}",
-    "__pow__": "{} ** {}",
+    "add": (Tensor.__add__, "{} + {}"),
+    "sub": (Tensor.__sub__, "{} - {}"),
+    "mul": (Tensor.__mul__, "{} * {}"),
+    "truediv": (Tensor.__truediv__, "{} / {}"),
+    "matmul": (Tensor.__matmul__, "{} @ {}"),
+    "pow": (Tensor.__pow__, "{} ** {}"),
 }
+BY_ID = {
+    id(function): (name, code) for name, (function, code) in OPERATORS.items()
+}  # users' functions may be called the same
 call_it = nn.Module.__call__
 
 
 class Emitter:
-    """Writes the forward function of one graph.
+    """Writer of the forward function of one graph.
 
     Args:
-        graph: What to run.
+        graph: The graph to write.
         keys: Module id -> its key among the model's children.
-        adapt: `adapt(model, x, position)` brings an input to the shape and dtype that the graph was made for.
-        direct: Module id -> a function that does what its call does where no hook listens; None if there is nothing to do.
+        adapt: `adapt(model, x, position)` converts an input to the shape and dtype that the graph was made for.
+        direct: Module id -> a function that equals its call without hooks; None to skip the call.
     """
 
     def __init__(
@@ -44,7 +49,7 @@ class Emitter:
         direct: dict[int, Callable[..., Any] | None] | None = None,
     ):
         self.graph, self.keys, self.direct = graph, keys, direct or {}
-        names = {"call": call_it, "adapt": adapt, "Tensor": Tensor, "torch": torch}  # the checks speak of the last
+        names = {"call": call_it, "adapt": adapt, "Tensor": Tensor, "torch": torch}  # the input checks use `torch`
         self.writer = FunctionWriter("forward", ("self", "inputs"), "model", names)
         self.names: dict[int, str] = {}  # value -> its variable
 
@@ -52,8 +57,8 @@ class Emitter:
         """Returns the function and its source.
 
         Args:
-            unpack: `unpack(model, inputs)` makes a flat list of whatever nest of inputs the caller passes.
-            checks: For every input, an expression over `{}` that is true where it must be adapted.
+            unpack: `unpack(model, inputs)` flattens the nest of inputs that the caller passes.
+            checks: For every input, an expression over `{}` that is true if it must be adapted.
         """
         self._take_inputs(unpack, checks)
         for call in self.graph.calls:
@@ -71,7 +76,7 @@ class Emitter:
         for ref in tree.flatten(self.graph.inputs):
             variables.append(self.writer.variable("x"))
             self.names[ref.index] = variables[-1]
-        self.writer.write(f"{self.modules} = self._modules")  # not deleted: it is no tensor
+        self.writer.write(f"{self.modules} = self._modules")  # never deleted, since it is not a tensor
         if isinstance(self.graph.inputs, Ref):
             code = f"{variables[0]} = inputs if type(inputs) is Tensor else {take}(self, inputs)[0]"
         else:
@@ -90,20 +95,19 @@ class Emitter:
             self._tag(tensor, mask)
         args = [self._value(arg) for arg in call.args]
         kwargs = {name: self._value(value) for name, value in call.kwargs.items()}
-        name = getattr(call.target, "__name__", type(call.target).__name__)
         if isinstance(call.target, nn.Module):
-            module = self._module(call.target)
-            name = self.keys[id(call.target)]
-            if "training" in call.kwargs:  # with it, the layer switches mode and back
+            name, module = type(call.target).__name__, self._module(call.target)
+            if "training" in call.kwargs:  # the layer's own __call__ switches the mode and back
                 code = self.writer.call(module, args, kwargs)
             elif function := self.direct.get(id(call.target)):
                 code = self.writer.call(self.writer.bind(function, name), args, kwargs)
             else:
                 code = self.writer.call("call", [module, *args], kwargs)
-        elif name in OPERATORS and len(args) == 2 and not kwargs:
-            code = OPERATORS[name].format(*args)
-            name = name.strip("_")
+        elif id(call.target) in BY_ID and len(args) == 2 and not kwargs:
+            name, operation = BY_ID[id(call.target)]
+            code = operation.format(*args)
         else:
+            name = getattr(call.target, "__name__", type(call.target).__name__)
             code = self.writer.call(self.writer.bind(call.target, name), args, kwargs)
         self._assign(name, call.outputs, code, self._variables(call.reads()))
 
@@ -123,9 +127,7 @@ class Emitter:
         self.writer.write(f"{tensor_name}._keras_mask = {mask_name}", [tensor_name, mask_name])
 
     def _module(self, module: nn.Module) -> str:
-        key = self.keys[id(module)]
-        quoted = f'"{key}"' if IDENTIFIER.match(key) else self.writer.bind(key, "key")
-        return f"{self.modules}[{quoted}]"
+        return f"{self.modules}[{self.writer.bind(self.keys[id(module)], 'key')}]"
 
     def _value(self, value: Any) -> str:
         return self.writer.value(value, lambda leaf: self.names[leaf.index] if isinstance(leaf, Ref) else None)

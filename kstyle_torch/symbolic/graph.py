@@ -16,14 +16,14 @@ from kstyle_torch.symbolic.tensor import Node, SymbolicTensor, is_symbolic
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Stands for one value of a graph."""
+    """Reference to one value of a graph."""
 
     index: int
 
 
 @dataclass(slots=True)
 class Call:
-    """One call: arguments and outputs hold a `Ref` wherever there is a tensor of the graph. See `Node`."""
+    """One call, with a `Ref` for each tensor of the graph in its arguments and outputs. See `Node`."""
 
     target: Callable[..., Any]
     args: tuple[Any, ...]
@@ -33,11 +33,11 @@ class Call:
     filled: tuple[str, ...] = ()
 
     def reads(self) -> Iterator[Ref]:
-        """Returns the values that the call takes."""
+        """Returns the values that the call reads."""
         return _refs((self.args, self.kwargs, self.tags))
 
     def writes(self) -> Iterator[Ref]:
-        """Returns the values that it gives."""
+        """Returns the values that the call writes."""
         return _refs(self.outputs)
 
 
@@ -70,7 +70,7 @@ class Graph:
         return reads
 
     def to_symbolic(self) -> tuple[Any, Any]:
-        """Makes symbolic inputs and outputs with this graph behind them."""
+        """Returns symbolic inputs and outputs connected by this graph."""
         values = [SymbolicTensor(spec.shape, spec.dtype) for spec in self.specs]
 
         def value(leaf: Any) -> Any:
@@ -95,7 +95,7 @@ def trace(inputs: Any, outputs: Any, sources: list[Any]) -> Graph:
 
     Args:
         sources: The InputLayer of every input.
-    Raises: ValueError: if an output needs an input that is not among `inputs`, or is no symbolic tensor.
+    Raises: ValueError: if an output needs an input that is not among `inputs`, or is not a symbolic tensor.
     """
     flat_inputs = checked(inputs, "inputs")
     flat_outputs = checked(outputs, "outputs")
@@ -129,12 +129,12 @@ def _call(node: Node, ref: Callable[[Any], Any]) -> Call:
 
 
 def parents(node: Node) -> list[SymbolicTensor]:
-    """Returns the symbolic tensors that a call takes."""
+    """Returns the symbolic tensors that a call reads."""
     return list(filter(is_symbolic, tree.flatten((node.args, node.kwargs, list(node.tags.values())))))
 
 
 def nodes_behind(outputs: list[SymbolicTensor]) -> set[Node]:
-    """Returns all calls that lead to some symbolic tensors."""
+    """Returns all calls that symbolic tensors depend on."""
     found: set[Node] = set()
     waiting = [tensor.node for tensor in outputs if tensor.node is not None]
     while waiting:
@@ -148,7 +148,7 @@ def nodes_behind(outputs: list[SymbolicTensor]) -> set[Node]:
 def checked(structure: Any, what: str) -> list[SymbolicTensor]:
     """Returns the leaves of a Model's `inputs` or `outputs`.
 
-    Raises: ValueError: if one is no symbolic tensor.
+    Raises: ValueError: if one is not a symbolic tensor.
     """
     leaves = tree.flatten(structure)
     for leaf in leaves:
@@ -219,6 +219,6 @@ def _refs(structure: Any) -> Iterator[Ref]:
 
 
 def graph_of(module: Any) -> Graph | None:
-    """Returns the graph of a functional model; None for anything else, also where a user calls an attribute `graph`."""
+    """Returns the graph of a functional model; None for others, even if a user names an attribute `graph`."""
     graph = getattr(module, "graph", None)
     return graph if isinstance(graph, Graph) else None

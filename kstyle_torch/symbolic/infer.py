@@ -1,8 +1,8 @@
-"""Output shapes, from running the call itself: on zero rows, in eval mode, without gradients, on the real device.
+"""Inference of output shapes by running the call: on zero rows, in eval mode, without gradients, on the real device.
 
-An output size that comes out 0 depends on the batch. Other unknown sizes are tried twice, at two sizes that survive
-five halvings (83 and 89, which Keras tries, break a U-Net); what differs is unknown. A call that refuses zero rows
-is tried on two and three rows of zeros.
+An output size of 0 depends on the batch. Other unknown sizes are tried twice, at two sizes that can be halved five times
+(83 and 89, which Keras tries, break a U-Net); output sizes that differ are unknown. A call that fails on zero rows is tried
+on two and three rows of zeros.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OPEN_SIZES = (192, 320)
 
 
 class Spec(NamedTuple):
-    """Shape (None where unknown) and dtype of one output; how many axes the mask has that came out on it, if one did."""
+    """Shape (None where unknown) and dtype of one output, and the number of axes of its mask, if it has one."""
 
     shape: tuple[int | None, ...]
     dtype: torch.dtype
@@ -31,7 +31,7 @@ class Spec(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """The sizes that stand for None in one run."""
+    """The sizes that replace None in one run."""
 
     rows: int
     open_size: int
@@ -49,7 +49,7 @@ def infer(
     is_symbolic: Callable[[Any], bool],
     tags: Mapping[Any, Any] = MappingProxyType({}),
 ) -> tuple[list[Any], Any]:
-    """Returns what `target(*args, **kwargs)` gives, with masks (`tags`) on some of the arguments.
+    """Infers the output of `target(*args, **kwargs)`, with masks (`tags`) on some of the arguments.
 
     Returns: The leaves of its output, tensors as `Spec`, and the output's nest (with None for each leaf).
     Raises: ValueError: if the call fails; it names the target and the shapes.
@@ -75,7 +75,7 @@ def infer(
         try:
             outputs = [run(Probe(0, size)) for size in OPEN_SIZES[: 1 + has_open_size]]
             zero_rows = True
-        except Exception:  # whatever the user's code raises on zero rows; the run on real rows decides  # noqa: BLE001
+        except Exception:  # user code may raise anything on zero rows; a run on real rows decides  # noqa: BLE001
             try:
                 outputs = [run(Probe(2, OPEN_SIZES[0])), run(Probe(3, OPEN_SIZES[has_open_size]))]
                 zero_rows = False
@@ -119,12 +119,12 @@ def _device_of(target: Any) -> torch.device:
 
 @contextlib.contextmanager
 def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Runs the block in inference mode; puts mode, buffers, losses and random state back afterwards.
+    """Runs the block in inference mode, and restores mode, buffers, losses and random state afterwards.
 
-    The random state stays as it is where weights were made from it.
+    The random state is not restored if the block has made weights from it.
 
     Args:
-        is_shared: Returns whether another thread has begun to change the same state: it stays as it is then.
+        is_shared: Returns whether another thread has begun to change the same state, which is not restored then.
     """
     if not isinstance(target, nn.Module):
         target = nn.Identity()

@@ -1,4 +1,4 @@
-"""A graph, called again on other symbolic inputs: with masks on them, or with other layers in the place of its own."""
+"""Replay of a graph on other symbolic inputs: with masks, or with its layers replaced by others."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def replay(
     """Returns the outputs of `graph` for other inputs.
 
     Args:
-        graph: What to call again.
+        graph: The graph to replay.
         inputs: A symbolic tensor for every input, in order.
-        replace: Gives the layer or function to call in the place of one of the graph's.
-        call_layer: `f(layer, *args, **kwargs)` calls a layer; it is just called if None.
+        replace: Maps a layer or function of the graph to the one to call instead.
+        call_layer: `f(layer, *args, **kwargs)` calls a layer; a plain call if None.
     Returns: The nest of symbolic outputs.
     """
     values: dict[int, Any] = {}

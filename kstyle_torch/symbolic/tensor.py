@@ -1,4 +1,4 @@
-"""The symbolic tensor: a shape, a dtype and the call that made it. What is done to it is recorded, not computed."""
+"""The symbolic tensor: a shape, a dtype and the call that made it. Operations on it are traced, not computed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Shape = tuple[int | None, ...]
 
 
 class Node:
-    """One recorded call: what was called, with what, and what came out.
+    """One traced call: target, arguments and outputs.
 
     Args:
         target: The `nn.Module` or function that was called.
         args: Its positional arguments, symbolic tensors among them.
         kwargs: Its keyword arguments, likewise.
-        tags: Argument -> the mask that is put on it (`_keras_mask`) before the call.
-        filled: Names of the keyword arguments that hold masks nobody passed.
+        tags: Argument -> the mask to set on it (`_keras_mask`) before the call.
+        filled: Names of the mask arguments that were filled in rather than passed by the caller.
     """
 
     __slots__ = ("_outputs", "args", "filled", "kwargs", "tags", "target")
@@ -47,10 +47,10 @@ class Node:
 
     @property
     def outputs(self) -> Any:
-        """The nest of symbolic tensors that it gave.
+        """The nest of symbolic tensors that the call returned.
 
-        They refer to the node, which refers to layers; the node refers to them weakly, so that models are freed when they
-        are dropped. One that is gone is made again.
+        They refer to the node, which refers to layers. The node refers to them weakly, so that models are freed when they
+        are dropped; a tensor that has been freed is made again.
         """
         return tree.map_structure(lambda leaf: leaf.tensor(self) if isinstance(leaf, _Output) else leaf, self._outputs)
 
@@ -153,12 +153,12 @@ class KerasTensor:
 
     @property
     def dtype(self) -> DTypeName:
-        """The dtype's name, as Keras gives it (`"float32"`); it equals the torch dtype too."""
+        """The dtype's name, as in Keras (`"float32"`); it compares equal to the torch dtype too."""
         return dtype_name(self.torch_dtype)
 
     @property
     def mask(self) -> SymbolicTensor | None:
-        """The mask of real steps, for layers that take `mask`."""
+        """The mask of real time steps, for layers that take `mask`."""
         if self._own_mask is None:
             return self._mask
         axes, known = self._own_mask
@@ -172,7 +172,7 @@ class KerasTensor:
 
     @property
     def ndim(self) -> int:
-        """The number of axes, the batch among them."""
+        """The number of axes, including the batch."""
         return len(self.shape)
 
     def dim(self) -> int:
@@ -271,7 +271,7 @@ def sizes_of_reshape(newshape: Sequence[int | None]) -> tuple[int, ...]:
 
 
 class RecordedCall:
-    """The symbolic input and output of a layer's call, held weakly, since they lead to the layer.
+    """Weak references to the symbolic input and output of a layer's call, which refer to the layer.
 
     Args:
         inputs: Nest of symbolic tensors.
@@ -286,7 +286,7 @@ class RecordedCall:
         )
 
     def ends(self) -> dict[str, Any] | None:
-        """Returns both by name; None if one of the tensors is gone."""
+        """Returns both by name; None if one of the tensors has been freed."""
         ends = tree.map_structure(lambda leaf: leaf() if isinstance(leaf, weakref.ref) else leaf, self._ends)
         gone = [
             leaf
@@ -297,7 +297,7 @@ class RecordedCall:
 
 
 class _Output:
-    """A weak reference to one output of a node, and what it takes to make it again.
+    """A weak reference to one output of a node, with the data to make it again.
 
     Args:
         tensor: The output.
@@ -334,7 +334,7 @@ def record(
     tags: dict[SymbolicTensor, SymbolicTensor] | None = None,
     filled: Sequence[str] = (),
 ) -> Any:
-    """Notes the call `target(*args, **kwargs)` and gives its outputs, symbolic.
+    """Traces the call `target(*args, **kwargs)` and returns its symbolic outputs.
 
     Raises: ValueError: if the call fails on tensors of the arguments' shapes, or takes a parameter that no layer owns.
     """

@@ -1,4 +1,4 @@
-"""Losses and outputs of an epoch's steps, kept on the device and folded into the metrics in bulk."""
+"""Losses and outputs of an epoch, buffered on the device and added to the metrics in bulk."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from kstyle_torch.training.objective import Objective, update
 
 FOLD_STEPS = 256
 FOLD_BYTES = 64 * 2**20
-TAGS = ("_keras_mask", "_keras_logits")  # what a layer or activation says of its output
+LATE_BYTES = 2**16  # of a batch's outputs; up to here the loss of many at once saves more than keeping them costs
+TAGS = MASK, LOGITS = "_keras_mask", "_keras_logits"  # attributes that layers and activations set on outputs
 Loss = Callable[[list[Any], list[Tensor], list[Any]], Tensor]  # of targets, outputs and weights, by output
 
 
 class Kept(NamedTuple):
-    """A step, by output; `late` if its loss is still to be computed."""
+    """Buffered tensors of a step, by output; `late` if its loss is not computed yet."""
 
     targets: list[Any]
     outputs: list[Tensor]
@@ -32,11 +33,11 @@ class Kept(NamedTuple):
 class Meter:
     """Loss and metrics of one epoch.
 
-    Metrics that look at each sample by itself are updated every 256 steps, with all of them joined; others at once.
+    Metrics that treat each sample separately are updated every 256 steps with their concatenation; others at every step.
 
     Args:
-        compiled: Whose loss tracker and metrics are updated.
-        find_late_loss: In a test, finds what computes the loss of joined steps.
+        compiled: Owner of the loss tracker and the metrics.
+        find_late_loss: In a test, returns the function that computes the loss of concatenated steps; see `step.late_loss`.
     """
 
     def __init__(self, compiled: Objective, find_late_loss: Callable[[], Loss | None] | None = None):
@@ -45,25 +46,27 @@ class Meter:
         self.rows: list[int] = []
         self.kept: list[Kept] = []
         self.kept_bytes = 0
-        self.chunks: list[Tensor] = []  # the losses of the epoch, for finding the step where NaN began
+        self.plain: list[tuple[list[Tensor], list[Tensor]]] = []  # targets and outputs of `add_plain`, by layout
+        self.plain_steps, self.plain_layout = 0, None
+        self.chunks: list[Tensor] = []  # losses of the epoch, to find the first NaN
         self.begin()
 
     def begin(self) -> None:
-        """Takes the losses and metrics that there are; again, where the first step has made them."""
+        """Reads the list of metrics; called again after the first step has built them."""
         entries = self.compiled.metrics.entries
         self.joined = [entry for entry in entries if entry.metric.rowwise]
         self.at_once = [entry for entry in entries if not entry.metric.rowwise]
         self.late_loss = None if self.find_late_loss is None else self.find_late_loss()
 
     def add(self, loss: Tensor | None, y_true: Any, y_pred: Any, weight: Any) -> None:
-        """Notes a step; with None for its loss where `late_loss` is to compute it."""
+        """Adds a step; a loss of None is computed later by `late_loss`."""
         if type(y_pred) is Tensor and type(y_true) is Tensor and (weight is None or type(weight) is Tensor):
             targets, outputs, weights = [y_true], [y_pred], [weight]
         else:
             targets, outputs, weights = self.compiled.by_output(y_true, y_pred, weight)
         if loss is None:
             for output in outputs:
-                if hasattr(output, "_keras_mask"):  # the steps that a mask leaves decide what the mean of a batch is
+                if hasattr(output, "_keras_mask"):  # the mean of a batch depends on its masked steps
                     assert self.late_loss is not None
                     loss = self.late_loss(targets, outputs, weights)
                     break
@@ -77,6 +80,35 @@ class Meter:
         if len(self.losses) >= FOLD_STEPS or len(self.kept) >= FOLD_STEPS or self.kept_bytes >= FOLD_BYTES:
             self.fold()
 
+    def add_plain(self, y_true: Any, y_pred: Any) -> bool:
+        """Notes a step of a test with one small target and output, no weights and a late loss, which takes less than `add`.
+
+        Returns: Whether it is such a step; if not, nothing is noted.
+        """
+        if type(y_pred) is not Tensor or type(y_true) is not Tensor:
+            return False
+        layout: Any = y_true.shape, y_pred.shape, y_true.dtype, y_pred.dtype, y_pred.requires_grad, *vars(y_pred)
+        if layout != self.plain_layout and not self._begin_plain(layout, y_true, y_pred):
+            return False
+        targets, outputs = self.plain[-1]
+        targets.append(y_true)
+        outputs.append(y_pred)
+        self.plain_steps += 1
+        if self.plain_steps >= FOLD_STEPS:
+            self.fold()
+        return True
+
+    def _begin_plain(self, layout: Any, y_true: Tensor, y_pred: Tensor) -> bool:
+        """Looks at a plain step that is not like the one before. Returns: Whether it is a plain step at all."""
+        if self.late_loss is None or self.at_once or y_pred.requires_grad or hasattr(y_pred, MASK):
+            return False
+        if y_pred.ndim < 2 or not y_true.ndim or max(y_true.nbytes, y_pred.nbytes) > LATE_BYTES:
+            return False
+        before, self.plain_layout = self.plain_layout, layout
+        if before is None or _joinable(before) != _joinable(layout):
+            self.plain.append(([], []))
+        return True
+
     def _keep(self, targets: list[Any], outputs: list[Tensor], weights: list[Any], late: bool) -> None:
         tags = [[getattr(output, name, None) for name in TAGS[: 1 + late]] for output in outputs]
         for leaf in (*outputs, *targets):
@@ -87,9 +119,14 @@ class Meter:
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Brings loss tracker and metrics up to date. Nothing waits for the device."""
+        """Updates loss tracker and metrics from the buffers, without waiting for the device."""
         if self.losses:
             self._fold_losses()
+        plain, self.plain, self.plain_steps, self.plain_layout = self.plain, [], 0, None
+        for targets, outputs in plain:
+            step = [_cat(targets)], [_cat_with_logits(outputs)], [None]
+            self._count(step)
+            update(self.joined, *step)
         kept, self.kept, self.kept_bytes = self.kept, [], 0
         for start, stop in runs([_layout(step) for step in kept]):
             joined = _joined(kept[start:stop])
@@ -105,15 +142,15 @@ class Meter:
         tracker.count.assign_add(float(sum(self.rows)))
         self.losses, self.rows = [], []
 
-    def _count(self, joined: tuple[list[Any], list[Tensor], list[Any]]) -> None:
-        """Computes the loss of joined steps."""
+    def _count(self, joined: tuple[list[Any], list[Tensor], Any]) -> None:
+        """Computes the loss of concatenated steps."""
         assert self.late_loss is not None
         rows, tracker = joined[1][0].shape[0], self.compiled.loss_tracker
         tracker.total.assign_add(self.late_loss(*joined) * rows)
         tracker.count.assign_add(float(rows))
 
     def warn_of_nan(self, epoch: int) -> None:
-        """Says at which step of the epoch the loss became NaN. Called when it is known that it has."""
+        """Warns with the step of the epoch at which the loss became NaN or infinite."""
         losses = torch.cat(self.chunks)
         step = int((~losses.isfinite()).nonzero()[0]) if not losses.isfinite().all() else -1
         if step >= 0:
@@ -125,7 +162,7 @@ class Meter:
 
 
 def runs(values: list[Any]) -> Iterator[tuple[int, int]]:
-    """Yields the stretches of equal values: one for the whole batches, one for a short last one."""
+    """Yields (start, stop) of each run of equal values: one for the whole batches, one for a short last batch."""
     start = 0
     for stop in range(1, len(values) + 1):
         if stop == len(values) or values[stop] != values[start]:
@@ -133,15 +170,32 @@ def runs(values: list[Any]) -> Iterator[tuple[int, int]]:
             start = stop
 
 
-def _layout(step: Kept) -> list[Any]:
-    """Returns what the steps must have in common to be joined: sequences may be longer in one than in another.
+def _joinable(layout: Any) -> Any:
+    """Returns what plain steps must have in common: not the number of rows."""
+    target, output, *rest = layout
+    return target[1:], output[1:], rest
 
-    Outputs of one axis stay as they are, since a function's mean over the last axis would then be over the samples.
+
+def _cat(tensors: list[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+
+
+def _cat_with_logits(outputs: list[Tensor]) -> Tensor:
+    joined = _cat(outputs)
+    if len(outputs) > 1 and hasattr(outputs[0], LOGITS):
+        setattr(joined, LOGITS, torch.cat([getattr(output, LOGITS) for output in outputs]))
+    return joined
+
+
+def _layout(step: Kept) -> list[Any]:
+    """Returns a key that is equal for steps that can be concatenated: lengths of sequences, say, may differ between steps.
+
+    Steps with one-axis outputs are never concatenated: a metric that averages over the last axis would average samples.
     """
     (target, *more), (output, *_), (weight, *_), (tags, *_), late = step
     plain = not more and weight is None and tags[0] is None and type(target) is Tensor and target.ndim
     if plain and output.ndim > 1:
-        has_logits = late and tags[1] is not None  # not if the model ran compiled
+        has_logits = late and tags[1] is not None  # a compiled forward pass does not set them
         return [
             late,
             has_logits,
@@ -160,7 +214,7 @@ def _layout(step: Kept) -> list[Any]:
 
 
 def _joined(steps: list[Kept]) -> tuple[list[Any], list[Tensor], list[Any]]:
-    """Targets, outputs and weights of all steps, by output."""
+    """Returns the concatenated targets, outputs and weights of steps, by output."""
     targets = _each_joined([step.targets for step in steps])
     outputs = _each_joined([step.outputs for step in steps])
     weights = _each_joined([step.weights for step in steps])
@@ -173,14 +227,14 @@ def _joined(steps: list[Kept]) -> tuple[list[Any], list[Tensor], list[Any]]:
 
 
 def _each_joined(steps: list[list[Any]]) -> list[Any]:
-    """Returns what each step has, joined place by place."""
+    """Returns the tensors of all steps, concatenated place by place."""
     if len(steps) == 1:
         return steps[0]
     return [None if parts[0] is None else torch.cat(parts) for parts in zip(*steps, strict=True)]
 
 
 class Logs(OwnDict):
-    """The running metrics, read from the device when somebody looks.
+    """Dict of the running metrics, read from the device on first access.
 
     Args:
         look: Reads them.
@@ -245,6 +299,6 @@ class Logs(OwnDict):
 
 
 def is_nan(logs: dict[str, Any]) -> bool:
-    """Returns whether the loss is no number any more."""
+    """Returns whether the loss is NaN or infinite."""
     loss = logs.get("loss")
     return isinstance(loss, float) and not math.isfinite(loss)

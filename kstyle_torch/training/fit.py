@@ -14,16 +14,14 @@ from kstyle_torch import tree
 from kstyle_torch.callbacks import CallbackList, ProgbarLogger
 from kstyle_torch.data.batches import ArrayBatches, Batches
 from kstyle_torch.layer.precision import uncached_casts
-from kstyle_torch.mode import passing
+from kstyle_torch.mode import passing, running
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.choose_engine import chosen_step, fast_forward, whole_epoch
-from kstyle_torch.training.epoch_metrics import Logs, Meter, is_nan
+from kstyle_torch.training.epoch_metrics import LATE_BYTES, Logs, Meter, is_nan
 from kstyle_torch.training.objective import read
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.engine import RecordedStep
 from kstyle_torch.training.run import Run, is_nested, run_by
-
-LATE_BYTES = 2**16  # of a batch's outputs; up to here the loss of many at once saves more than keeping them costs
 
 
 def run_fit(
@@ -36,16 +34,16 @@ def run_fit(
     initial_epoch: int = 0,
     validation_freq: Any = 1,
 ) -> None:
-    """Trains for some epochs.
+    """Trains from `initial_epoch` up to `epochs`.
 
     Args:
         model: Compiled and built.
         train: The batches.
-        validation: Those for the validation after an epoch; None for no validation.
-        callbacks: The user's, the progress bar and the History.
-        epochs: The number of the last epoch.
-        initial_epoch: How many there have been.
-        validation_freq: Every how many epochs there is a validation, or the list of those epochs (from 1).
+        validation: Batches for validation; None for no validation.
+        callbacks: The user's callbacks, the progress bar and the History.
+        epochs: Number of the last epoch, counted from 1.
+        initial_epoch: Epochs that were trained before.
+        validation_freq: Number of epochs from one validation to the next, or a list of epochs (from 1).
     """
     model._fit.stop_training = False
     callbacks.sources = {"train": train, "validation": validation}
@@ -116,11 +114,11 @@ def run_epoch(
     """Trains or tests on the batches of an epoch.
 
     Args:
-        batches: With their numbers, from `done` on.
-        hooks: Called before and after every `steps_per_execution` batches.
-        take: Function of a batch that runs its step; returns the logs of a step that is the user's.
-        bar: The progress bar where its hook is the only one after a batch: it is called only when a line is due.
-    Returns: The number of the last batch, and what its step returned.
+        batches: Pairs of number and batch, from `done` on.
+        hooks: Callbacks before and after every `steps_per_execution` batches.
+        take: Runs the step of a batch; returns logs if the user has overridden the step.
+        bar: The progress bar, if it is the only callback after a batch: then it is called only when a line is due.
+    Returns: The number of the last batch, and the logs that `take` returned for it.
     """
     model, (begin, end) = run.model, hooks
     group = 1 if model.steps_per_execution == "epoch" else model.steps_per_execution
@@ -152,15 +150,43 @@ def _trained(step: Callable[[Any, Any, Any], tuple[Tensor, Any]], meter: Meter) 
 
 
 def _tested(model: Trainable, meter: Meter) -> Callable[[Any], None]:
-    """Returns the function that tests on a batch. Small outputs are kept, and wait for a loss of many batches at once."""
+    """Returns the function that tests on a batch."""
 
     def take(batch: Any) -> None:
         x, y, weight = batch
-        y_pred = steps.forward(model, x, y, weight)
-        waits = meter.late_loss is not None and is_small(y_pred) and not steps.has_losses(model)
-        meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
+        _score(model, meter, x, y, weight, steps.forward(model, x, y, weight))
 
     return take
+
+
+def _score(model: Trainable, meter: Meter, x: Any, y: Any, weight: Any, y_pred: Any) -> None:
+    """Notes the outputs of a batch. Small ones are kept, and wait for a loss of many batches at once."""
+    waits = meter.late_loss is not None and is_small(y_pred) and not steps.has_losses(model)
+    meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
+
+
+def _test_quietly(run: Run, batches: Iterator[Any], meter: Meter) -> None:
+    """Tests on batches as `_tested` does, where the model alone runs between them: what holds for all is looked up once.
+
+    It ends after the first batch of an unusual kind, and leaves the others in `batches`.
+    """
+    model, forward, call = run.model, run.forward, running
+    before, added = (call.mode, call.inside), call.losses
+    assert forward is not None
+    try:
+        for _, (x, y, weight) in batches:
+            if added:
+                steps.clear_losses(model)
+            call.mode, call.inside = False, True
+            y_pred = forward(model, x)
+            call.mode, call.inside = before
+            if added or weight is not None or not meter.add_plain(y, y_pred):
+                _score(model, meter, x, y, weight, y_pred)
+                break
+            if run.stop:
+                break
+    finally:
+        call.mode, call.inside = before
 
 
 def _tested_by_user(model: Trainable, batch: Any) -> Any:
@@ -169,14 +195,14 @@ def _tested_by_user(model: Trainable, batch: Any) -> Any:
 
 
 def _tell(hooks: Iterable[Any], model: Trainable, index: int, logs: Any) -> None:
-    """Calls the hooks after a batch, with logs that are read when somebody looks."""
+    """Calls the hooks after a batch, with logs that are read from the device on first access."""
     running = Logs(lambda: _read_logs(model, logs))
     for hook in hooks:
         hook(index, running)
 
 
 def train_batch(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-    """Returns one step for one batch; recorded, once there were many. Returns: The loss and the output."""
+    """Runs one step on one batch, from a recording after many calls. Returns: The loss and the output."""
     if model.run_eagerly or model.jit_compile not in ("auto", "record"):
         return steps.train_step(model, x, y, weight)
     step: Any = chosen_step(model, 0, watchful=False, hooked=True)
@@ -190,7 +216,7 @@ def train_batch(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, 
 
 
 def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
-    """Loss and metrics over the batches, in inference mode."""
+    """Returns loss and metrics over the batches, computed in inference mode."""
     begin, end = callbacks.hooks("on_test_batch_begin"), callbacks.hooks("on_test_batch_end")
     own = model.overrides("test_step", "compute_metrics")
     model._fit.stop_evaluating = False
@@ -202,9 +228,12 @@ def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) ->
         model.reset_metrics()
         run.meter = meter = Meter(model._compiled, None if own else functools.partial(steps.late_loss, model))
         take = functools.partial(_tested_by_user, model) if own else _tested(model, meter)
-        numbered: Iterable[Any] = enumerate(batches.epoch())
+        numbered: Iterator[Any] = enumerate(batches.epoch())
         if not isinstance(batches, ArrayBatches):
             numbered = steps.watched_batches(run, numbered, (*begin, *end))
+        elif not (own or begin or end) and run.first_check is None and run.forward is not None:
+            _test_quietly(run, numbered, meter)
+            numbered = iter(()) if run.stop else numbered
         _, logs = run_epoch(run, numbered, (begin, end), take)
         results = _read_logs(model, logs)
         callbacks.on_test_end(results)
@@ -212,18 +241,18 @@ def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) ->
 
 
 def is_small(outputs: Any) -> bool:
-    """Returns whether outputs of a batch may wait for their loss."""
+    """Returns whether the outputs of a batch are small enough to keep until their loss is computed."""
     leaves = (outputs,) if type(outputs) is Tensor else tree.flatten(outputs)
     return sum([leaf.nbytes for leaf in leaves]) <= LATE_BYTES
 
 
 def _read_logs(model: Trainable, logs: Any) -> dict[str, Any]:
-    """Returns what a step of the user's returned, or the metrics so far; as numbers."""
+    """Returns the logs of an overridden step, or else the current metrics, as numbers."""
     return read(logs if isinstance(logs, dict) else model.get_metrics_result())
 
 
 def _with_validation(logs: dict[str, Any], tested: dict[str, Any]) -> dict[str, Any]:
-    """Returns both, those of the validation as `val_...`; in the order of the keys, as in Keras: `weighted_mae` comes last."""
+    """Merges validation logs as `val_...` in alphabetical order, as Keras does: `weighted_mae` comes last."""
     last = {key: value for key, value in logs.items() if key > "val_"}
     rest = {key: value for key, value in logs.items() if key not in last}
     return {**rest, **{f"val_{key}": value for key, value in tested.items()}, **last}
@@ -235,7 +264,7 @@ def _validates(epoch: int, frequency: Any) -> bool:
 
 @contextlib.contextmanager
 def _finishing(model: Trainable, callbacks: CallbackList) -> Iterator[None]:
-    """Clears the parameters' gradients and ends the bar's line, whatever happens inside."""
+    """Ends the engine's fit and the progress bar's line, and clears gradients, also if the block raises."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""FitState: everything that training remembers about a model, in one object."""
+"""FitState: the state that training keeps about a model, in one object."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNKNOWN: Any = object()
 
 
 class OfModel:
-    """Base of what a `FitState` holds: it refers to the model weakly, since the model holds it.
+    """Base of the objects in a `FitState`. The reference to the model is weak, to avoid a reference cycle.
 
     Args:
         model: The model.
@@ -33,8 +33,8 @@ class OfModel:
 class FitState:
     """State that `fit`, `evaluate` and `predict` keep between calls.
 
-    Each model has one, as `model._fit`. Copies and pickles of a model start with a fresh one, and nothing in it changes
-    what a training step computes, so checks of what recorded and compiled steps take for granted leave it out.
+    Each model has one, as `model._fit`. Copies and pickles of a model start with a fresh one. Nothing in it changes the
+    result of a training step, so the validity checks of recorded and compiled steps leave it out.
     """
 
     __slots__ = (
@@ -61,25 +61,25 @@ class FitState:
     def __init__(self) -> None:
         self.history: History | None = None  # of the last fit
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
-        self.runs: list[Run] = []  # that are going on, of all threads
-        self.trial: int | None = None  # thread that tries compiled code, for which it changes weights for a moment
-        self.begun = 0  # how many runs that change weights or metrics there have been
-        self.weights_key: Any = UNKNOWN  # state of the weights for which the next three hold
+        self.runs: list[Run] = []  # active ones, of all threads
+        self.trial: int | None = None  # thread that is verifying compiled code, which changes weights temporarily
+        self.begun = 0  # number of runs so far that change weights or metrics
+        self.weights_key: Any = UNKNOWN  # cache key of the next three
         self.trained: list[ListedWeight] = []
         self.penalised: list[ListedWeight] = []
         self.layers_below: list[HasLosses] = []
         self.known_weights: tuple[Any, list[ListedWeight]] | None = None  # cache of `trainable_weights`, with its key
-        self.tables: tuple[Any, dict[int, Any]] | None = None  # embeddings that inputs go into, with their graph
-        self.checked: Any = None  # Standing of a model without a graph, for which the next holds
-        self.tried: set[Any] = set()  # layouts of data that the model and its loss have taken
+        self.tables: tuple[Any, dict[int, Any]] | None = None  # cache: graph, embeddings by input
+        self.checked: Any = None  # Standing of a model without a graph, under which `tried` is valid
+        self.tried: set[Any] = set()  # data layouts that the model and its loss have accepted
         self.forget_engines()
 
     def loss_layers(self, model: Trainable) -> list[HasLosses]:
-        """Returns the layers that may add losses: the model, which has this state, and those below."""
+        """Returns the layers that may add losses: the model, which owns this state, and the layers inside it."""
         return [model, *self.layers_below]
 
     def forget_engines(self) -> None:
-        """Drops recorded and compiled steps, epochs and forward passes, and what was tried with the losses before."""
+        """Drops recorded and compiled code, and the data layouts that were checked against the old losses."""
         self.tried.clear()
         self.step_engine: Engine | None = None
         self.epoch_engine: Any = None

@@ -1,4 +1,4 @@
-"""Advice to the C library to keep freed memory between training steps."""
+"""Allocator setting: glibc keeps freed memory between training steps."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 
 from kstyle_torch import config
 
-LARGEST = 2**25 - 2**16  # bytes; glibc takes note of blocks up to 2^25, what it writes in front of them included
+LARGEST = 2**25 - 2**16  # bytes; glibc adapts to blocks of up to 2^25, including its own header
 
 
 @functools.cache
 def keep_for_the_next_step() -> None:
-    """Lets the heap keep freed memory, up to 64 MiB, for what is allocated next.
+    """Makes glibc keep up to 64 MiB of freed memory for later allocations.
 
-    Given back to the system after a step, every page of it costs a fault in the next one: up to a third of the time of a
-    small convolutional network. How much is kept is twice the largest block that a program has freed so far, if glibc is
-    the C library; so one of the largest that count is freed, of which no page was ever touched. Elsewhere it does nothing.
+    Memory that is returned to the system after a step costs a page fault for each page in the next step: up to a third of
+    the time of a small convolutional network. glibc keeps twice the size of the largest block freed so far, so this frees
+    one block of the largest size that counts, without touching its pages. No effect with other C libraries.
 
-    It holds for the whole process; `config.set_keeps_freed_memory(False)`, before the first `fit`, leaves the heap alone.
+    Applies to the whole process. Call `config.set_keeps_freed_memory(False)` before the first `fit` to prevent it.
 
     Source: the dynamic threshold of mallopt(3).
     """

@@ -21,7 +21,7 @@ from kstyle_torch.metrics.torch_metric import TorchMetric, no_weights
 from kstyle_torch.training.output_spec import Outputs, each
 from kstyle_torch.variables import Variable
 
-BY_SHAPE = ("crossentropy", "ce")  # like accuracy, a name whose meaning the shapes decide
+BY_SHAPE = ("crossentropy", "ce")  # like accuracy, resolved from the shapes of targets and outputs
 
 
 class OutputLoss(NamedTuple):
@@ -46,9 +46,9 @@ class CompiledLoss:
     """The losses of all outputs.
 
     Args:
-        loss: What `compile(loss=...)` got: one for all outputs, or a list, dict or nest by output.
+        loss: The argument of `compile(loss=...)`: one for all outputs, or a list, dict or nest by output.
         weights: `loss_weights`: a number, or a list, dict or nest by output.
-    Raises: ValueError: for an unknown name, or weights that are no numbers. TypeError: for what is no loss.
+    Raises: ValueError: for an unknown name, or weights that are not numbers. TypeError: for an object that is not a loss.
     """
 
     def __init__(self, loss: Any, weights: Any):
@@ -61,7 +61,7 @@ class CompiledLoss:
     def trained(self, outputs: Outputs) -> list[bool]:
         """Returns which outputs have a loss.
 
-        Raises: ValueError: if the losses do not go with the outputs.
+        Raises: ValueError: if the losses do not match the outputs.
         """
         specs = outputs.spread(self.spec, "loss")
         return [any(part is not None for part in tree.flatten(specs.get(place))) for place in range(len(outputs))]
@@ -69,7 +69,7 @@ class CompiledLoss:
     def build(self, outputs: Outputs, y_true: list[Any], y_pred: list[Tensor]) -> None:
         """Gives each output its loss, now that the outputs are known.
 
-        Raises: ValueError: if losses and weights do not go with the outputs, or with each other.
+        Raises: ValueError: if losses and weights do not match the outputs or each other.
         """
         specs = outputs.spread(self.spec, "loss")
         weights = outputs.spread(self.weights, "loss_weights") if self.weights is not None else {}
@@ -106,7 +106,7 @@ class CompiledLoss:
 
 
 def update(entries: list[OutputMetric], y_true: list[Any], y_pred: list[Tensor], weights: list[Any]) -> None:
-    """Takes a batch into metrics; outputs without targets are left out."""
+    """Updates metrics with a batch; outputs without targets are skipped."""
     for _, index, metric, weighted in entries:
         if y_true[index] is not None:
             if weighted:
@@ -116,10 +116,10 @@ def update(entries: list[OutputMetric], y_true: list[Any], y_pred: list[Tensor],
 
 
 class CompiledMetrics(Metric):
-    """The metrics of all outputs, as one: `result()` is a dict.
+    """The metrics of all outputs as one metric, whose `result()` is a dict.
 
     Args:
-        metrics: What `compile(metrics=...)` got: a list for a single output, else a list or dict by output.
+        metrics: The argument of `compile(metrics=...)`: a list for a single output, else a list or dict by output.
         weighted: `weighted_metrics`, likewise.
     Raises: ValueError: for an unknown name.
     """
@@ -136,7 +136,7 @@ class CompiledMetrics(Metric):
     def build(self, outputs: Outputs, y_true: list[Any], y_pred: list[Tensor]) -> None:
         """Gives each output its metrics, now that the outputs are known.
 
-        Raises: ValueError: if the metrics do not go with the outputs.
+        Raises: ValueError: if the metrics do not match the outputs.
         """
         self.outputs = outputs
         used: dict[str, int] = {}
@@ -167,11 +167,11 @@ class CompiledMetrics(Metric):
 
     @property
     def variables(self) -> list[Any]:
-        """The state of all."""
+        """The state of all metrics."""
         return [variable for metric in self.metrics for variable in metric.variables]
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Takes a batch in."""
+        """Adds a batch to the state."""
         if self.outputs is None:
             outputs = Outputs(y_pred)
             self.build(outputs, outputs.align(y_true, "y"), outputs.flat(y_pred))
@@ -180,7 +180,7 @@ class CompiledMetrics(Metric):
         self.update(self.outputs.align(y_true, "y"), self.outputs.flat(y_pred), weights)
 
     def update(self, y_true: list[Any], y_pred: list[Tensor], weights: list[Any]) -> None:
-        """Takes a batch in, by output."""
+        """Adds a batch to the state, given by output."""
         update(self.entries, y_true, y_pred, weights)
 
     def result(self) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class CompiledMetrics(Metric):
         return {entry.key: entry.metric.result() for entry in self.entries}
 
     def reset_state(self) -> None:
-        """Forgets all batches."""
+        """Resets the state."""
         for metric in self.metrics:
             metric.reset_state()
 
@@ -199,15 +199,15 @@ class CompiledMetrics(Metric):
 
 
 class Objective:
-    """All that `compile` was told, made into objects; nothing of it is a child module.
+    """Objects made from the arguments of `compile`. None of them is a child module of the model.
 
     Args:
-        optimizer: Name, config, object, class; torch's too.
+        optimizer: Name, config, object or class, of Keras' or torch's optimizers.
         loss: See `CompiledLoss`.
         loss_weights: See there.
         metrics: See `CompiledMetrics`.
         weighted_metrics: See there.
-    Raises: ValueError: for an unknown name. TypeError: for what cannot be meant.
+    Raises: ValueError: for an unknown name. TypeError: for an object of the wrong kind.
     """
 
     def __init__(self, optimizer: Any, loss: Any, loss_weights: Any, metrics: Any, weighted_metrics: Any):
@@ -218,21 +218,21 @@ class Objective:
         self.loss = CompiledLoss(loss, loss_weights)
         self.metrics = CompiledMetrics(metrics, weighted_metrics)
         self.loss_tracker = Mean(name="loss")
-        self.views: list[Any] = []  # of the weights that are trained
+        self.views: list[Any] = []  # of the trained weights
         self.parameters: list[Any] = []
-        self.output_shapes: list[torch.Size] = []  # of some batch
+        self.output_shapes: list[torch.Size] = []  # of an arbitrary batch
         self.outputs: Any = None  # Outputs, once they are known
         self.has_loss: list[bool] | None = None  # by output
-        self.head: Any = None  # the loss and where its backward pass starts, in one; see losses/fused_crossentropy.py
+        self.head: Any = None  # fused crossentropy, if it applies; see losses/fused_crossentropy.py
 
     def build(self, names: list[str] | None, y_true: Any, y_pred: Any) -> None:
-        """Fits losses and metrics to the outputs; once.
+        """Assigns losses and metrics to outputs; only the first call has an effect.
 
         Args:
-            names: Of the layers that give the outputs, if they are known.
+            names: Names of the layers that compute the outputs, if known.
             y_true: Targets of some samples.
             y_pred: Outputs for them.
-        Raises: ValueError: if losses, metrics or targets do not go with the outputs.
+        Raises: ValueError: if losses, metrics or targets do not match the outputs.
         """
         if self.outputs is not None:
             return
@@ -249,7 +249,7 @@ class Objective:
         return self.loss(*self.by_output(y_true, y_pred, sample_weight))
 
     def by_output(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[list[Any], list[Tensor], list[Any]]:
-        """Targets, outputs and weights as lists with an entry for each output."""
+        """Returns targets, outputs and weights as lists with an entry for each output."""
         if isinstance(y_pred, Tensor) and not tree.is_nested(y_true) and not tree.is_nested(sample_weight):
             return [y_true], [y_pred], [sample_weight]
         if self.outputs is None:
@@ -264,7 +264,7 @@ class Objective:
         return aligned
 
     def with_own_metrics(self) -> Objective:
-        """Returns the same with metrics that have a state of their own."""
+        """Returns a copy whose metrics have their own state."""
         other = copy.copy(self)
         other.metrics, other.loss = copy.copy(self.metrics), copy.copy(self.loss)
         other.loss_tracker = copy.deepcopy(self.loss_tracker)
@@ -274,12 +274,12 @@ class Objective:
 
     @property
     def trackers(self) -> list[Mean]:
-        """The means of the outputs' losses, where there are several."""
+        """The means of the individual losses, if there are several."""
         return [entry.tracker for entry in self.loss.entries if entry.tracker is not None]
 
 
 def needs_targets(name: str) -> str:
-    """Returns what to say of a loss that has nothing to compare with."""
+    """Returns the error message for a loss without targets."""
     return f"Loss {name!r} needs targets, but there is no y for it."
 
 
@@ -316,9 +316,9 @@ def _free_key(prefix: str, name: str, used: dict[str, int], weighted: bool) -> s
 
 
 def read(values: dict[str, Any]) -> dict[str, Any]:
-    """Converts what steps and metrics gave, on a device, to floats (of more than one number, arrays), in one transfer.
+    """Converts logs to floats, and to arrays those with several numbers, in one transfer from the device.
 
-    Keys are sorted; a dict among the values stands where its own key would, with the keys that are in it.
+    Keys are sorted; a nested dict is replaced by its items at the position of its key.
     """
     flat = dict(_leaves(values))
     tensors = {key: value.detach() for key, value in flat.items() if isinstance(value, Tensor)}

@@ -1,4 +1,4 @@
-"""Outputs of a model, and the assignment of losses, weights, metrics and targets to them."""
+"""Outputs of a model, and how losses, weights, metrics and targets are matched to them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from kstyle_torch.registry import did_you_mean
 
 
 class Outputs:
-    """The tensors of a model's output, each with a place and perhaps a name.
+    """The tensors of a model's output, each with an index and possibly a name.
 
     Args:
-        y_pred: The output of some batch: a tensor, or a nest of them.
-        layer_names: The names of the layers that made the tensors, if they are known.
+        y_pred: Output for any batch: a tensor, or a nest of them.
+        layer_names: The names of the layers that computed the tensors, if known.
     """
 
     def __init__(self, y_pred: Any, layer_names: list[str] | None = None):
@@ -32,13 +32,13 @@ class Outputs:
         return len(self.paths)
 
     def label(self, index: int, loss_name: str) -> str:
-        """Returns what the loss of an output is called: its path, where a layer's name stands for a place in a list."""
+        """Returns the name of an output's loss: its path, with the layer's name in place of an index."""
         *path, last = self.paths[index] or (0,)
         name = self.layer_names[index] or loss_name
         return "/".join(map(str, [*path, name if isinstance(last, int) else last]))
 
     def prefix(self, index: int) -> str | None:
-        """Returns what stands before the names of an output's metrics; None where there is one output only, or no name."""
+        """Returns the prefix of an output's metric names; None if it has no name or is the only output."""
         return self.names[index] if len(self) > 1 else None
 
     def flat(self, y_pred: Any) -> list[Tensor]:
@@ -50,9 +50,9 @@ class Outputs:
         return tree.flatten(y_pred)
 
     def spread(self, given: Any, what: str) -> dict[int, Any]:
-        """Returns what was given for all outputs, or by output in a list, dict or nest: by place, in the order it was given in.
+        """Returns a value for all outputs, or a list, dict or nest of values by output, as a dict by index in the given order.
 
-        Raises: ValueError: if it does not go with the outputs.
+        Raises: ValueError: if it does not match the outputs.
         """
         return dict(self._spread(given, self.nest, what))
 
@@ -90,13 +90,13 @@ class Outputs:
             raise ValueError(f"Expected keys {expected} in the {what} dict, but found {list(given)}.")
 
     def align(self, given: Any, what: str, trained: list[bool] | None = None) -> list[Any]:
-        """Targets or weights by place; None where there is none.
+        """Returns targets or weights as a list by output, with None for missing ones.
 
         Args:
             given: A nest like that of the outputs; a list; a dict by name; or one tensor.
-            what: "y" or "sample_weight", for messages. One tensor of weights is for all outputs.
-            trained: Which outputs have a loss. The others may have no target at all.
-        Raises: ValueError: if it does not go with the outputs.
+            what: "y" or "sample_weight", for messages. A single weight tensor applies to all outputs.
+            trained: For each output, whether it has a loss; targets may leave out the others.
+        Raises: ValueError: if it does not match the outputs.
         """
         count = len(self)
         if given is None:
@@ -138,12 +138,12 @@ class Outputs:
 
 
 def is_config(given: Any) -> bool:
-    """Returns whether a dict is a serialized object rather than something by output."""
+    """Returns whether a dict is a serialized object rather than a mapping by output."""
     return isinstance(given, dict) and {"class_name", "config"} <= given.keys()
 
 
 def each(function: Callable[[Any], Any], given: Any) -> Any:
-    """Returns `function` of everything in the lists and dicts by output that a user gave."""
+    """Applies `function` to each item in a user's lists and dicts by output."""
     if isinstance(given, dict) and not is_config(given):
         return {key: each(function, item) for key, item in given.items()}
     if isinstance(given, (list, tuple)):

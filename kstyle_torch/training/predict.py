@@ -1,4 +1,4 @@
-"""Loops of `predict` and `predict_on_batch`, and the outputs that they collect."""
+"""Loops of `predict` and `predict_on_batch`, and the collection of their outputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kstyle_torch.training.engines.choose_engine import fast_forward
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import Run
 
-HOST_BYTES = 512 * 2**20  # predictions are brought to the host in pieces of this size
+HOST_BYTES = 512 * 2**20  # outputs are copied to the host in chunks of this size
 
 
 def _call(model: Trainable, x: Any) -> Any:
@@ -29,18 +29,18 @@ def _call(model: Trainable, x: Any) -> Any:
 
 
 def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> Any:
-    """Returns the outputs for all batches, joined, as arrays."""
+    """Returns the concatenated outputs for all batches, as arrays."""
     begin, end = callbacks.hooks("on_predict_batch_begin"), callbacks.hooks("on_predict_batch_end")
     own = model.overrides("predict_step")
     collected = Outputs()
     model._fit.stop_predicting = False
-    # not inference_mode: the states of stateful layers would be of no use in training
+    # not inference_mode: states of stateful layers could not be used in training later
     with Run(model, "predicting") as run, torch.no_grad(), fast_forward(run, (*begin, *end)):
         model = run.model
         callbacks.on_predict_begin()
         call = running
         numbered: Iterable[Any] = enumerate(batches.epoch())
-        # without code of the user's between the batches, mode and forward function are found once
+        # without user code between batches, mode and forward function need not be looked up for each
         quiet = not own and isinstance(batches, ArrayBatches) and not begin and not end
         if own:
             take = functools.partial(_predicted_by_user, model)
@@ -77,7 +77,7 @@ def _predicted(run: Run, x: Any) -> Any:
 
 
 def predict_batch(model: Trainable, x: Any) -> Any:
-    """Returns the outputs for one batch that no callback looks at, as arrays."""
+    """Returns the outputs for one batch as arrays, without calling callbacks."""
     own = model.overrides("predict_step")
     with Run(model, "predicting") as run, torch.no_grad(), steps.straight(run, ()):
         model = run.model
@@ -91,11 +91,11 @@ def predict_batch(model: Trainable, x: Any) -> Any:
 def _array(leaf: Any) -> np.ndarray:
     tensor = torch.as_tensor(leaf).detach()
     array = to_array(tensor)
-    return array.copy() if tensor.device.type == "cpu" else array  # never the user's own memory
+    return array.copy() if tensor.device.type == "cpu" else array  # never memory of the user's tensors
 
 
 class Outputs:
-    """Outputs of several batches, kept on the device until there are many."""
+    """Outputs of many batches, collected on the device and copied to the host in chunks."""
 
     def __init__(self) -> None:
         self.nest: Any = None
@@ -104,7 +104,7 @@ class Outputs:
         self.bytes = 0
 
     def add(self, outputs: Any) -> None:
-        """Takes the outputs of a batch."""
+        """Adds the outputs of a batch."""
         leaves = [outputs] if type(outputs) is Tensor else tree.flatten(outputs)
         if not self.columns:
             self.nest = outputs
@@ -124,9 +124,9 @@ class Outputs:
         self.bytes = 0
 
     def joined(self) -> Any:
-        """Returns all outputs, in the nest that the model gives.
+        """Returns all outputs as arrays, in the nest of the model's output.
 
-        Raises: ValueError: if there was no batch.
+        Raises: ValueError: if there were no batches.
         """
         if not self.columns:
             raise ValueError("predict() got no batches.")

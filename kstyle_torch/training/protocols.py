@@ -1,4 +1,4 @@
-"""Trainable and Engine: what training asks of a model, and of a way to run its steps."""
+"""Trainable and Engine: the interfaces of models and of engines that training relies on."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 class Trainable(nn.Module):
     """A model as training sees it. Models inherit from it through `models.trainer.Trainer`.
 
-    It is a class and not a Protocol, because training hands models to functions that take an `nn.Module`.
+    A class rather than a Protocol, because training passes models to functions that take an `nn.Module`.
 
     Attributes:
         name: The model's name, for messages.
-        run_eagerly: Whether every step is plain Python.
+        run_eagerly: Whether every step runs eagerly.
         jit_compile: The engine that the user asked for; see `Trainer.compile`.
-        steps_per_execution: Batches from one call of a batch-level callback to the next, or `"epoch"`.
-        graph: The calls of layers that make the output; None of a model whose `call` is the user's.
+        steps_per_execution: Batches between two calls of a batch-level callback, or `"epoch"`.
+        graph: The layer calls that compute the output; None if the user overrides `call`.
     """
 
     _fit: FitState
@@ -41,7 +41,7 @@ class Trainable(nn.Module):
         @property
         def _losses(self) -> list[Any]: ...
 
-        def __getattr__(self, name: str) -> Any: ...  # nn.Module says that it is a tensor or a module
+        def __getattr__(self, name: str) -> Any: ...  # nn.Module declares Tensor | Module
 
         @property
         def optimizer(self) -> Any: ...
@@ -72,29 +72,29 @@ class Trainable(nn.Module):
 
 
 class HasLosses(Protocol):
-    """A layer or model that may add losses to that of the training step."""
+    """A layer or model that may add losses to the training step."""
 
     @property
-    def _losses(self) -> list[Any]: ...  # of the running step
+    def _losses(self) -> list[Any]: ...  # of the current step
 
     @property
     def activity_regularizer(self) -> Any: ...
 
 
 class Engine(Protocol):
-    """A way to run training steps: recorded, or compiled. `engines.choose_engine` picks it, and calls it for every batch."""
+    """A recorded or compiled way to run training steps. `engines.choose_engine` selects one for each epoch."""
 
     def begin(self, ahead: int, watchful: bool, hooked: bool) -> None:
         """Prepares for an epoch.
 
         Args:
-            ahead: Steps that are to come, in this and later epochs; 0 if that is not known.
-            watchful: Whether code of the user's may change the model between two steps.
-            hooked: Whether a callback of the user's looks at batches.
+            ahead: Remaining steps of this and later epochs; 0 if unknown.
+            watchful: Whether user code may change the model between two steps.
+            hooked: Whether user code runs between batches: a callback, or a loop around `train_on_batch`.
         """
 
     def end(self) -> None:
-        """Ends a fit. What was recorded or compiled is kept for the next one."""
+        """Ends a fit. Recorded and compiled code is kept for the next one."""
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """Runs a training step. Returns: The loss and the output."""

@@ -1,7 +1,7 @@
-"""The run: one `fit`, `evaluate`, `predict` or step on a batch, which belongs to the thread that it runs in.
+"""The run: one call of `fit`, `evaluate`, `predict` or a method for one batch; it belongs to its thread.
 
-Nothing of a run is written on the model, which other threads may use meanwhile. A run that needs what another thread's run
-holds, metrics or the mode of modules that are not ours, works on a copy of the model that shares its weights.
+A run does not store its state on the model, which other threads may use at the same time. If another thread's run already
+uses the metrics, or the mode flags of plain torch modules, the run works on a copy of the model that shares its weights.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class FirstCheck(Protocol):
-    """A check of data and loss that waits for the output of the first step."""
+    """A deferred check of data and loss, made with the output of the first step."""
 
     is_done: bool
 
     def __call__(self, model: Trainable, x: Any, y: Any, weight: Any, training: bool) -> Any:
-        """Runs the model for a step and checks its output before anything is made of it. Returns: The output."""
+        """Runs the model for a step and checks its output before it is used. Returns: The output."""
 
     def try_rows(self) -> None:
-        """Makes the check with the first rows of the data."""
+        """Makes the check now, on the first rows of the data."""
 
 
 class Run:
@@ -38,9 +38,9 @@ class Run:
     Args:
         model: The model.
         kind: `"training"`, `"evaluating"` or `"predicting"`.
-        first_check: Of data and loss, which waits for the output of the first step.
-    Attributes: model: What runs: the model itself, or a copy. origin: The model. outer: The run of the same thread in which
-        this one was begun, as in a callback. counts: Whether it changes the metrics.
+        first_check: Deferred check of data and loss; see `FirstCheck`.
+    Attributes: model: The model that runs: `origin`, or a copy of it. origin: The user's model. outer: The run of the same
+        thread that this one is nested in, such as a `predict` in a callback. counts: Whether it changes the metrics.
     """
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Run:
         self.outer, self.losses = innermost.run, running.losses
         self.forward: Callable[[Any, Any], Any] | None = None  # the model's function for the inner loop
         self.meter: Meter | None = None  # of the running epoch
-        self.stop = False  # whether a callback wants it to end
+        self.stop = False  # set by a callback to end the run
         self.taken: Flags = []
 
     def __enter__(self) -> Run:
@@ -91,7 +91,7 @@ class Run:
                 _show_metrics(self.model, model)
 
     def _end(self) -> None:
-        """Takes the run off the models' lists: one that stayed on the copy's would keep it, and so the weights, in a cycle."""
+        """Removes the run from the lists of both models; on the copy's list it would be a cycle that holds the weights."""
         for model in (self.origin, self.model):
             if self in model._fit.runs:
                 model._fit.runs.remove(self)
@@ -108,9 +108,9 @@ _lock = threading.Condition()
 
 @contextlib.contextmanager
 def sole_run(model: Trainable) -> Iterator[bool]:
-    """Keeps other threads from running a model in the block, where weights are changed for a moment.
+    """Blocks runs of other threads on a model, while the block changes its weights temporarily.
 
-    Gives whether that can be: it cannot where a run of another thread is going on, which may wait for this one.
+    Yields: Whether it could; not while another thread has an active run, since waiting for that could deadlock.
     """
     fit, me = model._fit, threading.get_ident()
     with _lock:
@@ -127,7 +127,7 @@ def sole_run(model: Trainable) -> Iterator[bool]:
 
 
 def _show_metrics(copy: Any, model: Trainable) -> None:
-    """Gives the model's metrics the state that they have in its copy."""
+    """Copies metric state from a copy of a model to the model."""
     for mine, other in zip(model.metrics, copy.metrics, strict=False):
         for variable, result in zip(getattr(mine, "variables", ()), getattr(other, "variables", ()), strict=False):
             variable._tensor = result.value
@@ -141,7 +141,7 @@ def run_by(model: Trainable) -> Run | None:
 
 @contextlib.contextmanager
 def within_run(model: Trainable, kind: str) -> Iterator[Any]:
-    """Begins a run for a step that is called by itself. Gives the model to work on."""
+    """Begins a run for a step that is called outside of one. Yields: The model to work on."""
     if run_by(model) is not None:
         yield model
         return
@@ -150,7 +150,7 @@ def within_run(model: Trainable, kind: str) -> Iterator[Any]:
 
 
 def is_nested(run: Run) -> bool:
-    """Returns whether a run was begun within another one of the same model."""
+    """Returns whether a run is nested in another run of the same model."""
     outer = run.outer
     while outer is not None:
         if outer.model is run.model:
@@ -166,7 +166,7 @@ def others_run(model: Trainable) -> bool:
 
 
 def stop(model: Trainable, kind: str, value: bool) -> None:
-    """Ends the run of this thread, or else those of all threads; with False, lets them go on."""
+    """Sets the stop flag of this thread's innermost run of a kind, or else of the runs of all threads."""
     runs = [run for run in model._fit.runs if run.kind == kind]
     mine = [run for run in runs if run.thread == threading.get_ident()]
     for run in mine[-1:] or runs:

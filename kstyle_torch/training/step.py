@@ -1,4 +1,4 @@
-"""One step of training, testing and predicting: all of it on the device."""
+"""One eager step of training, testing or prediction. Nothing in it makes the host wait for the device."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_model(model: Trainable, x: Any, training: bool, batch: Any = None) -> An
     """Returns the model's output in a mode.
 
     Args:
-        batch: `(x, y, weight)` of a step, for the check that waits for the first one.
+        batch: `(x, y, weight)` of a step, for the pending check of the first batch.
     """
     call, run = running, innermost.run
     if batch is not None and run is not None and run.first_check is not None and run.model is model:
@@ -49,10 +49,10 @@ def run_model(model: Trainable, x: Any, training: bool, batch: Any = None) -> An
 
 @contextlib.contextmanager
 def straight(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
-    """Runs the model without the calls of its modules inside, unless somebody would miss them.
+    """Runs the model without module calls inside the block, unless a hook or callback could observe them.
 
     Args:
-        hooks: What is called between the steps; if one is not our own, it may hook modules at any time.
+        hooks: Callbacks between the steps. One that is not part of the package may add hooks to modules at any time.
     """
     keep_for_the_next_step()
     before, run.forward = run.forward, _straight_run(run, hooks)
@@ -70,10 +70,10 @@ def _straight_run(run: Run, hooks: Iterable[Any]) -> Callable[[Any, Any], Any] |
 
 
 def watched_batches(run: Run, batches: Iterable[Any], hooks: Iterable[Any]) -> Iterator[Any]:
-    """Yields batches, within `straight`, that code of the user's makes, which may hook or replace modules meanwhile.
+    """Yields batches produced by user code, which may hook or replace modules meanwhile; used within `straight`.
 
-    After each batch the run looks again whether it may leave out the calls of modules. That takes some microseconds, so
-    batches of arrays do without. Compiled forward passes look for themselves.
+    Checks before every step whether module calls may still be skipped. That takes a few microseconds, so batches of arrays
+    are not wrapped in it. Compiled forward passes have their own check.
     """
     for batch in batches:
         if run.forward is None or isinstance(run.forward, FunctionType):
@@ -83,29 +83,31 @@ def watched_batches(run: Run, batches: Iterable[Any], hooks: Iterable[Any]) -> I
 
 @contextlib.contextmanager
 def gradients(method: str) -> Iterator[None]:
-    """Switches gradients on for a training, also inside `torch.no_grad()`.
+    """Enables gradients in the block, also inside `torch.no_grad()`.
 
-    Raises: RuntimeError: inside `torch.inference_mode()`, whose tensors can have none.
+    Raises: RuntimeError: inside `torch.inference_mode()`, whose tensors cannot have gradients.
     """
     if torch.is_inference_mode_enabled():
         raise RuntimeError(
-            f"{method}() was called inside torch.inference_mode(), where there are no gradients; leave it."
+            f"{method}() was called inside torch.inference_mode(), where there are no gradients; call it outside."
         )
     with torch.enable_grad():
         yield
 
 
 def are_ours(hooks: Iterable[Any]) -> bool:
-    """Returns whether all callbacks that are called between steps are our own."""
+    """Returns whether all callbacks that run between steps are part of the package."""
     return all(type(getattr(hook, "__self__", None)).__module__.startswith("kstyle_torch.") for hook in hooks)
 
 
 def train_step(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-    """Returns forward, loss, backward, optimizer.
+    """Runs the forward pass, the loss, the backward pass and the optimizer.
 
     Returns: The loss and the output.
     """
-    if not model._compiled.parameters:  # nothing to train; neither is the step counted, as in Keras
+    if (
+        not model._compiled.parameters
+    ):  # nothing to train: the optimizer's iterations do not count the step either, as in Keras
         clear_losses(model)
         y_pred = run_model(model, x, True, (x, y, weight))
         return model.compute_loss(x, y, y_pred, weight), y_pred
@@ -117,28 +119,28 @@ def train_step(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, A
 def forward_backward(
     model: Trainable, x: Any, y: Any, weight: Any, captured: bool = False
 ) -> tuple[Tensor, Any, list[Tensor | None]]:
-    """Returns forward, loss, backward.
+    """Runs the forward pass, the loss and the backward pass.
 
     Args:
-        model: Objective, and prepared for an epoch.
+        model: Compiled, and prepared for an epoch.
         x: Inputs.
         y: Targets.
-        weight: Of the samples.
-        captured: Whether the gradients never reach the parameters: what is recorded has no copies of them then.
-    Returns: The loss, the output, and the gradients, which are taken off the parameters.
+        weight: Sample weights.
+        captured: Whether to bypass `parameter.grad`, so that a recording does not copy the gradients there.
+    Returns: The loss, the output, and the gradients; no parameter keeps its `grad`.
     """
     clear_losses(model)
     y_pred = run_model(model, x, True, (x, y, weight))
     loss, root, gradient = loss_and_start(model, x, y, y_pred, weight)
     call = running
-    before, call.mode = call.mode, True  # for layers that a checkpoint runs once more
+    before, call.mode = call.mode, True  # activation checkpoints run layers again in the backward pass
     try:
         if captured:
             return loss, y_pred, capture(model, root, gradient)
         if root.is_cpu:
             backward(root, gradient)
         else:
-            with torch.autograd.set_multithreading_enabled(False):  # another thread would not know the mode
+            with torch.autograd.set_multithreading_enabled(False):  # the mode is thread-local
                 backward(root, gradient)
     finally:
         call.mode = before
@@ -146,7 +148,7 @@ def forward_backward(
 
 
 def capture(model: Trainable, root: Tensor, gradient: Tensor | None) -> list[Tensor | None]:
-    """Returns the gradients of the parameters, by a backward pass that begins at `root`."""
+    """Returns the gradients of the parameters from a backward pass that starts at `root`."""
     start = one(root.dtype, root.device) if gradient is None else gradient
     parameters = tuple(model._compiled.parameters)
     return [*run_backward(
@@ -155,7 +157,7 @@ def capture(model: Trainable, root: Tensor, gradient: Tensor | None) -> list[Ten
 
 
 def loss_and_start(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Returns the loss, the tensor at which its backward pass starts, and the gradient there (None: the loss itself, and 1)."""
+    """Returns the loss, the tensor where the backward pass starts, and the gradient at that tensor (1 if None)."""
     head, optimizer = model._compiled.head, model._compiled.optimizer
     if head is not None and weight is None and not optimizer.scales_loss and not has_losses(model):
         started: tuple[Tensor, Tensor, Tensor | None] | None = head(y, y_pred)
@@ -166,7 +168,7 @@ def loss_and_start(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -
 
 
 def backward(root: Tensor, gradient: Tensor | None = None) -> None:
-    """Does `root.backward(gradient)` without its checks in Python, which cost as much as the backward pass of a small layer."""
+    """Runs `root.backward(gradient)` without its Python checks, which cost as much as the backward pass of a small layer."""
     if gradient is None:
         if type(root) is not Tensor or root.dim() or not root.requires_grad or not root.is_floating_point():
             root.backward()
@@ -182,7 +184,7 @@ def one(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def take_gradients(model: Trainable) -> list[Tensor | None]:
-    """Takes the gradients off the parameters."""
+    """Returns the gradients of the parameters and sets their `grad` to None."""
     gradients = []
     for parameter in model._compiled.parameters:
         gradients.append(parameter.grad)
@@ -191,7 +193,7 @@ def take_gradients(model: Trainable) -> list[Tensor | None]:
 
 
 def test_step(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-    """Returns forward and loss.
+    """Runs the forward pass and the loss.
 
     Returns: The loss and the output.
     """
@@ -200,7 +202,7 @@ def test_step(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, An
 
 
 def forward(model: Trainable, x: Any, y: Any, weight: Any) -> Any:
-    """Returns the output of a new step of a test."""
+    """Returns the output of a test step, with the losses of the step before cleared."""
     clear_losses(model)
     return run_model(model, x, False, (x, y, weight))
 
@@ -215,29 +217,36 @@ def test_loss(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -> Ten
 
 @functools.cache
 def takes_training(cls: Any) -> bool:
-    """Returns whether `compute_loss` is told the mode; one that a user wrote for an early Keras 3 is not."""
+    """Returns whether `compute_loss` has a `training` argument; overrides written for early Keras 3 do not."""
     parameters = inspect.signature(cls.compute_loss).parameters
     return "training" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
 def compute_loss(model: Trainable, y: Any, y_pred: Any, weight: Any) -> Tensor:
-    """Returns the compiled loss, the penalties on the weights and what layers added.
+    """Returns the sum of the compiled loss, the penalties on weights and the losses that layers added.
 
-    Raises: ValueError: if there is none of these.
+    Raises: ValueError: if there are none of these.
     """
     compiled = model._compiled
-    if model._fit.weights_key is UNKNOWN:  # in a loop of the user's own
+    if model._fit.weights_key is UNKNOWN:  # called from a custom training loop
         note_losses(model)
     if compiled is not None and compiled.outputs is None:
         compiled.build(model.output_names, y, y_pred)
-    total = None if compiled is None else compiled.compute_loss(y, y_pred, weight)
-    return _with_penalties(model, total)
+    given = None if compiled is None else compiled.compute_loss(y, y_pred, weight)
+    total: Tensor | None = _with_penalties(model, given)
+    for layer in model._fit.loss_layers(model) if has_losses(model) else ():
+        for loss in layer._losses:
+            total = loss if total is None else total + loss
+    if total is None:
+        raise ValueError("No loss to compute: pass loss=... to compile(), or call add_loss() in a layer.")
+    return total
 
 
 def late_loss(model: Trainable) -> Callable[[list[Any], list[Tensor], list[Any]], Tensor] | None:
-    """Returns what computes the loss of several batches, joined, from targets, outputs and weights by output; in a test.
+    """Returns a function that computes the test loss of several concatenated batches at once.
 
-    Returns: None where that may not be the mean over the batches, or where somebody computes the loss his own way.
+    Returns: The function of targets, outputs and weights by output; None if `compute_loss` is overridden, or if the
+        loss of the concatenation may differ from the mean over the batches.
     """
     compiled = model._compiled
     losses = [entry.loss for entry in compiled.loss.entries]
@@ -245,20 +254,16 @@ def late_loss(model: Trainable) -> Callable[[list[Any], list[Tensor], list[Any]]
         return None
     if not all(loss.rowwise and loss.reduction in ("sum_over_batch_size", "mean") for loss in losses):
         return None
+    # Steps in which a layer adds a loss do not wait, and theirs is none of those that do.
     return lambda *by_output: _with_penalties(model, compiled.loss(*by_output))
 
 
-def _with_penalties(model: Trainable, total: Tensor | None) -> Tensor:
+def _with_penalties(model: Trainable, total: Any) -> Any:
     for view in model._fit.penalised:
         regularizer = view.regularizer
         if regularizer is not None:
             penalty = regularizer(view.read())
             total = penalty if total is None else total + penalty
-    for layer in model._fit.loss_layers(model) if has_losses(model) else ():
-        for loss in layer._losses:
-            total = loss if total is None else total + loss
-    if total is None:
-        raise ValueError("No loss to compute: pass loss=... to compile(), or call add_loss() in a layer.")
     return total
 
 
@@ -269,7 +274,7 @@ def has_losses(model: Trainable) -> bool:
 
 
 def find_head(model: Trainable) -> Head | None:
-    """Returns what computes the loss and where its backward pass starts, if nothing but one crossentropy is to be minimised."""
+    """Returns the fused loss and start of the backward pass, if a single crossentropy is all that is minimised."""
     entries = model._compiled.loss.entries
     if len(entries) != 1 or entries[0].weight is not None or model._fit.penalised or model.overrides("compute_loss"):
         return None
@@ -277,7 +282,7 @@ def find_head(model: Trainable) -> Head | None:
 
 
 def clear_losses(model: Trainable) -> None:
-    """Forgets what `add_loss` collected in the last step."""
+    """Clears the losses that `add_loss` collected in the last step."""
     by_layer = running.losses
     if by_layer is None:
         for layer in model._fit.loss_layers(model) if added_losses.pending else ():
@@ -287,7 +292,7 @@ def clear_losses(model: Trainable) -> None:
 
 
 def prepare(model: Trainable) -> None:
-    """Finds the weights that an epoch trains, their penalties, and flags of modules, which a callback may have changed."""
+    """Updates the trained weights, their penalties and module flags for an epoch; a callback may have changed them."""
     compiled = model._compiled
     if run_by(model) is not None:
         set_flags(model, training=True)
@@ -305,7 +310,7 @@ def prepare(model: Trainable) -> None:
 
 
 def what_counts(modules: list[nn.Module]) -> Any:
-    """Returns what decides which weights there are, and which of them are trained."""
+    """Returns a cache key that changes when the set of weights, or which of them are trained, may have changed."""
     weights = [  # with names: pruning moves a parameter to another one
         (name, id(tensor), tensor.requires_grad) for module in modules for name, tensor in module._parameters.items()
         if tensor is not None
@@ -314,7 +319,7 @@ def what_counts(modules: list[nn.Module]) -> Any:
 
 
 def note_losses(model: Trainable) -> None:
-    """Finds the weights that are trained, the penalties and the layers that may add losses, if anything has changed."""
+    """Updates the cached lists of trained weights, penalties and layers that may add losses, if their key has changed."""
     modules = modules_of(model)
     now = what_counts(modules)
     fit = model._fit
@@ -325,7 +330,7 @@ def note_losses(model: Trainable) -> None:
 
 
 def user_step(model: Trainable, step: Any, batch: Any) -> Any:
-    """Returns a step that the user has overridden, on the batch in Keras' form: what is missing at the end is left out."""
+    """Runs a step method that the user has overridden, on the batch in Keras' form, without trailing None."""
     clear_losses(model)
     return step(packed(*batch))
 
@@ -341,6 +346,6 @@ def packed(x: Any, y: Any = None, weight: Any = None) -> Any:
 
 @torch.no_grad()
 def predict_step(model: Trainable, x: Any) -> Any:
-    """Returns the output, with no graph behind it."""
+    """Returns the output, detached from the autograd graph."""
     y_pred = run_model(model, x, training=False)
     return y_pred.detach() if isinstance(y_pred, Tensor) else y_pred

@@ -95,7 +95,7 @@ def test_names_that_the_package_keeps_are_refused_by_name(base, value):
         "_losses _views _rows _calls _fit _mode _policy _trainable _added_losses _unlisted _masked_call _claim_weight"
     )
     for name in [*names.split(), *(("graph", "_note_child") if base is ks.Model else ())]:
-        with pytest.raises(AttributeError, match=rf"{base.__name__}\.{name} .*something else"):
+        with pytest.raises(AttributeError, match=rf"{base.__name__}\.{name} .*another name"):
             setattr(base(), name, value)
     layer = base()
     for name in "_seen _tables _history _state _units _count rows calls views".split():
@@ -299,7 +299,7 @@ def test_the_true_reason_why_a_property_fails():
         def _own_views(self):
             return self.missing
 
-    with pytest.raises(RuntimeError, match=r"Broken.weights cannot be told: .*no attribute 'missing'"):
+    with pytest.raises(RuntimeError, match=r"Broken.weights cannot be determined: .*no attribute 'missing'"):
         Broken().trainable_weights  # noqa: B018
 
 

@@ -252,6 +252,6 @@ def test_deserialize_makes_layers_only():
 
 
 def test_leaky_relu_by_its_older_name():
-    with pytest.warns(UserWarning, match="alpha is now called negative_slope"):
+    with pytest.warns(UserWarning, match="negative_slope"):
         layer = layers.LeakyReLU(alpha=0.7)
     assert layers.LeakyReLU.from_config(layer.get_config()).negative_slope == 0.7

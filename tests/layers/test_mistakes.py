@@ -191,7 +191,7 @@ CALLS = {
     "subtract-three": (lambda: Subtract()([uniform(2, 3)] * 3), "expected two tensors; got 3"),
     "dot-one": (lambda: Dot(1)([uniform(2, 3)]), "expected two tensors; got 1"),
     "dot-sizes": (lambda: Dot(1)([uniform(2, 3), uniform(2, 4)]), r"agree along axes \(1, 1\); got \(2, 3\) and"),
-    "dot-batch": (lambda: Dot((0, 1))([uniform(2, 3), uniform(2, 2)]), "0 is no axis behind the batch"),
+    "dot-batch": (lambda: Dot((0, 1))([uniform(2, 3), uniform(2, 2)]), "0 is not an axis after the batch axis"),
     "spatial-rank": (lambda: SpatialDropout2D(0.5)(uniform(2, 3)), r"an input of rank 4; got shape \(2, 3\)"),
     "prelu-open": (lambda: PReLU()(Input((None, 3))), r"known size; got shape .* with shared_axes=\[1\]"),
     "prelu-axis": (lambda: PReLU(shared_axes=3)(uniform(2, 3)), "shared_axes must be from 1 to 1; got 3"),

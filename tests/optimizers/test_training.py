@@ -182,7 +182,7 @@ def test_config_of_several():
             ValueError,
             "got None",
         ),
-        (lambda: optimizers.MultiOptimizer(lambda v: None).learning_rate, AttributeError, "look at those in its"),
+        (lambda: optimizers.MultiOptimizer(lambda v: None).learning_rate, AttributeError, "use those of its"),
     ],
 )
 def test_mistakes_with_several(make, error, message):

@@ -102,3 +102,14 @@ def test_what_does_not_fit(suffix, tmp_path):
 def test_a_model_that_is_not_built(tmp_path):
     with pytest.raises(ValueError, match="no weights yet"):
         ks.Sequential([ks.layers.Dense(2)]).save_weights(tmp_path / "m.weights.h5")
+
+
+def test_weights_of_a_layer_that_is_not_built_are_refused(tmp_path):
+    """The layer has no variables at either of its two paths, and the file has some at one of them alone."""
+    model = ks.Sequential([ks.Input((3,)), ks.layers.Dense(2), ks.layers.Dense(1)])
+    model.save_weights(tmp_path / "w.weights.h5")
+    other = ks.Sequential([ks.layers.Dense(2), ks.layers.Dense(1)])
+    other.layers[0].build((None, 3))
+    other.built = True
+    with pytest.raises(ValueError, match=r"0 variables \[\], but the file has 2"):
+        other.load_weights(tmp_path / "w.weights.h5")

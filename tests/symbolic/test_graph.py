@@ -8,10 +8,14 @@ from typing import Any, NamedTuple
 import keras
 import pytest
 import torch
+from torch import nn
 
+import kstyle_torch as ks
 from kstyle_torch import layers, tree
 from kstyle_torch.layers import Add, Concatenate, Dense, Embedding, Input, Layer
+from kstyle_torch.symbolic.emit import Emitter
 from kstyle_torch.symbolic.graph import trace
+from kstyle_torch.symbolic.tensor import record
 from tests.oracle import GraphModule, MaskReader, assert_close, integers, uniform
 
 
@@ -92,16 +96,66 @@ def test_compiles_to_one_graph():
     assert_close(torch.compile(graph, fullgraph=True, backend="eager")(x), graph(x))
 
 
-EVIL = ['");__import__("os").system("false");("', "import", "a b", "x'y", "self", "_modules", "ä", "1st", "lambda"]
+HOSTILE = [
+    *('");__import__("os").system("false");("', "a b", "x'y", "ä", "1st", ""),
+    *(
+        "import",
+        "lambda",
+        "None",
+        "self",
+        "inputs",
+        "modules",
+        "_modules",
+        "forward",
+        "call",
+        "adapt",
+        "key",
+        "x",
+        "torch",
+    ),
+    *("Tensor", "unpack", "__init__", "__builtins__", "__debug__", "print", "plain_name"),
+]
 
 
-@pytest.mark.parametrize("name", EVIL)
-def test_no_text_of_a_name_enters_the_code(name):
-    x = Input((3,), name=name)
-    y = Dense(2, name=name)(x)
-    graph = GraphModule(x, y * 2)
-    assert graph(uniform(4, 3)).shape == (4, 2)
-    assert '__import__("os")' not in graph.code and "x'y" not in graph.code
+class Named(nn.Module):
+    """A model with a layer under a key of the user's choice."""
+
+    def __init__(self, key):
+        super().__init__()
+        x, self.dense = Input((3,)), [Dense(2)]
+        graph = trace(x, self.dense[0](x) * 2, [x.source])
+        keys = {id(module): f"other {number}" for number, module in enumerate(graph.modules)}
+        keys[id(self.dense[0])] = key
+        self._modules.update((keys[id(module)], module) for module in graph.modules)
+        self.run, self.code = Emitter(graph, keys, adapt=None).emit(lambda _, inputs: [inputs], [""])
+
+
+@pytest.mark.parametrize("key", HOSTILE)
+def test_keys_do_not_change_the_code(key):
+    model, value = Named(key), uniform(4, 3)
+    assert model.code == Named("plain_name").code
+    assert_close(model.run(model, value), model.dense[0](value) * 2)
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name])
+def test_names_of_layers_do_not_change_the_code(name):
+    def model(name):
+        x = Input((3,), name=name)
+        return ks.Model(x, Dense(2, name=f"{name}_2")(Dense(2, name=name + "_1")(x)) * 2)
+
+    named = model(name)
+    assert named.code == model("plain_name").code
+    assert named(uniform(4, 3)).shape == (4, 2)
+
+
+def test_a_function_that_is_called_like_an_operator_is_not_one():
+    def less(x, y):
+        return x - y
+
+    less.__name__ = "__add__"
+    x = Input((3,))
+    value = uniform(4, 3)
+    assert_close(GraphModule(x, record(less, (x, 2.0), {}))(value), value - 2)
 
 
 def test_constants_of_odd_types():

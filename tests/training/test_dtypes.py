@@ -128,7 +128,8 @@ def test_a_model_follows_its_weights(name, dtype, tmp_path):
     first = model.evaluate(x, Y, verbose=0)[0]
     model.fit(x, Y, batch_size=4, epochs=6, verbose=0)
     assert (
-        any(tape is not None and tape.checked for tape in model._fit.step_engine.tapes.values()) or name == "subclassed"
+        any(recording is not None and recording.checked for recording in model._fit.step_engine.recordings.values())
+        or name == "subclassed"
     )
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     assert model.evaluate(x, Y, verbose=0)[0] < first + 0.02

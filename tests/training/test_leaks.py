@@ -87,15 +87,17 @@ def test_a_dropped_model_is_freed(make):
         model.predict(X, verbose=0)
         model.get_weights()
         refs = held_by(model)
-        assert tapes_of(model) or make is Subclassed
+        assert recordings_of(model) or make is Subclassed
         del model, history
         assert [ref() for ref in refs if ref() is not None] == []
     finally:
         gc.enable()
 
 
-def tapes_of(model):
-    return [tape for tape in getattr(model._fit.step_engine, "tapes", {}).values() if tape is not None]
+def recordings_of(model):
+    return [
+        recording for recording in getattr(model._fit.step_engine, "recordings", {}).values() if recording is not None
+    ]
 
 
 def held_by(model):
@@ -103,8 +105,8 @@ def held_by(model):
     optimizer, fit = model.optimizer, model._fit
     kept = [optimizer, *model.modules(), *model.parameters(), *model.buffers(), *optimizer.variables]
     kept += [each for each in (fit.history, fit.step_engine, fit.epoch_engine, fit.forward_engine) if each is not None]
-    for tape in tapes_of(model):
-        kept += [tape.run, *([] if tape.undo is None else tape.undo.values)]
+    for recording in recordings_of(model):
+        kept += [recording.run, *([] if recording.undo is None else recording.undo.values)]
     slots = getattr(optimizer, "optimizer", optimizer).state.values()  # a torch optimizer has a dict for each weight
     kept += [each for group in slots for each in (group.values() if isinstance(group, dict) else group)]
     return [weakref.ref(each) for each in kept if each is not None and not isinstance(each, (int, float))]
@@ -162,7 +164,7 @@ class AddsLoss(Subclassed):
 def recorded_losses(folder):
     model = compiled(AddsLoss(), "adam", jit_compile="record")
     model.fit(X, Y, epochs=2, batch_size=20, verbose=0)
-    assert any(tape.checked and tape.effects.layers for tape in tapes_of(model))
+    assert any(recording.checked and recording.effects.layers for recording in recordings_of(model))
     return model
 
 

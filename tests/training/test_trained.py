@@ -275,7 +275,7 @@ def test_files_hold_the_effective_weights(make, use, tmp_path):
     again = make()
     use(again)
     if use is TOOLS["spectral_norm"]:  # whose right_inverse is not exact
-        with pytest.warns(UserWarning, match="what torch computes of it now is not the value that was set"):
+        with pytest.warns(UserWarning, match="the effective weight is not the value that was set"):
             again.load_weights(tmp_path / "x.weights.h5")
     else:
         again.load_weights(tmp_path / "x.weights.h5")

@@ -293,7 +293,7 @@ class MultiHeadAttention(HeadAttention):
         use_gate: Whether to multiply the heads by a sigmoid of a projection of the query.
         seed: Int for the same dropout at every run; slower.
     Input shape: (batch, T, features) and (batch, S, features). Output shape: (batch, T, features).
-    Raises: ValueError: if a size is no positive int, or dropout or scores are asked of the flash kernel.
+    Raises: ValueError: if a size is not a positive int, or dropout or scores are asked of the flash kernel.
     Source: Vaswani et al. 2017; Qiu et al. 2025 (gate).
 
     Example:
@@ -377,7 +377,7 @@ class GroupQueryAttention(HeadAttention):
         use_gate: Whether to multiply the heads by a sigmoid of a projection of the query.
         seed: Int for the same dropout at every run; slower.
     Input shape: (batch, T, features) and (batch, S, features). Output shape: (batch, T, features).
-    Raises: ValueError: if a size is no positive int, the heads cannot be shared evenly, or dropout or scores are asked of
+    Raises: ValueError: if a size is not a positive int, the heads cannot be shared evenly, or dropout or scores are asked of
         the flash kernel.
     Source: Ainslie et al. 2023.
 

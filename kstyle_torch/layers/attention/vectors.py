@@ -36,7 +36,7 @@ class Attention(Layer):
         dropout: Which part of the weights is dropped in training.
         seed: Int for the same dropout at every run.
     Output shape: (batch, T, features of the value).
-    Raises: ValueError: for another `score_mode`, or if the inputs are no list of two or three tensors.
+    Raises: ValueError: for another `score_mode`, or if the inputs are not a list of two or three tensors.
     Source: Luong et al. 2015.
 
     Example:

@@ -29,7 +29,7 @@ class CategoryEncoding(DataLayer):
         count_weights: What each number counts in mode `"count"`, of the inputs' shape.
     Input shape: (batch,) or (batch, length). Output shape: (batch, num_tokens); in mode "one_hot" (batch, length,
         num_tokens), without a length of 1.
-    Raises: ValueError: for a number that is no category (on an accelerator, where a look would make the host wait, such
+    Raises: ValueError: for a number that is not a category (on an accelerator, where a look would make the host wait, such
         numbers count for nothing), for `sparse=True`, or for `count_weights` in another mode.
 
     Example:
@@ -65,6 +65,6 @@ class CategoryEncoding(DataLayer):
         outside = (inputs < 0) | (inputs >= self.num_tokens)
         if outside.any():
             raise ValueError(
-                f"{self.name}: number {inputs[outside][0].item()} is no category; with num_tokens={self.num_tokens} they "
+                f"{self.name}: number {inputs[outside][0].item()} is not a category; with num_tokens={self.num_tokens} they "
                 f"go from 0 to {self.num_tokens - 1}."
             )

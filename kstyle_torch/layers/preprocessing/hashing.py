@@ -51,7 +51,7 @@ class Hashing(HashLayer):
         sparse: Not supported.
         dtype: Of the output; int64 in mode "int" if None.
     Output shape: that of the input in mode "int"; else as in `CategoryEncoding`.
-    Raises: ValueError: if `num_bins` is no positive int, or `dtype` no integer one in mode "int".
+    Raises: ValueError: if `num_bins` is not a positive int, or `dtype` is not an integer dtype in mode "int".
     Source: github.com/google/farmhash; Aumasson & Bernstein 2012 (SipHash).
 
     Example:

@@ -324,7 +324,7 @@ class IndexLookup(DataLayer):
         self.set_vocabulary(tokens, None if self._idf is None else self._idf[: len(tokens)])
 
     def save_own_variables(self, store: Any) -> None:
-        """Puts the weights of output mode "tf_idf", which are no weights of the layer in Keras either, into a dict."""
+        """Puts the weights of output mode "tf_idf", which are not weights of the layer in Keras either, into a dict."""
         if self.output_mode == "tf_idf":
             store["idf_weights"] = self.idf_weights.cpu().numpy()
 

@@ -241,7 +241,7 @@ class TextVectorization(TextLayer):
             return [[str(token) for token in tokens] for tokens in self.split(texts.array())]
         if self.split == "character":
             return [list(text) for text in texts.flat]
-        # str.split also splits at separators that are no space in ASCII, such as \xa0 and \x1c; TensorFlow does not
+        # str.split also splits at separators that are not ASCII whitespace, such as \xa0 and \x1c; TensorFlow does not
         return [text.split() if text.isascii() and text.isprintable() else WORD.findall(text) for text in texts.flat]
 
     # -------------------------------------------------------------------------------------------------- Keras' files

@@ -38,7 +38,7 @@ class Bidirectional(Layer):
     Call: as the layer; `initial_state` has the forward layer's states first. With `return_sequences`, the output at
         masked steps is zeros.
     Output shape: the layer's, the last axis doubled by "concat"; with `return_state`, the states of both.
-    Raises: ValueError: for what is no layer, an unknown merge_mode, or two layers that differ in `return_sequences`,
+    Raises: ValueError: for an object that is not a layer, an unknown merge_mode, or layers that differ in `return_sequences`,
         `return_state` or `stateful`.
     Source: Schuster & Paliwal 1997.
 

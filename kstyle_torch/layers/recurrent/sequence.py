@@ -107,7 +107,7 @@ def _scan(
         return [tensor.clone() for tensor in following], following[0].clone()
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The .grad attribute")  # tracing looks at it where nobody asked
+        warnings.filterwarnings("ignore", message="The .grad attribute")  # tracing reads it
         (last, *final), outputs = scan(advance, [first, *tree.flatten(states)], steps)
     return (outputs.transpose(0, 1) if every_step else last), tree.pack_sequence_as(states, final)
 

@@ -32,25 +32,25 @@ from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import innermost, sole_run
 
-OFTEN = 20  # how often a batch shape must come, but for the first one, before it is worth compiling for
+OFTEN = 20  # batches of a shape, except the first shape, before compiling for it pays
 
 
 class CompiledStep(OfModel):
     """Engine of compiled training steps.
 
-    A step is one graph with the optimizer in it where that can be (see `step_graph`), else its forward and backward pass.
-    Shapes that come seldom are run as they are.
+    A step is one graph including the optimizer where possible (see `step_graph`), else its forward and backward pass are
+    compiled. Rare batch shapes run eagerly.
 
     Args:
         model: Compiled in Keras' sense.
-        how: True, a mode of `torch.compile` such as `"max-autotune"`, or a dict of its arguments.
+        how: `jit_compile`: True, a mode of `torch.compile` such as `"max-autotune"`, or a dict of its arguments.
     """
 
     def __init__(self, model: Trainable, how: Any):
         super().__init__(model)
         self.options = how if isinstance(how, dict) else {} if how is True else {"mode": how}
         self.whole = WholeSteps(model, how)
-        self.forward: Any = None  # made when it is needed: torch.compile imports the compiler, which takes seconds
+        self.forward: Any = None  # created on first use: torch.compile imports the compiler, which takes seconds
         self.seen: dict[Any, int] = {}
         self.compiled_for: set[Any] = set()
         self.failed = False
@@ -58,7 +58,7 @@ class CompiledStep(OfModel):
     def begin(self, ahead: int, watchful: bool, hooked: bool) -> None:
         """Prepares for an epoch; see `RecordedStep.begin`."""
         if self.model.overrides("train_step") and not self.failed:
-            self._give_up("it has a train_step() of its own; call torch.compile in it where that pays")
+            self._give_up("it overrides train_step(); call torch.compile there if it pays")
         exchanging = exchanging_module(self.model)
         missing = None if self.failed else why_missing("recording", "compiling")
         if missing is not None:
@@ -73,7 +73,7 @@ class CompiledStep(OfModel):
         self.whole.watchful = True
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """Returns one step. Returns: The loss and the output."""
+        """Runs one step. Returns: The loss and the output."""
         key = layout_of(x, y, weight, [])
         if key is None or ((run := innermost.run) is not None and run.first_check is not None):
             return steps.train_step(self.model, x, y, weight)
@@ -103,7 +103,7 @@ class CompiledStep(OfModel):
     def _first(self, key: Any, x: Any, y: Any, weight: Any) -> None:
         """Compiles the forward and backward pass and compares it with the eager one.
 
-        Raises: FailedError: if the compiler fails or what it made gives other numbers; nothing has changed then.
+        Raises: FailedError: if the compiler fails or its code gives different numbers; no state has changed then.
         """
         trial = Trial(self.model, [*self.model.parameters(), *self.model.buffers()])
         with trial:
@@ -122,7 +122,7 @@ class CompiledStep(OfModel):
             eager.begin()
             if self.forward is None:
                 self.forward = torch.compile(with_own_code(_forward), **{"dynamic": False, **self.options})
-            with load_inductor_patch()(fallback_random=True):  # else dropout's numbers are the compiler's own
+            with load_inductor_patch()(fallback_random=True):  # else dropout uses the compiler's own generator
                 loss, y_pred, gradients = self._passes(*other)
             facts = {"the loss": loss.detach(), **outputs_of(y_pred), **eager.state_facts()}
             refuse_difference(facts, eager.facts, eager.others)
@@ -131,16 +131,16 @@ class CompiledStep(OfModel):
         attempts(compared)
 
     def _failed_later(self, later: Later, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """Returns the ordinary step instead of a compiled one that failed; an error of the user's code is raised again there.
+        """Runs the eager step after a compiled one failed; errors in user code are raised again by it.
 
-        Raises: RuntimeError: if the compiled step may have changed a part of the weights.
+        Raises: RuntimeError: if the compiled step may have changed some of the weights.
         """
         steps.take_gradients(self.model)
         result = steps.train_step(self.model, x, y, weight)
         if not later.is_intact:
             raise RuntimeError(
-                f"jit_compile: a compiled step of {self.model.name} failed midway, and a part of its weights may have been "
-                f"changed; load them again and train with jit_compile=False. It {reason_of(later.error)}."
+                f"jit_compile: a compiled step of {self.model.name} failed midway, and may have changed some of its weights; "
+                f"load them again and train with jit_compile=False. It {reason_of(later.error)}."
             ) from later.error
         if not compiler_is_taken():
             self.whole.calls.clear()
@@ -163,7 +163,7 @@ class CompiledStep(OfModel):
 
 
 def _forward(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-    """Returns the part of a step that is compiled; no method of the engine, which holds the compiled function."""
+    """Returns loss and output; compiled. Not a method: the engine holds the compiled function, which would be a cycle."""
     with passing(True):
         y_pred = model(x)
     return model.compute_loss(x, y, y_pred, weight), y_pred

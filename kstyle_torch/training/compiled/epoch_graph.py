@@ -1,6 +1,7 @@
-"""The compiled epoch: all whole batches of data in memory in one call, the optimizer and the metrics included.
+"""The compiled epoch: all whole batches of data in memory in one call, including optimizer and metrics.
 
-Here is when that can be, and for how long; `scan` makes the call. What cannot be compiled is left to ordinary steps.
+This file decides when it is possible and whether it is still valid; `scanned_steps` makes the call. Single steps are the
+fallback.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from kstyle_torch.training.run import sole_run
 
 
 class CompiledEpoch(OfModel):
-    """Epochs of a model that run in one call where that can be.
+    """Engine that runs epochs in one call where possible.
 
     Args:
         model: Compiled in Keras' sense.
@@ -44,14 +45,14 @@ class CompiledEpoch(OfModel):
     def __init__(self, model: Trainable, how: Any):
         super().__init__(model)
         self.how = how
-        self.calls: list[tuple[Standing, EpochCall | None]] = []  # the last used first; None without a whole batch
+        self.calls: list[tuple[Standing, EpochCall | None]] = []  # last used first; None for data without a whole batch
         self.failed = False
 
     def run(self, batches: Any, meter: Meter) -> tuple[int, list[tuple[int, Any]]] | None:
         """Trains on all whole batches.
 
-        Returns: How many there were, and the short batch that is left, with its number, if there is one; None if nothing
-            was done, since it cannot be: a warning has said why.
+        Returns: The number of whole batches, and a list with the number and data of the remaining short batch, if there is
+            one; None if the epoch cannot be compiled: nothing has run then, and a warning has given the reason.
         """
         if self.failed:
             return None
@@ -67,7 +68,7 @@ class CompiledEpoch(OfModel):
         return None if call is None else self._run(call, batches, meter)
 
     def _tried(self, batches: Any) -> bool:
-        """Compiles the epoch. Returns whether it holds; if not, a warning says why."""
+        """Compiles and verifies the epoch. Returns whether that succeeded; if not, a warning gives the reason."""
         model, optimizer = self.model, self.model._compiled.optimizer
         trial = Trial(model, [*model.parameters(), *model.buffers(), *optimizer.changing()])
         with trial:
@@ -78,7 +79,7 @@ class CompiledEpoch(OfModel):
         return trial.error is None
 
     def _now(self, batches: Any) -> Any:
-        """Returns what a compiled epoch takes for granted beside the model."""
+        """Returns the assumptions of a compiled epoch about anything but the model."""
         if not isinstance(batches, ArrayBatches):
             return None
         compiled = self.model._compiled
@@ -94,20 +95,20 @@ class CompiledEpoch(OfModel):
         reason = why_missing("compiling", "compiled epochs")
         known = 1 + compiled.metrics.given + len(compiled.trackers)
         if model.overrides("compute_metrics") or len(model.metrics) != known:
-            reason = "it has metrics beside those of compile()"
+            reason = "it has metrics in addition to those of compile()"
         if not isinstance(batches, ArrayBatches) or not batches.resident:
             reason = "the data is not all in memory"
         elif batches.limit not in (None, batches.num_batches):
-            reason = "steps_per_epoch takes a part of the data"
+            reason = "steps_per_epoch uses only a part of the data"
         elif batches.device.type != "cpu" or any(w.device.type != "cpu" for w in compiled.parameters):
             reason = "it is not on the CPU"
         if reason is not None:
             raise CannotCompileError(reason)
 
     def _compiled_for(self, batches: ArrayBatches, trial: Trial) -> tuple[Standing, EpochCall | None]:
-        """Returns the compiled epoch for data of this shape (None if there is no whole batch), and how long it holds."""
+        """Returns the compiled epoch for data of this shape (None if there is no whole batch), and its validity check."""
         if len([call for _, call in self.calls if call is not None]) >= MAX_COMPILED:
-            raise CannotCompileError("it, or the shape of its data, changes again and again")
+            raise CannotCompileError("the model or the shape of its data keeps changing")
         standing, call = Standing(self.model), None
         standing.note(self._now(batches), [entry.metric for entry in self.model._compiled.metrics.entries])
         if batches.rows >= batches.batch_size:

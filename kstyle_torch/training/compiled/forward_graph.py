@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,7 +20,6 @@ from kstyle_torch.training.compiled.torch_compile import (
     compiler_is_taken,
     graph_options,
     has_cuda_graphs,
-    is_asked,
     keep_in_place,
     one_graph,
 )
@@ -34,20 +33,13 @@ from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.side_effects import MASK
 from kstyle_torch.training.run import Run
 
-SECOND, OFTEN = 2, 20  # how often a layout must come before it is compiled for: the first one, and others
+SECOND, OFTEN = 2, 20  # batches of a layout before it is compiled for: of the first layout, and of others
 
 
 @contextlib.contextmanager
-def compiled_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
-    """Runs the model compiled in the block, if `jit_compile` asks for that and it can be.
-
-    Args:
-        hooks: What is called between the batches; if one is not our own, the model runs as it is.
-    """
+def compiled_forward(run: Run) -> Iterator[None]:
+    """Runs the model compiled in the block, if that is possible."""
     plain, model = run.forward, run.model
-    if not is_asked(model.jit_compile) or model.run_eagerly or not steps.are_ours(hooks):
-        yield
-        return
     forward = model._fit.forward_engine
     if forward is None:
         forward = model._fit.forward_engine = CompiledForward(model, model.jit_compile)
@@ -60,7 +52,7 @@ def compiled_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
 
 
 class CompiledForward(OfModel):
-    """A model's forward pass, compiled for the layouts of inputs that come more than once.
+    """Engine of compiled forward passes, one for each input layout that comes more than once.
 
     Args:
         model: Compiled in Keras' sense.
@@ -70,7 +62,7 @@ class CompiledForward(OfModel):
     def __init__(self, model: Trainable, how: Any):
         super().__init__(model)
         self.how = how
-        self.calls: dict[Any, Forward | None] = {}  # by layout; None where it cannot be
+        self.calls: dict[Any, Forward | None] = {}  # by layout; None if it cannot be compiled
         self.seen: dict[Any, int] = {}
         self.plain: Any = None
         self.standing = Standing(model, training=False)
@@ -78,14 +70,14 @@ class CompiledForward(OfModel):
         self.failed = False
 
     def begin(self, plain: Any) -> bool:
-        """Prepares for an epoch. Returns: Whether the model may run compiled at all.
+        """Prepares for an epoch. Returns: Whether the model may run compiled.
 
         Args:
-            plain: What `steps.straight` would run; None for the model itself.
+            plain: The function that `steps.straight` chose; None for the model itself.
         """
         model = self.model
         self.plain, self.weights = plain, [*model.parameters(), *model.buffers()]
-        with torch.enable_grad():  # as it must be for a step, of which this asks
+        with torch.enable_grad():  # `watched` counts disabled gradients as a mode, which is right for training only
             if watched() or anybody_listens(all_modules(model)) or exchanging_module(model) is not None:
                 return False
         if model._fit.weights_key is UNKNOWN:
@@ -105,7 +97,7 @@ class CompiledForward(OfModel):
             attempt = Attempt()
             with attempt:
                 return call(x, self.weights)
-            result = self._as_it_is(x)  # raises again what is the user's
+            result = self._as_it_is(x)  # errors in user code are raised again here
             if not compiler_is_taken():
                 self._give_up(reason_of(attempt.error))
             return result
@@ -122,7 +114,7 @@ class CompiledForward(OfModel):
         return nn.Module.__call__(self.model, x) if type(x) is Tensor else self.model(x)
 
     def _compiled(self, x: Any) -> Forward | None:
-        trial = Trial(self.model, ())  # the weights are never written to: another thread may train or predict
+        trial = Trial(self.model, ())  # inference writes no weights, and another thread may be training
         with trial:
             forward = Forward(self.model, x, self.weights)
         if trial.error is not None:  # it cannot be traced
@@ -153,9 +145,9 @@ class Forward:
 
     Args:
         model: In inference mode.
-        example: Such inputs.
-        weights: Of the model, and its buffers.
-    Raises: CannotCompileError: if the outputs depend on anything else, or are not all that a call leaves.
+        example: Inputs of that layout.
+        weights: Parameters and buffers of the model.
+    Raises: CannotCompileError: if the outputs depend on anything else, or a call has side effects.
     """
 
     def __init__(self, model: Trainable, example: Any, weights: list[Tensor]):
@@ -205,12 +197,12 @@ class Forward:
             torch.compiler.cudagraph_mark_step_begin()
             keep_in_place(weights)
         results = self.call(leaves, weights)
-        if self.on_cuda_graphs:  # whose memory the next call takes
+        if self.on_cuda_graphs:  # the next call reuses their memory
             results = [tensor.clone() for tensor in results]
         return self.given(results)
 
     def given(self, results: list[Tensor]) -> Any:
-        """Returns the outputs as the model gives them, with their masks."""
+        """Returns the outputs in the nest of the model's output, with their masks."""
         number = len(results) - len(self.masked)
         for place, mask in zip(self.masked, results[number:]):
             setattr(results[place], MASK, mask)

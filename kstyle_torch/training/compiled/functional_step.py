@@ -1,4 +1,4 @@
-"""Training step as a pure function: its state, and other tensors in the places of the weights."""
+"""Training step as a pure function of batch and state, for tracing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kstyle_torch.optimizers.functional_update import clipped, pure_step, why_no
 from kstyle_torch.optimizers.packing import SMALL_IN_LOOPS, Packing
 from kstyle_torch.optimizers.variables import layout_of, parameter_of
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.compiled.stateless_random import NO_KEY, draw_keys, keyed
+from kstyle_torch.training.compiled.stateless_random import draw_keys, keyed
 from kstyle_torch.training.compiled.tracing_copy import holding, replaced, tracing_copy
 from kstyle_torch.training.engines.invalidation import marks, why_not
 from kstyle_torch.training.fit_state import OfModel
@@ -30,50 +30,51 @@ MAX_CALLS, MAX_CALLS_A_WEIGHT = 3000, 20  # of torch's operators; an LSTM over 5
 
 
 class CannotCompileError(Exception):
-    """Error of a model of which a step or an epoch cannot be one graph; its message says why."""
+    """Error of a model whose step or epoch cannot be one graph, with the reason as its message."""
 
 
 class TooLargeError(CannotCompileError):
-    """So many operations that the compiler would take minutes."""
+    """Error of a step with so many operations that compiling would take minutes."""
 
 
 class State(NamedTuple):
-    """State that a step changes, or the tensors that stand for it."""
+    """State that a step changes, or tensors that replace it while tracing."""
 
     weights: list[Tensor]
     slots: list[Tensor]  # of the optimizer
     buffers: list[Tensor]
     cells: list[Tensor]  # of metrics, and others
-    added: Sequence[Tensor] = ()  # what `add_loss` got in the step that led here
+    added: Sequence[Tensor] = ()  # losses from `add_loss` in the step that led to this state
 
     @property
     def flat(self) -> list[Tensor]:
-        """All tensors in order, but what was added."""
+        """All tensors in order, except `added`."""
         return [tensor for group in self[:4] for tensor in group]
 
     def like(self, flat: Any) -> State:
-        """Returns the same groups, of other tensors."""
+        """Returns other tensors in the same groups."""
         ends = accumulate([len(group) for group in self[:4]], initial=0)
         return State(*(list(flat[start:stop]) for start, stop in pairwise(ends)))
 
 
 class StepFunction(OfModel):
-    """A training step of a model as a function without effects.
+    """A training step of a model as a function without side effects.
 
     Args:
         model: Compiled, and prepared for an epoch.
-        packs: Whether small weights are put together, and with them the optimizer's state.
-    Raises: CannotCompileError: if its steps are no function of the batch and of what `state` holds.
+        packs: Whether small weights are packed into large tensors, and their optimizer state likewise.
+    Raises: CannotCompileError: if a step depends on anything but the batch and the tensors of `state`.
     """
 
     def __init__(self, model: Trainable, packs: bool = False):
         compiled = model._compiled
         reason = why_not(model, asked=True) or why_not_pure(compiled.optimizer)
         if cells_of(model):
-            reason = reason or "a layer has variables or generators that are no weights"
+            reason = reason or "a layer has variables or generators that are not weights"
         if reason is not None:
             raise CannotCompileError(reason)
         super().__init__(model)
+        self.no_key = torch.zeros(1, dtype=torch.int64, device="cpu")
         self.optimizer, self.parameters = compiled.optimizer, compiled.parameters
         trained = {id(parameter) for parameter in self.parameters}
         self.frozen = [parameter for parameter in model.parameters() if id(parameter) not in trained]
@@ -82,12 +83,12 @@ class StepFunction(OfModel):
         if len(self.buffers) != len([*model.buffers()]):
             raise CannotCompileError("modules share a buffer")
         self.packing = Packing.of_small(self.parameters, SMALL_IN_LOOPS if packs else 0)
-        self.draws = False  # whether the layers draw random numbers; known when it has run
-        self.adding: list[tuple[int, int]] = []  # which of the layers added how many of them
+        self.draws = False  # whether layers draw random numbers; known after the first run
+        self.adding: list[tuple[int, int]] = []  # (index of layer, number of losses that it added)
         self.cells = tracker_cells(compiled)
 
     def state(self) -> State:
-        """Returns the tensors that a step changes, as they are now."""
+        """Returns the tensors that a step changes, in their current state."""
         slots = self.optimizer._current().state.values()
         return State(
             self.parameters,
@@ -97,12 +98,12 @@ class StepFunction(OfModel):
         )
 
     def keys(self, steps: int) -> Tensor:
-        """Keys of the random numbers of steps; drawn only if there will be some."""
-        return draw_keys(steps) if self.draws else NO_KEY.expand(steps)
+        """Returns random keys for steps; does not use the random state if no layer draws random numbers."""
+        return draw_keys(steps) if self.draws else self.no_key.expand(steps)
 
     @contextlib.contextmanager
     def on_copy(self) -> Iterator[None]:
-        """Lets the step be traced in the block, on a copy of the model as it is now."""
+        """Makes a copy of the model for the block, in which the step is traced."""
         self.copy = tracing_copy(self.model)
         try:
             yield
@@ -110,21 +111,21 @@ class StepFunction(OfModel):
             self.copy = None
 
     def buffers_now(self) -> list[Tensor]:
-        """Returns those that are in the modules at this moment."""
+        """Returns the buffers that the modules hold now."""
         return [owner[name] for owner, name in self.buffers]
 
     def __call__(
         self, batch: tuple[Any, Any, Any], sizes: Tensor, key: Tensor, fixed: list[Tensor], state: State
     ) -> tuple[Tensor, Any, State]:
-        """Returns one step, within `on_copy`.
+        """Runs one step, within `on_copy`.
 
         Args:
-            batch: Inputs as for the model, targets, weights of the samples.
-            sizes: Of the optimizer's step; see `step_sizes`.
-            key: Of the random numbers.
-            fixed: What stands for the weights that are not trained.
-            state: What it starts from, with weights and slots in packs; that of the model is left alone.
-        Returns: The loss, the output, and the state after.
+            batch: Inputs as for the model, targets, sample weights.
+            sizes: Step sizes of the optimizer; see `step_sizes`.
+            key: Random key of the step.
+            fixed: Tensors that replace the weights that are not trained.
+            state: State before the step, with weights and slots in packs; the model's own state does not change.
+        Returns: The loss, the output, and the state after the step.
         Raises: CannotCompileError: if the loss does not depend on all weights.
         """
         model, places = self.copy, _places_of_buffers(self.copy)
@@ -155,7 +156,7 @@ class StepFunction(OfModel):
         return found
 
     def _changed(self, state: State, gradients: list[Tensor], sizes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Weights and slots after the optimizer's step, in packs."""
+        """Returns weights and slots after the optimizer's step, in packs."""
         part, number = self.optimizer._current(), len(state.weights)
         slots = {name: state.slots[place * number : (place + 1) * number] for place, name in enumerate(part.state)}
         decayed = {id(parameter) for parameter in part.decayed}
@@ -177,7 +178,7 @@ class StepFunction(OfModel):
 
 
 def tracker_cells(compiled: Any) -> list[Variable]:
-    """Returns the variables of what counts the losses of several outputs."""
+    """Returns the variables of the trackers of individual losses."""
     return [variable for tracker in compiled.trackers for variable in tracker.variables]
 
 
@@ -196,11 +197,11 @@ def give_losses(model: Trainable, adding: list[tuple[int, int]], losses: Iterabl
 
 
 class Counted(TorchDispatchMode):
-    """Within it, there may be only so many calls of torch's operators.
+    """Dispatch mode that limits the number of operator calls.
 
     Args:
-        most: How many.
-    Raises: TooLargeError: at the next one.
+        most: The limit.
+    Raises: TooLargeError: at the first call beyond it.
     """
 
     def __init__(self, most: int):
@@ -210,18 +211,20 @@ class Counted(TorchDispatchMode):
     def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.left -= 1
         if self.left < 0:
-            raise TooLargeError("it has so many operations, as over long sequences, that compiling takes minutes")
+            raise TooLargeError(
+                "it has too many operations, for example over long sequences: compiling would take minutes"
+            )
         return call(*args, **(kwargs or {}))
 
 
 def traced(model: Trainable, function: Any, *example: Any) -> Any:
-    """Returns a function that runs a model, as a graph of torch's basic operators; its inputs are all it depends on.
+    """Traces a function that runs a model into a graph of torch's basic operators that depends on its inputs alone.
 
     Args:
         model: The model.
-        function: Of tensors and lists of them.
-        example: What it is called with to see what it does.
-    Raises: CannotCompileError: if it depends on anything else.
+        function: Function of tensors and lists of tensors.
+        example: Arguments to trace it with.
+    Raises: CannotCompileError: if it depends on anything but its arguments.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -241,7 +244,7 @@ def traced(model: Trainable, function: Any, *example: Any) -> Any:
         torch.backends.mkldnn.set_flags(fused)
         steps.clear_losses(model)
         if has_drawn(random):
-            raise CannotCompileError("its layers draw random numbers in a way of their own")
+            raise CannotCompileError("its layers draw random numbers in a way that cannot be traced")
     if marks() != before:
         raise CannotCompileError("a layer changes its attributes in each step")
     graph.graph.eliminate_dead_code()
@@ -253,7 +256,7 @@ def traced(model: Trainable, function: Any, *example: Any) -> Any:
 
 
 def has_drawn(before: dict[str, Any]) -> bool:
-    """Returns whether there were random numbers since `random_state()` gave this: torch's, NumPy's or Python's."""
+    """Returns whether torch's, NumPy's or Python's random state has changed since `before`, from `random_state()`."""
     now = random_state()
     torch_same = torch.equal(now["torch"], before["torch"])
     numpy_same = torch.equal(now["numpy"][1], before["numpy"][1]) and now["numpy"][2:] == before["numpy"][2:]

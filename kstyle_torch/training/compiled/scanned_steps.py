@@ -1,4 +1,4 @@
-"""The loop over the steps of an epoch as one compiled function: a step, the metrics included, is traced once."""
+"""The loop over the steps of an epoch as one compiled function: a step, including metrics, is traced once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from kstyle_torch.training.compiled.functional_step import (
     traced,
     tracker_cells,
 )
-from kstyle_torch.training.compiled.stateless_random import NO_KEY
 from kstyle_torch.training.compiled.tracing_copy import holding
 from kstyle_torch.training.compiled.verify import Trial, refuse_difference, verify_step
 from kstyle_torch.training.epoch_metrics import Meter
@@ -31,13 +30,13 @@ from kstyle_torch.variables import Variable
 
 
 class Packs:
-    """Packs of what an epoch changes. It refers to no tensor of the model, so that the compiled epoch holds none either.
+    """Packed state of an epoch. It refers to no tensor of the model, so that the compiled epoch keeps none alive.
 
     Args:
-        packing: Of the weights and of each of their slots.
-        rest: That of everything else.
-        slots: How many each weight has.
-        cells: How many variables there are.
+        packing: Packing of the weights, and of each kind of slot.
+        rest: Packing of all other state.
+        slots: Slots of each weight.
+        cells: Number of variables.
     """
 
     def __init__(self, packing: Packing, rest: Packing, slots: int, cells: int):
@@ -46,7 +45,7 @@ class Packs:
     def packed(
         self, weights: list[Tensor], slots: list[Tensor], buffers: list[Tensor], values: list[Tensor]
     ) -> list[Tensor]:
-        """Returns what the loop starts from."""
+        """Returns the packs that the loop starts from."""
         number = len(weights)
         watch = [torch.tensor(-1), torch.zeros(())]
         packs = self.packing.packed(weights)
@@ -55,7 +54,7 @@ class Packs:
         return packs + self.rest.packed([*buffers, *values, *watch])
 
     def unpacked(self, packs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns what goes back to weights, slots and buffers; and the values of the cells, with what became of the loss."""
+        """Returns the new weights, slots and buffers; and the values of the variables, with the first bad step and loss."""
         number = self.packing.size
         changed: list[Tensor] = []
         for place in range(1 + self.slots):
@@ -66,13 +65,13 @@ class Packs:
 
 
 class EpochCall:
-    """Many steps in one call, which changes weights, optimizer and metrics in place.
+    """Many steps in one call, which changes weights, optimizer state and metrics in place.
 
     Args:
         function: The step, with packs.
-        batches: Like those that are to come.
+        batches: Data of the shape to compile for.
         compiler: `torch.compile` with its arguments.
-    Raises: CannotCompileError: if a step depends on anything else.
+    Raises: CannotCompileError: if a step depends on anything but the batch and the state.
     """
 
     def __init__(self, function: StepFunction, batches: ArrayBatches, compiler: Callable[[Any], Any]):
@@ -80,11 +79,11 @@ class EpochCall:
         self.cells = _cells_of(self.compiled)
         state = function.state()
         self.slots = len(state.slots) // len(state.weights)  # of each weight
-        # the first step where the loss was not finite, and what it was there
+        # the first step whose loss is not finite (-1: none), and that loss
         watch = [torch.tensor(-1), torch.zeros(())]
         rest = Packing.of_small([*state.buffers, *(cell.value for cell in self.cells), *watch])
         self.packs = Packs(function.packing, rest, self.slots, len(self.cells))
-        self.last = Packing.of_small([])  # of what the last step leaves: loss, added losses, outputs and their masks
+        self.last = Packing.of_small([])  # results of the last step: loss, added losses, outputs and their masks
         self.outputs: Any = None  # the nest of them
         self.masked: list[int] = []  # which outputs have masks
         self.graph = self._traced(batches)
@@ -94,9 +93,9 @@ class EpochCall:
         """Trains on batches.
 
         Args:
-            columns: Inputs, targets and weights of the samples.
-            order: Of the rows: (batches, rows in a batch).
-        Returns: The number of the batch where the loss became NaN or infinite, or -1; and what it was.
+            columns: Inputs, targets and sample weights.
+            order: Indices of rows: (batches, rows in a batch).
+        Returns: The first batch whose loss is NaN or infinite, or -1; and that loss.
         """
         (bad_step, bad_loss), left = self._run(columns, order, len(order))
         give_losses(self.function.model, self.function.adding, left[1:])
@@ -104,7 +103,7 @@ class EpochCall:
 
     @torch.no_grad()
     def _run(self, columns: list[Tensor], order: Tensor, number: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns the batch where the loss left the numbers with that loss, and what the last step left."""
+        """Returns the first batch with a loss that is not finite and that loss, and the results of the last step."""
         optimizer, (weights, slots, buffers, *_) = self.function.optimizer, self.function.state()
         sizes, values = step_sizes(optimizer, len(order)), [cell.value for cell in self.cells]
         fixed = self.function.frozen
@@ -119,7 +118,7 @@ class EpochCall:
     # ------------------------------------------------------------------------------------------------------ making it
 
     def _traced(self, batches: ArrayBatches) -> Any:
-        """Traces a step as a graph of the batch, its number, the sizes of the step, the fixed weights and the changed packs."""
+        """Traces a step as a graph of the batch, its index, step sizes, random key, fixed weights and packs of state."""
 
         def pure(
             batch: list[Tensor], index: Tensor, sizes: Tensor, key: Tensor, fixed: list[Tensor], packs: list[Tensor]
@@ -129,13 +128,13 @@ class EpochCall:
         batch = [tensor[: batches.batch_size].clone() for tensor in batches.tensors]
         state, values = self.function.state(), [cell.value for cell in self.cells]
         packs = self.packs.packed([weight.detach() for weight in state.weights], state.slots, state.buffers, values)
-        example = (batch, torch.tensor(0), torch.zeros(4), NO_KEY[0], self.function.frozen, packs)
+        example = (batch, torch.tensor(0), torch.zeros(4), self.function.no_key[0], self.function.frozen, packs)
         with self.function.on_copy():
             compiled = self.function.copy._compiled
             known = [*map(id, _cells_of(compiled))]
             graph = traced(self.function.model, pure, *example)
             if [*map(id, _cells_of(compiled))] != known:
-                raise CannotCompileError("a metric makes its state late")
+                raise CannotCompileError("a metric creates its state at its first update")
         return graph
 
     def _step(
@@ -164,7 +163,7 @@ class EpochCall:
         return [*packs, *self._left(loss, y_pred, after.added)]
 
     def _left(self, loss: Tensor, y_pred: Any, added: Sequence[Tensor]) -> list[Tensor]:
-        """Returns packs of what a step leaves beside its state; the last one's is read."""
+        """Returns packs of the results of a step other than state; only those of the last step are read."""
         outputs = tree.flatten(y_pred)
         if not all(isinstance(output, Tensor) for output in outputs):
             raise CannotCompileError("an output is not a tensor")
@@ -218,9 +217,9 @@ class EpochCall:
         return epoch
 
     def verify(self, trial: Trial, batches: ArrayBatches) -> None:
-        """Compiles, and compares a step, on other rows than those that it was traced with; nothing of it stays.
+        """Compiles, and verifies a step on rows other than those that it was traced with, without lasting effect.
 
-        Raises: RefusedError: if the compiled step gives other numbers.
+        Raises: RefusedError: if the compiled step gives different numbers.
         """
         number = batches.rows // batches.batch_size
         order = torch.arange(batches.rows).flip(0)[: number * batches.batch_size].view(number, batches.batch_size)
@@ -243,7 +242,7 @@ class EpochCall:
         verify_step(trial, self.function, run, batch, counted)
 
     def _verify_sizes(self, steps: int) -> None:
-        """Compares the sizes of later steps of an epoch with those of the first one of an epoch that begins there."""
+        """Compares step sizes within an epoch with the first one of an epoch that begins at the same step."""
         optimizer, first = self.function.optimizer, self.function.optimizer._iterations.number
         sizes = step_sizes(optimizer, steps)
         for place in {0, 1, steps // 2, steps - 1} & {*range(steps)}:
@@ -256,13 +255,13 @@ class EpochCall:
 
 
 def _cells_of(compiled: Any) -> list[Variable]:
-    """Returns the variables of what counts the losses, and of the metrics."""
+    """Returns the variables of loss trackers and metrics."""
     metrics = [compiled.loss_tracker, *(entry.metric for entry in compiled.metrics.entries)]
     return [*tracker_cells(compiled), *(variable for metric in metrics for variable in metric.variables)]
 
 
 def _count(compiled: Any, batch: Any, loss: Tensor, y_pred: Any) -> None:
-    """Takes a batch into the metrics."""
+    """Updates the metrics with a batch."""
     targets, outputs, weights = compiled.by_output(batch[1], y_pred, batch[2])
     plain = []
     for output in outputs:

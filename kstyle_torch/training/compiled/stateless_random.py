@@ -1,4 +1,4 @@
-"""Random numbers as functions of a key, so that a step that draws some is one too: its key is all that is drawn."""
+"""Stateless random numbers: functions of a key, so that a step with random layers is a pure function too."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ from kstyle_torch.layers.attention.kernel import causal_mask, masked_softmax, sp
 
 WHOLE = (-(2**63), 2**63 - 1)  # of int64
 
-NO_KEY = torch.zeros(1, dtype=torch.int64)
-
 
 def draw_keys(number: int) -> Tensor:
-    """Keys for steps, from torch's random state."""
+    """Returns random keys for steps, drawn from torch's random state."""
     return torch.randint(*WHOLE, (number,), device="cpu")
 
 
 class KeyedDraws(TorchFunctionMode):
-    """Within it, dropout, uniform and normal numbers come from a key: other ones with each call, the same for the same key.
+    """Function mode in which dropout, uniform and normal numbers are functions of a key and of the number of calls so far.
 
     Args:
-        key: A whole number as a tensor.
+        key: Integer tensor.
     """
 
     def __init__(self, key: Tensor):
@@ -82,7 +80,7 @@ class KeyedDraws(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        """Returns the sums that the fused kernel stands for: (B, H, T, V)."""
+        """Computes attention with dropout without the fused kernel: (B, H, T, V)."""
         if not dropout_p:
             return F.scaled_dot_product_attention(
                 query, key, value, attn_mask, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa
@@ -112,6 +110,6 @@ def _size(shape: tuple[Any, ...]) -> Sequence[int]:
 
 @contextlib.contextmanager
 def keyed(key: Tensor) -> Iterator[KeyedDraws]:
-    """Layers draw as they do in compiled code, in few calls, and all that is drawn comes from the key."""
+    """Makes layers draw as in compiled code, in few calls, with all random numbers computed from the key."""
     with compiling(), KeyedDraws(key) as draws:
         yield draws

@@ -1,4 +1,4 @@
-"""The whole step as one compiled graph: forward, loss, backward and optimizer; weights and state are changed in place."""
+"""The step graph: forward, loss, backward and optimizer in one compiled graph, which updates the state in place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from kstyle_torch.training.compiled.functional_step import (
     give_losses,
     traced,
 )
-from kstyle_torch.training.compiled.stateless_random import NO_KEY
 from kstyle_torch.training.compiled.torch_compile import (
     MAX_COMPILED,
     graph_options,
@@ -33,7 +32,7 @@ from kstyle_torch.training.recorded.side_effects import MASK
 
 
 class WholeSteps(OfModel):
-    """Training steps of which each is one graph, for as long as nothing changes that the graphs take for granted.
+    """Step graphs of a model by batch layout, invalidated together when one of their assumptions fails.
 
     Args:
         model: Compiled in Keras' sense.
@@ -43,10 +42,10 @@ class WholeSteps(OfModel):
     def __init__(self, model: Trainable, how: Any):
         super().__init__(model)
         self.how = how
-        self.calls: dict[Any, WholeStep | None] = {}  # by layout of the batch; None where it cannot be
+        self.calls: dict[Any, WholeStep | None] = {}  # by batch layout; None if it cannot be compiled
         self.function: StepFunction | None = None
         self.standing = Standing(model)
-        self.looked_after: set[Any] = set()  # layouts whose first step has run since the last look
+        self.looked_after: set[Any] = set()  # layouts that ran a step since the last full check
         self.watchful = True
         self.made = 0
 
@@ -62,15 +61,15 @@ class WholeSteps(OfModel):
         step = self.calls.get(key)
         if step is None or not self._unchanged(look=self.watchful or key not in self.looked_after):
             return None
-        self.looked_after.add(key)  # the eager first step may have changed what it reads
+        self.looked_after.add(key)  # the eager first step may have changed state that it reads
         return step
 
     def first(self, key: Any, x: Any, y: Any, weight: Any) -> WholeStep | None:
         """Compiles the step, for later batches like this one.
 
-        Returns: The step; None, with nothing changed, if it cannot be one graph.
-        Raises: TooLargeError: if compiling it in any way would take minutes. FailedError: if the compiler fails, or what
-            it made gives other numbers. Nothing has changed then.
+        Returns: The step; None if it cannot be one graph.
+        Raises: TooLargeError: if compiling it in any way would take minutes. FailedError: if the compiler fails, or its code
+            gives different numbers. In all of these cases, no state has changed.
         """
         function = None if key in self.calls else self._function()
         self.calls[key] = None
@@ -95,7 +94,7 @@ class WholeSteps(OfModel):
         return step
 
     def _function(self) -> StepFunction | None:
-        """Returns the step as a function, if it is one."""
+        """Returns the step as a pure function; None if it is not one."""
         if self.function is None and self.made < MAX_COMPILED:
             self.made += 1
             with contextlib.suppress(CannotCompileError):
@@ -107,7 +106,7 @@ class WholeSteps(OfModel):
         return (not look and self.standing.is_unmarked) or self.standing.holds(self._now())
 
     def _now(self) -> Any:
-        """Returns what the graphs take for granted beside the model."""
+        """Returns the assumptions of the graphs about the optimizer."""
         optimizer = self.model._compiled.optimizer
         return why_not_pure(optimizer) or settings_of(optimizer)
 
@@ -117,13 +116,13 @@ class WholeStep:
 
     Args:
         function: The step.
-        example: Such a batch.
-    Raises: CannotCompileError: if the step depends on anything else than the batch and what `function` knows.
+        example: A batch of that layout.
+    Raises: CannotCompileError: if the step depends on anything but the batch and the state of `function`.
     """
 
     def __init__(self, function: StepFunction, example: tuple[Any, Any, Any]):
         self.function, self.example = function, example
-        self.later: Any = None  # see `Later`; when it was verified
+        self.later: Any = None  # a `Later`, once verified
         self.is_plain = not any(map(tree.is_nested, example))
         self.outputs: Any = None  # the nest of them
         self.masked: list[int] = []  # which outputs have masks
@@ -132,9 +131,9 @@ class WholeStep:
         self.device = state.weights[0].device
 
         def pure(batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> Any:
-            return self._pure(batch, sizes, key, fixed, flat)  # make_fx counts the arguments, and takes no method
+            return self._pure(batch, sizes, key, fixed, flat)  # make_fx counts parameters, and rejects methods
 
-        sizes, key = torch.zeros(4, device=self.device), NO_KEY[0].to(self.device)
+        sizes, key = torch.zeros(4, device=self.device), function.no_key[0].to(self.device)
         with torch.no_grad(), function.on_copy():
             graph = traced(function.model, pure, self._leaves(*example), sizes, key, function.frozen, state.flat)
         self.graph, self.changed = graph, len(state.flat) - len(state.cells)
@@ -173,7 +172,7 @@ class WholeStep:
 
     @torch.no_grad()
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """Returns one step. Returns: The loss and the output."""
+        """Runs one step. Returns: The loss and the output."""
         function = self.function
         sizes, key, state = torch.tensor(step_size(function.optimizer)), function.keys(1)[0], function.state()
         if self.device.type != "cpu":
@@ -182,13 +181,13 @@ class WholeStep:
             torch.compiler.cudagraph_mark_step_begin()
             keep_in_place((*function.frozen, *state.weights, *state.slots, *state.buffers))
         results = self.call(self._leaves(x, y, weight), sizes, key, function.frozen, state.flat)
-        if self.on_cuda_graphs:  # whose memory the next step takes
+        if self.on_cuda_graphs:  # the next step reuses their memory
             results = [tensor.clone() for tensor in results]
         function.optimizer._iterations.number += 1
         return self._given(results)
 
     def _given(self, results: list[Tensor]) -> tuple[Tensor, Any]:
-        """Loss and output as an ordinary step gives them; what counts the losses is set."""
+        """Returns loss and output as an eager step does, and sets the loss trackers."""
         if self.outputs is None and not self.masked and len(results) == 2:
             return results[0], results[1]
         cells = self.function.cells

@@ -1,4 +1,4 @@
-"""Compilation of functions to one graph: the arguments of `torch.compile`, by device."""
+"""Compilation of functions to one graph: arguments of `torch.compile` by device, and a lock on the compiler."""
 
 from __future__ import annotations
 
@@ -14,24 +14,20 @@ from torch import Tensor
 from kstyle_torch._torch import load_static_address_marker
 
 _compiler = threading.Lock()
-MAX_COMPILED = 4  # versions of one model, as changes to it make them, that are compiled before it stays uncompiled
-LOOP = "torch.ops.higher_order.while_loop"  # whose graphs torch keeps in its cache only where they are said to hold no state
-
-
-def is_asked(how: Any) -> bool:
-    """Returns whether `jit_compile` asks for the compiler."""
-    return how not in (None, False, "auto", "record")
+MAX_COMPILED = 4  # recompilations of one model after changes to it; then it stays uncompiled
+LOOP = "torch.ops.higher_order.while_loop"  # torch caches graphs with it only if it is marked as stateless
 
 
 def graph_options(how: Any, device: str, loops: bool = False) -> dict[str, Any]:
-    """Returns the arguments of `torch.compile` for a graph of which the caller knows that it still holds.
+    """Returns the arguments of `torch.compile` for a graph whose validity the caller checks, so that it needs no guards.
 
-    By default the calls around the kernels are C++ on a CPU, and CUDA graphs on CUDA; what the user says is taken as it is.
+    By default the code around the kernels is C++ on the CPU, and CUDA graphs on CUDA. A mode, options or backend that the
+    user gives replaces these defaults.
 
     Args:
         how: `jit_compile`: True, a mode of `torch.compile`, or a dict of its arguments.
-        device: Its type.
-        loops: Whether there is a loop in it, which CUDA graphs cannot hold.
+        device: Device type, such as `"cpu"`.
+        loops: Whether the graph has a loop, which CUDA graphs do not support.
     """
     given = how if isinstance(how, dict) else {} if how in (True, "default") else {"mode": how}
     given = {name: value for name, value in given.items() if name not in ("dynamic", "fullgraph")}
@@ -48,14 +44,14 @@ def graph_options(how: Any, device: str, loops: bool = False) -> dict[str, Any]:
 
 
 def has_cuda_graphs(arguments: dict[str, Any], device: str) -> bool:
-    """Returns whether these arguments of `torch.compile` make CUDA graphs, which use their memory again and again."""
+    """Returns whether `torch.compile` makes CUDA graphs with these arguments; each call reuses the memory of the last."""
     mode, options = arguments.get("mode"), arguments.get("options") or {}
     return device == "cuda" and (mode in ("reduce-overhead", "max-autotune") or bool(options.get("triton.cudagraphs")))
 
 
 @contextlib.contextmanager
 def compiler() -> Iterator[bool]:
-    """Takes torch's tracer and compiler, of which a process has one; gives whether no other thread has them."""
+    """Acquires torch's tracer and compiler, which only one thread can use. Yields: Whether they were free."""
     taken = _compiler.acquire(blocking=False)
     try:
         yield taken
@@ -65,17 +61,17 @@ def compiler() -> Iterator[bool]:
 
 
 def compiler_is_taken() -> bool:
-    """Returns whether a thread traces or compiles: compiled code of others may fail meanwhile."""
+    """Returns whether a thread is tracing or compiling, during which compiled code in other threads may fail."""
     return _compiler.locked()
 
 
 def one_graph(function: Any, arguments: dict[str, Any]) -> Any:
-    """Returns the function compiled for tensors of one layout, without a break."""
+    """Returns the function compiled for tensors of one layout, without graph breaks."""
     return torch.compile(with_own_code(function), fullgraph=True, dynamic=False, **arguments)
 
 
 def with_own_code(function: Any) -> Callable[..., Any]:
-    """Returns a function with a copy of its code: torch compiles the same code only a few times, counting all models."""
+    """Returns a function with a copy of its code object: torch limits recompilations per code object, across models."""
     plain = getattr(function, "__func__", function)
     copy = FunctionType(
         plain.__code__.replace(), plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__
@@ -84,12 +80,12 @@ def with_own_code(function: Any) -> Callable[..., Any]:
 
 
 def keep_in_place(tensors: Iterable[Tensor]) -> None:
-    """Tells torch that these stay where they are, so that a CUDA graph reads and changes them there."""
+    """Marks tensors as static, so that CUDA graphs read and change them in place."""
     mark_static_address = load_static_address_marker()
     for tensor in tensors:
         mark_static_address(tensor, guard=False)
 
 
 def _no_guards(guards: Any) -> list[bool]:
-    """Returns which conditions torch is to look at before a call: none, the caller has looked."""
+    """Filters out all of torch's guards: the caller checks validity."""
     return [False for _ in guards]

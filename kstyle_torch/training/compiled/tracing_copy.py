@@ -1,6 +1,6 @@
-"""Copies of models in which traced tensors take the places of weights, statistics and metric state.
+"""Copies of models in which traced tensors replace weights, statistics and metric state.
 
-The model itself never holds such a tensor: other threads may use it meanwhile.
+The model itself never holds a traced tensor, since other threads may use it at the same time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kstyle_torch.variables import Variable
 
 
 def tracing_copy(model: Trainable) -> Any:
-    """Returns a copy of a compiled model that shares all tensors, with its own places for them and its own metrics."""
+    """Returns a copy of a compiled model that shares all tensors, with its own tables of them and its own metrics."""
     holders = [(each, each.training) for each in model.modules() if each._parameters or each._buffers]
     copy = sharing_copy(model, holders)
     for module in copy.modules():
@@ -33,7 +33,7 @@ def tracing_copy(model: Trainable) -> Any:
 
 @contextlib.contextmanager
 def replaced(copy: nn.Module, pairs: list[tuple[Any, Tensor]]) -> Iterator[None]:
-    """Puts other tensors in the places of parameters and buffers of a tracing copy."""
+    """Replaces parameters and buffers of a tracing copy in the block."""
     by_id = {id(old): new for old, new in pairs}
     owners = [owner for module in copy.modules() for owner in (module._parameters, module._buffers)]
     before = [dict(owner) for owner in owners]
@@ -49,7 +49,7 @@ def replaced(copy: nn.Module, pairs: list[tuple[Any, Tensor]]) -> Iterator[None]
 
 @contextlib.contextmanager
 def holding(cells: list[Variable], values: list[Tensor]) -> Iterator[None]:
-    """Lets variables of a tracing copy have other values."""
+    """Gives variables of a tracing copy other values in the block."""
     before = [cell.value for cell in cells]
     try:
         for cell, value in zip(cells, values, strict=True):

@@ -1,14 +1,14 @@
-"""Verification of compiled code by the eager step, and the one place where failures of the compiler end.
+"""Verification of compiled code against the eager step, and the only place that catches failures of the compiler.
 
-A compiled step is accepted if two checks hold. Its loss, outputs, masks, metric state and statistics are those of the
-eager step, but for the rounding noise of each tensor; random layers draw under the same key. And its weights and slots
-are what the model's own optimizer makes of gradients that differ from the eager ones by no more than their noise: this
-checks gradients and optimizer at once, costs a compiled step nothing, and needs no formula of an optimizer turned round.
-Updated weights alone would not do: where a gradient is 0 but for rounding, as that of a bias before BatchNormalization,
-Adam steps in any direction, and the interval that the optimizer gives is wide there and nowhere else.
+A compiled step is accepted if two checks hold. First, its loss, outputs, masks, metric state and statistics equal those of
+the eager step within the rounding noise of each tensor, with random layers under the same key. Second, its weights and
+slots are what the model's own optimizer computes from gradients within the noise of the eager ones. This verifies gradients
+and optimizer together, adds no cost to the compiled step, and does not need the inverse of an optimizer's formula. A fixed
+tolerance on updated weights would not work: where a gradient is zero up to rounding, as that of a bias before
+BatchNormalization, Adam may step in either direction; the interval from the optimizer is wide there and nowhere else.
 
-Noise is measured: by further eager evaluations, one with the rows in another order (where that changes nothing else), and
-some with inputs and weights moved by their last digit, which works for random layers and models that mix rows as well.
+Noise is measured by further eager evaluations: one with the rows in another order (if the model treats rows separately),
+and some with inputs and weights changed in their last digit, which also covers random layers and models that mix rows.
 """
 
 from __future__ import annotations
@@ -32,40 +32,38 @@ from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.engine import Undo
 from kstyle_torch.training.recorded.side_effects import MASK, Cells
 
-ATTEMPTS = (
-    3  # a relu or a maximum may fall on the other side by rounding; a fault of the code is there in every attempt
-)
+ATTEMPTS = 3  # rounding may flip a relu or a maximum in one attempt; wrong code differs in all of them
 SMALL_STATE = 2**14  # numbers; copying them costs some percent of a step
-MARGIN = 10  # times the noise that was measured
+MARGIN = 10  # times the measured noise
 ULPS = 8  # of a tensor's largest number: fused code rounds less often than eager code, where both have no noise
-RELATIVE = 1e-6  # to the largest change that the optimizer makes to a tensor
-LOUD = 2.0**10  # a learning rate that brings small gradients above the last digit of the weights
-PHASES = ((0, False), (2, True), (1000, False))  # later steps to try, for schedules; and whether at that rate
+RELATIVE = 1e-6  # of the largest change that the optimizer makes to a tensor
+LOUD = 2.0**10  # learning rate at which small gradients exceed the last digit of the weights
+PHASES = ((0, False), (2, True), (1000, False))  # (steps ahead, to cover schedules; whether with the rate `LOUD`)
 NUDGES = 2
-SAME_ROWS = 100  # last digits: if outputs differ by more when the rows are moved, their order means something
+SAME_ROWS = 100  # last digits; if outputs differ by more after reordering rows, the model depends on their order
 OUTPUT = "output"
 
 Facts = dict[str, Tensor]
 
 
 class RefusedError(CannotCompileError):
-    """The difference for which compiled code is not used."""
+    """Error of compiled code whose results differ from the eager ones."""
 
 
 class FailedError(Exception):
-    """Error of compiled code that is not used: its compiler failed, or it gives other numbers."""
+    """Error of compiled code that is not used: the compiler failed, or the results differ."""
 
 
 class Trial:
-    """A block in which code is compiled and tried: afterwards all is as it was, and whatever was raised is in `error`.
+    """Context in which code is compiled and tried: on exit all state is restored, and an exception is kept in `error`.
 
-    No other place catches what torch's compiler raises, which may be anything. The caller goes on with the plain path; an
-    error of the user's code is raised there again.
+    This is the only place that catches exceptions of torch's compiler, which can be of any type. The caller falls back to
+    the eager path, where errors in user code are raised again.
 
     Args:
         model: Compiled in Keras' sense.
-        tensors: What a step may change in place; metric state and gradients are put back with them. None in inference,
-            where another thread may train the same model: then only the random state is.
+        tensors: Tensors that a step may change in place; if there are any, metric state and gradients are restored too.
+            Empty in inference, where another thread may train the same model: then only the random state is restored.
     """
 
     def __init__(self, model: Trainable, tensors: Sequence[Tensor]):
@@ -82,7 +80,7 @@ class Trial:
         return self
 
     def restore(self) -> None:
-        """Puts everything back."""
+        """Restores all state."""
         put(self.tensors, self.values)
         set_random_state(self.random, self.generators)
         if self.tensors:
@@ -98,7 +96,7 @@ class Trial:
 
     @property
     def reason(self) -> str:
-        """The message of what was raised, for a warning."""
+        """The reason for the failure, for a warning."""
         return reason_of(self.error)
 
 
@@ -106,13 +104,13 @@ def reason_of(error: Exception | None) -> str:
     """Returns why compiled code is not used, for a warning."""
     if isinstance(error, CannotCompileError):
         return str(error)
-    original = getattr(error, "inner_exception", error)  # torch wraps what a backend raises
+    original = getattr(error, "inner_exception", error)  # torch wraps exceptions of a backend
     first = next(iter(str(original).strip().splitlines()), "")[:200]
     return f"that fails ({type(original).__name__}: {first})"
 
 
 class Attempt:
-    """A block of compiled code that changes nothing in place: what it raises is in `error` afterwards."""
+    """Context for compiled code that changes no state: an exception is kept in `error`."""
 
     error: Exception | None = None
 
@@ -128,14 +126,14 @@ class Attempt:
 
 
 class Later(Attempt):
-    """A block in which verified code runs: if it fails, all is as it was before, and what was raised is in `error`.
+    """Context for a verified step: on failure the state is rolled back, and the exception is kept in `error`.
 
-    The state of a large model is not copied at each step; then `is_intact` tells whether it may have been changed.
+    The weights of a large model are not copied at each step; `is_intact` then tells whether they may have changed.
 
     Args:
         model: Compiled in Keras' sense.
-        kept: What the code changes in place, for which a copy costs little.
-        rest: What else it changes in place, when everything has been computed.
+        kept: Tensors that the code changes in place, and that are cheap to copy.
+        rest: Other tensors that it changes in place, after all computation.
     """
 
     def __init__(self, model: Trainable, kept: Sequence[Tensor], rest: Sequence[Tensor] = ()):
@@ -162,7 +160,7 @@ class Later(Attempt):
 
     @property
     def is_intact(self) -> bool:
-        """True if the state is certainly what it was: it was copied, or the compiler failed before anything ran."""
+        """True if the state is certainly unchanged: it was rolled back, or the compiler failed before anything ran."""
         return self.is_whole or type(self.error).__module__.startswith(COMPILER)
 
 
@@ -180,10 +178,10 @@ def refuse_difference(got: Facts, wanted: Facts, others: Sequence[Facts], base: 
     """Compares tensors by name, each within its own noise.
 
     Args:
-        got: From compiled code.
-        wanted: From an eager evaluation.
-        others: From further ones, which show the noise.
-        base: What those differ from by noise, if that is not `wanted`: a fault that they share must not count as noise.
+        got: Results of compiled code.
+        wanted: Results of an eager evaluation.
+        others: Results of further evaluations, which differ by noise.
+        base: Reference for the noise, if not `wanted`: an error that all of `others` share must not count as noise.
     Raises: RefusedError: for the first that differs.
     """
     for name, expected in wanted.items():
@@ -192,7 +190,7 @@ def refuse_difference(got: Facts, wanted: Facts, others: Sequence[Facts], base: 
 
 
 def noise(expected: Tensor, others: Sequence[Tensor]) -> float:
-    """Returns how far compiled code may be off, from evaluations that differ by rounding alone; 0 for whole numbers."""
+    """Returns the tolerance for a tensor, from evaluations that differ by rounding alone; 0 for integers."""
     if not expected.is_floating_point() or not expected.numel():
         return 0.0
     exact = expected.detach().double().nan_to_num(0, 0, 0)
@@ -201,7 +199,7 @@ def noise(expected: Tensor, others: Sequence[Tensor]) -> float:
 
 
 def _refuse(name: str, got: Tensor, expected: Tensor, tolerance: Tensor) -> None:
-    """Raises a RefusedError if a number is further off than it may be."""
+    """Raises a RefusedError if a number exceeds its tolerance."""
     if got.shape != expected.shape or got.dtype != expected.dtype:
         raise RefusedError(
             f"the compiled code gives other numbers: {name} is {got.dtype} of shape {tuple(got.shape)}, "
@@ -221,7 +219,7 @@ def _refuse(name: str, got: Tensor, expected: Tensor, tolerance: Tensor) -> None
 
 
 def last_digit(model: Trainable) -> float:
-    """Returns the relative rounding of the least precise arithmetic in a model."""
+    """Returns the relative rounding error of the least precise arithmetic in a model."""
     dtypes = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
     dtypes |= {module._compute_dtype for module in model.modules() if isinstance(module, Layer)}
     digits = [torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point]
@@ -233,32 +231,32 @@ def last_digit(model: Trainable) -> float:
 
 
 def nudged(tensor: Tensor, share: float, seed: int) -> Tensor:
-    """Returns a tensor with half of its numbers moved towards 0 by a share of them; whole numbers stay."""
+    """Returns a tensor with a random half of its numbers scaled by `1 - share`; integer tensors are unchanged."""
     if not tensor.is_floating_point():
         return tensor
     return like(tensor, tensor.detach() * (1 - share * (_signs(tensor, seed) > 0)))
 
 
 def nudged_batch(batch: Any, share: float, seed: int) -> Any:
-    """Returns a batch with its tensors moved; see `nudged`."""
+    """Returns a batch with its tensors perturbed; see `nudged`."""
     return each_leaf(lambda leaf: nudged(leaf, share, seed), batch)
 
 
 def _signs(tensor: Tensor, seed: int) -> Tensor:
-    """Returns 1 and -1 at random, for each number of a tensor."""
+    """Returns a random sign, 1 or -1, for each number of a tensor."""
     drawn = torch.randint(2, tensor.shape, generator=torch.Generator().manual_seed(seed), device="cpu")
     return drawn.mul_(2).sub_(1).to(tensor.device, tensor.dtype)
 
 
 def like(tensor: Tensor, values: Tensor) -> Tensor:
-    """Returns values laid out in memory as a tensor is, which compiled code takes for granted."""
+    """Returns values with the strides of a tensor, which compiled code relies on."""
     if any(stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
-        return tensor.detach()  # whose numbers share memory
+        return tensor.detach()  # expanded: its numbers share memory
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device).copy_(values)
 
 
 def each_leaf(change: Callable[[Tensor], Tensor], batch: Any) -> Any:
-    """Returns a batch with its tensors changed; one that is there twice stays one tensor."""
+    """Maps the tensors of a batch; a tensor that occurs twice stays one object."""
     made: dict[int, Any] = {}
 
     def changed(leaf: Any) -> Any:
@@ -272,12 +270,12 @@ def each_leaf(change: Callable[[Tensor], Tensor], batch: Any) -> Any:
 
 
 def rolled(batch: Any, by: int = 1) -> Any:
-    """Returns a batch with its rows moved round: code must depend on the batch, not on the one that it was traced with."""
+    """Returns a batch with its rows rotated, to detect code that has the traced batch baked in."""
     return each_leaf(lambda leaf: like(leaf, leaf.roll(by, 0)) if leaf.ndim else leaf, batch)
 
 
 def rows_of(batch: Any) -> int:
-    """Returns how many rows a batch has; 0 where its tensors do not agree."""
+    """Returns the number of rows of a batch; 0 if its tensors do not agree."""
     sizes = {len(leaf) if leaf.ndim else 0 for leaf in tree.flatten(batch) if isinstance(leaf, Tensor)}
     return sizes.pop() if len(sizes) == 1 else 0
 
@@ -302,9 +300,9 @@ def verify_forward(
     """Compares a compiled forward pass with the model.
 
     Args:
-        run: The compiled one.
+        run: The compiled forward pass.
         plain: The model.
-        pure: The model as a function, which measures the noise: of inputs, and of how the weights are `nudged`.
+        pure: The model as a function of inputs and of `nudged`'s arguments for the weights; measures the noise.
         example: Inputs that it was traced with.
         size: See `last_digit`.
     Raises: RefusedError: if they differ in every attempt.
@@ -324,19 +322,19 @@ def verify_forward(
 
 @contextlib.contextmanager
 def as_compiled() -> Iterator[None]:
-    """Makes layers draw random numbers by the calls that they make in compiled code."""
+    """Makes layers draw random numbers with the same calls as in compiled code."""
     with compiling():
         yield
 
 
 class EagerStep:
-    """The forward and backward pass of the ordinary step, and its noise.
+    """The forward and backward pass of the eager step, and its noise.
 
     Args:
-        trial: Within which this is; it puts back what an evaluation has changed.
-        batch: Inputs, targets and weights of the samples.
-        context: What makes random layers draw the same numbers in each evaluation.
-        count: Takes batch, loss and output into the metrics, if the compiled code does that.
+        trial: The surrounding trial, which restores state that an evaluation has changed.
+        batch: Inputs, targets and sample weights.
+        context: Context in which random layers draw the same numbers in each evaluation.
+        count: Updates the metrics with batch, loss and output, if the compiled code does so.
     """
 
     def __init__(
@@ -350,12 +348,12 @@ class EagerStep:
         self.weights = [weight for weight in self.model.parameters() if weight.is_floating_point()]
 
     def measure(self, attempt: int) -> None:
-        """Evaluates it, several times. All attempts but the first start from other weights."""
+        """Evaluates the step several times. All attempts but the first start from perturbed weights."""
         self.attempt, size = attempt, last_digit(self.model)
         self.facts, self.gradients = self._evaluated(self.batch)
         self.y_pred = [name for name in self.facts if name.startswith(OUTPUT)]
         if not bool(self.facts["the loss"].isfinite()):
-            raise RefusedError("the loss is not finite, so that there is nothing to compare")
+            raise RefusedError("the loss is not finite, so there is nothing to compare")
         inputs, *rest = self.batch
         found = [self._evaluated((nudged_batch(inputs, size, seed), *rest), size, seed) for seed in range(NUDGES)]
         found += self._turned(size)
@@ -364,7 +362,7 @@ class EagerStep:
         self.noise = [noise(one, others) for one, others in zip(self.gradients, gradients, strict=True)]
 
     def refuse_gradients(self, gradients: Sequence[Tensor | None]) -> None:
-        """Raises a RefusedError if the gradients of compiled code are not those of the eager step."""
+        """Raises a RefusedError if gradients of compiled code differ from those of the eager step."""
         names = {id(weight): name for name, weight in self.model.named_parameters()}
         rows = zip(self.model._compiled.parameters, gradients, self.gradients, self.noise, strict=True)
         for weight, gradient, expected, spread in rows:
@@ -373,7 +371,7 @@ class EagerStep:
             _refuse(f"the gradient of {names[id(weight)]}", got, expected, tolerance)
 
     def begin(self, size: float = 0.0, seed: int = 0) -> None:
-        """Sets the model to the state from which the attempt starts."""
+        """Sets the model to the initial state of the attempt."""
         self.trial.restore()
         if self.attempt:
             put(self.weights, [nudged(weight, 1e-3, self.attempt) for weight in self.weights])
@@ -398,7 +396,7 @@ class EagerStep:
         return facts, [torch.zeros_like(p) if g is None else g.detach() for g, p in pairs]
 
     def _turned(self, size: float) -> list[tuple[Facts, list[Tensor]]]:
-        """Returns an evaluation with the rows in another order; none where that changes more than rounding."""
+        """Returns an evaluation with the rows in another order; none if that changes more than rounding."""
         rows = rows_of(self.batch)
         if rows < 2:
             return []
@@ -414,11 +412,11 @@ class EagerStep:
 
 
 class UpdateCheck:
-    """The step of a model's optimizer, for all gradients within the noise of the eager ones.
+    """Check of an optimizer step against the model's own optimizer, for all gradients within the noise of the eager ones.
 
     Args:
-        eager: The ordinary step, measured.
-        function: The compiled one as a function.
+        eager: The eager step, measured.
+        function: The compiled step as a function.
     """
 
     def __init__(self, eager: EagerStep, function: StepFunction):
@@ -430,10 +428,10 @@ class UpdateCheck:
         self.weights, self.changing = state.weights, [*state.weights, *state.slots]
 
     def prepare(self, steps_ahead: int, loud: bool) -> None:
-        """Sets weights, slots, the count of steps and the rate to where the next step shall start.
+        """Sets weights, slots, the step count and the learning rate for the next step.
 
         Args:
-            steps_ahead: How many steps later than now; but for 0, the slots hold what two steps leave there.
+            steps_ahead: Offset of the step count; unless it is 0, two optimizer steps fill the slots first.
             loud: Whether the rate is `LOUD`.
         """
         optimizer = self.optimizer
@@ -449,13 +447,13 @@ class UpdateCheck:
         self.start = [tensor.detach().clone() for tensor in self.changing]
 
     def refuse(self) -> None:
-        """Raises a RefusedError if weights and slots are not what the optimizer makes of such gradients."""
+        """Raises a RefusedError if weights and slots are not what the optimizer computes from gradients within the noise."""
         got = [tensor.detach().clone() for tensor in self.changing]
         self.optimizer.back(1)
         middle, one, other = ([state.double() for state in self._stepped(sign)] for sign in (0, 1, -1))
         for name, tensor, before, *ends in zip(self.names, got, self.start, middle, one, other, strict=True):
             expected, stacked = ends[0], torch.stack(ends)
-            width = stacked.amax(0) - stacked.amin(0)  # the step need not be monotone within it, so it counts twice
+            width = stacked.amax(0) - stacked.amin(0)  # doubled, since the update need not be monotone in the gradient
             digit = torch.finfo(tensor.dtype).eps
             change = (expected - before.double()).abs().nan_to_num(0, 0, 0)
             most = float(change.max()) if change.numel() else 0.0
@@ -463,9 +461,9 @@ class UpdateCheck:
             _refuse(name, tensor, expected.to(tensor.dtype), tolerance.nan_to_num(torch.inf))
 
     def _stepped(self, sign: int) -> list[Tensor]:
-        """Returns weights and slots after a step with gradients at an end of their noise.
+        """Returns weights and slots after a step with gradients at one end of their noise.
 
-        Each number goes its own way, up or down, so that norms of gradients hardly change.
+        The sign is random for each number, so that norms of gradients hardly change.
         """
         put(self.changing, self.start)
         pairs = enumerate(zip(self.eager.gradients, self.eager.noise, strict=True))
@@ -484,10 +482,10 @@ def verify_step(
     """Compares a compiled step with the eager one, and its update with the model's own optimizer.
 
     Args:
-        trial: Within which this is.
+        trial: The surrounding trial.
         function: The step as a function.
-        run: Runs the compiled step once, on `batch`. Returns: Loss and output.
-        batch: Inputs, targets and weights of the samples; not those that the step was traced with.
+        run: Runs the compiled step once on `batch` and returns loss and output.
+        batch: Inputs, targets and sample weights, other than those that the step was traced with.
         count: See `EagerStep`.
     Raises: RefusedError: if they differ in every attempt.
     """
@@ -515,7 +513,7 @@ def verify_step(
 
 
 def attempts(compared: Callable[[int], None]) -> None:
-    """Compares until there is no difference, `ATTEMPTS` times at most. Raises: RefusedError: that of the first attempt."""
+    """Compares up to `ATTEMPTS` times, until one succeeds. Raises: RefusedError: that of the first attempt."""
     refused: list[RefusedError] = []
     try:
         for attempt in range(ATTEMPTS):
@@ -525,4 +523,4 @@ def attempts(compared: Callable[[int], None]) -> None:
                 refused.append(error)
         raise refused[0]
     finally:
-        refused.clear()  # The errors' tracebacks hold this frame: a cycle that would keep the model.
+        refused.clear()  # their tracebacks hold this frame: a reference cycle that would keep the model alive

@@ -1,1 +1,1 @@
-"""Engines: the choice of the one that runs a step, and the check whether what it holds is still true."""
+"""Engines: the choice of the one that runs a step, and the invalidation of recorded and compiled code."""

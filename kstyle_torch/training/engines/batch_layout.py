@@ -1,4 +1,4 @@
-"""Layout of a batch, as recorded and compiled steps rely on it: its nest, and shape, strides and dtype of each tensor."""
+"""Layout of a batch, the key of recorded and compiled steps: its nest, and each tensor's shape, strides and dtype."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def layout_of(x: Any, y: Any, weight: Any, leaves: list[Tensor]) -> Any:
-    """Returns the layout of a batch, to be compared and looked up by; its tensors are added to `leaves`.
+    """Returns the layout of a batch as a hashable key, and appends the batch's tensors to `leaves`.
 
-    Returns: None for a batch that has none: of sparse tensors, or of something else than tensors.
+    Returns: The key; None if the batch has sparse tensors or leaves that are not tensors.
     """
     try:
         if weight is None and type(x) is Tensor and type(y) is Tensor:  # the usual case, quickly

@@ -1,7 +1,7 @@
 """Modules that exchange data with other processes or devices, and models that were wrapped in one.
 
-Their collectives hang on hooks and on autograd's accumulation of gradients, neither of which a recorded or compiled step
-has: with such a module inside, every step is the eager one.
+Their collectives run in hooks and in autograd's accumulation of gradients. Recorded and compiled steps have neither, so a
+model with such a module trains with eager steps.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from kstyle_torch.layer.weight_holder import WeightHolder
 from kstyle_torch.layers.batch_normalization import BatchNormalization
 from kstyle_torch.training.protocols import Trainable
 
-# Modules that average gradients and hold another module. DDP and FSDP leave no mark on the module they are given, so a
-# registration hook notes the wrapper when it takes its child; the set is weak, a wrapper that is gone counts no more.
+# Wrappers that average gradients. DDP and FSDP leave no mark on the module that they wrap, so a registration hook collects
+# the wrapper when it registers its child. The set is weak: wrappers that are garbage-collected drop out.
 _wrappers: WeakSet[nn.Module] = WeakSet()
 
 
 def _fully_sharded(name: str) -> tuple[type, ...]:
-    """Returns a class of torch's FSDP; nothing where the program has not imported that, which takes long."""
+    """Returns a class of torch's FSDP, or nothing if the program has not imported FSDP, which is slow to import."""
     fsdp = sys.modules.get("torch.distributed.fsdp")
     return () if fsdp is None else (getattr(fsdp, name),)
 
@@ -40,7 +40,7 @@ register_module_module_registration_hook(_note_wrapper)
 
 
 def all_modules(model: nn.Module) -> Iterator[nn.Module]:
-    """Yields the modules of a model, and those that `from_torch` is around: their children and hooks are the model's."""
+    """Yields the modules of a model, and the bare modules that `from_torch` wraps, which may have hooks of their own."""
     for module in model.modules():
         yield module
         if isinstance(module, WeightHolder) and module._bare is not module:
@@ -61,9 +61,9 @@ def exchanging_module(model: nn.Module) -> nn.Module | None:
 
 
 def check_replicas(model: Trainable) -> None:
-    """Checks that training in several processes keeps their models equal, as far as can be told.
+    """Checks that training in several processes keeps their models equal, and warns if nothing exchanges gradients.
 
-    Raises: ValueError: if the model is inside a DDP or FSDP module, which `fit` would go past.
+    Raises: ValueError: if the model is inside a DDP or FSDP module, which `fit` would bypass.
     """
     distributed = torch.distributed
     if not distributed.is_available() or not (_wrappers or distributed.is_initialized()):
@@ -72,8 +72,8 @@ def check_replicas(model: Trainable) -> None:
         if any(module is model for module in wrapper.modules()):
             kind = "DDP" if isinstance(wrapper, DistributedDataParallel) else "FSDP"
             raise ValueError(
-                f"{model.name} is wrapped in {type(wrapper).__name__}, but trained itself: gradients would not be "
-                f"exchanged between the processes. Train the wrapper: from_torch({kind}(model)), then compile() and fit()."
+                f"{model.name} is wrapped in {type(wrapper).__name__}, but fit() was called on the model itself, so gradients "
+                f"would not be exchanged. Train the wrapper: from_torch({kind}(model)), then compile() and fit()."
             )
     if not distributed.is_initialized() or distributed.get_world_size() == 1 or model.overrides("train_step"):
         return

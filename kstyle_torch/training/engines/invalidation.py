@@ -1,7 +1,7 @@
-"""Change detection for all tiers: the only place that says whether what was recorded or compiled still holds.
+"""Change detection for all tiers: the only place that decides whether recorded or compiled code is still valid.
 
-It compares identities, versions and owners, never the names of attributes: users may call theirs as they like. What the
-package itself changes while it trains lives in objects that stay the same: `model._fit`, and the containers of
+It compares identities, versions and owners, never the names of attributes, which users choose freely. State that the
+package itself changes during training lives in objects that keep their identity: `model._fit`, and the containers of
 layers whose types are `OwnList` and `OwnDict`.
 """
 
@@ -36,17 +36,17 @@ from kstyle_torch.training.engines.user_reads import is_ours, is_same, reads_of
 from kstyle_torch.training.fit_state import FitState, OfModel
 from kstyle_torch.training.protocols import Trainable
 
-SETTINGS: tuple[Callable[[], Any], ...] = (  # of the process; they decide which calls a step makes
+SETTINGS: tuple[Callable[[], Any], ...] = (  # of the process; they affect which operators a step calls
     config.epsilon,
     config.floatx,
     torch.get_default_dtype,
     torch.are_deterministic_algorithms_enabled,
     *KERNEL_SETTINGS,
 )
-NOTHING = (None,)  # arguments none of which overrides torch's functions
+NOTHING = (None,)  # arguments without __torch_function__
 ORDINARY: tuple[type, ...] = (nn.Parameter, TrainableWeight)
 ON_REQUEST = {"cpu", "cuda"}
-HOW_READ = operator.attrgetter("requires_grad", "dtype")  # with the next three, what decides how calls read a weight
+HOW_READ = operator.attrgetter("requires_grad", "dtype")  # with the next three: all that calls read of a weight
 ADDRESS, STRIDES, SIZE = Tensor.data_ptr, Tensor.stride, Tensor.numel
 
 
@@ -76,7 +76,7 @@ def why_not(model: Trainable, asked: bool) -> str | None:
 
 
 def watched() -> bool:
-    """Returns whether something outside the model changes or watches the calls of torch."""
+    """Returns whether a global mode or hook changes or observes torch calls: autocast, anomaly detection and the like."""
     return bool(
         torch.is_anomaly_enabled()
         or num_dispatch_modes()
@@ -89,7 +89,7 @@ def watched() -> bool:
 
 
 def foreign(model: Trainable) -> str | None:
-    """Returns which code that is not ours would be recorded, with all decisions that it makes; None if there is none."""
+    """Returns a message about user code in a step, whose branches a recording would freeze; None if there is none."""
     if model.overrides("compute_loss"):
         return "it has a compute_loss() of its own"
     for part in (*model.modules(), *_losses(model), *penalties(model)):
@@ -109,25 +109,25 @@ def _losses(model: Trainable) -> list[Any]:
 
 
 def penalties(model: Trainable) -> list[Any]:
-    """Returns what penalises weights and outputs."""
+    """Returns the regularizers of trained weights and of outputs."""
     of_outputs = (layer.activity_regularizer for layer in model._fit.loss_layers(model))
     return [view.regularizer for view in model._fit.penalised] + [each for each in of_outputs if each is not None]
 
 
 def marks() -> tuple[int, int]:
-    """Returns two counts that grow with each attribute of our layers that is set, and with each hook."""
+    """Returns two counters: of attributes set on our layers, and of hooks registered in the process."""
     return changes.count, RemovableHandle.next_id
 
 
 class Snapshot(OfModel):
-    """Everything that steps of a model, or forward passes, take for granted.
+    """All assumptions that recorded and compiled steps or forward passes make about a model.
 
-    It refers to what it compares by identity, so that no other object gets the same id.
+    It keeps references to objects that it compares by identity, so that no new object can get the same id.
 
     Args:
         model: Compiled in Keras' sense.
-        training: Whether losses, penalties and optimizer count too.
-        users: Whether code of the user's may be in it, so that what that reads is looked at.
+        training: Whether to include losses, penalties and optimizer.
+        users: Whether the step may contain user code, so that the values it reads must be compared too.
         parts: Further objects whose code is part of a step, such as metrics.
     """
 
@@ -141,9 +141,9 @@ class Snapshot(OfModel):
         others = [module for module in modules if not isinstance(module, Layer)]
         others += [*_losses(model), *penalties(model)] if training else []
         self.others = [vars(other) for other in others if hasattr(other, "__dict__")]
-        self.filled = self.others + [held for held in self.held if held]  # that others get something, `_numbers` tells
+        self.filled = self.others + [held for held in self.held if held]  # `_numbers` sees when others are filled
         self.weights = [each for module in modules for each in module._parameters.values() if each is not None]
-        self.placed = [weight for weight in self.weights if type(weight) in ORDINARY]  # others may have no address
+        self.placed = [weight for weight in self.weights if type(weight) in ORDINARY]  # others may lack an address
         roots = _roots(model, modules, training, parts) if users else []
         self.roots = [root for root in roots if root is not model]
         self.looks_into_model = len(self.roots) < len(roots)
@@ -152,7 +152,7 @@ class Snapshot(OfModel):
 
     @property
     def has_reads(self) -> bool:
-        """True if there is code of the user's."""
+        """True if the step contains user code."""
         return bool(self.roots) or self.looks_into_model
 
     def _fields(self) -> list[dict[str, Any]]:
@@ -160,9 +160,9 @@ class Snapshot(OfModel):
         return [vars(self._model()), *self.below]
 
     def _objects(self) -> list[Any]:
-        """Returns the forward functions of classes, attributes of what is not a layer of ours, and what modules hold."""
-        found: list[Any] = [cls.forward for cls in self.classes]  # a user may set that of a class of ours or torch's
-        for each in self.filled:  # the mode of our layers belongs to the call; that of others is an attribute
+        """Returns the objects compared by identity: forward functions, children, weights, attributes of other modules."""
+        found: list[Any] = [cls.forward for cls in self.classes]  # users may patch `forward` of a class
+        for each in self.filled:  # includes `training` of plain torch modules; the mode of our layers is per call
             found += each.values()
         if self.training:
             found += penalties(self.model)
@@ -171,19 +171,19 @@ class Snapshot(OfModel):
         return found
 
     def _numbers(self) -> list[Any]:
-        """Returns how the weights lie in memory, how many there are of each module, and settings of the process."""
+        """Returns the memory layout of the weights, the sizes of the modules' tables, and settings of the process."""
         numbers: list[Any] = [*map(len, self.held), *map(HOW_READ, self.weights)]
         numbers += (*map(ADDRESS, self.placed), *map(STRIDES, self.placed), *map(SIZE, self.placed))
         numbers += [setting() for setting in SETTINGS]
         return [*numbers, self.compiled.optimizer.loss_scale_factor] if self.training else numbers
 
     def _attributes(self) -> list[Any]:
-        """Returns the attributes of all modules but what training remembers; those of our layers count their changes."""
+        """Returns the attributes of all modules except `FitState`; needed only if the change counters moved, see `marks`."""
         values = [value for fields in self._fields() for value in fields.values()]
         return [value for value in values if type(value) is not FitState]
 
     def _reads(self) -> list[Any]:
-        """Returns the values that code of the user's reads."""
+        """Returns the values that user code in the step reads."""
         model = self.model
         known = [self.compiled.optimizer, model._compile_arguments, *modules_of(model)]
         for held in self.held:
@@ -196,7 +196,7 @@ class Snapshot(OfModel):
         """Returns whether everything is as it was.
 
         Args:
-            attributes: Whether those of our layers are compared too; without a change of `marks` they are the same.
+            attributes: Whether to compare attributes of our layers too; not needed while `marks` is unchanged.
         """
         return (
             self.model._compiled is self.compiled
@@ -209,7 +209,7 @@ class Snapshot(OfModel):
 
 
 def _roots(model: Trainable, modules: list[nn.Module], training: bool, parts: Iterable[Any]) -> list[Any]:
-    """Returns the objects of the user's whose code runs in a step."""
+    """Returns the objects defined by the user whose code runs in a step."""
     owners = [*modules, *parts]
     if training:
         owners += [*_losses(model), *penalties(model), *(view.constraint for view in model._fit.trained)]
@@ -217,7 +217,7 @@ def _roots(model: Trainable, modules: list[nn.Module], training: bool, parts: It
 
 
 def user_code(owners: Iterable[Any]) -> list[Any]:
-    """Returns those of some objects that are the user's, and functions of the user's that they hold."""
+    """Returns those of some objects that users have defined, and the user-defined functions that they hold."""
     owners = [*owners]
     found = [*owners]
     for owner in owners:
@@ -228,11 +228,11 @@ def user_code(owners: Iterable[Any]) -> list[Any]:
 
 
 class Standing(OfModel):
-    """Assumptions of what was recorded or compiled for a model, and the check whether they still hold.
+    """Assumptions of recorded or compiled code about a model, and the check whether they still hold.
 
     Args:
         model: Compiled in Keras' sense.
-        asked: Whether code of the user's may be in it.
+        asked: Whether it may contain user code.
         training: See `Snapshot`.
     """
 
@@ -244,10 +244,10 @@ class Standing(OfModel):
         self.marks = (-1, -1)
 
     def note(self, facts: Any = None, parts: Iterable[Any] = ()) -> None:
-        """Takes note of the model as it is.
+        """Takes a snapshot of the model.
 
         Args:
-            facts: What else is taken for granted, compared by value.
+            facts: Further assumptions, compared by value.
             parts: See `Snapshot`.
         """
         self.facts, self.marks = facts, marks()
@@ -255,11 +255,11 @@ class Standing(OfModel):
 
     @property
     def is_unmarked(self) -> bool:
-        """True if no attribute of a layer was set and no hook added; enough where only the steps themselves have run."""
+        """True if no layer attribute was set and no hook added; sufficient if only steps have run since the last check."""
         return marks() == self.marks
 
     def holds(self, facts: Any = None) -> bool:
-        """Returns whether everything is as it was noted."""
+        """Returns whether nothing has changed since `note`."""
         now = marks()
         if self.snapshot is None or facts != self.facts:
             return False
@@ -267,5 +267,5 @@ class Standing(OfModel):
             return False
         if not self.snapshot.still_holds(attributes=now != self.marks):
             return False
-        self.marks = now  # what was set is what it was before
+        self.marks = now  # attributes were set, but to the same values
         return True

@@ -1,9 +1,9 @@
-"""The values that code of the user's may read in a step: attributes, containers, arrays, closures, globals, class attributes.
+"""Values that user code may read in a step: attributes, containers, arrays, closures, globals, class attributes.
 
-They come as one flat list, which is compared with that of another moment: numbers and texts by value, containers and small
-arrays by content, other objects by identity. Found are the names in a function's code, in the functions that it calls, and
-whatever can be reached from there. A value that code computes a name for (`globals()["a" + "b"]`), asks the system or
-another library for, or keeps in a large array, is not.
+They are gathered in one flat list, which is compared with a later one: numbers and strings by value, containers and small
+arrays by content, other objects by identity. The search follows the names in a function's code and in the functions that it
+calls. It does not find values behind computed names (`globals()["a" + "b"]`), values from the system or other libraries, or
+changes inside large arrays.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from kstyle_torch.losses.base import Loss
 from kstyle_torch.regularizers import Regularizer
 
 OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
-OPAQUE = {*OURS, "numpy", *sys.stdlib_module_names} - {"__main__", "argparse"}  # whose objects are not looked into
-LOOKED_INTO = (Regularizer, Loss, SimpleNamespace)  # though they are not the user's
+OPAQUE = {*OURS, "numpy", *sys.stdlib_module_names} - {
+    "__main__",
+    "argparse",
+}  # packages whose objects are not searched
+SEARCHED = (Regularizer, Loss, SimpleNamespace)  # although their packages are opaque
 MAX_DEPTH = 12  # of containers in objects in functions
 MAX_VALUES = 20_000
 MAX_BYTES = 2**20  # of an array whose content is compared
@@ -47,7 +50,7 @@ def _home_of(value: Any) -> str:
 
 
 def is_same(before: list[Any], now: list[Any]) -> bool:
-    """Returns whether values are the same objects, or equal numbers, texts and tuples of them."""
+    """Returns whether values are the same objects, or equal numbers, strings or tuples of them."""
     if len(before) != len(now):
         return False
     return all(map(operator.is_, before, now)) or all(map(_is_equal, before, now))
@@ -67,7 +70,7 @@ def _is_equal(one: Any, other: Any) -> bool:
 
 
 def reads_of(roots: Iterable[Any], known: Collection[int]) -> list[Any]:
-    """Returns all values that code can read from some objects of the user's.
+    """Returns all values that the code of user-defined objects can read.
 
     Args:
         roots: Modules, losses, functions.
@@ -80,12 +83,12 @@ def reads_of(roots: Iterable[Any], known: Collection[int]) -> list[Any]:
 
 
 class _Reader:
-    """Gathers values; each object is looked into once."""
+    """Gathers values; each object is searched once."""
 
     def __init__(self, known: Collection[int]):
         self.known = known
         self.found: list[Any] = []
-        self.seen: dict[int, Any] = {}  # by id; kept, so that none of them is another's
+        self.seen: dict[int, Any] = {}  # by id; references keep the ids unique
 
     def take(self, value: Any, depth: int, is_root: bool = False) -> None:
         """Adds a value and what can be read from it."""
@@ -101,9 +104,9 @@ class _Reader:
 
 
 def _parts_of(value: Any, kind: type) -> Iterable[Any]:
-    """Returns what a value consists of; the value itself is among it where its identity counts.
+    """Returns the parts of a value, including the value itself if its identity matters.
 
-    `isinstance` would ask a proxy for its class, which may run code.
+    Uses `issubclass(type(value))`, since `isinstance` may run code of a proxy object.
     """
     if issubclass(kind, CONTAINERS):
         return _parts_of_container(value, kind)
@@ -144,7 +147,7 @@ def _parts_of_array(array: np.ndarray) -> Iterable[Any]:
 
 
 def _parts_of_tensor(tensor: Tensor) -> Iterable[Any]:
-    """Returns the tensor, and what tells of changes in place."""
+    """Returns the tensor and its version, which detects changes in place."""
     version = None if tensor.is_inference() else version_of(tensor)
     return tensor, tensor.requires_grad, str(tensor.dtype), tuple(tensor.shape), version
 
@@ -186,7 +189,7 @@ def _parts_of_class(cls: type) -> Iterator[Any]:
 
 def _parts_of_object(value: Any, kind: type) -> Iterator[Any]:
     yield value
-    if issubclass(kind, ModuleType) or (_home_of(kind) in OPAQUE and not issubclass(kind, LOOKED_INTO)):
+    if issubclass(kind, ModuleType) or (_home_of(kind) in OPAQUE and not issubclass(kind, SEARCHED)):
         return
     yield kind
     yield from getattr(value, "__dict__", {}).values()

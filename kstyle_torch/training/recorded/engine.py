@@ -1,9 +1,9 @@
-"""The recorded step: the numbers of the eager step, bit for bit, without the autograd engine and without calling modules.
+"""The recorded step: bitwise the numbers of the eager step, without the autograd engine and without module calls.
 
-When enough steps lie ahead, a step is recorded (see `tape`), the next one is run both ways and compared, and those after
-it run from the tape. Whatever a tape cannot hold runs eagerly: the user's own code, hooks, values that decide what is
-computed, random generators that are neither torch's nor a layer's. A tape is left as soon as an attribute of a layer, a
-hook, the set of weights or a setting of the process changes, and taken up again if all is as it was.
+If enough steps remain, one is recorded (see `recorder`), the next is run both ways and compared, and later ones run from
+the recording. Steps that cannot be recorded run eagerly: those with user code, hooks, branches on values, or random
+generators that are neither torch's nor a layer's. A change of a layer's attribute, a hook, the set of weights or a process
+setting suspends the recordings; they are used again if the change is undone.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from kstyle_torch.training.engines.invalidation import Standing, foreign, marks,
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.peephole import shortened
-from kstyle_torch.training.recorded.recorder import OPERATOR_ERRORS, CannotRecordError, Recorder, TapeWriter
+from kstyle_torch.training.recorded.recorder import OPERATOR_ERRORS, CannotRecordError, Recorder, RecordingWriter
 from kstyle_torch.training.recorded.side_effects import Cells, Effects
 from kstyle_torch.training.run import innermost
 
-PAYS_AFTER = 80  # steps; recording and checking cost what 16 to 28 recorded steps save, 40 the first time in a process
-MAX_TAPES = 8  # batch shapes
-MAX_LOOKS = 32  # in an epoch; a look at everything takes as long as an eager step
-FEW = 5  # steps, for which it does not pay to look
+PAYS_AFTER = 80  # steps; recording and comparing cost as much as 16 to 28 recorded steps save, 40 at first use
+MAX_RECORDINGS = 8  # batch shapes
+MAX_LOOKS = 32  # full checks in an epoch that find a change; each costs as much as an eager step
+FEW = 5  # steps; fewer between two changes do not pay for a snapshot
 
 
-class Tape(NamedTuple):
+class Recording(NamedTuple):
     """A recorded step for batches of one shape."""
 
     run: Callable[..., list[Any]]
     source: str
     checked: bool
-    effects: Effects | None  # where a step leaves more than a loss, one output and gradients
-    undo: Undo | None = None  # where a step changes statistics or draws random numbers
+    effects: Effects | None  # None if a step yields just a loss, one output and gradients
+    undo: Undo | None = None  # None if a step neither changes statistics nor draws random numbers
 
 
 class Undo:
-    """Copy of the state that a recorded step changes: a step that fails midway is run again by other means.
+    """Copy of the state that a recorded step changes, to roll back a step that fails midway and run it eagerly.
 
     Args:
         tensors: Weights and buffers that it changes in place.
@@ -59,14 +59,14 @@ class Undo:
         self.random: list[Tensor] = []
 
     def note(self) -> None:
-        """Takes note of everything; called before each step, so in as few calls as can be."""
+        """Copies the state. Called before each step, so it makes as few calls as possible."""
         if self.tensors:
             foreach_copy_(self.values, self.tensors)
         if self.sources:
             self.random = [source.get_state() for source in self.sources]
 
     def restore(self) -> None:
-        """Sets everything back."""
+        """Restores the state."""
         if self.tensors:
             foreach_copy_(self.tensors, self.values)
         for source, state in zip(self.sources, self.random, strict=True):
@@ -74,25 +74,25 @@ class Undo:
 
 
 class RecordedStep(OfModel):
-    """A training step that runs from a tape where it can.
+    """Engine of recorded training steps, with the eager step as fallback.
 
     Args:
         model: Compiled.
-        asked: Whether the user wants it (`jit_compile="record"`): then user-written layers and losses are recorded too, and
-            a warning says what cannot be.
+        asked: Whether the user requested recording (`jit_compile="record"`). If so, user-written layers and losses are
+            recorded too, and a warning gives the reason if a step cannot be.
     """
 
     def __init__(self, model: Trainable, asked: bool = False):
         super().__init__(model)
         self.asked = asked
-        self.tapes: dict[Any, Tape | None] = {}  # None: cannot be recorded
+        self.recordings: dict[Any, Recording | None] = {}  # None if it cannot be recorded
         self.seen: dict[Any, int] = {}
         self.ahead = 0
         self.reason: str | None = None
         self.warned: set[str] = set()  # reasons
         self.standing = Standing(model, asked)
-        self.has_user_code = False  # in the tapes
-        self.unproven: set[Any] = set()  # layouts whose tapes are still to be compared in this epoch
+        self.has_user_code = False  # in the recordings
+        self.unproven: set[Any] = set()  # layouts whose recordings must still be compared in this epoch
         self.weights: list[Tensor] = []
         self.generators: list[torch.Generator] = []  # of layers with a seed
         self.watchful, self.hooked = True, False
@@ -105,13 +105,13 @@ class RecordedStep(OfModel):
         """Prepares for an epoch.
 
         Args:
-            ahead: How many steps of the fit are still to come.
-            watchful: Whether code of the user's runs between the steps, which may change anything.
-            hooked: Whether that code is there to see or change each step: a callback, or a loop around `train_on_batch`.
+            ahead: Remaining steps of the fit.
+            watchful: Whether user code runs between the steps, which may change anything.
+            hooked: Whether it runs between all of them: a callback, or a loop around `train_on_batch`.
         """
         self.ahead, self.watchful, self.hooked, self.looks = ahead, watchful, hooked, 0
         if (run := innermost.run) is not None and run.first_check is not None:
-            return  # the first step will tell which losses there are
+            return  # losses and metrics are built in the first step
         if self.futile > MAX_LOOKS or self._still_foreign():
             return
         if self.reason is not None or not self.standing.holds():
@@ -119,16 +119,16 @@ class RecordedStep(OfModel):
             if self.reason is None:
                 self._look()
         if self.has_user_code and hooked:
-            self.reason = "code between the batches may change what layers or losses of the user's read"
+            self.reason = "code between the batches may change values that user-written layers or losses read"
         self._warn(self.reason)
-        self.unproven = {*self.tapes} if self.has_user_code else set()
+        self.unproven = {*self.recordings} if self.has_user_code else set()
 
     def end(self) -> None:
-        """Ends a fit. If that was within another one, its steps go on among code of the user's."""
+        """Ends a fit. The steps of an outer fit, if there is one, continue with user code between them."""
         self.watchful = True
 
     def _still_foreign(self) -> bool:
-        """Returns whether the model is known to be the user's, so that single batches need not ask again and again."""
+        """Returns whether the model has user code; cached, since `train_on_batch` asks at every call."""
         now = marks()
         if not self.asked and self.foreign_at != now:
             self.foreign, self.foreign_at = foreign(self.model), now
@@ -136,7 +136,7 @@ class RecordedStep(OfModel):
         return self.foreign is not None
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """Returns one step. Returns: The loss and the output."""
+        """Runs one step. Returns: The loss and the output."""
         self.ahead -= 1
         if (run := innermost.run) is not None and run.first_check is not None:
             result = steps.train_step(self.model, x, y, weight)
@@ -148,53 +148,53 @@ class RecordedStep(OfModel):
         key = layout_of(x, y, weight, flat)
         if key is None:
             return steps.train_step(self.model, x, y, weight)
-        tape = self.tapes.get(key, MISSING)
-        if tape is MISSING:
+        recording = self.recordings.get(key, MISSING)
+        if recording is MISSING:
             return self._first(key, flat, x, y, weight)
-        if tape is None or not self._unchanged():
+        if recording is None or not self._unchanged():
             return steps.train_step(self.model, x, y, weight)
-        if not tape.checked or key in self.unproven:
-            return self._check(key, tape, flat, x, y, weight)
-        if tape.undo is not None:
-            tape.undo.note()
-        if tape.effects is not None:
-            return self._with_effects(tape, tape.effects, key, flat, x, y, weight)
+        if not recording.checked or key in self.unproven:
+            return self._check(key, recording, flat, x, y, weight)
+        if recording.undo is not None:
+            recording.undo.note()
+        if recording.effects is not None:
+            return self._with_effects(recording, recording.effects, key, flat, x, y, weight)
         try:
-            with BelowAutograd():  # half the price of no_grad, and its calls are quicker
-                loss, y_pred, *gradients = tape.run(*flat)
+            with BelowAutograd():  # costs half as much as no_grad, and calls inside are faster
+                loss, y_pred, *gradients = recording.run(*flat)
         except OPERATOR_ERRORS:
-            return self._failed(tape, key, x, y, weight)
+            return self._failed(recording, key, x, y, weight)
         self._model()._compiled.optimizer.step(gradients)  # type: ignore[union-attr]
         return loss, y_pred
 
     def _with_effects(
-        self, tape: Tape, effects: Effects, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any
+        self, recording: Recording, effects: Effects, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any
     ) -> tuple[Tensor, Any]:
         try:
             with BelowAutograd():
-                loss, values, *gradients = tape.run(*flat, *[cell.value for cell in effects.cells])
+                loss, values, *gradients = recording.run(*flat, *[cell.value for cell in effects.cells])
         except OPERATOR_ERRORS:
-            return self._failed(tape, key, x, y, weight)
+            return self._failed(recording, key, x, y, weight)
         y_pred = effects.given(values)
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
 
-    def _failed(self, tape: Tape, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """Returns the eager step instead, from where the recorded one began; it says better what is wrong with the batch."""
-        if tape.undo is not None:
-            tape.undo.restore()
+    def _failed(self, recording: Recording, key: Any, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
+        """Rolls back and runs the eager step instead, whose error message describes the batch better."""
+        if recording.undo is not None:
+            recording.undo.restore()
         result = steps.train_step(self.model, x, y, weight)
-        self.tapes[key] = None  # nothing was
+        self.recordings[key] = None  # the eager step succeeded: the recording was at fault
         return result
 
     def _first(self, key: Any, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """Returns an eager step for a new shape; recorded, once it is likely that enough of them will come."""
+        """Runs an eager step for a new shape, and records it if enough of the same shape are expected."""
         self.seen[key] = self.seen.get(key, 0) + 1
         if self.seen[key] < 2 or not (self.asked or self._pays(key)):
             return steps.train_step(self.model, x, y, weight)
-        if len(self.tapes) >= MAX_TAPES or not self._unchanged():
+        if len(self.recordings) >= MAX_RECORDINGS or not self._unchanged():
             return steps.train_step(self.model, x, y, weight)
-        if len({*map(id, flat)}) < len(flat):  # the next batch may have another y where this one has its x again
+        if len({*map(id, flat)}) < len(flat):  # x is y here, which need not be so in the next batch
             flat, (x, y, weight) = [], tree.map_structure(_another, (x, y, weight))
             layout_of(x, y, weight, flat)
         recorder, cells, weights = Recorder(), Cells(self.model), self.weights
@@ -202,48 +202,50 @@ class RecordedStep(OfModel):
         try:
             with recorder:
                 loss, y_pred, gradients = steps.forward_backward(self.model, x, y, weight, captured=True)
-        except NotImplementedError:  # an operator that does not go through the dispatcher as others do
-            self.tapes[key] = None
+        except NotImplementedError:  # an operator that dispatch modes do not support
+            self.recordings[key] = None
             restore(weights, before, self.generators)
             cells.undo()
             return steps.train_step(self.model, x, y, weight)
-        self.tapes[key] = self._written(recorder, cells, flat, loss, y_pred, gradients)
+        self.recordings[key] = self._written(recorder, cells, flat, loss, y_pred, gradients)
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
 
     def _pays(self, key: Any) -> bool:
-        """Returns whether enough batches of this shape lie ahead, or have come in fits that did not say how many there are."""
+        """Returns whether enough batches of this shape remain, or have come so far if their number is unknown."""
         share = self.seen[key] / sum(self.seen.values())
         return self.ahead * share >= PAYS_AFTER or self.seen[key] > PAYS_AFTER
 
     def _written(
         self, recorder: Recorder, cells: Cells, flat: list[Tensor], loss: Tensor, y_pred: Any, gradients: Any
-    ) -> Tape | None:
+    ) -> Recording | None:
         try:
             if recorder.is_full:
-                raise CannotRecordError("a step takes so much memory that there is nothing to gain")
+                raise CannotRecordError("a step takes so much memory that recording would gain nothing")
             if recorder.reads.met:
-                raise CannotRecordError("numbers are brought to Python, where they may decide what is computed")
+                raise CannotRecordError("Python reads values of tensors, and may branch on them")
             calls, used = shortened(recorder.calls), cells.used(recorder.calls)
             effects = Effects(self.model, y_pred, [cell for cell, _ in used])
             state = [*self.weights]
             state += [each.weight for each in self.model._compiled.loss.entries if isinstance(each.weight, Tensor)]
             constants = [steps.one(loss.dtype, loss.device)]
-            writer = TapeWriter([*flat, *(old for _, old in used)], state, constants, self.generators)
+            writer = RecordingWriter([*flat, *(old for _, old in used)], state, constants, self.generators)
             outputs = y_pred if effects.are_few else effects.taken(y_pred)
             run, source = writer.write(calls, [loss, outputs, *gradients])
         except CannotRecordError as error:
             self._warn(str(error))
             return None
-        return Tape(run, source, False, None if effects.are_few else effects)
+        return Recording(run, source, False, None if effects.are_few else effects)
 
-    def _check(self, key: Any, tape: Tape, flat: list[Tensor], x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
-        """Returns a step done both ways, from the same state; the tape is kept if every bit is equal.
+    def _check(
+        self, key: Any, recording: Recording, flat: list[Tensor], x: Any, y: Any, weight: Any
+    ) -> tuple[Tensor, Any]:
+        """Runs a step both ways from the same state, and keeps the recording if every bit is equal.
 
-        The eager step counts: code of the user's runs once, and all that the tape has changed is set back.
+        The result is the eager one: user code runs once, and changes by the recorded step are rolled back.
         """
         self.unproven.discard(key)
-        weights, effects = self.weights, tape.effects  # a layer may change a parameter while it runs
+        weights, effects = self.weights, recording.effects  # a layer may replace a parameter while it runs
         before, drawn = state_of(weights, self.generators), _draws_of_python()
         cells = [] if effects is None else [cell.value for cell in effects.cells]
         versions = [*map(version_of, weights)]
@@ -253,7 +255,7 @@ class RecordedStep(OfModel):
         restore(weights, before, self.generators)
         try:
             with BelowAutograd():
-                got = tape.run(*flat, *cells)
+                got = recording.run(*flat, *cells)
         except (RuntimeError, TypeError):
             got = []
         loss, y_pred, gradients = expected
@@ -261,21 +263,21 @@ class RecordedStep(OfModel):
         wanted = [loss, outputs, *gradients, *after]
         same = _equal(wanted, [*got, *state_of(weights, self.generators)])
         restore(weights, after, self.generators)
-        if self.has_user_code:  # it may append to a list, or draw numbers past torch; the tape would not
+        if self.has_user_code:  # it may append to a list, or use other random generators; a recording does neither
             same = same and self.standing.holds() and drawn == _draws_of_python()
         else:
             same = same and self._unchanged()
-        self.tapes[key] = tape._replace(checked=True, undo=undo) if same else None
+        self.recordings[key] = recording._replace(checked=True, undo=undo) if same else None
         if not same:
             self._warn("a recorded step and an ordinary one gave different results")
         self.model._compiled.optimizer.step(gradients)
         return loss, y_pred
 
     def _undo(self, before: list[Tensor], after: list[Tensor], written: list[bool]) -> Undo | None:
-        """Returns what undoes a step that led from one state to another; see `state_of`.
+        """Returns the state to save before each step, from the states before and after one; see `state_of`.
 
         Args:
-            written: For each weight whether its version counter says that it was; some of torch's kernels tell it nothing.
+            written: For each weight, whether its version counter moved; some of torch's kernels do not move it.
         """
         changed = [not _same_bits(one, other) for one, other in zip(before, after, strict=True)]
         sources = _sources(self.generators)
@@ -285,8 +287,8 @@ class RecordedStep(OfModel):
         return Undo(tensors, drawn) if tensors or drawn else None
 
     def _unchanged(self) -> bool:
-        """Returns whether all that a tape takes for granted is as it was."""
-        if not self.watchful and self.standing.is_unmarked:  # nobody but the step itself has run since the last one
+        """Returns whether the assumptions of the recordings still hold."""
+        if not self.watchful and self.standing.is_unmarked:  # only the step itself has run since the last check
             return True
         if self.standing.holds():
             return True
@@ -297,12 +299,12 @@ class RecordedStep(OfModel):
         return False
 
     def _look(self) -> None:
-        """Takes note of what the tapes take for granted; tapes for anything else are of no use any more."""
+        """Takes a new snapshot if the assumptions have changed, and drops the recordings made under the old ones."""
         if not self.standing.holds():
             self.futile = self.futile + 1 if sum(self.seen.values()) < FEW else 0
             if self.futile > MAX_LOOKS:
                 self.reason = "its attributes change all the time"
-            self.tapes.clear()
+            self.recordings.clear()
             self.seen.clear()
             self.standing.note()
             self.has_user_code = self.asked and foreign(self.model) is not None
@@ -325,13 +327,13 @@ def _another(leaf: Any) -> Any:
 
 
 def state_of(weights: list[Tensor], generators: Iterable[torch.Generator] = ()) -> list[Tensor]:
-    """Copies of the random state, that of further generators too, and of the weights."""
+    """Returns copies of the random states, including those of further generators, and of the weights."""
     random = [source.get_state() for source in _sources(generators)]
     return [*random, *(weight.detach().clone() for weight in weights)]
 
 
 def restore(weights: list[Tensor], state: list[Tensor], generators: Iterable[torch.Generator] = ()) -> None:
-    """Sets random state and weights to what `state_of` gave."""
+    """Restores random states and weights from the result of `state_of`."""
     values = iter(state)
     for source in _sources(generators):
         source.set_state(next(values))

@@ -1,4 +1,4 @@
-"""Shorter ways to the same bits, for calls that autograd makes."""
+"""Peephole optimisation of recorded calls: fewer operators with bitwise equal results."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from kstyle_torch.training.recorded.recorder import Call, tensors_in
 
 aten = torch.ops.aten
-ABOVE = {aten.gt.Scalar: None, aten.ge.Scalar: -math.inf}  # the direction in which a bound is left out
+ABOVE = {aten.gt.Scalar: None, aten.ge.Scalar: -math.inf}  # to the nearest excluded value
 BELOW = {aten.lt.Scalar: None, aten.le.Scalar: math.inf}
 
 
 def shortened(calls: list[Call]) -> list[Call]:
-    """Returns the calls, with fewer of them where the result is the same in every bit."""
+    """Returns the calls, with sequences replaced by shorter ones whose results are bitwise equal."""
     uses: dict[int, int] = {}
     for call in calls:
         for tensor in tensors_in((call.args, call.kwargs)):
@@ -34,9 +34,9 @@ def shortened(calls: list[Call]) -> list[Call]:
 
 
 def _clamp_backward(call: Call, makers: Any, uses: Any, calls: list[Call]) -> list[Any] | None:
-    """Returns `where(x > low and x < high, gradient, 0)`: one kernel has bounds of its own, which it leaves out.
+    """Rewrites `where(x > low and x < high, gradient, 0)` as `hardtanh_backward`, whose bounds are exclusive.
 
-    torch 2.13 compares with `>=` and `<=` instead, for which the bounds move to the next numbers.
+    torch 2.13 compares with `>=` and `<=` instead; the bounds then move to the next representable numbers.
     """
     if call.function is not aten.where.self:
         return None
@@ -44,7 +44,7 @@ def _clamp_backward(call: Call, makers: Any, uses: Any, calls: list[Call]) -> li
     both = next((each for each in calls if each.function is aten.logical_and_.default and each.args[0] is mask), None)
     if both is None or uses[id(mask)] != 2 or uses[id(both.args[1])] != 1 or other.dim() or bool(other):
         return None
-    # `makers` knows the mask by the last call that gave it, which is the one that changed it in place.
+    # `makers` has the last call that returned the mask, which is the one that changed it in place.
     low = next((each for each in calls if each.function in ABOVE and each.result is mask), None)
     high = makers.get(id(both.args[1]))
     if low is None or high is None or high.function not in BELOW or low.args[0] is not high.args[0]:
@@ -59,13 +59,13 @@ def _clamp_backward(call: Call, makers: Any, uses: Any, calls: list[Call]) -> li
 
 
 def _excluded(comparison: Call, kinds: dict[Any, float | None], dtype: torch.dtype) -> float:
-    """Returns the first number, from the middle outwards, for which a comparison with a number is false."""
+    """Returns the nearest number for which a comparison is false: the bound, or for `>=` and `<=` the next one."""
     bound, towards = torch.tensor(comparison.args[1], dtype=dtype), kinds[comparison.function]
     return (bound if towards is None else torch.nextafter(bound, torch.tensor(towards, dtype=dtype))).item()
 
 
 def _sum_without_view(call: Call, makers: Any, uses: Any) -> list[Any] | None:
-    """Returns `view(sum(x, [0], keepdim=True))`, a bias's gradient."""
+    """Rewrites `view(sum(x, [0], keepdim=True))`, the gradient of a bias, as `sum(x, 0)`."""
     if call.function is not aten.view.default:
         return None
     summed = makers.get(id(call.args[0]))
@@ -78,7 +78,7 @@ def _sum_without_view(call: Call, makers: Any, uses: Any) -> list[Any] | None:
 
 
 def _linear(call: Call, makers: Any) -> list[Any] | None:
-    """Returns `addmm(bias, x, t(weight))`, a dense layer: one call transposes too. Who else reads `t(weight)` keeps it."""
+    """Rewrites `addmm(bias, x, t(weight))` as `linear`, which transposes itself. Other readers of `t(weight)` keep it."""
     if call.function is not aten.addmm.default or call.kwargs:
         return None
     bias, x, weight = call.args

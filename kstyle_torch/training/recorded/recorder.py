@@ -1,8 +1,8 @@
-"""The tape: the torch calls of one training step, written down as straight-line Python and run again without autograd.
+"""Recording of a training step: its torch calls as straight-line Python, which runs without autograd.
 
-A step runs once under a `TorchDispatchMode`. What it called, backward pass included, becomes a function of the batch: no
-module is called and no graph is built when it runs. `FunctionWriter` leaves out what nothing reads, and frees each tensor
-after its last use.
+A step runs once under a `TorchDispatchMode`. Its operator calls, backward pass included, become a function of the batch
+that calls no module and builds no autograd graph. `FunctionWriter` removes dead calls and frees each tensor after its last
+use.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from kstyle_torch._torch import (
 from kstyle_torch.codegen.function_writer import FunctionWriter
 from kstyle_torch.ops.safe_binary_crossentropy import safe_kernel
 
-UNTAPED = "aten._local_scalar_dense"  # brings data to Python
-UNTAPED_TAGS = (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
+UNRECORDABLE = "aten._local_scalar_dense"  # returns a value to Python
+UNRECORDABLE_TAGS = (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
 ALIASES = ("aten.detach.default", "aten.alias.default", "aten.lift_fresh.default")
 BINDINGS: tuple[Any, ...] = (TENSOR_FUNCTIONS, NN_FUNCTIONS, TENSOR_METHODS)
-MAX_BYTES = 256 * 2**20  # kept at once while recording; where steps are that large, calls cost nothing beside them
+MAX_BYTES = 256 * 2**20  # held while recording; in steps that are larger, the overhead of calls is negligible
 ORDINARY: tuple[type, ...] = (Tensor, torch.nn.Parameter)
-OPERATOR_ERRORS = (RuntimeError, TypeError, ValueError, IndexError)  # of operators that a batch does not fit
-TO_PYTHON = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)  # no operator is called for these
+OPERATOR_ERRORS = (RuntimeError, TypeError, ValueError, IndexError)  # raised by operators for an unsuitable batch
+TO_PYTHON = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__)  # these call no operator
 
 
 class CannotRecordError(Exception):
-    """Error of a step that cannot be recorded; its message says why."""
+    """Error of a step that cannot be recorded, with the reason as its message."""
 
 
 class Call(NamedTuple):
@@ -50,7 +50,7 @@ class Call(NamedTuple):
 
 
 class Recorder(LightDispatchMode):
-    """Notes every call of a torch operator while it is entered, and keeps all tensors, so that each has its own id."""
+    """Dispatch mode that records every operator call, and keeps all tensors alive, so that their ids are unique."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Recorder(LightDispatchMode):
 
     @property
     def is_full(self) -> bool:
-        """True if the tensors became too many to be kept; then there are no calls."""
+        """True if the tensors exceeded `MAX_BYTES`; the recorded calls are dropped then."""
         return self.num_bytes > MAX_BYTES
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -82,7 +82,7 @@ class Recorder(LightDispatchMode):
 
 
 class HostReads(TorchFunctionMode):
-    """Notes whether numbers are brought to Python past the operators, where they may decide what is computed."""
+    """Function mode that detects values read by Python without an operator, since Python may branch on them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class HostReads(TorchFunctionMode):
 
 
 def _rnn_layer(*args: Any) -> Any:
-    """Returns the CPU's fused LSTM, which keeps what its backward pass needs only while gradients are switched on."""
+    """Calls the CPU's fused LSTM, which saves the tensors for its backward pass only while gradients are enabled."""
     with torch.enable_grad():
         return torch.ops.aten.mkldnn_rnn_layer(*[arg.detach() if isinstance(arg, Tensor) else arg for arg in args])
 
@@ -102,14 +102,14 @@ def _rnn_layer(*args: Any) -> Any:
 KEEPING = {"aten.mkldnn_rnn_layer.default": _rnn_layer}
 
 
-class TapeWriter:
-    """Writes the function of a recorded step.
+class RecordingWriter:
+    """Writer of the function of a recorded step.
 
     Args:
-        inputs: The tensors of the batch, in the order in which the function takes them.
-        state: Parameters and buffers, which it reads and changes where they are.
+        inputs: The tensors of the batch, in the order of the function's parameters.
+        state: Parameters and buffers, which the function reads and changes in place.
         constants: Tensors that never change.
-        generators: Those that may draw, beside torch's own.
+        generators: Random generators that the step may use beside torch's default ones.
     """
 
     def __init__(
@@ -119,19 +119,19 @@ class TapeWriter:
         constants: Iterable[Tensor],
         generators: Iterable[torch.Generator] = (),
     ):
-        # by address, since a call sees another object for the same generator
+        # by address: operator calls receive a new Python object for the same generator
         self.generators = {generator_address(each): each for each in generators}
         parameters = [f"a{position}" for position in range(len(inputs))]
         self.writer = FunctionWriter("step", parameters, "step")
         self.names = {id(tensor): name for tensor, name in zip(inputs, parameters, strict=True)}
         self.state = {id(tensor): tensor for tensor in state}
-        self.fixed = {id(tensor): tensor for tensor in constants}  # known when writing, and unchanged ever after
+        self.fixed = {id(tensor): tensor for tensor in constants}  # values known at recording time that never change
         self.transposed: dict[str, str] = {}
 
     def write(self, calls: list[Call], outputs: list[Any]) -> tuple[Callable[..., Any], str]:
         """Returns the function `batch -> outputs` (tensors, None, or lists of them), and its source.
 
-        Raises: CannotRecordError: if a call does not depend on the batch, the state and constants alone.
+        Raises: CannotRecordError: if a call depends on anything but the batch, state and constants.
         """
         for call in calls:
             self._take(call)
@@ -141,7 +141,9 @@ class TapeWriter:
     def _take(self, call: Call) -> None:
         function, args, kwargs, result = call
         name = str(function)
-        if name.startswith(UNTAPED) or (any(tag in UNTAPED_TAGS for tag in function.tags) and not _picks(name, args)):
+        if name.startswith(UNRECORDABLE) or (
+            any(tag in UNRECORDABLE_TAGS for tag in function.tags) and not _picks(name, args)
+        ):
             raise CannotRecordError(f"{name} depends on values, not only on shapes")
         if name in ALIASES and self._known(args[0], name):
             self._alias(result, args[0])
@@ -149,7 +151,7 @@ class TapeWriter:
         must_run = schema_of(function).is_mutable or torch.Tag.nondeterministic_seeded in function.tags
         tensors = list(tensors_in((args, kwargs)))
         if not tensors and not must_run and not any(True for _ in tensors_in(result)):
-            return  # a question about dtypes, answered once
+            return  # a query of dtypes: its result is constant
         is_number = isinstance(result, Tensor) and result.dim() == 0
         if not must_run and (tensors or is_number) and all(id(tensor) in self.fixed for tensor in tensors):
             self.fixed.update((id(tensor), tensor) for tensor in tensors_in(result))
@@ -166,7 +168,7 @@ class TapeWriter:
     def _known(self, tensor: Tensor, name: str) -> bool:
         if id(tensor) in self.names or id(tensor) in self.state or id(tensor) in self.fixed:
             return True
-        if name == "aten.lift_fresh.default":  # torch.tensor(...) of numbers in the code
+        if name == "aten.lift_fresh.default":  # torch.tensor(...) of literals in the code
             self.fixed[id(tensor)] = tensor
             return True
         return False
@@ -182,13 +184,13 @@ class TapeWriter:
         run = KEEPING.get(str(function)) or binding_of(function)
         if run is safe_kernel or hasattr(
             NN_FUNCTIONS, base_name(function)
-        ):  # these have defaults of their own, or none
+        ):  # whose defaults differ from the operator's
             args = (*args, *[each.default_value for each in positional(function)[len(args) :]])
         values = [self._render(value, reads) for value in args]
         named = {key: self._render(value, reads) for key, value in kwargs.items()}
         code = self.writer.call(self.writer.bind(run, "c"), values, named)
         if isinstance(result, (bool, int, float)):
-            raise CannotRecordError(f"{base_name(function)} gives a {type(result).__name__} to Python")
+            raise CannotRecordError(f"{base_name(function)} returns a {type(result).__name__} to Python")
         parts = list(result) if isinstance(result, (tuple, list)) else [result]
         targets = [self._target(part) for part in parts]
         if isinstance(result, (tuple, list)):
@@ -198,17 +200,17 @@ class TapeWriter:
         self.writer.write(code, reads, targets, optional=not must_run)
 
     def _target(self, part: Any) -> str:
-        """Returns the variable that a result goes to; `_` for none, or for what has a name already (changed in place).
+        """Returns the variable for a result; `_` for None, and for tensors changed in place, which have one already.
 
-        Numbers among the results, such as the length that an attention kernel on CUDA found, depend on shapes only: what
-        depends on values has a tag. They are written down where they are used.
+        Integers among the results, such as the sequence length that attention kernels on CUDA return, depend on shapes
+        alone, since operators that depend on values carry a tag. They appear as literals where they are used.
         """
         if type(part) is int or part is None or (isinstance(part, Tensor) and self._has_name(part)):
             return "_"
         if not isinstance(part, Tensor):
-            raise CannotRecordError(f"a call gives a {type(part).__name__} to Python")
+            raise CannotRecordError(f"a call returns a {type(part).__name__} to Python")
         if part.layout is not torch.strided or type(part) not in ORDINARY:
-            raise CannotRecordError(f"a call gives a {part.layout} {type(part).__name__}")
+            raise CannotRecordError(f"a call returns a {part.layout} {type(part).__name__}")
         name = self.names[id(part)] = self.writer.variable("v")
         return name
 
@@ -222,10 +224,10 @@ class TapeWriter:
         if isinstance(value, Tensor):
             return self._tensor(value, reads)
         if isinstance(value, (list, tuple)) and type(value) is not list:
-            return self._render([*value], reads)  # operators take a list for each kind of sequence
+            return self._render([*value], reads)  # operators take lists for all sequences
         if isinstance(value, torch.Generator):
             if generator_address(value) not in self.generators:
-                raise CannotRecordError("a random generator is used that is no attribute of a layer")
+                raise CannotRecordError("a random generator is used that is not an attribute of a layer")
             return self.writer.bind(self.generators[generator_address(value)], "c")
         return None
 
@@ -247,14 +249,14 @@ def base_name(function: Any) -> str:
 
 
 def positional(function: Any) -> list[Any]:
-    """Returns the arguments of an operator that may be given by position."""
+    """Returns the positional arguments of an operator's schema."""
     return [argument for argument in schema_of(function).arguments if not argument.kwarg_only]
 
 
 def binding_of(function: Any) -> Any:
-    """Returns what runs an operator with the least ado: its binding in Python, which reads its arguments more quickly."""
+    """Returns the fastest callable for an operator: its Python binding, which parses arguments faster, if there is one."""
     if function is torch.ops.aten.binary_cross_entropy.default:
-        return safe_kernel  # the losses take it, and go on where it would fail
+        return safe_kernel  # used by the losses too: it accepts values for which the operator raises
     if function.namespace == "aten" and not str(function).endswith("out"):
         for home in BINDINGS:
             if hasattr(home, base_name(function)):
@@ -263,14 +265,14 @@ def binding_of(function: Any) -> Any:
 
 
 def written_by(function: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:
-    """Yields the tensors among a call's arguments that it changes."""
+    """Yields the arguments that a call changes in place."""
     for place, argument in enumerate(schema_of(function).arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             yield from tensors_in(args[place] if place < len(args) else kwargs.get(argument.name))
 
 
 def _picks(name: str, args: Any) -> bool:
-    """Returns whether a call takes what numbers point to, as many as there are, and not what is true in a mask."""
+    """Returns whether a call indexes with integers, so that its output shape is known, rather than with a boolean mask."""
     return name == "aten.index.Tensor" and all(
         index.dtype in (torch.int64, torch.int32) for index in tensors_in(args[1])
     )

@@ -1,4 +1,4 @@
-"""Side effects of a step, beside a loss, one output and gradients: nests of outputs, masks, added losses, metric state."""
+"""Side effects of a step, beyond a loss, one output and gradients: nested outputs, masks, added losses, metric state."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from kstyle_torch.training.recorded.recorder import Call, CannotRecordError, ten
 from kstyle_torch.variables import Variable
 
 MASK = "_keras_mask"
-HELD = (Variable, State)  # not those that are views of a parameter
+HELD = (Variable, State)  # exact types: subclasses are views of parameters
 
 
 class Cells:
-    """The variables that a step may read and set, but for weights.
+    """Variables other than weights that a step may read and set.
 
-    Those of metrics, which count its losses, weights of losses, what scales the loss, and those that layers have as
-    attributes.
+    They are metric state, loss weights, the variables of loss scaling, and attributes of layers.
 
     Args:
         model: Compiled.
@@ -38,25 +37,25 @@ class Cells:
         self.before = [variable.value for variable in self.variables]
 
     def undo(self) -> None:
-        """Sets them back."""
+        """Restores their values."""
         for variable, value in zip(self.variables, self.before, strict=True):
             variable._tensor = value
 
     def used(self, calls: list[Call]) -> list[tuple[Variable, Tensor]]:
-        """Returns those that the calls read or set, with their values before."""
+        """Returns the variables that the calls read or set, with their values before the step."""
         read = {id(tensor) for call in calls for tensor in tensors_in((call.args, call.kwargs))}
         pairs = zip(self.variables, self.before, strict=True)
         return [(cell, old) for cell, old in pairs if id(old) in read or cell.value is not old]
 
 
 class Effects:
-    """All of them as one list of tensors, and back.
+    """Conversion of a step's side effects to one flat list of tensors, and back.
 
     Args:
-        model: Compiled; it has just done a step.
-        y_pred: What it gave.
+        model: Compiled; it has just run a step.
+        y_pred: Output of the step.
         cells: The variables that the step reads or sets.
-    Raises: CannotRecordError: for an output or an added loss that is no tensor.
+    Raises: CannotRecordError: for an output or an added loss that is not a tensor.
     """
 
     def __init__(self, model: Trainable, y_pred: Any, cells: list[Variable]):
@@ -67,27 +66,27 @@ class Effects:
         tags = all_tags if any(not entry.metric.rowwise for entry in model._compiled.metrics.entries) else mask_only
         self.num_leaves = len(leaves)
         self.tags = [(place, name) for place, leaf in enumerate(leaves) for name in tags(leaf)]
-        # The references are weak, since the model, which holds these effects, may be one of the layers.
+        # Weak references: the model, which owns these effects, may be one of the layers.
         self.layers: list[tuple[Callable[[], Any], int]] = [
             (ref(layer), len(layer._losses)) for layer in model._fit.loss_layers(model) if layer._losses
         ]
         if not all(isinstance(value, Tensor) for value in self.taken(y_pred)):
-            raise CannotRecordError("an output or a loss of add_loss() is no tensor")
+            raise CannotRecordError("an output or a loss of add_loss() is not a tensor")
 
     @property
     def are_few(self) -> bool:
-        """True if there is nothing but one output."""
+        """True if the step has a single output and no other side effects."""
         return not (self.is_nested or self.tags or self.layers or self.cells)
 
     def taken(self, y_pred: Any) -> list[Any]:
-        """Returns the tensors that a step has left."""
+        """Returns the tensors that a step has produced, as a flat list."""
         leaves = tree.flatten(y_pred)
         tied = [getattr(leaves[place], name, None) for place, name in self.tags]
         added = [loss for layer, _ in self.layers for loss in layer()._losses]
         return [*leaves, *tied, *added, *(cell.value for cell in self.cells)]
 
     def given(self, values: list[Tensor]) -> Any:
-        """Puts the tensors where a step would have left them. Returns: The output."""
+        """Stores the tensors where an eager step would have. Returns: The output."""
         leaves = values[: self.num_leaves]
         rest = iter(values[self.num_leaves :])
         for place, name in self.tags:
@@ -100,17 +99,17 @@ class Effects:
 
 
 def mask_only(output: Any) -> list[str]:
-    """Returns the mask of an output, which metrics ask for."""
+    """Returns the attribute that holds an output's mask, if it has one; metrics read it."""
     return [MASK] if hasattr(output, MASK) else []
 
 
 def all_tags(output: Any) -> list[str]:
-    """Returns whatever is tied to an output, such as its logits, for metrics that look at the outputs themselves."""
+    """Returns all attributes of an output that hold tensors, such as its logits; user-written metrics may read them."""
     return [name for name, value in vars(output).items() if isinstance(value, Tensor)]
 
 
 def _packing(y_pred: Any) -> Callable[[list[Tensor]], Any]:
-    """Returns the function that makes the nest of its leaves."""
+    """Returns a function that packs leaves into the nest of `y_pred`."""
     if isinstance(y_pred, Tensor):
         return lambda leaves: leaves[0]
     if type(y_pred) in (list, tuple) and not any(map(tree.is_nested, y_pred)):

@@ -1,4 +1,4 @@
-"""The switches of `compile` that say how steps are run, looked at before anything changes."""
+"""Checks of the arguments of `compile` and `fit` that control how steps run, made before any state changes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ MODES = ("auto", "record", "default", "reduce-overhead", "max-autotune", "max-au
 
 
 def check_epochs(**given: Any) -> None:
-    """Raises a ValueError for a number of epochs that is not an int."""
+    """Raises a ValueError for an argument that is not an int, such as a number of epochs."""
     for name, number in given.items():
         if not hasattr(number, "__index__") or isinstance(number, bool):
             raise ValueError(f"{name} must be an int; got {number!r}.")
 
 
 def check_switches(jit_compile: Any, steps_per_execution: Any) -> None:
-    """Looks at `jit_compile` and `steps_per_execution`.
+    """Checks `jit_compile` and `steps_per_execution`.
 
-    Raises: ValueError: for an unknown mode, or a number of steps that is not positive. TypeError: for what is neither a mode
-        nor arguments of `torch.compile`.
+    Raises: ValueError: for an unknown mode, or a number of steps that is not positive. TypeError: for a `jit_compile` that is
+        neither a mode nor a dict of arguments for `torch.compile`.
     """
     if isinstance(jit_compile, str):
         if jit_compile not in MODES:

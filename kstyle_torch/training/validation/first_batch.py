@@ -1,4 +1,4 @@
-"""Before the first step: the data against the model and the loss. An error here leaves everything as it was."""
+"""Validation of data against the model and the loss, before the first step. An error leaves all state unchanged."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import innermost, others_run
 
 SAMPLE_ROWS = 32
-FEW = 16  # outputs of which nothing can be said
-_warned: weakref.WeakSet[Any] = weakref.WeakSet()  # losses of which it was said that they are behind a softmax
+FEW = 16  # outputs; with fewer, a check for probabilities says nothing
+_warned: weakref.WeakSet[Any] = weakref.WeakSet()  # losses that were warned about
 
 
 def first_rows(structure: Any, device: torch.device, rows: int | None = SAMPLE_ROWS) -> Any:
@@ -42,18 +42,18 @@ def first_rows(structure: Any, device: torch.device, rows: int | None = SAMPLE_R
 def check_data(
     model: Trainable, batch: Batch, device: torch.device, batch_size: int | None = None, needs_loss: bool = True
 ) -> FirstBatch | None:
-    """Builds the model and what is compiled for data like this, looks through the data, and tries the loss on some.
+    """Builds the model, losses and metrics for the data, validates the data, and tries the loss on a few rows.
 
-    A model that is built and runs code of the user's, or hooks, is not called for this: users may count on one call for
-    each batch. The check waits for the output of the first step then.
+    A built model with user code or hooks is not called for this, since users may rely on one call per batch. The check is
+    then deferred to the first step, whose output it uses.
 
     Args:
-        batch_size: Rows of a training step; all of the batch if None. A stateful layer takes no other number.
-    Returns: The check that waits; None if all is checked.
+        batch_size: Rows of a training step; all of the batch if None. Stateful layers accept no other number of rows.
+    Returns: The deferred check; None if everything has been checked.
     Raises: ValueError: if the data does not fit the model or the loss.
     """
     layout, fit = _layout(model, batch, device, needs_loss), model._fit
-    if model.graph is None and not (fit.checked is not None and fit.checked.holds()):  # it may give another output now
+    if model.graph is None and not (fit.checked is not None and fit.checked.holds()):  # its output may have changed
         fit.tried.clear()
         fit.checked = Standing(model, training=False)
         fit.checked.note()
@@ -70,7 +70,7 @@ def check_data(
 
 
 def _is_called_once_per_batch(model: Trainable) -> bool:
-    """Returns whether the model is built, and nobody is to see it run for a check."""
+    """Returns whether the model is built, and user code or hooks could observe an additional call."""
     modules = modules_of(model)
     if not all(module.built for module in modules if isinstance(module, Layer)):
         return False
@@ -80,13 +80,13 @@ def _is_called_once_per_batch(model: Trainable) -> bool:
 
 
 class FirstBatch:
-    """The check of data and loss against the output of a model.
+    """Check of data and loss against the output of a model.
 
     Args:
-        model: Objective.
+        model: Compiled.
         batch: All of the data, or the first batch of a stream.
         layout: See `_layout`.
-        needs_loss: Whether a loss must have targets.
+        needs_loss: Whether losses must have targets.
     """
 
     def __init__(self, model: Trainable, batch: Batch, layout: Any, needs_loss: bool):
@@ -95,26 +95,26 @@ class FirstBatch:
         self.is_done = False
 
     def try_now(self, x: Any, y: Any, weight: Any) -> None:
-        """Runs the model on some rows for nothing but the check; this builds it, too."""
+        """Runs the model on a few rows for the check alone, which also builds it."""
         begun = self.model._fit.begun
         with untouched(self.model, is_shared=lambda: self.model._fit.begun != begun), torch.no_grad():
             try:
                 y_pred = self.model(x)
-            except NotImplementedError:  # a model that is only trained by its own train_step
+            except NotImplementedError:  # a model without `call`, trained by its own train_step
                 if not self.model.overrides("train_step"):
                     raise
                 return
             self._check(self.model, y, y_pred, weight)
 
     def try_rows(self) -> None:
-        """Does the same on the first rows of the data, where something needs losses and metrics before the first step."""
+        """Makes the check on the first rows of the data, for callers that need losses and metrics before the first step."""
         self.try_now(*first_rows(self.batch, self.model._where()))
 
     def __call__(self, model: Trainable, x: Any, y: Any, weight: Any, training: bool) -> Any:
-        """Runs the model for a step, and checks what comes out before anything is made of it.
+        """Runs the model for a step, and checks the output before it is used.
 
         Returns: The output.
-        Raises: ValueError: if the data does not fit the loss; weights, buffers and random state are as they were then.
+        Raises: ValueError: if the data does not fit the loss; weights, buffers and random state are then restored.
         """
         buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         cells = [(cell, read_cell(cell)) for cell in cells_of(model).values()]
@@ -122,7 +122,7 @@ class FirstBatch:
             y_pred = steps.run_model(model, x, training)
             with torch.no_grad():
                 self._check(model, y, y_pred, weight)
-                if model is not self.model:  # a copy, beside another thread
+                if model is not self.model:  # a copy, since another thread uses the model
                     self.model._compiled.build(model.output_names, y, y_pred)
         except Exception:
             with torch.no_grad():
@@ -145,13 +145,13 @@ class FirstBatch:
             _try_losses(compiled, targets, outputs, weights)
             _try_metrics(compiled, targets, outputs)
         model._fit.tried.add(self.layout)
-        if is_new:  # the epoch has begun without losses and metrics
+        if is_new:  # the epoch began before losses and metrics were built
             _catch_up(model)
         self.is_done = True
 
 
 def _catch_up(model: Trainable) -> None:
-    """Does for losses and metrics what is done for those that there are when an epoch begins."""
+    """Prepares new losses and metrics for the running epoch, as those that exist when it begins are."""
     compiled, run = model._compiled, innermost.run
     compiled.head = steps.find_head(model)
     for metric in (compiled.metrics, *compiled.trackers):
@@ -176,7 +176,7 @@ def check_given(compiled: Objective, x: Any, y: Any) -> None:
 
 
 def _layout(model: Trainable, batch: Batch, device: torch.device, needs_loss: bool) -> Any:
-    """Returns what decides whether a model takes a batch, other than the numbers in it."""
+    """Returns a cache key of everything, except the values of the batch, that decides whether a model accepts it."""
     leaves = [leaf if leaf is None else (leaf.shape[1:], leaf.dtype) for leaf in tree.flatten(batch)]
     structure = tree.map_structure(lambda leaf: None, batch)
     return model._emitted, model._compiled, device, needs_loss, repr(structure), *leaves
@@ -191,7 +191,7 @@ def _look_through(compiled: Objective, batch: Batch) -> None:
 
 @contextlib.contextmanager
 def _undone(compiled: Objective) -> Iterator[None]:
-    """Forgets what these data made of losses and metrics if they are refused: the next may be of another kind."""
+    """Discards losses and metrics built for data that is then rejected: the next data may have other shapes."""
     was_built = compiled.outputs is not None
     try:
         yield
@@ -219,7 +219,7 @@ def _try_losses(compiled: Objective, targets: list[Any], outputs: list[Tensor], 
 
 
 def _warn_of_probabilities(loss: Any, output: Tensor) -> None:
-    """Says once that a loss of logits stands behind a sigmoid or softmax."""
+    """Warns once if a loss with `from_logits=True` gets the output of a sigmoid or softmax."""
     if not getattr(loss, "from_logits", False) or output.numel() < FEW or loss in _warned:
         return
     looks_so = bool((output.min() >= 0) & (output.max() <= 1))
@@ -236,7 +236,7 @@ def _warn_of_probabilities(loss: Any, output: Tensor) -> None:
 
 
 def _try_metrics(compiled: Objective, targets: list[Any], outputs: list[Tensor]) -> None:
-    """Lets those that are only updated after many steps say now what does not suit them."""
+    """Tries metrics that are updated only after many steps, so that their errors come before training."""
     for entry in compiled.metrics.entries:
         if entry.metric.rowwise and targets[entry.output] is not None:
             metric = copy.deepcopy(entry.metric)  # another thread may be using it
@@ -252,9 +252,9 @@ def _check_labels(compiled: Objective, y: Any) -> None:
 
 
 def targets_as_needed(model: Trainable, y: Any) -> Any:
-    """Targets in the dtype and shape that the losses want, so that no step has to change them.
+    """Returns targets in the dtype and shape that the losses use, so that steps need not convert them.
 
-    Only where everything that sees them is ours; a user's function gets what the user gave.
+    User-written losses, metrics and steps get the targets as they were given.
     """
     compiled: Objective = model._compiled
     if y is None or compiled.outputs is None or len(compiled.outputs) != 1:

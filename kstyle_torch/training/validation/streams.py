@@ -1,8 +1,8 @@
-"""Checks of a batch that comes in the middle of an epoch: on the host, before it goes to the device.
+"""Checks of the batches of a stream: on the host, before they are copied to the device.
 
-Batches that come on a device are not looked at, but for the first: the host would wait for each. A flag that the device
-keeps until the epoch's end would come too late, since a CUDA kernel that meets a number it has no place for ends the
-process' use of the device at once.
+Of batches that are already on a device, only the first is checked: the host would wait for each. An error flag on the
+device, read at the end of the epoch, would come too late: an index out of range in a CUDA kernel makes the device unusable
+for the rest of the process.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Inspector = Callable[[Any, Any, Any], None]
 
 
 def batch_inspector(model: Trainable, with_targets: bool = True) -> Inspector:
-    """Returns a function of x, y and weights that raises a ValueError for a batch which the model or its loss cannot take.
+    """Returns a function of x, y and weights that raises a ValueError for a batch that the model or its loss cannot take.
 
     Args:
-        model: Built, and compiled where its targets are looked at.
-        with_targets: Whether they are.
+        model: Built; compiled if targets are checked.
+        with_targets: Whether to check targets.
     """
     tables = tables_of(model)
     check_targets = _target_check(model._compiled if with_targets else None)
@@ -49,12 +49,12 @@ def batch_inspector(model: Trainable, with_targets: bool = True) -> Inspector:
 
 
 def check_tables(model: Trainable, x: Any, looked_at: Callable[[Any], bool] = lambda leaf: True) -> None:
-    """Raises a ValueError for a number that the Embedding an input goes into does not have.
+    """Raises a ValueError for an input value that is out of range for the Embedding that reads it.
 
     Args:
         model: Built.
         x: Inputs.
-        looked_at: Which of them are.
+        looked_at: Selects the tensors to check.
     """
     tables = tables_of(model)
     if tables:
@@ -65,12 +65,12 @@ def check_tables(model: Trainable, x: Any, looked_at: Callable[[Any], bool] = la
 
 
 def on_host(leaf: Any) -> bool:
-    """Returns whether a look at a tensor makes nobody wait."""
+    """Returns whether a tensor's values can be read without waiting for a device."""
     return isinstance(leaf, Tensor) and leaf.device.type == "cpu"
 
 
 def tables_of(model: Trainable) -> dict[int, Embedding]:
-    """Returns the Embedding that each input goes into, in a nested model too; of several, that of the smallest table."""
+    """Returns the Embedding that reads each input, also in a nested model; of several, the one with the smallest table."""
     graph = graph_of(model)
     known = model._fit.tables
     if graph is None:
@@ -90,7 +90,7 @@ def tables_of(model: Trainable) -> dict[int, Embedding]:
 
 
 def _target_check(compiled: Objective | None) -> Callable[[Any], None] | None:
-    """Looks for class numbers that an output has no unit for; None where no output's targets are class numbers."""
+    """Returns a check for class numbers out of range; None if no output has class numbers as targets."""
     if compiled is None or (compiled.output_shapes and not any(entry.loss.sparse for entry in compiled.loss.entries)):
         return None
 

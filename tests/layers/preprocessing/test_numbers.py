@@ -110,7 +110,7 @@ def test_discretization_without_bins():
 @pytest.mark.parametrize("value", [5, -1])
 def test_numbers_that_are_no_category(value):
     layer = layers.CategoryEncoding(num_tokens=5)
-    with pytest.raises(ValueError, match=f"number {value} is no category"):
+    with pytest.raises(ValueError, match=f"number {value} is not a category"):
         layer([[0, value]])
 
 

@@ -210,8 +210,8 @@ def test_where_it_cannot_be_a_warning_says_why(make, arguments, words):
 def test_what_would_take_minutes_to_compile_is_run_step_by_step(monkeypatch):
     monkeypatch.setattr(training_pure, "MAX_CALLS", 20)
     with (
-        pytest.warns(UserWarning, match="epoch.*takes minutes"),
-        pytest.warns(UserWarning, match="without.*takes minutes"),
+        pytest.warns(UserWarning, match="epoch.*would take minutes"),
+        pytest.warns(UserWarning, match="without.*would take minutes"),
     ):
         got = fit(model := reader(6, **QUICK), x=X[..., None], epochs=1)
     assert_same_history(got, fit(reader(6, jit_compile=False), x=X[..., None], epochs=1))

@@ -217,7 +217,7 @@ def wrong_outputs(own):
 
 
 def stale_dropout(own):
-    return lambda self, shape: own(stateless_random.KeyedDraws(stateless_random.NO_KEY), shape)
+    return lambda self, shape: own(stateless_random.KeyedDraws(torch.zeros(1, dtype=torch.int64)), shape)
 
 
 BOTH, OTHER = ("step", "epoch"), ("epoch",)
@@ -351,19 +351,19 @@ def loss_off(run):
 
 @pytest.mark.parametrize("change", [no_change, last_zeroed, output_off, loss_off])
 def test_a_wrong_recorded_step_is_refused(change, monkeypatch):
-    own = engine.TapeWriter.write
+    own = engine.RecordingWriter.write
 
     def write(*args):
         run, source = own(*args)
         return change(run), source
 
-    monkeypatch.setattr(engine.TapeWriter, "write", write)
+    monkeypatch.setattr(engine.RecordingWriter, "write", write)
     expected = trained(network(layers.BatchNormalization(), jit_compile=False))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         got = trained(model := network(layers.BatchNormalization(), jit_compile="record"))
     assert ["gave different results" in str(one.message) for one in caught] == [True] * (change is not no_change)
-    assert any(model._fit.step_engine.tapes.values()) == (change is no_change)
+    assert any(model._fit.step_engine.recordings.values()) == (change is no_change)
     assert_equal(got, expected)
 
 

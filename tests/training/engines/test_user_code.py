@@ -11,7 +11,7 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from tests.choice import parameters
-from tests.models_to_train import AtBatch, tapes_of
+from tests.models_to_train import AtBatch, recordings_of
 from tests.oracle import assert_same_bits
 
 RNG = np.random.default_rng(0)
@@ -152,7 +152,7 @@ def test_a_recorded_step_reads_what_the_epoch_before_has_changed(case):
     got = fitted(read, "record", AtEpoch(change))
     assert expected[1] != fitted(read, False, AtEpoch(id))[1]
     assert_same(got, expected)
-    assert tapes_of(got[0])
+    assert recordings_of(got[0])
 
 
 GRAPHS = {"backend": "aot_eager"}
@@ -206,10 +206,10 @@ def test_user_code_is_not_recorded_beside_batch_callbacks():
     expected = fitted(read, False, InBatches(change))
     with pytest.warns(UserWarning, match="code between the batches"):
         got = fitted(read, "record", InBatches(change))
-    assert not tapes_of(got[0])
+    assert not recordings_of(got[0])
     assert_same(got, expected)
     fit(got[0])
-    assert tapes_of(got[0])  # without such a callback
+    assert recordings_of(got[0])  # without such a callback
 
 
 class Looking(layers.Layer):
@@ -251,7 +251,7 @@ def test_what_cannot_be_looked_at_is_found_by_the_comparison_of_each_epoch():
         if jit_compile:
             with pytest.warns(UserWarning, match="gave different results"):
                 losses = fit(model, change, epochs=5)
-            assert not tapes_of(model)
+            assert not recordings_of(model)
         else:
             losses = fit(model, change, epochs=5)
         results.append((model, losses))
@@ -286,15 +286,15 @@ def test_a_broken_recording_is_refused_in_the_next_epoch(case):
 
     class Breaking(ks.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            tapes = self.model._fit.step_engine.tapes
-            for key, tape in [*tapes.items()] if epoch == 1 else ():
-                run = tape.run
-                tapes[key] = tape._replace(run=lambda *batch, run=run: BROKEN[case](run(*batch)))
+            recordings = self.model._fit.step_engine.recordings
+            for key, recording in [*recordings.items()] if epoch == 1 else ():
+                run = recording.run
+                recordings[key] = recording._replace(run=lambda *batch, run=run: BROKEN[case](run(*batch)))
 
     expected = fitted(READS["list"][0], False, AtEpoch(id))
     with pytest.warns(UserWarning, match="gave different results"):
         got = fitted(READS["list"][0], "record", Breaking())
-    assert not tapes_of(got[0])
+    assert not recordings_of(got[0])
     assert_same(got, expected)
 
 
@@ -326,7 +326,7 @@ def test_what_a_recording_would_leave_out_is_not_recorded(layer):
             losses.append(fit(models[-1]))
         losses.append(np.random.uniform())
     assert losses[:2] == losses[2:]
-    assert not tapes_of(models[1])
+    assert not recordings_of(models[1])
     if layer is Appending:
         assert models[0].layers[1].history == models[1].layers[1].history
 

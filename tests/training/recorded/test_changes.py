@@ -12,7 +12,7 @@ from torch import nn
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training.recorded import engine
-from tests.models_to_train import rows_with_signs, tapes_of
+from tests.models_to_train import recordings_of, rows_with_signs
 from tests.oracle import assert_same_bits
 
 X, Y = rows_with_signs(96, 6)
@@ -101,7 +101,7 @@ def assert_same(build, train):
     assert repr(got[1]) == repr(expected[1])
     assert_same_bits(got[2], expected[2])
     assert torch.equal(got[3], expected[3])
-    return got[1], [tapes_of(model) for model in got[0] if model.compiled and model._fit.step_engine is not None]
+    return got[1], [recordings_of(model) for model in got[0] if model.compiled and model._fit.step_engine is not None]
 
 
 def lay_otherwise(weight):
@@ -284,14 +284,14 @@ def test_nobody_looks_for_ever_at_a_model_that_changes_all_the_time():
     assert "all the time" in model._fit.step_engine.reason
 
 
-def test_going_back_and_forth_keeps_the_tape():
+def test_going_back_and_forth_keeps_the_recording():
     def train(model):
         for _ in range(6):
             model.layers[0].trainable = False
             model.layers[0].trainable = True
             model.train_on_batch(X[:16], Y[:16])
         return (
-            [tape.source for tape in model._fit.step_engine.tapes.values()]
+            [recording.source for recording in model._fit.step_engine.recordings.values()]
             if model._fit.step_engine is not None
             else []
         )

@@ -1,4 +1,4 @@
-"""The recorded step: every bit of the eager step, and the eager step wherever a tape does not hold."""
+"""The recorded step: every bit of the eager step, and the eager step wherever a recording does not hold."""
 
 import gc
 import linecache
@@ -13,7 +13,7 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training.recorded import engine, recorder
-from tests.models_to_train import AtBatch, tapes_of
+from tests.models_to_train import AtBatch, recordings_of
 from tests.oracle import assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("recorded_soon")
@@ -153,7 +153,7 @@ def test_every_bit_is_that_of_the_eager_step(case):
     make, kind, loss, settings = CASES[case]
     eager = fitted(make, kind, loss, False, **settings)
     recorded = fitted(make, kind, loss, "auto", **settings)
-    assert tapes_of(recorded[0])
+    assert recordings_of(recorded[0])
     assert_same(eager, recorded)
 
 
@@ -183,18 +183,18 @@ def test_a_recorded_step_that_fails_counts_once(case):
         x, y = data(CASES[case][1] if case in CASES else "table")
         history = model.fit(x, y, batch_size=16, epochs=4, verbose=0).history
         if how == "auto":
-            (key, tape), *_ = [item for item in model._fit.step_engine.tapes.items() if item[1] is not None]
-            assert tape.checked
-            model._fit.step_engine.tapes[key] = tape._replace(run=failing(tape.run))
+            (key, recording), *_ = [item for item in model._fit.step_engine.recordings.items() if item[1] is not None]
+            assert recording.checked
+            model._fit.step_engine.recordings[key] = recording._replace(run=failing(recording.run))
         model.fit(x, y, batch_size=16, epochs=2, verbose=0)
         return model, history, torch.get_rng_state()
 
     eager, recorded = epochs(False), epochs("auto")
-    assert None in recorded[0]._fit.step_engine.tapes.values()
+    assert None in recorded[0]._fit.step_engine.recordings.values()
     assert_same(eager, recorded)
 
 
-def test_eager_without_a_tape():
+def test_eager_without_a_recording():
     assert_same(fitted(*CASES["noisy"][:3], False), fitted(*CASES["noisy"][:3], "auto"))
     torch.manual_seed(3)
     model = noisy()
@@ -204,14 +204,14 @@ def test_eager_without_a_tape():
     assert_same((model, history, torch.get_rng_state()), fitted(*CASES["noisy"][:3], "auto"))
 
 
-def test_a_short_last_batch_has_a_tape_of_its_own():
+def test_a_short_last_batch_has_a_recording_of_its_own():
     model = fitted(*CASES["mlp"][:3], "auto")[0]
-    assert sorted(key[0][0] for key in model._fit.step_engine.tapes) == [4, 16]
+    assert sorted(key[0][0] for key in model._fit.step_engine.recordings) == [4, 16]
 
 
 def test_nothing_is_recorded_for_a_few_steps(monkeypatch):
     monkeypatch.setattr(engine, "PAYS_AFTER", 200)
-    assert not fitted(*CASES["mlp"][:3], "auto")[0]._fit.step_engine.tapes
+    assert not fitted(*CASES["mlp"][:3], "auto")[0]._fit.step_engine.recordings
 
 
 class Recurrent(layers.Layer):
@@ -265,10 +265,10 @@ UNRECORDED = {
 
 
 @pytest.mark.parametrize("case", UNRECORDED)
-def test_what_a_tape_cannot_hold_runs_eagerly(case):
+def test_what_a_recording_cannot_hold_runs_eagerly(case):
     eager = fitted(UNRECORDED[case], "table", "bce", False)
     quiet = fitted(UNRECORDED[case], "table", "bce", "auto")
-    assert not tapes_of(quiet[0])
+    assert not recordings_of(quiet[0])
     assert_same(eager, quiet)
 
 
@@ -277,13 +277,13 @@ def test_a_user_function_as_loss_runs_eagerly():
         return ((y_true - y_pred.squeeze(-1)) ** 2).mean()
 
     model = fitted(mlp, "table", loss, "auto")[0]
-    assert not model._fit.step_engine.tapes
+    assert not model._fit.step_engine.recordings
 
 
 def test_on_request_user_code_is_recorded():
     eager = fitted(with_layer(Scale), "table", "bce", False)
     recorded = fitted(with_layer(Scale), "table", "bce", "record")
-    assert tapes_of(recorded[0])
+    assert recordings_of(recorded[0])
     assert_same(eager, recorded)
 
 
@@ -295,14 +295,14 @@ def test_numbers_that_python_sees_are_not_recorded(by_array):
         return layer
 
     eager = fitted(with_layer(make), "table", "bce", False)
-    with pytest.warns(UserWarning, match="brought to Python"):
+    with pytest.warns(UserWarning, match="Python reads values of tensors"):
         assert_same(eager, fitted(with_layer(make), "table", "bce", "record"))
 
 
 def test_on_request_a_warning_says_what_cannot_be_recorded():
     with pytest.warns(UserWarning, match="depends on values"):
         model = fitted(with_layer(Recurrent), "table", "bce", "record")[0]
-    assert not tapes_of(model)
+    assert not recordings_of(model)
 
 
 def set_rate(model):
@@ -390,7 +390,7 @@ def test_a_layer_that_changes_itself_runs_eagerly(monkeypatch):
 def test_a_large_step_is_not_kept_in_memory(monkeypatch):
     monkeypatch.setattr(recorder, "MAX_BYTES", 2000)
     model = fitted(mlp, "table", "bce", "auto")[0]
-    assert set(model._fit.step_engine.tapes.values()) == {None}
+    assert set(model._fit.step_engine.recordings.values()) == {None}
 
 
 def test_a_name_never_enters_the_code():
@@ -399,12 +399,12 @@ def test_a_name_never_enters_the_code():
     )
     model.compile("sgd", "bce")
     model.fit(*data("table"), epochs=4, verbose=0)
-    source = tapes_of(model)[0].source
+    source = recordings_of(model)[0].source
     assert not {"import", "raise", '"', "'"} & set(source.split())
     assert "SystemExit" not in source
 
 
-def test_a_model_with_tapes_can_be_copied_and_compiled_again(tmp_path):
+def test_a_model_with_recordings_can_be_copied_and_compiled_again(tmp_path):
     import copy
     import pickle
 
@@ -416,7 +416,7 @@ def test_a_model_with_tapes_can_be_copied_and_compiled_again(tmp_path):
     assert model._fit.step_engine is None
 
 
-def test_a_tape_goes_with_its_model():
+def test_a_recording_goes_with_its_model():
     def sources():
         return [name for name in linecache.cache if name.startswith("<kstyle_torch step")]
 
@@ -438,7 +438,7 @@ import sys, numpy as np, kstyle_torch as ks
 model = ks.Sequential([ks.Input((3,)), ks.layers.Dense(1)])
 model.compile("adam", "mse")
 model.fit(np.ones((640, 3), "float32"), np.ones(640), batch_size=2, verbose=0)
-assert any(tape.checked for tape in model._fit.step_engine.tapes.values())
+assert any(recording.checked for recording in model._fit.step_engine.recordings.values())
 assert not {"torch._dynamo", "sympy"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -485,9 +485,9 @@ def test_a_number_among_the_results_of_a_call_depends_on_shapes_only():
     with engine.Recorder() as recording:
         half, rows = torch.ops.recorded.halves(x)
         result = half.repeat(rows)
-    run, _ = recorder.TapeWriter([x], [], []).write(recording.calls, [result])
+    run, _ = recorder.RecordingWriter([x], [], []).write(recording.calls, [result])
     assert torch.equal(run(x + 1)[0], ((x + 1) / 2).repeat(3))
     with engine.Recorder() as recording:
         torch.ops.recorded.width(x)
-    with pytest.raises(recorder.CannotRecordError, match="width gives a int"):
-        recorder.TapeWriter([x], [], []).write(recording.calls, [x])
+    with pytest.raises(recorder.CannotRecordError, match="width returns a int"):
+        recorder.RecordingWriter([x], [], []).write(recording.calls, [x])

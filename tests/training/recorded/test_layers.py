@@ -42,8 +42,8 @@ def trained(case, arrays, jit_compile):
     torch.manual_seed(1)
     x = arrays if len(arrays) > 1 else arrays[0]
     history = model.fit(x, torch.linspace(-1, 1, ROWS), batch_size=2, epochs=2, verbose=0).history
-    tapes = getattr(model._fit.step_engine, "tapes", {})
-    is_recorded = any(tape is not None and tape.checked for tape in tapes.values())
+    recordings = getattr(model._fit.step_engine, "recordings", {})
+    is_recorded = any(recording is not None and recording.checked for recording in recordings.values())
     return repr(history), [*model.state_dict().values(), torch.get_rng_state()], is_recorded
 
 

@@ -1,9 +1,9 @@
-"""The tape's rules for calls that change a tensor: which they change, and that none may change a constant."""
+"""The recording's rules for calls that change a tensor: which they change, and that none may change a constant."""
 
 import pytest
 import torch
 
-from kstyle_torch.training.recorded.recorder import CannotRecordError, Recorder, TapeWriter, tensors_in, written_by
+from kstyle_torch.training.recorded.recorder import CannotRecordError, Recorder, RecordingWriter, tensors_in, written_by
 from tests.oracle import uniform
 
 
@@ -32,6 +32,6 @@ def test_a_call_that_changes_a_constant_is_not_recorded(change):
     differ = {id(now) for now, then in zip((changed, x), before) if not torch.equal(now, then)}
     read = {id(tensor) for tensor in tensors_in((call.args, call.kwargs))} - written
     assert id(changed) in differ and differ <= written and not differ & read
-    TapeWriter([x], [changed], []).write(recorder.calls, [])  # as state it may change
+    RecordingWriter([x], [changed], []).write(recorder.calls, [])  # as state it may change
     with pytest.raises(CannotRecordError, match="may change a constant"):
-        TapeWriter([x], [], [changed]).write(recorder.calls, [])
+        RecordingWriter([x], [], [changed]).write(recorder.calls, [])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import kstyle_torch as ks
-from tests.models_to_train import AtBatch, tapes_of
+from tests.models_to_train import AtBatch, recordings_of
 from tests.oracle import assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("recorded_soon")
@@ -141,7 +141,7 @@ def assert_same(case, how="auto", **more):
     expected, history = fitted(*case, False, **more)
     expected = state_of(expected)
     model, recorded = fitted(*case, how, **more)
-    assert tapes_of(model)
+    assert recordings_of(model)
     assert recorded == history
     assert_same_bits(state_of(model), expected)
     return model, history
@@ -160,7 +160,7 @@ def test_recorded_steps_give_the_numbers_of_keras(keras, case):
     ours.set_weights(theirs.get_weights())
     fits = {"epochs": 3, "batch_size": 16, "shuffle": False, "verbose": 0}
     expected, got = theirs.fit(x, y, **fits, **given).history, ours.fit(x, y, **fits, **given).history
-    assert tapes_of(ours)
+    assert recordings_of(ours)
     assert list(got) == list(expected)
     for name in expected:
         np.testing.assert_allclose(got[name], expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
@@ -187,7 +187,7 @@ def test_losses_that_layers_add_are_those_of_keras(keras):
     ours.set_weights(theirs.get_weights())
     fits = {"epochs": 3, "batch_size": 16, "shuffle": False, "verbose": 0}
     expected, got = theirs.fit(TABLE, BITS, **fits).history, ours.fit(TABLE, BITS, **fits).history
-    assert tapes_of(ours)
+    assert recordings_of(ours)
     np.testing.assert_allclose(got["loss"], expected["loss"], rtol=1e-5, atol=1e-6)
     for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-5, atol=2e-6)
@@ -220,7 +220,7 @@ def test_a_loss_weight_may_be_a_variable():
     eager = fitted(by_name, TABLE, NAMED, settings, {}, False, callbacks=[halves])
     weight.assign(1.0)
     recorded = fitted(by_name, TABLE, NAMED, settings, {}, "auto", callbacks=[halves])
-    assert tapes_of(recorded[0])
+    assert recordings_of(recorded[0])
     assert recorded[1] == eager[1]
     assert float(weight) == 0.25
 
@@ -260,7 +260,7 @@ def test_a_metric_of_the_users_sees_mask_and_logits():
     assert history["looking"][0] > 0
 
 
-def test_batches_in_another_nest_have_a_tape_of_their_own():
+def test_batches_in_another_nest_have_a_recording_of_their_own():
     def batches():
         weight = np.linspace(0, 1, 16, dtype="float32")
         for step in range(40):
@@ -273,5 +273,5 @@ def test_batches_in_another_nest_have_a_tape_of_their_own():
         torch.manual_seed(3)
         model = compiled(ks, listed, {"loss": ["bce", "mse", "mse"]}, jit_compile=jit)
         results.append(model.fit(batches(), verbose=0).history)  # nobody knows how many there are
-    assert len(tapes_of(model)) == 2
+    assert len(recordings_of(model)) == 2
     assert results[0] == results[1]

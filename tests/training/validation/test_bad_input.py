@@ -217,7 +217,7 @@ def test_nan_in_x_warns_and_names_the_step():
 
 
 def test_legacy_arguments_warn():
-    with pytest.warns(UserWarning, match="older spelling of learning_rate"):
+    with pytest.warns(UserWarning, match="learning_rate"):
         optimizer = ks.optimizers.Adam(lr=0.01)
     assert float(optimizer.learning_rate) == pytest.approx(0.01)
     with pytest.warns(UserWarning, match="decay is ignored"):

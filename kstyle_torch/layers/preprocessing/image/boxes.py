@@ -90,7 +90,7 @@ def moved_boxes(boxes: Tensor, move: Callable[[Tensor, Tensor], tuple[Tensor, Te
 def dense_boxes(bounding_boxes: Any, device: torch.device) -> dict[str, Tensor]:
     """Returns the boxes as tensors; lists of different lengths are filled up with boxes of zeros and labels of -1.
 
-    Raises: ValueError: if they are no dict of `"boxes"` and `"labels"`, or have the wrong number of axes.
+    Raises: ValueError: if they are not a dict of `"boxes"` and `"labels"`, or have the wrong number of axes.
     """
     if not isinstance(bounding_boxes, dict) or not {"boxes", "labels"} <= bounding_boxes.keys():
         raise ValueError(f"bounding_boxes must be a dict of 'boxes' and 'labels'; got {bounding_boxes!r}.")

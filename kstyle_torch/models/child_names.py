@@ -1,0 +1,40 @@
+"""Names of the layers in a model, and the keys under which it has them as children."""
+
+from __future__ import annotations
+
+import keyword
+import re
+
+from torch import nn
+
+from kstyle_torch.registry import snake_case
+
+
+def free_key(owner: nn.Module, module: nn.Module) -> str:
+    """Returns the key of a child: its name where the user gave it one, else its class numbered within the owner.
+
+    A name that cannot be a key is changed in the key only.
+    """
+    given = getattr(module, "_name_given", False)
+    base = re.sub(r"[.\s/]", "_", str(module.name) if given else snake_case(type(module).__name__)) or "layer"
+    base = f"{base}_" if keyword.iskeyword(base) else base
+    keys = (f"{base}_{number}" if number else base for number in range(len(owner._modules) + 2))
+    key = next(key for key in keys if key not in owner._modules)
+    while hasattr(owner, key):
+        key += "_"
+    return key
+
+
+def check_names(modules: list[nn.Module]) -> None:
+    """Checks the names of a graph's layers.
+
+    Raises: ValueError: if two have one name, and one of them was given it.
+    """
+    names: dict[str, nn.Module] = {}
+    for module in modules:
+        name = getattr(module, "name", None)
+        if not isinstance(name, str):
+            continue
+        other = names.setdefault(name, module)
+        if other is not module and (module._name_given or other._name_given):
+            raise ValueError(f"Two layers of one model are called {name!r}; names must differ.")
