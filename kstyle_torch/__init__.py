@@ -40,7 +40,9 @@ try:
     from kstyle_torch.models import Functional, Model, Sequential, from_torch
     from kstyle_torch.optimizers import Optimizer
     from kstyle_torch.regularizers import Regularizer
-    from kstyle_torch.scopes import RematScope, StatelessScope, SymbolicScope, name_scope
+    from kstyle_torch.scopes import RematScope, StatelessScope, SymbolicScope, device, name_scope
+    from kstyle_torch.symbolic.function import Function
+    from kstyle_torch.symbolic.operation import Operation
     from kstyle_torch.symbolic.tensor import KerasTensor
     from kstyle_torch.variables import Variable
 
@@ -52,9 +54,16 @@ finally:
 
 __version__ = "0.1.0"
 
+
+def version() -> str:
+    """Returns the version of this package."""
+    return __version__
+
+
 __all__ = [
     "DTypePolicy",
     "FloatDTypePolicy",
+    "Function",
     "Functional",
     "Initializer",
     "Input",
@@ -64,6 +73,7 @@ __all__ = [
     "Loss",
     "Metric",
     "Model",
+    "Operation",
     "Optimizer",
     "Regularizer",
     "RematScope",
@@ -77,6 +87,7 @@ __all__ = [
     "config",
     "constraints",
     "datasets",
+    "device",
     "dtype_policies",
     "export",
     "from_torch",
@@ -96,6 +107,7 @@ __all__ = [
     "saving",
     "tree",
     "utils",
+    "version",
 ]
 
 LAZY = ("datasets", "export", "preprocessing")

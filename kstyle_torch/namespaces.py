@@ -16,8 +16,7 @@ from kstyle_torch.compat import keras2
 
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
-    "": "Function Operation Quantizer applications distillation "
-    "distribution quantizers remat version visualization wrappers",
+    "": "Quantizer applications distillation distribution quantizers remat visualization wrappers",
     "callbacks": "OrbaxCheckpoint",
     "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
     "export": "ExportArchive",
@@ -29,8 +28,6 @@ NOT_YET: dict[str, str] = {
 # here exists, so a row goes when its name comes.
 ADVICE: dict[str, dict[str, str]] = {
     "": {
-        "Function": "Use Model(inputs, outputs).",
-        "Operation": "Use Layer.",
         "applications": "Wrap a model of torchvision or timm with from_torch(module).",
         "distribution": "Use from_torch(torch.nn.parallel.DistributedDataParallel(...)).",
         "estimator": "Keras has dropped it.",
@@ -38,7 +35,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "nn": "Use layers, or torch.nn and layers.TorchModule.",
         "remat": "Use torch.utils.checkpoint.checkpoint.",
         "src": "It is Keras' inside; the public names are here.",
-        "version": "Use __version__.",
     },
     "callbacks": {"OrbaxCheckpoint": "Use ModelCheckpoint or BackupAndRestore."},
     "config": {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from kstyle_torch import config
 
 REMAT_MODES = ("full", "activations", "larger_than", "list_of_layers", None)
 
@@ -175,6 +178,21 @@ def path_of(name: str) -> str:
             parts = [part for part in scope.override_parent.split("/") if part]
         parts.append(scope.name)
     return "/".join([*parts, name])
+
+
+@contextlib.contextmanager
+def device(device_name: Any) -> Iterator[torch.device]:
+    """Makes weights, and tensors that functions of the package make, on a device inside the block.
+
+    Args:
+        device_name: Keras' or torch's name of a device: `"cpu"`, `"gpu:0"` (the accelerator), `"cuda:1"`; or a torch device.
+    """
+    name = str(device_name)
+    if name.startswith("gpu"):
+        accelerator = torch.accelerator.current_accelerator()
+        name = name.replace("gpu", "cuda" if accelerator is None else accelerator.type, 1)
+    with config.device_scope(name):
+        yield torch.device(name)
 
 
 class RematScope:
