@@ -34,6 +34,7 @@ try:
     from kstyle_torch.dtype_policies import DTypePolicy, FloatDTypePolicy
     from kstyle_torch.initializers import Initializer
     from kstyle_torch.layer.input_spec import InputSpec
+    from kstyle_torch.layer.recompute import remat
     from kstyle_torch.layers import Input, Layer
     from kstyle_torch.losses import Loss
     from kstyle_torch.metrics import Metric
@@ -104,6 +105,7 @@ __all__ = [
     "preprocessing",
     "random",
     "regularizers",
+    "remat",
     "saving",
     "tree",
     "utils",

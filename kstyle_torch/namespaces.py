@@ -16,7 +16,7 @@ from kstyle_torch.compat import keras2
 
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
-    "": "Quantizer applications distillation distribution quantizers remat visualization wrappers",
+    "": "Quantizer applications distillation distribution quantizers visualization wrappers",
     "callbacks": "OrbaxCheckpoint",
     "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
     "export": "ExportArchive",
@@ -33,7 +33,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "estimator": "Keras has dropped it.",
         "experimental": "Keras has dropped it.",
         "nn": "Use layers, or torch.nn and layers.TorchModule.",
-        "remat": "Use torch.utils.checkpoint.checkpoint.",
         "src": "It is Keras' inside; the public names are here.",
     },
     "callbacks": {"OrbaxCheckpoint": "Use ModelCheckpoint or BackupAndRestore."},

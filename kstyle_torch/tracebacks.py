@@ -52,7 +52,8 @@ def _show(kind: type[BaseException], error: BaseException, frames: TracebackType
     """Prints an exception that nothing has caught; the hook that Python calls."""
     show = _earlier_hook or sys.__excepthook__
     if not is_traceback_filtering_enabled():
-        return show(kind, error, frames)
+        show(kind, error, frames)
+        return
     with _shortened(error) as count:
         show(kind, error, error.__traceback__)
     if count:
@@ -68,7 +69,7 @@ def _shell() -> Any:
 def _filter_in_ipython() -> None:
     """Lets IPython, where it runs, ask this module for the frames that it shows."""
     shell = _shell()
-    formatter = getattr(shell, "InteractiveTB", None)
+    formatter: Any = getattr(shell, "InteractiveTB", None)
     given = getattr(formatter, "structured_traceback", None)
     if given is None or getattr(given, "is_filtered", False):
         return

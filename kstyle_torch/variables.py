@@ -72,6 +72,11 @@ class Variable:
     _overwrite_with_gradient = False
     autocast = True
 
+    @property
+    def can_be_weight(self) -> bool:
+        """True if it becomes a weight of the layer that it is set on: it is its own, and not a layer's or metric's."""
+        return "_tensor" in vars(self)
+
     def __init__(
         self,
         initializer: Any,
@@ -214,7 +219,7 @@ class Variable:
 
     @regularizer.setter
     def regularizer(self, value: Any) -> None:
-        self._regularizer = _callable_or_none(value, "regularizer", self)
+        self._regularizer = callable_or_none(value, "regularizer", self)
 
     @property
     def constraint(self) -> Any:
@@ -223,7 +228,7 @@ class Variable:
 
     @constraint.setter
     def constraint(self, value: Any) -> None:
-        self._constraint = _callable_or_none(value, "constraint", self)
+        self._constraint = callable_or_none(value, "constraint", self)
 
     @property
     def trainable(self) -> bool:
@@ -283,7 +288,7 @@ def _one_of(value: str, allowed: tuple[str, ...], what: str, name: str) -> str:
     return value
 
 
-def _callable_or_none(value: Any, what: str, variable: Variable) -> Any:
+def callable_or_none(value: Any, what: str, variable: Variable) -> Any:
     if value is not None and not callable(value):
         raise ValueError(f"{variable.name}: {what} must be callable or None; got {value!r}.")
     return value

@@ -36,7 +36,7 @@ MESSAGES = {
     "elsewhere, a lazy name": ("get_file", "There is 'kstyle_torch.utils.get_file'."),
     "with advice": ("layers.Linear", "Use Dense, or TorchModule"),
     "to come": ("quantizers", "Keras has it; kstyle_torch does not have it yet."),
-    "to come, with advice": ("remat", "Keras has it; kstyle_torch does not have it yet. Use torch.utils"),
+    "to come, with advice": ("distribution", "Keras has it; kstyle_torch does not have it yet. Use from_torch(torch"),
     "unknown": ("ops.xyzzy", "dir(kstyle_torch.ops) lists what is there."),
 }
 

@@ -18,7 +18,14 @@ from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer import added_losses
 from kstyle_torch.layer.added_weights import State
 from kstyle_torch.layer.changes import changes
-from kstyle_torch.layer.containers import may_hold_metrics, may_hold_modules, modules_in, tracked, with_replaced
+from kstyle_torch.layer.containers import (
+    may_hold_metrics,
+    may_hold_modules,
+    modules_in,
+    tracked,
+    variables_in,
+    with_replaced,
+)
 from kstyle_torch.layer.input_spec import check_inputs
 from kstyle_torch.layer.masks import (
     any_mask,
@@ -34,13 +41,16 @@ from kstyle_torch.layer.policy import HasPolicy
 from kstyle_torch.layer.precision import cast_input
 from kstyle_torch.layer.reserved import OWN, is_none_until_set, let_none_give_way, own_methods, refuse_own
 from kstyle_torch.layer.shapes import as_leaves, as_shape, declared_shape, shapes_of
+from kstyle_torch.layer.symbolic_ends import SymbolicEnd
 from kstyle_torch.layer.unbuilt import warn_of_unbuilt
 from kstyle_torch.layer.weight_holder import WeightHolder, sync_trainable
 from kstyle_torch.mode import HasMode, fills_training, holding, running
 from kstyle_torch.registry import snake_case, unique_name
+from kstyle_torch.scopes import current_remat_mode, opened
 from kstyle_torch.serialization import Configurable, registry, reject_unknown, serialize_keras_object
 from kstyle_torch.symbolic.infer import infer
 from kstyle_torch.symbolic.tensor import RecordedCall, SymbolicTensor, any_symbolic, is_symbolic, record
+from kstyle_torch.variables import Variable
 
 layer_registry = registry("layer", "keras.layers")
 # in Keras' configs; accepted while they are disabled
@@ -57,21 +67,6 @@ def uncounted_calls(root: nn.Module) -> Iterator[None]:
     finally:
         for layer, calls in known.items():
             layer._calls[:] = calls
-
-
-class SymbolicEnd:
-    """Descriptor of `input` and `output` of a layer in a graph. A child or weight of the same name takes precedence."""
-
-    def __init__(self, which: str):
-        self.which = which
-
-    def __get__(self, layer: Any, owner: type) -> Any:
-        if layer is None:
-            return self
-        for children in (layer._modules, layer._parameters, layer._buffers):
-            if self.which in children:
-                return children[self.which]
-        return layer._symbols(self.which)
 
 
 class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
@@ -154,6 +149,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         self.name = name or unique_name(snake_case(type(self).__name__))
         if not kwargs.pop("autocast", True):
             set_unnoticed(self, _autocast=False)
+        if opened.remat:
+            set_unnoticed(self, _remat_mode=current_remat_mode())
         self._set_policy(dtype_policies.get(dtype), chosen=dtype is not None)
         shape = declared_shape(self, kwargs)
         set_unnoticed(self, _name_given=name is not None, _trainable=bool(trainable), _batch_input_shape=shape)
@@ -425,6 +422,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         elif isinstance(value, (nn.Parameter, State)):
             if self._claim_weight(name, value):
                 return
+        elif isinstance(value, Variable):
+            return self._adopt_attribute(name, value)
         elif (
             tree.is_nested(value) and name != "__dict__" and may_hold_modules(value)
         ):  # torch.export's copies assign __dict__
@@ -454,6 +453,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             self._child_key(key, known): module
             for key, module in modules_in(self.__dict__[attribute], attribute).items()
         }
+        for key, variable in variables_in(self.__dict__[attribute], attribute).items():
+            self._adopt(self._free_key(key), variable)
         if any(found.get(key) is not module for key, module in known.items()):
             for key in known:
                 self._modules.pop(key, None)

@@ -14,6 +14,8 @@ from kstyle_torch.initializers import as_dtype
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.precision import PreciseForward, dtype_of_weights
+from kstyle_torch.layer.recompute import RecomputingForward
+from kstyle_torch.scopes import RematMode
 from kstyle_torch.symbolic.tensor import is_symbolic
 
 
@@ -23,6 +25,7 @@ class HasPolicy(nn.Module):
     _autocast = True  # whether floating-point inputs are cast to the compute dtype
     _has_precision = True  # whether a mixed policy runs it under torch.autocast; if not, the layers inside do so
     _policy: DTypePolicy | None = None
+    _remat_mode: RematMode | None = None  # of the RematScope that it was made in
     _policy_map: DTypePolicyMap | None = None  # from which it takes the policy of its path when it is built
     _dtype: torch.dtype
     _compute_dtype: torch.dtype
@@ -91,11 +94,15 @@ class HasPolicy(nn.Module):
         others = {policy.name, dtype_policies.dtype_policy().name} != {config.floatx()}
         if casts and (policy.is_mixed or (chosen and others) or policy.name != config.floatx()):
             self._compute_precisely()
+        elif self._remat_mode is not None:
+            set_unnoticed(self, forward=RecomputingForward(self, self._remat_mode, None))
 
     def _compute_precisely(self) -> None:
         """Casts inputs in `forward`, which all kinds of calls reach, rather than in `__call__`; costs one more call."""
-        precise = PreciseForward(self, self._compute_dtype, self._own_policy.is_mixed)
-        set_unnoticed(self, forward=precise, _input_dtype=None)
+        forward: Any = PreciseForward(self, self._compute_dtype, self._own_policy.is_mixed)
+        if self._remat_mode is not None:
+            forward = RecomputingForward(self, self._remat_mode, forward)
+        set_unnoticed(self, forward=forward, _input_dtype=None)
 
     def _meet_dtypes(self, structure: Any) -> None:
         """Casts in `forward` if a graph passes inputs of another dtype, since graphs bypass `__call__`."""

@@ -22,7 +22,7 @@ from kstyle_torch.layer.keras_value import ComputedSource, KerasValue, Source, k
 from kstyle_torch.layer.layout import SAME, Layout
 from kstyle_torch.layer.reparametrization import Reparametrization, reparametrizations
 from kstyle_torch.scopes import opened
-from kstyle_torch.variables import Variable
+from kstyle_torch.variables import Variable, callable_or_none
 
 
 class Weight:
@@ -54,8 +54,8 @@ class Weight:
         """Returns the tensor; None if the layer was built without it."""
         owner, _, name = self.path.partition(".")
         holder = layer._modules.get(owner) if name else layer  # fast path for the usual places
-        found = None if holder is None else holder._parameters.get(name or owner)
-        if found is not None:
+        key = name or owner
+        if holder is not None and (found := holder._parameters.get(key, holder._buffers.get(key))) is not None:
             return found
         module, name = self.place(layer)
         made = reparametrizations(module).get(name)
@@ -88,6 +88,16 @@ def weight_table(cls: type) -> tuple[Weight, ...]:
     for base in reversed(cls.__mro__):
         rows.update((name, row) for name, row in vars(base).items() if isinstance(row, Weight))
     return tuple(rows.values())
+
+
+def become_view(variable: Variable, layer: nn.Module, row: Weight, path: str) -> None:
+    """Turns a variable into the view of a weight; a subclass keeps its own methods."""
+    cls = type(variable)
+    vars(variable).clear() if cls is Variable else vars(variable).pop("_tensor")
+    variable.__class__ = (
+        WeightView if cls is Variable else type(cls.__name__, (cls, WeightView), {"__module__": cls.__module__})
+    )
+    WeightView.__init__(variable, layer, row, path)  # type: ignore[arg-type]
 
 
 class WeightView(Variable):
@@ -227,10 +237,27 @@ class WeightView(Variable):
         """The penalty, called with the weight in Keras' layout."""
         return self._row.regularizer or getattr(self._layer, f"{self.name}_regularizer", None)
 
+    @regularizer.setter
+    def regularizer(self, value: Any) -> None:
+        self._set_of_layer("regularizer", value)
+
     @property
     def constraint(self) -> Callable[[Tensor], Tensor] | None:
         """The projection after each step, called with the weight in Keras' layout."""
         return self._row.constraint or getattr(self._layer, f"{self.name}_constraint", None)
+
+    @constraint.setter
+    def constraint(self, value: Any) -> None:
+        self._set_of_layer("constraint", value)
+
+    def _set_of_layer(self, kind: str, value: Any) -> None:
+        """Sets the penalty or projection: on the weight's own row, or on the layer, whose class has the row."""
+        callable_or_none(value, kind, self)
+        if any(row is self._row for row in self._layer._rows.values()):
+            setattr(self._row, kind, value)
+            changes.count += 1
+        else:
+            setattr(self._layer, f"{self.name}_{kind}", value)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_owner": self._layer, "holder": self.holder(), "_value": None}

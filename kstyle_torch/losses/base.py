@@ -99,13 +99,13 @@ class Loss(Configurable):
         """
 
     def _prediction(self, y_pred: Any) -> Tensor:
-        given = y_pred if isinstance(y_pred, Tensor) else as_input(y_pred)
+        given: Any = y_pred if isinstance(y_pred, Tensor) else as_input(y_pred)
         if given.dtype is self._dtype:
             return given
         converted = given.to(self._dtype)
         logits = getattr(given, "_keras_logits", None)
         if logits is not None:
-            converted._keras_logits = logits.to(self._dtype)  # type: ignore[attr-defined]
+            converted._keras_logits = logits.to(self._dtype)
         return converted
 
     def _target(self, y_true: Any, like: Tensor) -> Tensor:

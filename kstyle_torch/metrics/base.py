@@ -25,6 +25,8 @@ registry = serialization.registry("metric", "keras.metrics")
 class State(Variable):
     """A piece of a metric's state."""
 
+    can_be_weight = False
+
     def assign_add(self, value: Any) -> Variable:
         """Adds to the value. The sum is a new tensor, so what was read before stays as it was."""
         old = self._tensor
