@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import ops, random
-from kstyle_torch.backend.dtypes import is_float_dtype, is_int_dtype, result_type, standardize_dtype
+from kstyle_torch.backend.dtypes import is_float_dtype, is_int_dtype, result_type
 from kstyle_torch.backend.older import (
     arange,
     batch_get_value,
@@ -77,6 +77,7 @@ from kstyle_torch.config import (
     set_floatx,
     set_image_data_format,
 )
+from kstyle_torch.dtype_policies import standardize_dtype
 from kstyle_torch.ops import (
     abs,
     all,

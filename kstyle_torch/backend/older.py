@@ -417,9 +417,9 @@ def ctc_batch_cost(y_true: Any, y_pred: Any, input_length: Any, label_length: An
         input_length: How long each prediction is, (batch, 1).
         label_length: How long each label is, (batch, 1).
     """
-    lengths = [ops.reshape(ops.cast(each, "int32"), (-1,)) for each in (label_length, input_length)]
+    targets, times = (ops.reshape(ops.cast(each, "int32"), (-1,)) for each in (label_length, input_length))
     logits = ops.log(ops.convert_to_tensor(y_pred) + config.epsilon())
-    loss = ops.ctc_loss(ops.cast(y_true, "int32"), logits, *lengths, mask_index=int(logits.shape[-1]) - 1)
+    loss = ops.ctc_loss(ops.cast(y_true, "int32"), logits, targets, times, int(logits.shape[-1]) - 1)
     return ops.expand_dims(loss, 1)
 
 

@@ -144,14 +144,15 @@ class _VariableMethods:
             if isinstance(self, nn.Parameter)
             else value.clone().as_subclass(State)
         )
-        restore = put_in_place(*row.place(layer), value)
         module, name = row.place(layer)
+        restore = put_in_place(module, name, value)
         stand_in: Any = module._parameters.get(name, module._buffers.get(name))
         stand_in._stands_in, stand_in._owner, stand_in._row = True, self._owner, row
         return restore
 
     def _value_in_place(self: Any) -> Tensor:
-        return self._row.tensor_of(self._layer).as_subclass(Tensor)
+        tensor: Tensor = self._row.tensor_of(self._layer)
+        return torch.Tensor.as_subclass(tensor, Tensor)
 
     def assign(self: Any, value: Any) -> Any:
         """Sets the value.

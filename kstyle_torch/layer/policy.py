@@ -47,13 +47,13 @@ class HasPolicy(nn.Module):
         return self._own_policy.compute_dtype
 
     @property
+    def _own_policy(self) -> DTypePolicy:
+        return self._policy or DTypePolicy(self.dtype)
+
+    @property
     def dtype_policy(self) -> DTypePolicy:
         """The policy: the dtype of the weights, and the dtype of the computation."""
         return self._policy_map or self._own_policy
-
-    @property
-    def _own_policy(self) -> DTypePolicy:
-        return self._policy or DTypePolicy(self.dtype)
 
     @dtype_policy.setter
     def dtype_policy(self, value: Any) -> None:

@@ -142,7 +142,7 @@ class KerasTensor:
         return self._ragged
 
     @property
-    def ragged_rank(self) -> int | None:
+    def ragged_rank(self) -> Any:
         """The argument of this name."""
         return self._ragged_rank
 
@@ -412,4 +412,4 @@ for _name in (
 for _name in ("and", "or", "xor"):
     setattr(SymbolicTensor, f"__{_name}__", _logical(_name))
     setattr(SymbolicTensor, f"__r{_name}__", _logical(_name))
-SymbolicTensor.__invert__ = lambda self: record(torch.logical_not, (self,), {})  # type: ignore[attr-defined]
+setattr(SymbolicTensor, "__invert__", lambda self: record(torch.logical_not, (self,), {}))  # noqa: B010
