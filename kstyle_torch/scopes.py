@@ -49,6 +49,7 @@ class StatelessScope:
     Raises: ValueError: for a key that is not a variable, or a value of another shape.
 
     Example:
+        >>> from kstyle_torch import StatelessScope, Variable
         >>> count = Variable(0, trainable=False)
         >>> with StatelessScope() as scope:
         ...     _ = count.assign_add(3)
@@ -145,6 +146,7 @@ class name_scope:  # noqa: N801, Keras' name
     Raises: ValueError: if the name is not a string, or has a "/" in it.
 
     Example:
+        >>> from kstyle_torch import Variable, name_scope
         >>> with name_scope("outer"), name_scope("inner"):
         ...     Variable(0.0, name="scale").path
         'outer/inner/scale'
