@@ -161,9 +161,14 @@ def _follow(parent: nn.Module, name: str, child: nn.Module | None) -> None:  # n
 register_module_module_registration_hook(_follow)
 
 
-def fills_training(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function that does `call` with the mode of the call where that is omitted or None."""
-    position = list(inspect.signature(call).parameters).index("training")
+def fills_training(call: Callable[..., Any], position: int | None = None) -> Callable[..., Any]:
+    """Returns a function that does `call` with the mode of the call where that is omitted or None.
+
+    Args:
+        position: Of `training` among its arguments, the object itself included; found in its signature if None.
+    """
+    if position is None:
+        position = list(inspect.signature(call).parameters).index("training")
 
     @functools.wraps(call)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:

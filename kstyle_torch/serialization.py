@@ -421,7 +421,7 @@ def _find(name: str, config: dict[str, Any], registry: Registry | None) -> Any:
 def get(identifier: Any, registry: Registry) -> Any:
     """Returns what a user's identifier means: None, a name, a class, a config or the object itself.
 
-    Raises: ValueError: for an unknown name. TypeError: for anything that is no identifier.
+    Raises: ValueError: for an unknown name, or anything that is not an identifier.
     """
     if identifier is None:
         return None
@@ -434,7 +434,7 @@ def get(identifier: Any, registry: Registry) -> Any:
         return identifier()
     if callable(identifier) or isinstance(identifier, Configurable):
         return identifier
-    raise TypeError(
+    raise ValueError(
         f"Expected {_article(registry.kind)} (name, config or object); got {identifier!r} "
         f"of type {type(identifier).__name__}."
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -350,3 +351,37 @@ for _name in (
 for _name in ("and", "or", "xor"):
     for _side in (_name, f"r{_name}"):
         setattr(Variable, f"__{_side}__", _logical(getattr(torch, f"logical_{_name}"), f"__{_side}__"))
+
+
+@contextlib.contextmanager
+def holding_values(
+    groups: Mapping[str, Sequence[Any]], values: Sequence[Any]
+) -> Iterator[Callable[[], list[list[Tensor]]]]:
+    """Lets variables have other values in a block; not beside other threads that use them.
+
+    Args:
+        groups: Lists of variables, by the name that a message gives them.
+        values: A list of values, in Keras' layout, for each group.
+    Yields: A function that returns the values of the moment, by group.
+    Raises: ValueError: if a group has not as many values as variables, or a shape differs.
+    """
+    for (name, variables), given in zip(groups.items(), values, strict=True):
+        if len(variables) != len(given):
+            raise ValueError(f"{name} must have a value for each of {len(variables)} variables; got {len(given)}.")
+
+    def read() -> list[list[Tensor]]:
+        return [[torch.as_tensor(each.value).detach().clone() for each in variables] for variables in groups.values()]
+
+    kept = read()
+    try:
+        _assign_each(groups, values)
+        yield read
+    finally:
+        _assign_each(groups, kept)
+
+
+def _assign_each(groups: Mapping[str, Sequence[Any]], values: Sequence[Any]) -> None:
+    with torch.no_grad():
+        for variables, given in zip(groups.values(), values, strict=True):
+            for variable, value in zip(variables, given, strict=True):
+                variable.assign(value.read() if isinstance(value, Variable) else value)

@@ -87,3 +87,28 @@ class GraphModule(nn.Module):
     def forward(self, inputs):
         """Runs the graph."""
         return self.run(self, inputs)
+
+
+def assert_alike(ours, theirs):
+    """What two libraries gave to the same program: nests of numbers, within the tolerance, and of other values, equal."""
+    if isinstance(theirs, dict):
+        assert ours.keys() == theirs.keys()
+        for key in theirs:
+            assert_alike(ours[key], theirs[key])
+    elif isinstance(theirs, (list, tuple)):
+        assert len(ours) == len(theirs), f"{ours} is not {theirs}"
+        for mine, other in zip(ours, theirs, strict=True):
+            assert_alike(mine, other)
+    elif theirs is None or isinstance(theirs, (str, bool)):
+        assert ours == theirs
+    else:
+        assert_close(ours, theirs)
+
+
+def raised(function):
+    """The built-in type of the error that a call raises; None if there is none."""
+    try:
+        function()
+    except Exception as error:
+        return next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "builtins")
+    return None

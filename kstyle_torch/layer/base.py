@@ -17,6 +17,7 @@ from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer import added_losses
 from kstyle_torch.layer.added_weights import State
+from kstyle_torch.layer.call_pairs import CALLS, pair_again, pair_call_and_forward, replace_call, restore_call
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.containers import (
     may_hold_metrics,
@@ -44,7 +45,7 @@ from kstyle_torch.layer.shapes import as_leaves, as_shape, declared_shape, shape
 from kstyle_torch.layer.symbolic_ends import SymbolicEnd
 from kstyle_torch.layer.unbuilt import warn_of_unbuilt
 from kstyle_torch.layer.weight_holder import WeightHolder, sync_trainable
-from kstyle_torch.mode import HasMode, fills_training, holding, running
+from kstyle_torch.mode import HasMode, holding, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.scopes import current_remat_mode, opened
 from kstyle_torch.serialization import Configurable, registry, reject_unknown, serialize_keras_object
@@ -106,6 +107,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     _holds_metrics = False  # whether an attribute may hold a metric
     _opens_call = False  # whether it may call other layers, which then inherit its mode
     _resolves_mode = False  # whether forward() itself resolves the mode if `training` is None
+    call: Callable[..., Any] = nn.Module.forward  # a subclass defines it
+    _own_call: Callable[..., Any] = nn.Module.forward  # `call` and `forward`, as the class was created
     _build_shapes: dict[str, Any] | None = None  # arguments of build()
 
     # ------------------------------------------------------------------------------------------------ making one
@@ -166,7 +169,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         super().__init_subclass__(**kwargs)
         if "build" in vars(cls):
             cls.build = _build_once(vars(cls)["build"])  # type: ignore[method-assign]
-        _pair_call_and_forward(cls)
+        pair_call_and_forward(cls, Layer)
         let_none_give_way(cls)
         cls._builds_weights = vars(cls).get("_builds_weights", "build" in vars(cls) or cls._builds_weights)
         cls._makes_mask = cls.compute_mask is not Layer.compute_mask
@@ -215,7 +218,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             if len(parameters) <= 1 or parameters[0].kind is parameters[0].VAR_POSITIONAL:
                 self.build(shapes_of(first))
             else:
-                bound = inspect.signature(type(self).forward).bind_partial(self, *args, **kwargs).arguments
+                bound = inspect.signature(type(self)._own_call).bind_partial(self, *args, **kwargs).arguments
                 named = {f"{name}_shape": shapes_of(value) for name, value in bound.items()}
                 self.build(**{p.name: named[p.name] for p in parameters if p.name in named})
         set_unnoticed(self, built=True)
@@ -244,6 +247,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     # ------------------------------------------------------------------------------------------------------ calling
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.__class__.call is not self.__class__.forward:
+            pair_again((type(self),))
         plain = (
             not kwargs
             and len(args) == 1
@@ -379,7 +384,7 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         if not self.built:
             self._build_for((inputs,), {})
         leaves, nest = infer(self, (inputs,), {}, is_symbolic)
-        return tree.pack_sequence_as(nest, [leaf.shape for leaf in leaves])
+        return tree.pack_sequence_as(nest, [None if leaf is None else leaf.shape for leaf in leaves])
 
     # ------------------------------------------------------------------------------------------------------- losses
 
@@ -416,6 +421,9 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             self._set_arguments.add(name)  # get_config() reads the attribute then
         if may_hold_metrics(value):
             set_unnoticed(self, _holds_metrics=True)  # searches skip layers without it
+        if name in CALLS and callable(value) and not isinstance(value, nn.Module):
+            replace_call(self, value)
+            return
         if isinstance(value, nn.Module):
             self._hand_mode_to(value)
             self._replace_in_containers(name, value)
@@ -438,6 +446,13 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         super().__setattr__(name, value)
         if isinstance(value, WeightHolder) and not self.trainable:
             sync_trainable(value, frozen_above=True)
+
+    def __delattr__(self, name: str) -> None:
+        changes.count += 1
+        if name in CALLS and name in vars(self):
+            restore_call(self)
+        else:
+            super().__delattr__(name)
 
     def _replace_in_containers(self, name: str, module: nn.Module) -> None:
         """Replaces a child in the user's list or dict too, when another module, such as a wrapper, is assigned for it."""
@@ -571,25 +586,6 @@ def _build_once(build: Callable[..., None]) -> Callable[..., None]:
         sync_trainable(self, self._frozen_above)
 
     return build_once
-
-
-def _pair_call_and_forward(cls: type) -> None:
-    """Makes `call` and `forward` the same function: the one that comes first in the MRO."""
-    home = next(base for base in cls.__mro__ if {"call", "forward"} & vars(base).keys())
-    if home is nn.Module or (home is not cls and issubclass(home, Layer)):
-        return  # inherited from a base class, where they are paired already
-    function = vars(home).get("forward") or vars(home)["call"]
-    parameters = inspect.signature(function).parameters
-    takes_training = "training" in parameters
-    if takes_training and not vars(cls).get("_resolves_mode", False):
-        default = parameters["training"].default
-        cls._training_default = default if isinstance(default, bool) else None  # type: ignore[attr-defined]
-        function = fills_training(function)
-    cls._takes_training = takes_training  # type: ignore[attr-defined]
-    cls._parameter_names = tuple(parameters)[1:]  # type: ignore[attr-defined]
-    if cls._training_default or not cls.__module__.startswith("kstyle_torch."):  # type: ignore[attr-defined]
-        cls._opens_call = True  # type: ignore[attr-defined]
-    cls.forward = cls.call = function  # type: ignore[attr-defined]
 
 
 def _with_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kstyle_torch import config, dtype_policies, tree
 from kstyle_torch.dtype_policies import DTypeName, DTypePolicy, DTypePolicyMap, dtype_name
 from kstyle_torch.initializers import as_dtype
+from kstyle_torch.layer.call_pairs import drop_casts
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.precision import PreciseForward, dtype_of_weights
@@ -89,7 +90,7 @@ class HasPolicy(nn.Module):
             _compute_dtype=compute,
             _input_dtype=compute if casts else None,
         )
-        self.__dict__.pop("forward", None)  # of the instance, if there is one
+        drop_casts(self)
         changes.count += 1  # recordings contain the old dtype
         others = {policy.name, dtype_policies.dtype_policy().name} != {config.floatx()}
         if casts and (policy.is_mixed or (chosen and others) or policy.name != config.floatx()):

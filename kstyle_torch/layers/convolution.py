@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.call_pairs import has_other_call
 from kstyle_torch.layer.checks import known_size, positive_int
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.layout import Layout
@@ -136,8 +137,8 @@ class AnyConvolution(SpatialLayer):
         return y if self.activation is activations.linear else self.activation(y)
 
     def _direct(self) -> Callable[[Tensor], Tensor]:
-        known = type(self).forward is AnyConvolution.forward and type(self).convolve is AnyConvolution.convolve
-        if not known or "forward" in self.__dict__:
+        known = type(self)._own_call is AnyConvolution._own_call and type(self).convolve is AnyConvolution.convolve
+        if not known or has_other_call(self) or "forward" in self.__dict__:
             return self.forward
 
         def run(x: Tensor) -> Tensor:

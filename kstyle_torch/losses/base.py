@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -231,6 +232,36 @@ def same_shape(y_true: Tensor, y_pred: Tensor, name: str) -> tuple[Tensor, Tenso
         if y_true.shape != y_pred.shape:
             raise ValueError(mismatch(name, y_true.shape, y_pred.shape))
     return y_true, y_pred
+
+
+def broadcast(y_true: Tensor, y_pred: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Returns both with one shape and dtype, for a loss of each value by itself.
+
+    Axes of size 1 are broadcast, as in Keras, with one warning for each pair of shapes: it is nearly always a mistake.
+
+    Raises: ValueError: if the shapes do not broadcast, or differ in the number of axes by more than a last one of size 1.
+    """
+    if y_true.shape != y_pred.shape:
+        y_true, y_pred = same_rank(y_true, y_pred)
+        sizes = zip(y_true.shape, y_pred.shape)
+        if y_true.ndim == y_pred.ndim and all(1 in pair or pair[0] == pair[1] for pair in sizes):
+            _warn_of_broadcast(name, y_true.shape, y_pred.shape)
+            y_true, y_pred = torch.broadcast_tensors(y_true, y_pred)
+    return same_shape(y_true, y_pred, name)
+
+
+_told: set[tuple[Any, ...]] = (
+    set()
+)  # losses and shapes, but for the samples, of which it was said that they are broadcast
+
+
+def _warn_of_broadcast(name: str, target: torch.Size, output: torch.Size) -> None:
+    if target == output:
+        return
+    key = name, target[1:], output[1:]
+    if key not in _told:
+        _told.add(key)
+        warnings.warn(f"{mismatch(name, target, output)} They are broadcast.", stacklevel=2)
 
 
 def mismatch(name: str, target: Any, output: Any) -> str:

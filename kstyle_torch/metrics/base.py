@@ -48,7 +48,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
         >>> class Largest(Metric):
         ...     def __init__(self, name="largest", **kwargs):
         ...         super().__init__(name=name, **kwargs)
-        ...         self.largest = self.add_variable(name="largest")
+        ...         self.largest = self.add_weight(name="largest")
         ...     def update_state(self, y_true, y_pred, sample_weight=None):
         ...         self.largest.assign(torch.maximum(self.largest, y_pred.max()))
         ...     def result(self):
@@ -91,17 +91,17 @@ class Metric(keras2.OlderMetricMethods, Configurable):
 
     def add_variable(
         self,
-        shape: Any = (),
-        initializer: Any = "zeros",
+        shape: Any,
+        initializer: Any,
         dtype: DType = None,
-        aggregation: Any = None,
+        aggregation: Any = "sum",
         name: str | None = None,
     ) -> Variable:
         """Makes a piece of state.
 
         Args:
             shape: Its shape.
-            initializer: What it starts with.
+            initializer: What it starts with; "zeros" if None.
             dtype: `config.floatx()` if None.
             aggregation: Accepted for Keras' sake.
             name: Any string.
@@ -110,7 +110,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
         if "name" not in vars(self):
             raise RuntimeError(f"{type(self).__name__}.__init__() must call super().__init__() before it makes state.")
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        variable = State(initializer, shape, dtype, trainable=False, name=name or unique_name("variable"))
+        variable = State(initializer or "zeros", shape, dtype, trainable=False, name=name or unique_name("variable"))
         variable.path = f"{self.name.replace('/', '>')}/{variable.name}"
         self._variables.append(variable)
         return variable
@@ -119,7 +119,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
         self, shape: Any = (), initializer: Any = None, dtype: DType = None, name: str | None = None
     ) -> Variable:
         """Returns the same as `add_variable`."""
-        return self.add_variable(shape, initializer or "zeros", dtype, name=name)
+        return self.add_variable(shape, initializer, dtype, name=name)
 
     @property
     def variables(self) -> list[Variable]:

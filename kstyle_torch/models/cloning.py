@@ -23,6 +23,7 @@ def clone_model(
     clone_function: Callable[[Any], Any] | None = None,
     call_function: Callable[..., Any] | None = None,
     recursive: bool = False,
+    **kwargs: Any,
 ) -> Model:
     """Returns a model with the same architecture and new weights.
 
@@ -32,6 +33,7 @@ def clone_model(
         clone_function: `f(layer)` gives the layer to use in the place of `layer`; one of the same config if None.
         call_function: `f(layer, *args, **kwargs)` calls a cloned layer, for a graph; it is just called if None.
         recursive: Whether `clone_function` is given the layers inside nested models too.
+        kwargs: None are known.
     Returns: The clone.
     Raises: ValueError: for a subclassed model with any of the arguments, which only its own `from_config` can make, or a
         Sequential with `call_function`. TypeError: if `model` is no model.
@@ -40,6 +42,8 @@ def clone_model(
         >>> clone_model(Sequential([Input((3,)), Dense(2)])).output_shape
         (None, 2)
     """
+    if kwargs:
+        raise ValueError(f"clone_model() got the unknown argument {next(iter(kwargs))!r}.")
     if not isinstance(model, Model):
         raise TypeError(f"clone_model() needs a model; got {type(model).__name__}.")
     clone = _cloned(model, input_tensors, clone_function, call_function, recursive)

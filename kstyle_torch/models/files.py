@@ -9,6 +9,7 @@ from torch import nn
 
 from kstyle_torch.budget import Budget
 from kstyle_torch.compat import keras2
+from kstyle_torch.models.state_tree import set_state_tree, tree_of
 from kstyle_torch.saving import api, compiling, keras_file, strangers
 from kstyle_torch.serialization import custom_object_scope, serialize_keras_object, whole_configs
 
@@ -50,12 +51,32 @@ class Files(nn.Module):
         api.save_weights(self, filepath, overwrite, max_shard_size)
 
     @keras2.takes_older("load_weights", {"options": keras2.IGNORED})
-    def load_weights(self, filepath: Any, skip_mismatch: bool = False, by_name: bool = False) -> None:
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Reads the weights; nothing changes unless all of it fits.
 
         See `saving.load_weights`.
         """
-        api.load_weights(self, filepath, skip_mismatch, by_name)
+        api.load_weights(self, filepath, skip_mismatch, **kwargs)
+
+    def get_state_tree(self, value_format: str = "backend_tensor") -> dict[str, Any]:
+        """Returns the values of all variables as nested dicts, by their paths.
+
+        Args:
+            value_format: "backend_tensor", or "numpy_array".
+        Returns: A dict with the keys `trainable_variables`, `non_trainable_variables`, `optimizer_variables` and
+            `metrics_variables`.
+        Raises: ValueError: for another format, or if two variables have the same path.
+        """
+        return tree_of(self, value_format)
+
+    def set_state_tree(self, state_tree: dict[str, Any]) -> None:
+        """Sets the variables that a state tree has values for; the others stay as they are.
+
+        Args:
+            state_tree: What `get_state_tree` gave, or part of it.
+        Raises: ValueError: for an unknown kind of variables, or if a shape differs.
+        """
+        set_state_tree(self, state_tree)
 
     def to_json(self, **kwargs: Any) -> str:
         """Returns the architecture as text, for `models.model_from_json`.

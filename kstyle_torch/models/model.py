@@ -11,8 +11,9 @@ from torch.fx import Proxy
 
 from kstyle_torch import tree
 from kstyle_torch.compat import keras2
-from kstyle_torch.graph_passes.straight_runs import eager_runs, straight_runs
+from kstyle_torch.graph_passes.straight_runs import eager_runs, is_replaced, straight_runs
 from kstyle_torch.layer.base import Layer, uncounted_calls
+from kstyle_torch.layer.call_pairs import drop_casts, pair_again
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of, set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
@@ -20,9 +21,11 @@ from kstyle_torch.layer.reserved import refuse_own
 from kstyle_torch.layer.shapes import open_shapes
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.layers.input_layer import InputLayer
+from kstyle_torch.mode import holding, passing, running
 from kstyle_torch.models.child_names import check_names, free_key
 from kstyle_torch.models.emitted import Emitted
 from kstyle_torch.models.files import Files
+from kstyle_torch.models.graph_config import HasGraphConfig
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean
 from kstyle_torch.symbolic.emit import Emitter
@@ -32,7 +35,7 @@ from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
 from kstyle_torch.training.fit_state import FitState
 
 
-class Model(Trainer, Files, keras2.OlderMethods, Layer):
+class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
     """A layer with `compile`, `fit`, `evaluate` and `predict`.
 
     `Model(inputs, outputs)` makes one of what leads from inputs to outputs. A subclass defines `call` instead.
@@ -52,6 +55,7 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
     """
 
     _has_precision = False  # its layers see to it
+    _resolves_mode = True
     _opens_call = True
     _functional: ClassVar[type[Model] | None] = None
     graph: Graph | None = None
@@ -90,7 +94,7 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
                 self.add_module(free_key(self, module), module)
         # each input has a dtype of its own
         set_unnoticed(self, graph=graph, built=True, _autocast=False, _input_dtype=None)
-        vars(self).pop("forward", None)
+        drop_casts(self)
         self._set_ends(inputs, outputs)
         self._emit()
 
@@ -111,7 +115,8 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
         emitter = Emitter(self.graph, keys, Model._adapt)
         run, code = emitter.emit(Model._unpack, self._input_checks())
         places = {keys[id(module)]: module for module in self.graph.modules if id(module) in keys}
-        set_unnoticed(self, _emitted=Emitted(run), code=code, _places=places, _emitted_dtypes=self._input_dtypes())
+        emitted, dtypes = Emitted(run, self.graph.modules), self._input_dtypes()
+        set_unnoticed(self, _emitted=emitted, code=code, _places=places, _emitted_dtypes=dtypes)
 
     # ------------------------------------------------------------------------------------------- replaced children
 
@@ -186,20 +191,22 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
 
         Args:
             eagerly: Whether modules are to be called nevertheless; the numbers are the same.
-        Returns: None where somebody listens: a hook, or a class of the user's that overrides the call.
+        Returns: None where users would: they hook modules, override the call, or replaced a function of torch.
         """
+        pair_again((type(self),))
         if self.graph is None:
             return None
         self.follow_children()
         modules = modules_of(self)
-        if anybody_listens(modules):
+        if is_replaced() or anybody_listens(modules):
             return None
         as_usual = type(self).__call__ is Model.__call__ and type(self).forward in GRAPH_CALLS
         if not as_usual or "forward" in self.__dict__:
             return None
+        assert self._emitted is not None
+        pair_again(self._emitted.classes)
         # a layer's dtype may change, and users may set `forward` of an object or a class
         key = (eagerly, *[vars(module).get("forward", type(module).forward) for module in modules])
-        assert self._emitted is not None
         runs = self._emitted.straight
         if key not in runs:
             keys = {id(module): key for key, module in self._modules.items() if module is not None}
@@ -350,18 +357,27 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
 
     # -------------------------------------------------------------------------------------------------------- calling
 
-    def call(self, inputs: Any, mask: Any = None) -> Any:
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """Returns the outputs for a batch of inputs. A subclass without a graph defines it.
 
         Args:
+            training: The mode; that of the call around this one if None.
             mask: Nest of boolean masks of the inputs, each None or (batch, steps).
+            kwargs: None are known.
         """
+        if kwargs:
+            raise TypeError(f"{self.name}: call() got the unknown argument {next(iter(kwargs))!r}.")
+        if training is not None and running.mode is not bool(training):
+            with passing(bool(training), running.inside), holding(self, bool(training)) as held:
+                return held.call(inputs, mask=mask)
         if self.graph is None:
             raise NotImplementedError(
                 f"{type(self).__name__} must define call(self, inputs), or be made of inputs and outputs."
             )
-        assert self._emitted is not None
-        return self._emitted.run(self, inputs) if mask is None else self._run_masked(inputs, mask)
+        emitted = self._emitted
+        assert emitted is not None
+        pair_again(emitted.classes)
+        return emitted.run(self, inputs) if mask is None else self._run_masked(inputs, mask)
 
     def _run_masked(self, inputs: Any, mask: Any) -> Any:
         """Returns the outputs, with the masks handed on to the layers; the code for it is written when it is first needed."""

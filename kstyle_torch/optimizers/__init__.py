@@ -54,13 +54,13 @@ __all__ = [
 def get(identifier: Any) -> Any:
     """Returns the optimizer that a name, config, class or object means; torch's own are taken as they are.
 
-    Raises: ValueError: for an unknown name, with the nearest. TypeError: for an object that is not an optimizer.
+    Raises: ValueError: for an unknown name, with the nearest, or for an object that is not an optimizer.
     """
     if is_torch_optimizer(identifier):
         return TorchOptimizer(identifier)
     found = serialization.get(identifier, registry)
     if found is not None and not isinstance(found, Optimizer):
-        raise TypeError(f"Expected an optimizer (name, config or object); got {identifier!r}.")
+        raise ValueError(f"Expected an optimizer (name, config or object); got {identifier!r}.")
     return found
 
 

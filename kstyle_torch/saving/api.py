@@ -123,6 +123,7 @@ def save_weights(
     filepath: str | os.PathLike[str],
     overwrite: bool = True,
     max_shard_size: float | None = None,
+    **kwargs: Any,
 ) -> None:
     """Writes a model's weights, to be read into a model of the same layers.
 
@@ -131,16 +132,20 @@ def save_weights(
         filepath: Ends in `.weights.h5` or `.weights.json` (shards), which Keras reads too, `.safetensors` or `.pt`.
         overwrite: Whether a file of that name is replaced.
         max_shard_size: Gigabytes of one file; the others lie beside `.weights.json`, which says what is where.
+        kwargs: `objects_to_skip`, for `.weights.h5` files and shards: layers that are left out.
     Raises: ValueError: for another ending, or a model without weights. FileExistsError: see `overwrite`.
     """
-    weights.save_weights(model, filepath, overwrite, max_shard_size)
+    skipped = kwargs.pop("objects_to_skip", None)
+    if kwargs:
+        raise TypeError(f"save_weights() got the unknown argument {next(iter(kwargs))!r}.")
+    weights.save_weights(model, filepath, overwrite, max_shard_size, skipped=skipped)
 
 
 def load_weights(
     model: Any,
     filepath: str | os.PathLike[str],
     skip_mismatch: bool = False,
-    by_name: bool = False,
+    **kwargs: Any,
 ) -> None:
     """Reads weights into a model; nothing changes unless all of it fits.
 
@@ -148,7 +153,11 @@ def load_weights(
         model: A model that is built.
         filepath: What `save_weights` or `save_model` wrote, here or in Keras 2 or 3.
         skip_mismatch: Whether layers that do not fit are left as they are, with a warning.
-        by_name: For `.h5` files of Keras 2: whether layers are looked up by name.
-    Raises: FileNotFoundError: if there is no such file. ValueError: if it does not fit.
+        kwargs: `by_name`, for `.h5` files of Keras 2: whether layers are looked up by name. `objects_to_skip`, for
+            `.weights.h5` files and shards: layers that are left as they are.
+    Raises: FileNotFoundError: if there is no such file. ValueError: if it does not fit, or for an unknown argument.
     """
-    weights.load_weights(model, filepath, skip_mismatch, by_name)
+    by_name, skipped = kwargs.pop("by_name", None), kwargs.pop("objects_to_skip", None)
+    if kwargs:
+        raise ValueError(f"load_weights() got the unknown argument {next(iter(kwargs))!r}.")
+    weights.load_weights(model, filepath, skip_mismatch, bool(by_name), skipped=skipped)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.call_pairs import has_other_call
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.recurrent.lstm import LSTMCell
 from kstyle_torch.layers.recurrent.rnn import UnitsRNN
@@ -119,7 +120,8 @@ class Bidirectional(Layer):
         return (*(output if self.merge_mode is None else (output,)), *states, *back_states)
 
     def _direct(self) -> Callable[..., Any]:
-        return self._run_at_once if type(self) is Bidirectional and "forward" not in self.__dict__ else self.forward
+        usual = type(self) is Bidirectional and "forward" not in self.__dict__ and not has_other_call(self)
+        return self._run_at_once if usual else self.forward
 
     def _run_at_once(self, sequences: Tensor, **arguments: Any) -> Any:
         """Returns `forward`, both directions in one call of torch's kernel where that is all there is to do."""
@@ -137,7 +139,9 @@ class Bidirectional(Layer):
         halves: list[Any] = [self.forward_layer, self.backward_layer]
         if self.return_state or self.stateful or self.forward_layer.go_backwards:
             return False
-        if any(type(half).forward is not UnitsRNN.forward or "forward" in vars(half) for half in halves):
+        if any(type(half)._own_call is not UnitsRNN._own_call or "forward" in vars(half) for half in halves):
+            return False
+        if any(has_other_call(each) for half in halves for each in (half, half.cell)):
             return False
         cells = [half.cell for half in halves]
         if not all(isinstance(cell, LSTMCell) and cell.is_plain(sequences, self.training) for cell in cells):

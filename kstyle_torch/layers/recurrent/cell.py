@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from kstyle_torch import activations, config, constraints, initializers, regularizers, tree
 from kstyle_torch.draws import generator, skip_default_seed
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.call_pairs import has_other_call
 from kstyle_torch.layer.checks import known_size, positive_int
 from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.module_walk import OwnDict, first_parameter, set_unnoticed
@@ -134,7 +135,7 @@ class Cell(Layer):
             x = x.to(self._dtype)
         args = (x, states, inside, every_step, final_states, training)
         precise = self.__dict__.get("forward")  # not that of the class; it casts as the policy says
-        return self._run(*args) if precise is None else precise.around(type(self)._run, args, {})
+        return self._run(*args) if precise is None else precise.around(self._run, args, {})
 
     def _run(
         self, x: Tensor, states: Any, inside: Tensor | None, every_step: bool, final_states: bool, training: bool
@@ -287,6 +288,8 @@ class FusedCell(Cell):
         """Returns whether the kernel alone does all there is to do for `x`, (batch, time, features), from a state of zeros."""
         drops = training and (self.dropout or self.recurrent_dropout)
         if drops or not self.use_kernel or not self.has_kernel or "forward" in self.__dict__:
+            return False
+        if has_other_call(self):
             return False
         weight = self._parameters.get("weight_ih_l0")
         if self._forward_pre_hooks or "weight_hh_l0" not in self._parameters:  # torch's tools compute a weight

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kstyle_torch import config, tree
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.call_pairs import has_other_call
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.recurrent.cell import Cell
 
@@ -110,5 +111,6 @@ def initial_states(cell: Any, batch_size: int) -> Any:
 def runs_sequences(cell: Any) -> bool:
     """Returns whether the cell has a `run` that gives the same as its steps: a subclass may have another `call`."""
     if isinstance(cell, StackedRNNCells):
-        return type(cell).forward is StackedRNNCells.forward and all(map(runs_sequences, cell.cells))
-    return isinstance(cell, Cell) and type(cell).forward is Cell.forward
+        steps_as_made = type(cell)._own_call is StackedRNNCells._own_call and not has_other_call(cell)
+        return steps_as_made and all(map(runs_sequences, cell.cells))
+    return isinstance(cell, Cell) and type(cell)._own_call is Cell._own_call and not has_other_call(cell)

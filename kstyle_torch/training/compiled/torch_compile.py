@@ -18,6 +18,11 @@ MAX_COMPILED = 4  # recompilations of one model after changes to it; then it sta
 LOOP = "torch.ops.higher_order.while_loop"  # torch caches graphs with it only if it is marked as stateless
 
 
+def is_default(how: Any) -> bool:
+    """Returns whether `jit_compile` leaves to us how torch compiles."""
+    return how in (True, "default") or (isinstance(how, dict) and not {"mode", "options", "backend"} & {*how})
+
+
 def graph_options(how: Any, device: str, loops: bool = False) -> dict[str, Any]:
     """Returns the arguments of `torch.compile` for a graph whose validity the caller checks, so that it needs no guards.
 
