@@ -58,6 +58,8 @@ register = registry.register
 @register()
 def linear(x: Tensor) -> Tensor:
     """Returns `x` itself."""
+    if not isinstance(x, Tensor):
+        x = tensor_of(x)
     return x
 
 
@@ -354,4 +356,4 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Ac
     if isinstance(config, str):
         with serialization.custom_object_scope(custom_objects):
             return get(config)
-    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
+    return serialization.deserialized(config, custom_objects, registry=registry)

@@ -121,7 +121,7 @@ def serialize(constraint: Any) -> Any:
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Returns the constraint that `serialize` described."""
-    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
+    return serialization.deserialized(config, custom_objects, registry=registry)
 
 
 max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm

@@ -16,57 +16,26 @@ from kstyle_torch.compat import keras2
 
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
-    "": "FloatDTypePolicy Function Operation Quantizer RematScope StatelessScope SymbolicScope applications "
-    "distribution legacy name_scope quantizers remat version wrappers",
-    "backend": "get_uid is_float_dtype is_int_dtype result_type standardize_dtype",
+    "": "Quantizer applications distribution quantizers wrappers",
     "callbacks": "OrbaxCheckpoint",
-    "config": "disable_flash_attention enable_flash_attention enable_unsafe_deserialization is_flash_attention_enabled "
-    "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
-    "dtype_policies": "AWQDTypePolicy DTypePolicyMap FloatDTypePolicy GPTQDTypePolicy Int4DTypePolicy "
-    "QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
-    "utils": "legacy",
+    "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
 }
 # Advice by namespace and name: what to use instead of names of Keras, older Keras and torch. The tests check that no name
 # here exists, so a row goes when its name comes.
 ADVICE: dict[str, dict[str, str]] = {
     "": {
-        "FloatDTypePolicy": "Use DTypePolicy.",
-        "Function": "Use Model(inputs, outputs).",
-        "InputSpec": "Use layers.InputSpec.",
-        "Operation": "Use Layer.",
-        "RematScope": "Use torch.utils.checkpoint.checkpoint.",
-        "StatelessScope": "Use torch.func.functional_call.",
         "applications": "Wrap a model of torchvision or timm with from_torch(module).",
         "distribution": "Use from_torch(torch.nn.parallel.DistributedDataParallel(...)).",
         "estimator": "Keras has dropped it.",
         "experimental": "Keras has dropped it.",
-        "name_scope": "Pass name= to layers.",
         "nn": "Use layers, or torch.nn and layers.TorchModule.",
-        "remat": "Use torch.utils.checkpoint.checkpoint.",
         "src": "It is Keras' inside; the public names are here.",
-        "version": "Use __version__.",
-    },
-    "backend": {
-        "is_float_dtype": "Use is_floating_point of torch's dtypes.",
-        "result_type": "Use torch.result_type, or torch.promote_types.",
     },
     "callbacks": {"OrbaxCheckpoint": "Use ModelCheckpoint or BackupAndRestore."},
     "config": {
-        "disable_flash_attention": "Use torch.backends.cuda.enable_flash_sdp(False).",
-        "disable_traceback_filtering": "Tracebacks are whole here.",
-        "enable_flash_attention": "Use torch.backends.cuda.enable_flash_sdp(True).",
-        "enable_traceback_filtering": "Tracebacks are whole here.",
-        "enable_unsafe_deserialization": "Pass safe_mode=False to load_model.",
-        "is_flash_attention_enabled": "Use torch.backends.cuda.flash_sdp_enabled().",
         "is_nnx_enabled": "There is no JAX here.",
-        "is_traceback_filtering_enabled": "Tracebacks are whole here.",
-        "max_epochs": "Pass epochs= to fit.",
-        "max_steps_per_epoch": "Pass steps_per_epoch= to fit.",
         "set_backend": "There is torch alone.",
-        "set_max_epochs": "Pass epochs= to fit.",
-        "set_max_steps_per_epoch": "Pass steps_per_epoch= to fit.",
     },
-    "dtype_policies": {"FloatDTypePolicy": "Use DTypePolicy."},
     "initializers": {
         "kaiming_normal": "Use HeNormal.",
         "kaiming_uniform": "Use HeUniform.",

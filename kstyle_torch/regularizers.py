@@ -134,7 +134,7 @@ def serialize(regularizer: Any) -> Any:
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Returns the regularizer that `serialize` described."""
-    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
+    return serialization.deserialized(config, custom_objects, registry=registry)
 
 
 l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer

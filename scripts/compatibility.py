@@ -84,6 +84,8 @@ def signature(function: Any) -> inspect.Signature | None:
         if function.__init__ is object.__init__ and function.__new__ is object.__new__:  # type: ignore[misc]
             return inspect.Signature()
         function = function.__init__ if function.__init__ is not object.__init__ else function.__new__  # type: ignore[misc]
+        found = inspect.signature(function)
+        return found.replace(parameters=[*found.parameters.values()][1:])  # without self, which `object` has none of
     try:
         return inspect.signature(getattr(function, "__func__", function))
     except (TypeError, ValueError):

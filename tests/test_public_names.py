@@ -30,8 +30,6 @@ WHOLE = {
     "optimizers.schedules": set(),
     "dtype_policies": {  # for quantization
         "AWQDTypePolicy",
-        "DTypePolicyMap",
-        "FloatDTypePolicy",
         "GPTQDTypePolicy",
         "Int4DTypePolicy",
         "QuantizedDTypePolicy",

@@ -25,7 +25,7 @@ from kstyle_torch.layer.masks import any_mask, fill_masks, masks_of, put_masks, 
 from kstyle_torch.layer.module_walk import OwnDict, OwnList, first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layer.precision import cast_input
-from kstyle_torch.layer.rematerialization import rematerialized_call
+from kstyle_torch.layer.recompute import rematerialized_call
 from kstyle_torch.layer.reserved import let_none_give_way
 from kstyle_torch.layer.shapes import as_shape, declared_shape, shapes_of
 from kstyle_torch.layer.stateless import stateless_call
@@ -34,6 +34,7 @@ from kstyle_torch.layer.unbuilt import warn_of_unbuilt
 from kstyle_torch.layer.weight_holder import sync_trainable
 from kstyle_torch.mode import holding, running
 from kstyle_torch.registry import snake_case, unique_name
+from kstyle_torch.scopes import current_remat_mode, opened
 from kstyle_torch.serialization import Configurable, registry, reject_unknown, serialize_keras_object
 from kstyle_torch.symbolic.infer import describe
 from kstyle_torch.symbolic.tensor import any_symbolic
@@ -125,6 +126,8 @@ class Layer(Configurable, Traced):
         self.name = name or unique_name(snake_case(type(self).__name__))
         if not autocast:
             set_unnoticed(self, _autocast=False)
+        if opened.remat:
+            set_unnoticed(self, _remat_mode=current_remat_mode())
         self._set_policy(dtype_policies.get(dtype), chosen=dtype is not None)
         shape = declared_shape(self, kwargs)
         set_unnoticed(self, _name_given=name is not None, _trainable=bool(trainable), _batch_input_shape=shape)
@@ -154,8 +157,9 @@ class Layer(Configurable, Traced):
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Returns a layer made from a `get_config` dict; restores name, trainable and dtype for every class."""
         accepted = {*inspect.signature(cls.__init__).parameters}
-        if isinstance(config.get("dtype"), dict):  # Keras stores a serialized policy
-            config = {**config, "dtype": config["dtype"]["config"]["name"]}
+        if isinstance(config.get("dtype"), dict):  # Keras writes a policy
+            policy = dtype_policies.deserialize(config["dtype"])
+            config = {**config, "dtype": policy if isinstance(policy, dtype_policies.DTypePolicyMap) else policy.name}
         base = {key: config[key] for key in ("name", "trainable", "dtype") if key in config}
         takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls.__init__).parameters.values())
         rest = {key: value for key, value in config.items() if takes_any or key in accepted or key not in base}
@@ -169,7 +173,7 @@ class Layer(Configurable, Traced):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data, with name, trainable and dtype."""
-        own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy.name}
+        own = {"name": self.name, "trainable": self.trainable, "dtype": dtype_policies.as_config(self.dtype_policy)}
         set_since = {name: serialize_keras_object(getattr(self, name)) for name in self._set_arguments}
         config = {**super().get_config(), **set_since, **own}
         config.pop("autocast", None)  # Keras' layers have no such setting in files
@@ -313,7 +317,7 @@ class Layer(Configurable, Traced):
         """
         if self._remat_mode is None:
             return layer_call
-        return rematerialized_call(self, self._remat_mode, layer_call, args, kwargs)
+        return rematerialized_call(self, self._remat_mode, layer_call, args)
 
     def _direct(self) -> Callable[..., Any] | None:
         """Returns a function that equals a call on plain tensors without hooks, for the inner loops.

@@ -10,11 +10,19 @@ from kstyle_torch import tree
 from kstyle_torch.layer.added_weights import State
 from kstyle_torch.layer.call_pairs import CALLS, replace_call, restore_call
 from kstyle_torch.layer.changes import changes
-from kstyle_torch.layer.containers import may_hold_metrics, may_hold_modules, modules_in, tracked, with_replaced
+from kstyle_torch.layer.containers import (
+    may_hold_metrics,
+    may_hold_modules,
+    modules_in,
+    tracked,
+    variables_in,
+    with_replaced,
+)
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.reserved import OWN, is_none_until_set, own_methods, refuse_own
 from kstyle_torch.layer.weight_holder import WeightHolder, sync_trainable
 from kstyle_torch.mode import HasMode
+from kstyle_torch.variables import Variable
 
 TORCH_METHODS = frozenset(name for name, value in vars(nn.Module).items() if callable(value) and name[0] != "_")
 
@@ -43,6 +51,9 @@ class HasChildren(HasMode, WeightHolder):
         elif isinstance(value, (nn.Parameter, State)):
             if self._claim_weight(name, value):
                 return
+        elif isinstance(value, Variable):
+            self._adopt_attribute(name, value)
+            return
         elif (
             tree.is_nested(value) and name != "__dict__" and may_hold_modules(value)
         ):  # torch.export's copies assign __dict__
@@ -79,6 +90,8 @@ class HasChildren(HasMode, WeightHolder):
             self._child_key(key, known): module
             for key, module in modules_in(self.__dict__[attribute], attribute).items()
         }
+        for key, variable in variables_in(self.__dict__[attribute], attribute).items():
+            self._adopt(self._free_key(key), variable)
         if any(found.get(key) is not module for key, module in known.items()):
             for key in known:
                 self._modules.pop(key, None)

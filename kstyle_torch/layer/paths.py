@@ -16,6 +16,8 @@ def take_path(layer: Any) -> None:
     if _above and not layer._path_above:
         set_unnoticed(layer, _path_above=_above[-1])
     set_unnoticed(layer, _path="/".join(filter(None, (layer._path_above, layer.name))))
+    if layer._policy_map is not None:
+        layer._take_policy_of("/".join(filter(None, (layer._path_above, layer.name))))
 
 
 @contextlib.contextmanager

@@ -24,9 +24,9 @@ from kstyle_torch.layer.reparametrization import (
     weight_names,
 )
 from kstyle_torch.layer.succession import succession
-from kstyle_torch.layer.weights import Weight, WeightView, weight_table
+from kstyle_torch.layer.weights import Weight, WeightView, become_view, weight_table
 from kstyle_torch.registry import unique_name
-from kstyle_torch.variables import assign_all
+from kstyle_torch.variables import Variable, assign_all
 
 ListedWeight = WeightView | TrainableWeight | State
 
@@ -181,6 +181,30 @@ class WeightHolder(nn.Module):
                     self._register_weight(key, weight, row)
                 return True
         return False
+
+    def _adopt(self, key: str, variable: Variable) -> None:
+        """Makes a variable that a user sets as an attribute a weight: from now on it stands for the parameter or buffer.
+
+        It is the object that `weights` lists. One that belongs to something else, such as a metric, stays what it is.
+        """
+        if not variable.can_be_weight:
+            return
+        for fields in (self.__dict__, self._parameters, self._buffers, self._modules, self._rows):
+            fields.pop(key, None)
+        tensor = variable.parameter
+        row = Weight(key, name=variable.name, regularizer=variable.regularizer, constraint=variable.constraint)
+        if isinstance(tensor, nn.Parameter):
+            self._parameters[key] = tensor
+        else:
+            self.register_buffer(key, tensor)
+        self._rows[key] = row
+        become_view(variable, self, row, "/".join(filter(None, (self._path_above, self.name, variable.name))))
+        self._views["", key] = variable
+
+    def _adopt_attribute(self, name: str, variable: Variable) -> None:
+        """Makes a variable a weight, and the attribute of that name."""
+        self._adopt(name, variable)
+        set_unnoticed(self, **{name: variable})  # a parameter of the same name is behind it
 
     def initialize(self, **given: Any) -> None:
         """Initializes weights of the table: `initialize(kernel=self.kernel_initializer)`."""

@@ -280,7 +280,8 @@ def reduce_weighted(values: Tensor, sample_weight: Any, mask: Tensor | None, red
     """Returns the values, times weights and mask, reduced."""
     weight = None
     if sample_weight is not None:
-        weight = torch.as_tensor(sample_weight).to(values.device, values.dtype)
+        weight = sample_weight if isinstance(sample_weight, Tensor) else tensor_of(sample_weight)
+        weight = weight.to(values.device, values.dtype)
     weight = apply_mask(weight, mask, values.dtype, rescale=reduction in ("mean", "sum_over_batch_size"))
     if weight is not None:
         values, weight = same_rank(values, weight)
@@ -321,9 +322,10 @@ def apply_mask(weight: Tensor | None, mask: Any, dtype: torch.dtype, rescale: bo
 
 def tensors(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     """Returns both as tensors on one device, the predictions of a float type."""
-    y_pred = torch.as_tensor(y_pred)
+    y_pred = y_pred if isinstance(y_pred, Tensor) else tensor_of(y_pred)
+    y_true = y_true if isinstance(y_true, Tensor) else tensor_of(y_true)
     y_pred = y_pred if y_pred.is_floating_point() else y_pred.to(torch.float32)
-    return torch.as_tensor(y_true).to(y_pred.device), y_pred
+    return y_true.to(y_pred.device), y_pred
 
 
 def _each_tensor(function: Callable[[Any], Tensor], nest: Any) -> Any:

@@ -15,6 +15,7 @@ from kstyle_torch.compat import keras2
 from kstyle_torch.initializers import DType
 from kstyle_torch.layer.containers import attribute_role, metrics_in
 from kstyle_torch.registry import snake_case, unique_name
+from kstyle_torch.scopes import opened
 from kstyle_torch.serialization import Configurable
 from kstyle_torch.variables import Variable
 
@@ -22,23 +23,18 @@ registry = serialization.registry("metric", "keras.metrics")
 
 
 class State(Variable):
-    """A piece of a metric's state: a Variable that `==` compares by value, as Keras' do."""
+    """A piece of a metric's state."""
 
-    __hash__ = Variable.__hash__
+    can_be_weight = False
 
     def assign_add(self, value: Any) -> Variable:
         """Adds to the value. The sum is a new tensor, so what was read before stays as it was."""
         old = self._tensor
-        if type(value) is not Tensor or value.requires_grad or value.dtype is not old.dtype or value.shape != old.shape:
+        simple = type(value) is Tensor and not value.requires_grad and opened.stateless is None
+        if not simple or value.dtype is not old.dtype or value.shape != old.shape:
             return super().assign_add(value)
         self._tensor = (old if old.device == value.device else old.to(value.device)) + value
         return self
-
-    def __eq__(self, other: Any) -> Any:
-        return self.read() == (other.read() if isinstance(other, Variable) else other)
-
-    def __ne__(self, other: Any) -> Any:
-        return self.read() != (other.read() if isinstance(other, Variable) else other)
 
 
 class Metric(keras2.OlderMetricMethods, Configurable):

@@ -259,6 +259,7 @@ class Trainer(StepHooks):
         check_split(validation_split)
         check_epochs(epochs=epochs, initial_epoch=initial_epoch)
         check_validation_freq(validation_freq)
+        epochs = config.limited(epochs, config.max_epochs(), "epochs")
         weigh = class_weigher(class_weight)
         if is_iterable_data(x):
             check_own_batches(x, batch_size)

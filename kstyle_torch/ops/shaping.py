@@ -19,14 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch.ops.operation import Nest, Operand, TensorLike, as_tensor, operation
+from kstyle_torch.symbolic.tensor import sizes_of_reshape
 
 Axes = int | Sequence[int]
 
 
 @operation
 def reshape(x: TensorLike, newshape: Axes) -> Tensor:
-    """Returns the same elements in another shape; one size may be -1."""
-    return torch.reshape(x, (newshape,) if isinstance(newshape, int) else tuple(newshape))
+    """Returns the same elements in another shape; one size may be -1, or None as `ops.shape` gives it for a batch."""
+    return torch.reshape(x, (newshape,) if isinstance(newshape, int) else sizes_of_reshape(newshape))
 
 
 @operation

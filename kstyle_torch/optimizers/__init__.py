@@ -50,8 +50,6 @@ __all__ = [
     "with_loss_scale",
 ]
 
-serialize = serialization.serialize_keras_object
-
 
 def get(identifier: Any) -> Any:
     """Returns the optimizer that a name, config, class or object means; torch's own are taken as they are.
@@ -73,6 +71,11 @@ def with_loss_scale(optimizer: Any) -> Any:
     return LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
 
 
+def serialize(optimizer: Any) -> Any:
+    """Returns the optimizer in Keras' JSON form."""
+    return serialization.serialize_keras_object(optimizer)
+
+
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Returns the optimizer that a config describes."""
-    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
+    return serialization.deserialized(config, custom_objects, registry=registry)

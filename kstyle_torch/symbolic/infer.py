@@ -138,8 +138,8 @@ def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Ite
     """
     if not isinstance(target, nn.Module):
         target = nn.Identity()
-    buffers = [(module, key, buffer, buffer.clone()) for module, key, buffer in _own_buffers(target)]
-    seeds = [(seed, seed.value) for seed in _seed_states(target)]
+    buffers = [(module, key, buffer, buffer.clone()) for module, key, buffer in own_buffers(target)]
+    seeds = [(seed, seed.value) for seed in seed_states(target)]
     losses = {id(module): [*getattr(module, "_losses", ())] for module in target.modules()}
     num_weights = sum(1 for _ in target.parameters())
     random_state = torch.get_rng_state()
@@ -159,7 +159,7 @@ def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Ite
                 module._losses[:] = losses.get(id(module), [])
 
 
-def _seed_states(target: nn.Module) -> Iterator[Variable]:
+def seed_states(target: nn.Module) -> Iterator[Variable]:
     """Yields the states of the seed generators that modules have as attributes."""
     for module in target.modules():
         for value in vars(module).values():
@@ -168,7 +168,8 @@ def _seed_states(target: nn.Module) -> Iterator[Variable]:
                 yield state
 
 
-def _own_buffers(target: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+def own_buffers(target: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """Yields the buffers of a module and all below, each with the module that holds it and its name there."""
     for module in target.modules():
         for key, buffer in module._buffers.items():
             if buffer is not None:

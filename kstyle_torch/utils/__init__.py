@@ -24,6 +24,7 @@ from kstyle_torch.serialization import (
 )
 from kstyle_torch.symbolic.graph import get_source_inputs
 from kstyle_torch.symbolic.tensor import is_symbolic as is_keras_tensor
+from kstyle_torch.utils import legacy
 from kstyle_torch.utils.numeric import normalize, to_categorical
 from kstyle_torch.utils.seeds import clear_session, set_random_seed
 
@@ -70,6 +71,7 @@ __all__ = [
     "img_to_array",
     "is_interactive_logging_enabled",
     "is_keras_tensor",
+    "legacy",
     "load_img",
     "model_to_dot",
     "model_to_mermaid",
