@@ -48,7 +48,7 @@ class Row:
 
     @functools.cached_property
     def reason(self) -> str:
-        return reason_for(self.path, self.detail) if self.state != "same" else ""
+        return reason_for(self.path) if self.state != "same" else ""
 
 
 def namespaces(path: str = "keras") -> Iterator[str]:
@@ -223,7 +223,7 @@ def rows() -> list[Row]:
 def page(found: list[Row]) -> str:
     """Returns the documentation page: how much is the same, and a table of all else for each namespace."""
     same = sum(row.state == "same" for row in found)
-    version = importlib.import_module("keras").__version__
+    version = ".".join(importlib.import_module("keras").__version__.split(".")[:2])
     lines = [
         "# Compatibility with Keras",
         "",

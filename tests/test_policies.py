@@ -173,7 +173,9 @@ def test_names_of_dtypes(dtype, keras):
     assert made == keras.backend.standardize_dtype(dtype) and isinstance(made, dtype_policies.DTypeName)
 
 
-@pytest.mark.parametrize("dtype", ["float31", list, object(), torch.complex32, []], ids=["name", "type", "object", "complex", "list"])
+@pytest.mark.parametrize(
+    "dtype", ["float31", list, object(), torch.complex32, []], ids=["name", "type", "object", "complex", "list"]
+)
 def test_what_is_no_dtype(dtype, keras):
     for function in (keras.backend.standardize_dtype, dtype_policies.standardize_dtype):
         with pytest.raises((ValueError, TypeError)):
