@@ -359,5 +359,5 @@ def test_a_wrong_size_of_one_of_several_inputs_is_named(name):
     layer = getattr(layers, name)(2, 4, 2)
     x = uniform(2, 5, 8)
     layer(x, x)
-    with pytest.raises(ValueError, match="key: expected size 8 along axis -1"):
+    with pytest.raises(ValueError, match="expected size 8 along axis -1"):
         layer(x, uniform(2, 5, 7))

@@ -62,7 +62,7 @@ def test_what_is_no_optimizer(wrong):
 
 @pytest.mark.parametrize("name", ALL)
 def test_lr_warns_and_works(name):
-    with pytest.warns(UserWarning, match="older spelling of learning_rate"):
+    with pytest.warns(UserWarning, match="write .*learning_rate"):
         optimizer = getattr(optimizers, name)(lr=0.25)
     assert float(optimizer.learning_rate) == 0.25
     assert "lr" not in optimizer.get_config() and optimizer.get_config()["learning_rate"] == 0.25

@@ -427,7 +427,7 @@ def test_a_loop_by_hand(keras, optimizer):
 
     theirs, ours = dense_model(keras, keras.Model), dense_model(kstyle_torch, kstyle_torch.Model)
     ours.set_weights(theirs.get_weights())
-    np.testing.assert_allclose(train(kstyle_torch, ours), train(keras, theirs), rtol=1e-5)
+    np.testing.assert_allclose(train(kstyle_torch, ours), train(keras, theirs), rtol=3e-5)
     for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
 
