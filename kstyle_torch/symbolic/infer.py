@@ -26,7 +26,9 @@ from kstyle_torch.symbolic.probes import (
     MOST_TRIES,
     SHORT,
     SMALL,
+    SMALLEST,
     USUAL,
+    Hints,
     Probe,
     Unknown,
     fallbacks,
@@ -36,11 +38,27 @@ from kstyle_torch.symbolic.probes import (
 )
 from kstyle_torch.variables import Variable
 
+# Modules whose calls broadcast sizes of 1, and run no code of users.
+BROADCASTING = (
+    "torch",
+    "builtins",
+    "kstyle_torch.ops",
+    "kstyle_torch.layers.merging",
+    "kstyle_torch.layers.reshaping",
+    "kstyle_torch.layers.attention",
+)
+
 
 class Probing(threading.local):
     """The runs on made-up data of this thread. Loops that depend on values need not come to an end in them."""
 
     active = False
+
+    def mark(self, x: Tensor, axis: int) -> Tensor:
+        """Notes that the size of an axis depends on values; returns the tensor."""
+        if self.active:
+            x._kstyle_depends_on_values = axis  # type: ignore[attr-defined]
+        return x
 
 
 probing = Probing()
@@ -88,7 +106,7 @@ def infer(
     runs = _Runs(call, [leaf.shape for leaf in symbols])
     num_weights = _count_weights(target)
     with untouched(target), torch.no_grad(), _probing():
-        fits = runs.at_usual_sizes() or runs.at_other_sizes(*_hints(target, args, kwargs, is_symbolic))
+        fits = runs.at_usual_sizes() or runs.at_other_sizes(_hints(target, args, kwargs, is_symbolic))
         if not fits or (_count_weights(target) > num_weights and runs.has_fixed_size()):
             shapes = _listed([leaf.shape for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf)])
             raise ValueError(f"{describe(target)} cannot be called on {shapes}: {runs.error}") from runs.error
@@ -139,23 +157,29 @@ class _Runs:
     def at_usual_sizes(self) -> bool:
         """Runs the call at two sizes, on zero rows or else on two and three; returns whether it can be run at both."""
         num_sizes = 1 + any(axis > 0 for _, axis in self.unknowns)
-        at_all = [self.run(Probe(0, size)) for size in USUAL[:num_sizes]]
+        at_all = [self.run(Probe(0, size)) for size in self._sizes(rows=0)[:num_sizes]]
         if all(at_all):
             self._check_rows()
             return True
         on_zero_rows, self.found = self.found, []
-        fits = Probe(3, USUAL[num_sizes - 1]).count_elements(self.shapes) < MOST_ELEMENTS
-        sizes = USUAL if fits else SHORT
+        sizes = self._sizes(rows=3)
         if self.run(Probe(2, sizes[0])) and self.run(Probe(3, sizes[num_sizes - 1])):
             return True
         self.found = on_zero_rows or self.found
         return False
 
-    def at_other_sizes(self, others: list[tuple[int, ...]], numbers: list[int]) -> bool:
+    def _sizes(self, rows: int) -> tuple[int, int]:
+        """Returns two sizes to replace None, the usual ones unless the tensors would be huge."""
+        for sizes in (USUAL, SHORT, SMALL):
+            if Probe(rows, sizes[1]).count_elements(self.shapes) < MOST_ELEMENTS:
+                return sizes
+        return SMALLEST
+
+    def at_other_sizes(self, hints: Hints) -> bool:
         """Searches for sizes at which the call can be run, and varies them; returns whether there are any."""
         error = self.error
         if self.unknowns and not self.found:
-            probes = itertools.islice(fallbacks(self.shapes, others, numbers), MOST_TRIES)
+            probes = itertools.islice(fallbacks(hints, self.shapes), MOST_TRIES)
             any(map(self._run_within_bounds, probes))
         if self.found:
             base = self.found[0][0]
@@ -208,10 +232,7 @@ def _form(output: Any) -> list[int | None]:
     return [leaf.dim() if isinstance(leaf, Tensor) else None for leaf in tree.flatten(output)]
 
 
-def _hints(
-    target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_symbolic: Callable[[Any], bool]
-) -> tuple[list[tuple[int, ...]], list[int]]:
-    """Returns the shapes of the tensors in a call, and numbers from its arguments, settings of the layer and weights."""
+def _hints(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_symbolic: Callable[[Any], bool]) -> Hints:
     leaves = [leaf for leaf in tree.flatten((args, kwargs)) if not is_symbolic(leaf)]
     shapes = [tuple(leaf.shape) for leaf in leaves if hasattr(leaf, "shape")]
     numbers: list[int] = []
@@ -223,7 +244,9 @@ def _hints(
         numbers.append(len(items))
     if isinstance(target, nn.Module):
         numbers += [size for weight in itertools.chain(target.parameters(), target.buffers()) for size in weight.shape]
-    return shapes, [number for number in numbers if number <= LONGEST[0]]
+    home = getattr(type(target) if isinstance(target, nn.Module) else target, "__module__", None)
+    broadcasts = home is None or home.startswith(BROADCASTING)  # None for torch's functions
+    return Hints(shapes, [number for number in numbers if number <= LONGEST[0]], broadcasts)
 
 
 def describe(target: Any) -> str:
@@ -239,9 +262,10 @@ def _merge(leaves: tuple[Any, ...], zero_rows: bool) -> Any:
     first = leaves[0]
     if not isinstance(first, Tensor):
         return first
+    depends = getattr(first, "_kstyle_depends_on_values", None)
     shape = tuple(
-        None if len(sizes) > 1 or (zero_rows and 0 in sizes) else next(iter(sizes))
-        for sizes in map(set, zip(*[leaf.shape for leaf in leaves]))
+        None if len(sizes) > 1 or (zero_rows and 0 in sizes) or axis == depends else next(iter(sizes))
+        for axis, sizes in enumerate(map(set, zip(*[leaf.shape for leaf in leaves])))
     )
     mask = getattr(first, "_keras_mask", None)
     return Spec(shape, first.dtype, None if mask is None else mask.dim())

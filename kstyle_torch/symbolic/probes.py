@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -45,45 +45,68 @@ class Probe(NamedTuple):
         return sum(math.prod(self.fill(shape, number)) for number, shape in enumerate(shapes))
 
 
+class Hints(NamedTuple):
+    """Sizes that a call may ask for.
+
+    Args:
+        shapes: Of the tensors in the call that are not symbolic.
+        numbers: Of arguments, settings and weights.
+        broadcasts: Whether a size of 1 stands for any other: operations, merging and attention, but not code of users,
+            where the output may depend on it.
+    """
+
+    shapes: list[tuple[int, ...]]
+    numbers: list[int]
+    broadcasts: bool
+
+
 def unknowns_in(shapes: Sequence[Shape]) -> list[Unknown]:
     """Returns the axes without a size."""
     return [(number, axis) for number, shape in enumerate(shapes) for axis, size in enumerate(shape) if size is None]
 
 
-def fallbacks(shapes: Sequence[Shape], others: Sequence[Shape], numbers: Iterable[int]) -> Iterator[Probe]:
+def fallbacks(hints: Hints, shapes: Sequence[Shape]) -> Iterator[Probe]:
     """Yields probes for a call that fails at the usual sizes.
 
     Args:
+        hints: Sizes that the call may ask for.
         shapes: Of the symbolic tensors.
-        others: Of the other tensors in the call.
-        numbers: Further sizes that the call may ask for: those of weights, and numbers in its arguments.
     """
     unknowns = unknowns_in(shapes)
     for size in (SMALL[0], SMALLEST[0], LONG[0], LONGEST[0]):
         yield Probe(0, size)
     for size in (USUAL[0], SMALL[0]):
-        for first_axis_aligned in (False, True):
-            if given := _aligned(unknowns, shapes, others, first_axis_aligned):
+        for at_first_axis, choose in itertools.product((False, True), (max, min)):
+            if given := _aligned(unknowns, shapes, hints.shapes, at_first_axis, choose):
                 yield Probe(0, size, given)
     yield Probe(SMALL[0], SMALL[0])
     for size in (SMALL[0], SMALLEST[0], LONG[0], LONGEST[0]):
         yield Probe(2, size)
-    known = {size for shape in (*shapes, *others) for size in shape if size}
-    candidates = [*dict.fromkeys([*sorted(known), *numbers])][:12]
-    candidates += [size for size in _quotients(candidates) if size not in candidates][:4]
+    known = {size for shape in (*shapes, *hints.shapes) for size in shape if size}
+    candidates = [size for size in dict.fromkeys([*sorted(known), *hints.numbers]) if size > 1][:12]
+    per_sample = [math.prod(size or 1 for size in shape[1:]) for shape in shapes]
+    quotients = dict.fromkeys(_quotients(candidates, [*per_sample, *candidates]))
+    candidates += [size for size in quotients if size not in candidates][:6]
     for size in candidates:
         yield Probe(0, size)
         yield Probe(size, USUAL[0])
-    for size in candidates:
-        yield Probe(0, 1, {unknowns[-1]: size})
+    if hints.broadcasts:
+        yield Probe(0, 1)
+        yield Probe(1, 1)
+        for size in candidates:
+            yield Probe(0, 1, {unknowns[-1]: size})
     for unknown, size in itertools.product(unknowns, candidates):
         yield Probe(0, USUAL[0], {unknown: size})
-    for rows, size in itertools.product([*candidates, 1], repeat=2):
+    for rows, size in itertools.product(candidates + [1] * hints.broadcasts, repeat=2):
         yield Probe(rows, size)
 
 
 def _aligned(
-    unknowns: list[Unknown], shapes: Sequence[Shape], others: Sequence[Shape], at_first_axis: bool
+    unknowns: list[Unknown],
+    shapes: Sequence[Shape],
+    others: Sequence[Shape],
+    at_first_axis: bool,
+    choose: Callable[[list[int]], int],
 ) -> dict[Unknown, int]:
     """Returns the sizes that other tensors have in the places of the unknown ones, as aligned for broadcasting."""
     given = {}
@@ -93,13 +116,13 @@ def _aligned(
         sizes = [shape[place] for shape in rest if -len(shape) <= place < len(shape)]
         known = [size for size in sizes if size is not None and size > 1]
         if known:
-            given[number, axis] = max(known)
+            given[number, axis] = choose(known)
     return given
 
 
-def _quotients(sizes: list[int]) -> Iterator[int]:
-    for size, divisor in itertools.permutations(sizes, 2):
-        if divisor > 1 and size % divisor == 0:
+def _quotients(sizes: list[int], divisors: list[int]) -> Iterator[int]:
+    for divisor, size in itertools.product(divisors, sizes):
+        if 1 < divisor < size and size % divisor == 0:
             yield size // divisor
 
 
