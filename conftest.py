@@ -7,8 +7,8 @@ import pytest
 import torch
 
 NAMESPACES = (
-    "activations backend callbacks config constraints initializers layers losses metrics models ops optimizers random "
-    "registry regularizers saving tree utils"
+    "activations backend callbacks config constraints distillation export initializers layers losses metrics models ops "
+    "optimizers random registry regularizers saving tree utils visualization"
 ).split()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import serialization
+from kstyle_torch.arrays import tensor_of
 
 __all__ = [
     "celu",
@@ -57,6 +58,8 @@ register = registry.register
 @register()
 def linear(x: Tensor) -> Tensor:
     """Returns `x` itself."""
+    if not isinstance(x, Tensor):
+        x = tensor_of(x)
     return x
 
 
@@ -69,6 +72,8 @@ def relu(x: Tensor, negative_slope: float = 0.0, max_value: float | None = None,
         max_value: Upper bound of the output; none if None.
         threshold: Values under it count as negative.
     """
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     if negative_slope == 0.0 and max_value is None and threshold == 0.0:
         return F.relu(x)
     if negative_slope == 0.0 and threshold == 0.0 and max_value is not None:
@@ -81,42 +86,56 @@ def relu(x: Tensor, negative_slope: float = 0.0, max_value: float | None = None,
 @register()
 def relu6(x: Tensor) -> Tensor:
     """Returns `min(max(x, 0), 6)`."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.relu6(x)
 
 
 @register()
 def leaky_relu(x: Tensor, negative_slope: float = 0.2) -> Tensor:
     """Returns `x` where positive, else `negative_slope * x`."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.leaky_relu(x, negative_slope)
 
 
 @register()
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """Returns `x` where positive, else `alpha * (exp(x) - 1)`. Source: Clevert et al. 2016."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.elu(x, alpha)
 
 
 @register()
 def selu(x: Tensor) -> Tensor:
     """Returns the self-normalizing `elu`: `scale * elu(x, alpha)` with fixed constants. Source: Klambauer et al. 2017."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.selu(x)
 
 
 @register()
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """Returns `max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))`. Source: Barron 2017."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.celu(x, alpha)
 
 
 @register()
 def gelu(x: Tensor, approximate: bool = False) -> Tensor:
     """Returns `x * P(X <= x)` for a standard normal X; with `approximate` by tanh. Source: Hendrycks & Gimpel 2016."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.gelu(x, approximate="tanh" if approximate else "none")
 
 
 @register("swish")
 def silu(x: Tensor) -> Tensor:
     """Returns `x * sigmoid(x)`. Source: Ramachandran et al. 2017."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.silu(x)
 
 
@@ -126,6 +145,8 @@ swish = silu
 @register("hard_swish")
 def hard_silu(x: Tensor) -> Tensor:
     """Returns `x * hard_sigmoid(x)`. Source: Howard et al. 2019."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.hardswish(x)
 
 
@@ -135,30 +156,40 @@ hard_swish = hard_silu
 @register()
 def mish(x: Tensor) -> Tensor:
     """Returns `x * tanh(softplus(x))`. Source: Misra 2019."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.mish(x)
 
 
 @register()
 def glu(x: Tensor, axis: int = -1) -> Tensor:
     """Computes a gated linear unit: one half of `axis` times the sigmoid of the other, so `axis` halves (Dauphin 2017)."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.glu(x, dim=axis)
 
 
 @register()
 def tanh(x: Tensor) -> Tensor:
     """Returns the hyperbolic tangent."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return torch.tanh(x)
 
 
 @register()
 def hard_tanh(x: Tensor) -> Tensor:
     """Returns `x` clipped to [-1, 1]."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.hardtanh(x)
 
 
 @register()
 def tanh_shrink(x: Tensor) -> Tensor:
     """Returns `x - tanh(x)`."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.tanhshrink(x)
 
 
@@ -168,6 +199,8 @@ def sigmoid(x: Tensor) -> Tensor:
 
     The result remembers `x`, so that a crossentropy behind it can start its backward pass there.
     """
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     y = torch.sigmoid(x)
     if y.requires_grad and type(y) is Tensor and not torch.compiler.is_compiling():
         y._sigmoid_of = x  # type: ignore[attr-defined]
@@ -177,21 +210,29 @@ def sigmoid(x: Tensor) -> Tensor:
 @register()
 def hard_sigmoid(x: Tensor) -> Tensor:
     """Returns `clip(x / 6 + 1/2, 0, 1)`."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.hardsigmoid(x)
 
 
 @register()
 def log_sigmoid(x: Tensor) -> Tensor:
     """Returns `log(sigmoid(x))`."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.logsigmoid(x)
 
 
 @register()
-def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """Returns `exp(x)`, divided by its sum along `axis`.
+def softmax(x: Tensor, axis: int | Sequence[int] = -1) -> Tensor:
+    """Returns `exp(x)`, divided by its sum along `axis`, one or several.
 
     The result remembers `x`, so that a crossentropy behind it can be taken of the logits: fewer operations, same value.
     """
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
+    if not isinstance(axis, int):
+        return torch.exp(x - torch.logsumexp(x, tuple(axis), keepdim=True))
     y = torch.softmax(x, dim=axis)
     if axis == -1 and type(y) is Tensor and not torch.compiler.is_compiling():
         y._keras_logits = x  # type: ignore[attr-defined]
@@ -199,62 +240,84 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
 
 
 @register()
-def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """Returns `log(softmax(x))` along `axis`."""
+def log_softmax(x: Tensor, axis: int | Sequence[int] = -1) -> Tensor:
+    """Returns `log(softmax(x))` along `axis`, one or several."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
+    if not isinstance(axis, int):
+        return x - torch.logsumexp(x, tuple(axis), keepdim=True)
     return torch.log_softmax(x, dim=axis)
 
 
 @register()
 def softplus(x: Tensor) -> Tensor:
     """Returns `log(1 + exp(x))`."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.softplus(x)
 
 
 @register()
 def softsign(x: Tensor) -> Tensor:
     """Returns `x / (1 + |x|)`."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.softsign(x)
 
 
 @register()
 def squareplus(x: Tensor, b: float = 4) -> Tensor:
     """Returns `(x + sqrt(x**2 + b)) / 2`. Source: Barron 2021."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return (x + torch.sqrt(x * x + b)) / 2
 
 
 @register()
 def exponential(x: Tensor) -> Tensor:
     """Returns `exp(x)`."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return torch.exp(x)
 
 
 @register()
 def hard_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
     """Returns `x` where `|x| > threshold`, else 0."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.hardshrink(x, threshold)
 
 
 @register()
 def soft_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
     """Returns `x` moved `threshold` towards 0, and 0 where it would cross it."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.softshrink(x, threshold)
 
 
 @register()
 def threshold(x: Tensor, threshold: float, default_value: float) -> Tensor:
     """Returns `x` where it exceeds `threshold`, else `default_value`."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return F.threshold(x, threshold, default_value)
 
 
 @register()
 def sparse_plus(x: Tensor) -> Tensor:
     """Returns 0 up to -1, `(x + 1)**2 / 4` up to 1, then `x`."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return torch.where(x <= -1, torch.zeros_like(x), torch.where(x < 1, (x + 1) ** 2 / 4, x))
 
 
 @register()
 def sparse_sigmoid(x: Tensor) -> Tensor:
     """Returns `clip((x + 1) / 2, 0, 1)`."""
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     return ((x + 1) / 2).clamp(0, 1)
 
 
@@ -264,6 +327,8 @@ def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
 
     Source: Martins & Astudillo 2016.
     """
+    if x.__class__ is not Tensor:
+        x = tensor_of(x)
     z = x.movedim(axis, -1)
     ordered = z.sort(dim=-1, descending=True).values
     rank = torch.ones_like(z).cumsum(-1)
@@ -291,4 +356,4 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Ac
     if isinstance(config, str):
         with serialization.custom_object_scope(custom_objects):
             return get(config)
-    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
+    return serialization.deserialized(config, custom_objects, registry=registry)

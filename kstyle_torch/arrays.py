@@ -32,3 +32,11 @@ def from_array(value: Any, device: Any = None) -> Tensor:
         bits = np.ascontiguousarray(value).view(np.int16).reshape(np.shape(value))
         return torch.as_tensor(bits, device=device).view(torch.bfloat16)
     return torch.as_tensor(value, device=device)
+
+
+def tensor_of(value: Any) -> Any:
+    """Returns an array, list or number as a tensor, and that of a Variable; symbolic and other tensors as they are."""
+    if isinstance(value, (np.ndarray, np.generic, list, tuple, int, float)):
+        return from_array(value)
+    read = None if isinstance(value, Tensor) else getattr(value, "read", None)  # the class itself is above this module
+    return value if read is None else read()

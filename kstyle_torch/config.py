@@ -1,27 +1,50 @@
-"""Facts about the process: float type, device, fuzz factor, and what is printed."""
+"""Facts about the process: float type, device, fuzz factor, limits, and what is printed.
+
+`keras.json` in `$KERAS_HOME` or `~/.keras` sets floatx, epsilon and image_data_format, as for Keras.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import sys
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch.overrides import has_torch_function
 
-from kstyle_torch.dtype_policies import dtype_policy, floatx, set_dtype_policy, set_floatx
+from kstyle_torch.dtype_policies import FLOATS, dtype_policy, floatx, set_dtype_policy, set_floatx
+from kstyle_torch.tracebacks import (
+    disable_traceback_filtering,
+    enable_traceback_filtering,
+    is_traceback_filtering_enabled,
+)
 
 __all__ = [
     "backend",
     "device",
     "device_scope",
+    "disable_flash_attention",
     "disable_interactive_logging",
+    "disable_traceback_filtering",
     "dtype_policy",
+    "enable_flash_attention",
     "enable_interactive_logging",
+    "enable_traceback_filtering",
+    "enable_unsafe_deserialization",
     "epsilon",
     "floatx",
     "image_data_format",
+    "is_flash_attention_enabled",
     "is_interactive_logging_enabled",
+    "is_traceback_filtering_enabled",
     "keeps_freed_memory",
+    "max_epochs",
+    "max_steps_per_epoch",
     "resident_bytes",
     "set_device",
     "set_dtype_policy",
@@ -29,9 +52,12 @@ __all__ = [
     "set_floatx",
     "set_image_data_format",
     "set_keeps_freed_memory",
+    "set_max_epochs",
+    "set_max_steps_per_epoch",
     "set_resident_bytes",
 ]
 
+ROOT = str(Path(__file__).parent)
 _IMAGE_FORMATS = ("channels_last", "channels_first")
 
 _epsilon = 1e-7
@@ -40,6 +66,9 @@ _interactive_logging = True
 _device: torch.device | None = None
 _resident_bytes: int | None = None
 _keeps_freed_memory = True
+_unsafe_deserialization = False
+_max_epochs: int | None = None
+_max_steps_per_epoch: int | None = None
 
 
 def backend() -> str:
@@ -141,23 +170,131 @@ def set_keeps_freed_memory(value: bool) -> None:
 
 
 def enable_interactive_logging() -> None:
-    """Lets `verbose="auto"` mean a progress bar (the default)."""
+    """Prints progress and messages to standard output (the default)."""
     global _interactive_logging
     _interactive_logging = True
 
 
 def disable_interactive_logging() -> None:
-    """Makes `verbose="auto"` mean one line an epoch."""
+    """Logs progress and messages, at the level INFO of the logger "kstyle_torch", instead of printing them."""
     global _interactive_logging
     _interactive_logging = False
 
 
 def is_interactive_logging_enabled() -> bool:
-    """Returns whether `verbose="auto"` means a progress bar."""
+    """Returns whether progress and messages are printed rather than logged."""
     return _interactive_logging
+
+
+def enable_flash_attention() -> None:
+    """Lets attention use torch's flash kernel where it can (the default)."""
+    torch.backends.cuda.enable_flash_sdp(True)  # of all devices, whatever the name says
+
+
+def disable_flash_attention() -> None:
+    """Keeps attention from using torch's flash kernel, in all of torch; a layer may insist on it."""
+    torch.backends.cuda.enable_flash_sdp(False)
+
+
+def is_flash_attention_enabled() -> bool | None:
+    """Returns False if the flash kernel is disabled; else None, as Keras does: torch chooses."""
+    return None if torch.backends.cuda.flash_sdp_enabled() else False
+
+
+def enable_unsafe_deserialization() -> None:
+    """Lets configs and files run code that is stored in them, as if every caller passed `safe_mode=False`."""
+    global _unsafe_deserialization
+    _unsafe_deserialization = True
+
+
+def is_unsafe_deserialization_enabled() -> bool:
+    """Returns whether `enable_unsafe_deserialization` was called."""
+    return _unsafe_deserialization
+
+
+def max_epochs() -> int | None:
+    """Returns the number of epochs at which every `fit` ends; None if there is no limit."""
+    return _max_epochs
+
+
+def set_max_epochs(max_epochs: int | None) -> None:
+    """Sets the number of epochs at which every `fit` ends, to try a program; so does `KERAS_MAX_EPOCHS`."""
+    global _max_epochs
+    _max_epochs = _limit(max_epochs, "max_epochs")
+
+
+def max_steps_per_epoch() -> int | None:
+    """Returns the number of batches at which every epoch, evaluation and prediction ends; None if there is no limit."""
+    return _max_steps_per_epoch
+
+
+def set_max_steps_per_epoch(max_steps_per_epoch: int | None) -> None:
+    """Sets the number of batches at which every epoch ends, to try a program; so does `KERAS_MAX_STEPS_PER_EPOCH`."""
+    global _max_steps_per_epoch
+    _max_steps_per_epoch = _limit(max_steps_per_epoch, "max_steps_per_epoch")
+
+
+def limited(value: Any, limit: int | None, what: str) -> Any:
+    """Returns a number of epochs or steps under a limit of this module, with a warning where that is fewer."""
+    if limit is None or (value is not None and value <= limit):
+        return value
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(
+        ROOT
+    ):  # up to the line of the user's program
+        frame, level = frame.f_back, level + 1
+    warnings.warn(f"Limiting {what} to {limit}, as keras.config or the environment says.", stacklevel=level)
+    return limit
+
+
+def _limit(value: int | None, what: str) -> int | None:
+    if value is not None and (not hasattr(value, "__index__") or isinstance(value, bool) or int(value) < 0):
+        raise ValueError(f"{what} must be an int that is not negative, or None; got {value!r}.")
+    return None if not value else int(value)
 
 
 def _one_of(value: str, allowed: tuple[str, ...], what: str) -> str:
     if value not in allowed:
         raise ValueError(f"{what} must be one of {', '.join(map(repr, allowed))}; got {value!r}.")
     return value
+
+
+def home() -> Path:
+    """Returns the folder of Keras' settings and cache: `$KERAS_HOME`, else `~/.keras`."""
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+
+
+def _read_settings(path: Path) -> None:
+    """Takes the settings of a `keras.json`; one that is missing or not JSON is ignored, as Keras does.
+
+    Raises: ValueError: for a value that is none of those allowed.
+    """
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if not isinstance(settings, dict):
+        return
+    number = settings.get("epsilon", _epsilon)
+    if not isinstance(number, float):
+        raise ValueError(f"{path}: epsilon must be a float; got {number!r}.")
+    set_epsilon(number)
+    set_floatx(_one_of(settings.get("floatx", floatx()), FLOATS, f"{path}: floatx"))
+    set_image_data_format(
+        _one_of(settings.get("image_data_format", _image_data_format), _IMAGE_FORMATS, f"{path}: image_data_format")
+    )
+
+
+def _read_environment() -> None:
+    """Takes limits from the environment, and says that the backend is torch where it names another."""
+    for name, limit in (("KERAS_MAX_EPOCHS", set_max_epochs), ("KERAS_MAX_STEPS_PER_EPOCH", set_max_steps_per_epoch)):
+        if text := os.environ.get(name):
+            if not text.strip().isdigit():
+                raise ValueError(f"The environment variable {name} must be an int that is not negative; got {text!r}.")
+            limit(int(text))
+    if (name := os.environ.get("KERAS_BACKEND") or "torch") != "torch":
+        warnings.warn(f"KERAS_BACKEND={name} is ignored: the backend of this package is torch.", stacklevel=2)
+
+
+_read_settings(home() / "keras.json")
+_read_environment()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config, serialization
+from kstyle_torch.arrays import tensor_of
 
 __all__ = [
     "Constraint",
@@ -49,6 +50,7 @@ class MaxNorm(Constraint):
         self.max_value, self.axis = max_value, axis
 
     def __call__(self, w: Tensor) -> Tensor:
+        w = tensor_of(w)
         norm = _norm(w, self.axis)
         return w * (norm.clamp(0, self.max_value) / (config.epsilon() + norm))
 
@@ -58,6 +60,7 @@ class NonNeg(Constraint):
     """Sets negative weights to 0."""
 
     def __call__(self, w: Tensor) -> Tensor:
+        w = tensor_of(w)
         return w.clamp(min=0)
 
 
@@ -73,6 +76,7 @@ class UnitNorm(Constraint):
         self.axis = axis
 
     def __call__(self, w: Tensor) -> Tensor:
+        w = tensor_of(w)
         return w / (config.epsilon() + _norm(w, self.axis))
 
 
@@ -91,6 +95,7 @@ class MinMaxNorm(Constraint):
         self.min_value, self.max_value, self.rate, self.axis = min_value, max_value, rate, axis
 
     def __call__(self, w: Tensor) -> Tensor:
+        w = tensor_of(w)
         norm = _norm(w, self.axis)
         wanted = self.rate * norm.clamp(self.min_value, self.max_value) + (1 - self.rate) * norm
         return w * (wanted / (config.epsilon() + norm))
@@ -116,7 +121,7 @@ def serialize(constraint: Any) -> Any:
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Returns the constraint that `serialize` described."""
-    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
+    return serialization.deserialized(config, custom_objects, registry=registry)
 
 
 max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm

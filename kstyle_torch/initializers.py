@@ -455,7 +455,7 @@ def serialize(initializer: Any) -> Any:
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Returns the initializer that `serialize` described."""
-    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
+    return serialization.deserialized(config, custom_objects, registry=registry)
 
 
 constant, zeros, ones, identity = Constant, Zeros, Ones, Identity

@@ -161,9 +161,14 @@ def _follow(parent: nn.Module, name: str, child: nn.Module | None) -> None:  # n
 register_module_module_registration_hook(_follow)
 
 
-def fills_training(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function that does `call` with the mode of the call where that is omitted or None."""
-    position = list(inspect.signature(call).parameters).index("training")
+def fills_training(call: Callable[..., Any], position: int | None = None) -> Callable[..., Any]:
+    """Returns a function that does `call` with the mode of the call where that is omitted or None.
+
+    Args:
+        position: Of `training` among its arguments, the object itself included; found in its signature if None.
+    """
+    if position is None:
+        position = list(inspect.signature(call).parameters).index("training")
 
     @functools.wraps(call)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -179,6 +184,21 @@ def fills_training(call: Callable[..., Any]) -> Callable[..., Any]:
         return call(self, *args, **kwargs)
 
     return forward
+
+
+def takes_training(default: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Returns a decorator that shows a default of `training` in the signature of a `call` that resolves the mode itself.
+
+    None is what such a function gets where the caller passed nothing, and it must tell that from False.
+    """
+
+    def show(call: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(call)
+        shown = [p.replace(default=default) if p.name == "training" else p for p in signature.parameters.values()]
+        call.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+        return call
+
+    return show
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import dis
 import functools
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from types import FrameType, ModuleType
 from typing import Any
@@ -16,61 +16,26 @@ from kstyle_torch.compat import keras2
 
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
-    "": "FloatDTypePolicy Function Operation Quantizer RematScope StatelessScope SymbolicScope applications distillation "
-    "distribution legacy name_scope quantizers remat version visualization wrappers",
-    "backend": "get_uid is_float_dtype is_int_dtype result_type standardize_dtype",
+    "": "Quantizer applications distribution quantizers wrappers",
     "callbacks": "OrbaxCheckpoint",
-    "config": "disable_flash_attention enable_flash_attention enable_unsafe_deserialization is_flash_attention_enabled "
-    "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
-    "dtype_policies": "AWQDTypePolicy DTypePolicyMap FloatDTypePolicy GPTQDTypePolicy Int4DTypePolicy "
-    "QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
-    "export": "ExportArchive",
-    "preprocessing.image": "smart_resize",
-    "utils": "Config FeatureSpace Progbar audio_dataset_from_directory bounding_boxes get_source_inputs legacy "
-    "split_dataset standardize_dtype",
+    "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
 }
 # Advice by namespace and name: what to use instead of names of Keras, older Keras and torch. The tests check that no name
 # here exists, so a row goes when its name comes.
 ADVICE: dict[str, dict[str, str]] = {
     "": {
-        "FloatDTypePolicy": "Use DTypePolicy.",
-        "Function": "Use Model(inputs, outputs).",
-        "InputSpec": "Use layers.InputSpec.",
-        "Operation": "Use Layer.",
-        "RematScope": "Use torch.utils.checkpoint.checkpoint.",
-        "StatelessScope": "Use torch.func.functional_call.",
         "applications": "Wrap a model of torchvision or timm with from_torch(module).",
         "distribution": "Use from_torch(torch.nn.parallel.DistributedDataParallel(...)).",
         "estimator": "Keras has dropped it.",
         "experimental": "Keras has dropped it.",
-        "name_scope": "Pass name= to layers.",
         "nn": "Use layers, or torch.nn and layers.TorchModule.",
-        "remat": "Use torch.utils.checkpoint.checkpoint.",
         "src": "It is Keras' inside; the public names are here.",
-        "version": "Use __version__.",
-    },
-    "backend": {
-        "is_float_dtype": "Use is_floating_point of torch's dtypes.",
-        "result_type": "Use torch.result_type, or torch.promote_types.",
     },
     "callbacks": {"OrbaxCheckpoint": "Use ModelCheckpoint or BackupAndRestore."},
     "config": {
-        "disable_flash_attention": "Use torch.backends.cuda.enable_flash_sdp(False).",
-        "disable_traceback_filtering": "Tracebacks are whole here.",
-        "enable_flash_attention": "Use torch.backends.cuda.enable_flash_sdp(True).",
-        "enable_traceback_filtering": "Tracebacks are whole here.",
-        "enable_unsafe_deserialization": "Pass safe_mode=False to load_model.",
-        "is_flash_attention_enabled": "Use torch.backends.cuda.flash_sdp_enabled().",
         "is_nnx_enabled": "There is no JAX here.",
-        "is_traceback_filtering_enabled": "Tracebacks are whole here.",
-        "max_epochs": "Pass epochs= to fit.",
-        "max_steps_per_epoch": "Pass steps_per_epoch= to fit.",
         "set_backend": "There is torch alone.",
-        "set_max_epochs": "Pass epochs= to fit.",
-        "set_max_steps_per_epoch": "Pass steps_per_epoch= to fit.",
     },
-    "dtype_policies": {"FloatDTypePolicy": "Use DTypePolicy."},
-    "export": {"ExportArchive": "Call export() of the model."},
     "initializers": {
         "kaiming_normal": "Use HeNormal.",
         "kaiming_uniform": "Use HeUniform.",
@@ -124,12 +89,9 @@ ADVICE: dict[str, dict[str, str]] = {
         "sub": "Use subtract.",
         "unsqueeze": "Use expand_dims.",
     },
-    "preprocessing.image": {"smart_resize": "Use ops.image.resize(..., crop_to_aspect_ratio=True)."},
     "random": {"rand": "Use uniform.", "randn": "Use normal.", "seed": "Use utils.set_random_seed."},
     "utils": {
-        "Progbar": "Use tqdm; fit() draws its own.",
         "multi_gpu_model": "Keras has dropped it.",
-        "split_dataset": "Use torch.utils.data.random_split, which takes torch's data sets.",
     },
 }
 NEAR, ELSEWHERE = 3, 2  # how many names are shown
@@ -176,18 +138,19 @@ class NamesakeModule(ModuleType):
         return importlib.import_module, (self.__name__,)  # cloudpickle knows plain modules only
 
 
-def install(module: ModuleType, lazy: tuple[str, ...] = ()) -> None:
+def install(module: ModuleType, lazy: Mapping[str, str] | None = None) -> None:
     """Gives `module` and all public namespaces below it a `__getattr__`, which Python asks for names that are not there.
 
     It is set from here, so that type checkers do not see it: they report unknown names of modules without one. Modules
     that are named like a public class become callable, to raise an error with its name.
 
     Args:
-        module: The package, or a subpackage that it imports lazily.
-        lazy: Subpackages that `module` imports when they are used.
+        module: The package, or a subpackage that has lazy names or is one.
+        lazy: Names that `module` imports when they are used, each with the module that has it; subpackages with their own.
     """
     for namespace in _namespaces(module):
-        vars(namespace).update(__getattr__=functools.partial(_get, namespace, lazy if namespace is module else ()))
+        own = lazy if lazy and namespace is module else {}
+        vars(namespace).setdefault("__getattr__", functools.partial(_get, namespace, own))
         modules = {name: value for name, value in vars(namespace).items() if type(value) is ModuleType}
         public = {_letters(name) for name in namespace.__all__} if modules else ()
         for name, value in modules.items():
@@ -213,21 +176,25 @@ def _namespaces(module: ModuleType) -> Iterator[ModuleType]:
         found += [value for value in modules if value.__name__.startswith(f"{module.__name__}.")]
 
 
-def _get(module: ModuleType, lazy: tuple[str, ...], name: str) -> Any:
-    """Returns a lazy subpackage, or raises the error for a name that `module` lacks.
+def _get(module: ModuleType, lazy: Mapping[str, str], name: str) -> Any:
+    """Returns what a lazy name stands for, or raises the error for a name that `module` lacks.
 
     Raises: AttributeError: as for any object; without advice for `__names__`, which libraries ask everything for.
         ImportError: in `from module import name`, where Python would put a bare one in place of an AttributeError.
     """
     if name in lazy:
-        return importlib.import_module(f"{module.__name__}.{name}")
-    message = f"module {module.__name__!r} has no attribute {name!r}"
-    if name.startswith("__"):
+        home = importlib.import_module(lazy[name])
+        value = home if home.__name__ == f"{module.__name__}.{name}" else getattr(home, name)
+        vars(module)[name] = value  # so that this function is asked for it once
+        return value
+    message, caller = f"module {module.__name__!r} has no attribute {name!r}", sys._getframe(1)
+    # `from package import module` asks first, and then imports the module: it wants no advice, which takes long.
+    if name.startswith("__") or caller.f_code.co_name == "_handle_fromlist":
         raise AttributeError(message, name=name, obj=module)
     if (older := keras2.look_up(module.__name__.partition(".")[2], name)) is not None:
         return older
     advice = _advice(module, name)
-    if _imports_name(sys._getframe(1)) and f"{module.__name__}.{name}" not in sys.modules:
+    if _imports_name(caller) and f"{module.__name__}.{name}" not in sys.modules:
         message = f"cannot import name {name!r} from {module.__name__!r}. {advice}"
         raise ImportError(message, name=module.__name__, path=module.__file__)
     # With neither name= nor obj=, Python would set both, and tracebacks add a "Did you mean" of their own.
@@ -277,9 +244,12 @@ def _letters(name: str) -> str:
 def _places(module: ModuleType, name: str) -> list[str]:
     """Returns where else an object of this name is exported; each object once."""
     found: dict[int, str] = {}
-    for other in _namespaces(sys.modules[module.__name__.partition(".")[0]]):
-        if other is not module and name in other.__dict__ and name in getattr(other, "__all__", ()):
-            found.setdefault(id(other.__dict__[name]), f"{other.__name__}.{name}")
+    package = sys.modules[PACKAGE]
+    for public in package.__all__:
+        getattr(package, public, None)  # imports what is lazy
+    for other in _namespaces(package):
+        if other is not module and name in getattr(other, "__all__", ()):
+            found.setdefault(id(getattr(other, name)), f"{other.__name__}.{name}")
     return [*found.values()][:ELSEWHERE]
 
 

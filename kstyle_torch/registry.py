@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import re
 from collections import Counter
@@ -85,14 +84,30 @@ def registered_object(name: str) -> Any | None:
     return CUSTOM_OBJECTS.get(name)
 
 
-@contextlib.contextmanager
-def custom_object_scope(custom_objects: dict[str, Any] | None) -> Iterator[None]:
-    """Makes `{name: class or function}` known to every look-up by name inside the block."""
-    _scopes.append(custom_objects or {})
-    try:
-        yield
-    finally:
+class CustomObjectScope:
+    """A block in which every look-up by name knows the caller's classes and functions.
+
+    Args:
+        custom_objects: `{name: class or function}`.
+
+    Example:
+        >>> with CustomObjectScope({"twice": lambda x: 2 * x}):
+        ...     activations.get("twice")(3)
+        6
+    """
+
+    def __init__(self, custom_objects: dict[str, Any] | None):
+        self.custom_objects = custom_objects or {}
+
+    def __enter__(self) -> CustomObjectScope:
+        _scopes.append(self.custom_objects)
+        return self
+
+    def __exit__(self, *args: object, **kwargs: object) -> None:
         _scopes.pop()
+
+
+custom_object_scope = CustomObjectScope  # Keras has both spellings
 
 
 _name_counts: Counter[str] = Counter()
@@ -103,6 +118,12 @@ def unique_name(base: str) -> str:
     count = _name_counts[base]
     _name_counts[base] += 1
     return f"{base}_{count}" if count else base
+
+
+def get_uid(prefix: str = "") -> int:
+    """Returns the next number of a name, from the counts behind automatic names."""
+    _name_counts[prefix] += 1
+    return _name_counts[prefix]
 
 
 def looks_automatic(cls: type, name: str) -> bool:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import serialization
+from kstyle_torch.arrays import tensor_of
 
 __all__ = [
     "L1",
@@ -49,6 +50,7 @@ class L1(Regularizer):
         self.l1 = _factor(l1, "l1", default=0.01)
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = tensor_of(x)
         return self.l1 * x.abs().sum()
 
 
@@ -64,6 +66,7 @@ class L2(Regularizer):
         self.l2 = _factor(l2, "l2", default=0.01)
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = tensor_of(x)
         return self.l2 * x.square().sum()
 
 
@@ -80,6 +83,7 @@ class L1L2(Regularizer):
         self.l1, self.l2 = _factor(l1, "l1", default=0.0), _factor(l2, "l2", default=0.0)
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = tensor_of(x)
         return self.l1 * x.abs().sum() + self.l2 * x.square().sum()
 
 
@@ -99,6 +103,7 @@ class OrthogonalRegularizer(Regularizer):
         self.factor, self.mode = _factor(factor, "factor", default=0.01), mode
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = tensor_of(x)
         if x.ndim != 2:
             raise ValueError(f"OrthogonalRegularizer needs a matrix; got shape {tuple(x.shape)}.")
         vectors = F.normalize(x if self.mode == "rows" else x.T, dim=1)
@@ -129,7 +134,7 @@ def serialize(regularizer: Any) -> Any:
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Returns the regularizer that `serialize` described."""
-    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
+    return serialization.deserialized(config, custom_objects, registry=registry)
 
 
 l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer

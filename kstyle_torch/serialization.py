@@ -9,6 +9,7 @@ import base64
 import builtins
 import contextlib
 import functools
+import importlib
 import inspect
 import marshal
 import re
@@ -22,13 +23,14 @@ import numpy as np
 import torch
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from kstyle_torch import budget
+from kstyle_torch import budget, config
 from kstyle_torch.arrays import to_array
 from kstyle_torch.compat import keras2
 from kstyle_torch.registry import (
     CUSTOM_NAMES,
     CUSTOM_OBJECTS,
     HOMES,
+    CustomObjectScope,
     Registry,
     custom_object_scope,
     did_you_mean,
@@ -48,10 +50,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-CustomObjectScope = custom_object_scope
 _whole: ContextVar[bool] = ContextVar("whole_configs", default=False)
 _lenient: ContextVar[bool] = ContextVar("lenient_configs", default=False)
-_safe: ContextVar[bool] = ContextVar("safe_mode", default=True)
+_safe: ContextVar[bool | None] = ContextVar("safe_mode", default=None)  # None: nothing is being read
 DEFAULTS_ELSEWHERE = [("groups", 1), ("implementation", 2), ("schedule_decay", 0.004)]  # of older versions
 NEWER = {  # settings that came after Keras 3.3
     *"renorm renorm_clipping renorm_momentum use_cudnn lora_alpha flash_attention use_gate sliding_window seed".split(),
@@ -59,6 +60,11 @@ NEWER = {  # settings that came after Keras 3.3
     *"bounding_box_format data_format ignore_class from_sorted_ids quantization_config".split(),
 }
 REGISTRIES: dict[str, Registry] = {}  # Keras' module -> what it holds
+LATE = {  # Keras' module -> ours, which is imported when it is needed and registers itself
+    "keras.distillation": "distillation",
+    "keras.src.layers.preprocessing.feature_space": "utils.feature_space",
+    "keras.utils": "utils.feature_space",
+}
 
 
 def registry(kind: str, module: str) -> Registry:
@@ -80,6 +86,9 @@ class Configurable:
         super().__init_subclass__(**kwargs)
         if older := keras2.table_of(cls):
             cls.__init__ = keras2.takes_older(cls.__name__, older)(cls.__init__)  # type: ignore[method-assign]
+
+    def __init__(self) -> None:
+        """Takes no arguments; without it, `object` would accept any, as `__new__` is defined."""
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data; `from_config` makes an equal object of them."""
@@ -272,8 +281,8 @@ def safe_mode_scope(safe_mode: bool) -> Iterator[None]:
 
 
 def in_safe_mode() -> bool:
-    """Returns whether configs may hold no code, which is so unless the caller said otherwise."""
-    return _safe.get()
+    """Returns whether configs may hold no code, which is so unless the caller or `config` said otherwise."""
+    return _safe.get() is not False and not config.is_unsafe_deserialization_enabled()
 
 
 def _plain_function(function: Callable[..., Any]) -> Any:
@@ -286,18 +295,41 @@ def _plain_function(function: Callable[..., Any]) -> Any:
 
 
 def deserialize_keras_object(
-    config: Any, custom_objects: dict[str, Any] | None = None, *, registry: Registry | None = None
+    config: Any, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True, **kwargs: Any
 ) -> Any:
     """Returns the object that a config in Keras' JSON form describes.
 
     Args:
         config: What `serialize_keras_object` gave.
         custom_objects: `{name: class or function}` that the config may name beside the public ones.
-        registry: The kind of object expected, for configs that say no module.
+        safe_mode: False to read functions that are stored as bytecode, too.
+        kwargs: `module_objects`, more `{name: class or function}`: a string or a class of one of these names means it.
     Raises: ValueError: if the config names a class that is neither public nor the user's, or asks for gigabytes; see
-        `saving.raise_limits`.
+        `saving.raise_limits`. TypeError: for any other keyword.
+    """
+    module_objects = kwargs.pop("module_objects", None)
+    if kwargs:
+        raise TypeError(f"deserialize_keras_object() has no argument {next(iter(kwargs))!r}.")
+    known = {**(module_objects or {}), **(custom_objects or {})}
+    around = _safe.get()  # of the file that is being read, if any; what its classes say in from_config() does not count
+    with safe_mode_scope(safe_mode if around is None else around), custom_object_scope(known):
+        if isinstance(config, str) and (found := registered_object(config)) is not None:
+            return found
+        return deserialized(config)
+
+
+def deserialized(config: Any, custom_objects: dict[str, Any] | None = None, *, registry: Registry | None = None) -> Any:
+    """Returns the object that a config describes.
+
+    Args:
+        config: What `serialize_keras_object` gave.
+        custom_objects: `{name: class or function}` that the config may name beside the public ones.
+        registry: The kind of object expected, for names and for configs that say no module.
+    Raises: ValueError: as `deserialize_keras_object` does.
     """
     with custom_object_scope(custom_objects), budget.in_force(config):
+        if isinstance(config, str) and registry is not None:
+            return get(config, registry)
         return _revive(config, registry)
 
 
@@ -380,7 +412,10 @@ def _find(name: str, config: dict[str, Any], registry: Registry | None) -> Any:
     for custom_name in (config.get("registered_name"), name):
         if custom_name and (custom := registered_object(custom_name)) is not None:
             return custom
-    home = REGISTRIES.get(config.get("module") or "", registry)
+    module = config.get("module") or ""
+    if isinstance(module, str) and module in LATE:
+        importlib.import_module(f"{__package__}.{LATE[module]}")
+    home = REGISTRIES.get(module, registry)
     if home is not None and name in home:
         return home.lookup(name)
     for home in REGISTRIES.values():
@@ -395,7 +430,7 @@ def _find(name: str, config: dict[str, Any], registry: Registry | None) -> Any:
 def get(identifier: Any, registry: Registry) -> Any:
     """Returns what a user's identifier means: None, a name, a class, a config or the object itself.
 
-    Raises: ValueError: for an unknown name. TypeError: for anything that is no identifier.
+    Raises: ValueError: for an unknown name, or anything that is not an identifier.
     """
     if identifier is None:
         return None
@@ -403,12 +438,12 @@ def get(identifier: Any, registry: Registry) -> Any:
         found = registry.lookup(identifier)
         return found() if inspect.isclass(found) else found
     if isinstance(identifier, dict):
-        return deserialize_keras_object(identifier, registry=registry)
+        return deserialized(identifier, registry=registry)
     if inspect.isclass(identifier):
         return identifier()
     if callable(identifier) or isinstance(identifier, Configurable):
         return identifier
-    raise TypeError(
+    raise ValueError(
         f"Expected {_article(registry.kind)} (name, config or object); got {identifier!r} "
         f"of type {type(identifier).__name__}."
     )

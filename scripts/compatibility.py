@@ -48,7 +48,7 @@ class Row:
 
     @functools.cached_property
     def reason(self) -> str:
-        return reason_for(self.path, self.detail) if self.state != "same" else ""
+        return reason_for(self.path) if self.state != "same" else ""
 
 
 def namespaces(path: str = "keras") -> Iterator[str]:
@@ -84,6 +84,8 @@ def signature(function: Any) -> inspect.Signature | None:
         if function.__init__ is object.__init__ and function.__new__ is object.__new__:  # type: ignore[misc]
             return inspect.Signature()
         function = function.__init__ if function.__init__ is not object.__init__ else function.__new__  # type: ignore[misc]
+        found = inspect.signature(function)
+        return found.replace(parameters=[*found.parameters.values()][1:])  # without self, which `object` has none of
     try:
         return inspect.signature(getattr(function, "__func__", function))
     except (TypeError, ValueError):
@@ -221,7 +223,7 @@ def rows() -> list[Row]:
 def page(found: list[Row]) -> str:
     """Returns the documentation page: how much is the same, and a table of all else for each namespace."""
     same = sum(row.state == "same" for row in found)
-    version = importlib.import_module("keras").__version__
+    version = ".".join(importlib.import_module("keras").__version__.split(".")[:2])
     lines = [
         "# Compatibility with Keras",
         "",

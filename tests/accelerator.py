@@ -19,13 +19,21 @@ import accelerator_data
 import accelerator_layers
 import accelerator_metrics
 import accelerator_optimizers
+import accelerator_utils
 from simulated_device import NAME, SimulatedTensor, install
 
 from kstyle_torch import config
 from kstyle_torch.training.engines import invalidation
 from kstyle_torch.training.recorded import recorder
 
-MODULES = (accelerator_checks, accelerator_data, accelerator_optimizers, accelerator_layers, accelerator_metrics)
+MODULES = (
+    accelerator_checks,
+    accelerator_data,
+    accelerator_optimizers,
+    accelerator_layers,
+    accelerator_metrics,
+    accelerator_utils,
+)
 
 
 def chosen(arguments):

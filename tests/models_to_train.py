@@ -22,7 +22,7 @@ X, Y = rows_with_signs(70, 6, seed=5)
 
 def network(optimizer="adam", inside=(), features=6, hidden=(8, "relu"), kind=ks.Sequential, **settings):
     """A compiled classifier of rows, with layers between its two dense ones."""
-    ks.utils.set_random_seed(2)
+    torch.manual_seed(2)
     model = kind([ks.Input((features,)), layers.Dense(*hidden), *inside, layers.Dense(1, "sigmoid")])
     settings = {"loss": "binary_crossentropy", "metrics": ["accuracy"], **settings}
     model.compile(optimizer, **settings)

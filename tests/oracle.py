@@ -65,6 +65,10 @@ def value_and_grad(function, x):
 class MaskReader(Layer):
     """Sums the steps that the mask leaves."""
 
+    def compute_mask(self, inputs, previous_mask):
+        """No steps are left, and no mask."""
+        return None
+
     def call(self, x, mask=None):
         """(batch, steps, values) -> (batch, values)."""
         return x.sum(1) if mask is None else (x * mask.unsqueeze(-1)).sum(1)
@@ -87,3 +91,28 @@ class GraphModule(nn.Module):
     def forward(self, inputs):
         """Runs the graph."""
         return self.run(self, inputs)
+
+
+def assert_alike(ours, theirs):
+    """What two libraries gave to the same program: nests of numbers, within the tolerance, and of other values, equal."""
+    if isinstance(theirs, dict):
+        assert ours.keys() == theirs.keys()
+        for key in theirs:
+            assert_alike(ours[key], theirs[key])
+    elif isinstance(theirs, (list, tuple)):
+        assert len(ours) == len(theirs), f"{ours} is not {theirs}"
+        for mine, other in zip(ours, theirs, strict=True):
+            assert_alike(mine, other)
+    elif theirs is None or isinstance(theirs, (str, bool)):
+        assert ours == theirs
+    else:
+        assert_close(ours, theirs)
+
+
+def raised(function):
+    """The built-in type of the error that a call raises; None if there is none."""
+    try:
+        function()
+    except Exception as error:
+        return next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "builtins")
+    return None

@@ -100,7 +100,7 @@ def test_unknown_name_suggests():
 
 
 def test_wrong_type_is_refused():
-    with pytest.raises(TypeError, match="got 3"):
+    with pytest.raises(ValueError, match="got 3"):
         activations.get(3)
 
 

@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from kstyle_torch import utils
+from tests.test_architecture import LATE_OWN_IMPORTS
+
 ROOT = Path(__file__).parent.parent
 HEAVY = {"sklearn", "matplotlib", "h5py", "torchinfo", "pandas", "keras", "torch._dynamo", "sympy", "safetensors"}
+HEAVY |= {"torch.nn.utils.prune"}
+LATE_PACKAGES = ("datasets", "distillation", "export", "preprocessing", "training.compiled", "visualization")  # of ours
+LATE_MODULES = LATE_OWN_IMPORTS | {f"kstyle_torch.utils.{name}" for name in utils.LAZY}
 
 
 def modules_after(program):
@@ -20,9 +26,30 @@ def modules_after(program):
     return set(run.stdout.split())
 
 
+def late(modules):
+    """Returns those of our modules that wait until they are used; `training.compiled` itself is but a docstring."""
+    below = tuple(f"kstyle_torch.{package}" for package in LATE_PACKAGES)
+    return {
+        name for name in modules if name in LATE_MODULES or f"{name}.".startswith(tuple(f"{each}." for each in below))
+    }
+
+
 def test_import_brings_nothing_heavy():
     new = modules_after("import kstyle_torch")
-    assert "kstyle_torch" in new and not HEAVY & new
+    assert "kstyle_torch" in new and not HEAVY & new and late(new) == set()
+
+
+def test_late_modules_come_when_they_are_used():
+    program = """
+import kstyle_torch as ks
+model = ks.Sequential([ks.Input((3,)), ks.layers.Dense(2)])
+model.summary(print_fn=str)
+ks.utils.pad_sequences([[1]]), ks.export, ks.preprocessing.text
+from kstyle_torch.utils import *
+"""
+    new = late(modules_after(program))
+    assert {"kstyle_torch.export", "kstyle_torch.preprocessing.text", "kstyle_torch.utils.summary"} <= new
+    assert {name for name in LATE_MODULES if name.startswith("kstyle_torch.utils.")} <= new
 
 
 @pytest.mark.full
@@ -37,7 +64,8 @@ x, y = np.random.default_rng(0).normal(size=(100, 30)), np.arange(100) % 2
 model.fit(x, y, epochs=2, validation_split=0.1, verbose=1)
 model.evaluate(x, y); model.predict(x)
 """
-    assert not {"torch._dynamo", "sympy", "torchinfo", "sklearn"} & modules_after(program)
+    new = modules_after(program)
+    assert not {"torch._dynamo", "sympy", "torchinfo", "sklearn"} & new and late(new) == set()
 
 
 CALLS = """

@@ -11,7 +11,7 @@ from kstyle_torch import layers
 
 LAYER_CALLS = 22  # of a built Dense with an activation; nn.Linear alone takes 5
 STEP_CALLS = {"eager": 105, "recorded": 78, "plain": 150}  # of a training step of three Dense layers
-EVALUATE_CALLS, PREDICT_CALLS = 56, 25  # of a batch of the same
+EVALUATE_CALLS, PREDICT_CALLS = 17, 15  # of a batch of the same
 ROW_CALLS = 310  # of predict() on one row; that of Keras 3.15 on torch takes 4,710
 SWITCHES = {"eager": {"jit_compile": False}, "recorded": {"jit_compile": "record"}, "plain": {"run_eagerly": True}}
 

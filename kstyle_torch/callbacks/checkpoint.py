@@ -10,6 +10,7 @@ from typing import Any
 
 from kstyle_torch.callbacks.base import hook_if
 from kstyle_torch.callbacks.monitor import Monitor
+from kstyle_torch.messages import say
 from kstyle_torch.registry import did_you_mean
 from kstyle_torch.saving.weights import SUFFIXES
 
@@ -91,7 +92,7 @@ class ModelCheckpoint(Monitor):
             raise IsADirectoryError(f"ModelCheckpoint: {path!r} is a folder; a file is saved under that name.")
         (self.model.save_weights if self.save_weights_only else self.model.save)(path, overwrite=True)
         if self.verbose:
-            print(f"\nEpoch {epoch + 1}: saved to {path}")
+            say(f"\nEpoch {epoch + 1}: saved to {path}")
 
     def _path(self, known: dict[str, Any]) -> str:
         for _, field, _, _ in string.Formatter().parse(self.filepath):
@@ -114,7 +115,7 @@ class ModelCheckpoint(Monitor):
         if self.verbose:
             before = "none" if self.best is None else f"{self.best:.5f}"
             change = f"improved from {before} to {value:.5f}" if better else f"did not improve from {before}"
-            print(f"\nEpoch {epoch + 1}: {self.monitor} {change}")
+            say(f"\nEpoch {epoch + 1}: {self.monitor} {change}")
         if better:
             self.best = value
         return better

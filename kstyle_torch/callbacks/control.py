@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kstyle_torch.callbacks.base import Callback
 from kstyle_torch.callbacks.monitor import Monitor
+from kstyle_torch.messages import say
 
 
 class EarlyStopping(Monitor):
@@ -57,7 +58,7 @@ class EarlyStopping(Monitor):
         self._reset()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        value = self.current(logs, "Training goes on.")
+        value = self.get_monitor_value(logs)
         if value is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
@@ -74,12 +75,20 @@ class EarlyStopping(Monitor):
             self.stopped_epoch = epoch
             self.model.stop_training = True
 
+    def get_monitor_value(self, logs: Any) -> Any:
+        """Returns the value to watch, for subclasses to override; None, with a warning, where the logs do not have it.
+
+        Args:
+            logs: Of the epoch.
+        """
+        return self.current(logs, "Training goes on.")
+
     def on_train_end(self, logs: Any = None) -> None:
         if self.stopped_epoch and self.verbose:
-            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
             if self.verbose:
-                print(f"Restoring the weights of the best epoch: {self.best_epoch + 1}.")
+                say(f"Restoring the weights of the best epoch: {self.best_epoch + 1}.")
             self._restore()
 
     @torch.no_grad()
@@ -117,7 +126,7 @@ class TerminateOnNaN(Callback):
             return
         if self.raise_error:
             raise RuntimeError(f"The loss became {loss} at batch {batch}.")
-        print(f"Batch {batch}: the loss is {loss}, training ends.")
+        say(f"Batch {batch}: the loss is {loss}, training ends.")
         self.model.stop_training = True
 
 
@@ -197,7 +206,7 @@ class ReduceLROnPlateau(Monitor):
         new = max(old * self.factor, self.min_lr)
         optimizer.learning_rate = new
         if self.verbose:
-            print(f"\nEpoch {epoch + 1}: ReduceLROnPlateau sets the {name}learning rate to {new}.")
+            say(f"\nEpoch {epoch + 1}: ReduceLROnPlateau sets the {name}learning rate to {new}.")
         return True
 
 
@@ -225,7 +234,7 @@ class LearningRateScheduler(Callback):
             rate = self._scheduled(epoch, float(optimizer.learning_rate))
             optimizer.learning_rate = rate
             if self.verbose:
-                print(f"\nEpoch {epoch + 1}: LearningRateScheduler sets the {name}learning rate to {rate}.")
+                say(f"\nEpoch {epoch + 1}: LearningRateScheduler sets the {name}learning rate to {rate}.")
 
     def _scheduled(self, epoch: int, rate: float) -> Any:
         try:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from kstyle_torch import config
 from kstyle_torch.callbacks.base import Callback
+from kstyle_torch.messages import say
 
 REDRAW_SECONDS = 0.1
 LOOK_SECONDS = 1.0  # how often the terminal is asked how wide it is
@@ -73,7 +74,7 @@ class ProgbarLogger(Callback):
         self._end(None)
 
     def _begin(self, title: str) -> None:
-        drawn = self.params.get("verbose") == 1 and can_redraw(sys.stdout)
+        drawn = self.params.get("verbose") == 1 and config.is_interactive_logging_enabled() and can_redraw(sys.stdout)
         self._line = (Bar if drawn else Line)(title, self.params.get("steps"))
 
     def _end(self, logs: Any) -> None:
@@ -99,7 +100,7 @@ class Line:
     def __init__(self, title: str, steps: int | None):
         self.steps, self.done = steps, 0
         if title:
-            print(title)
+            say(title)
         self.began = time.perf_counter()
         self.warm = self.began  # when the first step, which is not like the others, was done
         self.due = self.began  # when to look again
@@ -120,7 +121,7 @@ class Line:
         """Prints the line, with the metrics at the end."""
         seconds = time.perf_counter() - self.began
         parts = [f"{self.done}/{self.done}", f"{seconds:.0f}s", duration(self.seconds_per_step())]
-        print(" - ".join(parts) + formatted(logs), flush=True)
+        say(" - ".join(parts) + formatted(logs))
 
     def abandon(self) -> None:
         """Prints nothing."""
@@ -247,11 +248,11 @@ def formatted(logs: Any) -> str:
     return "".join(parts)
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float, unit: str = "step") -> str:
     """Returns `12ms/step`."""
     if seconds >= 1 or seconds == 0:
-        return f"{seconds:.0f}s/step"
-    return f"{seconds * 1e3:.0f}ms/step" if seconds >= 1e-3 else f"{seconds * 1e6:.0f}us/step"
+        return f"{seconds:.0f}s/{unit}"
+    return f"{seconds * 1e3:.0f}ms/{unit}" if seconds >= 1e-3 else f"{seconds * 1e6:.0f}us/{unit}"
 
 
 def clock(seconds: float) -> str:

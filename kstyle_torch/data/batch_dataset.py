@@ -10,6 +10,17 @@ import numpy as np
 
 from kstyle_torch.data.py_dataset import PyDataset
 
+FORMATS = ("tf", "grain")
+
+
+def check_format(value: str) -> None:
+    """Checks the `format` of Keras' functions that make datasets, which has no effect here.
+
+    Raises: ValueError: for a format that Keras does not have.
+    """
+    if value not in FORMATS:
+        raise ValueError(f"format must be {' or '.join(map(repr, FORMATS))}; got {value!r}. Both give torch tensors.")
+
 
 class Chainable(PyDataset):
     """A `PyDataset` with the methods that programs call on the datasets of TensorFlow; `fit` keeps its order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -15,7 +16,7 @@ def warn_of_nan(structure: Any, what: str) -> None:
     """Warns of NaN and infinity, with the number of samples that have them."""
     for leaf in tree.flatten(structure):
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.device.type == "cpu":
-            if not leaf.sum().isfinite():  # one pass; overflow of the sum is sorted out below
+            if not math.isfinite(leaf.sum().item()):  # one pass; overflow of the sum is sorted out below
                 bad = (
                     int((~leaf.isfinite()).flatten(1).any(1).sum()) if leaf.ndim > 1 else int((~leaf.isfinite()).sum())
                 )
@@ -30,10 +31,10 @@ def check_labels(y: Tensor, num_classes: int, name: str, ignored: int | None = N
     """Raises a ValueError for a class number that the output has no unit for. The host waits where y is on a device."""
     if not isinstance(y, Tensor) or not y.numel():
         return
-    low, high = _bounds(y)
+    low, high = map(int, _bounds(y))
     if ignored in (low, high):
         kept = y[y != ignored]
-        low, high = _bounds(kept) if kept.numel() else (0, 0)
+        low, high = map(int, _bounds(kept)) if kept.numel() else (0, 0)
     worst = low if low < 0 else high
     if low < 0 or high >= num_classes:
         raise ValueError(
@@ -46,7 +47,7 @@ def check_probabilities(y: Tensor, name: str) -> None:
     """Raises a ValueError for a target that is not a probability. The host waits where y is on a device."""
     if not isinstance(y, Tensor) or not y.numel() or y.dtype is torch.bool:
         return
-    low, high = torch.stack(y.aminmax()).tolist()
+    low, high = _bounds(y)
     if low < 0 or high > 1:
         raise ValueError(
             f"Loss {name!r}: targets must be 0, 1 or between; got numbers from {low:g} to {high:g}. Write classes of -1 "
@@ -58,7 +59,7 @@ def check_table(x: Tensor, size: int, name: str) -> None:
     """Raises a ValueError for a number that an Embedding's table does not have. The host waits where x is on a device."""
     if not isinstance(x, Tensor) or not x.numel():
         return
-    low, high = _bounds(x)
+    low, high = map(int, _bounds(x))
     if low < 0 or high >= size:
         raise ValueError(
             f"Layer {name!r}: x contains {low if low < 0 else high}, which is not in its table; with input_dim={size} "
@@ -66,6 +67,9 @@ def check_table(x: Tensor, size: int, name: str) -> None:
         )
 
 
-def _bounds(x: Tensor) -> tuple[int, int]:
-    low, high = torch.stack(x.aminmax()).tolist()  # one wait, not two
-    return int(low), int(high)
+def _bounds(x: Tensor) -> tuple[float, float]:
+    bounds = x.aminmax()
+    low, high = (
+        (bounds.min.item(), bounds.max.item()) if x.is_cpu else torch.stack(bounds).tolist()
+    )  # one wait, not two
+    return low, high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import data as torch_data
 
-from kstyle_torch import tree
+from kstyle_torch import config, tree
 from kstyle_torch.data.arrays import check_lengths, is_array, num_samples, to_tensors
 from kstyle_torch.data.batches import ArrayBatches, Batch, Batches
 from kstyle_torch.data.split import unpack
@@ -53,6 +54,7 @@ def make_batches(
         arrays = _tensors_of(x)
         if arrays is None:
             source = _loader(x, batch_size, shuffle)
+            steps, restarts = _limited(steps, source, restarts)
             return StreamBatches(source, device, steps, restarts, shuffle, weigh, floats)
         x, y, sample_weight = arrays
     x, y, sample_weight = as_arrays(x, y, sample_weight, floats)
@@ -62,7 +64,25 @@ def make_batches(
         x, y, sample_weight = prepare(x, y, sample_weight)
     if batch_size is None and steps is not None:
         batch_size = -(-num_samples(x) // steps)
+    steps, restarts = _limited(steps, range(0, num_samples(x), checked_batch_size(batch_size)), restarts)
     return ArrayBatches((x, y, sample_weight), checked_batch_size(batch_size), shuffle, device, steps, restarts)
+
+
+def _limited(steps: int | None, source: Any, restarts: bool) -> tuple[int | None, bool]:
+    """Returns the number of batches of an epoch under `config.max_steps_per_epoch`, and whether each begins with the first.
+
+    The number is the caller's where that is smaller, and None where the data ends before.
+    """
+    limit = config.max_steps_per_epoch()
+    if limit is None:
+        return steps, restarts
+    wanted = steps
+    if wanted is None:
+        with contextlib.suppress(TypeError):  # of a loader of a stream
+            wanted = len(source)
+    if wanted is not None and wanted <= limit:
+        return steps, restarts
+    return config.limited(wanted, limit, "steps_per_epoch"), restarts or steps is None
 
 
 def as_arrays(x: Any, y: Any = None, sample_weight: Any = None, floats: torch.dtype | None = None) -> Batch:

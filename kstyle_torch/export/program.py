@@ -36,12 +36,12 @@ def to_program(model: nn.Module, input_signature: Any = None, **options: Any) ->
     with inference(model):
         try:
             return torch.export.export(model, signature.example(), **options)
-        except _refusals() as error:
+        except refusals() as error:
             try:  # conditions on open sizes become checks in the program
                 options.setdefault("prefer_deferred_runtime_asserts_over_guards", True)
                 return torch.export.export(model, signature.example(), **options)
-            except _refusals():
-                raise ValueError(_refused(model, error)) from error
+            except refusals():
+                raise ValueError(refusal(getattr(model, "name", type(model).__name__), error)) from error
 
 
 def write_program(
@@ -71,7 +71,8 @@ def inference(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _refusals() -> tuple[type[Exception], ...]:
+def refusals() -> tuple[type[Exception], ...]:
+    """Returns the errors by which torch.export says that it cannot follow a model."""
     from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, GuardOnDataDependentSymNode
 
     return (
@@ -82,9 +83,10 @@ def _refusals() -> tuple[type[Exception], ...]:
     )
 
 
-def _refused(model: nn.Module, error: Exception) -> str:
+def refusal(name: str, error: Exception) -> str:
+    """Returns a message of one line that torch.export's, and advice, are made to."""
     reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return (
-        f"{getattr(model, 'name', type(model).__name__)!r} cannot be exported: {reason} Where a size is open (None) "
+        f"{name!r} cannot be exported: {reason} Where a size is open (None) "
         "that the model needs to know, give it with input_signature=InputSpec(shape=...)."
     )

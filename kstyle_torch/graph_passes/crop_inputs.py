@@ -13,6 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from kstyle_torch import activations
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.call_pairs import has_other_call
 from kstyle_torch.layers.activation import Activation, ReLU
 from kstyle_torch.layers.convolution import AnyConvolution, Conv1D, Conv2D, Conv3D
 from kstyle_torch.layers.pooling import (
@@ -108,7 +110,9 @@ def _passes(call: Call, first: Any) -> bool:
     layer: Any = call.target
     if len(call.args) != 1 or not isinstance(call.args[0], Ref) or call.kwargs or call.tags:
         return False
-    if not isinstance(layer, nn.Module) or "forward" in vars(layer):
+    if not isinstance(layer, nn.Module) or "forward" in vars(layer) or getattr(layer, "_changes_op", False):
+        return False
+    if isinstance(layer, Layer) and has_other_call(layer):
         return False
     if type(layer) in (Activation, ReLU):
         return _is_elementwise(getattr(layer, "activation", activations.relu))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kstyle_torch import activations
 from kstyle_torch._torch import is_view
+from kstyle_torch.layer.call_pairs import has_other_call
 from kstyle_torch.layers.activation import Activation, ReLU
 from kstyle_torch.layers.convolution import AnyConvolution
 from kstyle_torch.layers.pooling import MaxPooling1D, MaxPooling2D, MaxPooling3D
@@ -37,14 +38,18 @@ def relu_after_pooling(graph: Graph) -> dict[int, Callable[..., Any]]:
         if maker is None or not _is_single_call(maker) or reads[call.args[0]] != 1:
             continue
         once = calls[id(maker.target)] == 1 == calls[id(call.target)]
-        if once and _ends_in_relu(maker.target) and "forward" not in {*vars(maker.target), *vars(call.target)}:
+        if once and _ends_in_relu(maker.target) and _is_as_made(maker.target) and _is_as_made(call.target):
             swapped[id(maker.target)] = _without_relu(maker.target)
             swapped[id(call.target)] = _then_relu(call.target, maker.target)
     return swapped
 
 
+def _is_as_made(layer: Any) -> bool:
+    return "forward" not in vars(layer) and not has_other_call(layer)
+
+
 def _ends_in_relu(layer: Any) -> bool:
-    convolves = isinstance(layer, AnyConvolution) and type(layer).forward is AnyConvolution.forward
+    convolves = isinstance(layer, AnyConvolution) and type(layer)._own_call is AnyConvolution._own_call
     return (type(layer) in RELUS or convolves) and _is_relu(layer)
 
 

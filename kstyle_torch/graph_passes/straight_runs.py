@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch.graph_passes.crop_inputs import crops
 from kstyle_torch.graph_passes.relu_after_pool import relu_after_pooling
 from kstyle_torch.symbolic.graph import Graph
+
+# Functions of torch that straight runs leave out, put others in the place of, or call in another order.
+_of_functional = operator.itemgetter(
+    *("linear", "conv1d", "conv2d", "conv3d", "relu", "relu_", "max_pool1d", "max_pool2d", "max_pool3d")
+)
+_of_torch = operator.itemgetter("relu", "relu_", "max_pool1d", "max_pool2d", "max_pool3d", "lstm")
+
+
+def _functions() -> tuple[Any, ...]:
+    return _of_functional(vars(F)), _of_torch(vars(torch))
+
+
+_ORIGINAL = _functions()
+
+
+def is_replaced() -> bool:
+    """Returns whether a user has replaced a function of torch that straight runs take for granted."""
+    return _functions() != _ORIGINAL
+
 
 Runs = dict[int, Callable[..., Any] | None]  # module id -> replacement for its call; None to skip the call
 

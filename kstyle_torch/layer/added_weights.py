@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch.arrays import from_array, to_array
-from kstyle_torch.layer.weights import Weight
+from kstyle_torch.layer.weights import Weight, put_in_place
+from kstyle_torch.scopes import opened
 from kstyle_torch.variables import Variable
 
 # NumPy ufunc -> torch function
@@ -37,7 +38,8 @@ UFUNCS: dict[str, Callable[..., Any]] = {
     "bitwise_or": torch.bitwise_or,
     "bitwise_xor": torch.bitwise_xor,
 }
-OPERATORS = "add sub mul truediv floordiv mod pow matmul lt le gt ge eq ne and or xor".split()
+OPERATORS = "add sub mul truediv floordiv mod pow matmul lt le gt ge eq ne".split()
+LOGICAL = ("and", "or", "xor")  # as in Keras; torch's operators of these names are those of bits
 
 
 class _VariableMethods:
@@ -46,6 +48,7 @@ class _VariableMethods:
     _row: Weight | None = None  # of the layer's weight table
     _owner: Callable[[], Any] | None = None
     _path = ""
+    aggregation, synchronization, overwrite_with_gradient, autocast = "none", "auto", False, True
 
     def attach(self, layer: Any, row: Weight) -> None:
         """Sets the layer that owns the weight; a weak reference, since the layer holds the weight."""
@@ -71,8 +74,9 @@ class _VariableMethods:
 
     @property
     def value(self: Any) -> Any:
-        """The tensor itself."""
-        return self
+        """The tensor itself; inside a `StatelessScope`, that of the scope."""
+        noted = None if opened.stateless is None else opened.stateless.get_current_value(self)
+        return self if noted is None else noted
 
     @property
     def parameter(self: Any) -> Any:
@@ -127,6 +131,29 @@ class _VariableMethods:
         """Returns the tensor itself."""
         return self
 
+    _stands_in = False  # for another, inside a StatelessScope
+
+    def _is_real(self) -> bool:
+        return not self._stands_in
+
+    def _put_in_place(self: Any, value: Tensor) -> Callable[[], None]:
+        """Puts a value where the weight is, and returns a function that puts the weight back."""
+        layer, row = self._layer, self._row
+        value = (
+            value.view_as(value).as_subclass(_StandIn)
+            if isinstance(self, nn.Parameter)
+            else value.clone().as_subclass(State)
+        )
+        module, name = row.place(layer)
+        restore = put_in_place(module, name, value)
+        stand_in: Any = module._parameters.get(name, module._buffers.get(name))
+        stand_in._stands_in, stand_in._owner, stand_in._row = True, self._owner, row
+        return restore
+
+    def _value_in_place(self: Any) -> Tensor:
+        tensor: Tensor = self._row.tensor_of(self._layer)
+        return torch.Tensor.as_subclass(tensor, Tensor)
+
     def assign(self: Any, value: Any) -> Any:
         """Sets the value.
 
@@ -135,6 +162,9 @@ class _VariableMethods:
         given = value.read() if isinstance(value, Variable) else from_array(value)
         if given.shape != self.shape:
             raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
+        if opened.stateless is not None and self._is_real():
+            opened.stateless.add_update((self, given.to(self.dtype)))
+            return self
         with torch.no_grad():
             self.copy_(given)
         torch.clear_autocast_cache()  # it may hold a copy of the old value
@@ -142,11 +172,15 @@ class _VariableMethods:
 
     def assign_add(self: Any, value: Any) -> Any:
         """Adds to the value."""
+        if opened.stateless is not None and self._is_real():
+            return self.assign(self.value + _operand(value, self))
         with torch.no_grad():
             return self.add_(_operand(value, self))
 
     def assign_sub(self: Any, value: Any) -> Any:
         """Subtracts from the value."""
+        if opened.stateless is not None and self._is_real():
+            return self.assign(self.value - _operand(value, self))
         with torch.no_grad():
             return self.sub_(_operand(value, self))
 
@@ -196,8 +230,19 @@ def _operator(name: str) -> Callable[..., Any]:
     return operate
 
 
+def _logical(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def operate(self: Any, other: Any) -> Any:
+        return function(self, torch.as_tensor(_operand(other, self), device=self.device))
+
+    operate.__name__ = name
+    return operate
+
+
 for _name in OPERATORS:
     setattr(_VariableMethods, f"__{_name}__", _operator(f"__{_name}__"))
+for _name in LOGICAL:
+    for _side in (f"__{_name}__", f"__r{_name}__"):
+        setattr(_VariableMethods, _side, _logical(getattr(torch, f"logical_{_name}"), _side))
 
 
 class TrainableWeight(_VariableMethods, nn.Parameter):
@@ -208,6 +253,10 @@ class State(_VariableMethods, Tensor):
     """A buffer made by `add_weight(trainable=False)`."""
 
     __torch_function__ = nn.Parameter.__torch_function__  # results are plain tensors
+
+
+class _StandIn(State):
+    """The value of a parameter inside a `StatelessScope`."""
 
 
 def _remake(cls: type, data: Tensor, requires_grad: bool) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,65 +16,35 @@ from kstyle_torch import config, dtype_policies, regularizers, tree
 from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer import added_losses
-from kstyle_torch.layer.added_weights import State
-from kstyle_torch.layer.changes import changes
-from kstyle_torch.layer.containers import may_hold_metrics, may_hold_modules, modules_in, tracked, with_replaced
+from kstyle_torch.layer.call_arguments import named_arguments, refuse_misfit, refuse_other_than_tensors, shapes_for
+from kstyle_torch.layer.call_pairs import pair_again, pair_call_and_forward
+from kstyle_torch.layer.checks import check_initialized
+from kstyle_torch.layer.containers import metrics_in, tracked
 from kstyle_torch.layer.input_spec import check_inputs
-from kstyle_torch.layer.masks import (
-    any_mask,
-    fill_masks,
-    masks_of,
-    put_masks,
-    take_recorded_masks,
-    without_masks_of_none,
-)
+from kstyle_torch.layer.masks import any_mask, fill_masks, masks_of, put_masks, warn_of_lost_mask, without_masks_of_none
 from kstyle_torch.layer.module_walk import OwnDict, OwnList, first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
-from kstyle_torch.layer.policy import HasPolicy
 from kstyle_torch.layer.precision import cast_input
-from kstyle_torch.layer.reserved import OWN, is_none_until_set, let_none_give_way, own_methods, refuse_own
-from kstyle_torch.layer.shapes import as_leaves, as_shape, declared_shape, shapes_of
+from kstyle_torch.layer.recompute import rematerialized_call
+from kstyle_torch.layer.reserved import let_none_give_way
+from kstyle_torch.layer.shapes import as_shape, declared_shape, shapes_of
+from kstyle_torch.layer.stateless import stateless_call
+from kstyle_torch.layer.tracing import Traced
 from kstyle_torch.layer.unbuilt import warn_of_unbuilt
-from kstyle_torch.layer.weight_holder import WeightHolder, sync_trainable
-from kstyle_torch.mode import HasMode, fills_training, holding, running
+from kstyle_torch.layer.weight_holder import sync_trainable
+from kstyle_torch.mode import holding, running
 from kstyle_torch.registry import snake_case, unique_name
+from kstyle_torch.scopes import current_remat_mode, opened
 from kstyle_torch.serialization import Configurable, registry, reject_unknown, serialize_keras_object
-from kstyle_torch.symbolic.infer import infer
-from kstyle_torch.symbolic.tensor import RecordedCall, SymbolicTensor, any_symbolic, is_symbolic, record
+from kstyle_torch.symbolic.infer import describe
+from kstyle_torch.symbolic.tensor import any_symbolic
 
 layer_registry = registry("layer", "keras.layers")
 # in Keras' configs; accepted while they are disabled
 KERAS_ONLY = ("lora_alpha", "lora_rank", "quantization_config")
-TORCH_METHODS = frozenset(name for name, value in vars(nn.Module).items() if callable(value) and name[0] != "_")
 
 
-@contextlib.contextmanager
-def uncounted_calls(root: nn.Module) -> Iterator[None]:
-    """Keeps symbolic calls of the layers inside `root`, made in the block, out of `layer.input` and `layer.output`."""
-    known = {layer: list(layer._calls) for layer in root.modules() if isinstance(layer, Layer)}
-    try:
-        yield
-    finally:
-        for layer, calls in known.items():
-            layer._calls[:] = calls
-
-
-class SymbolicEnd:
-    """Descriptor of `input` and `output` of a layer in a graph. A child or weight of the same name takes precedence."""
-
-    def __init__(self, which: str):
-        self.which = which
-
-    def __get__(self, layer: Any, owner: type) -> Any:
-        if layer is None:
-            return self
-        for children in (layer._modules, layer._parameters, layer._buffers):
-            if self.which in children:
-                return children[self.which]
-        return layer._symbols(self.which)
-
-
-class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
+class Layer(Configurable, Traced):
     """Base class of all layers. Subclass it with `call`, and with `build` where there are weights.
 
     Args:
@@ -82,11 +52,12 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         trainable: Whether training changes the weights.
         dtype: Dtype of weights and computation, or a policy for both such as `"mixed_bfloat16"`; the global dtype policy
             if None.
+        autocast: Whether floating-point inputs are cast to the dtype that is computed in.
         name: Unique in a model; derived from the class name if None.
         input_shape: Shape of one sample, for the first layer of a Sequential without an Input.
         input_dim: The same, for samples that are vectors.
         batch_input_shape: The same, with the batch size (None) in front.
-    Raises: ValueError: for an unknown argument.
+    Raises: ValueError: for an unknown argument, or a `trainable` that is not a bool.
 
     Example:
         >>> class Scale(Layer):
@@ -98,20 +69,18 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         torch.Size([2, 3])
     """
 
-    input = SymbolicEnd("input")
-    output = SymbolicEnd("output")
-    supports_masking = False
     activity_regularizer: Any = None
     input_spec: Any = None  # an InputSpec, or a nest of them, that a subclass sets
     integer_inputs = False  # whether it takes integer inputs
-    _takes_training = False  # whether forward() has a `training` argument
-    _parameter_names: tuple[str, ...] = ()  # of forward()
-    _makes_mask = False  # whether the class overrides compute_mask()
+    _allow_non_tensor_positional_args = False
+    _has_nothing_to_build = False  # so that it is built at once, unless a subclass has a `build`
     _builds_weights = False  # whether the class overrides build()
-    _holds_metrics = False  # whether an attribute may hold a metric
     _opens_call = False  # whether it may call other layers, which then inherit its mode
     _resolves_mode = False  # whether forward() itself resolves the mode if `training` is None
+    _own_call: Callable[..., Any]  # `call` and `forward`, as the class was created
     _build_shapes: dict[str, Any] | None = None  # arguments of build()
+    _path: str | None = None
+    _remat_mode: Any = None  # settings of the `RematScope` that it was made in
 
     # ------------------------------------------------------------------------------------------------ making one
 
@@ -146,14 +115,19 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         activity_regularizer: Any = None,
         trainable: bool = True,
         dtype: DType = None,
+        autocast: bool = True,
         name: str | None = None,
         **kwargs: Any,
     ):
         if name is not None and (not isinstance(name, str) or "/" in name or not name):
             raise ValueError(f"{type(self).__name__}: name must be a string without '/'; got {name!r}.")
+        if not isinstance(trainable, (bool, np.bool_)):
+            raise ValueError(f"{type(self).__name__}: trainable must be True or False; got {trainable!r}.")
         self.name = name or unique_name(snake_case(type(self).__name__))
-        if not kwargs.pop("autocast", True):
+        if not autocast:
             set_unnoticed(self, _autocast=False)
+        if opened.remat:
+            set_unnoticed(self, _remat_mode=current_remat_mode())
         self._set_policy(dtype_policies.get(dtype), chosen=dtype is not None)
         shape = declared_shape(self, kwargs)
         set_unnoticed(self, _name_given=name is not None, _trainable=bool(trainable), _batch_input_shape=shape)
@@ -161,6 +135,8 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             if not kwargs.get(key):
                 kwargs.pop(key, None)
         reject_unknown(self, kwargs)
+        if self._has_nothing_to_build and self._builds_by_default():
+            set_unnoticed(self, built=True)
         self.activity_regularizer = regularizers.get(activity_regularizer)
         if self.activity_regularizer is not None:
             self.register_forward_hook(regularize_activity)
@@ -169,17 +145,21 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         super().__init_subclass__(**kwargs)
         if "build" in vars(cls):
             cls.build = _build_once(vars(cls)["build"])  # type: ignore[method-assign]
-        _pair_call_and_forward(cls)
+        pair_call_and_forward(cls, Layer)
         let_none_give_way(cls)
         cls._builds_weights = vars(cls).get("_builds_weights", "build" in vars(cls) or cls._builds_weights)
         cls._makes_mask = cls.compute_mask is not Layer.compute_mask
+        definer = next(base for base in cls.__mro__ if {"compute_mask", "supports_masking"} & vars(base).keys())
+        if definer is not Traced and "supports_masking" not in vars(definer):
+            cls.supports_masking = True
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Returns a layer made from a `get_config` dict; restores name, trainable and dtype for every class."""
         accepted = {*inspect.signature(cls.__init__).parameters}
-        if isinstance(config.get("dtype"), dict):  # Keras stores a serialized policy
-            config = {**config, "dtype": config["dtype"]["config"]["name"]}
+        if isinstance(config.get("dtype"), dict):  # Keras writes a policy
+            policy = dtype_policies.deserialize(config["dtype"])
+            config = {**config, "dtype": policy if isinstance(policy, dtype_policies.DTypePolicyMap) else policy.name}
         base = {key: config[key] for key in ("name", "trainable", "dtype") if key in config}
         takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls.__init__).parameters.values())
         rest = {key: value for key, value in config.items() if takes_any or key in accepted or key not in base}
@@ -193,33 +173,49 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data, with name, trainable and dtype."""
-        own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy.name}
+        own = {"name": self.name, "trainable": self.trainable, "dtype": dtype_policies.as_config(self.dtype_policy)}
         set_since = {name: serialize_keras_object(getattr(self, name)) for name in self._set_arguments}
-        return {**super().get_config(), **set_since, **own}
+        config = {**super().get_config(), **set_since, **own}
+        config.pop("autocast", None)  # Keras' layers have no such setting in files
+        return config
 
     # --------------------------------------------------------------------------------------------- building weights
 
     def build(self, input_shape: Any) -> None:
-        """Makes the weights for an input of this shape (a tuple with None for the batch; a list of them for a list)."""
+        """Makes the weights for an input of this shape (a tuple with None for the batch; a list of them for a list).
+
+        A layer without weights of its own has nothing to do here: layers inside are built when they are called.
+        """
+        take_path(self)
+        inside = (module for module in self.modules() if module is not self and isinstance(module, Layer))
+        if self._builds_by_default() and not all(layer.built for layer in inside):
+            warnings.warn(
+                f"{describe(self)} has no build() of its own, so that build() leaves the layers inside without weights. "
+                "Call it on data, or write a build() that builds them.",
+                stacklevel=2,
+            )
+        set_unnoticed(self, built=True, _build_shapes={"input_shape": input_shape})
+
+    def _builds_by_default(self) -> bool:
+        return getattr(self.build, "__func__", None) is Layer.build
 
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Builds the layer for the shapes of a call's arguments, on their device."""
+        check_initialized(self)
+        arguments = named_arguments(self, args, kwargs)
         take_path(self)
-        first = args[0] if args else next(iter(kwargs.values()), None)
-        if self.input_spec is not None:
-            shapes = [tuple(leaf.shape) for leaf in tree.flatten(first) if hasattr(leaf, "shape")]
-            check_inputs(self.input_spec, shapes, self.name)
-        if not self._takes_training:
-            kwargs = {name: value for name, value in kwargs.items() if name != "training"}
         parameters = [*inspect.signature(self.build).parameters.values()]
         device = next((leaf.device for leaf in tree.flatten(args) if isinstance(leaf, Tensor)), config.device())
         with config.device_scope(device):
-            if len(parameters) <= 1 or parameters[0].kind is parameters[0].VAR_POSITIONAL:
-                self.build(shapes_of(first))
+            if self._builds_by_default():
+                set_unnoticed(self, _build_shapes=shapes_for(self.build, self, arguments))
+            elif parameters and parameters[0].kind is parameters[0].VAR_POSITIONAL:
+                self.build(shapes_of(self._first_argument(args, kwargs)))
             else:
-                bound = inspect.signature(type(self).forward).bind_partial(self, *args, **kwargs).arguments
-                named = {f"{name}_shape": shapes_of(value) for name, value in bound.items()}
-                self.build(**{p.name: named[p.name] for p in parameters if p.name in named})
+                shapes = shapes_for(self.build, self, arguments)
+                if self._first_argument(args, kwargs) is None and [*shapes.values()] == [None]:
+                    raise ValueError(f"{describe(self)} must be called on tensors or arrays; got {arguments}.")
+                self.build(**shapes)
         set_unnoticed(self, built=True)
 
     def get_build_config(self) -> dict[str, Any] | None:
@@ -231,9 +227,9 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Builds the layer for the shapes from `get_build_config`."""
-        if "input_shape" in config:
+        if config and "input_shape" in config:
             self.build(as_shape(config["input_shape"]))
-        elif "shapes_dict" in config:
+        elif config and "shapes_dict" in config:
             self.build(**{name: as_shape(shape) for name, shape in config["shapes_dict"].items()})
 
     def _build_child(self, child: Any, input_shape: Any) -> None:
@@ -245,20 +241,31 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
 
     # ------------------------------------------------------------------------------------------------------ calling
 
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes the outputs; a subclass has one of its own, under this name or torch's, `forward`."""
+        raise NotImplementedError(f"{describe(self)} has no call(): write one, or a forward().")
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.__class__.call is not self.__class__.forward:
+            pair_again((type(self),))
         plain = (
             not kwargs
             and len(args) == 1
             and type(args[0]) is Tensor
             and self.built
             and not self._makes_mask
+            and self.input_spec is None
             and not hasattr(args[0], "_keras_mask")
         )
         if plain:
             dtype, wanted = args[0].dtype, self._input_dtype
             plain = dtype is wanted or wanted is None or not dtype.is_floating_point
         if plain and (running.inside or not (self._opens_call or self._added_losses or running.losses)):
-            return nn.Module.__call__(self, args[0])
+            try:
+                return nn.Module.__call__(self, args[0])
+            except RuntimeError as error:
+                refuse_misfit(self, args[0], error)
+                raise
         if running.inside:
             return self._slow_call(args, kwargs)
         return self._outermost_call(plain, args, kwargs)
@@ -276,6 +283,42 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         finally:
             call.inside, call.default = False, None
 
+    def stateless_call(
+        self,
+        trainable_variables: Sequence[Any],
+        non_trainable_variables: Sequence[Any],
+        *args: Any,
+        return_losses: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Any, ...]:
+        """Calls the layer with other values in the place of its variables, and leaves its own as they are.
+
+        Seeds count on, so that two calls draw different numbers.
+
+        Args:
+            trainable_variables: Tensors or arrays, one for each of `layer.trainable_variables`.
+            non_trainable_variables: Likewise.
+            args: Arguments of the call.
+            return_losses: Whether the losses of the call are given, too.
+            kwargs: Keyword arguments of the call.
+        Returns: The outputs, and the values that the non-trainable variables have after the call; then the losses.
+        Raises: ValueError: if the layer is not built, or the values are not one for each variable.
+        """
+        found = stateless_call(self, trainable_variables, non_trainable_variables, args, kwargs)
+        return found if return_losses else found[:2]
+
+    def rematerialized_call(self, layer_call: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """Returns what to call in the place of `layer_call`: the same, or a function that keeps no intermediate results.
+
+        Args:
+            layer_call: The layer's `call`, or a function like it.
+            args: Arguments that it will get; where it depends on the size of the outputs, they decide.
+            kwargs: Keyword arguments that it will get.
+        """
+        if self._remat_mode is None:
+            return layer_call
+        return rematerialized_call(self, self._remat_mode, layer_call, args)
+
     def _direct(self) -> Callable[..., Any] | None:
         """Returns a function that equals a call on plain tensors without hooks, for the inner loops.
 
@@ -286,24 +329,47 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
     def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs the general call: symbolic inputs, conversion of arguments, building and masks."""
         if any_symbolic(args, kwargs):
+            if self.input_spec is not None:
+                self._check_input_spec(args, kwargs)
             return self._symbolic_call(args, kwargs)
         args, kwargs = tree.map_structure(self._to_tensor, (_with_arrays(args), kwargs))
+        for arg in args:
+            if type(arg) is not Tensor and not self._allow_non_tensor_positional_args:
+                refuse_other_than_tensors(self, arg)
+        if self.input_spec is not None:
+            self._check_input_spec(args, kwargs)
+        try:
+            return self._built_call(args, kwargs)
+        except RuntimeError as error:
+            if args and isinstance(args[0], Tensor):
+                refuse_misfit(self, args[0], error)
+            raise
+
+    def _built_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self.built:
             self._build_for(args, kwargs)
+            if self.input_spec is not None:  # which build() may have set
+                self._check_input_spec(args, kwargs)
             with building_inside(self):
                 return self._masked_call(args, kwargs)
         return self._masked_call(args, kwargs)
 
+    def _check_input_spec(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        check_inputs(self.input_spec, self._first_argument(args, kwargs), self.name)
+
     def _masked_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         masked = any_mask(args, kwargs)
-        if masked:
+        if masked or self._takes_mask:
             args = without_masks_of_none(self._parameter_names, args)
-            fill_masks(self._parameter_names, args, kwargs)
-        first = args[0] if args else next(iter(kwargs.values()), None)
+            fill_masks(self._parameter_names, args, kwargs, self._takes_mask)
+        first = self._first_argument(args, kwargs)
         previous = kwargs.get("mask") if kwargs.get("mask") is not None else masks_of(first)
         outputs = self._run_in_mode(kwargs.get("training"), args, kwargs)
-        if self._makes_mask or (self.supports_masking and (masked or kwargs.get("mask") is not None)):
-            put_masks(outputs, self.compute_mask(first, previous))
+        if self.supports_masking:
+            if self._makes_mask or masked or kwargs.get("mask") is not None:
+                put_masks(outputs, self, first, previous)
+        elif masked and self._says_where_masks_end and any(mask is not None for mask in tree.flatten(previous)):
+            warn_of_lost_mask(self, outputs)
         return outputs
 
     def _run_in_mode(self, training: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -325,45 +391,6 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             if before is None and call.inside:
                 call.default = mode  # Keras applies it to the rest of the outermost call
 
-    def _symbolic_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not self.built:
-            self._build_for(args, kwargs)
-            with building_inside(self):
-                return self._recorded_call(args, kwargs)
-        return self._recorded_call(args, kwargs)
-
-    def _recorded_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        kwargs = {key: value for key, value in kwargs.items() if value is not None}
-        first = args[0] if args else next(iter(kwargs.values()))
-        self._meet_dtypes((args, kwargs))
-        args = without_masks_of_none(self._parameter_names, args)
-        filled = fill_masks(self._parameter_names, args, kwargs) if any_mask(args, kwargs) else []
-        previous = kwargs.get("mask") if kwargs.get("mask") is not None else masks_of(first)
-        if "mask" not in self._parameter_names:
-            kwargs.pop("mask", None)
-        outputs = record(self, args, kwargs, self._tags(args, kwargs), filled)
-        self._calls.append(RecordedCall(first, outputs))
-        set_unnoticed(self, _in_graph=True)
-        masked = any(mask is not None for mask in tree.flatten(previous))
-        if self._makes_mask or (self.supports_masking and masked):
-            put_masks(outputs, self.compute_mask(first, previous))
-        else:
-            take_recorded_masks(outputs)
-        return outputs
-
-    def _tags(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[SymbolicTensor, SymbolicTensor]:
-        """Returns the masks of inputs that inner layers need to find on their tensors."""
-        if not any(isinstance(child, Layer) for child in self.modules() if child is not self):
-            return {}
-        return {leaf: leaf.mask for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf) and leaf.mask is not None}
-
-    def _symbols(self, which: str) -> Any:
-        """Returns the symbolic input or output of the layer's first call on symbolic tensors that still exist."""
-        for call in self._calls:
-            if (ends := call.ends()) is not None:
-                return ends[which]
-        raise AttributeError(f"{self.name} has no {which}: it was not called on a symbolic tensor that still exists.")
-
     def _to_tensor(self, leaf: Any) -> Any:
         """Converts arrays to tensors, and casts floating-point tensors to the compute dtype; integers are unchanged."""
         if isinstance(leaf, (np.ndarray, np.generic)):
@@ -371,22 +398,18 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
             leaf = from_array(leaf).to(config.device() if weight is None else weight.device)
         return leaf if self._input_dtype is None else cast_input(leaf, self._input_dtype)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        """Returns the mask of the output: that of the input if the layer keeps time steps separate (`supports_masking`)."""
-        return previous_mask if self.supports_masking else None
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Returns the output's shape for an input of `input_shape` (None for unknown sizes), from a run on zero rows."""
-        inputs = tree.map_structure(lambda shape: SymbolicTensor(shape.sizes), as_leaves(input_shape))
-        if not self.built:
-            self._build_for((inputs,), {})
-        leaves, nest = infer(self, (inputs,), {}, is_symbolic)
-        return tree.pack_sequence_as(nest, [leaf.shape for leaf in leaves])
-
     # ------------------------------------------------------------------------------------------------------- losses
 
     def add_loss(self, loss: Any) -> None:
-        """Adds a scalar (or a list of them), computed in `call`, to what `fit` minimises."""
+        """Adds a scalar (or a list of them), computed in `call`, to what `fit` minimises.
+
+        Raises: ValueError: if it is not a tensor.
+        """
+        for leaf in tree.flatten(loss):
+            if not isinstance(leaf, Tensor):
+                raise ValueError(
+                    f"{self.name}: add_loss() takes a tensor, or a list of them, computed in call(); got {leaf!r}."
+                )
         if torch.compiler.is_exporting():
             return  # exported programs have no losses
         if running.losses is None:
@@ -407,85 +430,26 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         views = [view for view in self.weights if view.trainable and view.regularizer is not None]
         return added + [view.regularizer(view.read()) for view in views if view.regularizer is not None]
 
+    # ------------------------------------------------------------------------------------------------------ metrics
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The metrics that the layer and those inside it have as attributes."""
+        return [metric for layer in self._flatten_layers() if layer._holds_metrics for metric in metrics_in(layer)]
+
+    @property
+    def metrics_variables(self) -> list[Any]:
+        """The variables of `metrics`."""
+        return [variable for metric in self.metrics for variable in metric.variables]
+
+    def add_metric(self, *args: Any, **kwargs: Any) -> None:
+        """Raises a NotImplementedError, as in Keras 3: it went with Keras 2."""
+        raise NotImplementedError(
+            f"{self.name}: add_metric() is gone. Pass the metric to compile(metrics=[...]), or make it an attribute of the "
+            "layer and call its update_state() in call()."
+        )
+
     # ------------------------------------------------------------------------------------------------- being a module
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        cls: Any = type(self)
-        if name in OWN or (name in own_methods(cls) and not callable(value)):
-            refuse_own(self, name)
-        changes.count += name != "training"  # set in every fit, and checked separately
-        if name in self._arguments and (name in self.__dict__ or name in self._modules):
-            self._set_arguments.add(name)  # get_config() reads the attribute then
-        if may_hold_metrics(value):
-            set_unnoticed(self, _holds_metrics=True)  # searches skip layers without it
-        if isinstance(value, nn.Module):
-            self._hand_mode_to(value)
-            self._replace_in_containers(name, value)
-        elif isinstance(value, (nn.Parameter, State)):
-            if self._claim_weight(name, value):
-                return
-        elif (
-            tree.is_nested(value) and name != "__dict__" and may_hold_modules(value)
-        ):  # torch.export's copies assign __dict__
-            self.__dict__[name] = tracked(value, self, name)
-            self._track_container(name)
-            return
-        elif name in TORCH_METHODS and not callable(value):
-            raise AttributeError(
-                f"{type(self).__name__}.{name} is a method of torch.nn.Module that other code relies on; "
-                f"choose another name for the attribute, such as self.{name}_."
-            )
-        super().__setattr__(name, value)
-        if isinstance(value, WeightHolder) and not self.trainable:
-            sync_trainable(value, frozen_above=True)
-
-    def _replace_in_containers(self, name: str, module: nn.Module) -> None:
-        """Replaces a child in the user's list or dict too, when another module, such as a wrapper, is assigned for it."""
-        for attribute, known in self._in_containers.items():
-            if name in known and known[name] is not module:
-                self.__dict__[attribute] = with_replaced(self.__dict__[attribute], known[name], module)
-                known[name] = module
-
-    def _track_container(self, attribute: str) -> None:
-        """Registers the modules in a container as children; those already registered keep their position."""
-        known: dict[str, nn.Module] = self._in_containers.get(attribute, {})
-        found = {
-            self._child_key(key, known): module
-            for key, module in modules_in(self.__dict__[attribute], attribute).items()
-        }
-        if any(found.get(key) is not module for key, module in known.items()):
-            for key in known:
-                self._modules.pop(key, None)
-            known = {}
-        for key, module in found.items():
-            if key not in known:
-                self.add_module(key, module)
-        self._in_containers[attribute] = found
-
-    def _child_key(self, key: str, known: dict[str, nn.Module]) -> str:
-        while hasattr(self, key) and key not in known:
-            key += "_"
-        return key
-
-    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """Adds a parameter, also under the name of a class attribute that is None."""
-        if name not in self._parameters and is_none_until_set(type(self), name):
-            self._parameters[name] = None
-        super().register_parameter(name, param)
-
-    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Adds a buffer, also under the name of a class attribute that is None."""
-        if name not in self._buffers and is_none_until_set(type(self), name):
-            self._buffers[name] = None
-        super().register_buffer(name, tensor, persistent)
-
-    def add_module(self, name: str, module: nn.Module | None) -> None:
-        """Adds a child, which takes on this module's mode."""
-        if module is not None:
-            self._hand_mode_to(module)
-        super().add_module(name, module)
-        if isinstance(module, WeightHolder) and not self.trainable:
-            sync_trainable(module, frozen_above=True)
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Any:
         """Yields names and modules; warns if `parameters()` asks before the weights are built."""
@@ -531,9 +495,17 @@ class Layer(Configurable, HasMode, HasPolicy, WeightHolder):
         for attribute in self._in_containers:
             self.__dict__[attribute] = tracked(self.__dict__[attribute], self, attribute)
 
+    @property
+    def path(self) -> str | None:
+        """The name with the names of what the layer is in; None until it is built."""
+        return self._path
+
     def extra_repr(self) -> str:
         """Returns the text that `print(layer)` shows in addition to children."""
         return f"name={self.name!r}"
+
+
+Layer.forward = Layer._own_call = Layer.call
 
 
 def lacks_weights(module: nn.Module) -> bool:
@@ -569,25 +541,6 @@ def _build_once(build: Callable[..., None]) -> Callable[..., None]:
         sync_trainable(self, self._frozen_above)
 
     return build_once
-
-
-def _pair_call_and_forward(cls: type) -> None:
-    """Makes `call` and `forward` the same function: the one that comes first in the MRO."""
-    home = next(base for base in cls.__mro__ if {"call", "forward"} & vars(base).keys())
-    if home is nn.Module or (home is not cls and issubclass(home, Layer)):
-        return  # inherited from a base class, where they are paired already
-    function = vars(home).get("forward") or vars(home)["call"]
-    parameters = inspect.signature(function).parameters
-    takes_training = "training" in parameters
-    if takes_training and not vars(cls).get("_resolves_mode", False):
-        default = parameters["training"].default
-        cls._training_default = default if isinstance(default, bool) else None  # type: ignore[attr-defined]
-        function = fills_training(function)
-    cls._takes_training = takes_training  # type: ignore[attr-defined]
-    cls._parameter_names = tuple(parameters)[1:]  # type: ignore[attr-defined]
-    if cls._training_default or not cls.__module__.startswith("kstyle_torch."):  # type: ignore[attr-defined]
-        cls._opens_call = True  # type: ignore[attr-defined]
-    cls.forward = cls.call = function  # type: ignore[attr-defined]
 
 
 def _with_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:

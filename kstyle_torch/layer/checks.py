@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -37,3 +38,40 @@ def known_size(shape: tuple[int | None, ...], axis: int, layer: Any) -> int:
     if size is None:
         raise ValueError(f"{layer.name}: axis {axis} of the input must have a known size; got shape {shape}.")
     return size
+
+
+def check_initialized(layer: Any) -> None:
+    """Raises a RuntimeError if the constructor of `Layer` has not run: it gives a layer its name, dtype and more."""
+    if layer._policy is None:
+        raise RuntimeError(
+            f"{type(layer).__name__}: super().__init__() was not called; make it the first line of __init__()."
+        )
+
+
+def check_sizes(layer: Any, shape: Sequence[int], *axes: int) -> None:
+    """Checks that some axes of an input are as long as when the layer was built.
+
+    Called once an operation has failed, to say what is wrong, so that calls which work do not wait for it.
+
+    Raises: ValueError: if they are not.
+    """
+    built: Any = next(iter((layer._build_shapes or {}).values()), None)
+    for axis in axes if isinstance(built, (tuple, list)) else ():
+        if not -len(shape) <= axis < len(shape) or shape[axis] != built[axis]:
+            raise misfit(layer, f"size {built[axis]} along axis {axis}", shape)
+
+
+def misfit(layer: Any, expected: str, shape: Sequence[int]) -> ValueError:
+    """Returns the error for an input of another shape than the layer was built for."""
+    name = f"{layer.name!r} ({type(layer).__name__})"
+    return ValueError(
+        f"Layer {name} expected {expected} of the input, as it was built; got an input of shape {tuple(shape)}."
+    )
+
+
+def refuse_quantization(config: Any, layer: Any) -> None:
+    """Raises a NotImplementedError where a layer is to be quantized."""
+    if config:
+        raise NotImplementedError(
+            f"{layer.name}: quantization is not built yet; leave quantization_config out. Got {config!r}."
+        )

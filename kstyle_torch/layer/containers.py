@@ -15,6 +15,7 @@ from torch import nn
 
 from kstyle_torch import tree
 from kstyle_torch._torch import pytree
+from kstyle_torch.variables import Variable
 
 
 def _noticed(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,9 +80,9 @@ pytree.register_pytree_node(
 def may_hold_modules(value: Any) -> bool:
     """Returns whether a value is a container with modules, or an empty one that may be filled later."""
     if type(value) not in (list, tuple, dict, TrackedList, TrackedDict):
-        return tree.is_nested(value) and any(isinstance(leaf, nn.Module) for leaf in tree.flatten(value))
+        return tree.is_nested(value) and any(isinstance(leaf, (nn.Module, Variable)) for leaf in tree.flatten(value))
     leaves = tree.flatten(value)
-    return (not leaves and type(value) is not tuple) or any(isinstance(leaf, nn.Module) for leaf in leaves)
+    return (not leaves and type(value) is not tuple) or any(isinstance(leaf, (nn.Module, Variable)) for leaf in leaves)
 
 
 def may_hold_metrics(value: Any) -> bool:
@@ -89,6 +90,30 @@ def may_hold_metrics(value: Any) -> bool:
     if isinstance(value, (list, dict)):
         return True
     return any(map(may_hold_metrics, value)) if type(value) is tuple else getattr(value, "is_metric", None) is True
+
+
+def metrics_in(holder: Any) -> list[Any]:
+    """Returns the metrics that an object has as attributes, alone or in a list, tuple or dict that holds nothing else."""
+    found: list[Any] = []
+    for value in vars(holder).values():
+        kind: Any = type(value)
+        role = attribute_role(kind)
+        if role == "other" or not (role == "metric" or value):
+            continue
+        for item in (value,) if role == "metric" else value.values() if role == "dict" else value:
+            if getattr(item, "is_metric", None) is not True:
+                break  # such as a vocabulary: a look at its first word is enough
+            if not any(item is other for other in found):
+                found.append(item)
+    return found
+
+
+@functools.cache
+def attribute_role(kind: type) -> str:
+    """Returns what an attribute of this class may be; asked for every attribute of every layer at the start of each epoch."""
+    if getattr(kind, "is_metric", None) is True:
+        return "metric"
+    return "dict" if issubclass(kind, dict) else "sequence" if issubclass(kind, (list, tuple)) else "other"
 
 
 def tracked(value: Any, owner: nn.Module, attribute: str) -> Any:
@@ -114,6 +139,19 @@ def with_replaced(container: Any, old: nn.Module, new: nn.Module) -> Any:
     if type(container) is tuple:
         return tuple(with_replaced(item, old, new) for item in container)
     return new if container is old else container
+
+
+def variables_in(container: Any, prefix: str) -> dict[str, Variable]:
+    """Returns the variables at any depth that are not weights of a layer yet, by key."""
+    items = container.items() if isinstance(container, dict) else enumerate(container)
+    found: dict[str, Variable] = {}
+    for key, item in items:
+        name = f"{prefix}_{str(key).replace('.', '_')}"
+        if isinstance(item, Variable):
+            found.update({name: item} if item.can_be_weight else {})
+        elif tree.is_nested(item):
+            found |= variables_in(item, name)
+    return found
 
 
 def modules_in(container: Any, prefix: str) -> dict[str, nn.Module]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kstyle_torch import tree
+from kstyle_torch.initializers import as_dtype
 from kstyle_torch.serialization import Configurable
 
 
@@ -13,7 +14,7 @@ class InputSpec(Configurable):
     """Rank, shape and sizes that an input must have. A layer checks `self.input_spec` when it is built.
 
     Args:
-        dtype: Ignored; layers cast their inputs to their own dtype.
+        dtype: Dtype, after floats are cast to that of the layer; None for any.
         shape: Whole shape; None for sizes that vary.
         ndim: Number of axes.
         max_ndim: Largest number of axes.
@@ -47,6 +48,12 @@ class InputSpec(Configurable):
         self.axes = {int(axis): size for axis, size in (axes or {}).items()}
         self.allow_last_axis_squeeze = allow_last_axis_squeeze
 
+    def other_dtype(self, dtype: Any) -> str | None:
+        """Returns what is wrong with an input of this dtype; None if nothing is."""
+        if self.dtype is None or as_dtype(self.dtype) == as_dtype(dtype):
+            return None
+        return f"expected dtype {self.dtype}"
+
     def problem(self, shape: tuple[int | None, ...]) -> str | None:
         """Returns the mismatch of an input of this shape, for a message; None if it fits."""
         if self.shape is not None and self.allow_last_axis_squeeze and len(shape) != len(self.shape):
@@ -65,8 +72,23 @@ class InputSpec(Configurable):
         return None
 
 
-def check_inputs(specs: Any, shapes: list[tuple[int | None, ...]], layer_name: str) -> None:
-    """Raises a ValueError if inputs of these shapes do not meet a layer's `input_spec`."""
-    for spec, shape in zip(tree.flatten(specs), shapes, strict=False):
-        if isinstance(spec, InputSpec) and (problem := spec.problem(shape)):
-            raise ValueError(f"{layer_name}: {problem}; got an input of shape {shape}.")
+def check_inputs(specs: Any, inputs: Any, layer_name: str) -> None:
+    """Raises a ValueError if inputs do not meet a layer's `input_spec`.
+
+    Args:
+        specs: An InputSpec, or a nest of them.
+        inputs: A tensor, symbolic or not, or a nest of them.
+        layer_name: Of the layer, for the message.
+    """
+    wanted, given = tree.flatten(specs), tree.flatten(inputs)
+    if isinstance(inputs, dict) and all(isinstance(spec, InputSpec) and spec.name in inputs for spec in wanted):
+        given = [inputs[spec.name] for spec in wanted]
+    if len(given) != len(wanted):
+        raise ValueError(f"{layer_name} takes {len(wanted)} inputs, says its input_spec; got {len(given)}.")
+    for spec, x in zip(wanted, given, strict=True):
+        if not isinstance(spec, InputSpec) or (x is None and spec.optional):
+            continue
+        if not hasattr(x, "shape"):
+            raise ValueError(f"{layer_name}: inputs must be tensors or arrays; got {x!r} of type {type(x).__name__}.")
+        if problem := spec.problem(tuple(x.shape)) or spec.other_dtype(x.dtype):
+            raise ValueError(f"{layer_name}: {problem}; got an input of shape {tuple(x.shape)} and dtype {x.dtype}.")

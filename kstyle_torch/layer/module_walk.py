@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
@@ -42,6 +44,17 @@ def _first_parameter(module: nn.Module, seen: set[nn.Module]) -> nn.Parameter | 
 def set_unnoticed(module: nn.Module, **attributes: Any) -> None:
     """Sets attributes without `__setattr__`, which would invalidate recorded steps and register modules as children."""
     module.__dict__.update(attributes)  # the only place that bypasses `__setattr__`
+
+
+@contextlib.contextmanager
+def uncounted_calls(root: nn.Module) -> Iterator[None]:
+    """Keeps symbolic calls of the layers inside `root`, made in the block, out of `layer.input` and `layer.output`."""
+    known = [(calls, [*calls]) for module in root.modules() if (calls := vars(module).get("_calls")) is not None]
+    try:
+        yield
+    finally:
+        for calls, before in known:
+            calls[:] = before
 
 
 class OwnList(list[Any]):

@@ -15,6 +15,9 @@ def take_path(layer: Any) -> None:
     """Sets the path prefix of a layer that is about to be built."""
     if _above and not layer._path_above:
         set_unnoticed(layer, _path_above=_above[-1])
+    set_unnoticed(layer, _path="/".join(filter(None, (layer._path_above, layer.name))))
+    if layer._policy_map is not None:
+        layer._take_policy_of("/".join(filter(None, (layer._path_above, layer.name))))
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,19 +49,22 @@ class PreciseForward:
         self.layer, self.dtype, self.mixed = state["layer"], state["dtype"], state["mixed"]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.around(type(self._layer()).forward, args, kwargs)
+        layer = self._layer()
+        if vars(layer).get("forward") is self:
+            return self.around(layer.call, args, kwargs)
+        return self.around(functools.partial(type(layer).forward, layer), args, kwargs)  # a user's call holds it
 
     def around(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Calls `function(layer, *args, **kwargs)` with the same casts."""
+        """Calls `function(*args, **kwargs)` with the same casts."""
         if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
             args = (self._cast(args[0]),)
         else:
             args, kwargs = tree.map_structure(self._cast, (args, kwargs))
         if not self.mixed:
-            return function(self._layer(), *args, **kwargs)
+            return function(*args, **kwargs)
         device = next((leaf.device.type for leaf in tree.flatten(args) if isinstance(leaf, Tensor)), "cpu")
         with torch.autocast(device, dtype=self.dtype):
-            outputs = function(self._layer(), *args, **kwargs)
+            outputs = function(*args, **kwargs)
         return tree.map_structure(self._cast, outputs)
 
     def _cast(self, leaf: Any) -> Any:

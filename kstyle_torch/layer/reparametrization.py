@@ -8,6 +8,7 @@ forward pre-hook that sets the plain attribute before every call of the module, 
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,12 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
-from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 LISTS = "parametrizations"  # the child in which torch keeps them
-HOOKS: tuple[type, ...] = (BasePruningMethod, SpectralNorm, WeightNorm)
 ENDINGS = ("orig", "mask", "g", "v", "u")  # of the tensors that the hooks register in addition to the weight
 
 
@@ -62,7 +61,7 @@ class Reparametrization:
         if isinstance(self.source, ParametrizationList):
             with _in_inference(self.source):
                 weight = self.source()
-        elif isinstance(self.source, BasePruningMethod):
+        elif _is_pruning(self.source):
             weight = self.source.apply_mask(self.module)
         elif isinstance(self.source, SpectralNorm):
             weight = self.source.compute_weight(self.module, do_power_iteration=False)
@@ -134,14 +133,24 @@ def _in_inference(module: nn.Module) -> Iterator[None]:
             each.training = True
 
 
+def _is_pruning(hook: Any) -> bool:
+    """Returns whether a hook prunes: not where the program has not imported torch's module for that, which takes long."""
+    prune = sys.modules.get("torch.nn.utils.prune")
+    return prune is not None and isinstance(hook, prune.BasePruningMethod)
+
+
+def _computes(hook: Any) -> bool:
+    return isinstance(hook, (SpectralNorm, WeightNorm)) or _is_pruning(hook)
+
+
 def reparametrizations(module: nn.Module) -> dict[str, Reparametrization]:
     """Returns the weights of the module, without its children, that torch computes from other parameters, by name."""
     found: dict[str, Reparametrization] = {}
     if (lists := parametrization_lists(module)) is not None:
         found.update((name, Reparametrization(module, name, each)) for name, each in lists.items())
     for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, HOOKS):
-            name = hook._tensor_name if isinstance(hook, BasePruningMethod) else hook.name  # type: ignore[attr-defined]
+        if _computes(hook):
+            name = hook._tensor_name if _is_pruning(hook) else hook.name  # type: ignore[attr-defined]
             found[name] = Reparametrization(module, name, hook)
     return found
 
@@ -223,5 +232,5 @@ def warn_of_computed(root: nn.Module, what: str) -> None:
 def refresh(module: nn.Module) -> None:
     """Runs the pre-hooks of torch's older tools, for a module whose weights are read without calling it."""
     for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, HOOKS):
+        if _computes(hook):
             hook(module, ())

@@ -27,7 +27,7 @@ def as_leaves(shape: Any) -> Any:
     """Returns a nest of shapes with every shape as one leaf."""
     if isinstance(shape, dict):
         return {key: as_leaves(item) for key, item in shape.items()}
-    if all(size is None or isinstance(size, int) for size in shape):
+    if all(size is None or hasattr(size, "__index__") for size in shape):
         return ShapeLeaf(tuple(shape))
     return [as_leaves(item) for item in shape]
 

@@ -6,10 +6,13 @@ nothing is copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+import types
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from kstyle_torch import config
+from kstyle_torch.compat import keras2
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.ops.padding import flat_pads, pad_same, same_padding, to_channels_first, to_channels_last
@@ -18,6 +21,7 @@ __all__ = [
     "SpatialLayer",
     "check_data_format",
     "check_padding",
+    "defaults",
     "flat_pads",
     "pad_same",
     "same_padding",
@@ -66,6 +70,32 @@ class SpatialLayer(Layer):
                 f"{self.name}: {what} {tuple(window)} is larger than the input, {tuple(spatial)} of shape "
                 f"{tuple(shape)}. Take a smaller one, or padding='same'."
             )
+
+
+def defaults(**values: Any) -> Callable[[type], type]:
+    """Returns a decorator that gives a class the constructor of its base, with other defaults.
+
+    Keras' defaults differ by rank, `strides=(1, 1)` for images; they are part of the signature and of the config.
+
+    Args:
+        values: The defaults by name.
+    """
+
+    def change(cls: type) -> type:
+        init: Any = inspect.unwrap(cls.__init__)  # type: ignore[misc]
+        parameters = inspect.signature(init).parameters.values()
+        chosen = [
+            values.get(p.name, p.default) for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+        own = types.FunctionType(init.__code__, init.__globals__, "__init__", None, init.__closure__)
+        own.__defaults__ = tuple(value for value in chosen if value is not inspect.Parameter.empty)
+        own.__kwdefaults__, own.__annotations__ = init.__kwdefaults__, init.__annotations__
+        own.__qualname__, own.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
+        older = keras2.table_of(cls)
+        cls.__init__ = keras2.takes_older(cls.__name__, older)(own) if older else own  # type: ignore[misc]
+        return cls
+
+    return change
 
 
 def check_data_format(data_format: str | None, layer: Any) -> str:

@@ -13,6 +13,7 @@ from kstyle_torch import config, initializers, regularizers
 from kstyle_torch.constraints import get as get_constraint
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer.added_weights import State, TrainableWeight, attach_weights
+from kstyle_torch.layer.checks import check_initialized
 from kstyle_torch.layer.layout import SAME
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.reparametrization import (
@@ -23,11 +24,14 @@ from kstyle_torch.layer.reparametrization import (
     weight_names,
 )
 from kstyle_torch.layer.succession import succession
-from kstyle_torch.layer.weights import Weight, WeightView, weight_table
-from kstyle_torch.serialization import reject_unknown
-from kstyle_torch.variables import assign_all
+from kstyle_torch.layer.weights import Weight, WeightView, become_view, weight_table
+from kstyle_torch.registry import unique_name
+from kstyle_torch.variables import Variable, assign_all
 
 ListedWeight = WeightView | TrainableWeight | State
+
+
+AGGREGATIONS = (None, "none", "mean", "sum", "only_first_replica")
 
 
 class own_property(property):  # noqa: N801, a decorator
@@ -47,6 +51,7 @@ class own_property(property):  # noqa: N801, a decorator
 class WeightHolder(nn.Module):
     """Base of `Layer` with everything about weights; `Layer` itself is about building and calling."""
 
+    _frozen_parameters: ClassVar[set[str]] = set()  # stays empty; a layer that freezes some gets its own
     _path_above = ""  # names of the layers around it
     _saved_class: ClassVar[str] = ""  # Keras' name of the class, if different
     _saved_names: ClassVar[dict[str, str]] = {}  # attribute -> Keras' name of it, if different
@@ -59,44 +64,92 @@ class WeightHolder(nn.Module):
 
     def add_weight(
         self,
+        *args: Any,
         shape: Sequence[int] | None = None,
         initializer: Any = None,
         dtype: DType = None,
         trainable: bool = True,
+        autocast: bool = True,
         regularizer: Any = None,
         constraint: Any = None,
+        aggregation: str | None = "none",
+        overwrite_with_gradient: bool = False,
         name: str | None = None,
-        **kwargs: Any,
     ) -> Any:
         """Makes a weight and registers it: an `nn.Parameter`, or a buffer if it is not trainable.
 
         Args:
+            args: `shape`, `initializer` and `dtype` may be passed by position.
             shape: Shape; a scalar if None.
             initializer: Initializer or its name; if None, glorot_uniform for floats and zeros otherwise.
             dtype: Dtype; the layer's if None.
             trainable: Whether training changes it.
+            autocast: Accepted; under a mixed policy torch casts at each operation, and the weight itself keeps its dtype.
             regularizer: Penalty, added to the loss.
             constraint: Projection, applied after each step.
+            aggregation: Accepted, for loops that the user writes: how copies of it on several devices are combined; one of
+                None, "none", "mean", "sum" and "only_first_replica".
+            overwrite_with_gradient: Only False: it belongs to float8 training.
             name: Name in `layer.weights`.
         Returns: The tensor itself, which `layer.weights` lists. It has the interface of Keras' variables, but its `dtype` is
             a torch dtype.
+        Raises: TypeError: for a fourth positional argument. ValueError: if an argument is passed twice, the shape has
+            unknown sizes, or the name is not a string without "/". RuntimeError: before `super().__init__()`.
         """
-        reject_unknown(self, {key: value for key, value in kwargs.items() if key not in ("autocast", "layout")})
+        check_initialized(self)
+        shape, initializer, dtype = _with_positional(args, shape=shape, initializer=initializer, dtype=dtype)
+        if name is not None and (not isinstance(name, str) or "/" in name):
+            raise ValueError(f"{self.name}: the name of a weight must be a string without '/'; got {name!r}.")
+        if aggregation not in AGGREGATIONS:
+            raise ValueError(f"{self.name}: aggregation must be one of {AGGREGATIONS}; got {aggregation!r}.")
+        if overwrite_with_gradient:
+            raise NotImplementedError(
+                f"{self.name}: overwrite_with_gradient=True is for float8 training, which is not here."
+            )
         wanted = self._dtype if dtype is None else as_dtype(dtype)
-        shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = () if shape is None else shape
+        if not isinstance(shape, Sequence) or not all(hasattr(size, "__index__") for size in shape):
+            raise ValueError(
+                f"{self.name}: the shape of a weight must be a tuple of ints, such as (3, 4), without None; got {shape!r}."
+            )
+        shape = tuple(shape)
         make = initializers.get(initializer or ("glorot_uniform" if wanted.is_floating_point else "zeros"))
         make = initializers.Zeros() if initializers.are_left_out() else make
         values = torch.as_tensor(make(shape, dtype=wanted)).to(device=config.device(), dtype=wanted)  # type: ignore[misc]
         weight: Any = TrainableWeight(values) if trainable else values.as_subclass(State)
+        weight.autocast, weight.aggregation = bool(autocast), aggregation or "none"
         key = self._free_key(name or "weight")
         row = Weight(
             key,
-            name=name or "variable",
+            name=name or unique_name("variable"),
             regularizer=regularizers.get(regularizer),
             constraint=get_constraint(constraint),
         )
         self._register_weight(key, weight, row)
         return weight
+
+    def add_variable(
+        self,
+        shape: Sequence[int],
+        initializer: Any,
+        dtype: DType = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        name: str | None = None,
+    ) -> Any:
+        """Makes a weight; an older name of `add_weight`."""
+        return self.add_weight(
+            shape=shape,
+            initializer=initializer,
+            dtype=dtype,
+            trainable=trainable,
+            autocast=autocast,
+            regularizer=regularizer,
+            constraint=constraint,
+            name=name,
+        )
 
     def _free_key(self, wish: str) -> str:
         base = key = wish.replace(".", "_").replace("/", "_")
@@ -128,6 +181,30 @@ class WeightHolder(nn.Module):
                     self._register_weight(key, weight, row)
                 return True
         return False
+
+    def _adopt(self, key: str, variable: Variable) -> None:
+        """Makes a variable that a user sets as an attribute a weight: from now on it stands for the parameter or buffer.
+
+        It is the object that `weights` lists. One that belongs to something else, such as a metric, stays what it is.
+        """
+        if not variable.can_be_weight:
+            return
+        for fields in (self.__dict__, self._parameters, self._buffers, self._modules, self._rows):
+            fields.pop(key, None)
+        tensor = variable.parameter
+        row = Weight(key, name=variable.name, regularizer=variable.regularizer, constraint=variable.constraint)
+        if isinstance(tensor, nn.Parameter):
+            self._parameters[key] = tensor
+        else:
+            self.register_buffer(key, tensor)
+        self._rows[key] = row
+        become_view(variable, self, row, "/".join(filter(None, (self._path_above, self.name, variable.name))))
+        self._views["", key] = variable
+
+    def _adopt_attribute(self, name: str, variable: Variable) -> None:
+        """Makes a variable a weight, and the attribute of that name."""
+        self._adopt(name, variable)
+        set_unnoticed(self, **{name: variable})  # a parameter of the same name is behind it
 
     def initialize(self, **given: Any) -> None:
         """Initializes weights of the table: `initialize(kernel=self.kernel_initializer)`."""
@@ -384,6 +461,20 @@ class WeightHolder(nn.Module):
     def _keep_methods(self) -> None:
         if self._rows:
             attach_weights(self, self._rows)
+
+
+def _with_positional(args: tuple[Any, ...], **keywords: Any) -> list[Any]:
+    """Returns the keyword arguments' values, in order, with those that were passed by position in their places."""
+    if len(args) > len(keywords):
+        raise TypeError(f"add_weight() takes {', '.join(keywords)} by position, and all else by name; got {len(args)}.")
+    if args and isinstance(args[0], str):
+        raise ValueError(f"add_weight() takes its name as a keyword: add_weight(shape=..., name={args[0]!r}).")
+    values = dict(keywords)
+    for name, value in zip(keywords, args, strict=False):
+        if keywords[name] is not None:
+            raise ValueError(f"add_weight() got {name} twice: {value!r} by position and {keywords[name]!r} by name.")
+        values[name] = value
+    return [*values.values()]
 
 
 def sync_trainable(module: nn.Module, frozen_above: bool = False) -> None:

@@ -17,10 +17,12 @@ from torch.overrides import TorchFunctionMode
 
 from kstyle_torch import config
 from kstyle_torch.arrays import from_array
+from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.keras_value import ComputedSource, KerasValue, Source, keras_value
 from kstyle_torch.layer.layout import SAME, Layout
 from kstyle_torch.layer.reparametrization import Reparametrization, reparametrizations
-from kstyle_torch.variables import Variable
+from kstyle_torch.scopes import opened
+from kstyle_torch.variables import Variable, callable_or_none
 
 
 class Weight:
@@ -52,8 +54,8 @@ class Weight:
         """Returns the tensor; None if the layer was built without it."""
         owner, _, name = self.path.partition(".")
         holder = layer._modules.get(owner) if name else layer  # fast path for the usual places
-        found = None if holder is None else holder._parameters.get(name or owner)
-        if found is not None:
+        key = name or owner
+        if holder is not None and (found := holder._parameters.get(key, holder._buffers.get(key))) is not None:
             return found
         module, name = self.place(layer)
         made = reparametrizations(module).get(name)
@@ -86,6 +88,16 @@ def weight_table(cls: type) -> tuple[Weight, ...]:
     for base in reversed(cls.__mro__):
         rows.update((name, row) for name, row in vars(base).items() if isinstance(row, Weight))
     return tuple(rows.values())
+
+
+def become_view(variable: Variable, layer: nn.Module, row: Weight, path: str) -> None:
+    """Turns a variable into the view of a weight; a subclass keeps its own methods."""
+    cls = type(variable)
+    vars(variable).clear() if cls is Variable else vars(variable).pop("_tensor")
+    variable.__class__ = (
+        WeightView if cls is Variable else type(cls.__name__, (cls, WeightView), {"__module__": cls.__module__})
+    )
+    WeightView.__init__(variable, layer, row, path)  # type: ignore[arg-type]
 
 
 class WeightView(Variable):
@@ -183,6 +195,9 @@ class WeightView(Variable):
             given = given.plain() if isinstance(given, KerasValue) else given
             if given.shape != self.shape:
                 raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
+            if opened.stateless is not None:
+                opened.stateless.add_update((self, given.to(self.parameter.dtype)))
+                return self
             computed = self.computed
             if computed is not None:
                 computed.assign(self.layout.to_torch(given), self.path)
@@ -190,6 +205,22 @@ class WeightView(Variable):
                 self.parameter.copy_(self.layout.to_torch(given))
         torch.clear_autocast_cache()  # it may hold a copy of the old value
         return self
+
+    def _put_in_place(self, value: Tensor) -> Callable[[], None]:
+        """Puts a value, in Keras' layout, where the weight is, and returns a function that puts the weight back.
+
+        Raises: RuntimeError: if torch computes the weight from others.
+        """
+        if self.computed is not None or self._layer is None:
+            raise RuntimeError(
+                f"{self.path} cannot have another value in a StatelessScope: torch computes it from others."
+            )
+        module, name = self._row.place(self._layer)
+        changes_in_place = name not in module._parameters  # as torch's kernels do with buffers
+        return put_in_place(module, name, self.layout.to_torch(value.clone() if changes_in_place else value))
+
+    def _value_in_place(self) -> Tensor:
+        return self.layout.to_keras(self.parameter)
 
     @property
     def trainable(self) -> bool:
@@ -206,10 +237,27 @@ class WeightView(Variable):
         """The penalty, called with the weight in Keras' layout."""
         return self._row.regularizer or getattr(self._layer, f"{self.name}_regularizer", None)
 
+    @regularizer.setter
+    def regularizer(self, value: Any) -> None:
+        self._set_of_layer("regularizer", value)
+
     @property
     def constraint(self) -> Callable[[Tensor], Tensor] | None:
         """The projection after each step, called with the weight in Keras' layout."""
         return self._row.constraint or getattr(self._layer, f"{self.name}_constraint", None)
+
+    @constraint.setter
+    def constraint(self, value: Any) -> None:
+        self._set_of_layer("constraint", value)
+
+    def _set_of_layer(self, kind: str, value: Any) -> None:
+        """Sets the penalty or projection: on the weight's own row, or on the layer, whose class has the row."""
+        callable_or_none(value, kind, self)
+        if any(row is self._row for row in self._layer._rows.values()):
+            setattr(self._row, kind, value)
+            changes.count += 1
+        else:
+            setattr(self._layer, f"{self.name}_{kind}", value)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_owner": self._layer, "holder": self.holder(), "_value": None}
@@ -217,6 +265,20 @@ class WeightView(Variable):
     def __setstate__(self, state: dict[str, Any]) -> None:
         owner, holder = (state[name] or nn.Module() for name in ("_owner", "holder"))
         vars(self).update({**state, "_owner": weakref.ref(owner), "holder": weakref.ref(holder)})
+
+
+def put_in_place(module: nn.Module, name: str, tensor: Tensor) -> Callable[[], None]:
+    """Puts a tensor in the place of a parameter or buffer, and returns a function that puts that back."""
+    table: dict[str, Any] = module._parameters if name in module._parameters else module._buffers
+    before = table[name]
+    table[name] = tensor
+    changes.count += 1  # what was recorded holds the old tensor
+
+    def restore() -> None:
+        table[name] = before
+        changes.count += 1
+
+    return restore
 
 
 class _SkipInit(TorchFunctionMode):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers
 from kstyle_torch.layer.base import Layer, layer_registry
-from kstyle_torch.layer.checks import not_negative
+from kstyle_torch.layer.checks import check_sizes, not_negative
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight
@@ -32,6 +32,7 @@ class Activation(Layer):
         tensor([0., 2.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, activation: Any, **kwargs: Any):
@@ -58,6 +59,7 @@ class ReLU(Layer):
         tensor([0., 1., 2.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(
@@ -86,6 +88,7 @@ class LeakyReLU(Layer):
         tensor([-1.,  2.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any):
@@ -118,7 +121,7 @@ class PReLU(Layer):
 
     def __init__(
         self,
-        alpha_initializer: Any = "zeros",
+        alpha_initializer: Any = "Zeros",
         alpha_regularizer: Any = None,
         alpha_constraint: Any = None,
         shared_axes: int | Sequence[int] | None = None,
@@ -148,7 +151,18 @@ class PReLU(Layer):
         self.initialize(alpha=self.alpha_initializer)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return F.relu(inputs) - self.weight * F.relu(-inputs)  # no gradient at 0, as Keras
+        try:
+            y = F.relu(inputs) - self.weight * F.relu(-inputs)  # no gradient at 0, as Keras
+        except RuntimeError:
+            self._check_sizes(inputs)
+            raise
+        if y.shape != inputs.shape:
+            self._check_sizes(inputs)
+        return y
+
+    def _check_sizes(self, x: Tensor) -> None:
+        shared = [axis % x.ndim for axis in self.shared_axes or ()]
+        check_sizes(self, x.shape, *(axis for axis in range(1, self.weight.ndim + 1) if axis not in shared))
 
 
 @register()
@@ -165,6 +179,7 @@ class ELU(Layer):
         tensor([0., 2.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any):
@@ -191,6 +206,7 @@ class Softmax(Layer):
         tensor([[0.5000, 0.0000, 0.5000]])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Any):

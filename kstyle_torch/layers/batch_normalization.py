@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kstyle_torch import config, constraints, initializers, regularizers
 from kstyle_torch.layer.base import Layer, layer_registry
-from kstyle_torch.layer.checks import known_size
+from kstyle_torch.layer.checks import check_sizes, known_size
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight
@@ -133,6 +133,8 @@ class BatchNormalization(Layer):
         if x.dtype in INTEGERS:
             x = x.to(self._dtype)
         features_second = x.ndim == 2 or self.axis == 1
+        if x.ndim < 2 or x.shape[1 if features_second else self.axis] != self.running_mean.shape[0]:
+            check_sizes(self, x.shape, self.axis)  # statistics of one feature would be taken for those of all
         y = x if features_second else x.movedim(self.axis, 1)
         if not (self._mode_of_call(training) and self.trainable):
             y = self._normalize(y)

@@ -10,14 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kstyle_torch import activations, constraints, initializers, regularizers
+from kstyle_torch import activations, constraints, initializers, ops, regularizers
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.call_pairs import has_other_call
+from kstyle_torch.layer.checks import check_sizes, known_size, positive_int
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.layout import Layout
+from kstyle_torch.layer.lora import LoraLayer
+from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
-from kstyle_torch.layer.spatial import SpatialLayer, check_padding, flat_pads, pad_same, sizes
+from kstyle_torch.layer.spatial import SpatialLayer, check_padding, defaults, flat_pads, pad_same, sizes
 from kstyle_torch.layer.weights import Weight, native
 
 register = layer_registry.register
@@ -54,6 +57,8 @@ class AnyConvolution(SpatialLayer):
     """
 
     native_class: ClassVar[type[nn.Module]]
+    convolution_op: Any = None  # of the plain convolutions
+    _changes_op = False  # whether this very layer is adapted by LoRA, or was given a `convolution_op` of its own
     paddings: ClassVar[tuple[str, ...]] = ("valid", "same")
 
     def __init__(
@@ -136,8 +141,8 @@ class AnyConvolution(SpatialLayer):
         return y if self.activation is activations.linear else self.activation(y)
 
     def _direct(self) -> Callable[[Tensor], Tensor]:
-        known = type(self).forward is AnyConvolution.forward and type(self).convolve is AnyConvolution.convolve
-        if not known or "forward" in self.__dict__:
+        known = type(self)._own_call is AnyConvolution._own_call and type(self).convolve is AnyConvolution.convolve
+        if not known or has_other_call(self) or "forward" in self.__dict__:
             return self.forward
 
         def run(x: Tensor) -> Tensor:
@@ -156,14 +161,36 @@ class AnyConvolution(SpatialLayer):
             self._check_rank(x.shape)
         if x.dtype in INTEGERS:
             x = x.to(self._dtype)
-        if self.rank == 1 and self._permutes and self._suits_rows(x):
-            return self._convolve_row(x, finish)
-        if self._permutes:
-            x = x.permute(self._to_first)
-        if self._pad is not None:
-            x = self._pad(x)
-        y = self.conv(x) if finish is None else finish(self.conv(x))
+        given = x
+        try:
+            if self.__class__.convolution_op not in OPS or self._changes_op:
+                return self._convolve_by_op(x, finish)
+            if self.rank == 1 and self._permutes and self._suits_rows(x):
+                return self._convolve_row(x, finish)
+            if self._permutes:
+                x = x.permute(self._to_first)
+            if self._pad is not None:
+                x = self._pad(x)
+            y = self.conv(x) if finish is None else finish(self.conv(x))
+        except RuntimeError:
+            check_sizes(self, given.shape, -1 if self._permutes else 1)
+            raise
         return y.permute(self._to_last) if self._permutes else y
+
+    def _convolve_by_op(self, x: Tensor, finish: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """Returns the output of `convolution_op`, which a user has replaced or LoRA gives another kernel, and the bias."""
+        if self.padding == "causal":
+            x = self._pad(x.permute(self._to_first)).permute(self._to_last) if self._permutes else self._pad(x)
+        y = self.convolution_op(x, self._kernel_for_op(x))
+        bias = self.conv.bias
+        if bias is not None:
+            y = y + (bias if self._permutes else bias.reshape(-1, *(1,) * self.rank))
+        elif finish is not None:
+            y = y.clone()  # what a user's function gives may be held elsewhere
+        return y if finish is None else finish(y)
+
+    def _kernel_for_op(self, x: Tensor) -> Any:
+        raise NotImplementedError
 
     def _suits_rows(self, x: Tensor) -> bool:
         """Returns whether to treat a sequence as an image of one row: only for images has torch kernels for channels_last."""
@@ -192,7 +219,7 @@ class AnyConvolution(SpatialLayer):
         return y.squeeze(2).mT
 
 
-class Convolution(AnyConvolution):
+class Convolution(AnyConvolution, LoraLayer):
     """Base of the plain convolutions.
 
     Args:
@@ -213,6 +240,8 @@ class Convolution(AnyConvolution):
         activity_regularizer: Penalty on the output.
         kernel_constraint: What the kernel is projected to after each step.
         bias_constraint: What the bias is projected to after each step.
+        lora_rank: Inner size of two thin tensors that are trained instead of the kernel (LoRA); no such thing if None.
+        lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
     """
 
     kernel = Weight("conv.weight", KERNEL)
@@ -269,6 +298,29 @@ class Convolution(AnyConvolution):
             )
         self.conv = self._make_conv(channels, self.filters, groups=self.groups)
         self.initialize(kernel=self.kernel_initializer, bias=self.bias_initializer)
+        self._build_lora()
+
+    def convolution_op(self, inputs: Tensor, kernel: Any) -> Tensor:
+        """Returns the convolution of the inputs with a kernel in Keras' layout, without the bias.
+
+        A subclass that changes the kernel first, as weight standardization does, overrides it.
+        """
+        padding = "valid" if self.padding == "causal" else self.padding  # padded already
+        return ops.conv(inputs, kernel, self.strides, padding, self.data_format, self.dilation_rate)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in ("convolution_op", "lora_enabled"):
+            set_unnoticed(self, _changes_op=self.lora_enabled or "convolution_op" in self.__dict__)
+
+    def _kernel_for_op(self, x: Tensor) -> Any:
+        if not self.lora_enabled:
+            return self.kernel
+        a, b = self._thin_matrices(torch.float32)
+        return (self.kernel.read() + a @ b).to(x.dtype)
+
+
+OPS = (None, Convolution.convolution_op)  # the classes with one of these run torch's module
 
 
 @register("Convolution1D")
@@ -289,6 +341,7 @@ class Conv1D(Convolution):
 
 
 @register("Convolution2D")
+@defaults(strides=(1, 1), dilation_rate=(1, 1))
 class Conv2D(Convolution):
     """Convolution over images. The arguments are those of `Convolution`.
 
@@ -305,6 +358,7 @@ class Conv2D(Convolution):
 
 
 @register("Convolution3D")
+@defaults(strides=(1, 1, 1), dilation_rate=(1, 1, 1))
 class Conv3D(Convolution):
     """Convolution over volumes. The arguments are those of `Convolution`.
 

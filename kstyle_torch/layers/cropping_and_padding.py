@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layer.spatial import SpatialLayer, flat_pads, sizes
+from kstyle_torch.layer.spatial import SpatialLayer, defaults, flat_pads, sizes
 
 register = layer_registry.register
 
@@ -153,6 +153,7 @@ class ZeroPadding1D(ZeroPadding):
 
 
 @register()
+@defaults(padding=(1, 1))
 class ZeroPadding2D(ZeroPadding):
     """Puts zeros around an image. The arguments are those of `ZeroPadding`.
 
@@ -167,6 +168,7 @@ class ZeroPadding2D(ZeroPadding):
 
 
 @register()
+@defaults(padding=((1, 1), (1, 1), (1, 1)))
 class ZeroPadding3D(ZeroPadding):
     """Puts zeros around a volume. The arguments are those of `ZeroPadding`.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.checks import check_sizes, known_size, positive_int, refuse_quantization
 from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.lora import LoraLayer
 from kstyle_torch.layer.precision import INTEGERS
@@ -38,6 +38,7 @@ class Dense(LoraLayer):
         bias_constraint: What the bias is projected to after each step.
         lora_rank: Inner size of two thin matrices that are trained instead of the matrix (LoRA); no such thing if None.
         lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
+        quantization_config: None; quantization is not built yet.
     Input shape: (batch, ..., features). Output shape: (batch, ..., units).
     Raises: ValueError: if `units` is not a positive int.
     Source: Glorot & Bengio 2010 (default initializer).
@@ -48,6 +49,7 @@ class Dense(LoraLayer):
     """
 
     supports_masking = True
+    _resolves_mode = True  # `training` is accepted, and changes nothing
     kernel = Weight("linear.weight", permuted(1, 0))
     bias = Weight("linear.bias")
 
@@ -65,11 +67,13 @@ class Dense(LoraLayer):
         bias_constraint: Any = None,
         lora_rank: int | None = None,
         lora_alpha: float | None = None,
+        quantization_config: Any = None,
         **kwargs: Any,
     ):
         super().__init__(
             activity_regularizer=activity_regularizer, lora_rank=lora_rank, lora_alpha=lora_alpha, **kwargs
         )
+        refuse_quantization(quantization_config, self)
         self.units = positive_int(units, "units", self)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
@@ -80,16 +84,25 @@ class Dense(LoraLayer):
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
 
+    @property
+    def variable_serialization_spec(self) -> dict[str | None, list[str]]:
+        """The names of the weights in files, in their order, by quantization mode: None is the only one so far."""
+        return {None: ["kernel", "bias"]}
+
     def build(self, input_shape: Shape) -> None:
         features = known_size(input_shape, -1, self)
         self.linear = native(nn.Linear, features, self.units, self.use_bias, dtype=self._dtype)
         self.initialize(kernel=self.kernel_initializer, bias=self.bias_initializer)
         self._build_lora()
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if inputs.dtype in INTEGERS:  # an attribute and no call: the usual path pays next to nothing
             inputs = inputs.to(self._dtype)
-        y = self.linear(inputs)
+        try:
+            y = self.linear(inputs)
+        except RuntimeError:
+            check_sizes(self, inputs.shape, -1)
+            raise
         if self.lora_enabled:
             a, b = self._thin_matrices(y.dtype)
             y = y + (inputs @ a) @ b
@@ -101,7 +114,7 @@ class Dense(LoraLayer):
             return self.forward  # a user has put another function in the place of one
         children, linear = self._modules, F.linear
 
-        def run(x: Tensor) -> Tensor:
+        def run(x: Tensor, training: bool | None = None) -> Tensor:  # noqa: ARG001
             child = children["linear"]
             if type(child) is not nn.Linear or self.lora_enabled:  # users may replace it
                 return self.forward(x)
@@ -109,7 +122,11 @@ class Dense(LoraLayer):
                 x = x.to(self._dtype)
             weights: dict[str, Any] = child._parameters
             activation = self.activation
-            y = linear(x, weights["weight"], weights["bias"])
+            try:
+                y = linear(x, weights["weight"], weights["bias"])
+            except RuntimeError:
+                check_sizes(self, x.shape, -1)
+                raise
             return torch.relu(y) if activation is activations.relu else activation(y)
 
         return run

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kstyle_torch import activations, config, constraints, initializers, regularizers
 from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.checks import check_sizes, refuse_quantization
 from kstyle_torch.layer.lora import LoraLayer
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
@@ -67,6 +68,8 @@ class EinsumDense(LoraLayer):
         bias_constraint: What the bias is projected to after each step.
         lora_rank: Inner size of two thin tensors that are trained instead of the kernel (LoRA); no such thing if None.
         lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
+        gptq_unpacked_column_size: Columns of the kernel before quantization packed them; kept in the config only.
+        quantization_config: None; quantization is not built yet.
     Raises: ValueError: for an equation of another form, or letters or sizes that do not fit together.
 
     Example:
@@ -74,6 +77,7 @@ class EinsumDense(LoraLayer):
         torch.Size([2, 5, 64])
     """
 
+    _resolves_mode = True  # `training` is accepted, and changes nothing
     kernel = Weight("einsum.weight")
     bias = Weight("einsum.bias")
 
@@ -91,9 +95,13 @@ class EinsumDense(LoraLayer):
         bias_constraint: Any = None,
         lora_rank: int | None = None,
         lora_alpha: float | None = None,
+        gptq_unpacked_column_size: int | None = None,
+        quantization_config: Any = None,
         **kwargs: Any,
     ):
         super().__init__(lora_rank=lora_rank, lora_alpha=lora_alpha, **kwargs)
+        refuse_quantization(quantization_config, self)
+        self.gptq_unpacked_column_size = gptq_unpacked_column_size
         self.equation, self.bias_axes = equation, bias_axes
         self.partial_output_shape = tuple(output_shape) if isinstance(output_shape, Sequence) else (output_shape,)
         self.activation = activations.get(activation)
@@ -124,6 +132,11 @@ class EinsumDense(LoraLayer):
                     f"{self.name}: axis {min(letters)!r} of the {part} is nowhere else in {self.equation!r}."
                 )
         return match.groupdict()
+
+    @property
+    def variable_serialization_spec(self) -> dict[str | None, list[str]]:
+        """The names of the weights in files, in their order, by quantization mode: None is the only one so far."""
+        return {None: ["kernel", "bias"]}
 
     def build(self, input_shape: Shape) -> None:
         sizes = self._sizes(input_shape)
@@ -176,10 +189,24 @@ class EinsumDense(LoraLayer):
         outputs = (axis for axis, letter in enumerate(kernel) if letter in output)
         return with_axes(self.kernel_initializer, inputs, outputs)
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if inputs.dtype in INTEGERS:
             inputs = inputs.to(self._dtype)
-        if not self.lora_enabled:
-            return self.activation(self.einsum(inputs))
-        a, b = self._thin_matrices(self.einsum.weight.dtype)
-        return self.activation(self.einsum(inputs, a @ b))
+        change = None
+        if self.lora_enabled:
+            a, b = self._thin_matrices(self.einsum.weight.dtype)
+            change = a @ b
+        if 1 in inputs.shape[1:]:  # einsum would repeat it
+            self._check_sizes(inputs)
+        try:
+            y = self.einsum(inputs) if change is None else self.einsum(inputs, change)
+        except RuntimeError:
+            self._check_sizes(inputs)
+            raise
+        return self.activation(y)
+
+    def _check_sizes(self, inputs: Tensor) -> None:
+        """Raises a ValueError where an axis that the kernel has too is not as long as in the kernel."""
+        read = [n for n, letter in enumerate(self._parts["input"]) if letter in self._parts["kernel"]]
+        from_end = 0 if self._parts["right"] else len(self._parts["input"])
+        check_sizes(self, inputs.shape, *(n - from_end for n in read))

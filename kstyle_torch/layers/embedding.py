@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kstyle_torch import constraints, initializers, regularizers
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layer.checks import positive_int
+from kstyle_torch.layer.checks import positive_int, refuse_quantization
 from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.lora import LoraLayer
 from kstyle_torch.layer.weights import Weight, native
@@ -35,6 +35,7 @@ class Embedding(LoraLayer):
         weights: A table to start from, or a list of it.
         lora_rank: Inner size of two thin matrices that are trained instead of the table (LoRA); no such thing if None.
         lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
+        quantization_config: None; quantization is not built yet.
         input_length: Older spelling of `input_shape=(input_length,)`.
     Input shape: (batch, ...), whole numbers. Output shape: (batch, ..., output_dim).
     Raises: ValueError: if a number in a call is not in the table.
@@ -60,6 +61,7 @@ class Embedding(LoraLayer):
         weights: Any = None,
         lora_rank: int | None = None,
         lora_alpha: float | None = None,
+        quantization_config: Any = None,
         *,
         input_length: int | None = None,
         **kwargs: Any,
@@ -67,6 +69,7 @@ class Embedding(LoraLayer):
         if input_length is not None:
             kwargs.setdefault("input_shape", (input_length,))
         super().__init__(lora_rank=lora_rank, lora_alpha=lora_alpha, **kwargs)
+        refuse_quantization(quantization_config, self)
         self.input_dim = positive_int(input_dim, "input_dim", self)
         self.output_dim = positive_int(output_dim, "output_dim", self)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
@@ -86,6 +89,11 @@ class Embedding(LoraLayer):
         self._arguments["weights"] = None  # a config is no place for a table
         self.build()
         self.embeddings.assign(table)
+
+    @property
+    def variable_serialization_spec(self) -> dict[str | None, list[str]]:
+        """The names of the weights in files, in their order, by quantization mode: None is the only one so far."""
+        return {None: ["embeddings"]}
 
     def build(self, input_shape: Any = None) -> None:
         self.embedding = native(nn.Embedding, self.input_dim, self.output_dim, dtype=self._dtype)
@@ -110,7 +118,7 @@ class Embedding(LoraLayer):
             y = y + F.embedding(inputs, a) @ b
         return y if y.dtype is self._compute_dtype else y.to(self._compute_dtype)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return inputs != 0 if self.mask_zero else None
 
 
@@ -166,6 +174,15 @@ class ReversibleEmbedding(Embedding):
         self.reverse_dtype = None if reverse_dtype is None else as_dtype(reverse_dtype)
         self.logit_soft_cap = logit_soft_cap
 
+    @property
+    def variable_serialization_spec(self) -> dict[str | None, list[str]]:
+        """The names of the weights in files, in their order, by quantization mode: None is the only one so far."""
+        return {None: ["embeddings"] + ["reverse_embeddings"] * (not self.tie_weights)}
+
+    def compute_output_shape(self, input_shape: Any, reverse: bool = False) -> Any:
+        """Returns the output's shape, on the way back with `reverse`."""
+        return (*(input_shape[:-1] if reverse else input_shape), self.input_dim if reverse else self.output_dim)
+
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
         if not self.tie_weights:
@@ -182,10 +199,10 @@ class ReversibleEmbedding(Embedding):
         cap = self.logit_soft_cap
         return scores if cap is None else torch.tanh(scores / cap) * cap
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if isinstance(inputs, Tensor) and inputs.is_floating_point():
             return None  # vectors, on their way back
-        return super().compute_mask(inputs, previous_mask)
+        return super().compute_mask(inputs, mask)
 
     def _symbolic_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         outputs = super()._symbolic_call(args, kwargs)

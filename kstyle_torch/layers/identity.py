@@ -20,6 +20,7 @@ class Identity(Layer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, **kwargs: Any):  # no activity_regularizer in the config, as in Keras'

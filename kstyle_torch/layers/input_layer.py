@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.shapes import Shape
-from kstyle_torch.symbolic.tensor import SymbolicTensor
+from kstyle_torch.symbolic.tensor import RecordedCall, SymbolicTensor, is_symbolic
 
 register = layer_registry.register
 
@@ -24,8 +25,13 @@ class InputLayer(Layer):
         shape: Shape of one sample; None for sizes that vary.
         batch_size: Number of samples, where it is fixed.
         dtype: Of the data; floats become `config.floatx()` and whole numbers are kept for layers that take them if None.
+        sparse: Not supported.
+        ragged: Not supported.
         batch_shape: `(batch_size, *shape)`, instead of the two.
+        input_tensor: A symbolic tensor that is to be the input, instead of a new one; the others, where given, must agree.
+        optional: Whether None may be passed for the data. Layers behind get it as it is.
         name: What the data is called in dicts of inputs.
+    Raises: ValueError: if not just one of shape and batch_shape is given, or they differ from those of `input_tensor`.
 
     Example:
         >>> InputLayer((3,), name="features").batch_shape
@@ -40,30 +46,63 @@ class InputLayer(Layer):
         shape: Sequence[int | None] | None = None,
         batch_size: int | None = None,
         dtype: DType = None,
-        sparse: bool = False,
-        ragged: bool = False,
+        sparse: bool | None = None,
+        ragged: bool | None = None,
         batch_shape: Sequence[int | None] | None = None,
-        name: str | None = None,
+        input_tensor: SymbolicTensor | None = None,
         optional: bool = False,
+        name: str | None = None,
         **kwargs: Any,
     ):
+        if "input_shape" in kwargs:
+            warnings.warn("InputLayer: input_shape is the older spelling of shape.", stacklevel=2)
+            shape = kwargs.pop("input_shape")
+        batch_shape = kwargs.pop("batch_input_shape", batch_shape)
+        for older, today in (("input_shape", {"shape": shape}), ("batch_input_shape", {"batch_shape": batch_shape})):
+            if self._arguments.pop(older, None) is not None:
+                self._arguments.update(today)
+        if input_tensor is not None:
+            _check_tensor(input_tensor, shape, batch_size, batch_shape, dtype)
+            self._arguments.update(shape=None, batch_size=None, batch_shape=input_tensor.shape)
+            self._arguments.update(dtype=input_tensor.dtype, input_tensor=None)
+            shape, batch_size, batch_shape, dtype = None, None, input_tensor.shape, input_tensor.dtype
         super().__init__(name=name, dtype=dtype, **kwargs)
-        if sparse or ragged or optional:
-            raise ValueError("InputLayer: sparse, ragged and optional inputs are not supported.")
+        for kind, wanted in (("sparse", sparse), ("ragged", ragged)):
+            if wanted:
+                raise ValueError(f"{self.name}: {kind} inputs are not supported; pass dense tensors.")
         if (shape is None) == (batch_shape is None):
             raise ValueError("Input needs either shape or batch_shape: Input(shape=(10,)).")
+        if batch_shape is not None and batch_size is not None:
+            raise ValueError("Input takes batch_shape or batch_size, not both: the batch's size is in the first.")
         if isinstance(shape, int) or isinstance(batch_shape, int):
             raise ValueError(f"Input: shape must be a tuple, such as ({shape or batch_shape},); got {shape!r}.")
         self.batch_shape: Shape = tuple(batch_shape) if batch_shape is not None else (batch_size, *(shape or ()))
+        self.sparse = self.ragged = False
+        self.optional = bool(optional)
         self.dtype_given = dtype is not None
         set_unnoticed(self, built=True)
+        if input_tensor is not None:
+            self._take(input_tensor)
+
+    def _take(self, tensor: SymbolicTensor) -> None:
+        """Makes a symbolic tensor the input that this layer stands for."""
+        tensor.source, tensor.name = self, self.name
+        self._calls[:] = [RecordedCall(tensor, tensor)]
+
+    @property
+    def output(self) -> SymbolicTensor:
+        """The symbolic tensor that the layer stands for."""
+        ends = self._calls[0].ends() if self._calls else None
+        return input_tensor(self) if ends is None else ends["output"]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments; data have a dtype, not a policy."""
-        return {**super().get_config(), "dtype": self.dtype}
+        config = {**super().get_config(), "dtype": self.dtype, "sparse": self.sparse, "ragged": self.ragged}
+        del config["input_tensor"]
+        return config
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs
+    def forward(self, *inputs: Tensor) -> Tensor | None:
+        return inputs[0] if inputs else None  # Keras' own takes none
 
     def _direct(self) -> None:
         return None
@@ -73,10 +112,11 @@ def Input(  # noqa: N802, a class to its callers
     shape: Sequence[int | None] | None = None,
     batch_size: int | None = None,
     dtype: DType = None,
-    sparse: bool = False,
-    ragged: bool = False,
+    sparse: bool | None = None,
+    ragged: bool | None = None,
     batch_shape: Sequence[int | None] | None = None,
     name: str | None = None,
+    tensor: SymbolicTensor | None = None,
     optional: bool = False,
 ) -> SymbolicTensor:
     """Begins a model: a symbolic tensor to call layers on, or the first entry of a Sequential.
@@ -85,19 +125,41 @@ def Input(  # noqa: N802, a class to its callers
         shape: Shape of one sample; None for sizes that vary.
         batch_size: Number of samples, where it is fixed.
         dtype: Of the data; floats become `config.floatx()` and whole numbers are kept for layers that take them if None.
+        sparse: Not supported.
+        ragged: Not supported.
         batch_shape: `(batch_size, *shape)`, instead of the two.
         name: What the data is called in dicts of inputs.
-    Raises: ValueError: if not just one of shape and batch_shape is given.
+        tensor: A symbolic tensor that is to be the input, instead of a new one; it is given back.
+        optional: Whether None may be passed for the data. Layers behind get it as it is.
+    Raises: ValueError: if not just one of shape and batch_shape is given, or they differ from those of `tensor`.
 
     Example:
         >>> Input((28, 28, 1), name="image").shape
         (None, 28, 28, 1)
     """
-    return input_tensor(InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, name, optional))
+    layer = InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, tensor, optional, name)
+    return layer.output if tensor is None else tensor
 
 
 def input_tensor(layer: InputLayer) -> SymbolicTensor:
-    """Returns the symbolic tensor that an InputLayer stands for."""
-    tensor = SymbolicTensor(layer.batch_shape, as_dtype(layer.dtype), name=layer.name)
-    tensor.source = layer
+    """Returns a new symbolic tensor for an InputLayer."""
+    tensor = SymbolicTensor(layer.batch_shape, as_dtype(layer.dtype))
+    layer._take(tensor)
     return tensor
+
+
+def _check_tensor(tensor: Any, shape: Any, batch_size: Any, batch_shape: Any, dtype: DType) -> None:
+    """Raises a ValueError where a tensor is not symbolic, or what is said of it beside is not so."""
+    if not is_symbolic(tensor):
+        raise ValueError(
+            f"Input: tensor must be symbolic, made by Input() or by calling a layer on one; got {type(tensor).__name__}."
+        )
+    said = {
+        "shape": (shape if shape is None else tuple(shape), tensor.shape[1:]),
+        "batch_size": (batch_size, tensor.shape[0] if tensor.shape else None),
+        "batch_shape": (batch_shape if batch_shape is None else tuple(batch_shape), tensor.shape),
+        "dtype": (dtype if dtype is None else as_dtype(dtype), tensor.torch_dtype),
+    }
+    for name, (given, found) in said.items():
+        if given is not None and given != found:
+            raise ValueError(f"Input: {name}={given} does not fit the given tensor, which has {found}; leave it out.")

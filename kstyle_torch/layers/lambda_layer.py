@@ -9,7 +9,8 @@ from typing import Any
 
 from kstyle_torch import tree
 from kstyle_torch.layer.base import Layer, layer_registry
-from kstyle_torch.serialization import lambda_from
+from kstyle_torch.registry import custom_object_scope
+from kstyle_torch.serialization import in_safe_mode, lambda_from, safe_mode_scope
 
 
 @layer_registry.register()
@@ -53,9 +54,9 @@ class Lambda(Layer):
         context = {"mask": mask, "training": training}
         return self.function(inputs, **self.arguments, **{name: context[name] for name in self._passed})
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if self.mask is None or callable(self.mask):
-            return self.mask and self.mask(inputs, previous_mask)
+            return self.mask and self.mask(inputs, mask)
         return tree.flatten(inputs)[0].new_ones(()).bool() & self.mask  # a constant becomes a value of the graph
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -79,23 +80,35 @@ class Lambda(Layer):
         return super().get_config()
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None, safe_mode: bool | None = None
+    ) -> Any:
         """Returns a layer from what `get_config` gave.
 
+        Args:
+            config: The config.
+            custom_objects: Functions by name, beside those that are registered.
+            safe_mode: Whether to refuse bytecode; what the function that loads a file was told if None.
         Raises: ValueError: if a function in it is a lambda that Keras wrote as bytecode, unless `safe_mode=False` allows it.
         """
-        config = dict(config)
+        safe = in_safe_mode() if safe_mode is None else safe_mode
+        with safe_mode_scope(safe), custom_object_scope(custom_objects):
+            return super().from_config(cls._with_functions(dict(config)))
+
+    @staticmethod
+    def _with_functions(config: dict[str, Any]) -> dict[str, Any]:
+        """Returns a config with functions in the place of bytecode, and without what Keras 2 wrote beside them."""
         for key in ("function", "mask", "output_shape"):
             value = config.get(key)
             if isinstance(value, dict) and value.get("class_name") == "__lambda__":
-                config[key] = lambda_from(
-                    value["config"].get("value"), f"The {key} of Lambda layer {config.get('name')!r}"
-                )
+                parts = value["config"]  # other versions of Keras have them in a list
+                stored = parts.get("value", [parts.get(part) for part in ("code", "defaults", "closure")])
+                config[key] = lambda_from(stored, f"The {key} of Lambda layer {config.get('name')!r}")
             elif key == "function" and isinstance(value, (list, tuple)):  # Keras 2
                 config[key] = lambda_from(value, f"The function of Lambda layer {config.get('name')!r}")
         for older in ("module", "function_type", "output_shape_type", "output_shape_module"):
             config.pop(older, None)
-        return super().from_config(config)
+        return config
 
     def _functions(self) -> Sequence[Any]:
         return self.function, self.mask, self._output_shape

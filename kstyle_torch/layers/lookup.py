@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kstyle_torch.layer.base import Layer, layer_registry
-from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
+from kstyle_torch.serialization import deserialized, serialize_keras_object
 
 
 def serialize(layer: Layer) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def deserialize(config: dict[str, Any], custom_objects: dict[str, Any] | None = 
         custom_objects: `{name: class or function}` that the config may name beside the public ones.
     Raises: ValueError: if it names an unknown class, or describes something else than a layer.
     """
-    layer = deserialize_keras_object(config, custom_objects, registry=layer_registry)
+    layer = deserialized(config, custom_objects, registry=layer_registry)
     if not isinstance(layer, Layer):
         raise ValueError(f"Expected the config of a layer; got that of a {type(layer).__name__}.")
     return layer

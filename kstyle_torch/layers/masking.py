@@ -28,6 +28,7 @@ class Masking(Layer):
         tensor([[[ 3., -1.], [ 0.,  0.]]])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any):
@@ -39,5 +40,5 @@ class Masking(Layer):
     def forward(self, inputs: Tensor) -> Tensor:
         return torch.where((inputs != self.mask_value).any(-1, keepdim=True), inputs, 0)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return (inputs != self.mask_value).any(-1)

@@ -55,10 +55,10 @@ class ElementwiseMerge(BaseMerge):
     def _combine(self, xs: list[Tensor]) -> Tensor:
         raise NotImplementedError
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        if previous_mask is None or any(mask is None for mask in previous_mask):
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        if mask is None or any(mask is None for mask in mask):
             return None
-        return functools.reduce(operator.or_, previous_mask)
+        return functools.reduce(operator.or_, mask)
 
 
 def _broadcast(sizes: tuple[int | None, int | None]) -> int | None:
@@ -74,7 +74,7 @@ def _aligned(xs: Sequence[Tensor]) -> list[Tensor]:
 class MaskedMerge(ElementwiseMerge):
     """Base of those to which a masked step must not count: it has no value that changes nothing."""
 
-    def forward(self, inputs: Sequence[Tensor], mask: Sequence[Tensor | None] | None = None) -> Tensor:
+    def forward(self, inputs: Sequence[Tensor], *, mask: Sequence[Tensor | None] | None = None) -> Tensor:
         if mask is None or len({x.ndim for x in inputs}) > 1:
             return self._combine(_aligned(inputs))
         pairs = zip(inputs, mask, strict=True)
@@ -235,7 +235,7 @@ class Dot(BaseMerge):
         x = x.to(self._compute_dtype) if x.dtype in INTEGERS else x
         return F.normalize(x, dim=-1, eps=config.epsilon())
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return None
 
 
@@ -278,10 +278,10 @@ class Concatenate(BaseMerge):
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(inputs), dim=self.axis)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        if previous_mask is None or all(mask is None for mask in previous_mask):
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        if mask is None or all(mask is None for mask in mask):
             return None
-        masks = [_full_mask(x, mask) for x, mask in zip(inputs, previous_mask, strict=True)]
+        masks = [_full_mask(x, mask) for x, mask in zip(inputs, mask, strict=True)]
         return torch.cat(masks, dim=self.axis).any(-1)
 
 

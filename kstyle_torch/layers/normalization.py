@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kstyle_torch import constraints, initializers, regularizers
 from kstyle_torch.layer.base import Layer, layer_registry
-from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.checks import check_sizes, known_size, positive_int
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight, native
@@ -45,10 +45,14 @@ class AxesNorm(Layer):
         raise NotImplementedError
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if self._moved is None:
-            return self._normalize(inputs)
-        axes, last = self._moved
-        return self._normalize(inputs.movedim(axes, last)).movedim(last, axes)
+        try:
+            if self._moved is None:
+                return self._normalize(inputs)
+            axes, last = self._moved
+            return self._normalize(inputs.movedim(axes, last)).movedim(last, axes)
+        except (RuntimeError, IndexError):
+            check_sizes(self, inputs.shape, *([self.axis] if isinstance(self.axis, int) else self.axis))
+            raise
 
     def _normalize(self, x: Tensor) -> Tensor:
         return self.norm(x)
@@ -97,6 +101,7 @@ class LayerNormalization(AxesNorm):
         gamma_regularizer: Any = None,
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
+        *,
         rms_scaling: bool = False,
         **kwargs: Any,
     ):
@@ -158,6 +163,9 @@ class RMSNormalization(AxesNorm):
 
     def _make_norm(self, sizes: list[int]) -> nn.Module:
         return native(nn.RMSNorm, sizes, eps=self.epsilon, dtype=self._dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
 
     def _normalize(self, x: Tensor) -> Tensor:
         return self.norm(x.to(self.norm.weight.dtype))  # in float32 under mixed precision, as Keras does
@@ -232,7 +240,7 @@ class GroupNormalization(Layer):
             )
         norm = native(nn.GroupNorm, groups, channels, eps=self.epsilon, dtype=self._dtype)
         self.norm = _without(norm, weight=not self.scale, bias=not self.center)
-        self._channels_second = axis == 1
+        self._channels_second, self._num_channels = axis == 1, channels
         self.initialize(gamma=self.gamma_initializer, beta=self.beta_initializer)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -245,6 +253,8 @@ class GroupNormalization(Layer):
         return y if self._compute_dtype is self._dtype else y.to(self._compute_dtype)
 
     def _normalize(self, x: Tensor) -> Tensor:
+        if x.shape[1] != self._num_channels:  # without weights, torch's kernel takes any number
+            check_sizes(self, x.movedim(1, self.axis).shape, self.axis)
         # two holes in the backward of torch's kernel (2.13): it crashes on channels_last memory that asks for no
         # gradient, and on a bias without a weight
         if torch.is_grad_enabled() and not x.requires_grad:

@@ -12,7 +12,7 @@ from torch import Tensor
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
-from kstyle_torch.layer.spatial import SpatialLayer, check_padding, same_padding, sizes
+from kstyle_torch.layer.spatial import SpatialLayer, check_padding, defaults, same_padding, sizes
 
 register = layer_registry.register
 
@@ -151,6 +151,13 @@ def _max_pool1d(
     return torch.max_pool2d(x.unsqueeze(2), (1, *size), (1, *strides), (0, *padding), ceil_mode=ceil_mode).squeeze(2)
 
 
+def _max_pool3d(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Returns `torch.max_pool3d`, of bytes too, in which torch's kernel counts the elements of a volume."""
+    if x.dtype in (torch.uint8, torch.int8):
+        return torch.max_pool3d(x.int(), *args, **kwargs).to(x.dtype)
+    return torch.max_pool3d(x, *args, **kwargs)
+
+
 @register("MaxPool1D")
 class MaxPooling1D(Pooling):
     """The largest value of every window of a sequence. The arguments are those of `Pooling`.
@@ -167,6 +174,7 @@ class MaxPooling1D(Pooling):
 
 
 @register("MaxPool2D")
+@defaults(pool_size=(2, 2))
 class MaxPooling2D(Pooling):
     """The largest value of every window of an image. The arguments are those of `Pooling`.
 
@@ -182,6 +190,7 @@ class MaxPooling2D(Pooling):
 
 
 @register("MaxPool3D")
+@defaults(pool_size=(2, 2, 2))
 class MaxPooling3D(Pooling):
     """The largest value of every window of a volume. The arguments are those of `Pooling`.
 
@@ -193,7 +202,7 @@ class MaxPooling3D(Pooling):
     """
 
     rank = 3
-    kernel = staticmethod(torch.max_pool3d)
+    kernel = staticmethod(_max_pool3d)
 
 
 @register("AvgPool1D")
@@ -302,6 +311,12 @@ class GlobalAveragePooling1D(GlobalAveragePooling):
         mask = mask.bool().unsqueeze(2 if self._permutes else 1)
         axis = self._first_axis
         return inputs.masked_fill(~mask, 0).sum(axis, self.keepdims) / mask.sum(axis, self.keepdims)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        """Returns None: the output has no steps."""
+
+
+GlobalAveragePooling1D._makes_mask = False  # the short way of calls stays open: there is no mask to make
 
 
 @register("GlobalAvgPool2D")

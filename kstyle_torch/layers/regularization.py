@@ -13,11 +13,13 @@ from torch import Tensor
 
 from kstyle_torch import regularizers
 from kstyle_torch.draws import skip_default_seed
+from kstyle_torch.initializers import DType
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.checks import not_negative
 from kstyle_torch.layer.random_layer import RandomLayer
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.spatial import check_data_format
+from kstyle_torch.mode import takes_training
 
 register = layer_registry.register
 
@@ -39,6 +41,7 @@ class Dropout(RandomLayer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
     _resolves_mode = True
     _training_default = False
@@ -56,6 +59,7 @@ class Dropout(RandomLayer):
         if noise_shape is not None and not all(size is None or _is_size(size) for size in noise_shape):
             raise ValueError(f"{self.name}: noise_shape must hold positive ints and None; got {noise_shape!r}.")
 
+    @takes_training(False)
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self._mode_of_call(training) or self.rate == 0:
             return inputs
@@ -135,8 +139,10 @@ class SpatialDropout1D(SpatialDropout):
 
     rank = 1
 
-    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
-        super().__init__(rate, seed=seed, **kwargs)
+    def __init__(
+        self, rate: float, seed: int | None = None, name: str | None = None, dtype: DType = None, **kwargs: Any
+    ):
+        super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
 
 
 @register()
@@ -148,8 +154,16 @@ class SpatialDropout2D(SpatialDropout):
 
     rank = 2
 
-    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any):
-        super().__init__(rate, seed=seed, **kwargs)
+    def __init__(
+        self,
+        rate: float,
+        data_format: str | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        dtype: DType = None,
+        **kwargs: Any,
+    ):
+        super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
         self.data_format = check_data_format(data_format, self)
 
 
@@ -162,8 +176,16 @@ class SpatialDropout3D(SpatialDropout):
 
     rank = 3
 
-    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any):
-        super().__init__(rate, seed=seed, **kwargs)
+    def __init__(
+        self,
+        rate: float,
+        data_format: str | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        dtype: DType = None,
+        **kwargs: Any,
+    ):
+        super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
         self.data_format = check_data_format(data_format, self)
 
 
@@ -183,6 +205,7 @@ class GaussianDropout(RandomLayer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
     _resolves_mode = True
     _training_default = False
@@ -194,6 +217,7 @@ class GaussianDropout(RandomLayer):
         if self.rate:
             skip_default_seed(seed)
 
+    @takes_training(False)
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self._mode_of_call(training) or self.rate == 0:
             return inputs
@@ -217,6 +241,7 @@ class GaussianNoise(RandomLayer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
     _resolves_mode = True
     _training_default = False
@@ -227,6 +252,7 @@ class GaussianNoise(RandomLayer):
         if self.stddev:
             skip_default_seed(seed)
 
+    @takes_training(False)
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self._mode_of_call(training) or self.stddev == 0:
             return inputs
@@ -250,6 +276,7 @@ class AlphaDropout(RandomLayer):
         tensor([1., 1.])
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
     _resolves_mode = True
     _training_default = False
@@ -266,6 +293,7 @@ class AlphaDropout(RandomLayer):
         if self.rate:
             skip_default_seed(seed)
 
+    @takes_training(False)
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self._mode_of_call(training) or self.rate == 0:
             return inputs
@@ -295,6 +323,7 @@ class ActivityRegularization(Layer):
         [tensor(1.5000)]
     """
 
+    _has_nothing_to_build = True
     supports_masking = True
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any):

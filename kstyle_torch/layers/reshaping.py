@@ -52,6 +52,8 @@ class Reshape(Layer):
         torch.Size([2, 3, 4])
     """
 
+    _has_nothing_to_build = True
+
     def __init__(self, target_shape: Sequence[int | None], **kwargs: Any):
         super().__init__(**kwargs)
         self.target_shape = (target_shape,) if isinstance(target_shape, int) else tuple(target_shape)

@@ -14,6 +14,7 @@ from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import positive_int
 from kstyle_torch.layer.layout import Layout
 from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.spatial import defaults
 from kstyle_torch.layer.weights import Weight, native
 from kstyle_torch.layers.convolution import KERNEL, AnyConvolution
 
@@ -119,6 +120,7 @@ class DepthwiseConv1D(DepthwiseConvolution):
 
 
 @register()
+@defaults(strides=(1, 1), dilation_rate=(1, 1))
 class DepthwiseConv2D(DepthwiseConvolution):
     """Convolution of each channel of an image by itself. The arguments are those of `DepthwiseConvolution`.
 
@@ -238,6 +240,7 @@ class SeparableConv1D(SeparableConvolution):
 
 
 @register("SeparableConvolution2D")
+@defaults(strides=(1, 1), dilation_rate=(1, 1))
 class SeparableConv2D(SeparableConvolution):
     """Depthwise, then pointwise convolution over images. The arguments are those of `SeparableConvolution`.
 

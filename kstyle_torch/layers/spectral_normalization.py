@@ -16,6 +16,7 @@ from kstyle_torch.layer.checks import positive_int
 from kstyle_torch.layer.weight_holder import ListedWeight
 from kstyle_torch.layer.weights import WeightView
 from kstyle_torch.layers.wrappers import Wrapper
+from kstyle_torch.mode import takes_training
 
 register = layer_registry.register
 
@@ -45,7 +46,7 @@ class SpectralNormalization(Wrapper):
         self.integer_inputs = layer.integer_inputs
         self.power_iterations = positive_int(power_iterations, "power_iterations", self)
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Any) -> None:  # type: ignore[override]
         super().build(input_shape)
         if not isinstance(self.kernel, (WeightView, TrainableWeight)):
             raise ValueError(f"{self.name}: {type(self.layer).__name__} has neither `kernel` nor `embeddings`.")
@@ -61,15 +62,19 @@ class SpectralNormalization(Wrapper):
         """Returns the kernel, which is the layer's too, and `vector_u`."""
         return [self.kernel, *super()._own_views()] if self.built else super()._own_views()
 
+    @takes_training(False)
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not self._mode_of_call(training):
             return self.layer(inputs)
         with torch.no_grad():
-            self._normalize_kernel()
+            u, kernel = self.normalized_weights()
+            self.vector_u.copy_(u)
+            self.kernel.assign(kernel)
         # through a copy, so that a second call in the same step may write to the kernel again
         return functional_call(self.layer, {self.kernel._row.path: self.kernel.parameter.clone()}, (inputs,))
 
-    def _normalize_kernel(self) -> None:
+    def normalized_weights(self) -> tuple[Tensor, Tensor]:
+        """Returns the next estimate of the singular vector, and the kernel divided by the value that belongs to it."""
         kernel, u = self.kernel.read(), self.vector_u
         matrix = kernel.reshape(-1, kernel.shape[-1])
         for _ in range(self.power_iterations):
@@ -77,5 +82,4 @@ class SpectralNormalization(Wrapper):
             u = F.normalize(v @ matrix, eps=config.epsilon())
         norm = (v @ matrix @ u.T).squeeze()
         is_zero = (kernel == 0).all()  # such a kernel has no direction: it and the vector stay
-        self.vector_u.copy_(torch.where(is_zero, self.vector_u, u))
-        self.kernel.assign(torch.where(is_zero, kernel, kernel / norm))
+        return torch.where(is_zero, self.vector_u, u), torch.where(is_zero, kernel, kernel / norm)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.mode import holding
+from kstyle_torch.registry import custom_object_scope
+from kstyle_torch.serialization import in_safe_mode
 
 register = layer_registry.register
 
@@ -18,35 +24,67 @@ class TorchModule(Layer):
 
     Args:
         module: The module; it is used itself, not copied.
+        output_shape: Shape of one output sample, for `compute_output_shape`; found by running the module if None.
 
     Example:
         >>> TorchModule(torch.nn.Linear(3, 2))(torch.ones(1, 3)).shape
         torch.Size([1, 2])
     """
 
-    def __init__(self, module: nn.Module, name: str | None = None, **kwargs: Any):
+    _has_nothing_to_build = True
+    _allow_non_tensor_positional_args = True
+    _says_where_masks_end = False  # torch's modules know of no masks
+    _resolves_mode = True
+
+    def __init__(
+        self,
+        module: nn.Module,
+        name: str | None = None,
+        output_shape: Sequence[int | None] | None = None,
+        **kwargs: Any,
+    ):
         if not isinstance(module, nn.Module):
             raise TypeError(f"TorchModule wraps an nn.Module; got {type(module).__name__}.")
         super().__init__(name=name, **kwargs)
-        self.module = module
+        self.module, self.output_shape = module, output_shape
         if kwargs.get("dtype") is None:
             self._follow_weights_of(module)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the output's shape: what `output_shape` says, else from a run on zero rows."""
+        if self.output_shape is None:
+            return super().compute_output_shape(input_shape)
+        return tuple(self.output_shape)
+
+    def forward(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        if training is not None:
+            with holding(self, bool(training)) as held:
+                return held.module(*args, **kwargs)
         if self.module.training and not self.trainable:  # normalization below runs in inference mode
             with holding(self, True) as held:
                 return held.module(*args, **kwargs)
         return self.module(*args, **kwargs)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None, safe_mode: bool | None = None
+    ) -> Any:
         """Returns a layer from what `get_config` gave.
 
-        Raises: ValueError: for Keras' config of such a layer, which holds the module as a pickle.
+        Args:
+            config: The config.
+            custom_objects: Classes and functions by name, beside those that are registered.
+            safe_mode: Whether to refuse a pickle; what the function that loads a file was told if None.
+        Raises: ValueError: in safe mode, for Keras' config of such a layer, which holds the module as a pickle.
         """
-        if isinstance(config.get("module"), str):
-            raise ValueError(
-                f"The torch module of layer {config.get('name')!r} is stored as a pickle, which could do anything when loaded, "
-                "so it is not. Make the model in code and load its weights."
-            )
-        return super().from_config(config)
+        stored = config.get("module")
+        if isinstance(stored, str):
+            if in_safe_mode() if safe_mode is None else safe_mode:
+                raise ValueError(
+                    f"The torch module of layer {config.get('name')!r} is stored as a pickle, which could do anything when "
+                    "loaded, so it is not. If you trust whoever made the file, pass safe_mode=False; else make the model in "
+                    "code and load its weights."
+                )
+            config = {**config, "module": torch.load(io.BytesIO(base64.b64decode(stored)), weights_only=False)}
+        with custom_object_scope(custom_objects):
+            return super().from_config(config)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from kstyle_torch import constraints, initializers, regularizers
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layer.checks import positive_int
+from kstyle_torch.layer.checks import check_sizes, positive_int
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
-from kstyle_torch.layer.spatial import sizes
+from kstyle_torch.layer.spatial import defaults, sizes
 from kstyle_torch.layer.weights import Weight
 from kstyle_torch.layers.convolution import KERNEL, AnyConvolution
 
@@ -116,7 +116,11 @@ class TransposedConvolution(AnyConvolution):
             self._check_rank(inputs.shape)
         if inputs.dtype in INTEGERS:
             inputs = inputs.to(self._dtype)
-        y = self.conv(inputs.permute(self._to_first) if self._permutes else inputs)
+        try:
+            y = self.conv(inputs.permute(self._to_first) if self._permutes else inputs)
+        except RuntimeError:
+            check_sizes(self, inputs.shape, -1 if self._permutes else 1)
+            raise
         if self._kept is not None:
             y = y[self._kept]
         return self.activation(y.permute(self._to_last) if self._permutes else y)
@@ -148,6 +152,7 @@ class Conv1DTranspose(TransposedConvolution):
 
 
 @register("Convolution2DTranspose")
+@defaults(strides=(1, 1), dilation_rate=(1, 1))
 class Conv2DTranspose(TransposedConvolution):
     """Transposed convolution over images. The arguments are those of `TransposedConvolution`.
 
@@ -184,11 +189,11 @@ class Conv3DTranspose(TransposedConvolution):
         self,
         filters: int,
         kernel_size: int | Sequence[int],
-        strides: int | Sequence[int] = 1,
+        strides: int | Sequence[int] = (1, 1, 1),
         padding: str = "valid",
         data_format: str | None = None,
         output_padding: int | Sequence[int] | None = None,
-        dilation_rate: int | Sequence[int] = 1,
+        dilation_rate: int | Sequence[int] = (1, 1, 1),
         activation: Any = None,
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layer.spatial import SpatialLayer, sizes, to_channels_first, to_channels_last
+from kstyle_torch.layer.spatial import SpatialLayer, defaults, sizes, to_channels_first, to_channels_last
 from kstyle_torch.registry import did_you_mean
 
 register = layer_registry.register
@@ -83,7 +83,7 @@ class UpSampling2D(UpSampling):
 
     def __init__(
         self,
-        size: int | Sequence[int] = 2,
+        size: int | Sequence[int] = (2, 2),
         data_format: str | None = None,
         interpolation: str = "nearest",
         **kwargs: Any,
@@ -110,6 +110,7 @@ class UpSampling2D(UpSampling):
 
 
 @register()
+@defaults(size=(2, 2, 2))
 class UpSampling3D(UpSampling):
     """Repeats every value of a volume. The arguments are those of `UpSampling`.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kstyle_torch import tree
 from kstyle_torch._torch import BATCH_NORM
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.custom_objects import TakesCustomObjects
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.batch_normalization import BatchNormalization
 
@@ -18,7 +19,7 @@ BATCH_NORMS = (BatchNormalization, BATCH_NORM)
 
 
 @register()
-class Wrapper(Layer):
+class Wrapper(TakesCustomObjects, Layer):
     """Base of the layers around one other layer; a subclass says in `call` what it does with `self.layer`.
 
     Args:
@@ -68,7 +69,7 @@ class TimeDistributed(Wrapper):
 
     supports_masking = True
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Any) -> None:  # type: ignore[override]
         self._check_rank(input_shape)
         super().build((input_shape[0], *input_shape[2:]))
 

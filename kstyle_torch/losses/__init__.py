@@ -109,8 +109,6 @@ __all__ = [
     "tversky",
 ]
 
-serialize = serialization.serialize_keras_object
-
 # Keras 2's names for the same
 mse = MSE = mean_squared_error
 mae = MAE = mean_absolute_error
@@ -137,6 +135,11 @@ def get(identifier: Any) -> Any:
     return serialization.get(identifier, registry)
 
 
-def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """Returns the loss that a config describes."""
-    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
+def serialize(loss: Any) -> Any:
+    """Returns the loss in Keras' JSON form; a function as its name."""
+    return serialization.serialize_keras_object(loss)
+
+
+def deserialize(name: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """Returns the loss that a config or a name describes."""
+    return serialization.deserialized(name, custom_objects, registry=registry)

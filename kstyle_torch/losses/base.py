@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import serialization, tree
+from kstyle_torch.arrays import tensor_of
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable
@@ -98,7 +100,7 @@ class Loss(Configurable):
         """
 
     def _prediction(self, y_pred: Any) -> Tensor:
-        given = torch.as_tensor(y_pred)
+        given = torch.as_tensor(tensor_of(y_pred))
         if given.dtype is self._dtype:
             return given
         converted = given.to(self._dtype)
@@ -109,7 +111,7 @@ class Loss(Configurable):
 
     def _target(self, y_true: Any, like: Tensor) -> Tensor:
         if not isinstance(y_true, Tensor):
-            y_true = torch.as_tensor(y_true)
+            y_true = torch.as_tensor(tensor_of(y_true))
         if y_true.device != like.device:
             y_true = y_true.to(like.device)
         return y_true if self.sparse or y_true.dtype is self._dtype else y_true.to(self._dtype)
@@ -232,6 +234,36 @@ def same_shape(y_true: Tensor, y_pred: Tensor, name: str) -> tuple[Tensor, Tenso
     return y_true, y_pred
 
 
+def broadcast(y_true: Tensor, y_pred: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Returns both with one shape and dtype, for a loss of each value by itself.
+
+    Axes of size 1 are broadcast, as in Keras, with one warning for each pair of shapes: it is nearly always a mistake.
+
+    Raises: ValueError: if the shapes do not broadcast, or differ in the number of axes by more than a last one of size 1.
+    """
+    if y_true.shape != y_pred.shape:
+        y_true, y_pred = same_rank(y_true, y_pred)
+        sizes = zip(y_true.shape, y_pred.shape)
+        if y_true.ndim == y_pred.ndim and all(1 in pair or pair[0] == pair[1] for pair in sizes):
+            _warn_of_broadcast(name, y_true.shape, y_pred.shape)
+            y_true, y_pred = torch.broadcast_tensors(y_true, y_pred)
+    return same_shape(y_true, y_pred, name)
+
+
+_told: set[tuple[Any, ...]] = (
+    set()
+)  # losses and shapes, but for the samples, of which it was said that they are broadcast
+
+
+def _warn_of_broadcast(name: str, target: torch.Size, output: torch.Size) -> None:
+    if target == output:
+        return
+    key = name, target[1:], output[1:]
+    if key not in _told:
+        _told.add(key)
+        warnings.warn(f"{mismatch(name, target, output)} They are broadcast.", stacklevel=2)
+
+
 def mismatch(name: str, target: Any, output: Any) -> str:
     """Returns what to say of a target that does not fit the output."""
     classes, hint = output[-1] if output else 1, ""
@@ -248,7 +280,8 @@ def reduce_weighted(values: Tensor, sample_weight: Any, mask: Tensor | None, red
     """Returns the values, times weights and mask, reduced."""
     weight = None
     if sample_weight is not None:
-        weight = torch.as_tensor(sample_weight).to(values.device, values.dtype)
+        weight = sample_weight if isinstance(sample_weight, Tensor) else tensor_of(sample_weight)
+        weight = weight.to(values.device, values.dtype)
     weight = apply_mask(weight, mask, values.dtype, rescale=reduction in ("mean", "sum_over_batch_size"))
     if weight is not None:
         values, weight = same_rank(values, weight)
@@ -289,9 +322,10 @@ def apply_mask(weight: Tensor | None, mask: Any, dtype: torch.dtype, rescale: bo
 
 def tensors(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     """Returns both as tensors on one device, the predictions of a float type."""
-    y_pred = torch.as_tensor(y_pred)
+    y_pred = y_pred if isinstance(y_pred, Tensor) else tensor_of(y_pred)
+    y_true = y_true if isinstance(y_true, Tensor) else tensor_of(y_true)
     y_pred = y_pred if y_pred.is_floating_point() else y_pred.to(torch.float32)
-    return torch.as_tensor(y_true).to(y_pred.device), y_pred
+    return y_true.to(y_pred.device), y_pred
 
 
 def _each_tensor(function: Callable[[Any], Tensor], nest: Any) -> Any:

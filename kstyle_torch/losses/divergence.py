@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kstyle_torch import config
 from kstyle_torch.data.checks import check_labels
-from kstyle_torch.losses.base import PlainLoss, registry, rowwise, same_shape, same_values_as, tensors
+from kstyle_torch.losses.base import PlainLoss, broadcast, registry, rowwise, same_values_as, tensors
 from kstyle_torch.losses.probabilistic import class_numbers, mean_over
 
 register = registry.register
@@ -26,7 +26,7 @@ def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
     Returns: (batch, ...).
     Raises: ValueError: if the shapes differ.
     """
-    y_true, y_pred = same_shape(*tensors(y_true, y_pred), "kl_divergence")
+    y_true, y_pred = broadcast(*tensors(y_true, y_pred), "kl_divergence")
     y_true, y_pred = y_true.clamp(config.epsilon(), 1), y_pred.clamp(config.epsilon(), 1)
     return (y_true * (y_true / y_pred).log()).sum(-1)
 
@@ -42,7 +42,7 @@ def poisson(y_true: Any, y_pred: Any) -> Tensor:
     Returns: (batch, ...).
     Raises: ValueError: if the shapes differ.
     """
-    y_true, y_pred = same_shape(*tensors(y_true, y_pred), "poisson")
+    y_true, y_pred = broadcast(*tensors(y_true, y_pred), "poisson")
     return mean_over(y_pred - y_true * (y_pred + config.epsilon()).log(), -1)
 
 

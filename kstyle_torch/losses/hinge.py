@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kstyle_torch.losses.base import PlainLoss, registry, rowwise, same_shape, same_values_as, tensors
+from kstyle_torch.losses.base import PlainLoss, broadcast, registry, rowwise, same_values_as, tensors
 
 register = registry.register
 
@@ -41,7 +41,7 @@ def categorical_hinge(y_true: Any, y_pred: Any) -> Tensor:
         y_pred: Of the same shape.
     Raises: ValueError: if the shapes differ.
     """
-    y_true, y_pred = same_shape(*tensors(y_true, y_pred), "categorical_hinge")
+    y_true, y_pred = broadcast(*tensors(y_true, y_pred), "categorical_hinge")
     right = (y_true * y_pred).sum(-1)
     wrong = ((1 - y_true) * y_pred).amax(-1)
     return _positive(wrong - right + 1)
@@ -192,7 +192,7 @@ class Circle(PlainLoss):
 
 
 def _margin(y_true: Any, y_pred: Any, name: str) -> Tensor:
-    y_true, y_pred = same_shape(*tensors(y_true, y_pred), name)
+    y_true, y_pred = broadcast(*tensors(y_true, y_pred), name)
     is_binary = ((y_true == 0) | (y_true == 1)).all()
     y_true = torch.where(is_binary, 2 * y_true - 1, y_true)  # the host need not know which
     return _positive(1 - y_true * y_pred)

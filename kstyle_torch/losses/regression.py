@@ -9,7 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import config, ops
-from kstyle_torch.losses.base import KernelLoss, PlainLoss, registry, rowwise, same_shape, same_values_as, tensors
+from kstyle_torch.losses.base import (
+    KernelLoss,
+    PlainLoss,
+    broadcast,
+    registry,
+    rowwise,
+    same_rank,
+    same_values_as,
+    tensors,
+)
 
 register = registry.register
 
@@ -32,7 +41,7 @@ def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
 @rowwise
 def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
     """Returns `100 * mean(|y_true - y_pred| / max(|y_true|, epsilon))` over the last axis."""
-    y_true, y_pred = same_shape(*tensors(y_true, y_pred), "mean_absolute_percentage_error")
+    y_true, y_pred = broadcast(*tensors(y_true, y_pred), "mean_absolute_percentage_error")
     return 100 * _mean(((y_true - y_pred) / y_true.abs().clamp(min=config.epsilon())).abs())
 
 
@@ -40,7 +49,7 @@ def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
 @rowwise
 def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
     """Returns `mean((log(1 + y_true) - log(1 + y_pred))**2)` over the last axis, of values cut off at epsilon below."""
-    y_true, y_pred = same_shape(*tensors(y_true, y_pred), "mean_squared_logarithmic_error")
+    y_true, y_pred = broadcast(*tensors(y_true, y_pred), "mean_squared_logarithmic_error")
     logs = [(y.clamp(min=config.epsilon()) + 1).log() for y in (y_pred, y_true)]
     return _mean((logs[0] - logs[1]).square())
 
@@ -56,15 +65,16 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
         axis: The vectors' axis, or several.
     Raises: ValueError: if the shapes differ.
     """
-    y_true, y_pred = same_shape(*tensors(y_true, y_pred), "cosine_similarity")
-    return -(ops.normalize(y_true, axis) * ops.normalize(y_pred, axis)).sum(axis)
+    y_true, y_pred = (ops.normalize(vectors, axis) for vectors in same_rank(*tensors(y_true, y_pred)))
+    y_true, y_pred = broadcast(y_true, y_pred, "cosine_similarity")
+    return -(y_true * y_pred).sum(axis)
 
 
 @register("logcosh")
 @rowwise
 def log_cosh(y_true: Any, y_pred: Any) -> Tensor:
     """Returns `mean(log(cosh(y_pred - y_true)))` over the last axis: squared where small, straight where large."""
-    y_true, y_pred = same_shape(*tensors(y_true, y_pred), "log_cosh")
+    y_true, y_pred = broadcast(*tensors(y_true, y_pred), "log_cosh")
     error = y_pred - y_true
     return _mean(error + F.softplus(-2 * error) - math.log(2))  # which does not overflow
 
@@ -78,7 +88,7 @@ def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
 
 class _RegressionLoss(KernelLoss):
     def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
-        values = self._kernel(*same_shape(y_true, y_pred, self.name), reduction)
+        values = self._kernel(*broadcast(y_true, y_pred, self.name), reduction)
         return values if reduction == "mean" else _mean(values)
 
     def _kernel(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:

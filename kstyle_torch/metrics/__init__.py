@@ -153,8 +153,6 @@ __all__ = [
     "top_k_categorical_accuracy",
 ]
 
-serialize = serialization.serialize_keras_object
-
 
 def get(identifier: Any) -> Any:
     """Returns the metric object or function that a name, config, class or the object itself means.
@@ -164,6 +162,11 @@ def get(identifier: Any) -> Any:
     return serialization.get(identifier, registry)
 
 
+def serialize(metric: Any) -> Any:
+    """Returns the metric in Keras' JSON form; a function as its name."""
+    return serialization.serialize_keras_object(metric)
+
+
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Returns the metric that a config describes."""
-    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
+    return serialization.deserialized(config, custom_objects, registry=registry)

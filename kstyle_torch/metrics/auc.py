@@ -118,10 +118,12 @@ class AUC(ConfusionMetric):
         if not self._variables:
             return torch.zeros((), device=config.device())
         if self.curve == "PR" and self.summation_method == "interpolation":
-            areas = self._strips_of_interpolated_counts()
-        else:
-            x, y = self._curve()
-            areas = (x[:-1] - x[1:]) * _heights(y, self.summation_method)
+            return self.interpolate_pr_auc()
+        x, y = self._curve()
+        return self._of_strips((x[:-1] - x[1:]) * _heights(y, self.summation_method))
+
+    def _of_strips(self, areas: Tensor) -> Tensor:
+        """Returns the mean over the labels of the sum of strips under the curve."""
         by_label = areas.sum(0)
         if not self.multi_label:
             return by_label
@@ -142,8 +144,8 @@ class AUC(ConfusionMetric):
         odds = divide_no_nan(hits + self.false_negatives.value, self.true_negatives.value + self.false_positives.value)
         return torch.where(hits == 0, without_hits, 1 - odds * divide_no_nan(wrong, hits))
 
-    def _strips_of_interpolated_counts(self) -> Tensor:
-        """Returns the area of each strip under the PR curve, with TP and FP linear between two thresholds A and B.
+    def interpolate_pr_auc(self) -> Tensor:
+        """Returns the area under the PR curve, with TP and FP linear between two thresholds A and B.
 
         Precision is then (TP_A + slope (P - P_A)) / P with P = TP + FP, and its integral has a logarithm in it.
         """
@@ -155,7 +157,7 @@ class AUC(ConfusionMetric):
         both = (positives[:-1] > 0) & (positives[1:] > 0)
         ratio = torch.where(both, divide_no_nan(positives[:-1], positives[1:].clamp(min=0)), 1)
         true = (hits[1:] + self.false_negatives.value[1:]).clamp(min=0)
-        return divide_no_nan(slope * (step + intercept * ratio.log()), true)
+        return self._of_strips(divide_no_nan(slope * (step + intercept * ratio.log()), true))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +13,9 @@ from torch import Tensor
 from kstyle_torch import config, dtype_policies, serialization
 from kstyle_torch.compat import keras2
 from kstyle_torch.initializers import DType
+from kstyle_torch.layer.containers import attribute_role, metrics_in
 from kstyle_torch.registry import snake_case, unique_name
+from kstyle_torch.scopes import opened
 from kstyle_torch.serialization import Configurable
 from kstyle_torch.variables import Variable
 
@@ -22,23 +23,18 @@ registry = serialization.registry("metric", "keras.metrics")
 
 
 class State(Variable):
-    """A piece of a metric's state: a Variable that `==` compares by value, as Keras' do."""
+    """A piece of a metric's state."""
 
-    __hash__ = Variable.__hash__
+    can_be_weight = False
 
     def assign_add(self, value: Any) -> Variable:
         """Adds to the value. The sum is a new tensor, so what was read before stays as it was."""
         old = self._tensor
-        if type(value) is not Tensor or value.requires_grad or value.dtype is not old.dtype or value.shape != old.shape:
+        simple = type(value) is Tensor and not value.requires_grad and opened.stateless is None
+        if not simple or value.dtype is not old.dtype or value.shape != old.shape:
             return super().assign_add(value)
         self._tensor = (old if old.device == value.device else old.to(value.device)) + value
         return self
-
-    def __eq__(self, other: Any) -> Any:
-        return self.read() == (other.read() if isinstance(other, Variable) else other)
-
-    def __ne__(self, other: Any) -> Any:
-        return self.read() != (other.read() if isinstance(other, Variable) else other)
 
 
 class Metric(keras2.OlderMetricMethods, Configurable):
@@ -52,7 +48,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
         >>> class Largest(Metric):
         ...     def __init__(self, name="largest", **kwargs):
         ...         super().__init__(name=name, **kwargs)
-        ...         self.largest = self.add_variable(name="largest")
+        ...         self.largest = self.add_weight(name="largest")
         ...     def update_state(self, y_true, y_pred, sample_weight=None):
         ...         self.largest.assign(torch.maximum(self.largest, y_pred.max()))
         ...     def result(self):
@@ -85,7 +81,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         kind: Any = type(value)
-        if _role(kind) != "other" or (isinstance(value, Variable) and not _is_in(value, self._variables)):
+        if attribute_role(kind) != "other" or (isinstance(value, Variable) and not _is_in(value, self._variables)):
             object.__setattr__(self, "_only_added", False)
 
     @property
@@ -95,17 +91,17 @@ class Metric(keras2.OlderMetricMethods, Configurable):
 
     def add_variable(
         self,
-        shape: Any = (),
-        initializer: Any = "zeros",
+        shape: Any,
+        initializer: Any,
         dtype: DType = None,
-        aggregation: Any = None,
+        aggregation: Any = "sum",
         name: str | None = None,
     ) -> Variable:
         """Makes a piece of state.
 
         Args:
             shape: Its shape.
-            initializer: What it starts with.
+            initializer: What it starts with; "zeros" if None.
             dtype: `config.floatx()` if None.
             aggregation: Accepted for Keras' sake.
             name: Any string.
@@ -114,7 +110,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
         if "name" not in vars(self):
             raise RuntimeError(f"{type(self).__name__}.__init__() must call super().__init__() before it makes state.")
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        variable = State(initializer, shape, dtype, trainable=False, name=name or unique_name("variable"))
+        variable = State(initializer or "zeros", shape, dtype, trainable=False, name=name or unique_name("variable"))
         variable.path = f"{self.name.replace('/', '>')}/{variable.name}"
         self._variables.append(variable)
         return variable
@@ -123,7 +119,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
         self, shape: Any = (), initializer: Any = None, dtype: DType = None, name: str | None = None
     ) -> Variable:
         """Returns the same as `add_variable`."""
-        return self.add_variable(shape, initializer or "zeros", dtype, name=name)
+        return self.add_variable(shape, initializer, dtype, name=name)
 
     @property
     def variables(self) -> list[Variable]:
@@ -227,30 +223,6 @@ class Metric(keras2.OlderMetricMethods, Configurable):
 
 
 registry.register()(Metric)
-
-
-def metrics_in(holder: Any) -> list[Metric]:
-    """Returns the metrics that an object has as attributes, alone or in a list, tuple or dict that holds nothing else."""
-    found: list[Metric] = []
-    for value in vars(holder).values():
-        kind: Any = type(value)
-        role = _role(kind)
-        if role == "other" or not (role == "metric" or value):
-            continue
-        for item in (value,) if role == "metric" else value.values() if role == "dict" else value:
-            if not isinstance(item, Metric):
-                break  # such as a vocabulary: a look at its first word is enough
-            if not _is_in(item, found):
-                found.append(item)
-    return found
-
-
-@functools.cache
-def _role(kind: type) -> str:
-    """Returns what an attribute of this class may be; asked for every attribute of every layer at the start of each epoch."""
-    if issubclass(kind, Metric):
-        return "metric"
-    return "dict" if issubclass(kind, dict) else "sequence" if issubclass(kind, (list, tuple)) else "other"
 
 
 def _is_in(value: Any, others: list[Any]) -> bool:

@@ -36,7 +36,7 @@ class ConfusionMetric(Metric):
 
     def _add_counts(self, labels: tuple[int, ...] = ()) -> None:
         for name in self.kept:
-            setattr(self, name, self.add_variable((len(self._at), *labels), name=name))
+            setattr(self, name, self.add_variable((len(self._at), *labels), "zeros", name=name))
 
     @torch.no_grad()
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -81,7 +81,7 @@ class _Count(ConfusionMetric):
     def __init__(self, thresholds: Any = None, name: str | None = None, dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         self._at = given_thresholds(thresholds, 0.5)
-        self.accumulator = self.add_variable((len(self._at),), name="accumulator")
+        self.accumulator = self.add_variable((len(self._at),), "zeros", name="accumulator")
 
     def _take(self, y_true: Tensor, y_pred: Tensor, weight: Tensor | None) -> None:
         weight = None if weight is None else weight.flatten()

@@ -65,7 +65,7 @@ class FBetaScore(Metric):
     def _build(self, num_classes: int) -> None:
         shape = () if self.average == "micro" else (num_classes,)
         for name in ("true_positives", "false_positives", "false_negatives", "intermediate_weights"):
-            setattr(self, name, self.add_variable(shape, dtype=self.dtype, name=name))
+            setattr(self, name, self.add_variable(shape, "zeros", dtype=self.dtype, name=name))
 
     @torch.no_grad()
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:

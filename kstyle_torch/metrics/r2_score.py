@@ -55,13 +55,13 @@ class R2Score(Metric):
         if num_regressors < 0:
             raise ValueError(f"R2Score: num_regressors must not be negative; got {num_regressors!r}.")
         self.class_aggregation, self.num_regressors = class_aggregation, num_regressors
-        self.num_samples = self.add_variable(name="num_samples")
+        self.num_samples = self.add_variable((), "zeros", name="num_samples")
 
     def _build(self, num_columns: int) -> None:
-        self.squared_sum = self.add_variable((num_columns,), name="squared_sum")
-        self.sum = self.add_variable((num_columns,), name="sum")
-        self.total_mse = self.add_variable((num_columns,), name="residual")
-        self.count = self.add_variable((num_columns,), name="count")
+        self.squared_sum = self.add_variable((num_columns,), "zeros", name="squared_sum")
+        self.sum = self.add_variable((num_columns,), "zeros", name="sum")
+        self.total_mse = self.add_variable((num_columns,), "zeros", name="residual")
+        self.count = self.add_variable((num_columns,), "zeros", name="count")
 
     @torch.no_grad()
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:

@@ -15,8 +15,9 @@ from kstyle_torch.losses import (
     mean_squared_error,
     mean_squared_logarithmic_error,
 )
+from kstyle_torch.losses.base import broadcast
 from kstyle_torch.metrics.base import registry
-from kstyle_torch.metrics.reduction import Mean, MeanMetricWrapper, aligned
+from kstyle_torch.metrics.reduction import Mean, MeanMetricWrapper, pair
 
 register = registry.register
 
@@ -63,8 +64,9 @@ class RootMeanSquaredError(Mean):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         """Takes a batch of targets, predictions and weights in."""
         dtype = as_dtype(self.dtype)
-        y_true, y_pred = aligned(y_true, y_pred, self.name)
-        super().update_state((y_pred.to(dtype) - y_true.to(dtype)).square(), sample_weight)
+        y_true, y_pred = pair(y_true, y_pred)
+        y_true, y_pred = broadcast(y_true.to(dtype), y_pred.to(dtype), self.name)
+        super().update_state((y_pred - y_true).square(), sample_weight)
 
     def result(self) -> Tensor:
         """Returns the root so far; 0 before the first value."""

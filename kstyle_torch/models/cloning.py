@@ -23,6 +23,7 @@ def clone_model(
     clone_function: Callable[[Any], Any] | None = None,
     call_function: Callable[..., Any] | None = None,
     recursive: bool = False,
+    **kwargs: Any,
 ) -> Model:
     """Returns a model with the same architecture and new weights.
 
@@ -32,17 +33,22 @@ def clone_model(
         clone_function: `f(layer)` gives the layer to use in the place of `layer`; one of the same config if None.
         call_function: `f(layer, *args, **kwargs)` calls a cloned layer, for a graph; it is just called if None.
         recursive: Whether `clone_function` is given the layers inside nested models too.
+        kwargs: `cache`, a dict of clones by `id` of the layer, which are used again, and to which new ones are added.
     Returns: The clone.
     Raises: ValueError: for a subclassed model with any of the arguments, which only its own `from_config` can make, or a
-        Sequential with `call_function`. TypeError: if `model` is no model.
+        Sequential with `call_function`; for unknown arguments. TypeError: if `model` is no model.
 
     Example:
         >>> clone_model(Sequential([Input((3,)), Dense(2)])).output_shape
         (None, 2)
     """
+    cache = kwargs.pop("cache", None)
+    if kwargs:
+        raise ValueError(f"clone_model() got the unknown argument {next(iter(kwargs))!r}.")
     if not isinstance(model, Model):
         raise TypeError(f"clone_model() needs a model; got {type(model).__name__}.")
-    clone = _cloned(model, input_tensors, clone_function, call_function, recursive)
+    copy = _Copies(clone_function, call_function, recursive, {} if cache is None else cache)
+    clone = _cloned(model, input_tensors, copy)
     set_unnoticed(clone, _mode=model._mode)
     return clone
 
@@ -50,32 +56,35 @@ def clone_model(
 def _cloned(
     model: Model,
     input_tensors: Any,
-    clone_function: Callable[[Any], Any] | None,
-    call_function: Callable[..., Any] | None,
-    recursive: bool,
+    copy: _Copies,
 ) -> Model:
-    copy = _Copies(clone_function, recursive)
     if isinstance(model, Sequential):
-        if call_function is not None:
+        if copy.call_function is not None:
             raise ValueError("clone_model(): a Sequential calls its layers itself; call_function is for graphs.")
         return _clone_sequential(model, input_tensors, copy)
     if model.graph is None or type(model).__init__ is not Model.__init__:
-        if input_tensors is not None or clone_function is not None or call_function is not None:
+        if input_tensors is not None or copy.clone_function is not None or copy.call_function is not None:
             raise ValueError(
                 f"clone_model(): {type(model).__name__} is a subclass of Model, which only its from_config() can make; "
                 "input_tensors, clone_function and call_function do not apply."
             )
         with raise_limits():  # there is such a model already
             return type(model).from_config(model.get_config())
-    return _clone_graph(model, input_tensors, copy, call_function)
+    return _clone_graph(model, input_tensors, copy)
 
 
 class _Copies:
     """Layer -> its clone, the same at every meeting."""
 
-    def __init__(self, clone_function: Callable[[Any], Any] | None, recursive: bool):
-        self.clone_function, self.recursive = clone_function, recursive
-        self.known: dict[int, Any] = {}
+    def __init__(
+        self,
+        clone_function: Callable[[Any], Any] | None,
+        call_function: Callable[..., Any] | None,
+        recursive: bool,
+        known: dict[int, Any],
+    ):
+        self.clone_function, self.call_function = clone_function, call_function
+        self.recursive, self.known = recursive, known
 
     def __call__(self, target: Any) -> Any:
         if not isinstance(target, nn.Module):
@@ -90,7 +99,8 @@ class _Copies:
 
     def _copy(self, layer: Any) -> Any:
         if self.recursive and isinstance(layer, Model) and (layer.graph is not None or isinstance(layer, Sequential)):
-            return clone_model(layer, clone_function=self.clone_function, recursive=True)
+            call_function = None if isinstance(layer, Sequential) else self.call_function
+            return clone_model(layer, None, self.clone_function, call_function, recursive=True, cache=self.known)
         if self.clone_function is not None:
             return self.clone_function(layer)
         if not isinstance(layer, Layer):
@@ -109,7 +119,7 @@ def _clone_sequential(model: Sequential, input_tensors: Any, copy: _Copies) -> S
     return Sequential([*([] if given is None else [given]), *layers], name=model.name, trainable=model.trainable)
 
 
-def _clone_graph(model: Model, input_tensors: Any, copy: _Copies, call_function: Callable[..., Any] | None) -> Model:
+def _clone_graph(model: Model, input_tensors: Any, copy: _Copies) -> Model:
     graph = model.graph
     assert graph is not None
     if input_tensors is None:
@@ -118,6 +128,6 @@ def _clone_graph(model: Model, input_tensors: Any, copy: _Copies, call_function:
         flat = tree.flatten(input_tensors)
     if len(flat) != len(graph.sources):
         raise ValueError(f"clone_model(): {model.name} has {len(graph.sources)} inputs; got {len(flat)} input_tensors.")
-    outputs = replay(graph, flat, copy, call_function)
+    outputs = replay(graph, flat, copy, copy.call_function)
     inputs = tree.pack_sequence_as(graph.inputs, flat)
     return type(model)(inputs, outputs, name=model.name, trainable=model.trainable)

@@ -9,8 +9,8 @@ from torch import nn
 
 from kstyle_torch.budget import Budget
 from kstyle_torch.compat import keras2
-from kstyle_torch.export import formats
-from kstyle_torch.saving import api, compiling, hub, keras_file, strangers
+from kstyle_torch.models.state_tree import set_state_tree, tree_of
+from kstyle_torch.saving import api, compiling, keras_file, strangers
 from kstyle_torch.serialization import custom_object_scope, serialize_keras_object, whole_configs
 
 
@@ -51,12 +51,32 @@ class Files(nn.Module):
         api.save_weights(self, filepath, overwrite, max_shard_size)
 
     @keras2.takes_older("load_weights", {"options": keras2.IGNORED})
-    def load_weights(self, filepath: Any, skip_mismatch: bool = False, by_name: bool = False) -> None:
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Reads the weights; nothing changes unless all of it fits.
 
         See `saving.load_weights`.
         """
-        api.load_weights(self, filepath, skip_mismatch, by_name)
+        api.load_weights(self, filepath, skip_mismatch, **kwargs)
+
+    def get_state_tree(self, value_format: str = "backend_tensor") -> dict[str, Any]:
+        """Returns the values of all variables as nested dicts, by their paths.
+
+        Args:
+            value_format: "backend_tensor", or "numpy_array".
+        Returns: A dict with the keys `trainable_variables`, `non_trainable_variables`, `optimizer_variables` and
+            `metrics_variables`.
+        Raises: ValueError: for another format, or if two variables have the same path.
+        """
+        return tree_of(self, value_format)
+
+    def set_state_tree(self, state_tree: dict[str, Any]) -> None:
+        """Sets the variables that a state tree has values for; the others stay as they are.
+
+        Args:
+            state_tree: What `get_state_tree` gave, or part of it.
+        Raises: ValueError: for an unknown kind of variables, or if a shape differs.
+        """
+        set_state_tree(self, state_tree)
 
     def to_json(self, **kwargs: Any) -> str:
         """Returns the architecture as text, for `models.model_from_json`.
@@ -97,6 +117,8 @@ class Files(nn.Module):
         Raises: ValueError: for another format, or a model that cannot be exported. ImportError: for ONNX without the
             extra `onnx`.
         """
+        from kstyle_torch.export import formats
+
         formats.write(self, filepath, format, input_signature, verbose=verbose, **kwargs)
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
@@ -108,6 +130,8 @@ class Files(nn.Module):
             kwargs: For `push_to_hub`.
         Raises: ValueError: if the model has no weights. TypeError: if a layer has no config.
         """
+        from kstyle_torch.saving import hub
+
         return hub.save_pretrained(self, save_directory, push_to_hub, **kwargs)
 
     @classmethod
@@ -129,6 +153,8 @@ class Files(nn.Module):
             kwargs: For the download: `revision`, `token`, `cache_dir`, `local_files_only`.
         Raises: FileNotFoundError: if a file is missing. ValueError: if they do not fit, or name a class that is not known.
         """
+        from kstyle_torch.saving import hub
+
         known = {cls.__name__: cls, **(custom_objects or {})}
         model = hub.from_pretrained(pretrained_model_name_or_path, known, compile, safe_mode, **kwargs)
         if not isinstance(model, cls):
@@ -146,4 +172,6 @@ class Files(nn.Module):
         Returns: What the Hub says of the commit.
         Raises: ImportError: without the extra `hub`.
         """
+        from kstyle_torch.saving import hub
+
         return hub.push_to_hub(self, repo_id, **kwargs)

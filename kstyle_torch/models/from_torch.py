@@ -63,7 +63,7 @@ class TorchModel(Model):
     def _unlisted(self) -> tuple[nn.Module, ...]:  # type: ignore[override]
         return (self.wrapped,) if "wrapped" in vars(self) else ()
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:  # type: ignore[override]
         """Returns what the module gives for a batch of inputs."""
         module = self.wrapped
         if isinstance(inputs, dict) and inputs.keys() <= {p.name for p in self._parameter_list}:

@@ -6,6 +6,7 @@ Masks are left out: the layers hand them on again when the graph is built.
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import re
 from collections.abc import Callable
@@ -15,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import get_overridable_functions, resolve_name
 
-from kstyle_torch import tree
+from kstyle_torch import budget, tree
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layers.input_layer import InputLayer, input_tensor
 from kstyle_torch.models import op_nodes
 from kstyle_torch.registry import registered_object
-from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
+from kstyle_torch.serialization import custom_object_scope, deserialize_keras_object, serialize_keras_object
 from kstyle_torch.symbolic.graph import Graph, Ref
 from kstyle_torch.symbolic.tensor import record
 
@@ -324,3 +325,47 @@ def _ends(structure: Any, values: dict[tuple[str, int, int], Any]) -> Any:
     if len(structure) == 3 and isinstance(structure[0], str) and isinstance(structure[1], int):
         return values[tuple(structure)]
     return type(structure)(_ends(item, values) for item in structure)
+
+
+class HasGraphConfig(nn.Module):
+    """The part of a model that is about its config where it is made of inputs and outputs."""
+
+    graph: Graph | None = None
+    name: str
+    trainable: bool
+
+    def follow_children(self) -> None:
+        """Makes the graph call what is in the place of its modules now."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the graph as plain data, for `from_config`; of a class with a constructor of its own, the arguments.
+
+        Raises: TypeError: if a layer or function in it cannot be written down.
+        """
+        self.follow_children()
+        if self.graph is None or not takes_graph(type(self)):
+            config: dict[str, Any] = super().get_config()  # type: ignore[misc]
+            return config
+        return {"name": self.name, "trainable": self.trainable, **to_config(self.graph)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """Returns a model from what `get_config` gave, with new weights.
+
+        Args:
+            custom_objects: `{name: class or function}` for what it names and no library has.
+        Raises: ValueError: if the config names a class or function that is neither public nor the user's.
+        """
+        with custom_object_scope(custom_objects):
+            if not ({"layers", "input_layers", "output_layers"} <= config.keys() and takes_graph(cls)):
+                return super().from_config(config)  # type: ignore[misc]
+            with budget.in_force(config):
+                inputs, outputs = from_config(config)
+                return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+
+
+def takes_graph(cls: type) -> bool:
+    """Returns whether a class of models can be made of inputs and outputs: it passes on whatever its constructor gets."""
+    spec = inspect.getfullargspec(cls.__init__)  # type: ignore[misc]
+    return spec.args[1:4] == ["inputs", "outputs", "name"] or bool(spec.varargs and spec.varkw)

@@ -11,18 +11,21 @@ from torch.fx import Proxy
 
 from kstyle_torch import tree
 from kstyle_torch.compat import keras2
-from kstyle_torch.graph_passes.straight_runs import eager_runs, straight_runs
-from kstyle_torch.layer.base import Layer, uncounted_calls
+from kstyle_torch.graph_passes.straight_runs import eager_runs, is_replaced, straight_runs
+from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.call_pairs import drop_casts, pair_again
 from kstyle_torch.layer.hooks import anybody_listens
-from kstyle_torch.layer.module_walk import modules_of, set_unnoticed
+from kstyle_torch.layer.module_walk import modules_of, set_unnoticed, uncounted_calls
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layer.reserved import refuse_own
 from kstyle_torch.layer.shapes import open_shapes
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.layers.input_layer import InputLayer
+from kstyle_torch.mode import holding, passing, running
 from kstyle_torch.models.child_names import check_names, free_key
 from kstyle_torch.models.emitted import Emitted
 from kstyle_torch.models.files import Files
+from kstyle_torch.models.graph_config import HasGraphConfig
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean
 from kstyle_torch.symbolic.emit import Emitter
@@ -30,10 +33,9 @@ from kstyle_torch.symbolic.graph import Graph, checked, nodes_behind, trace
 from kstyle_torch.symbolic.replay import replay
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
 from kstyle_torch.training.fit_state import FitState
-from kstyle_torch.utils.summary import summary
 
 
-class Model(Trainer, Files, keras2.OlderMethods, Layer):
+class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
     """A layer with `compile`, `fit`, `evaluate` and `predict`.
 
     `Model(inputs, outputs)` makes one of what leads from inputs to outputs. A subclass defines `call` instead.
@@ -53,12 +55,15 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
     """
 
     _has_precision = False  # its layers see to it
+    _resolves_mode = True
     _opens_call = True
     _functional: ClassVar[type[Model] | None] = None
     graph: Graph | None = None
     _places: Mapping[str, nn.Module] = {}  # key -> the module of the graph that was there when its code was written
     code: str | None = None  # source of the forward function
     _emitted: Emitted | None = None
+    _emitted_dtypes: Any = None
+    _ends: Any = None
     inputs: Any = None
     outputs: Any = None
 
@@ -90,8 +95,8 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
             if not any(child is module for child in self._modules.values()):
                 self.add_module(free_key(self, module), module)
         # each input has a dtype of its own
-        set_unnoticed(self, graph=graph, built=True, _autocast=False, _input_dtype=None)
-        vars(self).pop("forward", None)
+        set_unnoticed(self, graph=graph, built=True, _path=self.name, _autocast=False, _input_dtype=None)
+        drop_casts(self)
         self._set_ends(inputs, outputs)
         self._emit()
 
@@ -112,7 +117,8 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
         emitter = Emitter(self.graph, keys, Model._adapt)
         run, code = emitter.emit(Model._unpack, self._input_checks())
         places = {keys[id(module)]: module for module in self.graph.modules if id(module) in keys}
-        set_unnoticed(self, _emitted=Emitted(run), code=code, _places=places, _emitted_dtypes=self._input_dtypes())
+        emitted, dtypes = Emitted(run, self.graph.modules), self._input_dtypes()
+        set_unnoticed(self, _emitted=emitted, code=code, _places=places, _emitted_dtypes=dtypes)
 
     # ------------------------------------------------------------------------------------------- replaced children
 
@@ -187,20 +193,22 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
 
         Args:
             eagerly: Whether modules are to be called nevertheless; the numbers are the same.
-        Returns: None where somebody listens: a hook, or a class of the user's that overrides the call.
+        Returns: None where users would: they hook modules, override the call, or replaced a function of torch.
         """
+        pair_again((type(self),))
         if self.graph is None:
             return None
         self.follow_children()
         modules = modules_of(self)
-        if anybody_listens(modules):
+        if is_replaced() or anybody_listens(modules):
             return None
         as_usual = type(self).__call__ is Model.__call__ and type(self).forward in GRAPH_CALLS
         if not as_usual or "forward" in self.__dict__:
             return None
+        assert self._emitted is not None
+        pair_again(self._emitted.classes)
         # a layer's dtype may change, and users may set `forward` of an object or a class
         key = (eagerly, *[vars(module).get("forward", type(module).forward) for module in modules])
-        assert self._emitted is not None
         runs = self._emitted.straight
         if key not in runs:
             keys = {id(module): key for key, module in self._modules.items() if module is not None}
@@ -233,12 +241,12 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
     def _input_checks(self) -> list[str]:
         """Returns, for each input, when it must be adapted; nothing is interpolated but numbers and names of dtypes."""
         assert self.graph is not None
-        checks = []
-        readers, dtypes = self.integer_readers(), self._input_dtypes()
+        checks, readers, dtypes = [], self.integer_readers(), self._input_dtypes()
         for position, ref in enumerate(tree.flatten(self.graph.inputs)):
             spec = self.graph.specs[ref.index]
-            check = f"{{0}}.dim() != {len(spec.shape)}"
-            checks.append(check if position in readers else f"{check} or {{0}}.dtype is not {dtypes[position]}")
+            dtype = "" if position in readers else f" or {{0}}.dtype is not {dtypes[position]}"
+            check = f"{{0}}.dim() != {len(spec.shape)}{dtype}"
+            checks.append(f"{{0}} is not None and ({check})" if self.graph.sources[position].optional else check)
         return checks
 
     def _input_dtypes(self) -> list[torch.dtype]:
@@ -295,11 +303,6 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
         Raises: ValueError: if an input is missing or there are too many.
         """
         assert self.graph is not None
-        if isinstance(inputs, Proxy):
-            raise TypeError(
-                f"{self.name}: torch.fx.symbolic_trace() cannot follow a model, which looks at the shape and dtype of its "
-                "inputs. torch.export.export(model, (example,)) gives a graph."
-            )
         names = [source.name for source in self.graph.sources]
         if isinstance(inputs, dict):
             given = self.graph.inputs
@@ -323,7 +326,7 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
             return
         for position, array in enumerate(self._unpack(x)):
             spec = self.graph.specs[tree.flatten(self.graph.inputs)[position].index]
-            shape = tuple(array.shape)
+            shape = spec.shape if array is None and self.graph.sources[position].optional else tuple(array.shape)
             if len(shape) == len(spec.shape) + 1 and shape[-1] == 1:
                 shape = shape[:-1]
             if len(shape) == len(spec.shape) - 1 and spec.shape[-1] == 1:
@@ -351,18 +354,32 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
 
     # -------------------------------------------------------------------------------------------------------- calling
 
-    def call(self, inputs: Any, mask: Any = None) -> Any:
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """Returns the outputs for a batch of inputs. A subclass without a graph defines it.
 
         Args:
+            training: The mode; that of the call around this one if None.
             mask: Nest of boolean masks of the inputs, each None or (batch, steps).
+            kwargs: None are known.
         """
+        if inputs.__class__ is Proxy:
+            raise TypeError(
+                f"{self.name}: torch.fx.symbolic_trace() cannot follow a model, which looks at the shape and dtype of its "
+                "inputs. torch.export.export(model, (example,)) gives a graph."
+            )
+        if kwargs:
+            raise TypeError(f"{self.name}: call() got the unknown argument {next(iter(kwargs))!r}.")
+        if training is not None and running.mode is not bool(training):
+            with passing(bool(training), running.inside), holding(self, bool(training)) as held:
+                return held.call(inputs, mask=mask)
         if self.graph is None:
             raise NotImplementedError(
                 f"{type(self).__name__} must define call(self, inputs), or be made of inputs and outputs."
             )
-        assert self._emitted is not None
-        return self._emitted.run(self, inputs) if mask is None else self._run_masked(inputs, mask)
+        emitted = self._emitted
+        assert emitted is not None
+        pair_again(emitted.classes)
+        return emitted.run(self, inputs) if mask is None else self._run_masked(inputs, mask)
 
     def _run_masked(self, inputs: Any, mask: Any) -> Any:
         """Returns the outputs, with the masks handed on to the layers; the code for it is written when it is first needed."""
@@ -462,8 +479,6 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
         """The names of the inputs."""
         return [] if self.graph is None else [source.name for source in self.graph.sources]
 
-    # ----------------------------------------------------------------------------------------------------- summary
-
     def summary(
         self,
         line_length: int | None = None,
@@ -483,6 +498,8 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
             show_trainable: Whether there is a column that says what is trained.
             layer_range: First and last name of the layers to list.
         """
+        from kstyle_torch.utils.summary import summary
+
         self.follow_children()
         summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
@@ -497,7 +514,7 @@ class Model(Trainer, Files, keras2.OlderMethods, Layer):
         set_unnoticed(self, built=True)
         try:
             with building_inside(self):
-                self.compute_output_shape(input_shape)
+                self._inferred_shape({"input_shape": input_shape})
         except Exception:
             set_unnoticed(self, built=False)
             raise

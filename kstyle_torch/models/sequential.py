@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
+from torch.fx import Proxy
 
 from kstyle_torch import budget, tree
 from kstyle_torch.layer.base import Layer, layer_registry
@@ -15,7 +16,7 @@ from kstyle_torch.layers.input_layer import InputLayer, input_tensor
 from kstyle_torch.models.child_names import free_key
 from kstyle_torch.models.model import GRAPH_CALLS, Model, is_graph_input
 from kstyle_torch.registry import HOMES
-from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
+from kstyle_torch.serialization import custom_object_scope, deserialize_keras_object, serialize_keras_object
 from kstyle_torch.symbolic.graph import trace
 from kstyle_torch.symbolic.tensor import record
 
@@ -31,7 +32,7 @@ class Sequential(Model):
         layers: A list, to which `add` may add; any `nn.Module` can be in it.
         trainable: Whether training changes the weights.
         name: Unique among models; made from the class if None.
-    Raises: TypeError: for what is no layer. ValueError: if a layer cannot be called on what comes before it.
+    Raises: ValueError: for what is not a layer, or a layer that cannot be called on what comes before it.
 
     Example:
         >>> model = Sequential([Input((3,)), Dense(4, activation="relu"), Dense(1)])
@@ -39,6 +40,7 @@ class Sequential(Model):
         torch.Size([2, 1])
     """
 
+    _resolves_mode = True
     _autocast = False  # each input has the dtype of its InputLayer
 
     def __init__(
@@ -50,11 +52,13 @@ class Sequential(Model):
             self._append(layer)
         self._connect()
 
-    def add(self, layer: Any) -> None:
+    def add(self, layer: Any, rebuild: bool = True) -> None:
         """Puts a layer at the end.
 
-        Raises: TypeError: for what is no layer. ValueError: if it cannot be called on what comes before it, or its name
-            is taken; the model stays as it was.
+        Args:
+            rebuild: Accepted for Keras' sake; adding a layer calls no other one again.
+        Raises: ValueError: for what is not a layer; if it cannot be called on what comes before it, or its name is taken.
+            The model stays as it was.
         """
         self.follow_children()
         before = list(self._modules.items()), list(self._chain), self._input_layer
@@ -96,9 +100,9 @@ class Sequential(Model):
             self._set_input(layer)
             return
         if isinstance(layer, type) and issubclass(layer, nn.Module):
-            raise TypeError(f"Sequential takes layers, not classes: write {layer.__name__}(...).")
+            raise ValueError(f"Sequential takes layers, not classes: write {layer.__name__}(...).")
         if not isinstance(layer, nn.Module):
-            raise TypeError(f"Sequential takes layers and torch modules; got {layer!r}.")
+            raise ValueError(f"Sequential takes layers and torch modules; got {layer!r}.")
         if not self._chain and self._input_layer is None and (shape := _shape_wanted(layer)) is not None:
             self._set_input(InputLayer(batch_shape=shape))
         name = getattr(layer, "name", None)
@@ -139,7 +143,7 @@ class Sequential(Model):
                 )
             tensors.append(x)
         graph = trace(tensors[0], tensors[-1], [self._input_layer])
-        set_unnoticed(self, graph=graph, built=True)
+        set_unnoticed(self, graph=graph, built=True, _path=self.name)
         self._set_ends(tensors[0], tensors[-1])
         self._emit()
 
@@ -200,23 +204,35 @@ class Sequential(Model):
         return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """Returns a model of the same layers, with new weights."""
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """Returns a model of the same layers, with new weights.
+
+        Args:
+            custom_objects: `{name: class or function}` for what it names and no library has.
+        """
         if "layers" not in config:
-            return super().from_config(config)
-        with budget.in_force(config):
+            return super().from_config(config, custom_objects)
+        with budget.in_force(config), custom_object_scope(custom_objects):
             layers = [deserialize_keras_object(layer) for layer in config["layers"]]
             return cls(layers, name=config.get("name"), trainable=config.get("trainable", True))
 
     def _is_graph(self) -> bool:
         return True
 
-    def call(self, inputs: Any, mask: Any = None) -> Any:
-        """Returns the output for a batch of inputs, with its mask (batch, steps) if it has one."""
-        if self.graph is not None:
-            return super().call(inputs, mask)
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
+        """Returns the output for a batch of inputs, with its mask (batch, steps) if it has one.
+
+        Args:
+            training: The mode; that of the call around this one if None.
+        """
+        if inputs.__class__ is Proxy:
+            return super().call(inputs)  # torch.fx traces, and there is an error that says so
+        if self.graph is not None or kwargs:
+            return super().call(inputs, training, mask, **kwargs)
         for layer in self._chain:  # no layers, or a size not known yet
-            inputs = layer(inputs)
+            inputs = (
+                layer(inputs) if training is None or not isinstance(layer, Layer) else layer(inputs, training=training)
+            )
         return inputs
 
     def __getstate__(self) -> dict[str, Any]:

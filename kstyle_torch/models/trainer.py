@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from kstyle_torch import config, tree
+from kstyle_torch import config, optimizers, tree
 from kstyle_torch.callbacks import History
 from kstyle_torch.callbacks.list import as_list
 from kstyle_torch.callbacks.progress import resolve_verbose
@@ -28,55 +27,29 @@ from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.containers import metrics_in
 from kstyle_torch.layer.module_walk import first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.precision import uncached_casts
 from kstyle_torch.layer.weight_holder import own_property
-from kstyle_torch.metrics.base import metrics_in
 from kstyle_torch.mode import passing
-from kstyle_torch.optimizers import with_loss_scale
+from kstyle_torch.models.remembered import Remembered, StopFlag
+from kstyle_torch.models.step_hooks import StepHooks
 from kstyle_torch.training import fit, predict, step
 from kstyle_torch.training.engines.collectives import check_replicas
 from kstyle_torch.training.objective import Objective, read
-from kstyle_torch.training.protocols import Trainable
-from kstyle_torch.training.run import Run, run_by, stop, within_run
+from kstyle_torch.training.run import Run, run_by
 from kstyle_torch.training.validation import first_batch, streams
-from kstyle_torch.training.validation.arguments import check_epochs, check_switches
+from kstyle_torch.training.validation.arguments import check_epochs, check_switches, check_validation_freq
 
 
-class Remembered:
-    """Attribute of a model that lives in its `FitState`: setting it does not change what a training step computes."""
-
-    def __init__(self, field: str, doc: str):
-        self.field, self.__doc__ = field, doc
-
-    def __get__(self, model: Any, owner: type) -> Any:
-        return self if model is None else getattr(model._fit, self.field)
-
-    def __set__(self, model: Any, value: Any) -> None:
-        setattr(model._fit, self.field, value)
-
-
-class StopFlag(Remembered):
-    """Attribute that ends a run: that of the thread which sets it, else those of all threads.
-
-    Args:
-        kind: Of the run.
-    """
-
-    def __init__(self, kind: str, doc: str):
-        super().__init__(f"stop_{kind}", doc)
-        self.kind = kind
-
-    def __set__(self, model: Any, value: Any) -> None:
-        super().__set__(model, value)
-        stop(model, self.kind, bool(value))
-
-
-class Trainer(Trainable):
+class Trainer(StepHooks):
     """Base class of models: compile, fit, evaluate and predict."""
 
     _compile_arguments: dict[str, Any] | None = None  # for files
     _device: torch.device | None = None  # that compile() was given
+    _optimizer_before_compile: Any = None  # before compile()
+    _loss_as_given: Any = None
+    _says_where_masks_end = False  # its layers do
 
     history = Remembered("history", "The `History` of the last fit.")
     stop_training = StopFlag("training", "Whether `fit` ends after this batch; a callback may set it.")
@@ -84,8 +57,10 @@ class Trainer(Trainable):
     stop_predicting = StopFlag("predicting", "Whether `predict` ends after this batch.")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(getattr(type(self), name, None), Remembered):
-            object.__setattr__(self, name, value)  # recorded steps stay valid
+        known = getattr(type(self), name, None)
+        is_fixed = isinstance(known, property) and known.fset is None and not name.startswith("_")
+        if isinstance(known, Remembered) or is_fixed:
+            object.__setattr__(self, name, value)  # recorded steps stay valid; a property says that it cannot be set
         else:
             super().__setattr__(name, value)
 
@@ -140,7 +115,7 @@ class Trainer(Trainable):
         check_switches(jit_compile, steps_per_execution)
         compiled = Objective(optimizer, loss, loss_weights, metrics, weighted_metrics)
         if auto_scale_loss and self.dtype_policy.name == "mixed_float16":
-            compiled.optimizer = with_loss_scale(compiled.optimizer)
+            compiled.optimizer = optimizers.with_loss_scale(compiled.optimizer)
         if device is not None:
             self.to(device)
         whole = steps_per_execution == "epoch"
@@ -153,7 +128,10 @@ class Trainer(Trainable):
             jit_compile=jit_compile,
             steps_per_execution="epoch" if whole else int(steps_per_execution),
         )
+        if loss is not None:
+            set_unnoticed(self, _loss_as_given=loss)
         self._fit.forget_engines()
+        self._fit.train_function = self._fit.test_function = self._fit.predict_function = None
         self._fit.stop_training = False
 
     @property
@@ -163,13 +141,25 @@ class Trainer(Trainable):
 
     @property
     def optimizer(self) -> Any:
-        """The optimizer; None before `compile`."""
-        return None if self._compiled is None else self._compiled.optimizer
+        """The optimizer: what `compile` got, or was set since; before `compile` what was set, or None."""
+        return self._optimizer_before_compile if self._compiled is None else self._compiled.optimizer
+
+    @optimizer.setter
+    def optimizer(self, value: Any) -> None:
+        if self._compiled is None:
+            set_unnoticed(self, _optimizer_before_compile=value)
+        else:
+            self._compiled.optimizer = optimizers.get(value)
+            self._fit.forget_engines()
 
     @property
     def loss(self) -> Any:
-        """The loss that `compile` got."""
-        return None if self._compiled is None else self._compiled.loss.given
+        """The loss that `compile` got. Another one that is set here is for the user's own code alone, as in Keras."""
+        return self._loss_as_given
+
+    @loss.setter
+    def loss(self, value: Any) -> None:
+        set_unnoticed(self, _loss_as_given=value)
 
     @property
     def metrics(self) -> list[Any]:
@@ -182,6 +172,11 @@ class Trainer(Trainable):
             if module._holds_metrics if isinstance(module, Layer) else not type(module).__module__.startswith("torch."):
                 found += metrics_in(module)
         return found
+
+    @property
+    def metrics_variables(self) -> list[Any]:
+        """The state of the metrics."""
+        return [variable for metric in self.metrics for variable in metric.variables]
 
     @property
     def metrics_names(self) -> list[str]:
@@ -197,8 +192,9 @@ class Trainer(Trainable):
         run = run_by(self)
         if run is not None:
             run.meter = None
+        device = self._where()
         for metric in self.metrics:
-            metric.to(self._where())
+            metric.to(device)
             metric.reset_state()
 
     def get_metrics_result(self) -> dict[str, Any]:
@@ -262,6 +258,8 @@ class Trainer(Trainable):
         verbose = resolve_verbose(verbose)
         check_split(validation_split)
         check_epochs(epochs=epochs, initial_epoch=initial_epoch)
+        check_validation_freq(validation_freq)
+        epochs = config.limited(epochs, config.max_epochs(), "epochs")
         weigh = class_weigher(class_weight)
         if is_iterable_data(x):
             check_own_batches(x, batch_size)
@@ -299,6 +297,7 @@ class Trainer(Trainable):
         steps: int | None = None,
         callbacks: Any = None,
         return_dict: bool = False,
+        **kwargs: Any,
     ) -> Any:
         """Loss and metrics on some data, in inference mode.
 
@@ -311,9 +310,13 @@ class Trainer(Trainable):
             steps: Batches; all of them if None.
             callbacks: Callback objects.
             return_dict: Whether a dict is given back.
+            kwargs: None are known.
         Returns: The loss, `[loss, metrics...]` where there are metrics, or a dict of all.
-        Raises: ValueError: as `fit`.
+        Raises: ValueError: as `fit`, or for an unknown argument.
         """
+        kwargs.pop("_use_cached_eval_dataset", None)  # Keras' own `fit`, in a subclass, passes it
+        if kwargs:
+            raise ValueError(f"evaluate() got the unknown argument {next(iter(kwargs))!r}.")
         self._require_compiled("evaluate")
         verbose = resolve_verbose(verbose)
         batches = self._batches(x, y, sample_weight, batch_size, False, steps)
@@ -370,15 +373,16 @@ class Trainer(Trainable):
         check_replicas(self)
         data, first = self._one_batch(x, y, sample_weight, class_weigher(class_weight))
         casts = uncached_casts(self._where().type)
-        with step.gradients("train_on_batch"), casts, Run(self, "training", first) as run:
+        with step.gradients("train_on_batch"), casts, Run(self, "training", first, True) as run:
             model = run.model
             step.prepare(model)
             model.reset_metrics()
-            if self.overrides("train_step"):
-                logs = read(model.train_step(data))
+            if step.owns_step(self, "train"):
+                step.make_function(self, "train")
+                logs = read(step.called_step(run, "train", data))
             else:
                 x, y, weight = data
-                logs = read(model._noted(*fit.train_batch(model, *data), x, y, weight))
+                logs = read(step.noted(model, *fit.train_batch(model, *data), x, y, weight))
         return self._as_results(logs, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
@@ -393,59 +397,13 @@ class Trainer(Trainable):
             step.note_losses(run.model)
             run.model.reset_metrics()
             with passing(False, inside=False):
-                logs = read(run.model.test_step(data))
+                step.make_function(self, "test")
+                logs = read(step.called_step(run, "test", data))
         return self._as_results(logs, return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """Returns the outputs for one batch, as arrays."""
-        return self._predict_batch(x)
-
-    # ------------------------------------------------------------------------------------------ what may be overridden
-
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """Returns one training step; override it for a training of your own.
-
-        Args:
-            data: `(x, y)` or `(x, y, sample_weight)`, on the device.
-        Returns: `{name: value}` for the logs.
-        """
-        x, y, weight = unpack(data)
-        with within_run(self, "training") as model:
-            if model._compiled is not None and model._compiled.views is not model._fit.trained:
-                step.prepare(model)
-            loss, y_pred = step.train_step(model, x, y, weight)
-            return model._noted(loss, y_pred, x, y, weight)
-
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """Returns one step of `evaluate`; see `train_step`."""
-        x, y, weight = unpack(data)
-        with within_run(self, "evaluating") as model:
-            loss, y_pred = step.test_step(model, x, y, weight)
-            return model._noted(loss, y_pred, x, y, weight)
-
-    def predict_step(self, data: Any) -> Any:
-        """Returns one step of `predict`: the outputs for `data`, `(x,)`."""
-        x, _, _ = unpack(data)
-        with within_run(self, "predicting") as model:
-            return step.predict_step(model, x)
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        """Returns the loss of a batch: what was compiled, penalties on the weights, and what layers added."""
-        return step.compute_loss(self, y, y_pred, sample_weight)
-
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
-        """Takes a batch into the metrics and gives their values so far."""
-        assert self._compiled is not None
-        self._compiled.metrics.update_state(y, y_pred, sample_weight)
-        return self.get_metrics_result()
-
-    def _noted(self, loss: Tensor, y_pred: Any, x: Any, y: Any, weight: Any) -> dict[str, Any]:
-        assert self._compiled is not None
-        rows = tree.flatten(y_pred)[0].shape[0]
-        self._compiled.loss_tracker.update_state(loss.detach(), rows)
-        return self.compute_metrics(x, y, y_pred, weight)
+        return self._predict_batch(x, in_tuple=True)
 
     # ---------------------------------------------------------------------------------------------------------- inside
 
@@ -522,12 +480,13 @@ class Trainer(Trainable):
         batch_size: int | None = None,
     ) -> Batch:
         """Returns the data as the model and its loss take them; a check that waits for the first step goes to `waiting`."""
-        needs_loss = not self.overrides("train_step", "compute_loss")
+        needs_loss = not step.owns_step(self, "train", "compute_loss")
         if needs_loss and self._compiled is not None:
             first_batch.check_given(self._compiled, x, y)
         self._checked_x(x, y, sample_weight)
-        with config.device_scope(self._where()):
-            first = first_batch.check_data(self, (x, y, sample_weight), self._where(), batch_size, needs_loss)
+        device = self._where()
+        with config.device_scope(device):
+            first = first_batch.check_data(self, (x, y, sample_weight), device, batch_size, needs_loss)
         waiting += [] if first is None else [first]
         return x, first_batch.targets_as_needed(self, y), sample_weight
 
@@ -544,9 +503,9 @@ class Trainer(Trainable):
         """Returns the inputs, by position, that only go into layers which take whole numbers."""
         return {}
 
-    def _predict_batch(self, x: Any) -> Any:
+    def _predict_batch(self, x: Any, in_tuple: bool = False) -> Any:
         x, _, _ = self._checked_x(*as_arrays(x, floats=self._floats()))
-        return predict.predict_batch(self, _moved(x, self._where()))
+        return predict.predict_batch(self, _moved(x, self._where()), in_tuple)
 
     def _one_batch(
         self, x: Any, y: Any, sample_weight: Any, weigh: Callable[..., Any] | None

@@ -19,28 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch.ops.operation import Nest, Operand, TensorLike, as_tensor, operation
+from kstyle_torch.symbolic.tensor import sizes_of_reshape
 
 Axes = int | Sequence[int]
 
 
 @operation
 def reshape(x: TensorLike, newshape: Axes) -> Tensor:
-    """Returns the same elements in another shape.
-
-    Args:
-        x: Elements.
-        newshape: Sizes. One may be -1, for what is left; or None, which `ops.shape` gives for an unknown size.
-    Raises: ValueError: if more than one size is to be found.
-    """
-    sizes = (newshape,) if isinstance(newshape, int) else tuple(newshape)
-    if any(size is None for size in sizes):
-        if sum(1 for size in sizes if size is None or size == -1) > 1:
-            raise ValueError(
-                f"reshape: only one size can be found from the others; got newshape={sizes}. Where several sizes are unknown, "
-                "reshape in the call() of a Layer, which sees them as numbers."
-            )
-        sizes = tuple(-1 if size is None else size for size in sizes)
-    return torch.reshape(x, sizes)
+    """Returns the same elements in another shape; one size may be -1, or None as `ops.shape` gives it for a batch."""
+    return torch.reshape(x, (newshape,) if isinstance(newshape, int) else sizes_of_reshape(newshape))
 
 
 @operation

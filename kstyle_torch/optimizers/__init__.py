@@ -50,19 +50,17 @@ __all__ = [
     "with_loss_scale",
 ]
 
-serialize = serialization.serialize_keras_object
-
 
 def get(identifier: Any) -> Any:
     """Returns the optimizer that a name, config, class or object means; torch's own are taken as they are.
 
-    Raises: ValueError: for an unknown name, with the nearest. TypeError: for an object that is not an optimizer.
+    Raises: ValueError: for an unknown name, with the nearest, or for an object that is not an optimizer.
     """
     if is_torch_optimizer(identifier):
         return TorchOptimizer(identifier)
     found = serialization.get(identifier, registry)
     if found is not None and not isinstance(found, Optimizer):
-        raise TypeError(f"Expected an optimizer (name, config or object); got {identifier!r}.")
+        raise ValueError(f"Expected an optimizer (name, config or object); got {identifier!r}.")
     return found
 
 
@@ -73,6 +71,11 @@ def with_loss_scale(optimizer: Any) -> Any:
     return LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
 
 
+def serialize(optimizer: Any) -> Any:
+    """Returns the optimizer in Keras' JSON form."""
+    return serialization.serialize_keras_object(optimizer)
+
+
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Returns the optimizer that a config describes."""
-    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
+    return serialization.deserialized(config, custom_objects, registry=registry)

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from kstyle_torch._torch import foreach_add_, foreach_addcmul_, foreach_div_, foreach_mul_, foreach_sqrt_
 from kstyle_torch.optimizers import foreach
-from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.base import VarListOptimizer, registry
 
 
 @registry.register()
-class Adadelta(Optimizer):
+class Adadelta(VarListOptimizer):
     """Scales the gradient by the root mean squares of the steps and of itself.
 
     Args:
@@ -67,6 +67,9 @@ class Adadelta(Optimizer):
         foreach.mul_(deltas, self.rho)
         foreach_addcmul_(deltas, delta, delta, 1 - self.rho)
         foreach_add_(parameters, delta, alpha=-learning_rate)
+
+    def update_step(self, grad: Tensor, variable: Any, learning_rate: Any) -> None:  # the name that Keras has here
+        super().update_step(grad, variable, learning_rate)
 
     def _root(self, squares: list[Tensor]) -> list[Tensor]:
         root = foreach.add(squares, self.epsilon)

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.layer.layout import SAME, Layout
-from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.base import VarListOptimizer, registry
 from kstyle_torch.optimizers.parameter_group import Part
 from kstyle_torch.optimizers.variables import SlotView, layout_of
 
 
 @registry.register()
-class Adafactor(Optimizer):
+class Adafactor(VarListOptimizer):
     """Adam with little memory: of the mean square of a matrix only the sums of rows and columns are kept.
 
     Args:

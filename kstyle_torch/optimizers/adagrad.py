@@ -9,11 +9,11 @@ from torch import Tensor
 
 from kstyle_torch._torch import foreach_addcdiv_, foreach_addcmul_, foreach_sqrt_
 from kstyle_torch.optimizers import foreach
-from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.base import VarListOptimizer, registry
 
 
 @registry.register()
-class Adagrad(Optimizer):
+class Adagrad(VarListOptimizer):
     """Divides the gradient by the root of the sum of all its squares.
 
     Args:

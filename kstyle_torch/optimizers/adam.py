@@ -7,13 +7,13 @@ from typing import Any
 from torch import Tensor
 
 from kstyle_torch.optimizers.adam_step import correction_of, foreach_step, fused_step
-from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.base import VarListOptimizer, registry
 from kstyle_torch.optimizers.fused import has_fused_adam
 from kstyle_torch.optimizers.parameter_group import Part
 
 
 @registry.register()
-class Adam(Optimizer):
+class Adam(VarListOptimizer):
     """Steps by running means of the gradient and of its square.
 
     Keras adds `epsilon` before the bias correction, torch after it; here it is as in Keras.

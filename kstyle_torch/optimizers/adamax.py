@@ -8,11 +8,11 @@ from torch import Tensor
 
 from kstyle_torch._torch import foreach_abs, foreach_addcdiv_, foreach_lerp_, foreach_maximum_
 from kstyle_torch.optimizers import foreach
-from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.base import VarListOptimizer, registry
 
 
 @registry.register()
-class Adamax(Optimizer):
+class Adamax(VarListOptimizer):
     """Adam with the largest gradient so far, fading, in place of the root mean square.
 
     Args:

@@ -32,6 +32,15 @@ from kstyle_torch.variables import Variable, assign_all
 registry = serialization.registry("optimizer", "keras.optimizers")
 
 
+class Forgotten:
+    """An attribute that `__init__` sets, for a subclass that forgets to call it."""
+
+    def __get__(self, optimizer: Any, owner: type) -> Any:
+        if optimizer is None:
+            return self
+        raise RuntimeError(f"{owner.__name__}.__init__() must call super().__init__() first.")
+
+
 class Optimizer(StateByParameter, OwnVariables, Configurable):
     """Base class of optimizers.
 
@@ -65,13 +74,14 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
     slots: tuple[Any, ...] = ()  # names of state tensors; those in a tuple alternate in `variables`
     shares: tuple[str, ...] = ("beta_1", "beta_2", "rho")  # arguments that are decay rates, in [0, 1)
+    built: Any = Forgotten()
     # Set by subclasses with an elementwise `update`, so that small parameters can be packed on a CPU: "steps" if `update`
     # only adds to parameters, "weights" if it reads them.
     packs: str | None = None
 
     def __init__(
         self,
-        learning_rate: Any = 0.001,
+        learning_rate: Any,
         weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
@@ -217,6 +227,14 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
     def _begin(self) -> None:
         """Makes state that does not belong to a variable."""
 
+    @property
+    def zero_grad(self) -> Any:
+        """Not an attribute, as in Keras: the error says what to call instead, and `hasattr` is False."""
+        raise AttributeError(
+            f"{type(self).__name__} has no zero_grad(), as in Keras: call model.zero_grad(), then loss.backward() and "
+            "optimizer.apply(gradients, model.trainable_variables)."
+        )
+
     def track(self, variables: Iterable[Any]) -> None:
         """Sets the variables of the next steps. Keeps all state, which follows the variables to their device.
 
@@ -229,7 +247,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
             self._given = variables
             self._part.look()
             return
-        elif type(self).build is not Optimizer.build and (new := self._unknown(variables)):
+        elif type(self).build not in BUILDS and (new := self._unknown(variables)):
             raise ValueError(
                 f"{type(self).__name__} was built without the variable(s) {', '.join(map(path_of, new))}; make a new "
                 "optimizer, and compile again, after changing what is trainable."
@@ -559,3 +577,14 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 def _defined_in(cls: type, method: str) -> int:
     """Returns the position in the MRO of the class that defines a method."""
     return next(place for place, base in enumerate(cls.__mro__) if method in vars(base))
+
+
+class VarListOptimizer(Optimizer):
+    """Base of the optimizers that call the argument of `build` `var_list`, as in Keras."""
+
+    def build(self, var_list: Iterable[Any]) -> None:
+        """Makes state for the variables; see `Optimizer.build`."""
+        super().build(var_list)
+
+
+BUILDS = (Optimizer.build, VarListOptimizer.build)  # those that add variables at any time

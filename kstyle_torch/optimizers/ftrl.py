@@ -17,11 +17,11 @@ from kstyle_torch._torch import (
     foreach_pow,
     foreach_sub_,
 )
-from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.base import VarListOptimizer, registry
 
 
 @registry.register()
-class Ftrl(Optimizer):
+class Ftrl(VarListOptimizer):
     """Follow the regularized leader: weights from the sum of all gradients, sparse with an L1 penalty.
 
     Args:

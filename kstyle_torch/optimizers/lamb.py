@@ -10,11 +10,11 @@ from torch import Tensor
 
 from kstyle_torch._torch import foreach_add_, foreach_addcmul_, foreach_div, foreach_norm, foreach_sqrt
 from kstyle_torch.optimizers.adam_step import move_means
-from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.base import VarListOptimizer, registry
 
 
 @registry.register()
-class Lamb(Optimizer):
+class Lamb(VarListOptimizer):
     """Adam with steps in proportion to the norm of each weight, for large batches.
 
     Args:

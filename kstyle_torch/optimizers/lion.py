@@ -8,11 +8,11 @@ from torch import Tensor
 
 from kstyle_torch._torch import foreach_add_, foreach_sign_
 from kstyle_torch.optimizers import foreach
-from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.base import VarListOptimizer, registry
 
 
 @registry.register()
-class Lion(Optimizer):
+class Lion(VarListOptimizer):
     """Steps by the sign of a mean of gradient and momentum.
 
     Args:

@@ -77,9 +77,9 @@ class LossScaleOptimizer(Optimizer):
         inner_optimizer.loss_scale_factor = None  # otherwise gradients would be divided twice
         self._skipped: Tensor | None = None  # steps that the device reverted since the last correction
 
-    def build(self, variables: Iterable[Any]) -> None:
+    def build(self, var_list: Iterable[Any]) -> None:
         """Builds the inner optimizer."""
-        self.track(variables)
+        self.track(var_list)
 
     def track(self, variables: Iterable[Any]) -> None:
         self._given = variables = list(variables)
@@ -97,6 +97,15 @@ class LossScaleOptimizer(Optimizer):
 
     def _current(self) -> Any:
         return self.inner_optimizer._current()
+
+    @property
+    def _trainable_variables(self) -> list[Any]:
+        return self.inner_optimizer._trainable_variables
+
+    def check_finite(self, grads: Sequence[Any]) -> Tensor:
+        """Returns whether all gradients are finite, as a tensor; None among them counts as finite."""
+        norms = foreach_norm([gradient for gradient in grads if gradient is not None], float("inf"))
+        return torch.stack(norms).isfinite().all()
 
     @property
     def variables(self) -> list[Any]:
@@ -131,8 +140,7 @@ class LossScaleOptimizer(Optimizer):
     def _step(self, gradients: Any) -> None:
         given = [gradient for gradient in gradients if gradient is not None]
         if given:
-            norms = torch.stack(foreach_norm(given, float("inf")))
-            finite = norms.isfinite().all()
+            finite = self.check_finite(given)
             scale = self.dynamic_scale.value
             divided = iter(foreach_div(given, scale))
             gradients = [None if gradient is None else next(divided) for gradient in gradients]

@@ -9,7 +9,7 @@ from typing import Any
 from kstyle_torch.optimizers.base import Optimizer, registry
 from kstyle_torch.optimizers.loss_scale import LossScaleOptimizer
 from kstyle_torch.optimizers.variables import path_of
-from kstyle_torch.serialization import Configurable
+from kstyle_torch.serialization import Configurable, custom_object_scope
 
 
 @registry.register()
@@ -64,6 +64,12 @@ class OptimizerMap(Configurable, MutableMapping[str, Optimizer]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._optimizers)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """Returns the map that `get_config` described."""
+        with custom_object_scope(custom_objects):
+            return super().from_config(config)
 
     def __call__(self, variable: Any) -> Any:
         """Returns the optimizer of a variable."""
@@ -122,9 +128,9 @@ class MultiOptimizer(Optimizer):
         for optimizer in getattr(self, "_inner", ()):
             optimizer.loss_scale_factor = value
 
-    def build(self, variables: Iterable[Any]) -> None:
+    def build(self, var_list: Iterable[Any]) -> None:
         """Builds each optimizer for its variables."""
-        self.track(variables)
+        self.track(var_list)
 
     def track(self, variables: Iterable[Any]) -> None:
         variables = list(variables)

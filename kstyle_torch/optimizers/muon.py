@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.optimizers.adam_step import correction_of, foreach_step, fused_step
-from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.base import VarListOptimizer, registry
 from kstyle_torch.optimizers.fused import has_fused_adam
 from kstyle_torch.optimizers.parameter_group import Part
 from kstyle_torch.optimizers.variables import layout_of, path_of
 
 
 @registry.register()
-class Muon(Optimizer):
+class Muon(VarListOptimizer):
     """Steps by an orthogonal matrix near the momentum, for hidden weights; by AdamW for all that is not a matrix.
 
     Args:
@@ -118,7 +118,7 @@ class Muon(Optimizer):
             momentum.mul_(self.momentum).add_(gradients[index])
             layout = layout_of(part.variables[index])
             direction = gradients[index] + self.momentum * momentum if self.nesterov else momentum
-            change = self._orthogonal_step(layout.to_keras(direction))
+            change = self.lr_adjust(self.zeropower_via_newtonschulz5(layout.to_keras(direction), self.ns_steps))
             part.parameters[index].sub_(layout.to_torch(change), alpha=rate)
         if adam:
             parameters, gradients = ([each[index] for index in adam] for each in (part.parameters, gradients))
@@ -130,17 +130,32 @@ class Muon(Optimizer):
     def is_fused(self, parameter: Tensor) -> bool:
         return has_fused_adam(parameter.device, parameter.dtype)
 
-    def _orthogonal_step(self, direction: Tensor) -> Tensor:
-        change = self._orthogonal(direction)
-        return change if self.rms_rate is None else change * (math.sqrt(max(change.shape)) * self.rms_rate)
+    def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:
+        """Returns nearly the orthogonal matrix of the polar decomposition, by Newton-Schulz iterations.
 
-    def _orthogonal(self, matrix: Tensor) -> Tensor:
-        """Returns nearly the orthogonal matrix of the polar decomposition, by Newton-Schulz iterations."""
-        tall = matrix.shape[0] > matrix.shape[1]
-        x = matrix.mT if tall else matrix
-        x = x / (torch.linalg.vector_norm(x) + 1e-7)
-        for _ in range(self.ns_steps):
+        Args:
+            x: A matrix, or matrices in the last two axes.
+            steps: How many iterations there are.
+        Raises: ValueError: for a tensor of fewer than two axes.
+        """
+        if x.ndim < 2:
+            raise ValueError(f"Muon: only matrices can be made orthogonal; got shape {tuple(x.shape)}.")
+        tall = x.shape[-2] > x.shape[-1]
+        x = self.transpose_last_axis(x) if tall else x
+        x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+        for _ in range(steps):
             gram = x @ x.mT
-            polynomial = torch.addmm(gram, gram, gram, beta=self.muon_b, alpha=self.muon_c)
-            x = torch.addmm(x, polynomial, x, beta=self.muon_a)
-        return x.mT if tall else x
+            if x.ndim == 2:
+                polynomial = torch.addmm(gram, gram, gram, beta=self.muon_b, alpha=self.muon_c)
+                x = torch.addmm(x, polynomial, x, beta=self.muon_a)
+            else:
+                x = self.muon_a * x + (self.muon_b * gram + self.muon_c * gram @ gram) @ x
+        return self.transpose_last_axis(x) if tall else x
+
+    def transpose_last_axis(self, X: Tensor) -> Tensor:  # noqa: N803, Keras' name
+        """Returns the tensor with its last two axes in the other order."""
+        return X.mT
+
+    def lr_adjust(self, x: Tensor) -> Tensor:
+        """Returns a step with the root mean square `rms_rate`; as it is if that is None."""
+        return x if self.rms_rate is None else x * (math.sqrt(max(x.shape[0], x.shape[1])) * self.rms_rate)

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from kstyle_torch._torch import foreach_add_, foreach_addcdiv_, foreach_sqrt
 from kstyle_torch.optimizers.adam_step import move_means
-from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.base import VarListOptimizer, registry
 from kstyle_torch.optimizers.variables import HostNumber
 
 
 @registry.register()
-class Nadam(Optimizer):
+class Nadam(VarListOptimizer):
     """Adam with Nesterov momentum.
 
     Args:

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from kstyle_torch import config, initializers
 from kstyle_torch.arrays import from_array
 from kstyle_torch.optimizers.variables import parameter_of, path_of
-from kstyle_torch.variables import Variable
+from kstyle_torch.variables import Variable, holding_values
 
 
 class OwnVariables:
     """Base of `Optimizer` with the methods that such subclasses call."""
 
     name: str
+    built: bool
     _variables: list[Any]
     _parameters: list[Tensor]
     _added: list[Variable]
+
+    if TYPE_CHECKING:
+
+        @property
+        def variables(self) -> list[Any]: ...
+
+        @property
+        def _trainable_variables(self) -> list[Any]: ...
+
+        def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None: ...
 
     def _known(self) -> dict[int, int]:
         """Returns the place of each variable's state, by the ids of variables and parameters."""
@@ -71,22 +82,62 @@ class OwnVariables:
 
     def assign(self, variable: Any, value: Any) -> None:
         """Sets a variable of the model's or the optimizer's."""
-        (variable if hasattr(variable, "assign") else _Assignable(variable)).assign(value)
+        _assignable(variable).assign(value)
 
     def assign_add(self, variable: Any, value: Any) -> None:
         """Adds to a variable of the model's or the optimizer's."""
-        self.assign(variable, variable + value)
+        _assignable(variable).assign_add(value)
 
     def assign_sub(self, variable: Any, value: Any) -> None:
         """Subtracts from a variable of the model's or the optimizer's."""
-        self.assign(variable, variable - value)
+        _assignable(variable).assign_sub(value)
+
+    def stateless_apply(
+        self, optimizer_variables: Sequence[Any], grads: Sequence[Any], trainable_variables: Sequence[Any]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns weights and state after a step, from those before it; the optimizer and the model stay as they are.
+
+        Args:
+            optimizer_variables: A value for each of `variables`.
+            grads: The gradients of the variables that the optimizer was built for, in Keras' layout.
+            trainable_variables: Values of those.
+        Returns: The new values of the trainable variables, then those of the optimizer's.
+        Raises: ValueError: if the optimizer is not built, or there are not as many values as variables.
+        """
+        if not self.built:
+            raise ValueError(f"{self.name} is not built yet: call build(model.trainable_variables) first.")
+        weights = self._trainable_variables
+        groups = {
+            "trainable_variables": [_assignable(each) for each in weights],
+            "optimizer_variables": self.variables,
+        }
+        with holding_values(groups, (trainable_variables, optimizer_variables)) as read:
+            self.apply(grads, weights)
+            new_weights, new_state = read()
+        return new_weights, new_state
 
 
 class _Assignable:
     """A bare parameter."""
 
     def __init__(self, parameter: Tensor):
-        self.parameter = parameter
+        self.value = parameter
 
     def assign(self, value: Any) -> None:
-        self.parameter.copy_(value.read() if isinstance(value, Variable) else from_array(value))
+        self.value.copy_(_tensor(value))
+
+    def assign_add(self, value: Any) -> None:
+        self.value.add_(_tensor(value))
+
+    def assign_sub(self, value: Any) -> None:
+        self.value.sub_(_tensor(value))
+
+
+def _assignable(variable: Any) -> Any:
+    return variable if hasattr(variable, "assign") else _Assignable(variable)
+
+
+def _tensor(value: Any) -> Any:
+    if isinstance(value, Variable):
+        return value.read()
+    return value if isinstance(value, (int, float)) else from_array(value)

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from kstyle_torch._torch import foreach_addcdiv_, foreach_addcmul_, foreach_lerp_, foreach_sqrt_, foreach_sub_
 from kstyle_torch.optimizers import foreach
-from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.base import VarListOptimizer, registry
 
 
 @registry.register("rmsprop")
-class RMSprop(Optimizer):
+class RMSprop(VarListOptimizer):
     """Divides the gradient by a running root mean square of it.
 
     Args:

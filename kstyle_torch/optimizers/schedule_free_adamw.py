@@ -8,11 +8,11 @@ from torch import Tensor
 
 from kstyle_torch._torch import foreach_addcdiv_, foreach_addcmul_, foreach_div, foreach_lerp_, foreach_sqrt_
 from kstyle_torch.optimizers import foreach
-from kstyle_torch.optimizers.base import Optimizer, registry
+from kstyle_torch.optimizers.base import VarListOptimizer, registry
 
 
 @registry.register()
-class ScheduleFreeAdamW(Optimizer):
+class ScheduleFreeAdamW(VarListOptimizer):
     """AdamW that averages its weights instead of lowering the learning rate. The weights are where gradients are taken.
 
     Args:

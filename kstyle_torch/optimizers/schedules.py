@@ -26,12 +26,16 @@ __all__ = [
 ]
 
 registry = serialization.registry("learning rate schedule", "keras.optimizers.schedules")
-serialize = serialization.serialize_keras_object
+
+
+def serialize(learning_rate_schedule: Any) -> Any:
+    """Returns the schedule in Keras' JSON form."""
+    return serialization.serialize_keras_object(learning_rate_schedule)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Returns the schedule that a config describes."""
-    return serialization.deserialize_keras_object(config, custom_objects, registry=registry)
+    return serialization.deserialized(config, custom_objects, registry=registry)
 
 
 class LearningRateSchedule(Configurable):

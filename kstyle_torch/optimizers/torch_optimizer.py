@@ -39,7 +39,7 @@ class TorchOptimizer(Optimizer):
     def __init__(self, optimizer: Any):
         made = getattr(optimizer, "func", optimizer)  # of a functools.partial
         kind = made if isinstance(made, type) else type(made)
-        super().__init__(name=snake_case(kind.__name__))
+        super().__init__(0.001, name=snake_case(kind.__name__))
         if issubclass(kind, torch.optim.LBFGS):
             raise ValueError(
                 "LBFGS computes the loss several times a step; fit computes it once. Take another optimizer."
@@ -47,6 +47,7 @@ class TorchOptimizer(Optimizer):
         self.optimizer = optimizer
         self._maker: Any = None  # the class or partial, if the optimizer was made here
         self._aside = WeakTensorKeyDictionary()  # state of parameters that are currently not trained
+        self._dtypes = WeakTensorKeyDictionary()  # of the trained parameters, at the last `track`
         self._warned: set[int] = set()  # parameters in the last warning that some are not trained
 
     def build(self, variables: Any) -> None:
@@ -67,6 +68,22 @@ class TorchOptimizer(Optimizer):
             self._hold(trained)
         else:
             self._check_held(trained)
+        self._follow_dtypes(trained)
+
+    def _follow_dtypes(self, trained: list[Tensor]) -> None:
+        """Casts the state of weights that `model.double()` or its like has moved to another dtype.
+
+        State that had another dtype than its weight before keeps it, as float32 beside weights in bfloat16.
+        """
+        for parameter in trained:
+            before = self._dtypes.get(parameter, parameter.dtype)
+            self._dtypes[parameter] = parameter.dtype
+            if before is parameter.dtype:
+                continue
+            state = self.optimizer.state.get(parameter, {})
+            for key, each in state.items():
+                if key != "step" and isinstance(each, Tensor) and each.dtype is before:
+                    state[key] = each.to(parameter.dtype)
 
     def _succeed(self, before: list[Tensor]) -> None:
         """Moves state to the parameters by which torch itself has replaced others."""
@@ -149,13 +166,14 @@ class TorchOptimizer(Optimizer):
         self._iterations.number += 1
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_aside": [*self._aside.items()], "_warned": set()}
+        fresh: dict[str, Any] = {"_dtypes": None, "_warned": set()}
+        return {**super().__getstate__(), "_aside": [*self._aside.items()], **fresh}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         aside = WeakTensorKeyDictionary()
         for parameter, each in state["_aside"]:
             aside[parameter] = each
-        vars(self).update({**state, "_aside": aside})
+        vars(self).update({**state, "_aside": aside, "_dtypes": WeakTensorKeyDictionary()})
 
     def get_config(self) -> dict[str, Any]:
         raise TypeError(f"{type(self.optimizer).__name__} is a torch optimizer and has no Keras config.")

@@ -11,6 +11,7 @@ from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.layer.keras_value import KerasValue, in_keras_layout
 from kstyle_torch.layer.layout import SAME, Layout
+from kstyle_torch.scopes import opened
 from kstyle_torch.variables import Variable
 
 
@@ -35,6 +36,8 @@ class HostNumber(Variable):
     @property
     def value(self) -> Tensor:
         """The number as a tensor on the CPU."""
+        if opened.stateless is not None and (noted := opened.stateless.get_current_value(self)) is not None:
+            return noted
         return torch.tensor(self.number, dtype=self._dtype)
 
     @property
@@ -47,7 +50,10 @@ class HostNumber(Variable):
     def assign(self, value: Any) -> HostNumber:
         """Sets the number; waits for the device if the value is on one."""
         number = value.item() if hasattr(value, "item") else float(value)
-        self.number = self._rounded(number)
+        if opened.stateless is not None:
+            opened.stateless.add_update((self, torch.tensor(number, dtype=self._dtype)))
+        else:
+            self.number = self._rounded(number)
         return self
 
 
@@ -71,6 +77,8 @@ class SlotView(Variable):
     @property
     def value(self) -> Tensor:
         """The state in Keras' layout; changing it in place changes the optimizer's."""
+        if opened.stateless is not None:
+            return self.read()
         return in_keras_layout(self.parameter, self.layout)
 
     @property
@@ -81,6 +89,8 @@ class SlotView(Variable):
 
     def read(self) -> Tensor:
         """Returns the value in Keras' layout."""
+        if opened.stateless is not None and (noted := opened.stateless.get_current_value(self)) is not None:
+            return noted
         return self.layout.to_keras(self.parameter)
 
     def assign(self, value: Any) -> SlotView:
@@ -92,7 +102,10 @@ class SlotView(Variable):
             given = value.read() if isinstance(value, Variable) else from_array(value)
             if given.shape != self.shape:
                 raise ValueError(f"{self.path}: cannot assign shape {tuple(given.shape)} to {tuple(self.shape)}.")
-            self.parameter.copy_(self.layout.to_torch(given))
+            if opened.stateless is not None:
+                opened.stateless.add_update((self, given.to(self.parameter.dtype)))
+            else:
+                self.parameter.copy_(self.layout.to_torch(given))
         return self
 
 

@@ -1,5 +1,8 @@
 """Tools of older Keras programs that prepare images, sequences and texts."""
 
+import sys
+
+from kstyle_torch import namespaces
 from kstyle_torch.preprocessing import image, sequence, text
 from kstyle_torch.utils.folders import image_dataset_from_directory, text_dataset_from_directory
 from kstyle_torch.utils.timeseries import timeseries_dataset_from_array
@@ -12,3 +15,5 @@ __all__ = [
     "text_dataset_from_directory",
     "timeseries_dataset_from_array",
 ]
+
+namespaces.install(sys.modules[__name__])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from kstyle_torch import config
+from kstyle_torch.ops.image.sizes import resize
 from kstyle_torch.preprocessing.iterators import DirectoryIterator, NumpyArrayIterator
 from kstyle_torch.utils.images import array_to_img, img_to_array, load_img, save_img
 
@@ -20,7 +22,28 @@ __all__ = [
     "img_to_array",
     "load_img",
     "save_img",
+    "smart_resize",
 ]
+
+
+def smart_resize(
+    x: Any, size: Sequence[int], interpolation: str = "bilinear", data_format: str = "channels_last", **kwargs: Any
+) -> Any:
+    """Returns images of another size, cut to its proportions around the middle instead of distorted.
+
+    Args:
+        x: One image or a batch.
+        size: Height and width.
+        interpolation: See `ops.image.resize`.
+        data_format: `"channels_last"` or `"channels_first"`.
+        kwargs: None are known.
+    Returns: An array for an array, else a tensor.
+    Raises: ValueError: for a bad size, number of axes or interpolation. TypeError: for unknown arguments.
+    """
+    if kwargs:
+        raise TypeError(f"smart_resize() got unexpected keyword arguments: {', '.join(kwargs)}.")
+    resized = resize(x, size, interpolation, crop_to_aspect_ratio=True, data_format=data_format)
+    return resized.numpy(force=True) if isinstance(x, np.ndarray) else resized
 
 
 class ImageDataGenerator:

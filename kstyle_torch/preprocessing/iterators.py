@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kstyle_torch.data.py_dataset import PyDataset
+from kstyle_torch.messages import say
 from kstyle_torch.utils.folders import class_folders, list_files
 from kstyle_torch.utils.images import array_to_img, img_to_array, load_img
 from kstyle_torch.utils.numeric import to_categorical
@@ -252,7 +253,7 @@ class DirectoryIterator(_Images):
         sizes = (height, width, CHANNELS[color_mode])
         first = image_data_generator.data_format == "channels_first"
         self.image_shape = (sizes[2], height, width) if first else sizes
-        print(f"Found {self.samples} images belonging to {self.num_classes} classes.")
+        say(f"Found {self.samples} images belonging to {self.num_classes} classes.")
         super().__init__(image_data_generator, batch_size, shuffle, seed, save_to_dir, save_prefix, save_format)
 
     def _number(self) -> int:

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from kstyle_torch.saving import keras_file, legacy_h5, weights
+from kstyle_torch.saving import keras_file, weights
 from kstyle_torch.serialization import custom_object_scope, whole_configs
 
 LEGACY = (".h5", ".hdf5")
@@ -46,6 +46,8 @@ def save_model(
         raise FileExistsError(f"{str(path)!r} exists already; pass overwrite=True to replace it.")
     zipped = zipped is None or zipped
     if zipped and path.suffix in LEGACY:
+        from kstyle_torch.saving import legacy_h5
+
         with whole_configs():
             legacy_h5.save(model, path, include_optimizer)
         return
@@ -109,8 +111,11 @@ def load_model(
     with custom_object_scope(custom_objects):
         # Judged by content, which may be of the other kind; a file that is of neither kind, by its name.
         is_neither = path.suffix in LEGACY and path.is_file() and not zipfile.is_zipfile(path)
-        load = legacy_h5.load if _is_hdf5(path) or is_neither else keras_file.load
-        return load(path, compile, safe_mode)
+        if not _is_hdf5(path) and not is_neither:
+            return keras_file.load(path, compile, safe_mode)
+        from kstyle_torch.saving import legacy_h5
+
+        return legacy_h5.load(path, compile, safe_mode)
 
 
 def save_weights(
@@ -118,6 +123,7 @@ def save_weights(
     filepath: str | os.PathLike[str],
     overwrite: bool = True,
     max_shard_size: float | None = None,
+    **kwargs: Any,
 ) -> None:
     """Writes a model's weights, to be read into a model of the same layers.
 
@@ -126,16 +132,20 @@ def save_weights(
         filepath: Ends in `.weights.h5` or `.weights.json` (shards), which Keras reads too, `.safetensors` or `.pt`.
         overwrite: Whether a file of that name is replaced.
         max_shard_size: Gigabytes of one file; the others lie beside `.weights.json`, which says what is where.
+        kwargs: `objects_to_skip`, for `.weights.h5` files and shards: layers that are left out.
     Raises: ValueError: for another ending, or a model without weights. FileExistsError: see `overwrite`.
     """
-    weights.save_weights(model, filepath, overwrite, max_shard_size)
+    skipped = kwargs.pop("objects_to_skip", None)
+    if kwargs:
+        raise TypeError(f"save_weights() got the unknown argument {next(iter(kwargs))!r}.")
+    weights.save_weights(model, filepath, overwrite, max_shard_size, skipped=skipped)
 
 
 def load_weights(
     model: Any,
     filepath: str | os.PathLike[str],
     skip_mismatch: bool = False,
-    by_name: bool = False,
+    **kwargs: Any,
 ) -> None:
     """Reads weights into a model; nothing changes unless all of it fits.
 
@@ -143,7 +153,11 @@ def load_weights(
         model: A model that is built.
         filepath: What `save_weights` or `save_model` wrote, here or in Keras 2 or 3.
         skip_mismatch: Whether layers that do not fit are left as they are, with a warning.
-        by_name: For `.h5` files of Keras 2: whether layers are looked up by name.
-    Raises: FileNotFoundError: if there is no such file. ValueError: if it does not fit.
+        kwargs: `by_name`, for `.h5` files of Keras 2: whether layers are looked up by name. `objects_to_skip`, for
+            `.weights.h5` files and shards: layers that are left as they are.
+    Raises: FileNotFoundError: if there is no such file. ValueError: if it does not fit, or for an unknown argument.
     """
-    weights.load_weights(model, filepath, skip_mismatch, by_name)
+    by_name, skipped = kwargs.pop("by_name", None), kwargs.pop("objects_to_skip", None)
+    if kwargs:
+        raise ValueError(f"load_weights() got the unknown argument {next(iter(kwargs))!r}.")
+    weights.load_weights(model, filepath, skip_mismatch, bool(by_name), skipped=skipped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,11 @@ def _write_folder(model: Any, config: str, folder: Path) -> None:
     write_weights(model, folder / archive.WEIGHTS, folder / archive.ASSETS)
 
 
-def write_weights(model: Any, path: Path, assets: Path | None = None) -> None:
+def write_weights(model: Any, path: Path, assets: Path | None = None, skipped: Sequence[Any] = ()) -> None:
     """Writes all variables to an HDF5 file in Keras' layout."""
     with path.open("wb") as file, hdf5.opened(file, "w") as root:  # through Python, which says when the disk is full
         warn_of_computed(model, f"The file of {model.name}")
-        weight_tree.write(model, lambda at: root.create_group(f"{at}/vars" if at else "vars"), assets)
+        weight_tree.write(model, lambda at: root.create_group(f"{at}/vars" if at else "vars"), assets, skipped)
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -87,7 +87,7 @@ def model_from_config(config: Any, compile: bool = True) -> Any:
         raise ValueError("config.json does not describe a model.")
     with lenient_configs():
         model: Any = deserialize_keras_object({key: value for key, value in config.items() if key != "compile_config"})
-    if not hasattr(model, "compile_from_config"):
+    if not hasattr(model, "save"):  # a FeatureSpace is saved like a model
         raise ValueError(f"config.json describes a {type(model).__name__}, not a model.")
     if not model.built and config.get("build_config"):
         model.build_from_config(config["build_config"])
@@ -97,13 +97,15 @@ def model_from_config(config: Any, compile: bool = True) -> Any:
     return model
 
 
-def read_weights(model: Any, file: Any, assets: Path | None = None, skip_mismatch: bool = False) -> None:
+def read_weights(
+    model: Any, file: Any, assets: Path | None = None, skip_mismatch: bool = False, skipped: Sequence[Any] = ()
+) -> None:
     """Sets all variables from an HDF5 file in Keras' layout; nothing changes unless all of it fits.
 
     Raises: ValueError: if it does not fit, or is broken.
     """
     with hdf5.opened(file) as root:
-        plan = weight_tree.Plan(model, lambda at: entries_at(root, at), skip_mismatch)
+        plan = weight_tree.Plan(model, lambda at: entries_at(root, at), skip_mismatch, skipped)
         with hdf5.readable():
             plan.carry_out(assets)
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ MAX_TABLE = 1 << 26  # bytes
 SUFFIX = ".weights.json"
 
 
-def write(model: Any, path: Path, max_bytes: int) -> None:
+def write(model: Any, path: Path, max_bytes: int, skipped: Sequence[Any] = ()) -> None:
     """Writes the shards under names of their own, then the table of them, and then removes those of the table before.
 
     So there is a whole set at every moment, and at the end one. Keras opens the shard that it would have called the first
@@ -31,6 +31,7 @@ def write(model: Any, path: Path, max_bytes: int) -> None:
     Args:
         model: A built model.
         path: Ends in `.weights.json`.
+        skipped: Layers that are left out.
         max_bytes: Of one shard; an object whose variables need more gets one of its own.
     Raises: ValueError: if `max_bytes` is not positive.
     """
@@ -42,7 +43,7 @@ def write(model: Any, path: Path, max_bytes: int) -> None:
         return collected.setdefault(at, _Group())
 
     warn_of_computed(model, f"The file of {model.name}")
-    weight_tree.write(model, make_group)
+    weight_tree.write(model, make_group, skipped=skipped)
     shards: list[dict[str, _Group]] = [{}]
     size = 0
     for at, group in collected.items():
@@ -136,7 +137,7 @@ class _Group(dict[str, Any]):
             group.create_dataset(key, data=value).attrs.update(self.attributes[key])
 
 
-def read(model: Any, path: Path, skip_mismatch: bool = False) -> None:
+def read(model: Any, path: Path, skip_mismatch: bool = False, skipped: Sequence[Any] = ()) -> None:
     """Sets the weights from the shards that a table names; nothing changes unless all of it fits.
 
     Raises: ValueError: if it does not fit, or a shard lies elsewhere than beside the table.
@@ -151,7 +152,7 @@ def read(model: Any, path: Path, skip_mismatch: bool = False) -> None:
             where = f"{at}/vars" if at else "vars"
             return _Spread([hdf5.group_at(files[name], where) for name in homes.get(where, ())])
 
-        weight_tree.Plan(model, entries_at, skip_mismatch).carry_out()
+        weight_tree.Plan(model, entries_at, skip_mismatch, skipped).carry_out()
 
 
 class _Spread(hdf5.Entries):

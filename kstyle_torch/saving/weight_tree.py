@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +75,16 @@ def _is_saved(item: Any) -> bool:
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def write(root: Any, make_group: Callable[[str], Any], folder: Path | None = None) -> None:
+def write(root: Any, make_group: Callable[[str], Any], folder: Path | None = None, skipped: Sequence[Any] = ()) -> None:
     """Writes all variables, and the assets, of a model.
 
     Args:
         root: The model.
         make_group: Gives the HDF5 group for the variables of the object at a path.
         folder: Where assets go, such as vocabularies; they are not written if None.
+        skipped: Objects that are left out, with all inside.
     """
-    met: set[int] = set()
+    met = {id(each) for each in skipped}
     waiting = [("", root)]
     while waiting:
         path, saveable = waiting.pop()
@@ -124,14 +125,21 @@ class Plan:
         root: The model.
         entries_at: Gives the file's arrays for a path; empty where it has none.
         skip_mismatch: Whether objects that do not fit are left out, with a warning.
+        skipped: Objects that are left as they are, with all inside.
     Raises: ValueError: if something does not fit; it names everything that does not.
     """
 
-    def __init__(self, root: Any, entries_at: Callable[[str], hdf5.Entries], skip_mismatch: bool = False):
+    def __init__(
+        self,
+        root: Any,
+        entries_at: Callable[[str], hdf5.Entries],
+        skip_mismatch: bool = False,
+        skipped: Sequence[Any] = (),
+    ):
         self.entries_at, self.skip_mismatch = entries_at, skip_mismatch
         self.found: dict[int, tuple[Any, hdf5.Entries, str]] = {}
         self.problems: dict[int, str] = {}
-        self._done: set[int] = set()
+        self._done = {id(each) for each in skipped}
         self._visit(root, "", ())
         if self.problems:
             self._report()

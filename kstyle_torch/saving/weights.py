@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch.budget import Budget
-from kstyle_torch.saving import archive, hdf5, keras_file, legacy_h5, shards, strangers, torch_file
+from kstyle_torch.saving import archive, hdf5, keras_file, strangers, torch_file
 from kstyle_torch.saving.atomic import replacing
 
 KERAS_SUFFIX, SHARDS_SUFFIX = ".weights.h5", ".weights.json"
@@ -27,25 +27,30 @@ def save_weights(
     overwrite: bool = True,
     max_shard_size: float | None = None,
     metadata: dict[str, str] | None = None,
+    skipped: Sequence[Any] | None = None,
 ) -> None:
     """Writes a model's weights; see `saving.save_weights`.
 
     Args:
         metadata: Texts that a `.safetensors` file holds beside the weights.
+        skipped: Layers that are left out.
     """
     path = Path(filepath)
     _check_suffix(path, SUFFIXES)
+    _check_skipped(path, skipped)
     if (max_shard_size is not None) != path.name.endswith(SHARDS_SUFFIX):
         raise ValueError(f"max_shard_size and a file that ends in {SHARDS_SUFFIX!r} go together; got {str(path)!r}.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; pass overwrite=True to replace it.")
     _check_built(model, "saving")
     if max_shard_size is not None:
-        shards.write(model, path, int(max_shard_size * 1024**3))
+        from kstyle_torch.saving import shards
+
+        shards.write(model, path, int(max_shard_size * 1024**3), skipped or ())
         return
     if path.name.endswith(KERAS_SUFFIX):
         with replacing(path) as unfinished:
-            keras_file.write_weights(model, unfinished)
+            keras_file.write_weights(model, unfinished, skipped=skipped or ())
         return
     state = {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
     with replacing(path) as unfinished:
@@ -63,14 +68,17 @@ def load_weights(
     skip_mismatch: bool = False,
     by_name: bool = False,
     keys: Sequence[str] | None = None,
+    skipped: Sequence[Any] | None = None,
 ) -> None:
     """Reads a model's weights; see `saving.load_weights`.
 
     Args:
         keys: What torch's form of file calls the weights, in the model's order, where they had other names then.
+        skipped: Layers that are left as they are.
     """
     path = Path(filepath)
     _check_suffix(path, (*SUFFIXES, *READ_TOO))
+    _check_skipped(path, skipped)
     if not path.exists():
         raise FileNotFoundError(f"There is no weights file {path}.")
     _check_built(model, "loading")
@@ -85,7 +93,9 @@ def load_weights(
             _check_state(model, state, skip_mismatch)
             model.load_state_dict(state, strict=not skip_mismatch)
         elif path.name.endswith(SHARDS_SUFFIX):
-            shards.read(model, path, skip_mismatch)
+            from kstyle_torch.saving import shards
+
+            shards.read(model, path, skip_mismatch, skipped or ())
         elif path.suffix == ".keras":
             with (
                 archive.opened(path) as source,
@@ -94,22 +104,29 @@ def load_weights(
             ):
                 keras_file.read_weights(model, file, skip_mismatch=skip_mismatch)
         else:
-            _read_hdf5(model, path, skip_mismatch, by_name)
+            _read_hdf5(model, path, skip_mismatch, by_name, skipped or ())
 
 
-def _read_hdf5(model: Any, path: Path, skip_mismatch: bool, by_name: bool) -> None:
+def _read_hdf5(model: Any, path: Path, skip_mismatch: bool, by_name: bool, skipped: Sequence[Any]) -> None:
     """Keras' `.weights.h5`, or a file of Keras 2, of weights alone or of a whole model."""
     hdf5.check_heaps(path)
     with hdf5.opened(path) as root, Budget(path.stat().st_size):
         group = hdf5.group_at(root, "model_weights") or root
         is_legacy = "layer_names" in group.attrs or "layer_names0" in group.attrs
         if is_legacy:
+            from kstyle_torch.saving import legacy_h5
+
             legacy_h5.read_weights(model, group, by_name, skip_mismatch)
             return
     if by_name:
         raise ValueError("by_name=True is for the '.h5' files of Keras 2; this one holds weights by path.")
     with Budget(path.stat().st_size):
-        keras_file.read_weights(model, path, skip_mismatch=skip_mismatch)
+        keras_file.read_weights(model, path, skip_mismatch=skip_mismatch, skipped=skipped)
+
+
+def _check_skipped(path: Path, skipped: Sequence[Any] | None) -> None:
+    if skipped is not None and not path.name.endswith((KERAS_SUFFIX, SHARDS_SUFFIX)):
+        raise ValueError(f"objects_to_skip is for files that end in {KERAS_SUFFIX!r}; got {str(path)!r}.")
 
 
 def _check_built(model: Any, what: str) -> None:

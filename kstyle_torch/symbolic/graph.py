@@ -133,6 +133,32 @@ def parents(node: Node) -> list[SymbolicTensor]:
     return list(filter(is_symbolic, tree.flatten((node.args, node.kwargs, list(node.tags.values())))))
 
 
+def get_source_inputs(tensor: Any) -> Any:
+    """Returns the inputs that a symbolic tensor is computed from, each once, in the order in which they are met.
+
+    Args:
+        tensor: What `Input`, a layer or a function on symbolic tensors gave; anything else is returned as it is.
+
+    Example:
+        >>> x, y = Input((3,), name="x"), Input((3,), name="y")
+        >>> [source.name for source in get_source_inputs(x * 2 + y)]
+        ['x', 'y']
+    """
+    if not is_symbolic(tensor):
+        return tensor
+    found: list[SymbolicTensor] = []
+    met: set[Node] = set()
+    waiting = [tensor]
+    while waiting:
+        last = waiting.pop()
+        if last.node is None:
+            found += [] if any(last is each for each in found) else [last]
+        elif last.node not in met:
+            met.add(last.node)
+            waiting += reversed(parents(last.node))
+    return found
+
+
 def nodes_behind(outputs: list[SymbolicTensor]) -> set[Node]:
     """Returns all calls that symbolic tensors depend on."""
     found: set[Node] = set()

@@ -8,6 +8,7 @@ it can be run at one size only, the unknown size is that one.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import threading
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, tree
-from kstyle_torch.mode import in_mode
+from kstyle_torch.mode import HasMode, in_mode
 from kstyle_torch.symbolic.probes import (
     LONGEST,
     MOST_ELEMENTS,
@@ -37,6 +38,8 @@ from kstyle_torch.symbolic.probes import (
     varied,
 )
 from kstyle_torch.variables import Variable
+
+KEPT = (TypeError, AttributeError, NotImplementedError)  # errors of which Keras, too, keeps the type
 
 # Modules whose calls broadcast sizes of 1, and run no code of users.
 BROADCASTING = (
@@ -87,6 +90,13 @@ def infer(
     symbols = [*dict.fromkeys(filter(is_symbolic, tree.flatten((args, kwargs))))]
     numbers = {leaf: number for number, leaf in enumerate(symbols)}
 
+    # A graph calls layers past their own `__call__`, unless a mode was passed; what that does has been done by now.
+    entry = (
+        functools.partial(nn.Module.__call__, target)
+        if isinstance(target, HasMode) and "training" not in kwargs
+        else target
+    )
+
     def call(probe: Probe, value: int) -> Any:
         device = _device_of(target)
 
@@ -101,7 +111,7 @@ def infer(
             return leaf.to(device) if isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter) else leaf
 
         real_args, real_kwargs = tree.map_structure(stand_in, (args, kwargs))
-        return target(*real_args, **real_kwargs)
+        return entry(*real_args, **real_kwargs)
 
     runs = _Runs(call, [leaf.shape for leaf in symbols])
     num_weights = _count_weights(target)
@@ -109,7 +119,8 @@ def infer(
         fits = runs.at_usual_sizes() or runs.at_other_sizes(_hints(target, args, kwargs, is_symbolic))
         if not fits or (_count_weights(target) > num_weights and runs.has_fixed_size()):
             shapes = _listed([leaf.shape for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf)])
-            raise ValueError(f"{describe(target)} cannot be called on {shapes}: {runs.error}") from runs.error
+            kind: Any = type(runs.error) if type(runs.error) in KEPT else ValueError
+            raise kind(f"{describe(target)} cannot be called on {shapes}: {runs.error}") from runs.error
     runs.error = None  # its traceback refers to these objects, in a cycle
     outputs = [output for _, output in runs.found]
     leaves = zip(*map(tree.flatten, outputs))
@@ -178,7 +189,7 @@ class _Runs:
     def at_other_sizes(self, hints: Hints) -> bool:
         """Searches for sizes at which the call can be run, and varies them; returns whether there are any."""
         error = self.error
-        if self.unknowns and not self.found:
+        if self.unknowns and not self.found and type(error) not in KEPT:  # which are mistakes at any size
             probes = itertools.islice(fallbacks(hints, self.shapes), MOST_TRIES)
             any(map(self._run_within_bounds, probes))
         if self.found:
@@ -299,8 +310,8 @@ def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Ite
     """
     if not isinstance(target, nn.Module):
         target = nn.Identity()
-    buffers = [(module, key, buffer, buffer.clone()) for module, key, buffer in _own_buffers(target)]
-    seeds = [(seed, seed.value) for seed in _seed_states(target)]
+    buffers = [(module, key, buffer, buffer.clone()) for module, key, buffer in own_buffers(target)]
+    seeds = [(seed, seed.value) for seed in seed_states(target)]
     losses = {id(module): [*getattr(module, "_losses", ())] for module in target.modules()}
     num_weights = _count_weights(target)
     random_state = torch.get_rng_state()
@@ -320,7 +331,7 @@ def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Ite
                 module._losses[:] = losses.get(id(module), [])
 
 
-def _seed_states(target: nn.Module) -> Iterator[Variable]:
+def seed_states(target: nn.Module) -> Iterator[Variable]:
     """Yields the states of the seed generators that modules have as attributes."""
     for module in target.modules():
         for value in vars(module).values():
@@ -329,7 +340,8 @@ def _seed_states(target: nn.Module) -> Iterator[Variable]:
                 yield state
 
 
-def _own_buffers(target: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+def own_buffers(target: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """Yields the buffers of a module and all below, each with the module that holds it and its name there."""
     for module in target.modules():
         for key, buffer in module._buffers.items():
             if buffer is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kstyle_torch import tree
 from kstyle_torch.symbolic.graph import Graph, Ref
+from kstyle_torch.symbolic.operation import Operation
 from kstyle_torch.symbolic.tensor import SymbolicTensor, mask_of, record
 
 Target = Callable[..., Any]
@@ -45,7 +46,9 @@ def replay(
             values[call.outputs.index] = args[0].mask
             continue
         target = replace(call.target)
-        if not hasattr(type(target), "_symbolic_call"):  # not a layer, which records its calls itself
+        if isinstance(target, Operation):
+            outputs = target(*args, **kwargs)
+        elif not hasattr(type(target), "_symbolic_call"):  # not a layer, which records its calls itself
             outputs = record(target, args, kwargs)
         else:
             outputs = target(*args, **kwargs) if call_layer is None else call_layer(target, *args, **kwargs)

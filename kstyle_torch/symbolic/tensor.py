@@ -6,12 +6,15 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
+from kstyle_torch.arrays import from_array
 from kstyle_torch.dtype_policies import DTypeName, dtype_name, in_torch_dtypes
 from kstyle_torch.initializers import DType, as_dtype
+from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.symbolic.infer import Spec, describe, infer
 
 Shape = tuple[int | None, ...]
@@ -28,7 +31,7 @@ class Node:
         filled: Names of the mask arguments that were filled in rather than passed by the caller.
     """
 
-    __slots__ = ("_outputs", "args", "filled", "kwargs", "tags", "target")
+    __slots__ = ("_outputs", "args", "declared", "filled", "kwargs", "tags", "target")
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Node:
     ):
         self.target, self.args, self.kwargs = target, args, kwargs
         self.tags, self.filled = tags or {}, tuple(filled)
+        self.declared = False  # whether its target said what the outputs are, and was not run
         self._outputs: Any = None
 
     @property
@@ -56,21 +60,51 @@ class Node:
         self._outputs = tree.map_structure(lambda leaf: _Output(leaf) if is_symbolic(leaf) else leaf, value)
 
 
-class SymbolicTensor:
+class KerasTensor:
     """A tensor without values. Layers, torch functions, operators and tensor methods can be called on it.
 
     Args:
         shape: Sizes; None where they are not known.
         dtype: torch dtype or its name.
-        node: The call that gives it; None for an input of a graph.
-        name: Name, of inputs.
+        sparse: Taken for Keras' sake, as are the next two; what is computed is dense.
+        ragged: Not with `sparse`.
+        record_history: Likewise.
+        name: Name; one is made if None.
+        kwargs: `ragged_rank` and `row_splits_dtype`, likewise; `node`, the call that gives it.
+    Raises: ValueError: for a shape that is not one. TypeError: for another argument.
+
+    Example:
+        >>> x = KerasTensor((None, 4))
+        >>> (x.reshape((-1, 2, 2)) + 1).shape
+        (None, 2, 2)
     """
 
     __hash__ = object.__hash__
     __array_priority__ = 1000  # NumPy's scalars leave their operators to ours
 
-    def __init__(self, shape: Shape, dtype: DType = torch.float32, node: Node | None = None, name: str | None = None):
-        self.shape, self.torch_dtype, self.node, self.name = tuple(shape), as_dtype(dtype), node, name
+    def __init__(
+        self,
+        shape: Any,
+        dtype: DType = "float32",
+        sparse: bool = False,
+        ragged: bool = False,
+        record_history: bool = True,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        self.node: Node | None = kwargs.pop("node", None)
+        self._ragged_rank, self._row_splits_dtype = (
+            kwargs.pop("ragged_rank", None),
+            kwargs.pop("row_splits_dtype", None),
+        )
+        if kwargs:
+            raise TypeError(f"KerasTensor has no argument {next(iter(kwargs))!r}.")
+        if sparse and ragged:
+            raise ValueError("A KerasTensor cannot be both sparse and ragged.")
+        self._shape = _standardized(shape)
+        self.torch_dtype = as_dtype(dtype)
+        self._sparse, self._ragged, self.record_history = bool(sparse), bool(ragged), record_history
+        self.name = name or unique_name(snake_case(type(self).__name__))
         self._mask: SymbolicTensor | None = None
         self._own_mask: tuple[int, weakref.ref[SymbolicTensor]] | None = None  # its axes, and the mask while it is used
         self.mask_axes: int | None = None  # of the mask that the call itself put on it
@@ -94,6 +128,31 @@ class SymbolicTensor:
         return lambda *args, **kwargs: record(attribute, *in_torch_dtypes(((self, *args), kwargs)))
 
     @property
+    def shape(self) -> Shape:
+        """The sizes; None where they are not known."""
+        return self._shape
+
+    @property
+    def sparse(self) -> bool:
+        """The argument of this name."""
+        return self._sparse
+
+    @property
+    def ragged(self) -> bool:
+        """The argument of this name."""
+        return self._ragged
+
+    @property
+    def ragged_rank(self) -> Any:
+        """The argument of this name."""
+        return self._ragged_rank
+
+    @property
+    def row_splits_dtype(self) -> Any:
+        """The argument of this name."""
+        return self._row_splits_dtype
+
+    @property
     def dtype(self) -> DTypeName:
         """The dtype's name, as in Keras (`"float32"`); it compares equal to the torch dtype too."""
         return dtype_name(self.torch_dtype)
@@ -113,6 +172,17 @@ class SymbolicTensor:
             self._mask, self._own_mask = None, (value.ndim, weakref.ref(value))  # it refers to this tensor
 
     @property
+    def _keras_mask(self) -> SymbolicTensor:
+        """The mask, under the name that real tensors have it by; missing where there is none."""
+        if self.mask is None:
+            raise AttributeError("_keras_mask")
+        return self.mask
+
+    @_keras_mask.setter
+    def _keras_mask(self, value: SymbolicTensor | None) -> None:
+        self.mask = value
+
+    @property
     def ndim(self) -> int:
         """The number of axes, including the batch."""
         return len(self.shape)
@@ -124,6 +194,19 @@ class SymbolicTensor:
     def size(self, dim: int | None = None) -> Any:
         """Returns the sizes, or that of axis `dim`."""
         return self.shape if dim is None else self.shape[dim]
+
+    def reshape(self, newshape: Any, *more: Any) -> Any:
+        """Returns the same elements in another shape, with the batch; one size may be -1 or None."""
+        sizes = (newshape, *more) if more or isinstance(newshape, int) else newshape
+        return record(Tensor.reshape, (self, sizes_of_reshape(sizes)), {})
+
+    def squeeze(self, axis: Any = None, **kwargs: Any) -> Any:
+        """Returns it without axes of size 1: `axis`, or all."""
+        axes = () if axis is None else (axis,)
+        return record(Tensor.squeeze, (self, *axes), kwargs)
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return record(torch.round, (self,), {"decimals": ndigits} if ndigits else {})
 
     def __getitem__(self, index: Any) -> Any:
         return record(Tensor.__getitem__, (self, index), {})
@@ -141,18 +224,62 @@ class SymbolicTensor:
         raise TypeError("A symbolic tensor has no length; its sizes are in .shape.")
 
     def __iter__(self) -> Iterator[Any]:
-        raise TypeError("A symbolic tensor cannot be iterated; index it, or use torch.unbind.")
+        raise NotImplementedError("A symbolic tensor cannot be iterated; index it, or use torch.unbind.")
+
+    def __int__(self) -> int:
+        raise ValueError(
+            "A symbolic tensor has no value, so it is not an int. Put what needs one into a layer's call()."
+        )
+
+    def __float__(self) -> float:
+        raise ValueError(
+            "A symbolic tensor has no value, so it is not a float. Put what needs one into a layer's call()."
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        raise TypeError(
+        raise ValueError(
             "A symbolic tensor has no values for NumPy. Use the torch function of the same name, or a Lambda layer."
         )
 
     def __repr__(self) -> str:
-        return f"<SymbolicTensor name={self.name}, shape={self.shape}, dtype={self.dtype}>"
+        return (
+            f"<KerasTensor shape={self.shape}, dtype={self.dtype}, sparse={self.sparse}, ragged={self.ragged}, "
+            f"name={self.name}>"
+        )
 
 
-KerasTensor = SymbolicTensor  # its public name
+SymbolicTensor = KerasTensor  # its name inside the package
+
+
+def _standardized(shape: Any) -> Shape:
+    """Returns a shape as a tuple of ints and None.
+
+    Raises: ValueError: if it is not a shape.
+    """
+    if type(shape) is torch.Size:
+        return tuple(shape)
+    if not hasattr(shape, "__iter__") or isinstance(shape, str):
+        raise ValueError(f"A shape must be a tuple of ints and None; got {shape!r}.")
+    sizes = tuple(shape)
+    for size in sizes:
+        if size is not None and (not hasattr(size, "__index__") or size < 0):
+            raise ValueError(f"A shape must be a tuple of ints that are not negative, and None; got {sizes}.")
+    return tuple(None if size is None else int(size) for size in sizes)
+
+
+def sizes_of_reshape(newshape: Sequence[int | None]) -> tuple[int, ...]:
+    """Returns the sizes for `torch.reshape`, with -1 for a size that is not known.
+
+    Raises: ValueError: if several are not known.
+    """
+    sizes = tuple(newshape)
+    open_axes = [axis for axis, size in enumerate(sizes) if size is None or size == -1]
+    if len(open_axes) > 1 and None in sizes:
+        raise ValueError(
+            f"reshape: only one size may be unknown; got {sizes}. Pass -1 for one and known sizes for the others, or reshape "
+            "in the call() of a layer, where all sizes are known."
+        )
+    return tuple(-1 if size is None else size for size in sizes)
 
 
 class RecordedCall:
@@ -202,9 +329,9 @@ class _Output:
         return tensor
 
 
-def is_symbolic(value: Any) -> bool:
-    """Returns whether `value` is a symbolic tensor."""
-    return isinstance(value, SymbolicTensor)
+def is_symbolic(x: Any) -> bool:
+    """Returns whether `x` is a symbolic tensor."""
+    return isinstance(x, SymbolicTensor)
 
 
 def any_symbolic(*structures: Any) -> bool:
@@ -223,14 +350,58 @@ def record(
 
     Raises: ValueError: if the call fails on tensors of the arguments' shapes, or takes a parameter that no layer owns.
     """
-    for leaf in tree.flatten((args, kwargs)):
-        if isinstance(leaf, Tensor) and leaf.requires_grad:
-            raise ValueError(f"{describe(target)}: {_untrainable(leaf)}")
-    node = Node(target, args, kwargs, tags, filled)
+    node = _node(target, args, kwargs, tags, filled)
     leaves, nest = infer(target, args, kwargs, is_symbolic, node.tags)
     outputs = tree.pack_sequence_as(nest, [_given_by(node, leaf) for leaf in leaves])
     node.outputs = outputs
     return outputs
+
+
+def record_declared(
+    target: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    declared: Any,
+    tags: dict[SymbolicTensor, SymbolicTensor] | None = None,
+    filled: Sequence[str] = (),
+) -> Any:
+    """Notes the call `target(*args, **kwargs)`, which is not run, and gives symbolic outputs.
+
+    Args:
+        declared: Nest of symbolic tensors of the outputs' shapes and dtypes.
+    Raises: ValueError: if the call takes a parameter that no layer owns.
+    """
+    node = _node(target, args, kwargs, tags, filled)
+    node.declared = True
+
+    def output(leaf: Any) -> Any:
+        if not is_symbolic(leaf):
+            return leaf
+        tensor = SymbolicTensor(leaf.shape, leaf.torch_dtype, node=node)
+        tensor.mask = leaf.mask
+        return tensor
+
+    node.outputs = outputs = tree.map_structure(output, declared)
+    return outputs
+
+
+def symbolic_outputs(leaves: Sequence[Any], nest: Any) -> Any:
+    """Returns what `infer` found as a nest of symbolic tensors that belong to no call."""
+    flat = [SymbolicTensor(leaf.shape, leaf.dtype) if isinstance(leaf, Spec) else leaf for leaf in leaves]
+    return tree.pack_sequence_as(nest, flat)
+
+
+def _node(
+    target: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    tags: dict[SymbolicTensor, SymbolicTensor] | None,
+    filled: Sequence[str],
+) -> Node:
+    for leaf in tree.flatten((args, kwargs)):
+        if isinstance(leaf, Tensor) and leaf.requires_grad:
+            raise ValueError(f"{describe(target)}: {_untrainable(leaf)}")
+    return Node(target, args, kwargs, tags, filled)
 
 
 def _untrainable(leaf: Tensor) -> str:
@@ -249,7 +420,7 @@ def _untrainable(leaf: Tensor) -> str:
 def _given_by(node: Node, leaf: Any) -> Any:
     if not isinstance(leaf, Spec):
         return leaf
-    tensor = SymbolicTensor(leaf.shape, leaf.dtype, node)
+    tensor = SymbolicTensor(leaf.shape, leaf.dtype, node=node)
     tensor.mask_axes = leaf.mask_axes
     return tensor
 
@@ -262,18 +433,39 @@ def mask_of(x: Any) -> Any:
 def mask_on(x: SymbolicTensor, num_axes: int) -> SymbolicTensor:
     """Returns the mask that will be on `x` when the graph runs."""
     node = Node(mask_of, (x,), {})
-    mask = SymbolicTensor(x.shape[:num_axes], torch.bool, node)
+    mask = SymbolicTensor(x.shape[:num_axes], torch.bool, node=node)
     node.outputs = mask
     return mask
 
 
+def _operand(value: Any) -> Any:
+    """Returns the other side of an operator: arrays as tensors; variables stay, to be read when the graph runs."""
+    return from_array(value) if isinstance(value, np.ndarray) else value
+
+
 def _operator(name: str) -> Callable[..., Any]:
     method = getattr(Tensor, name)
-    return lambda self, *others: record(method, (self, *others), {})
+    return lambda self, *others: record(method, (self, *map(_operand, others)), {})
+
+
+def _logical(name: str) -> Callable[..., Any]:
+    """Returns the operator for which Keras has a logical operation, where torch's is that of bits."""
+    function = getattr(torch, f"logical_{name}")
+
+    def operate(self: SymbolicTensor, other: Any) -> Any:
+        other = _operand(other)
+        number = isinstance(other, (bool, int, float, np.generic))
+        return record(function, (self, torch.as_tensor(other) if number else other), {})
+
+    return operate
 
 
 for _name in (
     "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul neg abs lt le "
-    "gt ge eq ne and rand or ror xor rxor invert"
+    "gt ge eq ne"
 ).split():
     setattr(SymbolicTensor, f"__{_name}__", _operator(f"__{_name}__"))
+for _name in ("and", "or", "xor"):
+    setattr(SymbolicTensor, f"__{_name}__", _logical(_name))
+    setattr(SymbolicTensor, f"__r{_name}__", _logical(_name))
+setattr(SymbolicTensor, "__invert__", lambda self: record(torch.logical_not, (self,), {}))  # noqa: B010

@@ -15,7 +15,8 @@ from kstyle_torch.training.objective import Objective, update
 
 FOLD_STEPS = 256
 FOLD_BYTES = 64 * 2**20
-TAGS = ("_keras_mask", "_keras_logits")  # attributes that layers and activations set on their outputs
+LATE_BYTES = 2**16  # of a batch's outputs; up to here the loss of many at once saves more than keeping them costs
+TAGS = MASK, LOGITS = "_keras_mask", "_keras_logits"  # attributes that layers and activations set on outputs
 Loss = Callable[[list[Any], list[Tensor], list[Any]], Tensor]  # of targets, outputs and weights, by output
 
 
@@ -45,6 +46,8 @@ class Meter:
         self.rows: list[int] = []
         self.kept: list[Kept] = []
         self.kept_bytes = 0
+        self.plain: list[tuple[list[Tensor], list[Tensor]]] = []  # targets and outputs of `add_plain`, by layout
+        self.plain_steps, self.plain_layout = 0, None
         self.chunks: list[Tensor] = []  # losses of the epoch, to find the first NaN
         self.begin()
 
@@ -77,6 +80,35 @@ class Meter:
         if len(self.losses) >= FOLD_STEPS or len(self.kept) >= FOLD_STEPS or self.kept_bytes >= FOLD_BYTES:
             self.fold()
 
+    def add_plain(self, y_true: Any, y_pred: Any) -> bool:
+        """Notes a step of a test with one small target and output, no weights and a late loss, which takes less than `add`.
+
+        Returns: Whether it is such a step; if not, nothing is noted.
+        """
+        if type(y_pred) is not Tensor or type(y_true) is not Tensor:
+            return False
+        layout: Any = y_true.shape, y_pred.shape, y_true.dtype, y_pred.dtype, y_pred.requires_grad, *vars(y_pred)
+        if layout != self.plain_layout and not self._begin_plain(layout, y_true, y_pred):
+            return False
+        targets, outputs = self.plain[-1]
+        targets.append(y_true)
+        outputs.append(y_pred)
+        self.plain_steps += 1
+        if self.plain_steps >= FOLD_STEPS:
+            self.fold()
+        return True
+
+    def _begin_plain(self, layout: Any, y_true: Tensor, y_pred: Tensor) -> bool:
+        """Looks at a plain step that is not like the one before. Returns: Whether it is a plain step at all."""
+        if self.late_loss is None or self.at_once or y_pred.requires_grad or hasattr(y_pred, MASK):
+            return False
+        if y_pred.ndim < 2 or not y_true.ndim or max(y_true.nbytes, y_pred.nbytes) > LATE_BYTES:
+            return False
+        before, self.plain_layout = self.plain_layout, layout
+        if before is None or _joinable(before) != _joinable(layout):
+            self.plain.append(([], []))
+        return True
+
     def _keep(self, targets: list[Any], outputs: list[Tensor], weights: list[Any], late: bool) -> None:
         tags = [[getattr(output, name, None) for name in TAGS[: 1 + late]] for output in outputs]
         for leaf in (*outputs, *targets):
@@ -90,6 +122,11 @@ class Meter:
         """Updates loss tracker and metrics from the buffers, without waiting for the device."""
         if self.losses:
             self._fold_losses()
+        plain, self.plain, self.plain_steps, self.plain_layout = self.plain, [], 0, None
+        for targets, outputs in plain:
+            step = [_cat(targets)], [_cat_with_logits(outputs)], [None]
+            self._count(step)
+            update(self.joined, *step)
         kept, self.kept, self.kept_bytes = self.kept, [], 0
         for start, stop in runs([_layout(step) for step in kept]):
             joined = _joined(kept[start:stop])
@@ -105,7 +142,7 @@ class Meter:
         tracker.count.assign_add(float(sum(self.rows)))
         self.losses, self.rows = [], []
 
-    def _count(self, joined: tuple[list[Any], list[Tensor], list[Any]]) -> None:
+    def _count(self, joined: tuple[list[Any], list[Tensor], Any]) -> None:
         """Computes the loss of concatenated steps."""
         assert self.late_loss is not None
         rows, tracker = joined[1][0].shape[0], self.compiled.loss_tracker
@@ -131,6 +168,23 @@ def runs(values: list[Any]) -> Iterator[tuple[int, int]]:
         if stop == len(values) or values[stop] != values[start]:
             yield start, stop
             start = stop
+
+
+def _joinable(layout: Any) -> Any:
+    """Returns what plain steps must have in common: not the number of rows."""
+    target, output, *rest = layout
+    return target[1:], output[1:], rest
+
+
+def _cat(tensors: list[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+
+
+def _cat_with_logits(outputs: list[Tensor]) -> Tensor:
+    joined = _cat(outputs)
+    if len(outputs) > 1 and hasattr(outputs[0], LOGITS):
+        setattr(joined, LOGITS, torch.cat([getattr(output, LOGITS) for output in outputs]))
+    return joined
 
 
 def _layout(step: Kept) -> list[Any]:

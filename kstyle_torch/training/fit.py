@@ -14,16 +14,14 @@ from kstyle_torch import tree
 from kstyle_torch.callbacks import CallbackList, ProgbarLogger
 from kstyle_torch.data.batches import ArrayBatches, Batches
 from kstyle_torch.layer.precision import uncached_casts
-from kstyle_torch.mode import passing
+from kstyle_torch.mode import passing, running
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.choose_engine import chosen_step, fast_forward, whole_epoch
-from kstyle_torch.training.epoch_metrics import Logs, Meter, is_nan
+from kstyle_torch.training.epoch_metrics import LATE_BYTES, Logs, Meter, is_nan
 from kstyle_torch.training.objective import read
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.engine import RecordedStep
 from kstyle_torch.training.run import Run, is_nested, run_by
-
-LATE_BYTES = 2**16  # of a batch's outputs; up to this size, one loss call for many batches saves more than it costs
 
 
 def run_fit(
@@ -58,6 +56,7 @@ def run_fit(
         _finishing(run.model, callbacks),
     ):
         model = run.model
+        steps.make_function(run.origin, "train")
         callbacks.on_train_begin()
         for epoch in range(initial_epoch if callbacks.first_epoch is None else callbacks.first_epoch, epochs):
             model.reset_metrics()
@@ -79,20 +78,20 @@ def _train_epoch(run: Run, batches: Batches, callbacks: CallbackList, epoch: int
     model = run.model
     steps.prepare(model)
     run.meter = meter = Meter(model._compiled)
-    own = model.overrides("train_step", "compute_metrics")
+    own = steps.owns_step(run.origin, "train", "compute_metrics")
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
     bar = callbacks.only_bar(end)
     hooked = not steps.are_ours((*begin, *end))
     watchful = not isinstance(batches, ArrayBatches) or hooked or is_nested(run)
     unseen = not begin and (not end or bar is not None)
-    at_once = whole_epoch(model, batches, meter) if unseen and callbacks.resumed is None else None
+    at_once = whole_epoch(model, batches, meter) if unseen and not own and callbacks.resumed is None else None
     if at_once is None:
         step = chosen_step(model, (batches.steps or 0) * (epochs - epoch), watchful, hooked)
         done, left = 0, callbacks.numbered(batches)
     else:
         step = functools.partial(steps.train_step, model)
         done, left = at_once
-    take = functools.partial(steps.user_step, model, model.train_step) if own else _trained(step, meter)
+    take = functools.partial(steps.user_step, run, "train") if own else _trained(model, step, meter)
     if not isinstance(batches, ArrayBatches):
         left = steps.watched_batches(run, left, (*begin, *end))
     with steps.straight(run, (*begin, *end)):
@@ -140,32 +139,68 @@ def run_epoch(
     return index, logs
 
 
-def _trained(step: Callable[[Any, Any, Any], tuple[Tensor, Any]], meter: Meter) -> Callable[[Any], None]:
+def _trained(
+    model: Trainable, step: Callable[[Any, Any, Any], tuple[Tensor, Any]], meter: Meter
+) -> Callable[[Any], None]:
     """Returns the function that trains on a batch."""
 
     def take(batch: Any) -> None:
         x, y, weight = batch
         loss, y_pred = step(x, y, weight)
-        meter.add(loss, y, y_pred, weight)
+        if y_pred is None:  # a model that only its own compute_loss() knows how to train
+            steps.noted(model, loss, None, x, y, weight)
+        else:
+            meter.add(loss, y, y_pred, weight)
 
     return take
 
 
 def _tested(model: Trainable, meter: Meter) -> Callable[[Any], None]:
-    """Returns the function that tests on a batch. Small outputs are kept, to compute the loss of many batches at once."""
+    """Returns the function that tests on a batch."""
 
     def take(batch: Any) -> None:
         x, y, weight = batch
-        y_pred = steps.forward(model, x, y, weight)
-        waits = meter.late_loss is not None and is_small(y_pred) and not steps.has_losses(model)
-        meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
+        _score(model, meter, x, y, weight, steps.forward(model, x, y, weight))
 
     return take
 
 
-def _tested_by_user(model: Trainable, batch: Any) -> Any:
+def _score(model: Trainable, meter: Meter, x: Any, y: Any, weight: Any, y_pred: Any) -> None:
+    """Notes the outputs of a batch. Small ones are kept, and wait for a loss of many batches at once."""
+    if y_pred is None:
+        steps.noted(model, steps.test_loss(model, x, y, None, weight), None, x, y, weight)
+        return
+    waits = meter.late_loss is not None and is_small(y_pred) and not steps.has_losses(model)
+    meter.add(None if waits else steps.test_loss(model, x, y, y_pred, weight), y, y_pred, weight)
+
+
+def _test_quietly(run: Run, batches: Iterator[Any], meter: Meter) -> None:
+    """Tests on batches as `_tested` does, where the model alone runs between them: what holds for all is looked up once.
+
+    It ends after the first batch of an unusual kind, and leaves the others in `batches`.
+    """
+    model, forward, call = run.model, run.forward, running
+    before, added = (call.mode, call.inside), call.losses
+    assert forward is not None
+    try:
+        for _, (x, y, weight) in batches:
+            if added:
+                steps.clear_losses(model)
+            call.mode, call.inside = False, True
+            y_pred = forward(model, x)
+            call.mode, call.inside = before
+            if added or weight is not None or not meter.add_plain(y, y_pred):
+                _score(model, meter, x, y, weight, y_pred)
+                break
+            if run.stop:
+                break
+    finally:
+        call.mode, call.inside = before
+
+
+def _tested_by_user(run: Run, batch: Any) -> Any:
     with passing(False, inside=False):
-        return steps.user_step(model, model.test_step, batch)
+        return steps.user_step(run, "test", batch)
 
 
 def _tell(hooks: Iterable[Any], model: Trainable, index: int, logs: Any) -> None:
@@ -192,19 +227,23 @@ def train_batch(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, 
 def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
     """Returns loss and metrics over the batches, computed in inference mode."""
     begin, end = callbacks.hooks("on_test_batch_begin"), callbacks.hooks("on_test_batch_end")
-    own = model.overrides("test_step", "compute_metrics")
+    own = steps.owns_step(model, "test", "compute_metrics")
     model._fit.stop_evaluating = False
     first = batches.first_check
     with Run(model, "evaluating", first) as run, torch.no_grad(), fast_forward(run, (*begin, *end)):
         model = run.model
         steps.note_losses(model)
+        steps.make_function(run.origin, "test")
         callbacks.on_test_begin()
         model.reset_metrics()
         run.meter = meter = Meter(model._compiled, None if own else functools.partial(steps.late_loss, model))
-        take = functools.partial(_tested_by_user, model) if own else _tested(model, meter)
-        numbered: Iterable[Any] = enumerate(batches.epoch())
+        take = functools.partial(_tested_by_user, run) if own else _tested(model, meter)
+        numbered: Iterator[Any] = enumerate(batches.epoch())
         if not isinstance(batches, ArrayBatches):
             numbered = steps.watched_batches(run, numbered, (*begin, *end))
+        elif not (own or begin or end) and run.first_check is None and run.forward is not None:
+            _test_quietly(run, numbered, meter)
+            numbered = iter(()) if run.stop else numbered
         _, logs = run_epoch(run, numbered, (begin, end), take)
         results = _read_logs(model, logs)
         callbacks.on_test_end(results)

@@ -31,19 +31,20 @@ def _call(model: Trainable, x: Any) -> Any:
 def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> Any:
     """Returns the concatenated outputs for all batches, as arrays."""
     begin, end = callbacks.hooks("on_predict_batch_begin"), callbacks.hooks("on_predict_batch_end")
-    own = model.overrides("predict_step")
+    own = steps.owns_step(model, "predict")
     collected = Outputs()
     model._fit.stop_predicting = False
     # not inference_mode: states of stateful layers could not be used in training later
     with Run(model, "predicting") as run, torch.no_grad(), fast_forward(run, (*begin, *end)):
         model = run.model
+        steps.make_function(run.origin, "predict")
         callbacks.on_predict_begin()
         call = running
         numbered: Iterable[Any] = enumerate(batches.epoch())
         # without user code between batches, mode and forward function need not be looked up for each
         quiet = not own and isinstance(batches, ArrayBatches) and not begin and not end
         if own:
-            take = functools.partial(_predicted_by_user, model)
+            take = functools.partial(_predicted_by_user, run)
         elif quiet:
             take = functools.partial(run.forward, model) if run.forward else functools.partial(_call, model)
         else:
@@ -66,9 +67,9 @@ def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> 
     return joined
 
 
-def _predicted_by_user(model: Trainable, batch: Any) -> Any:
+def _predicted_by_user(run: Run, batch: Any) -> Any:
     with passing(False, inside=False):
-        return steps.user_step(model, model.predict_step, batch)
+        return steps.user_step(run, "predict", batch)
 
 
 def _predicted(run: Run, x: Any) -> Any:
@@ -76,13 +77,20 @@ def _predicted(run: Run, x: Any) -> Any:
         return run.forward(run.model, x) if run.forward else _call(run.model, x)
 
 
-def predict_batch(model: Trainable, x: Any) -> Any:
-    """Returns the outputs for one batch as arrays, without calling callbacks."""
-    own = model.overrides("predict_step")
+def predict_batch(model: Trainable, x: Any, in_tuple: bool) -> Any:
+    """Returns the outputs for one batch as arrays, without calling callbacks.
+
+    Args:
+        in_tuple: Whether a step of the user's gets `(x,)`, as from `predict_on_batch`, and not x.
+    """
+    own = steps.owns_step(model, "predict")
     with Run(model, "predicting") as run, torch.no_grad(), steps.straight(run, ()):
         model = run.model
         if own:
-            outputs = _predicted_by_user(model, (x, None, None))
+            steps.make_function(run.origin, "predict")
+            steps.clear_losses(model)
+            with passing(False, inside=False):
+                outputs = steps.called_step(run, "predict", (x,) if in_tuple else steps.packed(x))
         else:
             outputs = steps.run_model(model, x, training=False)
     return tree.map_structure(_array, outputs)

@@ -39,17 +39,20 @@ class Run:
         model: The model.
         kind: `"training"`, `"evaluating"` or `"predicting"`.
         first_check: Deferred check of data and loss; see `FirstCheck`.
+        brief: Whether it is a single step.
+    Raises: RuntimeError: on entering, if another thread is in `fit` of the same model and this run would train it too.
     Attributes: model: The model that runs: `origin`, or a copy of it. origin: The user's model. outer: The run of the same
         thread that this one is nested in, such as a `predict` in a callback. counts: Whether it changes the metrics.
     """
 
     __slots__ = (
-        *("counts", "first_check", "forward", "kind", "losses", "meter", "model"),
+        *("brief", "counts", "first_check", "forward", "kind", "losses", "meter", "model"),
         *("origin", "outer", "stop", "taken", "thread"),
     )
 
-    def __init__(self, model: Trainable, kind: str, first_check: FirstCheck | None = None):
+    def __init__(self, model: Trainable, kind: str, first_check: FirstCheck | None = None, brief: bool = False):
         self.model, self.origin, self.kind, self.counts = model, model, kind, kind != "predicting"
+        self.brief = brief
         self.first_check = first_check if first_check is None or not first_check.is_done else None
         self.thread = threading.get_ident()
         self.outer, self.losses = innermost.run, running.losses
@@ -61,7 +64,7 @@ class Run:
     def __enter__(self) -> Run:
         model, runs = self.origin, self.origin._fit.runs
         with _lock:
-            while model._fit.trial not in (None, self.thread):
+            while model._fit.trial not in (None, self.thread) or self._must_wait():
                 _lock.wait()
             alone = not (self.counts and others_run(model))
             runs.append(self)
@@ -89,6 +92,24 @@ class Run:
             self._end()
             if self.model is not model and self.counts and not others_run(model):
                 _show_metrics(self.model, model)
+            if self.brief:
+                _lock.notify_all()
+
+    def _must_wait(self) -> bool:
+        """Returns whether another thread runs a single training step, which this training has to wait for.
+
+        Gradients are kept at the weights, and torch refuses a backward pass whose weights have changed.
+        """
+        if self.kind != "training":
+            return False
+        others = [run for run in self.origin._fit.runs if run.kind == "training" and run.thread != self.thread]
+        if not all(run.brief for run in others):
+            raise RuntimeError(
+                f"{self.origin.name} is being trained by fit() in another thread. Two trainings of one model would change "
+                "the weights under each other: wait for it, call train_on_batch() in both threads, which take turns, or "
+                "train a clone_model()."
+            )
+        return bool(others)
 
     def _end(self) -> None:
         """Removes the run from the lists of both models; on the copy's list it would be a cycle that holds the weights."""
@@ -145,7 +166,7 @@ def within_run(model: Trainable, kind: str) -> Iterator[Any]:
     if run_by(model) is not None:
         yield model
         return
-    with Run(model, kind) as run:
+    with Run(model, kind, brief=True) as run:
         yield run.model
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kstyle_torch import tree
 from kstyle_torch._torch import run_backward
 from kstyle_torch.layer import added_losses
 from kstyle_torch.layer.base import Layer
@@ -20,7 +21,7 @@ from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.module_walk import modules_of
 from kstyle_torch.losses.fused_crossentropy import Head, head_of
 from kstyle_torch.mode import running, set_flags
-from kstyle_torch.training.fit_state import UNKNOWN
+from kstyle_torch.training.fit_state import UNKNOWN, StepFunction
 from kstyle_torch.training.freed_memory import keep_for_the_next_step
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import Run, innermost, run_by
@@ -209,8 +210,13 @@ def forward(model: Trainable, x: Any, y: Any, weight: Any) -> Any:
 
 def test_loss(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -> Tensor:
     """Returns the loss in a test."""
+    return told_loss(model, x, y, y_pred, weight, training=False)
+
+
+def told_loss(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any, training: bool) -> Tensor:
+    """Returns what `compute_loss` gives, told the mode if it wants to know."""
     cls: Any = type(model)
-    told = {"training": False} if takes_training(cls) else {}
+    told = {"training": training} if takes_training(cls) else {}
     loss: Tensor = model.compute_loss(x, y, y_pred, weight, **told)
     return loss
 
@@ -232,8 +238,14 @@ def compute_loss(model: Trainable, y: Any, y_pred: Any, weight: Any) -> Tensor:
         note_losses(model)
     if compiled is not None and compiled.outputs is None:
         compiled.build(model.output_names, y, y_pred)
-    total = None if compiled is None else compiled.compute_loss(y, y_pred, weight)
-    return _with_penalties(model, total)
+    given = None if compiled is None else compiled.compute_loss(y, y_pred, weight)
+    total: Tensor | None = _with_penalties(model, given)
+    for layer in model._fit.loss_layers(model) if has_losses(model) else ():
+        for loss in layer._losses:
+            total = loss if total is None else total + loss
+    if total is None:
+        raise ValueError("No loss to compute: pass loss=... to compile(), or call add_loss() in a layer.")
+    return total
 
 
 def late_loss(model: Trainable) -> Callable[[list[Any], list[Tensor], list[Any]], Tensor] | None:
@@ -248,20 +260,16 @@ def late_loss(model: Trainable) -> Callable[[list[Any], list[Tensor], list[Any]]
         return None
     if not all(loss.rowwise and loss.reduction in ("sum_over_batch_size", "mean") for loss in losses):
         return None
+    # Steps in which a layer adds a loss do not wait, and theirs is none of those that do.
     return lambda *by_output: _with_penalties(model, compiled.loss(*by_output))
 
 
-def _with_penalties(model: Trainable, total: Tensor | None) -> Tensor:
+def _with_penalties(model: Trainable, total: Any) -> Any:
     for view in model._fit.penalised:
         regularizer = view.regularizer
         if regularizer is not None:
             penalty = regularizer(view.read())
             total = penalty if total is None else total + penalty
-    for layer in model._fit.loss_layers(model) if has_losses(model) else ():
-        for loss in layer._losses:
-            total = loss if total is None else total + loss
-    if total is None:
-        raise ValueError("No loss to compute: pass loss=... to compile(), or call add_loss() in a layer.")
     return total
 
 
@@ -327,10 +335,45 @@ def note_losses(model: Trainable) -> None:
         fit.layers_below = [module for module in modules if module is not model and isinstance(module, Layer)]
 
 
-def user_step(model: Trainable, step: Any, batch: Any) -> Any:
-    """Runs a step method that the user has overridden, on the batch in Keras' form, without trailing None."""
-    clear_losses(model)
-    return step(packed(*batch))
+def owns_step(model: Trainable, kind: str, *more: str) -> bool:
+    """Returns whether the user overrides a step, or has made or set a function for it.
+
+    Args:
+        kind: "train", "test" or "predict".
+        more: Other methods.
+    """
+    if model.overrides(f"{kind}_step", f"make_{kind}_function", *more):
+        return True
+    function = getattr(model._fit, f"{kind}_function")
+    return function is not None and type(function) is not StepFunction
+
+
+def make_function(model: Trainable, kind: str) -> None:
+    """Calls an overridden `make_train_function`, or its like."""
+    if model.overrides(f"make_{kind}_function"):
+        getattr(model, f"make_{kind}_function")()
+
+
+def user_step(run: Run, kind: str, batch: Any) -> Any:
+    """Runs a step of the user's on the batch in Keras' form, without trailing None."""
+    clear_losses(run.model)
+    return called_step(run, kind, packed(*batch))
+
+
+def called_step(run: Run, kind: str, data: Any) -> Any:
+    """Returns what the function of a step gives, or the step itself where there is no function."""
+    function = getattr(run.origin._fit, f"{kind}_function")
+    if function is None or type(function) is StepFunction:
+        return getattr(run.model, f"{kind}_step")(data)
+    return function([data])
+
+
+def noted(model: Trainable, loss: Tensor, y_pred: Any, x: Any, y: Any, weight: Any) -> dict[str, Any]:
+    """Takes a step into loss tracker and metrics. Returns: The logs."""
+    rows = next(leaf.shape[0] for leaf in tree.flatten(x if y_pred is None else y_pred) if leaf is not None)
+    model._compiled.loss_tracker.update_state(loss.detach(), rows)
+    logs: dict[str, Any] = model.compute_metrics(x, y, y_pred, weight)
+    return logs
 
 
 def packed(x: Any, y: Any = None, weight: Any = None) -> Any:

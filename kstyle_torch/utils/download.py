@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from kstyle_torch import config
 from kstyle_torch.callbacks.progress import WIDTH, can_encode, can_redraw
+from kstyle_torch.messages import say
 
 BLOCK = 2**18
 SILENCE_SECONDS = 60.0  # without a byte, after which a connection counts as broken
@@ -39,8 +40,7 @@ def download(origin: str, path: Path) -> None:
         path: The file, which is overwritten. It is on the disk in the end.
     Raises: OSError: if it cannot be had.
     """
-    if config.is_interactive_logging_enabled():
-        print(f"Downloading data from {origin}", flush=True)
+    say(f"Downloading data from {origin}")
     with path.open("wb") as file, _Bar() as bar:
         transfer = _Transfer(origin, file, bar)
         failures = furthest = 0

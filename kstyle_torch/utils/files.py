@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from kstyle_torch import config
 from kstyle_torch.utils.archive import unpack
 from kstyle_torch.utils.download import download
 from kstyle_torch.utils.temporary import unfinished
@@ -103,7 +104,7 @@ def _names(fname: Any, origin: str, unpacked: bool) -> tuple[str, str]:
 
 def _cached(name: str, cache_dir: Any, subfolder: str) -> Path:
     """Returns the file's path in a folder that can be written, unless the file is there already."""
-    root = Path(cache_dir or os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    root = Path(cache_dir).expanduser() if cache_dir else config.home()
     folder = root / subfolder
     if not (folder / name).is_file():
         try:

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import config
-from kstyle_torch.data.batch_dataset import BatchDataset
+from kstyle_torch.data.batch_dataset import BatchDataset, check_format
+from kstyle_torch.messages import say
 from kstyle_torch.ops.image.sizes import resize
+from kstyle_torch.utils.audio import fitted, read_wav, resampled
 from kstyle_torch.utils.images import img_to_array, load_img
 from kstyle_torch.utils.numeric import to_categorical
 
@@ -47,7 +50,7 @@ def image_dataset_from_directory(
     crop_to_aspect_ratio: bool = False,
     pad_to_aspect_ratio: bool = False,
     data_format: str | None = None,
-    format: Any = None,  # noqa: ARG001
+    format: str = "tf",
     verbose: bool = True,
 ) -> Any:
     """Batches of the images in a folder, read by threads when they are asked for.
@@ -69,12 +72,13 @@ def image_dataset_from_directory(
         crop_to_aspect_ratio: Whether the middle of the right proportions is cut out.
         pad_to_aspect_ratio: Whether the image gets a border instead.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        format: Accepted; batches are torch tensors.
+        format: `"tf"` or `"grain"`, as in Keras; batches are torch tensors with both.
         verbose: Whether the number of files is printed.
     Returns: A dataset of `(images, labels)`, images float32 in 0 to 255, (batch, height, width, channels); with
         `class_names` and `file_paths`.
     Raises: ValueError: for arguments that do not go together, or a folder without images.
     """
+    check_format(format)
     if color_mode not in CHANNELS:
         raise ValueError(f"color_mode must be one of {', '.join(CHANNELS)}; got {color_mode!r}.")
     first = (data_format or config.image_data_format()) == "channels_first"
@@ -112,7 +116,7 @@ def text_dataset_from_directory(
     validation_split: float | None = None,
     subset: str | None = None,
     follow_links: bool = False,
-    format: Any = None,  # noqa: ARG001
+    format: str = "tf",
     verbose: bool = True,
 ) -> Any:
     """Batches of the `.txt` files in a folder, as lists of str: what `TextVectorization` takes.
@@ -123,12 +127,63 @@ def text_dataset_from_directory(
     Returns: A dataset of `(texts, labels)`, with `class_names` and `file_paths`.
     Raises: ValueError: as there.
     """
+    check_format(format)
 
     def read(paths: list[str]) -> list[str]:
         return [Path(path).read_text(encoding="utf-8", errors="replace")[:max_length] for path in paths]
 
     return _dataset(
         directory, (".txt",), read, labels, label_mode, class_names, batch_size, shuffle, seed, validation_split, subset,
+        follow_links, verbose,
+    )  # fmt: skip
+
+
+def audio_dataset_from_directory(
+    directory: Any,
+    labels: Any = "inferred",
+    label_mode: str | None = "int",
+    class_names: list[str] | None = None,
+    batch_size: int | None = 32,
+    sampling_rate: int | None = None,
+    output_sequence_length: int | None = None,
+    ragged: bool = False,
+    shuffle: bool = True,
+    seed: int | None = None,
+    validation_split: float | None = None,
+    subset: str | None = None,
+    follow_links: bool = False,
+    verbose: bool = True,
+) -> Any:
+    """Batches of the `.wav` files in a folder, as float32 samples from -1 to 1.
+
+    Args:
+        directory: See `image_dataset_from_directory`, as for the others.
+        sampling_rate: Steps a second that all are brought to, with a band-limited filter; as they are if None.
+        output_sequence_length: Steps that all are cut off or filled up to, with zeros; if None, those of the longest in
+            the batch.
+        ragged: Whether each keeps its length: batches are lists of tensors then.
+    Returns: A dataset of `(audio, labels)`, audio (batch, steps, channels), with `class_names` and `file_paths`.
+    Raises: ValueError: as there; for a sampling rate that is not a positive int; for `ragged` with a length.
+    """
+    if ragged and output_sequence_length is not None:
+        raise ValueError(f"ragged=True keeps the lengths; output_sequence_length={output_sequence_length} sets them.")
+    if sampling_rate is not None and (not isinstance(sampling_rate, int) or sampling_rate <= 0):
+        raise ValueError(f"sampling_rate must be a positive int; got {sampling_rate!r}.")
+
+    def read_file(path: str) -> Tensor:
+        audio, rate = read_wav(path)
+        audio = audio if sampling_rate is None else resampled(audio, rate, sampling_rate)
+        return audio if output_sequence_length is None else fitted(audio, output_sequence_length)
+
+    def read(paths: list[str]) -> Any:
+        files = [read_file(path) for path in paths]
+        if ragged or batch_size is None:
+            return files
+        steps, channels = (max(file.shape[axis] for file in files) for axis in (0, 1))
+        return torch.stack([F.pad(fitted(file, steps), (0, channels - file.shape[1])) for file in files])
+
+    return _dataset(
+        directory, (".wav",), read, labels, label_mode, class_names, batch_size, shuffle, seed, validation_split, subset,
         follow_links, verbose,
     )  # fmt: skip
 
@@ -158,7 +213,7 @@ def _dataset(
         raise ValueError(f"label_mode='binary' needs two classes; {directory} has {len(names)}: {', '.join(names)}.")
     if verbose:
         of_classes = "" if labels is None else f" belonging to {len(names)} classes"
-        print(f"Found {len(paths)} files{of_classes}.")
+        say(f"Found {len(paths)} files{of_classes}.")
     order = np.arange(len(paths))
     if shuffle:
         np.random.default_rng(seed).shuffle(order)

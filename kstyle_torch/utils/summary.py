@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from kstyle_torch import config, tree
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layers.input_layer import InputLayer
+from kstyle_torch.messages import say
 from kstyle_torch.mode import keeping_modes
 from kstyle_torch.registry import snake_case
 from kstyle_torch.symbolic.graph import Call, Graph, Ref, graph_of
@@ -79,8 +80,7 @@ def summary(
     if print_fn is not None:
         print_fn(text)
     else:
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        print(text.encode(encoding, "backslashreplace").decode(encoding))
+        say(text)
 
 
 def _can_encode(text: str) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from kstyle_torch.data.arrays import to_tensors
-from kstyle_torch.data.batch_dataset import BatchDataset
+from kstyle_torch.data.batch_dataset import BatchDataset, check_format
 
 
 def timeseries_dataset_from_array(
@@ -22,7 +22,7 @@ def timeseries_dataset_from_array(
     seed: int | None = None,
     start_index: int | None = None,
     end_index: int | None = None,
-    format: Any = None,  # noqa: ARG001
+    format: str = "tf",
 ) -> BatchDataset:
     """Batches of windows that slide over a series, for `fit`.
 
@@ -37,7 +37,7 @@ def timeseries_dataset_from_array(
         seed: Of that order.
         start_index: First step that is used; 0 if None.
         end_index: Step after the last that is used; all if None.
-        format: Accepted; batches are torch tensors.
+        format: `"tf"` or `"grain"`, as in Keras; batches are torch tensors with both.
     Returns: A dataset of `(windows, targets)`, windows of shape (batch, sequence_length, ...).
     Raises: ValueError: for numbers that leave no window.
 
@@ -47,6 +47,7 @@ def timeseries_dataset_from_array(
         >>> windows[0], targets[0]
         (tensor([0, 1, 2]), tensor(3))
     """
+    check_format(format)
     series = to_tensors(data, "data")
     series = series if isinstance(series, torch.Tensor) else series.to("cpu")
     _check(len(series), sequence_stride, sampling_rate, start_index, end_index)

@@ -214,3 +214,18 @@ def test_a_server_that_refuses_or_is_not_there_does_not_end_training(server):
         assert (
             len(fit(logistic_regression(ks), [ks.callbacks.RemoteMonitor("http://127.0.0.1:1")], epochs=1).epoch) == 1
         )
+
+
+def test_early_stopping_watches_what_a_subclass_computes(keras):
+    stopped = []
+    for lib in (ks, keras):
+
+        class Gap(lib.callbacks.EarlyStopping):
+            def get_monitor_value(self, logs):
+                assert super().get_monitor_value(logs) == logs["val_loss"]
+                return abs(logs["val_loss"] - logs["loss"])
+
+        callback = Gap(patience=1)
+        fit(logistic_regression(lib), [callback])
+        stopped.append((callback.stopped_epoch, round(float(callback.best), 4)))
+    assert stopped[0] == stopped[1] and stopped[0][0] > 0

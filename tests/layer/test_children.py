@@ -128,7 +128,8 @@ def test_layer_without_super_init():
         def call(self, x):
             return self.dense(x)
 
-    assert len(built(Bare).weights) == 2
+    with pytest.raises(RuntimeError, match=r"super\(\).__init__\(\) was not called"):
+        built(Bare)
 
 
 def test_child_takes_the_mode_of_its_parent():

@@ -331,7 +331,6 @@ def test_bad_arguments(make, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: heads()(x), "needs a query and a value"),
         (lambda x: heads()(x, x[0]), r"must all be \(batch, ..., features\).*got shapes"),
         (lambda x: heads()(x, x, x[:, :3]), "value and key must have equally many steps"),
         (lambda x: Attention()(x), r"expected a list, \[query, value\]"),

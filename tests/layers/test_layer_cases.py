@@ -10,6 +10,7 @@ import torch
 
 import kstyle_torch
 from kstyle_torch import layers, optimizers, tree
+from kstyle_torch.layer.shapes import as_leaves
 from kstyle_torch.layers import Input
 from tests.choice import first_of_each, parameters
 from tests.layers.case import Case
@@ -126,7 +127,8 @@ def test_symbolic_call_equals_eager(case):
     if not case.spread and not case.call():
         shapes = [(None, *shape[1:]) for shape in case.shapes]
         shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
-        assert shape == tree.map_structure(lambda symbol: symbol.shape, outputs)
+        # as in Keras, a cell's only state is not in a list of its own here
+        assert [leaf.sizes for leaf in tree.flatten(as_leaves(shape))] == [out.shape for out in tree.flatten(outputs)]
 
 
 @cases(lambda case: case.has_config)
@@ -328,3 +330,42 @@ def assert_same_step(ours, theirs, tolerance):
         for variable in variables:
             variable.value.grad = None
     assert all(parameter.grad is None for mine, _ in pairs for parameter in mine.parameters().values())
+
+
+BUILT_BY_A_CHECK = (  # of the rank, or of the axes; Keras' have nothing to do, and are built at once
+    "SpatialDropout1D SpatialDropout2D SpatialDropout3D MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D "
+    "AveragePooling2D AveragePooling3D GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D "
+    "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D UnitNormalization"
+).split()
+
+
+def as_lists(structure):
+    """A nest of shapes with lists in the place of tuples."""
+    if isinstance(structure, dict):
+        return {key: as_lists(item) for key, item in structure.items()}
+    return [*map(as_lists, structure)] if isinstance(structure, (list, tuple)) else structure
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.layer)
+        for case in first_of_each(CASES, lambda case: case.layer)
+        if case.oracle and case.layer not in ("InputLayer", *BUILT_BY_A_CHECK)
+    ],
+)
+def test_states_are_those_of_keras(case):
+    """When it is built, for which shapes, and what it takes; a call leaves no attribute behind, and takes `training`."""
+    ours, theirs = make(case), keras_twin(case)
+    assert ours.supports_masking == theirs.supports_masking
+    if case.layer != "TorchModule":  # a torch module takes anything
+        assert ours._allow_non_tensor_positional_args == theirs._allow_non_tensor_positional_args
+    assert (ours.built, ours.path) == (theirs.built, theirs.path)
+    run(ours, case)
+    run(theirs, case)
+    assert ours.built and theirs.built
+    assert (ours.path is None) == (theirs.path is None)
+    assert as_lists(ours.get_build_config()) == as_lists(theirs.get_build_config())
+    names = dir(ours)
+    run(ours, case, training=True)
+    assert dir(ours) == names

@@ -206,7 +206,7 @@ def test_unknown_loss_suggests(name, suggestion):
 
 @pytest.mark.parametrize("wrong", [3, [1, 2]], ids=["number", "list"])
 def test_what_is_no_loss(wrong):
-    with pytest.raises(TypeError, match="Expected a loss"):
+    with pytest.raises(ValueError, match="Expected a loss"):
         to_loss(wrong)
 
 
@@ -237,7 +237,6 @@ MISTAKES = [
     ("bce-wrong-units", "binary_crossentropy", (32,), (32, 3), r"binary_crossentropy.*\(32,\).*\(32, 3\).*1 unit"),
     ("mse-3-out", "mse", (32,), (32, 3), r"mse.*\(32,\).*\(32, 3\).*1 unit instead of 3"),
     ("mse-3-out-of-3", "mse", (3,), (3, 3), r"\(3,\).*\(3, 3\)"),
-    ("mae-column", "mae", (32, 1), (32, 3), r"\(32, 1\).*\(32, 3\)"),
     ("huber-columns", "huber", (32, 2), (32, 3), r"\(32, 2\).*\(32, 3\)"),
 ]
 

@@ -276,3 +276,16 @@ def test_r2_says_that_there_are_too_few_samples():
     plain = metrics.R2Score()(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[1.0], [2.0], [3.0]]))
     with pytest.warns(UserWarning, match="7 regressors are too many for 3 values"):
         assert_close(metric.result(), plain)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"multi_label": True}, {"multi_label": True, "label_weights": [0.5, 2.0, 1.0]}]
+)
+def test_the_area_of_interpolated_counts_equals_keras(options):
+    y_true, y_pred = np.random.default_rng(0).integers(0, 2, (30, 3)), np.random.default_rng(1).uniform(size=(30, 3))
+    areas = []
+    for library in (metrics, keras.metrics):
+        metric = library.AUC(num_thresholds=20, **options)
+        metric.update_state(y_true, y_pred)
+        areas.append(metric.interpolate_pr_auc())
+    assert_close(*areas)

@@ -189,7 +189,7 @@ def test_unknown_metric_suggests(name, suggestion):
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="threshold must be between 0 and 1; got 2"):
         metrics.BinaryAccuracy(threshold=2)
-    with pytest.raises(TypeError, match="Expected a metric"):
+    with pytest.raises(ValueError, match="Expected a metric"):
         to_metric(3)
 
 
@@ -226,8 +226,6 @@ def test_odd_inputs(case):
 MISMATCHED = [
     "Accuracy",
     "BinaryAccuracy",
-    "RootMeanSquaredError",
-    "MeanSquaredError",
     "CosineSimilarity",
     "AUC",
     "F1Score",

@@ -135,6 +135,48 @@ def test_clone_on_given_inputs():
     assert ks.models.clone_model(shared(ks), input_tensors=[a, b]).input_names == ["left", "right"]
 
 
+def twice(lib):
+    """A graph that calls a layer of its nested model itself."""
+    dense = lib.layers.Dense(4, name="shared")
+    inner_in, x = lib.Input((4,)), lib.Input((4,))
+    inner = lib.Model(inner_in, dense(inner_in), name="inner")
+    return lib.Model(x, dense(inner(x)))
+
+
+def test_a_cache_holds_the_clones(keras):
+    for lib in (keras, ks):
+        model, cache = twice(lib), {}
+        clones = [lib.models.clone_model(model, cache=cache) for _ in range(2)]
+        shared = [clone.get_layer("shared") for clone in clones]
+        assert shared[0] is shared[1] is cache[id(model.get_layer("shared"))] is not model.get_layer("shared")
+
+
+def test_recursive_clones_share_what_was_shared(keras):
+    for lib in (keras, ks):
+        clone = lib.models.clone_model(twice(lib), recursive=True)
+        assert clone.get_layer("inner").get_layer("shared") is clone.get_layer("shared")
+
+
+def test_recursive_clones_call_nested_layers_as_told(keras):
+    calls = []
+    for lib in (keras, ks):
+        called = []
+
+        def call(layer, *args, called=called, **kwargs):
+            called.append(layer.name)
+            return layer(*args, **kwargs)
+
+        lib.models.clone_model(twice(lib), call_function=call, recursive=True)
+        calls.append(sorted(name for name in called if "input" not in name))
+    assert calls[0] == calls[1] == ["inner", "shared", "shared"]
+
+
+def test_unknown_arguments_of_a_clone(keras):
+    for lib in (keras, ks):
+        with pytest.raises(ValueError, match="kache"):
+            lib.models.clone_model(twice(lib), kache={})
+
+
 def test_clone_goes_into_nested_models_when_told():
     seen = []
 

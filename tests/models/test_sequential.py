@@ -144,7 +144,7 @@ def test_hostile_names_stay_out_of_the_code():
 
 @pytest.mark.parametrize("thing", [layers.Dense, "dense", 3], ids=str)
 def test_what_is_no_layer_is_refused(thing):
-    with pytest.raises(TypeError, match="Sequential takes layers"):
+    with pytest.raises(ValueError, match="Sequential takes layers"):
         ks.Sequential([thing])
 
 

@@ -146,7 +146,7 @@ def test_shape_and_dtype_of_symbols():
     assert ops.ndim(symbol) == 3
     assert ops.size(symbol) is None
     assert not ops.is_tensor(symbol)
-    with pytest.raises(TypeError, match="no values for NumPy"):
+    with pytest.raises(ValueError, match="no values for NumPy"):
         ops.convert_to_numpy(symbol)
 
 

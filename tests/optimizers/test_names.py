@@ -18,6 +18,8 @@ SCHEDULES = sorted(name for name in dir(keras.optimizers.schedules) if inspect.i
 
 
 def arguments_of(cls):
+    if cls.__init__ is object.__init__:
+        return []
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     return [(p.name, p.kind, p.default) for p in parameters if p.kind is not p.VAR_KEYWORD]
 

@@ -53,7 +53,7 @@ def test_unknown_name_suggests():
 
 @pytest.mark.parametrize("wrong", [3, len], ids=["number", "function"])
 def test_what_is_no_optimizer(wrong):
-    with pytest.raises(TypeError, match="[Ee]xpected an optimizer"):
+    with pytest.raises(ValueError, match="[Ee]xpected an optimizer"):
         optimizers.get(wrong)
 
 

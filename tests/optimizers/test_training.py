@@ -1,6 +1,7 @@
 """Optimizers inside fit: averages, several at once, frozen and tied weights, copies, subclasses in Keras' style."""
 
 import copy
+import functools
 import pickle
 import warnings
 
@@ -418,3 +419,57 @@ def test_fit_hands_an_overridden_apply_gradients_in_keras_layout():
         weights.append(model.get_weights())
     assert seen == [[(3, 2), (2,)]]
     assert_close(weights[0][0], weights[1][0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda model: torch.optim.Adam,
+        lambda model: functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+        lambda model: torch.optim.Adam(model.parameters()),
+    ],
+    ids=["class", "partial", "given"],
+)
+def test_state_of_a_torch_optimizer_follows_the_dtype_of_its_weights(make, dtype):
+    model, (x, y) = model_of(), data()
+    model.compile(make(model), "mse")
+    model.fit(x, y, verbose=0)
+    state = {key: dict(each) for key, each in model.optimizer.optimizer.state.items()}
+    assert state
+    model.to(dtype)
+    model.optimizer.track(model.trainable_weights)
+    for parameter, before in state.items():
+        for key, value in model.optimizer.optimizer.state[parameter].items():
+            assert value.dtype is (torch.float32 if key == "step" else dtype)
+            assert torch.equal(value, before[key].to(value.dtype))
+    before = model.get_weights()
+    model.fit(x, y, verbose=0)
+    assert all(np.any(one != other) for one, other in zip(model.get_weights(), before, strict=True))
+
+
+class InFloat32(torch.optim.SGD):
+    """Keeps float32 sums of gradients beside weights of any dtype."""
+
+    def step(self, closure=None):
+        for parameter in self.param_groups[0]["params"]:
+            total = self.state[parameter].setdefault("total", torch.zeros_like(parameter, dtype=torch.float32))
+            total.add_(parameter.grad)
+        super().step(closure)
+
+
+def test_state_that_has_a_dtype_of_its_own_keeps_it():
+    model, (x, y) = model_of(), data()
+    model.to(torch.bfloat16)
+    model.compile(functools.partial(InFloat32, lr=0.1), "mse")
+    for dtype in (torch.bfloat16, torch.float64):
+        model.to(dtype)
+        model.fit(x, y, verbose=0)
+        assert {each["total"].dtype for each in model.optimizer.optimizer.state.values()} == {torch.float32}
+
+
+def test_zero_grad_of_an_optimizer_says_what_to_call():
+    optimizer = optimizers.Adam()
+    assert not hasattr(optimizer, "zero_grad") and not hasattr(keras.optimizers.Adam(), "zero_grad")
+    with pytest.raises(AttributeError, match=r"call model\.zero_grad\(\)"):
+        optimizer.zero_grad()

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from oracle import assert_close
 from PIL import Image
 
 import kstyle_torch as ks
@@ -197,3 +199,35 @@ def test_statistics_that_are_missing():
         next(Generator(featurewise_center=True).flow(X))
     with pytest.raises(IndexError):
         Generator().flow(X)[1]
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("size", [(4, 4), (9, 5), (3, 12)])
+def test_smart_resize_equals_keras(keras, size, interpolation, data_format, kind):
+    images = np.random.default_rng(0).uniform(
+        0, 255, (2, 8, 10, 3) if data_format == "channels_last" else (2, 3, 8, 10)
+    )
+    for x in (images.astype("float32"), images[0].astype("float32")):
+        given = x if kind == "array" else torch.from_numpy(x)
+        ours, theirs = (
+            lib.preprocessing.image.smart_resize(given, size, interpolation, data_format) for lib in (ks, keras)
+        )
+        assert isinstance(ours, type(given))
+        assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments"),
+    [
+        (ValueError, (np.ones((4, 4, 3)), (2,))),
+        (ValueError, (np.ones((4, 4)), (2, 2))),
+        (TypeError, (np.ones((4, 4, 3)), (2, 2), "bilinear", "channels_last", {"more": 1})),
+    ],
+)
+def test_smart_resize_refuses_what_keras_refuses(keras, error, arguments):
+    options = arguments[4] if len(arguments) > 4 else {}
+    for lib in (ks, keras):
+        with pytest.raises(error):
+            lib.preprocessing.image.smart_resize(*arguments[:4], **options)

@@ -212,7 +212,8 @@ def test_layer_that_does_not_support_masks_ends_them():
             return x
 
     x = Input((5,), dtype="int64")
-    assert Plain()(Embedding(6, 3, mask_zero=True)(x)).mask is None
+    with pytest.warns(UserWarning, match="does not hand it on"):
+        assert Plain()(Embedding(6, 3, mask_zero=True)(x)).mask is None
 
 
 @pytest.mark.parametrize(

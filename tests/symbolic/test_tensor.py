@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import kstyle_torch as ks
 from kstyle_torch.layers import Dense, Embedding, Input
 from kstyle_torch.symbolic.tensor import SymbolicTensor
 from tests.oracle import GraphModule, assert_close, uniform
@@ -124,8 +125,130 @@ def refuse_list():
 
 @pytest.mark.parametrize(("action", "advice"), refuse_list().values(), ids=refuse_list())
 def test_what_needs_values_is_refused(action, advice):
-    with pytest.raises(TypeError, match=advice):
+    with pytest.raises((TypeError, ValueError, NotImplementedError), match=advice):
         action(Input((4,)))
+
+
+@pytest.mark.parametrize(
+    "name", "if not and iterate list unpack len asarray np-log np-array-plus set-item float int".split()
+)
+def test_exceptions_are_of_keras_types(name, keras):
+    action, _ = refuse_list()[name]
+    errors = []
+    for library in (keras, ks):
+        with pytest.raises((TypeError, ValueError, NotImplementedError)) as caught:
+            action(library.Input((4,)))
+        errors.append(caught.type)
+    assert errors[0] is errors[1]
+
+
+OTHERS = {
+    "array": np.array([1, 2, 3, 4], "float32"),
+    "integers": np.array([1, 2, 3, 4], "int32"),
+    "number of NumPy": np.float32(2),
+    "variable": "variable",
+    "number": 2,
+}
+BINARY = {
+    "-": (lambda x, other: x - other, lambda x, other: other - x),
+    "*": (lambda x, other: x * other, lambda x, other: other * x),
+    "%": (lambda x, other: x % other, lambda x, other: other % x),
+    "//": (lambda x, other: x // other, lambda x, other: other // x),
+    "<": (lambda x, other: x < other, lambda x, other: other < x),
+    "&": (lambda x, other: x & other, lambda x, other: other & x),
+    "^": (lambda x, other: x ^ other, lambda x, other: other ^ x),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("name", BINARY)
+def test_operators_with_arrays_and_variables(name, other, keras):
+    """In both orders but for arrays and variables on the left side, which Keras refuses."""
+    results = []
+    x = np.array([[3, 1, 5, 2], [0, 2, 1, 7]], "float32")
+    for library in (keras, ks):
+        value = library.Variable([1.0, 2.0, 3.0, 4.0], trainable=False) if isinstance(other, str) else other
+        orders = BINARY[name][: 1 if isinstance(other, (np.ndarray, np.generic, str)) else 2]
+        rows = []
+        for order in orders:
+            inputs = library.Input((4,))
+            rows.append(library.Model(inputs, order(inputs, value)).predict(x, verbose=0))
+        results.append(rows)
+    for theirs, ours in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_variables_are_read_when_the_graph_runs(trainable, keras):
+    results = []
+    for library in (keras, ks):
+        variable, inputs = library.Variable([1.0, 2.0], trainable=trainable), library.Input((2,))
+        model = library.Model(inputs, inputs * variable)
+        variable.assign([5.0, 7.0])
+        results.append(model.predict(np.ones((1, 2), "float32"), verbose=0))
+    np.testing.assert_array_equal(*results)
+    inputs = Input((2,))
+    model = ks.Model(inputs, variable - inputs)
+    variable.assign([6.0, 9.0])
+    assert model.predict(np.ones((1, 2)), verbose=0).tolist() == [[5.0, 8.0]]
+
+
+def test_arrays_on_the_left_side():
+    inputs = Input((4,))
+    outputs = np.array([1.0, 2.0, 3.0, 4.0], "float32") - inputs
+    x = uniform(5, 4)
+    assert_close(GraphModule(inputs, outputs)(x), torch.tensor([1.0, 2.0, 3.0, 4.0]) - x)
+
+
+CONSTRUCTED = {
+    "positions": lambda library: library.KerasTensor((2, None), "int32", True, False, True, "x"),
+    "ragged": lambda library: library.KerasTensor((2, None), ragged=True, ragged_rank=1, name="x"),
+    "defaults": lambda library: library.KerasTensor([2, 3]),
+    "reshape": lambda library: library.KerasTensor((2, 3)).reshape((3, 2)),
+    "reshape to None": lambda library: library.Input((20,)).reshape((None, 5, 4)),
+    "squeeze": lambda library: library.KerasTensor((2, 1, 3)).squeeze(1),
+    "squeeze all": lambda library: library.KerasTensor((2, 1, 3, 1)).squeeze(),
+    "round": lambda library: round(library.KerasTensor((2, 3)), 1),
+    "invert": lambda library: ~library.KerasTensor((2, 3), "bool"),
+    "and": lambda library: library.KerasTensor((2, 3), "int32") & library.KerasTensor((2, 3), "int32"),
+    "reshape by shape": lambda library: library.ops.reshape(
+        library.Input((20,)), (library.ops.shape(library.Input((20,)))[0], 5, 4)
+    ),
+    "subclass": lambda library: type("Special", (library.KerasTensor,), {})((2, 3)),
+}
+
+
+@pytest.mark.parametrize("make", CONSTRUCTED.values(), ids=CONSTRUCTED)
+def test_members(make, keras):
+    rows = []
+    for library in (keras, ks):
+        library.utils.clear_session()
+        tensor = make(library)
+        fields = [tensor.shape, tensor.ndim, tensor.dtype, tensor.sparse, tensor.ragged, tensor.ragged_rank]
+        rows.append([*fields, tensor.row_splits_dtype, tensor.record_history, library.backend.is_keras_tensor(tensor)])
+        with pytest.raises(AttributeError):
+            tensor.shape = (1,)
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"shape": None}, {"shape": (2.5,)}, {"shape": (-1,)}, {"sparse": True, "ragged": True}]
+)
+def test_wrong_arguments(arguments, keras):
+    for library in (keras, ks):
+        with pytest.raises(ValueError):
+            library.KerasTensor(**{"shape": (2,), **arguments})
+        with pytest.raises(TypeError):
+            library.KerasTensor((2,), nonsense=1)
+
+
+def test_a_batch_of_unknown_size_in_reshape():
+    inputs = Input((20,))
+    model = ks.Model(inputs, ks.ops.reshape(inputs, (ks.ops.shape(inputs)[0], 5, 4)))
+    assert model.output_shape == (None, 5, 4)
+    assert model(uniform(3, 20)).shape == (3, 5, 4)
+    with pytest.raises(ValueError, match="only one size may be unknown"):
+        ks.ops.reshape(Input((None, 4)), (None, None, 2, 2))
 
 
 def test_unknown_attribute():

@@ -55,6 +55,15 @@ def trained(model, **options):
     return [float(parameter.detach().double().sum()) for parameter in model.parameters()]
 
 
+def fully_sharded():
+    from torch.distributed.fsdp import fully_shard
+
+    model = dense()
+    fully_shard(model, mesh=torch.distributed.init_device_mesh("cpu", (2,)))
+    trained(model)
+    return [float(parameter.full_tensor().detach().double().sum()) for parameter in model.parameters()]
+
+
 def main():
     torch.distributed.init_process_group("gloo", init_method=f"file://{MEETING}", rank=RANK, world_size=2)
     found = {}
@@ -63,6 +72,7 @@ def main():
         for name, make in MODELS.items():
             found[name] = trained(make())
         found["asked"] = trained(MODELS["from_torch"](), jit_compile="record")
+        found["sharded"] = fully_sharded()
         found["warnings"] = [str(each.message) for each in caught]
     model = dense()
     wrapped = DistributedDataParallel(model)

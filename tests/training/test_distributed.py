@@ -27,6 +27,7 @@ def test_two_processes_stay_equal(tmp_path):
     first, second = (json.loads(process.communicate()[0]) for process in both)
     assert first == second
     assert first["from_torch"] == first["in-a-graph"] == first["in-a-subclass"] == first["asked"]
+    np.testing.assert_allclose(first["sharded"], first["from-a-model"], rtol=1e-5)
     assert len(first["warnings"]) == 1 and "DistributedDataParallel exchanges" in first["warnings"][0]
     assert "from_torch(DDP(model))" in first["past"]
     assert len(first["alone"]) == 1 and "process group of 2 processes" in first["alone"][0]

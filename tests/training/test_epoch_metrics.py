@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import kstyle_torch as ks
+from kstyle_torch import mode
 from kstyle_torch.training import epoch_metrics
 from kstyle_torch.training import step as steps
 from tests.oracle import assert_same_bits
@@ -321,3 +322,136 @@ def test_some_outputs_remember_their_logits():
     expected = ks.losses.SparseCategoricalCrossentropy()(labels, by_rows)
     np.testing.assert_allclose(float(model._compiled.loss_tracker.result()), float(expected), rtol=1e-6)
     assert float(model.metrics[1].result()["accuracy"]) == 0.5
+
+
+class Adding(ks.layers.Layer):
+    """A layer that adds a loss where the first number of the batch is positive."""
+
+    def call(self, inputs):
+        if inputs[0, 0] > 0:
+            self.add_loss(inputs.mean())
+        return inputs * 1
+
+
+class Looking(ks.layers.Layer):
+    """A layer that reads the metrics so far."""
+
+    model, seen = None, []
+
+    def call(self, inputs):
+        if self.model is not None:
+            self.seen.append({key: float(value) for key, value in self.model().get_metrics_result().items()})
+        return inputs * 1
+
+
+def with_layer(layer):
+    return ks.Sequential([ks.Input((6,)), ks.layers.Dense(8), layer, ks.layers.Dense(1, activation="sigmoid")])
+
+
+def looking():
+    layer = Looking()
+    model = with_layer(layer)
+    layer.model = lambda: model
+    return model
+
+
+def averaged():
+    """The rows' outputs have one axis."""
+    return ks.Sequential([ks.Input((6,)), ks.layers.Dense(1), ks.layers.Lambda(lambda x: x.mean(1))])
+
+
+WIDE = np.ones((ROWS, 6000), "float32")
+BATCHES = -(-ROWS // 8)
+# Model, loss, targets, further arguments of `evaluate`, and how many batches take the ordinary way.
+QUIET = {
+    "probabilities": (lambda: binary(ks), "binary_crossentropy", YES_NO, {}, 0),
+    "class numbers": (lambda: classes(ks), "sparse_categorical_crossentropy", CLASSES.argmax(1), {}, 0),
+    "large outputs": (lambda: ks.Sequential([ks.Input((6,)), ks.layers.Dense(6000)]), "mse", WIDE, {}, BATCHES),
+    "one axis": (averaged, "mse", YES_NO, {}, BATCHES),
+    "weights": (lambda: binary(ks), "binary_crossentropy", YES_NO, {"sample_weight": WEIGHTS}, BATCHES),
+    "two outputs": (lambda: two_outputs(ks), ["mse", "mse"], [YES_NO, CLASSES], {}, BATCHES),
+    "a loss of batches": (lambda: classes(ks), ks.losses.Dice(), CLASSES, {}, BATCHES),
+    "added losses": (lambda: with_layer(Adding()), "mse", YES_NO, {}, None),
+    "reads metrics": (looking, "mse", YES_NO, {}, 0),
+}
+
+
+@pytest.mark.parametrize("fold_steps", [3, 256])
+@pytest.mark.parametrize("case", QUIET)
+def test_an_evaluation_without_callbacks_gives_the_same(case, fold_steps, monkeypatch):
+    monkeypatch.setattr(epoch_metrics, "FOLD_STEPS", fold_steps)
+    make, loss, y, arguments, ordinary = QUIET[case]
+    ks.utils.set_random_seed(0)
+    model = make()
+    model.compile("sgd", loss, metrics=None if isinstance(loss, list) else ["accuracy"])
+    calls, add = [], epoch_metrics.Meter.add
+    monkeypatch.setattr(epoch_metrics.Meter, "add", lambda *given: calls.append(1) or add(*given))
+
+    def evaluated(**more):
+        calls.clear()
+        Looking.seen.clear()
+        logs = model.evaluate(X, y, batch_size=8, verbose=0, return_dict=True, **arguments, **more)
+        return logs, [*Looking.seen], len(calls)
+
+    evaluated()  # builds and checks
+    *expected, number = evaluated(callbacks=[ks.callbacks.LambdaCallback(on_test_batch_end=lambda batch, logs: None)])
+    assert number == BATCHES
+    *got, number = evaluated()
+    if ordinary is None:  # other batches are joined: last digits differ
+        got[0] = pytest.approx(got[0], rel=1e-6)
+    assert got == expected and bool(got[1]) == (case == "reads metrics")
+    assert number == ordinary if ordinary is not None else 0 < number < BATCHES
+
+
+@pytest.mark.parametrize("fold_steps", [3, 256])
+def test_the_loss_that_a_layer_adds_is_that_of_its_batch_alone(fold_steps, monkeypatch):
+    monkeypatch.setattr(epoch_metrics, "FOLD_STEPS", fold_steps)
+    model = with_layer(Adding())
+    model.compile("sgd", "mse", metrics=["mae"])
+    x = X[np.argsort(X[:, 0])]  # some batches add none; the last one does
+    hook = ks.callbacks.LambdaCallback(on_test_batch_end=lambda batch, logs: None)
+    parts = [model.evaluate(x[k : k + 8], YES_NO[k : k + 8], verbose=0)[0] for k in range(0, 88, 8)]
+    for callbacks in ([], [hook]):
+        whole, _ = model.evaluate(x[:88], YES_NO[:88], batch_size=8, verbose=0, callbacks=callbacks)
+        assert whole == pytest.approx(np.mean(parts), rel=1e-5)
+
+
+def test_an_evaluation_ends_where_a_layer_asks_for_that():
+    class Stopping(ks.layers.Layer):
+        def call(self, inputs):
+            seen.append(len(inputs))
+            model.stop_evaluating = len(seen) == 3
+            return inputs * 1
+
+    model, seen = ks.Sequential([]), []
+    model = with_layer(Stopping())
+    model.compile("sgd", "mse")
+    model.evaluate(X[:8], YES_NO[:8], batch_size=8, verbose=0)
+    seen.clear()
+    model.evaluate(X, YES_NO, batch_size=8, verbose=0)
+    assert seen == [8, 8, 8]
+
+
+def test_an_evaluation_leaves_the_mode_to_losses_and_after_errors():
+    class Seeing(ks.layers.Layer):
+        def call(self, inputs, training=None):
+            modes.append(training)
+            if fails:
+                raise RuntimeError("on purpose")
+            return inputs * 1
+
+    modes, fails, modes_of_loss = [], [], []
+
+    def loss(y_true, y_pred):
+        modes_of_loss.append(mode.running.mode)
+        return (y_true - y_pred).square()
+
+    model = with_layer(Seeing())
+    model.compile("sgd", loss)
+    for _ in range(2):
+        model.evaluate(X, YES_NO, batch_size=8, verbose=0)
+    assert {*modes} == {False} and {*modes_of_loss} == {None}
+    fails.append(True)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        model.evaluate(X, YES_NO, batch_size=8, verbose=0)
+    assert mode.running.mode is None and not mode.running.inside

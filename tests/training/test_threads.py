@@ -270,3 +270,48 @@ def test_models_that_share_a_module_hold_it_together():
     assert torch.equal(before, shared.running_mean) and shared.training
     thread.finish()
     assert not shared.training and not torch.equal(before, shared.running_mean)
+
+
+@pytest.mark.parametrize("settings", [{}, {"run_eagerly": True}], ids=str)
+def test_train_on_batch_in_threads_takes_turns(settings):
+    model, steps, errors = compiled(ours, **settings), 60, []
+
+    def work():
+        try:
+            for _ in range(steps):
+                model.train_on_batch(X[:16], Y[:16])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert errors == [] and model._fit.runs == []
+    assert int(model.optimizer.iterations) == 4 * steps
+
+
+@pytest.mark.parametrize("run", ["fit", "train_on_batch"])
+def test_a_second_training_beside_fit_is_refused(run):
+    errors = []
+
+    def train(model):
+        try:
+            getattr(model, run)(X[:16], Y[:16])
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    class AtBatch(ks.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                thread = threading.Thread(target=train, args=(self.model,))
+                thread.start()
+                thread.join(PATIENCE)
+
+    model, alone = compiled(ours), compiled(ours)
+    fit(model, AtBatch())
+    fit(alone)
+    assert len(errors) == 2 and all("another thread" in error and "take turns" in error for error in errors)
+    assert all(torch.equal(one, other) for one, other in zip(state(model), state(alone), strict=True))
+    model.fit(X[:16], Y[:16], verbose=0)

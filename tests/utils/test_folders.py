@@ -154,3 +154,13 @@ def test_mistakes(mistake, images):
 def test_a_folder_without_files(tmp_path):
     with pytest.raises(ValueError, match="No files found"):
         utils.text_dataset_from_directory(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["image", "text"])
+def test_formats(keras, images, texts, name):
+    folder = images if name == "image" else texts
+    for value in ("tf", "grain"):
+        assert getattr(utils, f"{name}_dataset_from_directory")(folder, format=value, verbose=False)[0]
+    for lib in (ks, keras):
+        with pytest.raises(ValueError, match="format"):
+            getattr(lib.utils, f"{name}_dataset_from_directory")(str(folder), format="torch", verbose=False)

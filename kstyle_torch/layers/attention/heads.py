@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from kstyle_torch import constraints, initializers, regularizers
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layers.attention.hooks import OVERRIDABLE, AttentionHooks
 from kstyle_torch.layers.attention.kernel import attend, causal_mask, masked_softmax, spread_heads, window_mask
 from kstyle_torch.layers.attention.projection import HeadProjection
 from kstyle_torch.layers.regularization import Dropout
@@ -25,7 +27,7 @@ register = layer_registry.register
 FLAGS = {"return_attention_scores", "use_causal_mask"}
 
 
-class HeadAttention(Layer):
+class HeadAttention(AttentionHooks):
     """Base of the attention layers with heads: projections, masks, and the call.
 
     Call arguments:
@@ -37,6 +39,7 @@ class HeadAttention(Layer):
         key_mask: (batch, S), True where a key counts.
         attention_mask: (batch, T, S) or (batch, heads, T, S), True where a query may see a key.
         return_attention_scores: Whether to give the weights too, (batch, heads, T, S).
+        training: The mode, for dropout.
         use_causal_mask: Whether a query may see only what is not behind it.
 
     Args:
@@ -62,6 +65,7 @@ class HeadAttention(Layer):
     """
 
     supports_masking = True
+    _resolves_mode = True
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class HeadAttention(Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self.query_dense = self.key_dense = self.value_dense = self.output_dense = None  # made in build()
         self._sizes = (num_heads, num_key_value_heads, key_dim, value_dim)
         self._output_sizes, self.attention_axes = output_sizes, attention_axes
         self.dropout, self.seed = _rate(dropout, self), seed
@@ -111,7 +116,9 @@ class HeadAttention(Layer):
 
     # ------------------------------------------------------------------------------------------------------- building
 
-    def build(self, query_shape: Shape, value_shape: Shape | None = None, key_shape: Shape | None = None) -> None:
+    def build(  # type: ignore[override]
+        self, query_shape: Shape, value_shape: Shape, key_shape: Shape | None = None
+    ) -> None:
         key_shape = value_shape if key_shape is None else key_shape
         self._check_shapes(query_shape, value_shape, key_shape)
         num_heads, num_key_value_heads, key_dim, value_dim = self._sizes
@@ -122,16 +129,13 @@ class HeadAttention(Layer):
         if self.use_gate:
             self.gate_dense = self._project("gate", query_shape, (num_heads, value_dim), activation="sigmoid")
         self.value_dense = self._project("value", value_shape, (num_key_value_heads, value_dim))
-        self.dropout_layer = Dropout(self.dropout, seed=self.seed, dtype=self.dtype_policy)
         heads_shape = (*query_shape[:-1], num_heads, value_dim)
         self.output_dense = self._project("attention_output", heads_shape, outputs, num_input_axes=2)
-        self._order_axes(rank)
+        self._build_attention(rank + 1)
         # where Keras' own kernel does not run, its queries that may see nothing give 0
         self._empty_rows_are_zero = bool(self.dropout) or rank > 3
 
     def _check_shapes(self, query: Any, value: Any, key: Any) -> None:
-        if value is None:
-            raise ValueError(f"{self.name}: needs a query and a value, layer(query, value); got a query alone.")
         if len(query) < 3 or not len(query) == len(value) == len(key):
             raise ValueError(
                 f"{self.name}: query, value and key must all be (batch, ..., features) with one axis or more between; "
@@ -146,19 +150,36 @@ class HeadAttention(Layer):
         self._build_child(projection, shape)
         return projection
 
-    def _order_axes(self, rank: int) -> None:
-        """Returns the orders of axes that turn heads (batch, ..., H, K) to (batch, others, H, attended, K), and back."""
+    def _build_attention(self, rank: int) -> None:
+        """Prepares what comes between the projections.
+
+        Orders of axes turn heads (batch, ..., H, K) to (batch, others, H, attended, K), and back.
+
+        Args:
+            rank: Number of axes of the heads.
+        """
+        self.dropout_layer = Dropout(self.dropout, seed=self.seed, dtype=self.dtype_policy)
+        rank -= 1
         attended = [axis % rank for axis in self.attention_axes or range(1, rank - 1)]
         others = [axis for axis in range(1, rank - 1) if axis not in attended]
         self._attended, self._turned_mask = tuple(attended), (0, *others, *attended)
         self._turned = (0, *others, rank - 1, *attended, rank)
         self._turned_back = tuple(sorted(range(rank + 1), key=self._turned.__getitem__))
+        self._build_equations(rank + 1)
+
+    def compute_output_shape(  # type: ignore[override]
+        self, query_shape: Shape, value_shape: Shape, key_shape: Shape | None = None
+    ) -> Shape:
+        """Returns the output's shape for a query, value and key of these shapes."""
+        self._check_shapes(query_shape, value_shape, value_shape if key_shape is None else key_shape)
+        return (*query_shape[:-1], *(self._output_sizes or (query_shape[-1],)))
 
     # -------------------------------------------------------------------------------------------------------- calling
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # the short way of `Layer` is for one tensor; here it is for several, and saves a third of a small call
-        if self.built and len(args) > 1 and kwargs.keys() <= FLAGS:
+        as_usual = self.built and self.__class__.call is self.__class__.forward
+        if as_usual and len(args) > 1 and kwargs.keys() <= FLAGS:
             if all(type(x) is Tensor and not hasattr(x, "_keras_mask") for x in args):
                 return nn.Module.__call__(self, *args, **kwargs)
         return super().__call__(*args, **kwargs)
@@ -173,10 +194,17 @@ class HeadAttention(Layer):
         key_mask: Tensor | None = None,
         attention_mask: Tensor | None = None,
         return_attention_scores: bool = False,
+        training: bool | None = None,
         use_causal_mask: bool = False,
     ) -> Any:
         key = value if key is None else key
-        by_hand = return_attention_scores or (self.seed is not None and self.training and self.dropout > 0)
+        training = self.training if training is None else training
+        cls = type(self)
+        methods = cls._compute_attention, cls._masked_softmax, cls._compute_attention_mask, cls._compute_causal_mask
+        if self._has_own_hooks or methods not in OWN:
+            given = (query_mask, value_mask, key_mask, attention_mask)
+            return self._call_by_hooks(query, value, key, given, return_attention_scores, training, use_causal_mask)
+        by_hand = return_attention_scores or (self.seed is not None and training and self.dropout > 0)
         masks = self._masks(query, value, query_mask, value_mask, key_mask, attention_mask)
         is_causal = use_causal_mask and not masks and not by_hand
         if use_causal_mask and not is_causal:
@@ -187,26 +215,82 @@ class HeadAttention(Layer):
             self._turn(self.key_dense(key)),
             self._turn(self.value_dense(value)),
         )
-        y, scores = self._attend_by_hand(*heads, mask) if by_hand else (self._attend(*heads, mask, is_causal), None)
+        if by_hand:
+            y, scores = self._attend_by_hand(*heads, mask, training)
+        else:
+            y, scores = self._attend(*heads, mask, is_causal, training), None
         y = self._turn_back(y, query)
         y = self.output_dense(y * self.gate_dense(query) if self.use_gate else y)
         return (y, self._unfold_scores(scores, query, value)) if return_attention_scores else y
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
-        dropout = self.dropout if self.training else 0.0
+    def _call_by_hooks(
+        self, query: Tensor, value: Tensor, key: Tensor, masks: Any, scores: bool, training: bool, use_causal_mask: bool
+    ) -> Any:
+        """Returns the output by way of the methods that a subclass has its own of, in Keras' order and shapes."""
+        names = ("query_mask", "value_mask", "key_mask", "attention_mask")
+        given = dict(zip(names, masks, strict=True))
+        mask = self._compute_attention_mask(query, value, use_causal_mask=use_causal_mask, **given)
+        heads = self.query_dense(query), self.key_dense(key), self.value_dense(value)
+        y, weights = self._compute_from_heads(*heads, mask, training, scores)
+        y = self.output_dense(y * self.gate_dense(query) if self.use_gate else y)
+        return (y, weights) if scores else y
+
+    def _compute_from_heads(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, training: bool, scores: bool
+    ) -> tuple[Tensor, Any]:
+        return self._compute_attention(query, key, value, mask, training, scores)
+
+    def _compute_attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> tuple[Tensor, Any]:
+        """Returns the weighted values and, where they were computed one by one, the weights. Subclasses may override it.
+
+        Args:
+            query: (batch, T, heads, size).
+            key: (batch, S, heads, size).
+            value: (batch, S, heads, size).
+            attention_mask: (batch, T, S) or (batch, heads, T, S), True where a query may see a key.
+            training: The mode, for dropout.
+            return_attention_scores: Whether the weights are needed, (batch, heads, T, S).
+            use_causal_mask: Whether a query may see only what is not behind it.
+        """
+        if use_causal_mask:
+            causal = self._compute_causal_mask(query, value)
+            attention_mask = causal if attention_mask is None else attention_mask.bool() & causal
+        if self.dropout or return_attention_scores or query.ndim != 4:
+            if self.flash_attention:
+                raise ValueError(f"{self.name}: flash attention gives no scores; pass flash_attention=False.")
+            return self._weigh_by_hooks(query, key, value, attention_mask, training)
+        mask = None if attention_mask is None else self._fold_mask(attention_mask.bool(), query, value)
+        y = self._attend(self._turn(query), self._turn(key), self._turn(value), mask, False, False)
+        return self._turn_back(y, query), None
+
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, training: bool
+    ) -> Tensor:
+        dropout = self.dropout if training else 0.0
         y = attend(query, key, value, mask, is_causal=is_causal, dropout=dropout, flash=self.flash_attention)
         if mask is None or not self._empty_rows_are_zero:
             return y
         return y.masked_fill(~mask.any(-1, keepdim=True), 0.0)
 
-    def _attend_by_hand(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _attend_by_hand(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, training: bool
+    ) -> tuple[Tensor, Tensor]:
         """Returns the output and the weights, which torch's kernel does not give."""
         if self.flash_attention:
             raise ValueError(f"{self.name}: flash attention gives no scores; pass flash_attention=False.")
         scores = (query / math.sqrt(query.shape[-1])) @ spread_heads(key, query).mT
         weights = masked_softmax(scores, mask)
         weights = weights if mask is None else weights.masked_fill(~mask, 0.0)  # also where there is nothing to see
-        return self.dropout_layer(weights) @ spread_heads(value, query), weights
+        return self.dropout_layer(weights, training=training) @ spread_heads(value, query), weights
 
     # ------------------------------------------------------------------------------------------- turning axes and masks
 
@@ -387,6 +471,8 @@ class GroupQueryAttention(HeadAttention):
         torch.Size([2, 5, 8])
     """
 
+    _return_attention_scores = False
+    _keys_first = False
     _saved_class = "GroupedQueryAttention"
     _saved_names = {f"{name}_dense": f"_{name}_dense" for name in ("query", "key", "value", "gate", "output")}
 
@@ -440,6 +526,31 @@ class GroupQueryAttention(HeadAttention):
             bias_constraint=bias_constraint,
             **kwargs,
         )
+
+    def _compute_from_heads(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, training: bool, scores: bool
+    ) -> tuple[Tensor, Any]:
+        repeats = self.num_query_heads // self.num_key_value_heads
+        key, value = (heads.repeat_interleave(repeats, dim=2) for heads in (key, value))
+        set_unnoticed(self, _return_attention_scores=scores)  # where a method of Keras' signature looks for it
+        return self._compute_attention(query, key, value, attention_mask=mask, training=training)
+
+    def _compute_attention(  # type: ignore[override]
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None = None,
+        training: bool | None = None,
+        use_causal_mask: bool = False,
+    ) -> tuple[Tensor, Any]:
+        """Returns the weighted values and perhaps the weights, of as many heads of key and value as of the query."""
+        scores = self._return_attention_scores
+        return super()._compute_attention(query, key, value, attention_mask, training, scores, use_causal_mask)
+
+
+# the methods between the projections that `forward` does without, where none of them is a subclass's own
+OWN = {tuple(getattr(cls, name) for name in OVERRIDABLE) for cls in (MultiHeadAttention, GroupQueryAttention)}
 
 
 def _own(initializer: Any) -> Any:

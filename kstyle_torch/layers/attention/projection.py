@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import Layer
-from kstyle_torch.layer.checks import known_size
+from kstyle_torch.layer.checks import check_sizes, known_size
 from kstyle_torch.layer.layout import Layout
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
@@ -36,6 +36,8 @@ class HeadProjection(Layer):
         bias_constraint: What the bias is projected to after each step.
     Input shape: (..., *input axes). Output shape: (..., *output axes).
     """
+
+    _says_where_masks_end = False  # the layer around it does
 
     _has_precision = False  # the layer around it sees to that
 
@@ -94,7 +96,12 @@ class HeadProjection(Layer):
         if inputs.dtype in INTEGERS:
             inputs = inputs.to(self._dtype)
         inputs = inputs.flatten(-self.num_input_axes) if self.num_input_axes > 1 else inputs
-        y = self.linear(inputs)
+        try:
+            y = self.linear(inputs)
+        except RuntimeError:
+            if self.num_input_axes == 1:
+                check_sizes(self, inputs.shape, -1)
+            raise
         y = y.unflatten(-1, self.output_sizes) if len(self.output_sizes) > 1 else y
         return self.activation(y)
 

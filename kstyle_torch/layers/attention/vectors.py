@@ -14,6 +14,7 @@ from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.attention.kernel import attend, causal_mask, masked_softmax
 from kstyle_torch.layers.regularization import Dropout
+from kstyle_torch.mode import takes_training
 
 register = layer_registry.register
 
@@ -27,6 +28,7 @@ class Attention(Layer):
             there is none.
         mask: A list of their masks or None: (batch, T), where it is False the output is 0; (batch, S), where it is False
             no query sees the value.
+        training: The mode, for dropout.
         return_attention_scores: Whether to give the weights too, (batch, T, S).
         use_causal_mask: Whether a query may see only what is not behind it.
 
@@ -59,6 +61,9 @@ class Attention(Layer):
         self.dropout_layer = Dropout(dropout, seed=seed, name="dropout", dtype=self.dtype_policy)
         self.dropout = self.dropout_layer.rate
 
+    _resolves_mode = True
+    _training_default = False
+
     def build(self, input_shape: Sequence[Shape]) -> None:
         self._check_inputs(input_shape)
         self.scale = self.add_weight(name="scale", shape=(), initializer="ones") if self.use_scale else None
@@ -73,10 +78,12 @@ class Attention(Layer):
         if len(shapes) not in (2, 3):
             raise ValueError(f"{self.name}: expected two or three tensors; got {len(shapes)}.")
 
+    @takes_training(False)
     def forward(
         self,
         inputs: Sequence[Tensor],
         mask: Sequence[Tensor | None] | None = None,
+        training: bool | None = None,
         return_attention_scores: bool = False,
         use_causal_mask: bool = False,
     ) -> Any:
@@ -84,7 +91,8 @@ class Attention(Layer):
         query, value = inputs[:2]
         key = inputs[2] if len(inputs) > 2 else value
         query_mask, value_mask = mask[:2] if mask else (None, None)
-        draws = self.training and self.dropout > 0
+        training = self._mode_of_call(training)
+        draws = training and self.dropout > 0
         fused = self._is_product() and not return_attention_scores and not (draws and self.seed is not None)
         is_causal = fused and use_causal_mask and value_mask is None
         visible = None if value_mask is None else value_mask.bool().unsqueeze(-2)
@@ -92,7 +100,9 @@ class Attention(Layer):
             causal = causal_mask(query.shape[-2], key.shape[-2], query.device)
             visible = causal if visible is None else visible & causal
         y, weights = (
-            self._attend(query, key, value, visible, is_causal) if fused else self._weigh(query, key, value, visible)
+            self._attend(query, key, value, visible, is_causal, training)
+            if fused
+            else self._weigh(query, key, value, visible, training)
         )
         if query_mask is not None:
             y = y.masked_fill(~query_mask.bool().unsqueeze(-1), 0.0)
@@ -102,16 +112,18 @@ class Attention(Layer):
         return self.score_mode == "dot"
 
     def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, is_causal: bool
+        self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, is_causal: bool, training: bool
     ) -> tuple[Tensor, None]:
         query = query if self.scale is None else query * self.scale
         visible = visible.unsqueeze(-3) if visible is not None and visible.ndim > 2 else visible
         heads = (query.unsqueeze(-3), key.unsqueeze(-3), value.unsqueeze(-3))
-        dropout = self.dropout if self.training else 0.0
+        dropout = self.dropout if training else 0.0
         return attend(*heads, visible, is_causal=is_causal, scale=1.0, dropout=dropout).squeeze(-3), None
 
-    def _weigh(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
-        weights = self.dropout_layer(masked_softmax(self._scores(query, key), visible))
+    def _weigh(
+        self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, training: bool
+    ) -> tuple[Tensor, Tensor]:
+        weights = self.dropout_layer(masked_softmax(self._scores(query, key), visible), training=training)
         return weights @ value, weights
 
     def _scores(self, query: Tensor, key: Tensor) -> Tensor:
@@ -122,8 +134,8 @@ class Attention(Layer):
         sums = sums if self.scale is None else sums * self.scale
         return self.concat_score_weight * torch.tanh(sums).sum(-1)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        return previous_mask[0] if previous_mask else None
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return mask[0] if mask else None
 
 
 @register()

@@ -17,8 +17,14 @@ from kstyle_torch.symbolic.tensor import is_symbolic
 class DataLayer(Layer):
     """A layer that is also called on data as it comes: lists, pandas Series and frames, besides arrays and tensors."""
 
+    _allow_non_tensor_positional_args = True
+
     def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return super()._slow_call((as_array(args[0]), *args[1:]) if args else args, kwargs)
+
+    def convert_weight(self, weight: Any) -> Any:
+        """Returns a weight as it is: no other backend could want it converted."""
+        return weight
 
 
 def as_array(data: Any) -> Any:

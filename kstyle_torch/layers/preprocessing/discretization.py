@@ -15,6 +15,7 @@ from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer, batches_of
 from kstyle_torch.layers.preprocessing.encoding import check_output_mode, encode, refuse_sparse
 from kstyle_torch.layers.preprocessing.quantiles import compress, empty_summary, merge, summarize
+from kstyle_torch.registry import custom_object_scope
 
 register = layer_registry.register
 
@@ -64,13 +65,20 @@ class Discretization(DataLayer):
         if bin_boundaries is not None:
             self._set_boundaries(bin_boundaries)
 
+    @property
+    def output_dtype(self) -> str:
+        """The dtype of the output: int32 for the numbers of bins, else that of the layer."""
+        return "int32" if self.output_mode == "int" else self.compute_dtype
+
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         """Returns a layer from its config, which has both `num_bins` and `bin_boundaries` after `adapt`."""
-        if config.get("num_bins") is None or config.get("bin_boundaries") is None:
-            return super().from_config(config)
-        layer = super().from_config({**config, "bin_boundaries": None})
-        layer._set_boundaries(config["bin_boundaries"])
+        boundaries = config.get("bin_boundaries")
+        adapted = config.get("num_bins") is not None and boundaries is not None
+        with custom_object_scope(custom_objects):
+            layer = super().from_config({**config, "bin_boundaries": None} if adapted else config)
+        if adapted:
+            layer._set_boundaries(boundaries)
         return layer
 
     def get_config(self) -> dict[str, Any]:

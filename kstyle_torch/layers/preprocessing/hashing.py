@@ -27,7 +27,7 @@ class HashLayer(DataLayer):
     integer_inputs = True
     _autocast = False
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Any) -> None:
         self.register_buffer("place", torch.empty(0, device=config.device()), persistent=False)
 
     def _to_tensor(self, leaf: Any) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config
+from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer
 
@@ -80,25 +81,36 @@ class MelSpectrogram(DataLayer):
         dtype = self._dtype if self._dtype == torch.float64 else torch.float32  # torch.stft has no half precision
         device = config.device()
         self.register_buffer("frame_window", self._make_window().to(device, dtype), persistent=False)
-        self.register_buffer("bands", self._make_bands().to(device, dtype), persistent=False)
+        bins = self.fft_length // 2 + 1
+        bands = _bands(self.num_mel_bins, bins, self.sampling_rate, self.min_freq, self.max_freq)
+        self.register_buffer("bands", bands.to(device, dtype), persistent=False)
+
+    def linear_to_mel_weight_matrix(
+        self,
+        num_mel_bins: int = 20,
+        num_spectrogram_bins: int = 129,
+        sampling_rate: int = 8000,
+        lower_edge_hertz: float = 125.0,
+        upper_edge_hertz: float = 3800.0,
+        dtype: DType = "float32",
+    ) -> Tensor:
+        """Returns the share of each frequency of a spectrum in each band, (num_spectrogram_bins, num_mel_bins).
+
+        Args:
+            num_mel_bins: How many bands there are.
+            num_spectrogram_bins: How many frequencies the spectrum has, half the length of the Fourier transform and one.
+            sampling_rate: Samples a second.
+            lower_edge_hertz: Lowest frequency of the bands, in hertz.
+            upper_edge_hertz: Highest, in hertz.
+            dtype: Of the result.
+        """
+        bands = _bands(num_mel_bins, num_spectrogram_bins, sampling_rate, lower_edge_hertz, upper_edge_hertz)
+        return bands.to(config.device(), as_dtype(dtype))
 
     def _make_window(self) -> Tensor:
         if isinstance(self.window, str):
             return WINDOWS[self.window](self.sequence_length, periodic=True, dtype=torch.float64)
         return torch.ones(self.sequence_length) if self.window is None else torch.as_tensor(self.window)
-
-    def _make_bands(self) -> Tensor:
-        """Triangles over the bins of the Fourier transform, shape (bins, bands); the lowest bin is in none."""
-        bins = self.fft_length // 2 + 1
-        pitch = _mel(torch.linspace(0, self.sampling_rate / 2, bins, dtype=torch.float64)).unsqueeze(1)
-        lowest, highest = (
-            _mel(torch.tensor(float(edge), dtype=torch.float64)) for edge in (self.min_freq, self.max_freq)
-        )
-        edges = torch.linspace(float(lowest), float(highest), self.num_mel_bins + 2, dtype=torch.float64)
-        lower, center, upper = edges[:-2], edges[1:-1], edges[2:]
-        triangles = torch.minimum((pitch - lower) / (center - lower), (upper - pitch) / (upper - center)).clamp_min(0)
-        triangles[0] = 0
-        return triangles
 
     def forward(self, inputs: Tensor) -> Tensor:
         dtype = inputs.dtype if inputs.is_floating_point() else self._dtype
@@ -122,3 +134,14 @@ class MelSpectrogram(DataLayer):
 
 def _mel(hertz: Tensor) -> Tensor:
     return 1127.0 * torch.log1p(hertz / 700.0)
+
+
+def _bands(num_bands: int, num_bins: int, sampling_rate: float, lowest: float, highest: float) -> Tensor:
+    """Returns triangles over the bins of the Fourier transform, shape (bins, bands); the lowest bin is in none."""
+    pitch = _mel(torch.linspace(0, sampling_rate / 2, num_bins, dtype=torch.float64)).unsqueeze(1)
+    ends = [float(_mel(torch.tensor(float(edge), dtype=torch.float64))) for edge in (lowest, highest)]
+    edges = torch.linspace(*ends, num_bands + 2, dtype=torch.float64)  # type: ignore[call-overload]
+    lower, center, upper = edges[:-2], edges[1:-1], edges[2:]
+    triangles = torch.minimum((pitch - lower) / (center - lower), (upper - pitch) / (upper - center)).clamp_min(0)
+    triangles[0] = 0
+    return triangles

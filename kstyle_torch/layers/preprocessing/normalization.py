@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kstyle_torch import config
 from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.checks import check_sizes
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer, batches_of
 
@@ -103,6 +104,9 @@ class Normalization(DataLayer):
     def forward(self, inputs: Tensor) -> Tensor:
         mean, deviation = self.mean, self.variance.sqrt().clamp_min(config.epsilon())
         inputs = inputs.to(mean.dtype)
+        if inputs.ndim == len(self._broadcast):  # else a single feature would be normalized by the statistics of all
+            if any(inputs.shape[axis] != self._broadcast[axis] for axis in self._kept):
+                check_sizes(self, inputs.shape, *self._kept)
         return inputs * deviation + mean if self.invert else (inputs - mean) / deviation
 
     def adapt(self, data: Any) -> None:
@@ -121,6 +125,10 @@ class Normalization(DataLayer):
             moments.add(batch.detach(), [axis for axis in range(batch.ndim) if axis not in self._kept])
         self.adapt_mean.assign(moments.mean)
         self.adapt_variance.assign(moments.variance)
+        self.finalize_state()
+
+    def finalize_state(self) -> None:
+        """Comes last in `adapt`, and after weights are loaded; `mean` and `variance` always are those of the weights."""
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if not self.built:

@@ -28,6 +28,7 @@ class Pipeline(Layer):
                 [1., 0.]])
     """
 
+    _allow_non_tensor_positional_args = True
     _has_precision = _autocast = False  # the layers inside see to it
 
     def __init__(self, layers: Sequence[nn.Module], name: str | None = None, **kwargs: Any):

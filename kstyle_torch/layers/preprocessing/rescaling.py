@@ -9,13 +9,14 @@ from torch import Tensor
 
 from kstyle_torch import config
 from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.custom_objects import TakesCustomObjects
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer
 
 register = layer_registry.register
 
 
 @register()
-class Rescaling(DataLayer):
+class Rescaling(TakesCustomObjects, DataLayer):
     """Multiplies by a scale and adds an offset; whole numbers, such as pixels, become floats.
 
     Args:

@@ -30,7 +30,7 @@ class TextLayer(DataLayer):
     integer_inputs = True
     _autocast = False
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Any) -> None:
         # empty: it moves with a model that the layer is part of, so that the numbers arrive where the weights are
         self.register_buffer("place", torch.empty(0, device=config.device()), persistent=False)
 

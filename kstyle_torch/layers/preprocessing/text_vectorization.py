@@ -189,6 +189,9 @@ class TextVectorization(TextLayer):
 
     # -------------------------------------------------------------------------------------------------------- calling
 
+    def build(self, input_shape: Any = None) -> None:
+        super().build(input_shape)
+
     def forward(self, inputs: Any) -> Tensor:
         documents, shape = self._tokenize(as_texts(inputs, self.encoding, self))
         if self.output_sequence_length is not None:

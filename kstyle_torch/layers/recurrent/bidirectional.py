@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.call_pairs import has_other_call
+from kstyle_torch.layer.custom_objects import TakesCustomObjects
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.recurrent.lstm import LSTMCell
 from kstyle_torch.layers.recurrent.rnn import UnitsRNN
@@ -26,7 +28,7 @@ MERGES: dict[str | None, Callable[[Tensor, Tensor], Any]] = {
 
 
 @register()
-class Bidirectional(Layer):
+class Bidirectional(TakesCustomObjects, Layer):
     """Runs a recurrent layer over a sequence in both directions.
 
     Args:
@@ -93,14 +95,18 @@ class Bidirectional(Layer):
                     f"{getattr(backward, name)}."
                 )
 
-    def build(self, input_shape: Shape) -> None:
+    def build(self, sequences_shape: Shape, initial_state_shape: Any = None) -> None:
         for layer in (self.forward_layer, self.backward_layer):
-            self._build_child(layer, input_shape)
+            self._build_child(layer, sequences_shape)
         if self._first_weights is not None:
             half = len(self._first_weights) // 2
             self.forward_layer.set_weights(self._first_weights[:half])
             self.backward_layer.set_weights(self._first_weights[half:])
             self._first_weights = None
+
+    def compute_output_shape(self, sequences_shape: Shape, initial_state_shape: Any = None) -> Any:
+        """Returns the shape of the output for sequences of that shape; with `return_state`, those of the states too."""
+        return super().compute_output_shape(sequences_shape)
 
     def forward(
         self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: bool | None = None
@@ -119,7 +125,8 @@ class Bidirectional(Layer):
         return (*(output if self.merge_mode is None else (output,)), *states, *back_states)
 
     def _direct(self) -> Callable[..., Any]:
-        return self._run_at_once if type(self) is Bidirectional and "forward" not in self.__dict__ else self.forward
+        usual = type(self) is Bidirectional and "forward" not in self.__dict__ and not has_other_call(self)
+        return self._run_at_once if usual else self.forward
 
     def _run_at_once(self, sequences: Tensor, **arguments: Any) -> Any:
         """Returns `forward`, both directions in one call of torch's kernel where that is all there is to do."""
@@ -137,7 +144,11 @@ class Bidirectional(Layer):
         halves: list[Any] = [self.forward_layer, self.backward_layer]
         if self.return_state or self.stateful or self.forward_layer.go_backwards:
             return False
-        if any(type(half).forward is not UnitsRNN.forward or "forward" in vars(half) for half in halves):
+        if any(type(half)._own_call is not UnitsRNN._own_call or "forward" in vars(half) for half in halves):
+            return False
+        if any(has_other_call(each) for half in halves for each in (half, half.cell)):
+            return False
+        if any(type(half).inner_loop is not UnitsRNN.inner_loop or "inner_loop" in vars(half) for half in halves):
             return False
         cells = [half.cell for half in halves]
         if not all(isinstance(cell, LSTMCell) and cell.is_plain(sequences, self.training) for cell in cells):
@@ -145,8 +156,8 @@ class Bidirectional(Layer):
         first, second = ([getattr(cell, name) for name in ALIKE] for cell in cells)
         return first == second
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        mask = previous_mask if self.return_sequences else None
+    def compute_mask(self, _: Any, mask: Any) -> Any:
+        mask = mask if self.return_sequences else None
         return [mask, mask] if self.merge_mode is None else [mask]
 
     @property

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from kstyle_torch import activations, config, constraints, initializers, regularizers, tree
 from kstyle_torch.draws import generator, skip_default_seed
 from kstyle_torch.layer.base import Layer
-from kstyle_torch.layer.checks import known_size, positive_int
+from kstyle_torch.layer.call_pairs import has_other_call
+from kstyle_torch.layer.checks import known_size, misfit, positive_int
 from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.module_walk import OwnDict, first_parameter, set_unnoticed
 from kstyle_torch.layer.precision import INTEGERS
@@ -37,6 +38,12 @@ RESOLVERS: dict[str, Callable[[Any], Any]] = {
 def given(names: dict[str, Any]) -> dict[str, Any]:
     """Returns a constructor's arguments by name, from its `locals()`."""
     return {key: value for key, value in names.items() if key not in ("self", "__class__", "kwargs")} | names["kwargs"]
+
+
+def runs_as_steps(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks the `call` of a cell whose `run` gives the same as one step after the other; a subclass may have another."""
+    call.runs_as_steps = True  # type: ignore[attr-defined]
+    return call
 
 
 class Cell(Layer):
@@ -109,15 +116,24 @@ class Cell(Layer):
         """Returns the new states, the output being the first of them."""
         raise NotImplementedError
 
+    def _input_matrix(self) -> Tensor:
+        """Returns the weights for the inputs, in torch's layout: (gates * units, features, ...)."""
+        raise NotImplementedError
+
     # ---------------------------------------------------------------------------------------------------- running it
 
-    def forward(self, inputs: Tensor, states: Any, training: bool | None = None) -> tuple[Tensor, Any]:
+    @runs_as_steps
+    def forward(self, inputs: Tensor, states: Any, training: bool | None = False) -> tuple[Tensor, Any]:
+        return self._take_step(inputs, states, bool(training))
+
+    def _take_step(self, inputs: Tensor, states: Any, training: bool) -> tuple[Tensor, Any]:
         if inputs.dtype in INTEGERS:
             inputs = inputs.to(self._dtype)
-        gates = self.project(inputs.unsqueeze(1), bool(training)).squeeze(1)
+        self._check_features(inputs)
+        gates = self.project(inputs.unsqueeze(1), training).squeeze(1)
         given = states if tree.is_nested(states) else [states]
         given = [state.to(self._dtype) if state.dtype in INTEGERS else state for state in given]
-        new = self.advance(gates, given, bool(training))
+        new = self.advance(gates, given, training)
         return new[0], new if tree.is_nested(states) else new[0]
 
     def run(
@@ -132,9 +148,19 @@ class Cell(Layer):
             refresh(self)  # the cell itself is never called, so its hooks would not run
         if x.dtype in INTEGERS:
             x = x.to(self._dtype)
+        self._check_features(x)
         args = (x, states, inside, every_step, final_states, training)
         precise = self.__dict__.get("forward")  # not that of the class; it casts as the policy says
-        return self._run(*args) if precise is None else precise.around(type(self)._run, args, {})
+        return self._run(*args) if precise is None else precise.around(self._run, args, {})
+
+    def _check_features(self, x: Tensor) -> None:
+        """Checks that there are as many features as the matrix for the inputs has: torch's kernel reads on behind the end.
+
+        Raises: ValueError: if there are not.
+        """
+        axis, features = self.gate_axis, self._input_matrix().shape[1]
+        if x.shape[axis] != features:
+            raise misfit(self, f"size {features} along axis {axis}", x.shape)
 
     def _run(
         self, x: Tensor, states: Any, inside: Tensor | None, every_step: bool, final_states: bool, training: bool
@@ -162,6 +188,13 @@ class Cell(Layer):
         rate = getattr(self, which)
         if not training or not rate:
             return []
+        getter = f"get_{which}_mask"
+        if getattr(type(self), getter) is not getattr(Cell, getter):  # a subclass draws its own
+            masks = getattr(self, getter)(like)
+            return [] if masks is None else [*masks] if isinstance(masks, (list, tuple)) else [masks]
+        return self._own_masks(which, like, rate)
+
+    def _own_masks(self, which: str, like: Tensor, rate: float) -> list[Tensor]:
         if which not in self._masks or self._masks[which][0].shape != like.shape:
             count = self.num_gates if self.implementation == 1 else 1
             self._masks[which] = [self._draw(like, rate) for _ in range(count)]
@@ -173,6 +206,22 @@ class Cell(Layer):
             return F.dropout(torch.ones_like(like), rate)
         kept = torch.rand(like.shape, generator=self._generator) >= rate
         return kept.to(like) / (1 - rate if rate < 1 else 1)
+
+    def get_dropout_mask(self, step_input: Tensor) -> Any:
+        """Returns what the inputs are multiplied by in training, drawn where it is not yet; None without `dropout`.
+
+        It is a list, a mask a gate, where each gate drops other inputs.
+        """
+        return self._mask_or_masks("dropout", step_input)
+
+    def get_recurrent_dropout_mask(self, step_input: Tensor) -> Any:
+        """Returns what the state is multiplied by in training, likewise; None without `recurrent_dropout`."""
+        return self._mask_or_masks("recurrent_dropout", step_input)
+
+    def _mask_or_masks(self, which: str, like: Tensor) -> Any:
+        rate = getattr(self, which)
+        masks = self._own_masks(which, like, rate) if rate else []
+        return None if not masks else masks if len(masks) > 1 else masks[0]
 
     def reset_dropout_mask(self) -> None:
         """Lets the next step draw which inputs are dropped."""
@@ -239,6 +288,9 @@ class FusedCell(Cell):
         """Returns that of the inputs and that of the state."""
         return self.bias_ih_l0, self.bias_hh_l0
 
+    def _input_matrix(self) -> Tensor:
+        return self.weight_ih_l0
+
     def project(self, x: Tensor, training: bool) -> Tensor:
         masks = [mask.unsqueeze(1) for mask in self.dropout_masks("dropout", x[:, 0], training)]
         return self.map_gates(F.linear, x, self.weight_ih_l0, self._biases()[0], masks)
@@ -294,10 +346,14 @@ class FusedCell(Cell):
         drops = training and (self.dropout or self.recurrent_dropout)
         if drops or not self.use_kernel or not self.has_kernel or "forward" in self.__dict__:
             return False
+        if has_other_call(self):
+            return False
         weight = self._parameters.get("weight_ih_l0")
         if self._forward_pre_hooks or "weight_hh_l0" not in self._parameters:  # torch's tools compute a weight
             return False
-        return weight is not None and x.ndim == 3 and x.dtype is weight.dtype and not torch.compiler.is_exporting()
+        if weight is None or x.ndim != 3 or x.shape[2] != weight.shape[1]:  # the kernel itself does not look
+            return False
+        return x.dtype is weight.dtype and not torch.compiler.is_exporting()
 
     def run_plainly(self, x: Tensor, backward: FusedCell | None = None) -> Tensor:
         """Returns the outputs at every step, for what `is_plain`.

@@ -119,6 +119,9 @@ class ConvLSTMCell(Cell):
         shape = self._convolve(empty, torch.zeros(1, 1, *self.kernel_size, **options), None).shape[2:]
         return (*shape, self.filters) if self.channels_last else (self.filters, *shape)
 
+    def _input_matrix(self) -> Tensor:
+        return self.weight_ih
+
     def project(self, x: Tensor, training: bool) -> Tensor:
         masks = [mask.unsqueeze(1) for mask in self.dropout_masks("dropout", x[:, 0], training)]
         return self.map_gates(self._map_inputs, x, self.weight_ih, self.bias_ih, masks)
@@ -171,6 +174,8 @@ class ConvLSTM(CellRNN):
     dilation_rate = FromCell()
     recurrent_activation = FromCell()
     unit_forget_bias = FromCell()
+
+    _step_has_axes = True
 
     def __init__(
         self,

@@ -75,6 +75,7 @@ class GRUCell(FusedCell):
         recurrent_dropout: float = 0.0,
         reset_after: bool = True,
         seed: int | None = None,
+        *,
         implementation: int = 2,
         **kwargs: Any,
     ):

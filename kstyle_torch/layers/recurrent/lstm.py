@@ -56,6 +56,7 @@ class LSTMCell(FusedCell):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         seed: int | None = None,
+        *,
         implementation: int = 2,
         **kwargs: Any,
     ):
@@ -74,6 +75,10 @@ class LSTMCell(FusedCell):
         return self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
 
     def run_kernel(self, x: Tensor, states: Any, weights: list[Tensor], options: tuple[Any, ...]) -> tuple[Tensor, Any]:
+        if x.shape[-1] != weights[0].shape[1]:  # oneDNN's kernel does not look, and reads memory that is not its own
+            raise RuntimeError(
+                f"LSTM weights for {weights[0].shape[1]} features; got an input of shape {tuple(x.shape)}."
+            )
         outputs, h, c = torch.lstm(x, states, weights, *options)
         return outputs, [h, c]
 

@@ -8,10 +8,17 @@ from torch import Tensor, nn
 
 from kstyle_torch import config, tree
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.custom_objects import TakesCustomObjects
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.recurrent.cell import Cell, FusedCell
 from kstyle_torch.layers.recurrent.sequence import align, loop, spread
-from kstyle_torch.layers.recurrent.stacked_cells import StackedRNNCells, check_cell, initial_states, runs_sequences
+from kstyle_torch.layers.recurrent.stacked_cells import (
+    StackedRNNCells,
+    check_cell,
+    initial_states,
+    output_size,
+    runs_sequences,
+)
 from kstyle_torch.registry import snake_case
 from kstyle_torch.serialization import argument_names
 
@@ -19,7 +26,7 @@ register = layer_registry.register
 
 
 @register()
-class RNN(Layer):
+class RNN(TakesCustomObjects, Layer):
     """Runs a cell over the steps of a sequence.
 
     Keras' own cells run on torch's fused kernels where those compute the same; the others, and a user's, in a loop.
@@ -48,6 +55,7 @@ class RNN(Layer):
     supports_masking = True
     _opens_call = True
     layout: ClassVar[tuple[str, ...]] = ("...",)  # of one step
+    _step_has_axes = False  # beside the features
 
     def __init__(
         self,
@@ -73,11 +81,22 @@ class RNN(Layer):
         sizes = self.cell.state_size
         return [sizes] if isinstance(sizes, int) else list(sizes)
 
-    def build(self, input_shape: Shape) -> None:
-        self._check_rank(input_shape)
-        self._build_child(self.cell, (input_shape[0], *input_shape[2:]))
+    def build(self, sequences_shape: Shape, initial_state_shape: Any = None) -> None:
+        self._check_rank(sequences_shape)
+        self._build_child(self.cell, (sequences_shape[0], *sequences_shape[2:]))
         if self.stateful:
-            self._make_states(input_shape)
+            self._make_states(sequences_shape)
+
+    def compute_output_shape(self, sequences_shape: Shape, initial_state_shape: Any = None) -> Any:
+        """Returns the shape of the output for sequences of that shape; with `return_state`, those of the states too."""
+        size = output_size(self.cell)
+        if not isinstance(size, int) or self._step_has_axes:
+            return super().compute_output_shape(sequences_shape)
+        batch, steps = sequences_shape[:2]
+        output = (batch, steps, size) if self.return_sequences else (batch, size)
+        sizes = self.state_size
+        states = [(batch, each) if isinstance(each, int) else [(batch, size) for size in each] for each in sizes]
+        return (output, *states) if self.return_state else output
 
     def _check_rank(self, shape: Shape) -> None:
         exact = self.layout != ("...",)
@@ -92,24 +111,51 @@ class RNN(Layer):
     # ------------------------------------------------------------------------------------------------------ running it
 
     def forward(
-        self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: bool | None = None
+        self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: bool | None = False
     ) -> Any:
         self._check_rank(tuple(sequences.shape))
         states = self._first_states(sequences, initial_state)
-        x, inside = sequences, None
+        if type(self).inner_loop is not RNN.inner_loop or "inner_loop" in self.__dict__:
+            last, outputs, states = self.inner_loop(sequences, states, mask, training=bool(training))
+            output = outputs if self.return_sequences else last
+        else:
+            output, states = self._run_masked(sequences, states, mask, bool(training))
+        if self.stateful:
+            self._keep_states(states)
+        return (output, *states) if self.return_state else output
+
+    def _run_masked(self, x: Tensor, states: Any, mask: Tensor | None, training: bool) -> tuple[Tensor, Any]:
+        """Returns the output, of every step or of the last one, and the states after it."""
+        inside = None
         if self.go_backwards:
             x = x.flip(1)
         if mask is not None:
             mask = self._step_mask(mask, x)
             x, inside = align(x, mask)
-        output, states = self._run(x, states, inside, bool(training))
+        output, states = self._run(x, states, inside, training)
         if mask is not None and self.return_sequences:
             output = spread(output, mask, self.zero_output_for_mask)
         elif mask is not None and self.zero_output_for_mask:
             output = spread(output.unsqueeze(1), mask[:, -1:], True).squeeze(1)
-        if self.stateful:
-            self._keep_states(states)
-        return (output, *states) if self.return_state else output
+        return output, states
+
+    def inner_loop(
+        self, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool = False
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Runs the cell over the steps; a subclass may override it.
+
+        Args:
+            sequences: (batch, timesteps, ...).
+            initial_state: List of the states to start from.
+            mask: (batch, timesteps), True where a step counts; None if all do.
+            training: The mode.
+        Returns: The last output; those of every step, only the last one unless `return_sequences`; the final states.
+        """
+        states = initial_state if tree.is_nested(initial_state) else [initial_state]
+        output, states = self._run_masked(sequences, states, mask, training)
+        if self.return_sequences:
+            return output[:, -1], output, states
+        return output, output.unsqueeze(1), states
 
     def _step_mask(self, mask: Tensor, x: Tensor) -> Tensor:
         if mask.shape[:2] != x.shape[:2] or mask.ndim > 3:
@@ -145,8 +191,8 @@ class RNN(Layer):
                 module.reset_dropout_mask()
                 module.reset_recurrent_dropout_mask()
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        mask = previous_mask if self.return_sequences else None
+    def compute_mask(self, _: Any, mask: Any) -> Any:
+        mask = mask if self.return_sequences else None
         return [mask, *[None] * len(self.state_size)] if self.return_state else mask
 
     # ---------------------------------------------------------------------------------------------------------- states
@@ -243,6 +289,11 @@ class CellRNN(RNN):
     seed = FromCell()
     implementation = FromCell()
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:  # type: ignore[override]
+        """Returns a layer of this class from what `get_config` gave."""
+        return super().from_config(config)
+
     def __init__(self, use_cudnn: bool | str = "auto", **arguments: Any):
         names = {*argument_names(self.cell_class)} - {*argument_names(Layer)}
         own = {name: arguments.pop(name) for name in names & {*arguments}}
@@ -267,10 +318,12 @@ class UnitsRNN(CellRNN):
     units = FromCell()
 
     def forward(
-        self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: bool | None = None
+        self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: bool | None = False
     ) -> Any:
         cell: Any = self._modules["cell"]
         if mask is None and initial_state is None and not (self.return_state or self.stateful):
+            if type(self).inner_loop is not RNN.inner_loop or "inner_loop" in self.__dict__:
+                return super().forward(sequences, training=training)
             if isinstance(cell, FusedCell) and cell.is_plain(sequences, bool(training)):  # the usual case, a short way
                 outputs = cell.run_plainly(sequences.flip(1) if self.go_backwards else sequences)
                 return outputs if self.return_sequences else outputs[:, -1]

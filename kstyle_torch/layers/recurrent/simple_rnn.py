@@ -11,7 +11,7 @@ from torch import Tensor
 from kstyle_torch import activations
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.weights import Weight
-from kstyle_torch.layers.recurrent.cell import FusedCell, given
+from kstyle_torch.layers.recurrent.cell import FusedCell, given, runs_as_steps
 from kstyle_torch.layers.recurrent.rnn import UnitsRNN
 
 register = layer_registry.register
@@ -55,6 +55,10 @@ class SimpleRNNCell(FusedCell):
     ):
         super().__init__(**kwargs)
         self._store(locals())
+
+    @runs_as_steps
+    def forward(self, sequence: Tensor, states: Any, training: bool | None = False) -> tuple[Tensor, Any]:
+        return self._take_step(sequence, states, bool(training))
 
     def advance(self, gates: Tensor, states: Sequence[Tensor], training: bool) -> list[Tensor]:
         return [self.activation(gates + self.recur(states[0], training))]

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from kstyle_torch import config, tree
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.call_pairs import has_other_call
+from kstyle_torch.layer.custom_objects import TakesCustomObjects
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.recurrent.cell import Cell
 
@@ -17,7 +19,7 @@ register = layer_registry.register
 
 
 @register()
-class StackedRNNCells(Layer):
+class StackedRNNCells(TakesCustomObjects, Layer):
     """Makes one cell of several: each takes the output of the one before it.
 
     Args:
@@ -51,7 +53,9 @@ class StackedRNNCells(Layer):
             self._build_child(cell, input_shape)
             input_shape = (input_shape[0], output_size(cell))
 
-    def forward(self, inputs: Tensor, states: Any, training: bool | None = None) -> tuple[Tensor, list[Any]]:
+    def forward(
+        self, inputs: Tensor, states: Any, training: bool | None = False, **kwargs: Any
+    ) -> tuple[Tensor, list[Any]]:
         new_states = []
         for cell, state in zip(self.cells, states, strict=True):
             is_nested = tree.is_nested(state)
@@ -110,5 +114,6 @@ def initial_states(cell: Any, batch_size: int) -> Any:
 def runs_sequences(cell: Any) -> bool:
     """Returns whether the cell has a `run` that gives the same as its steps: a subclass may have another `call`."""
     if isinstance(cell, StackedRNNCells):
-        return type(cell).forward is StackedRNNCells.forward and all(map(runs_sequences, cell.cells))
-    return isinstance(cell, Cell) and type(cell).forward is Cell.forward
+        steps_as_made = type(cell)._own_call is StackedRNNCells._own_call and not has_other_call(cell)
+        return steps_as_made and all(map(runs_sequences, cell.cells))
+    return isinstance(cell, Cell) and getattr(type(cell)._own_call, "runs_as_steps", False) and not has_other_call(cell)

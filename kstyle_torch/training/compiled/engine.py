@@ -28,6 +28,7 @@ from kstyle_torch.training.compiled.verify import (
 )
 from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.collectives import exchanging_module
+from kstyle_torch.training.engines.torch_functions import torch_functions, users_function
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import innermost, sole_run
@@ -53,6 +54,9 @@ class CompiledStep(OfModel):
         self.forward: Any = None  # created on first use: torch.compile imports the compiler, which takes seconds
         self.seen: dict[Any, int] = {}
         self.compiled_for: set[Any] = set()
+        self.functions: Any = None  # torch's, for which what was compiled holds
+        self.replaced: str | None = None  # one of them that is the user's
+        self.hooked = False
         self.failed = False
 
     def begin(self, ahead: int, watchful: bool, hooked: bool) -> None:
@@ -65,16 +69,30 @@ class CompiledStep(OfModel):
             self._give_up(missing)
         elif exchanging is not None and not self.failed:
             self._give_up(f"{type(exchanging).__name__} exchanges data with other processes")
+        self.hooked = hooked
+        self._look_at_functions()
         if not self.failed:
-            self.whole.begin(watchful)
+            self.whole.begin(watchful, hooked)
 
     def end(self) -> None:
         """Ends a fit; see `Engine.end`."""
-        self.whole.watchful = True
+        self.whole.end()
+        self.hooked = True
+
+    def _look_at_functions(self) -> None:
+        """Forgets what was compiled with other functions of torch, at which `torch.compile` does not look."""
+        now = torch_functions()
+        if now != self.functions:
+            self.functions, self.replaced, self.forward = now, users_function(), None
+            self.compiled_for.clear()
+            if self.replaced is not None and not self.failed:
+                self._warn(f"{self.replaced}() is the user's")
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """Runs one step. Returns: The loss and the output."""
-        key = layout_of(x, y, weight, [])
+        if self.hooked:
+            self._look_at_functions()
+        key = None if self.replaced else layout_of(x, y, weight, [])
         if key is None or ((run := innermost.run) is not None and run.first_check is not None):
             return steps.train_step(self.model, x, y, weight)
         step = None if self.failed else self.whole.get(key)
@@ -157,8 +175,11 @@ class CompiledStep(OfModel):
 
     def _give_up(self, reason: str) -> None:
         self.failed = True
+        self._warn(reason)
+
+    def _warn(self, reason: str) -> None:
         warnings.warn(
-            f"jit_compile: {self.model.name} is trained without being compiled, because {reason}", stacklevel=6
+            f"jit_compile: {self.model.name} is trained without being compiled, because {reason}", stacklevel=7
         )
 
 

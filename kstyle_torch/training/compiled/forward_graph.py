@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from kstyle_torch.training.compiled.torch_compile import (
     compiler_is_taken,
     graph_options,
     has_cuda_graphs,
-    is_asked,
+    is_default,
     keep_in_place,
     one_graph,
 )
@@ -29,25 +30,23 @@ from kstyle_torch.training.compiled.verify import Attempt, Trial, last_digit, nu
 from kstyle_torch.training.engines.batch_layout import layout_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.invalidation import Standing, watched
+from kstyle_torch.training.engines.torch_functions import users_function
 from kstyle_torch.training.fit_state import UNKNOWN, OfModel
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.side_effects import MASK
 from kstyle_torch.training.run import Run
 
+FEW_KERNELS, FEW_NUMBERS = 8, 2**18  # below both, the call of compiled code on a CPU (60 us) costs more than it saves
+MOVES = frozenset(
+    "aten.detach aten.t aten.permute aten.view aten.unsqueeze aten.squeeze aten.expand aten.slice".split()
+)
 SECOND, OFTEN = 2, 20  # batches of a layout before it is compiled for: of the first layout, and of others
 
 
 @contextlib.contextmanager
-def compiled_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
-    """Runs the model compiled in the block, if `jit_compile` requests it and it is possible.
-
-    Args:
-        hooks: Callbacks between the batches; with a user-written one, the model runs uncompiled.
-    """
+def compiled_forward(run: Run) -> Iterator[None]:
+    """Runs the model compiled in the block, if that is possible."""
     plain, model = run.forward, run.model
-    if not is_asked(model.jit_compile) or model.run_eagerly or not steps.are_ours(hooks):
-        yield
-        return
     forward = model._fit.forward_engine
     if forward is None:
         forward = model._fit.forward_engine = CompiledForward(model, model.jit_compile)
@@ -88,6 +87,8 @@ class CompiledForward(OfModel):
         with torch.enable_grad():  # `watched` counts disabled gradients as a mode, which is right for training only
             if watched() or anybody_listens(all_modules(model)) or exchanging_module(model) is not None:
                 return False
+        if users_function() is not None:
+            return False
         if model._fit.weights_key is UNKNOWN:
             steps.note_losses(model)
         if not self.standing.holds():
@@ -125,7 +126,7 @@ class CompiledForward(OfModel):
         trial = Trial(self.model, ())  # inference writes no weights, and another thread may be training
         with trial:
             forward = Forward(self.model, x, self.weights)
-        if trial.error is not None:  # it cannot be traced
+        if trial.error is not None or forward.is_too_small(self.how):  # or it cannot be traced
             return None
         with trial:
             forward.compile(self.how)
@@ -169,6 +170,15 @@ class Forward:
             return self._pure(copy, leaves, weights, given)
 
         self.graph = traced(model, pure, tree.flatten(example), weights)
+
+    def is_too_small(self, how: Any) -> bool:
+        """Returns whether the model itself is faster on a CPU; a backend or mode that the user names is taken as it is."""
+        if self.device.type != "cpu" or not is_default(how):
+            return False
+        kernels = [node for node in self.graph.graph.nodes if str(node.target).rpartition(".")[0] not in MOVES]
+        kernels = [node for node in kernels if node.op == "call_function" and node.target is not operator.getitem]
+        results = [leaf for node in kernels for leaf in tree.flatten(node.meta.get("val")) if isinstance(leaf, Tensor)]
+        return len(kernels) < FEW_KERNELS and sum(result.numel() for result in results) < FEW_NUMBERS
 
     def compile(self, how: Any) -> None:
         """Compiles the graph; `how` is `jit_compile`."""

@@ -19,7 +19,7 @@ from kstyle_torch.optimizers.functional_update import clipped, pure_step, why_no
 from kstyle_torch.optimizers.packing import SMALL_IN_LOOPS, Packing
 from kstyle_torch.optimizers.variables import layout_of, parameter_of
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.compiled.stateless_random import NO_KEY, draw_keys, keyed
+from kstyle_torch.training.compiled.stateless_random import draw_keys, keyed
 from kstyle_torch.training.compiled.tracing_copy import holding, replaced, tracing_copy
 from kstyle_torch.training.engines.invalidation import marks, why_not
 from kstyle_torch.training.fit_state import OfModel
@@ -74,6 +74,7 @@ class StepFunction(OfModel):
         if reason is not None:
             raise CannotCompileError(reason)
         super().__init__(model)
+        self.no_key = torch.zeros(1, dtype=torch.int64, device="cpu")
         self.optimizer, self.parameters = compiled.optimizer, compiled.parameters
         trained = {id(parameter) for parameter in self.parameters}
         self.frozen = [parameter for parameter in model.parameters() if id(parameter) not in trained]
@@ -98,7 +99,7 @@ class StepFunction(OfModel):
 
     def keys(self, steps: int) -> Tensor:
         """Returns random keys for steps; does not use the random state if no layer draws random numbers."""
-        return draw_keys(steps) if self.draws else NO_KEY.expand(steps)
+        return draw_keys(steps) if self.draws else self.no_key.expand(steps)
 
     @contextlib.contextmanager
     def on_copy(self) -> Iterator[None]:

@@ -21,7 +21,6 @@ from kstyle_torch.training.compiled.functional_step import (
     traced,
     tracker_cells,
 )
-from kstyle_torch.training.compiled.stateless_random import NO_KEY
 from kstyle_torch.training.compiled.tracing_copy import holding
 from kstyle_torch.training.compiled.verify import Trial, refuse_difference, verify_step
 from kstyle_torch.training.epoch_metrics import Meter
@@ -129,7 +128,7 @@ class EpochCall:
         batch = [tensor[: batches.batch_size].clone() for tensor in batches.tensors]
         state, values = self.function.state(), [cell.value for cell in self.cells]
         packs = self.packs.packed([weight.detach() for weight in state.weights], state.slots, state.buffers, values)
-        example = (batch, torch.tensor(0), torch.zeros(4), NO_KEY[0], self.function.frozen, packs)
+        example = (batch, torch.tensor(0), torch.zeros(4), self.function.no_key[0], self.function.frozen, packs)
         with self.function.on_copy():
             compiled = self.function.copy._compiled
             known = [*map(id, _cells_of(compiled))]

@@ -17,8 +17,6 @@ from kstyle_torch.layers.attention.kernel import causal_mask, masked_softmax, sp
 
 WHOLE = (-(2**63), 2**63 - 1)  # of int64
 
-NO_KEY = torch.zeros(1, dtype=torch.int64)
-
 
 def draw_keys(number: int) -> Tensor:
     """Returns random keys for steps, drawn from torch's random state."""

@@ -17,7 +17,6 @@ from kstyle_torch.training.compiled.functional_step import (
     give_losses,
     traced,
 )
-from kstyle_torch.training.compiled.stateless_random import NO_KEY
 from kstyle_torch.training.compiled.torch_compile import (
     MAX_COMPILED,
     graph_options,
@@ -47,15 +46,20 @@ class WholeSteps(OfModel):
         self.function: StepFunction | None = None
         self.standing = Standing(model)
         self.looked_after: set[Any] = set()  # layouts that ran a step since the last full check
-        self.watchful = True
+        self.watchful = self.hooked = True
         self.made = 0
 
-    def begin(self, watchful: bool) -> None:
+    def begin(self, watchful: bool, hooked: bool) -> None:
         """Prepares for an epoch; see `Engine.begin`."""
-        self.watchful = watchful
+        self.watchful, self.hooked = watchful, True
         if self.function is not None:
             if not self._unchanged(look=True):
                 self.function, self.calls, self.looked_after = None, {}, set()
+        self.hooked = hooked
+
+    def end(self) -> None:
+        """Ends a fit; see `Engine.end`."""
+        self.watchful = self.hooked = True
 
     def get(self, key: Any) -> WholeStep | None:
         """Returns the step for batches of this layout, if there is one and nothing has changed."""
@@ -104,7 +108,7 @@ class WholeSteps(OfModel):
         return self.function
 
     def _unchanged(self, look: bool) -> bool:
-        return (not look and self.standing.is_unmarked) or self.standing.holds(self._now())
+        return (not look and self.standing.is_unmarked) or self.standing.holds(self._now(), self.hooked)
 
     def _now(self) -> Any:
         """Returns the assumptions of the graphs about the optimizer."""
@@ -134,7 +138,7 @@ class WholeStep:
         def pure(batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> Any:
             return self._pure(batch, sizes, key, fixed, flat)  # make_fx counts parameters, and rejects methods
 
-        sizes, key = torch.zeros(4, device=self.device), NO_KEY[0].to(self.device)
+        sizes, key = torch.zeros(4, device=self.device), function.no_key[0].to(self.device)
         with torch.no_grad(), function.on_copy():
             graph = traced(function.model, pure, self._leaves(*example), sizes, key, function.frozen, state.flat)
         self.graph, self.changed = graph, len(state.flat) - len(state.cells)

@@ -18,9 +18,9 @@ MAX_COMPILED = 4  # recompilations of one model after changes to it; then it sta
 LOOP = "torch.ops.higher_order.while_loop"  # torch caches graphs with it only if it is marked as stateless
 
 
-def is_asked(how: Any) -> bool:
-    """Returns whether `jit_compile` requests the compiler."""
-    return how not in (None, False, "auto", "record")
+def is_default(how: Any) -> bool:
+    """Returns whether `jit_compile` leaves to us how torch compiles."""
+    return how in (True, "default") or (isinstance(how, dict) and not {"mode", "options", "backend"} & {*how})
 
 
 def graph_options(how: Any, device: str, loops: bool = False) -> dict[str, Any]:

@@ -11,9 +11,6 @@ from torch import Tensor
 
 from kstyle_torch.data.batches import Batches
 from kstyle_torch.training import step as steps
-from kstyle_torch.training.compiled.engine import CompiledStep
-from kstyle_torch.training.compiled.epoch_graph import CompiledEpoch
-from kstyle_torch.training.compiled.forward_graph import compiled_forward
 from kstyle_torch.training.epoch_metrics import Meter
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.engine import RecordedStep
@@ -25,6 +22,8 @@ def whole_epoch(model: Trainable, batches: Batches, meter: Meter) -> Any:
     if model.steps_per_execution != "epoch" or model.run_eagerly or not model._compiled.parameters:
         return None
     if model._fit.epoch_engine is None:
+        from kstyle_torch.training.compiled.epoch_graph import CompiledEpoch
+
         model._fit.epoch_engine = CompiledEpoch(model, model.jit_compile)
     return model._fit.epoch_engine.run(batches, meter)
 
@@ -38,7 +37,12 @@ def chosen_step(
         return functools.partial(steps.train_step, model)
     step = model._fit.step_engine
     if step is None:
-        step = RecordedStep(model, asked=how == "record") if how in ("auto", "record") else CompiledStep(model, how)
+        if how in ("auto", "record"):
+            step = RecordedStep(model, asked=how == "record")
+        else:
+            from kstyle_torch.training.compiled.engine import CompiledStep
+
+            step = CompiledStep(model, how)
         model._fit.step_engine = step
     step.begin(ahead, watchful, hooked)
     return step
@@ -46,6 +50,13 @@ def chosen_step(
 
 @contextlib.contextmanager
 def fast_forward(run: Run, hooks: Iterable[Any]) -> Iterator[None]:
-    """Runs the forward passes of the block in the fastest valid way: compiled, or without module calls."""
-    with steps.straight(run, hooks), compiled_forward(run, hooks):
-        yield
+    """Runs the forward pass of a test or prediction in the fastest way that holds: compiled, or without calls of modules."""
+    model = run.model
+    with steps.straight(run, hooks):
+        if model.jit_compile in (None, False, "auto", "record") or model.run_eagerly or not steps.are_ours(hooks):
+            yield
+            return
+        from kstyle_torch.training.compiled.forward_graph import compiled_forward
+
+        with compiled_forward(run):
+            yield

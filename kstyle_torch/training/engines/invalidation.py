@@ -32,6 +32,7 @@ from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of
 from kstyle_torch.symbolic.graph import graph_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
+from kstyle_torch.training.engines.torch_functions import torch_functions, users_function
 from kstyle_torch.training.engines.user_reads import is_ours, is_same, reads_of
 from kstyle_torch.training.fit_state import FitState, OfModel
 from kstyle_torch.training.protocols import Trainable
@@ -58,6 +59,9 @@ def why_not(model: Trainable, asked: bool) -> str | None:
         return missing
     if model.overrides("train_step"):
         return "it has a train_step() of its own"
+    replaced = users_function()
+    if replaced is not None:
+        return f"{replaced}() is the user's"
     if any(type(parameter) not in ORDINARY for parameter in compiled.parameters):
         return "a weight is not an ordinary parameter"
     devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
@@ -95,6 +99,8 @@ def foreign(model: Trainable) -> str | None:
     for part in (*model.modules(), *_losses(model), *penalties(model)):
         if not is_ours(type(part)):
             return f"{type(part).__name__} is the user's"
+        if isinstance(part, nn.Module) and not all(map(is_ours, calls_of(type(part)))):
+            return f"{type(part).__name__}.call is the user's"
         graph = graph_of(part)
         targets = [call.target for call in graph.calls] if graph is not None else []
         values = [value for name, value in vars(part).items() if not name.endswith(("_initializer", "_constraint"))]
@@ -102,6 +108,11 @@ def foreign(model: Trainable) -> str | None:
             if callable(value) and not is_ours(value):
                 return f"{getattr(value, '__name__', value)!r} is the user's"
     return None
+
+
+def calls_of(cls: Any) -> tuple[Any, ...]:
+    """Returns what a class of modules does in a call: under torch's name, and under Keras' where it was set since."""
+    return cls.forward, getattr(cls, "call", None)
 
 
 def _losses(model: Trainable) -> list[Any]:
@@ -147,7 +158,7 @@ class Snapshot(OfModel):
         roots = _roots(model, modules, training, parts) if users else []
         self.roots = [root for root in roots if root is not model]
         self.looks_into_model = len(self.roots) < len(roots)
-        self.objects, self.numbers = self._objects(), self._numbers()
+        self.objects, self.numbers, self.functions = self._objects(), self._numbers(), torch_functions()
         self.attributes, self.reads = self._attributes(), self._reads() if self.has_reads else []
 
     @property
@@ -161,7 +172,7 @@ class Snapshot(OfModel):
 
     def _objects(self) -> list[Any]:
         """Returns the objects compared by identity: forward functions, children, weights, attributes of other modules."""
-        found: list[Any] = [cls.forward for cls in self.classes]  # users may patch `forward` of a class
+        found = [call for cls in self.classes for call in calls_of(cls)]  # users may patch them
         for each in self.filled:  # includes `training` of plain torch modules; the mode of our layers is per call
             found += each.values()
         if self.training:
@@ -192,16 +203,18 @@ class Snapshot(OfModel):
         found = [value for value in found if type(value) is not FitState]
         return [self._model if value is model else value for value in found]
 
-    def still_holds(self, attributes: bool = True) -> bool:
+    def still_holds(self, attributes: bool = True, functions: bool = True) -> bool:
         """Returns whether everything is as it was.
 
         Args:
             attributes: Whether to compare attributes of our layers too; not needed while `marks` is unchanged.
+            functions: Whether to compare those of torch.
         """
         return (
             self.model._compiled is self.compiled
             and is_same(self.objects, self._objects())
             and self.numbers == self._numbers()
+            and (not functions or self.functions == torch_functions())
             and not (self.training and watched())
             and (not attributes or is_same(self.attributes, self._attributes()))
             and (not self.has_reads or is_same(self.reads, self._reads()))
@@ -224,6 +237,7 @@ def user_code(owners: Iterable[Any]) -> list[Any]:
         graph = graph_of(owner)
         found += [call.target for call in graph.calls] if graph is not None else []
         found += [value for value in getattr(owner, "__dict__", {}).values() if callable(value)]
+        found += calls_of(type(owner)) if isinstance(owner, nn.Module) else ()
     return [root for root in {id(each): each for each in found}.values() if not is_ours(root)]
 
 
@@ -258,14 +272,20 @@ class Standing(OfModel):
         """True if no layer attribute was set and no hook added; sufficient if only steps have run since the last check."""
         return marks() == self.marks
 
-    def holds(self, facts: Any = None) -> bool:
-        """Returns whether nothing has changed since `note`."""
+    def holds(self, facts: Any = None, functions: bool = True) -> bool:
+        """Returns whether nothing has changed since `note`.
+
+        Args:
+            facts: See `note`.
+            functions: Whether to compare torch's functions too, which takes longer than all the rest; not needed between
+                steps unless a user's hook runs there.
+        """
         now = marks()
         if self.snapshot is None or facts != self.facts:
             return False
         if self.training and now[1] != self.marks[1] and why_not(self.model, self.asked) is not None:
             return False
-        if not self.snapshot.still_holds(attributes=now != self.marks):
+        if not self.snapshot.still_holds(now != self.marks, functions):
             return False
         self.marks = now  # attributes were set, but to the same values
         return True

@@ -125,7 +125,7 @@ class RecordedStep(OfModel):
 
     def end(self) -> None:
         """Ends a fit. The steps of an outer fit, if there is one, continue with user code between them."""
-        self.watchful = True
+        self.watchful = self.hooked = True
 
     def _still_foreign(self) -> bool:
         """Returns whether the model has user code; cached, since `train_on_batch` asks at every call."""
@@ -290,7 +290,7 @@ class RecordedStep(OfModel):
         """Returns whether the assumptions of the recordings still hold."""
         if not self.watchful and self.standing.is_unmarked:  # only the step itself has run since the last check
             return True
-        if self.standing.holds():
+        if self.standing.holds(functions=self.hooked):
             return True
         self.looks += 1
         if self.looks > MAX_LOOKS:

@@ -16,6 +16,14 @@ def check_epochs(**given: Any) -> None:
             raise ValueError(f"{name} must be an int; got {number!r}.")
 
 
+def check_validation_freq(frequency: Any) -> None:
+    """Raises a ValueError for what is neither a number of epochs nor a list of epochs."""
+    if isinstance(frequency, int) and frequency >= 1:
+        return
+    if not isinstance(frequency, (list, tuple, set, range)):
+        raise ValueError(f"validation_freq must be a positive int, or a list of epochs; got {frequency!r}.")
+
+
 def check_switches(jit_compile: Any, steps_per_execution: Any) -> None:
     """Checks `jit_compile` and `steps_per_execution`.
 

@@ -101,7 +101,7 @@ class FirstBatch:
             try:
                 y_pred = self.model(x)
             except NotImplementedError:  # a model without `call`, trained by its own train_step
-                if not self.model.overrides("train_step"):
+                if not steps.owns_step(self.model, "train"):
                     raise
                 return
             self._check(self.model, y, y_pred, weight)
@@ -136,6 +136,9 @@ class FirstBatch:
 
     def _check(self, model: Trainable, y: Any, y_pred: Any, weight: Any) -> None:
         compiled = model._compiled
+        if y_pred is None and model.overrides("compute_loss"):
+            self.is_done = True
+            return
         with _undone(compiled):
             is_new = compiled.outputs is None
             compiled.build(model.output_names, y, y_pred)

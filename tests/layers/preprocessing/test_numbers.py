@@ -214,6 +214,9 @@ def test_pipeline_hands_masks_on():
         def call(self, x, mask=None):
             return (x * mask[..., None]).sum(1)
 
+        def compute_mask(self, inputs, previous_mask):
+            return None
+
     pipeline = layers.Pipeline([layers.Embedding(5, 2, mask_zero=True), layers.Activation("linear"), Sum()])
     x = torch.tensor([[1, 0, 2]])
     table = pipeline.layers[0](x)

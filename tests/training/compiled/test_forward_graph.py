@@ -36,7 +36,16 @@ def test_the_outputs_of_the_eager_forward_pass(how, calls):
     if how is True and not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("torch compiles with a C++ compiler")
     model, eager = (
-        network(inside=[layers.BatchNormalization(), layers.LeakyReLU(0.1), layers.Dropout(0.5)], jit_compile=one)
+        network(
+            inside=[
+                layers.Dense(8, "gelu"),
+                layers.Dense(8, "tanh"),
+                layers.BatchNormalization(),
+                layers.LeakyReLU(0.1),
+                layers.Dropout(0.5),
+            ],
+            jit_compile=one,
+        )
         for one in (how, False)
     )
 
@@ -146,3 +155,31 @@ def test_a_compiled_forward_pass_is_used_however_long_it_takes():
 
 def slow(graph, inputs):
     return lambda *args: [time.sleep(0.01), *graph(*args)][1:]
+
+
+@pytest.mark.parametrize(
+    ("how", "depth", "rows", "is_small"),
+    [
+        (True, 3, 32, True),
+        ("default", 3, 32, True),
+        (True, 4, 32, False),  # eight kernels
+        (True, 3, 2**14, False),  # products of many numbers
+        (GRAPHS, 3, 32, False),  # a backend that the user names
+        ("max-autotune", 3, 32, False),
+    ],
+)
+def test_the_size_of_the_work_decides_what_is_compiled(how, depth, rows, is_small):
+    model = ks.Sequential([ks.Input((6,)), *[layers.Dense(8, "relu") for _ in range(depth)]])
+    model.compile("sgd", "mse", jit_compile=GRAPHS)
+    model.predict(X[:4], verbose=0)
+    with torch.no_grad():
+        forward = forward_graph.Forward(model, torch.ones(rows, 6), [*model.parameters(), *model.buffers()])
+    assert forward.is_too_small(how) is is_small
+
+
+def test_what_is_too_small_is_run_as_it_is(calls):
+    model = network(jit_compile=True)
+    for _ in range(3):
+        model.predict(X, batch_size=16, verbose=0)
+    assert calls == []
+    assert set(model._fit.forward_engine.calls.values()) == {None}

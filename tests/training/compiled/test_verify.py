@@ -217,7 +217,7 @@ def wrong_outputs(own):
 
 
 def stale_dropout(own):
-    return lambda self, shape: own(stateless_random.KeyedDraws(stateless_random.NO_KEY), shape)
+    return lambda self, shape: own(stateless_random.KeyedDraws(torch.zeros(1, dtype=torch.int64)), shape)
 
 
 BOTH, OTHER = ("step", "epoch"), ("epoch",)

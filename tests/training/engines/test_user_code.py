@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune
 
 import kstyle_torch as ks
 from kstyle_torch import layers

@@ -247,7 +247,7 @@ def test_a_metric_of_the_users_sees_mask_and_logits():
     class Looking(ks.metrics.Metric):
         def __init__(self):
             super().__init__(name="looking")
-            self.total = self.add_variable(name="total")
+            self.total = self.add_weight(name="total")
 
         def update_state(self, y_true, y_pred, sample_weight=None):
             self.total.assign_add(ks.losses.sparse_categorical_crossentropy(y_true, y_pred).sum())

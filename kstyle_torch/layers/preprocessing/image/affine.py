@@ -71,6 +71,28 @@ class RandomAffineLayer(RandomMoveLayer):
         return moved_boxes(boxes, back)
 
 
+class MovesPoints:
+    """Base of layers that have Keras' methods for points and boxes."""
+
+    def get_transformed_x_y(self, x: Any, y: Any, transform: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns where the point (x, y) of the result is read, each (batch, 1), for projective maps (batch, 8)."""
+        a0, a1, a2, b0, b1, b2, c0, c1 = transform.split(1, dim=-1)
+        depth = c0 * x + c1 * y + 1
+        return (a0 * x + a1 * y + a2) / depth, (b0 * x + b1 * y + b2) / depth
+
+    def get_shifted_bbox(self, bounding_boxes: dict[str, Any], w_shift_factor: Any, h_shift_factor: Any) -> Any:
+        """Returns boxes, (x1, y1, x2, y2), moved to the left and up, in the same dict."""
+        boxes = bounding_boxes["boxes"]
+        left, up = (
+            torch.as_tensor(each, dtype=boxes.dtype, device=boxes.device) for each in (w_shift_factor, h_shift_factor)
+        )
+        if boxes.ndim == 3:
+            left, up = left.unsqueeze(-1), up.unsqueeze(-1)
+        x1, y1, x2, y2 = boxes.split(1, dim=-1)
+        bounding_boxes["boxes"] = torch.cat([x1 - left, y1 - up, x2 - left, y2 - up], dim=-1)
+        return bounding_boxes
+
+
 @register()
 class RandomRotation(RandomAffineLayer):
     """In training, turns every image about its middle.
@@ -118,7 +140,7 @@ class RandomRotation(RandomAffineLayer):
 
 
 @register()
-class RandomTranslation(RandomAffineLayer):
+class RandomTranslation(MovesPoints, RandomAffineLayer):
     """In training, moves every image up or down and left or right.
 
     Args:
@@ -199,6 +221,23 @@ class RandomZoom(RandomAffineLayer):
         self.height_factor = self._zoom_range(height_factor, "height_factor")
         self.width_factor = None if width_factor is None else self._zoom_range(width_factor, "width_factor")
 
+    get_transformed_x_y = MovesPoints.get_transformed_x_y
+
+    def get_clipped_bbox(
+        self, bounding_boxes: dict[str, Any], h_end: Any, h_start: Any, w_end: Any, w_start: Any
+    ) -> dict[str, Any]:
+        """Returns boxes, (x1, y1, x2, y2), cut off at a part of the image and counted from its corner, in the same dict."""
+        boxes = bounding_boxes["boxes"]
+        ends = [
+            torch.as_tensor(each, dtype=boxes.dtype, device=boxes.device) for each in (w_start, w_end, h_start, h_end)
+        ]
+        left, right, top, bottom = (each.unsqueeze(-1) if boxes.ndim == 3 and each.ndim else each for each in ends)
+        x1, y1, x2, y2 = boxes.split(1, dim=-1)
+        across = [x.clamp(left, right) - left for x in (x1, x2)]
+        down = [y.clamp(top, bottom) - top for y in (y1, y2)]
+        bounding_boxes["boxes"] = torch.cat([across[0], down[0], across[1], down[1]], dim=-1)
+        return bounding_boxes
+
     def _zoom_range(self, value: Factor, name: str) -> tuple[float, float]:
         lower, upper = self._range(value, name, -1.0, 1.0)
         given = value if isinstance(value, (tuple, list)) else (value,)
@@ -217,7 +256,7 @@ class RandomZoom(RandomAffineLayer):
 
 
 @register()
-class RandomShear(RandomAffineLayer):
+class RandomShear(MovesPoints, RandomAffineLayer):
     """In training, shears every image: moves its rows against each other, and its columns.
 
     Args:

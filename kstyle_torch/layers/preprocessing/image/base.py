@@ -7,13 +7,18 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from kstyle_torch import tree
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.spatial import check_data_format
 from kstyle_torch.layers.preprocessing.image.boxes import check_box_format, dense_boxes
 from kstyle_torch.ops.operation import as_tensor
 
+PARTS = {  # of the data, in the order in which they are transformed, and each of a single image
+    "images": "image",
+    "bounding_boxes": "bounding_box",
+    "labels": "label",
+    "segmentation_masks": "segmentation_mask",
+}
 Factor = float | Sequence[float]
 Range = tuple[float, float]
 
@@ -43,6 +48,7 @@ class BaseImagePreprocessingLayer(Layer):
         torch.Size([2, 2, 1])
     """
 
+    _allow_non_tensor_positional_args = True
     factor_bounds: ClassVar[Range] = (-1.0, 1.0)
 
     def __init__(
@@ -66,7 +72,7 @@ class BaseImagePreprocessingLayer(Layer):
         """Returns what is done to all parts of a batch: whatever the `transform_` methods want to be given.
 
         Args:
-            data: The batch: images, or the dict of all parts.
+            data: The batch, or the single image: images, or the dict of all parts.
             training: The mode.
             seed: Where random numbers come from instead of the layer's own: an int or a `torch.Generator`.
         """
@@ -92,6 +98,35 @@ class BaseImagePreprocessingLayer(Layer):
         """Returns the batch of masks, transformed; they have the height and width of the images."""
         raise NotImplementedError(f"{type(self).__name__} does not support segmentation masks.")
 
+    def transform_single_image(self, image: Tensor, transformation: Any, training: bool = True) -> Tensor:
+        """Returns a single image, transformed."""
+        return self.transform_images(image[None], transformation=transformation, training=training)[0]
+
+    def transform_single_label(self, label: Tensor, transformation: Any, training: bool = True) -> Tensor:
+        """Returns the label of a single image, transformed."""
+        return self.transform_labels(label[None], transformation=transformation, training=training)[0]
+
+    def transform_single_bounding_box(
+        self, bounding_box: dict[str, Tensor], transformation: Any, training: bool = True
+    ) -> dict[str, Tensor]:
+        """Returns the boxes of a single image, `{"boxes": (n, 4), "labels": (n,)}`, transformed."""
+        boxes = {name: part[None] for name, part in bounding_box.items()}
+        boxes = self.transform_bounding_boxes(boxes, transformation=transformation, training=training)
+        return {name: part[0] for name, part in boxes.items()}
+
+    def transform_single_segmentation_mask(
+        self, segmentation_mask: Tensor, transformation: Any, training: bool = True
+    ) -> Tensor:
+        """Returns the mask of a single image, transformed."""
+        masks = self.transform_segmentation_masks(
+            segmentation_mask[None], transformation=transformation, training=training
+        )
+        return masks[0]
+
+    def convert_weight(self, weight: Any) -> Any:
+        """Returns a weight as it is: no other backend could want it converted."""
+        return weight
+
     # -------------------------------------------------------------------------------------------------- calling it
 
     def forward(self, data: Any, training: bool = True) -> Any:
@@ -102,18 +137,15 @@ class BaseImagePreprocessingLayer(Layer):
             raise ValueError(
                 f"{self.name}: images must have 3 axes (one image) or 4 (a batch); got shape {tuple(parts['images'].shape)}."
             )
-        if single:
-            parts = tree.map_structure(lambda leaf: leaf[None], parts)
         seen = parts if isinstance(data, dict) else parts["images"]
         how: Any = {
             "transformation": self.get_random_transformation(seen, training=training),
             "training": training,
         }
-        for name in ("images", "bounding_boxes", "labels", "segmentation_masks"):
+        for name, one in PARTS.items():
             if name in parts:
-                parts[name] = getattr(self, f"transform_{name}")(parts[name], **how)
-        if single:
-            parts = tree.map_structure(lambda leaf: leaf[0], parts)
+                transform = getattr(self, f"transform_single_{one}" if single else f"transform_{name}")
+                parts[name] = transform(parts[name], **how)
         return parts if isinstance(data, dict) else parts["images"]
 
     def _parts(self, data: dict[str, Any]) -> dict[str, Any]:

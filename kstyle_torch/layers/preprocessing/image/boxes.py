@@ -36,9 +36,17 @@ def check_box_format(box_format: str | None, layer: Any) -> str | None:
 
 
 def to_xyxy(boxes: Tensor, box_format: str, height: Any, width: Any) -> Tensor:
-    """Boxes as left, top, right and bottom, in pixels."""
+    """Returns float32 boxes as left, top, right and bottom, in pixels."""
+    return corners_from(boxes.to(torch.float32), box_format, height, width)
+
+
+def corners_from(boxes: Tensor, box_format: str, height: Any, width: Any) -> Tensor:
+    """Returns boxes as left, top, right and bottom, in pixels, without a cast.
+
+    The coordinates keep their last axis, so that heights and widths of (batch, 1, 1) broadcast.
+    """
     kind = box_format.removeprefix("rel_")
-    first, second, third, fourth = boxes.to(torch.float32).unbind(-1)
+    first, second, third, fourth = boxes.split(1, -1)
     if kind in ("yxyx", "center_yxhw"):
         first, second, third, fourth = second, first, fourth, third
     if kind.startswith("center"):
@@ -47,13 +55,13 @@ def to_xyxy(boxes: Tensor, box_format: str, height: Any, width: Any) -> Tensor:
         third, fourth = first + third, second + fourth
     if box_format.startswith("rel_"):
         first, second, third, fourth = first * width, second * height, third * width, fourth * height
-    return torch.stack((first, second, third, fourth), -1)
+    return torch.cat((first, second, third, fourth), -1)
 
 
 def from_xyxy(boxes: Tensor, box_format: str, height: Any, width: Any) -> Tensor:
     """Returns the other way."""
     kind = box_format.removeprefix("rel_")
-    left, top, right, bottom = boxes.unbind(-1)
+    left, top, right, bottom = boxes.split(1, -1)
     if box_format.startswith("rel_"):
         left, top, right, bottom = left / width, top / height, right / width, bottom / height
     if kind.startswith("center"):
@@ -62,7 +70,7 @@ def from_xyxy(boxes: Tensor, box_format: str, height: Any, width: Any) -> Tensor
         right, bottom = right - left, bottom - top
     if kind in ("yxyx", "center_yxhw"):
         left, top, right, bottom = top, left, bottom, right
-    return torch.stack((left, top, right, bottom), -1)
+    return torch.cat((left, top, right, bottom), -1)
 
 
 def clipped_boxes(boxes: Tensor, labels: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,13 @@ from torch import Tensor
 from kstyle_torch import config
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.image.base import Factor, Range, rescaled
-from kstyle_torch.layers.preprocessing.image.random import Draws, RandomImageLayer, RandomValueLayer, per_image
+from kstyle_torch.layers.preprocessing.image.random import (
+    Draws,
+    LeavesAlone,
+    RandomImageLayer,
+    RandomValueLayer,
+    per_image,
+)
 from kstyle_torch.layers.preprocessing.image.tone import RandomBrightness, RandomContrast
 from kstyle_torch.ops.image.color import hsv_to_rgb, rgb_to_grayscale, rgb_to_hsv
 
@@ -18,7 +24,7 @@ register = layer_registry.register
 
 
 @register()
-class RandomHue(RandomValueLayer):
+class RandomHue(LeavesAlone, RandomValueLayer):
     """In training, turns the colors of every image round the color circle.
 
     Args:
@@ -59,7 +65,7 @@ class RandomHue(RandomValueLayer):
 
 
 @register()
-class RandomSaturation(RandomValueLayer):
+class RandomSaturation(LeavesAlone, RandomValueLayer):
     """In training, makes the colors of every image weaker or stronger.
 
     Args:
@@ -97,7 +103,7 @@ class RandomSaturation(RandomValueLayer):
 
 
 @register()
-class RandomColorDegeneration(RandomValueLayer):
+class RandomColorDegeneration(LeavesAlone, RandomValueLayer):
     """In training, mixes every image with its gray self.
 
     Args:
@@ -155,8 +161,32 @@ class RandomGrayscale(RandomValueLayer):
             raise ValueError(f"{self.name}: factor must be from 0 to 1; got {factor!r}.")
         self.factor = factor
 
+    def get_random_transformation(self, images: Any, training: bool = True, seed: Any = None) -> Any:
+        """Returns which images become gray, (batch, 1, 1, 1)."""
+        return super().get_random_transformation(images, training, seed)
+
     def _draw(self, draws: Draws) -> Any:
         return per_image(draws.uniform(draws.rows)) < self.factor
+
+    def transform_images(self, images: Tensor, transformation: Any, training: bool = True) -> Tensor:
+        """Returns the batch of images, some of them gray; it draws which where it is not told."""
+        if transformation is None:
+            transformation = self.get_random_transformation(images, training)
+        return super().transform_images(images, transformation, training)
+
+    def transform_bounding_boxes(self, bounding_boxes: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Returns the boxes as they are."""
+        return bounding_boxes
+
+    def transform_labels(self, labels: Tensor, transformations: Any = None, **kwargs: Any) -> Tensor:  # type: ignore[override]
+        """Returns the labels as they are."""
+        return labels
+
+    def transform_segmentation_masks(  # type: ignore[override]
+        self, segmentation_masks: Any, transformations: Any = None, **kwargs: Any
+    ) -> Any:
+        """Returns the masks as they are."""
+        return segmentation_masks
 
     def _apply_to(self, images: Tensor, transformation: Any) -> Tensor:
         return torch.where(transformation, rgb_to_grayscale(images, self.data_format), images)
@@ -199,7 +229,7 @@ class RandomInvert(RandomValueLayer):
 
 
 @register()
-class RandomPosterization(RandomValueLayer):
+class RandomPosterization(LeavesAlone, RandomValueLayer):
     """In training, keeps only the first bits of the values of every image.
 
     Args:

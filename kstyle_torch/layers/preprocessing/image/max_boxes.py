@@ -40,6 +40,16 @@ class MaxNumBoundingBoxes(KeepsPlaces, BaseImagePreprocessingLayer):
         """Returns the images as they are."""
         return images
 
+    def transform_labels(self, labels: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
+        """Returns the labels of the images as they are."""
+        return labels
+
+    def transform_segmentation_masks(
+        self, segmentation_masks: Any, transformation: Any = None, training: bool = True
+    ) -> Any:
+        """Returns the masks as they are."""
+        return segmentation_masks
+
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
         """Returns the first boxes, and as many more as are missing."""
         boxes, labels = (bounding_boxes[name][:, : self.max_number] for name in ("boxes", "labels"))

@@ -75,13 +75,14 @@ class RandomImageLayer(BaseImagePreprocessingLayer):
         if not training:
             return None
         images = data["images"] if isinstance(data, dict) else data
-        return self._draw(self._draws(images if images.ndim == 4 else images[None], seed))
+        return self._draw(self._draws(images, seed))
 
     def _draws(self, images: Tensor, seed: Any = None) -> Draws:
         if seed is None:
             source = self._generator
         else:
             source = seed if isinstance(seed, torch.Generator) else generator(seed)
+        images = images if images.ndim == 4 else images[None]
         # of half precision, a pixel's place in a large image would be off by half a pixel
         dtype = torch.promote_types(self._float(images).dtype, torch.float32)
         return Draws(source, images, dtype)
@@ -89,13 +90,21 @@ class RandomImageLayer(BaseImagePreprocessingLayer):
     def _draw(self, draws: Draws) -> Any:
         raise NotImplementedError
 
-    def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
+    def transform_images(self, images: Tensor, transformation: Any, training: bool = True) -> Tensor:
         """Returns the batch of images, transformed."""
         images = self._float(images)
         return self._apply_to(images, transformation) if training and transformation is not None else images
 
     def _apply_to(self, images: Tensor, transformation: Any) -> Tensor:
         raise NotImplementedError
+
+
+class LeavesAlone:
+    """Base of layers whose `transform_images` leaves images alone where it gets no transformation, as Keras has it."""
+
+    def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
+        """Returns the batch of images, transformed."""
+        return super().transform_images(images, transformation, training)  # type: ignore[misc]
 
 
 class RandomValueLayer(KeepsPlaces, RandomImageLayer):

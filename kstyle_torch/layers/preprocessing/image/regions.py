@@ -10,14 +10,20 @@ from torch import Tensor
 
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.image.base import Factor, Range
-from kstyle_torch.layers.preprocessing.image.random import Draws, RandomImageLayer, RandomValueLayer, per_image
+from kstyle_torch.layers.preprocessing.image.random import (
+    Draws,
+    LeavesAlone,
+    RandomImageLayer,
+    RandomValueLayer,
+    per_image,
+)
 from kstyle_torch.ops.image.filters import gaussian_blur
 
 register = layer_registry.register
 
 
 @register()
-class RandomGaussianBlur(RandomValueLayer):
+class RandomGaussianBlur(LeavesAlone, RandomValueLayer):
     """In training, blurs some images.
 
     Args:
@@ -66,7 +72,7 @@ class RandomGaussianBlur(RandomValueLayer):
 
 
 @register()
-class RandomErasing(RandomValueLayer):
+class RandomErasing(LeavesAlone, RandomValueLayer):
     """In training, erases a rectangle of some images.
 
     Args:
@@ -120,7 +126,7 @@ class RandomErasing(RandomValueLayer):
         return torch.where(erased, transformation["fill_value"].to(images.dtype), images)
 
 
-class RandomMixLayer(RandomImageLayer):
+class RandomMixLayer(LeavesAlone, RandomImageLayer):
     """Base class of layers that mix every image of a batch with another one, and their labels too.
 
     Args:

@@ -98,6 +98,10 @@ class Resizing(SizedImageLayer):
         """Returns the batch of images, resized."""
         return self._resized(images, self.interpolation)
 
+    def transform_labels(self, labels: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
+        """Returns the labels as they are."""
+        return labels
+
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any = None, training: bool = True
     ) -> Tensor:
@@ -162,7 +166,7 @@ class CenterCrop(SizedImageLayer):
         return self._cropped(self._float(images), "bilinear")
 
     def transform_segmentation_masks(
-        self, segmentation_masks: Tensor, transformation: Any = None, training: bool = True
+        self, segmentation_masks: Tensor, transformation: Any, training: bool = True
     ) -> Tensor:
         """Returns the batch of masks, cropped."""
         return self._cropped(segmentation_masks, "nearest")
@@ -234,7 +238,11 @@ class RandomCrop(SizedImageLayer, RandomImageLayer):
             start = draws.whole(below=height - self.height + 1), draws.whole(below=width - self.width + 1)
         return {"start": start, "input_shape": images.shape}
 
-    def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
+    def compute_output_shape(self, input_shape: Any, *args: Any, **kwargs: Any) -> Any:
+        """Returns the output's shape, which only `height` and `width` change."""
+        return super().compute_output_shape(input_shape)
+
+    def transform_images(self, images: Tensor, transformation: Any, training: bool = True) -> Tensor:
         """Returns the batch of images, cropped or resized."""
         return self._cropped(self._float(images), (transformation or {}).get("start"), "bilinear")
 

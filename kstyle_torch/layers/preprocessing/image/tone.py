@@ -16,7 +16,7 @@ from kstyle_torch.layers.preprocessing.image.base import (
     Range,
     rescaled,
 )
-from kstyle_torch.layers.preprocessing.image.random import Draws, RandomValueLayer, per_image
+from kstyle_torch.layers.preprocessing.image.random import Draws, LeavesAlone, RandomValueLayer, per_image
 
 register = layer_registry.register
 
@@ -132,7 +132,7 @@ class Equalization(KeepsPlaces, BaseImagePreprocessingLayer):
         super().__init__(data_format=data_format, **kwargs)
         self.value_range, self.bins = self._value_range(value_range), bins
 
-    def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
+    def transform_images(self, images: Tensor, transformation: Any, training: bool = True) -> Tensor:
         """Returns the batch of images, equalized in training."""
         images = self._float(images)
         if not training:
@@ -249,7 +249,7 @@ def _between(size: int, tile: int, number: int, device: torch.device) -> tuple[T
 
 
 @register()
-class RandomSharpness(RandomValueLayer):
+class RandomSharpness(LeavesAlone, RandomValueLayer):
     """In training, blurs or sharpens every image.
 
     Args:

@@ -151,18 +151,22 @@ class RandomElasticTransform(RandomMoveLayer):
             "input_shape": draws.shape,
         }
 
+    def get_elastic_transform_params(self, height: int, width: int, factor: Any) -> tuple[Any, Any]:
+        """Returns how far pixels move, and how wide what moves them is blurred, both in pixels."""
+        return max(height, width) * 0.1 * factor, min(height, width) * 0.05 * factor
+
     def _apply_to(self, images: Tensor, transformation: Any) -> Tensor:
         return super()._apply_to(images, transformation).clamp(*self.value_range)
 
     def _move(self, images: Tensor, transformation: Any, interpolation: str) -> Tensor:
         size = self._size_of(images.shape)
         strength = transformation["distortion_factor"].clamp_min(1e-6)
-        sigma = min(size) * 0.05
+        alpha, sigma = self.get_elastic_transform_params(*size, strength)
         # the kernel is as long as the strongest blur needs: how strong this one is, the host does not know
-        taps = int(6 * sigma * self.scale[1]) | 1
+        taps = int(6 * min(size) * 0.05 * self.scale[1]) | 1
         how = (
-            max(size) * 0.1 * strength,
-            sigma * strength,
+            alpha,
+            sigma,
             taps,
             ORDERS[interpolation],
             self.fill_mode,

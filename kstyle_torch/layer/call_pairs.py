@@ -1,0 +1,151 @@
+"""`call` and `forward` of layers: one function under Keras' name and torch's, also where a user replaces one of the two.
+
+On an object the layer's `__setattr__` sees that. On a class nothing does but a metaclass, with which classes that have another
+metaclass could not be mixed. So calls and runs compare the two names, which costs some nanoseconds, and what differs
+is paired again here.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from types import MethodType
+from typing import Any
+
+from torch import nn
+
+from kstyle_torch.layer.changes import changes
+from kstyle_torch.layer.module_walk import set_unnoticed
+from kstyle_torch.layer.precision import PreciseForward
+from kstyle_torch.mode import fills_training
+
+CALLS = ("call", "forward")
+
+
+def pair_call_and_forward(cls: Any, root: type) -> None:
+    """Makes `call` and `forward` of a new class the same thing, whichever is defined nearest along the MRO.
+
+    Args:
+        cls: The class.
+        root: The class of all layers.
+    """
+    home = next(base for base in cls.__mro__ if base is not root and {*CALLS} & vars(base).keys())
+    if home is nn.Module or (home is not cls and issubclass(home, root)):
+        return  # nothing new: what the base class has is paired already
+    function = vars(home).get("forward") or vars(home)["call"]
+    parameters = inspect.signature(function).parameters
+    takes_training = "training" in parameters
+    if takes_training and not vars(cls).get("_resolves_mode", False):
+        default = parameters["training"].default
+        cls._training_default = default if isinstance(default, bool) else None
+        function = fills_training(function)
+    cls._takes_training = takes_training
+    cls._parameter_names = tuple(parameters)[1:]
+    is_users = not function.__module__.startswith("kstyle_torch.")
+    cls._takes_mask = is_users and any("mask" in name for name in cls._parameter_names)
+    if is_users and "forward" in vars(home):  # written for torch, where any argument may be passed by position
+        cls._allow_non_tensor_positional_args = True
+    if cls._training_default or not cls.__module__.startswith("kstyle_torch."):
+        cls._opens_call = True
+    cls.forward = cls.call = cls._own_call = cls._paired_call = function
+
+
+def pair_again(classes: Iterable[Any]) -> None:
+    """Pairs the names again in classes where a user has replaced one of them since."""
+    for cls in classes:
+        if cls.call is not cls.forward:
+            for base in reversed(cls.__mro__):
+                if hasattr(base, "_own_call"):
+                    _pair_again(base)
+
+
+def _pair_again(cls: Any) -> None:
+    held, paired = {name: vars(cls)[name] for name in CALLS if name in vars(cls)}, vars(cls).get("_paired_call")
+    if not held or (len(held) == len(CALLS) and held["call"] is held["forward"]):
+        return
+    changes.count += 1
+    new = [function for function in held.values() if function is not paired]
+    if not new:  # what was set on this class alone was deleted again
+        delattr(cls, *held)
+        del cls._paired_call
+        _open_calls(cls, False)
+        return
+    known = any(vars(base).get("_own_call") is new[0] for base in cls.__mro__)
+    function = new[0] if known or not _takes_training(new[0]) else fills_training(new[0])
+    _open_calls(cls, new[0] is not cls._own_call)
+    cls.forward = cls.call = cls._paired_call = function
+
+
+def _open_calls(cls: Any, opens: bool) -> None:
+    """Notes that a user's call may call other layers, or puts back what the class has said of its own."""
+    if opens and "_opened_before" not in vars(cls):
+        cls._opened_before = vars(cls).get("_opens_call")
+        cls._opens_call = True
+    elif not opens and "_opened_before" in vars(cls):
+        if cls._opened_before is None:
+            del cls._opens_call
+        else:
+            cls._opens_call = cls._opened_before
+        del cls._opened_before
+
+
+def replace_call(layer: Any, value: Callable[..., Any]) -> None:
+    """Makes `call` and `forward` of an object what a user sets as one of them; what its class has, where it is that."""
+    restore_call(layer)
+    cls: Any = type(layer)
+    if isinstance(value, PreciseForward):
+        set_unnoticed(layer, forward=value)
+        return
+    if getattr(value, "__self__", None) is layer and getattr(value, "__func__", None) is cls.forward:
+        return
+    function = _with_mode(layer, value) if _takes_training(value) else value
+    set_unnoticed(layer, call=function, _opens_call=True)
+    casts = vars(layer).get(
+        "forward"
+    )  # calls what is set, and casts around it; the user's call may hold the one before
+    set_unnoticed(layer, forward=function if casts is None else copy.copy(casts))
+
+
+def restore_call(layer: Any) -> None:
+    """Lets an object call again what its class has."""
+    fields = vars(layer)
+    if "call" in fields:
+        del fields["call"], fields["_opens_call"]
+    if "forward" in fields and not isinstance(fields["forward"], PreciseForward):
+        del fields["forward"]
+
+
+def drop_casts(layer: Any) -> None:
+    """Lets an object's `forward` cast nothing; what a user has put there stays."""
+    fields = vars(layer)
+    fields.pop("forward", None)
+    if "call" in fields:
+        set_unnoticed(layer, forward=fields["call"])
+
+
+def has_other_call(layer: Any) -> bool:
+    """Returns whether a user has put another function in the place of the `call` that the layer's class was made with."""
+    cls = type(layer)
+    pair_again((cls,))
+    return "call" in vars(layer) or cls.forward is not cls._own_call
+
+
+def _takes_training(function: Any) -> bool:
+    try:
+        return "training" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # it has no signature
+        return False
+
+
+def _with_mode(layer: Any, value: Any) -> MethodType:
+    """Returns what a user sets as the call of an object, which is passed the mode where that is omitted."""
+    if isinstance(value, MethodType) and value.__self__ is layer:
+        return MethodType(fills_training(value.__func__), layer)
+
+    @functools.wraps(value)
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001
+        return value(*args, **kwargs)
+
+    return MethodType(fills_training(call, [*inspect.signature(value).parameters].index("training") + 1), layer)

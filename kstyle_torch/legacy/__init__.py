@@ -1,0 +1,5 @@
+"""Functions of older versions of Keras."""
+
+from kstyle_torch.legacy import saving
+
+__all__ = ["saving"]
