@@ -43,7 +43,7 @@ class Reshape(Layer):
     """Gives every sample a new shape.
 
     Args:
-        target_shape: Shape of one sample; one size may be -1, for what is left.
+        target_shape: Shape of one sample; one size may be -1 or None, for what is left.
     Input shape: (batch, ...). Output shape: (batch, *target_shape).
     Raises: ValueError: if a sample does not hold as many numbers as the shape.
 
@@ -54,16 +54,17 @@ class Reshape(Layer):
 
     _has_nothing_to_build = True
 
-    def __init__(self, target_shape: Sequence[int], **kwargs: Any):
+    def __init__(self, target_shape: Sequence[int | None], **kwargs: Any):
         super().__init__(**kwargs)
         self.target_shape = (target_shape,) if isinstance(target_shape, int) else tuple(target_shape)
-        if self.target_shape.count(-1) > 1:
-            raise ValueError(f"Reshape: at most one size may be -1; got {self.target_shape}.")
+        if self.target_shape.count(-1) + self.target_shape.count(None) > 1:
+            raise ValueError(f"Reshape: at most one size may be -1 or None; got {self.target_shape}.")
 
     def forward(self, inputs: Tensor) -> Tensor:
         size = math.prod(inputs.shape[1:])
-        rest = math.prod([n for n in self.target_shape if n != -1])  # dynamo knows no generators
-        target = tuple(size // max(rest, 1) if n == -1 else n for n in self.target_shape)
+        sizes = [-1 if n is None else n for n in self.target_shape]
+        rest = math.prod([n for n in sizes if n != -1])  # dynamo knows no generators
+        target = tuple(size // max(rest, 1) if n == -1 else n for n in sizes)
         if math.prod(target) != size:
             raise ValueError(
                 f"{self.name}: a sample of shape {tuple(inputs.shape[1:])} cannot have the shape {self.target_shape}."

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.ops.operation import Nest, as_tensor, operation
+from kstyle_torch.symbolic.infer import probing
 from kstyle_torch.symbolic.tensor import is_symbolic
 
 
@@ -61,11 +62,22 @@ def while_loop(
     single = not isinstance(loop_vars, (list, tuple))
     values = tree.map_structure(as_tensor, (loop_vars,) if single else tuple(loop_vars))
     count = 0
+    if probing.active and _keeps_form(values, after := _as_tuple(body(*values))):
+        return after[0] if single else after  # on made-up data `cond` may hold forever
     while (maximum_iterations is None or count < maximum_iterations) and cond(*values):
-        values = body(*values)
-        values = tuple(values) if isinstance(values, (list, tuple)) else (values,)
+        values = _as_tuple(body(*values))
         count += 1
     return values[0] if single else values
+
+
+def _as_tuple(values: Any) -> tuple[Any, ...]:
+    return tuple(values) if isinstance(values, (list, tuple)) else (values,)
+
+
+def _keeps_form(before: Any, after: Any) -> bool:
+    """Returns whether two nests hold tensors of the same shapes and dtypes."""
+    pairs = ([as_tensor(leaf) for leaf in tree.flatten(values)] for values in (before, after))
+    return [(leaf.shape, leaf.dtype) for leaf in next(pairs)] == [(leaf.shape, leaf.dtype) for leaf in next(pairs)]
 
 
 @operation
@@ -79,7 +91,9 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
         init_val: First value.
     """
     for i in range(int(lower), int(upper)):
-        init_val = body_fun(i, init_val)
+        before, init_val = init_val, body_fun(i, init_val)
+        if probing.active and _keeps_form(before, init_val):
+            break  # the remaining iterations would not change the shapes
     return init_val
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch.ops.operation import Nest, Operand, TensorLike, TensorList, as_tensor, operation
+from kstyle_torch.symbolic.infer import probing
 
 REDUCTIONS = {"max": "amax", "min": "amin", "mul": "prod"}  # Keras' name -> torch's
 
@@ -115,7 +116,10 @@ def slice(inputs: TensorLike, start_indices: Nest, shape: Sequence[int]) -> Tens
             inputs = torch.index_select(inputs, axis, places)
         return inputs
     ends = [None if size == -1 else start + size for start, size in zip(start_indices, shape)]
-    return inputs[tuple(map(builtins.slice, start_indices, ends))]
+    block = inputs[tuple(map(builtins.slice, start_indices, ends))]
+    if probing.active:  # made-up data may be shorter than the block
+        return block.new_zeros([found if size == -1 else size for found, size in zip(block.shape, shape)])
+    return block
 
 
 @operation

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kstyle_torch.ops.dtypes import result_type, with_float_dtype
 from kstyle_torch.ops.operation import TensorLike, as_tensor, operation
+from kstyle_torch.symbolic.infer import probing
 
 
 @operation
@@ -149,7 +150,9 @@ def unique(
     dim = 0 if axis is None else axis % x.ndim
     order = torch.arange(inverse.numel(), device=x.device)
     index = torch.zeros_like(counts).scatter_reduce(0, inverse.flatten(), order, "amin", include_self=False)
-    if size is not None:
+    if size is None:
+        values, index, counts = probing.mark(values, dim), probing.mark(index, 0), probing.mark(counts, 0)
+    else:
         values = _resized(values, dim, size, fill_value or 0)
         index, counts = _resized(index, 0, size, 1), _resized(counts, 0, size, 0)
     asked = ((index, return_index), (inverse, return_inverse), (counts, return_counts))

@@ -1,14 +1,17 @@
 """Inference of output shapes by running the call: on zero rows, in eval mode, without gradients, on the real device.
 
-An output size of 0 depends on the batch. Other unknown sizes are tried twice, at two sizes that can be halved five times
-(83 and 89, which Keras tries, break a U-Net); output sizes that differ are unknown. A call that fails on zero rows is tried
-on two and three rows of zeros.
+An output size of 0 depends on the batch. Other unknown sizes are tried twice; output sizes that differ are unknown. A call
+that fails on zero rows is tried on two and three rows of zeros, and one that fails then too at other sizes (`probes`): if
+it can be run at one size only, the unknown size is that one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,10 +21,50 @@ from torch import Tensor, nn
 
 from kstyle_torch import config, tree
 from kstyle_torch.mode import HasMode, in_mode
+from kstyle_torch.symbolic.probes import (
+    LONGEST,
+    MOST_ELEMENTS,
+    MOST_TRIES,
+    SHORT,
+    SMALL,
+    SMALLEST,
+    USUAL,
+    Hints,
+    Probe,
+    Unknown,
+    fallbacks,
+    groups_to_vary,
+    unknowns_in,
+    varied,
+)
 from kstyle_torch.variables import Variable
 
-OPEN_SIZES = (192, 320)
 KEPT = (TypeError, AttributeError, NotImplementedError)  # errors of which Keras, too, keeps the type
+
+# Modules whose calls broadcast sizes of 1, and run no code of users.
+BROADCASTING = (
+    "torch",
+    "builtins",
+    "kstyle_torch.ops",
+    "kstyle_torch.layers.merging",
+    "kstyle_torch.layers.reshaping",
+    "kstyle_torch.layers.attention",
+)
+
+
+class Probing(threading.local):
+    """The runs on made-up data of this thread. Loops that depend on values need not come to an end in them."""
+
+    active = False
+
+    def mark(self, x: Tensor, axis: int) -> Tensor:
+        """Notes that the size of an axis depends on values; returns the tensor."""
+        if self.active:
+            x._kstyle_depends_on_values = axis  # type: ignore[attr-defined]
+        return x
+
+
+probing = Probing()
 
 
 class Spec(NamedTuple):
@@ -30,18 +73,6 @@ class Spec(NamedTuple):
     shape: tuple[int | None, ...]
     dtype: torch.dtype
     mask_axes: int | None = None
-
-
-class Probe(NamedTuple):
-    """The sizes that replace None in one run."""
-
-    rows: int
-    open_size: int
-
-    def fill(self, shape: tuple[int | None, ...]) -> list[int]:
-        """Returns `shape` without None."""
-        first = [self.rows if size is None else size for size in shape[:1]]
-        return first + [self.open_size if size is None else size for size in shape[1:]]
 
 
 def infer(
@@ -56,43 +87,177 @@ def infer(
     Returns: The leaves of its output, tensors as `Spec`, and the output's nest (with None for each leaf).
     Raises: ValueError: if the call fails; it names the target and the shapes.
     """
-    shapes = [leaf.shape for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf)]
-    has_open_size = any(size is None for shape in shapes for size in shape[1:])
+    symbols = [*dict.fromkeys(filter(is_symbolic, tree.flatten((args, kwargs))))]
+    numbers = {leaf: number for number, leaf in enumerate(symbols)}
 
     # A graph calls layers past their own `__call__`, unless a mode was passed; what that does has been done by now.
-    call = (
+    entry = (
         functools.partial(nn.Module.__call__, target)
         if isinstance(target, HasMode) and "training" not in kwargs
         else target
     )
 
-    def run(probe: Probe) -> Any:
+    def call(probe: Probe, value: int) -> Any:
         device = _device_of(target)
 
         def stand_in(leaf: Any) -> Any:
             if is_symbolic(leaf):
-                tensor: Any = torch.zeros(probe.fill(leaf.shape), dtype=leaf.torch_dtype, device=device)
+                sizes = probe.fill(leaf.shape, numbers[leaf])
+                tensor: Any = torch.full(sizes, value, dtype=leaf.torch_dtype, device=device)
                 if leaf in tags:
-                    tensor._keras_mask = torch.ones(probe.fill(tags[leaf].shape), dtype=torch.bool, device=device)
+                    mask_sizes = probe.fill(tags[leaf].shape, numbers[leaf])
+                    tensor._keras_mask = torch.ones(mask_sizes, dtype=torch.bool, device=device)
                 return tensor
             return leaf.to(device) if isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter) else leaf
 
         real_args, real_kwargs = tree.map_structure(stand_in, (args, kwargs))
-        return call(*real_args, **real_kwargs)
+        return entry(*real_args, **real_kwargs)
 
-    with untouched(target), torch.no_grad():
+    runs = _Runs(call, [leaf.shape for leaf in symbols])
+    num_weights = _count_weights(target)
+    with untouched(target), torch.no_grad(), _probing():
+        fits = runs.at_usual_sizes() or runs.at_other_sizes(_hints(target, args, kwargs, is_symbolic))
+        if not fits or (_count_weights(target) > num_weights and runs.has_fixed_size()):
+            shapes = _listed([leaf.shape for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf)])
+            kind: Any = type(runs.error) if type(runs.error) in KEPT else ValueError
+            raise kind(f"{describe(target)} cannot be called on {shapes}: {runs.error}") from runs.error
+    runs.error = None  # its traceback refers to these objects, in a cycle
+    outputs = [output for _, output in runs.found]
+    leaves = zip(*map(tree.flatten, outputs))
+    return [_merge(each, zero_rows=runs.found[0][0].rows == 0) for each in leaves], _nest(outputs[0])
+
+
+@contextlib.contextmanager
+def _probing() -> Iterator[None]:
+    before, probing.active = probing.active, True
+    try:
+        yield
+    finally:
+        probing.active = before
+
+
+class _Runs:
+    """Runs of one call at several sizes.
+
+    Args:
+        call: Runs it on tensors of one value, with the sizes of a probe.
+        shapes: Of its symbolic arguments.
+    """
+
+    def __init__(self, call: Callable[[Probe, int], Any], shapes: list[tuple[int | None, ...]]):
+        self.call, self.shapes, self.unknowns = call, shapes, unknowns_in(shapes)
+        self.found: list[tuple[Probe, Any]] = []  # runs that did not fail, with outputs of one form
+        self.elements_left = MOST_ELEMENTS
+        self.value = 0  # of all made-up data
+        self.error: Exception | None = None  # of the last run that failed
+
+    def run(self, probe: Probe) -> bool:
+        """Runs the call; returns whether it can be called so."""
         try:
-            outputs = [run(Probe(0, size)) for size in OPEN_SIZES[: 1 + has_open_size]]
-            zero_rows = True
-        except Exception:  # user code may raise anything on zero rows; a run on real rows decides  # noqa: BLE001
-            try:
-                outputs = [run(Probe(2, OPEN_SIZES[0])), run(Probe(3, OPEN_SIZES[has_open_size]))]
-                zero_rows = False
-            except Exception as error:
-                kind = type(error) if type(error) in KEPT else ValueError
-                raise kind(f"{describe(target)} cannot be called on {_listed(shapes)}: {error}") from error
-    runs = [tree.flatten(output) for output in outputs]
-    return [_merge(leaves, zero_rows) for leaves in zip(*runs, strict=True)], _nest(outputs[0])
+            output = self.call(probe, self.value)
+        except Exception as error:  # user code may raise anything on made-up data  # noqa: BLE001
+            self.error = error
+            if self.value == 1 or "ZeroDivisionError" not in f"{type(error)}{error}":  # torch raises a RuntimeError
+                return False
+            self.value = 1
+            return self.run(probe)
+        if not self.found or _form(output) == _form(self.found[0][1]):
+            self.found.append((probe, output))
+        return True
+
+    def at_usual_sizes(self) -> bool:
+        """Runs the call at two sizes, on zero rows or else on two and three; returns whether it can be run at both."""
+        num_sizes = 1 + any(axis > 0 for _, axis in self.unknowns)
+        at_all = [self.run(Probe(0, size)) for size in self._sizes(rows=0)[:num_sizes]]
+        if all(at_all):
+            self._check_rows()
+            return True
+        on_zero_rows, self.found = self.found, []
+        sizes = self._sizes(rows=3)
+        if self.run(Probe(2, sizes[0])) and self.run(Probe(3, sizes[num_sizes - 1])):
+            return True
+        self.found = on_zero_rows or self.found
+        return False
+
+    def _sizes(self, rows: int) -> tuple[int, int]:
+        """Returns two sizes to replace None, the usual ones unless the tensors would be huge."""
+        for sizes in (USUAL, SHORT, SMALL):
+            if Probe(rows, sizes[1]).count_elements(self.shapes) < MOST_ELEMENTS:
+                return sizes
+        return SMALLEST
+
+    def at_other_sizes(self, hints: Hints) -> bool:
+        """Searches for sizes at which the call can be run, and varies them; returns whether there are any."""
+        error = self.error
+        if self.unknowns and not self.found and type(error) not in KEPT:  # which are mistakes at any size
+            probes = itertools.islice(fallbacks(hints, self.shapes), MOST_TRIES)
+            any(map(self._run_within_bounds, probes))
+        if self.found:
+            base = self.found[0][0]
+            for members in groups_to_vary(base, self.unknowns):
+                self._vary(base, members)
+            self._check_rows()
+        self.error = error
+        return bool(self.found)
+
+    def has_fixed_size(self) -> bool:
+        """Returns whether the call could be run at one size only of an unknown axis other than the first.
+
+        If it has built weights, they were made for that size.
+        """
+        probes = [probe for probe, _ in self.found]
+        return any(axis > 0 and len({probe.size_of((n, axis)) for probe in probes}) == 1 for n, axis in self.unknowns)
+
+    def _run_within_bounds(self, probe: Probe) -> bool:
+        """Runs the call unless the search has made up too much data; returns whether it was run and did not fail."""
+        count = probe.count_elements(self.shapes)
+        quadratic = count * probe.open_size if probe.open_size > USUAL[1] else 0  # of attention
+        if count > self.elements_left or quadratic > 4 * MOST_ELEMENTS:
+            return False
+        self.elements_left -= count
+        return self.run(probe)
+
+    def _vary(self, base: Probe, members: list[Unknown]) -> None:
+        """Runs the call at other sizes of unknown axes that had the same one: of all, or else of as many as can change."""
+        varies: set[Unknown] = set()
+        counts = range(len(members), 0, -1) if len(members) <= 4 else (len(members), len(members) - 1, 1)
+        for count in counts:
+            for some in itertools.combinations(members, count):
+                if not varies.issuperset(some):
+                    can = [self.run(probe) for probe in varied(base, some)]  # all: a step of 1 is lost in a stride of 2
+                    varies.update(some if any(can) else ())
+
+    def _check_rows(self) -> None:
+        """Runs the call on two rows too if an output has no size of 0: it may be one more than the batch, say."""
+        base, output = self.found[0]
+        sizes = [leaf.shape for leaf in tree.flatten(output) if isinstance(leaf, Tensor) and leaf.dim() > 0]
+        rows = [each for each in self.unknowns if base.size_of(each) == 0]
+        if rows and not all(0 in shape for shape in sizes):
+            probe = base._replace(rows=2)
+            fits = probe.count_elements(self.shapes) < MOST_ELEMENTS
+            self.run(probe if fits else probe._replace(open_size=SMALL[0]))
+
+
+def _form(output: Any) -> list[int | None]:
+    """Returns the number of axes of each leaf."""
+    return [leaf.dim() if isinstance(leaf, Tensor) else None for leaf in tree.flatten(output)]
+
+
+def _hints(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_symbolic: Callable[[Any], bool]) -> Hints:
+    leaves = [leaf for leaf in tree.flatten((args, kwargs)) if not is_symbolic(leaf)]
+    shapes = [tuple(leaf.shape) for leaf in leaves if hasattr(leaf, "shape")]
+    numbers: list[int] = []
+    settings = vars(target).values() if isinstance(target, nn.Module) else ()
+    for value in (*args, *kwargs.values(), *settings):
+        items = value if isinstance(value, (list, tuple)) else [value]
+        if items and all(type(item) is int and item > 0 for item in items):
+            numbers += [math.prod(items), *items]
+        numbers.append(len(items))
+    if isinstance(target, nn.Module):
+        numbers += [size for weight in itertools.chain(target.parameters(), target.buffers()) for size in weight.shape]
+    home = getattr(type(target) if isinstance(target, nn.Module) else target, "__module__", None)
+    broadcasts = home is None or home.startswith(BROADCASTING)  # None for torch's functions
+    return Hints(shapes, [number for number in numbers if number <= LONGEST[0]], broadcasts)
 
 
 def describe(target: Any) -> str:
@@ -105,11 +270,14 @@ def describe(target: Any) -> str:
 
 
 def _merge(leaves: tuple[Any, ...], zero_rows: bool) -> Any:
-    first, last = leaves[0], leaves[-1]
+    first = leaves[0]
     if not isinstance(first, Tensor):
         return first
-    sizes = zip(first.shape, last.shape, strict=True)
-    shape = tuple(None if a != b or (zero_rows and a == 0) else a for a, b in sizes)
+    depends = getattr(first, "_kstyle_depends_on_values", None)
+    shape = tuple(
+        None if len(sizes) > 1 or (zero_rows and 0 in sizes) or axis == depends else next(iter(sizes))
+        for axis, sizes in enumerate(map(set, zip(*[leaf.shape for leaf in leaves])))
+    )
     mask = getattr(first, "_keras_mask", None)
     return Spec(shape, first.dtype, None if mask is None else mask.dim())
 
@@ -120,6 +288,10 @@ def _nest(output: Any) -> Any:
 
 def _listed(shapes: list[tuple[int | None, ...]]) -> str:
     return f"shape {shapes[0]}" if len(shapes) == 1 else f"shapes {', '.join(map(str, shapes))}"
+
+
+def _count_weights(target: Any) -> int:
+    return sum(1 for _ in target.parameters()) if isinstance(target, nn.Module) else 0
 
 
 def _device_of(target: Any) -> torch.device:
@@ -141,7 +313,7 @@ def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Ite
     buffers = [(module, key, buffer, buffer.clone()) for module, key, buffer in own_buffers(target)]
     seeds = [(seed, seed.value) for seed in seed_states(target)]
     losses = {id(module): [*getattr(module, "_losses", ())] for module in target.modules()}
-    num_weights = sum(1 for _ in target.parameters())
+    num_weights = _count_weights(target)
     random_state = torch.get_rng_state()
     try:
         with in_mode(target, False):
@@ -152,7 +324,7 @@ def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Ite
                 module._buffers[key] = buffer.copy_(before)
             for seed, value in seeds:
                 seed.assign(value)
-            if sum(1 for _ in target.parameters()) == num_weights:
+            if _count_weights(target) == num_weights:
                 torch.set_rng_state(random_state)
         for module in target.modules():
             if getattr(module, "_losses", None) or losses.get(id(module)):

@@ -186,6 +186,16 @@ def test_an_initial_state_must_be_complete():
         layers.LSTM(3)(uniform(2, 5, 4), initial_state=torch.zeros(2, 3))
 
 
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN"])
+@pytest.mark.parametrize("shape", [(2, 2), (2, 4), (1, 3)], ids=str)
+def test_an_initial_state_of_another_shape_is_refused(name, shape):
+    """torch's kernel for LSTM does not look, and reads beyond the memory of a smaller one."""
+    layer = getattr(layers, name)(3)
+    states = [torch.zeros(shape) for _ in layer.state_size]
+    with pytest.raises(ValueError, match=r"shape \(batch, units\), \(2, 3\); got"):
+        layer(uniform(2, 5, 4), initial_state=states)
+
+
 def test_encoder_and_decoder_equal_keras():
     """Masks, symbolic initial states and several outputs in one graph."""
 

@@ -158,8 +158,9 @@ class AdditiveAttention(Attention):
 
     def build(self, input_shape: Sequence[Shape]) -> None:
         self._check_inputs(input_shape)
-        size = known_size(input_shape[0], -1, self)
-        self.scale = self.add_weight(name="scale", shape=(size,)) if self.use_scale else None
+        self.scale = None
+        if self.use_scale:
+            self.scale = self.add_weight(name="scale", shape=(known_size(input_shape[0], -1, self),))
 
     def _is_product(self) -> bool:
         return False

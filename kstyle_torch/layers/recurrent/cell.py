@@ -317,6 +317,12 @@ class FusedCell(Cell):
         drops_per_gate = training and self.implementation == 1 and (self.dropout or self.recurrent_dropout)
         if not self.use_kernel or not self.has_kernel or drops_per_gate or writes_one_step(x):
             return super()._run(x, states, inside, every_step, final_states, training)
+        for state in states:
+            if state.shape != (x.shape[0], self.units):  # torch's kernel reads beyond the memory of smaller states
+                raise ValueError(
+                    f"{self.name}: expected states of shape (batch, units), {(x.shape[0], self.units)}; "
+                    f"got {tuple(state.shape)}."
+                )
         for mask in self.dropout_masks("dropout", x[:, 0], training):
             x = x * mask.unsqueeze(1)
         weights = self.weights_for_kernel()
