@@ -11,6 +11,7 @@ import torch
 
 from kstyle_torch import config, draws
 from kstyle_torch.compat import keras2
+from kstyle_torch.layer import added_losses
 from kstyle_torch.registry import reset_names
 from kstyle_torch.training.recorded import engine
 
@@ -34,6 +35,7 @@ def fresh_process_state():
     """Every test starts from the same seed, names, device and settings."""
     torch.manual_seed(0)
     keras2._told.clear()
+    added_losses.pending.clear()
     draws._Seeding.seed = None  # as before the first call of set_random_seed
     reset_names()
     with config.device_scope("cpu"):
