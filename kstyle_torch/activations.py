@@ -70,7 +70,7 @@ def relu(x: Tensor, negative_slope: float = 0.0, max_value: float | None = None,
     Args:
         negative_slope: Slope below `threshold`.
         max_value: Upper bound of the output; none if None.
-        threshold: Values under it count as negative.
+        threshold: Values up to it count as negative.
     """
     if x.__class__ is not Tensor:
         x = tensor_of(x)
@@ -79,7 +79,7 @@ def relu(x: Tensor, negative_slope: float = 0.0, max_value: float | None = None,
     if negative_slope == 0.0 and threshold == 0.0 and max_value is not None:
         return F.hardtanh(x, 0.0, max_value)  # one kernel
     below = negative_slope * (x - threshold)
-    y = torch.where(x >= threshold, x, below)
+    y = torch.where(x > threshold, x, below)
     return y if max_value is None else y.clamp(max=max_value)
 
 

@@ -44,6 +44,7 @@ REASONS: dict[str, str] = {
 # Examples of Keras' docstrings that run there on torch and give something else here, by the path of the name.
 INTEGERS = "Keras computes in integers there; its documentation has the numbers that we give"
 SIXTY_FOUR = "an array of 64 bits keeps them here, as in torch; Keras makes 32 of them"
+ONE_TARGET = "one number as the target of ten outputs is refused; Keras broadcasts it in batches of one row"
 INSIDE = "imports from keras.src, which is Keras' inside"
 EXAMPLES: dict[str, str] = {
     "metrics.*IoU": "update_state() gives nothing back here",
@@ -59,6 +60,8 @@ EXAMPLES: dict[str, str] = {
     "layers.EinsumDense": "more of the shape is known here",
     "tree.pack_sequence_as": "keys of dicts are sorted, as in Keras' documentation; without optree Keras does not",
     "initializers.get": "gives a Constant for a tensor, which can be saved, and Keras a function",
+    "callbacks.BackupAndRestore": ONE_TARGET,
+    "callbacks.EarlyStopping": ONE_TARGET,
     "Variable": INSIDE,
     "ops.diagonal": INSIDE,
     "ops.diff": INSIDE,
@@ -79,4 +82,5 @@ def reason_for(path: str) -> str:
 
 def reason_for_example(path: str) -> str:
     """Returns the reason why an example of a name gives something else; "" where there is none."""
-    return EXAMPLES.get(pattern_for(path, EXAMPLES), "") or reason_for(path)
+    reason = EXAMPLES.get(pattern_for(path, EXAMPLES), "") or reason_for(path)
+    return reason if path in EXAMPLES or pattern_for(path, EXAMPLES) or reason in (OTHER, LATER) else ""

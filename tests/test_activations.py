@@ -109,3 +109,11 @@ def test_extreme_logits_stay_finite():
     for name in ("sigmoid", "softmax", "log_softmax", "log_sigmoid", "softplus", "tanh", "mish"):
         value, grad = value_and_grad(activations.get(name), x)
         assert value.isfinite().all() and grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5])
+def test_relu_at_its_threshold(slope):
+    values = [-10.0, -5.0, 0.0, 5.0, 10.0]
+    ours = activations.relu(values, negative_slope=slope, threshold=5.0)
+    theirs = keras.activations.relu(values, negative_slope=slope, threshold=5.0)
+    assert_close(ours, theirs)

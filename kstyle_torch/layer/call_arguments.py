@@ -54,7 +54,9 @@ def shapes_for(method: Callable[..., Any], layer: Any, arguments: dict[str, Any]
     names = [name for name, each in inspect.signature(method).parameters.items() if each.kind not in CATCH_ALL]
     if len(names) == 1:
         return {names[0]: next(iter(shapes.values()), None)}
-    if method.__module__.startswith("kstyle_torch."):  # a subclass may call the first argument of its call() otherwise
+    if (method.__module__ or "").startswith(
+        "kstyle_torch."
+    ):  # a subclass may call the first argument of its call() otherwise
         shapes = {names[0]: next(iter(shapes.values()), None)} | shapes
         names = [name for name in names if name in shapes]
     for name in names:
@@ -89,7 +91,7 @@ def refuse_misfit(layer: Any, x: Tensor, error: RuntimeError) -> None:
     Only where weights are made by a `build` of the package, which is known to depend on them.
     """
     shapes = [*(layer._build_shapes or {}).values()]
-    is_ours = layer._builds_weights and type(layer).build.__module__.startswith("kstyle_torch.")
+    is_ours = layer._builds_weights and (type(layer).build.__module__ or "").startswith("kstyle_torch.")
     if (
         type(error) is not RuntimeError
         or not is_ours

@@ -43,7 +43,7 @@ def pair_call_and_forward(cls: Any, root: type) -> None:
         function = fills_training(function)
     cls._takes_training = takes_training
     cls._parameter_names = tuple(parameters)[1:]
-    is_users = not function.__module__.startswith("kstyle_torch.")
+    is_users = not (function.__module__ or "").startswith("kstyle_torch.")
     cls._takes_mask = is_users and any("mask" in name for name in cls._parameter_names)
     if is_users and "forward" in vars(home):  # written for torch, where any argument may be passed by position
         cls._allow_non_tensor_positional_args = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kstyle_torch import tree
+from kstyle_torch.arrays import tensor_of
 from kstyle_torch.symbolic.graph import Ref, trace
 from kstyle_torch.symbolic.operation import Operation
 from kstyle_torch.symbolic.replay import replay
@@ -47,7 +48,7 @@ class Function(Operation):
         return list({id(call.target): call.target for call in self._graph.calls}.values())
 
     def call(self, inputs: Any) -> Any:
-        """Returns the outputs for a nest of tensors.
+        """Returns the outputs for a nest of tensors or arrays.
 
         Raises: ValueError: if the nest does not have as many leaves as the function has inputs.
         """
@@ -56,7 +57,8 @@ class Function(Operation):
             raise ValueError(f"{self.name} takes {len(self.inputs)} inputs; got {len(given)}.")
         if any_symbolic(inputs):
             return replay(self._graph, given)
-        values = {ref.index: tensor for ref, tensor in zip(tree.flatten(self._graph.inputs), given, strict=True)}
+        refs = tree.flatten(self._graph.inputs)
+        values = {ref.index: tensor_of(leaf) for ref, leaf in zip(refs, given, strict=True)}
 
         def value(leaf: Any) -> Any:
             return values[leaf.index] if isinstance(leaf, Ref) else leaf

@@ -511,3 +511,19 @@ def test_an_attribute_that_was_set_is_in_the_config(name):
     setattr(layer, attribute, value(ks))
     assert ks.models.clone_model(model).layers[0].get_config()[attribute] == configs[0]
     assert ks.models.model_from_json(model.to_json()).layers[0].get_config()[attribute] == configs[0]
+
+
+def test_a_class_of_code_without_a_module():
+    """As `exec` makes it where its globals have no `__name__`."""
+    names = {"Layer": Layer}
+    exec(
+        "class Twice(Layer):\n"
+        "    def build(self, input_shape):\n"
+        "        self.w = self.add_weight(shape=(input_shape[-1],), initializer='ones')\n"
+        "    def call(self, x):\n"
+        "        return x * 2 * self.w\n",
+        names,
+    )
+    layer = names["Twice"]()
+    assert torch.equal(layer(torch.ones(2, 3)), torch.full((2, 3), 2.0))
+    assert layer(Input((3,))).shape == (None, 3)

@@ -145,3 +145,11 @@ def test_versions_and_devices():
         assert ours == theirs and ks.Variable(1.0).device.type == "cpu"
     with ks.device("gpu:0") as made:
         assert made.index == 0 and made.type != "gpu"
+
+
+@pytest.mark.parametrize("library", [keras, ks], ids=["keras", "ours"])
+def test_a_function_takes_arrays(library):
+    a, b = library.KerasTensor((None, 2)), library.KerasTensor((None, 2))
+    made = library.Function([a, b], a * 2 + b)
+    result = made([np.ones((3, 2), "float32"), np.full((3, 2), 5.0, "float32")])
+    np.testing.assert_array_equal(library.ops.convert_to_numpy(result), np.full((3, 2), 7.0))

@@ -129,9 +129,9 @@ class HeadAttention(AttentionHooks):
         if self.use_gate:
             self.gate_dense = self._project("gate", query_shape, (num_heads, value_dim), activation="sigmoid")
         self.value_dense = self._project("value", value_shape, (num_key_value_heads, value_dim))
+        self._build_attention(rank + 1)  # in Keras' order, in which seeds are drawn
         heads_shape = (*query_shape[:-1], num_heads, value_dim)
         self.output_dense = self._project("attention_output", heads_shape, outputs, num_input_axes=2)
-        self._build_attention(rank + 1)
         # where Keras' own kernel does not run, its queries that may see nothing give 0
         self._empty_rows_are_zero = bool(self.dropout) or rank > 3
 
