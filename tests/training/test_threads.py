@@ -315,3 +315,27 @@ def test_a_second_training_beside_fit_is_refused(run):
     assert len(errors) == 2 and all("another thread" in error and "take turns" in error for error in errors)
     assert all(torch.equal(one, other) for one, other in zip(state(model), state(alone), strict=True))
     model.fit(X[:16], Y[:16], verbose=0)
+
+
+@MODELS
+@pytest.mark.parametrize("run", ["evaluate", "test_on_batch"])
+def test_validation_of_a_fit_that_works_on_a_copy(make, run):
+    """`fit` works on a copy since another run began before it, and validates that copy, also when the other run is over."""
+
+    def fit_validated(model, *callbacks):
+        torch.manual_seed(1)
+        options = {"shuffle": False, "verbose": 0, "validation_data": (X[:32], Y[:32])}
+        return model.fit(X, Y, epochs=3, batch_size=16, callbacks=[*callbacks], **options)
+
+    class Finish(ks.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                thread.finish()
+
+    alone, other = compiled(make), compiled(make)
+    expected, thread = fit_validated(alone), Thread(RUNS[run], other)
+    thread.until_inside()
+    history = fit_validated(other, Finish())
+    assert history.history == expected.history
+    assert all(map(torch.equal, state(alone), state(other)))
+    assert other._fit.runs == [] and not any(module.training for module in other.modules())
