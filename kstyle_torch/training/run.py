@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kstyle_torch.layer import added_losses
 from kstyle_torch.layer.module_walk import set_unnoticed
-from kstyle_torch.mode import Flags, give_back, running, take
+from kstyle_torch.mode import Flags, active, give_back, running, take
 from kstyle_torch.training.protocols import Trainable
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Run:
             # the copy of an outer run is this thread's alone
             alone = model is not origin or not (self.counts and others_run(origin))
             origin._fit.runs.append(self)
+            active.append(self)
             origin._fit.begun += self.counts
         try:
             self.model, self.taken = take(model, self.kind == "training", alone)
@@ -119,6 +120,8 @@ class Run:
         for model in (self.origin, self.model):
             if self in model._fit.runs:
                 model._fit.runs.remove(self)
+        if self in active:
+            active.remove(self)
 
 
 def _origin_of(model: Trainable, run: Run | None) -> Trainable:
