@@ -19,7 +19,7 @@ import threading
 import types
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
@@ -45,6 +45,42 @@ class Running(threading.local):
 
 
 running = Running()
+
+
+class Active(Protocol):
+    """A run of `fit`, `evaluate` or `predict`, in any thread."""
+
+    thread: int
+    origin: Any  # the user's model
+
+
+active: list[Active] = []
+
+
+def used_elsewhere() -> list[nn.Module]:
+    """Returns the models that other threads run."""
+    me = threading.get_ident()
+    return [run.origin for run in [*active] if run.thread != me]
+
+
+def is_used_elsewhere(module: nn.Module) -> bool:
+    """Returns whether a model that another thread runs has the module, or one below it, in it."""
+    models = used_elsewhere()
+    below = {id(each) for each in all_modules(module)} if models else set()
+    return any(id(each) in below for model in models for each in all_modules(model))
+
+
+def all_modules(root: nn.Module) -> list[nn.Module]:
+    """Returns a module and all that it runs, each once: those below it, and those that are not among its children."""
+    found: dict[int, nn.Module] = {}
+    waiting = [root]
+    while waiting:
+        module = waiting.pop()
+        if id(module) not in found:
+            found[id(module)] = module
+            waiting += [child for child in module._modules.values() if child is not None]
+            waiting += module._unlisted if isinstance(module, HasMode) else ()
+    return [*found.values()]
 
 
 class HasMode(nn.Module):
@@ -385,7 +421,7 @@ def sharing_copy(root: nn.Module, flags: list[tuple[nn.Module, bool]]) -> Any:
         own = module._fields_of_copy() if isinstance(module, HasMode) else {"training": modes.get(key, module.training)}
         fields = {
             name: value if name in ("_parameters", "_buffers", *own) else _exchanged(value, copies, name == "forward")
-            for name, value in vars(module).items()
+            for name, value in [*vars(module).items()]  # another thread may add to them
         }
         vars(copies[key]).update(fields, **own)
     return copies[id(root)]
@@ -405,7 +441,7 @@ def _exchanged(value: Any, copies: dict[int, Any], is_forward: bool = False) -> 
     if isinstance(value, nn.Module):
         return copies.get(id(value), value)
     if isinstance(value, dict) and value:
-        return {key: _exchanged(item, copies) for key, item in value.items()}
+        return {key: _exchanged(item, copies) for key, item in [*value.items()]}
     if isinstance(value, list) and value:
         return [_exchanged(item, copies) for item in value]
     if type(value) is tuple:

@@ -8,19 +8,32 @@ it can be run at one size only, the unknown size is that one.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import itertools
 import math
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from kstyle_torch import config, tree
-from kstyle_torch.mode import HasMode, in_mode
+from kstyle_torch._torch import WRAPPERS
+from kstyle_torch.mode import (
+    HasMode,
+    all_modules,
+    in_mode,
+    is_used_elsewhere,
+    passing,
+    running,
+    sharing_copy,
+    used_elsewhere,
+)
 from kstyle_torch.symbolic.probes import (
     LONGEST,
     MOST_ELEMENTS,
@@ -39,6 +52,7 @@ from kstyle_torch.symbolic.probes import (
 )
 from kstyle_torch.variables import Variable
 
+UNSEPARABLE = (*WRAPPERS, "torch.distributed")  # homes of modules whose copies are tied to the original
 KEPT = (TypeError, AttributeError, NotImplementedError)  # errors of which Keras, too, keeps the type
 
 # Modules whose calls broadcast sizes of 1, and run no code of users.
@@ -91,11 +105,7 @@ def infer(
     numbers = {leaf: number for number, leaf in enumerate(symbols)}
 
     # A graph calls layers past their own `__call__`, unless a mode was passed; what that does has been done by now.
-    entry = (
-        functools.partial(nn.Module.__call__, target)
-        if isinstance(target, HasMode) and "training" not in kwargs
-        else target
-    )
+    past_own = isinstance(target, HasMode) and "training" not in kwargs
 
     def call(probe: Probe, value: int) -> Any:
         device = _device_of(target)
@@ -115,7 +125,8 @@ def infer(
 
     runs = _Runs(call, [leaf.shape for leaf in symbols])
     num_weights = _count_weights(target)
-    with untouched(target), torch.no_grad(), _probing():
+    with undisturbed(target) as held, torch.no_grad(), _probing():
+        entry = functools.partial(nn.Module.__call__, held) if past_own else held
         fits = runs.at_usual_sizes() or runs.at_other_sizes(_hints(target, args, kwargs, is_symbolic))
         if not fits or (_count_weights(target) > num_weights and runs.has_fixed_size()):
             shapes = _listed([leaf.shape for leaf in tree.flatten((args, kwargs)) if is_symbolic(leaf)])
@@ -299,44 +310,102 @@ def _device_of(target: Any) -> torch.device:
     return config.device() if weight is None else weight.device
 
 
+def undisturbed(target: Any) -> contextlib.AbstractContextManager[Any]:
+    """Returns a context for a run of a module or function that changes nothing: `isolated` beside another thread's run."""
+    apart = isinstance(target, nn.Module) and is_used_elsewhere(target) and is_separable(target)
+    return isolated(target) if apart else untouched(target)
+
+
 @contextlib.contextmanager
-def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Iterator[Any]:
     """Runs the block in inference mode, and restores mode, buffers, losses and random state afterwards.
 
     The random state is not restored if the block has made weights from it.
 
     Args:
+        target: A module; for anything else, only the random state is restored.
         is_shared: Returns whether another thread has begun to change the same state, which is not restored then.
+    Yields: What to call: the target, or a copy where another thread holds its flags in training mode.
     """
-    if not isinstance(target, nn.Module):
-        target = nn.Identity()
-    buffers = [(module, key, buffer, buffer.clone()) for module, key, buffer in own_buffers(target)]
-    seeds = [(seed, seed.value) for seed in seed_states(target)]
-    losses = {id(module): [*getattr(module, "_losses", ())] for module in target.modules()}
-    num_weights = _count_weights(target)
+    module: Any = target if isinstance(target, nn.Module) else nn.Identity()
+    buffers = [(owner, key, buffer, buffer.clone()) for owner, key, buffer in own_buffers(module)]
+    seeds = [(seed, seed.value) for seed in seed_states(module)]
+    losses = {id(each): [*getattr(each, "_losses", ())] for each in module.modules()}
+    num_weights = _count_weights(module)
     random_state = torch.get_rng_state()
     try:
-        with in_mode(target, False):
-            yield
+        with in_mode(module, False) as held:
+            yield held if module is target else target
     finally:
         if not is_shared():
-            for module, key, buffer, before in buffers:
-                module._buffers[key] = buffer.copy_(before)
+            for owner, key, buffer, before in buffers:
+                owner._buffers[key] = buffer.copy_(before)
             for seed, value in seeds:
                 seed.assign(value)
-            if _count_weights(target) == num_weights:
-                torch.set_rng_state(random_state)
-        for module in target.modules():
-            if getattr(module, "_losses", None) or losses.get(id(module)):
-                module._losses[:] = losses.get(id(module), [])
+            if _count_weights(module) == num_weights:
+                _restore_random(random_state)
+        for each in module.modules():
+            if getattr(each, "_losses", None) or losses.get(id(each)):
+                each._losses[:] = losses.get(id(each), [])
+
+
+def _restore_random(state: Tensor) -> None:
+    """Goes back to a random state, unless another thread runs a model and may have drawn the numbers since."""
+    if not used_elsewhere() and not torch.equal(state, torch.get_rng_state()):
+        torch.set_rng_state(state)
+
+
+def is_separable(target: nn.Module) -> bool:
+    """Returns whether a copy of a module, and of all below, runs nothing of the original: `isolated` needs that.
+
+    It does not where weights are still to be made, or where a compiled or replaced function holds the original.
+    """
+    for module in all_modules(target):
+        fields = vars(module)
+        forward, home = fields.get("forward"), type(module).__module__
+        compiled = fields.get("_compiled_call_impl") is not None or home.startswith(UNSEPARABLE)
+        replaced = forward is not None and getattr(forward, "__self__", getattr(forward, "layer", None)) is not module
+        tensors: list[Any] = [*module._parameters.values(), *module._buffers.values()]
+        if compiled or replaced or not getattr(module, "built", True) or any(map(is_lazy, tensors)):
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def isolated(target: nn.Module) -> Iterator[Any]:
+    """Runs the block in inference mode on a copy, while other threads may train the module.
+
+    Yields: The copy. It shares the parameters; buffers, seeds, flags and hooks are its own.
+    """
+    held = sharing_copy(target, [(module, False) for module in all_modules(target)])
+    known: dict[int, Any] = {}
+    for module in all_modules(held):
+        fields = vars(module)
+        buffers = {key: buffer if buffer is None else buffer.clone() for key, buffer in module._buffers.items()}
+        hooks = {key: OrderedDict(fields[key]) for key in fields if "_hooks" in key and isinstance(fields[key], dict)}
+        seeds = {key: copy.deepcopy(value, known) for key, value in fields.items() if _seed_of(value) is not None}
+        fields.update(hooks, _buffers=buffers, **seeds)
+    random_state = torch.get_rng_state()
+    losses, running.losses = running.losses, {}
+    try:
+        with passing(False):
+            yield held
+    finally:
+        running.losses = losses
+        _restore_random(random_state)
+
+
+def _seed_of(value: Any) -> Variable | None:
+    state = getattr(value, "__dict__", {}).get("state")
+    return state if isinstance(state, Variable) else None
 
 
 def seed_states(target: nn.Module) -> Iterator[Variable]:
     """Yields the states of the seed generators that modules have as attributes."""
     for module in target.modules():
         for value in vars(module).values():
-            state = getattr(value, "__dict__", {}).get("state")
-            if isinstance(state, Variable):
+            state = _seed_of(value)
+            if state is not None:
                 yield state
 
 

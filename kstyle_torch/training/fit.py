@@ -227,11 +227,10 @@ def train_batch(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, 
 def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
     """Returns loss and metrics over the batches, computed in inference mode."""
     begin, end = callbacks.hooks("on_test_batch_begin"), callbacks.hooks("on_test_batch_end")
-    own = steps.owns_step(model, "test", "compute_metrics")
     model._fit.stop_evaluating = False
     first = batches.first_check
     with Run(model, "evaluating", first) as run, torch.no_grad(), fast_forward(run, (*begin, *end)):
-        model = run.model
+        model, own = run.model, steps.owns_step(run.origin, "test", "compute_metrics")
         steps.note_losses(model)
         steps.make_function(run.origin, "test")
         callbacks.on_test_begin()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kstyle_torch.layer import added_losses
 from kstyle_torch.layer.module_walk import set_unnoticed
-from kstyle_torch.mode import Flags, give_back, running, take
+from kstyle_torch.mode import Flags, active, give_back, running, take
 from kstyle_torch.training.protocols import Trainable
 
 if TYPE_CHECKING:
@@ -41,39 +41,43 @@ class Run:
         first_check: Deferred check of data and loss; see `FirstCheck`.
         brief: Whether it is a single step.
     Raises: RuntimeError: on entering, if another thread is in `fit` of the same model and this run would train it too.
-    Attributes: model: The model that runs: `origin`, or a copy of it. origin: The user's model. outer: The run of the same
+    Attributes: model: The model that runs: `given`, or a copy of it. given: The model it began with: `origin`, or the copy
+        that an outer run works on. origin: The user's model. outer: The run of the same
         thread that this one is nested in, such as a `predict` in a callback. counts: Whether it changes the metrics.
     """
 
     __slots__ = (
-        *("brief", "counts", "first_check", "forward", "kind", "losses", "meter", "model"),
+        *("brief", "counts", "first_check", "forward", "given", "kind", "losses", "meter", "model"),
         *("origin", "outer", "stop", "taken", "thread"),
     )
 
     def __init__(self, model: Trainable, kind: str, first_check: FirstCheck | None = None, brief: bool = False):
-        self.model, self.origin, self.kind, self.counts = model, model, kind, kind != "predicting"
+        self.outer, self.losses = innermost.run, running.losses
+        self.origin = model if self.outer is None else _origin_of(model, self.outer)
+        self.model, self.given, self.kind, self.counts = model, model, kind, kind != "predicting"
         self.brief = brief
         self.first_check = first_check if first_check is None or not first_check.is_done else None
         self.thread = threading.get_ident()
-        self.outer, self.losses = innermost.run, running.losses
         self.forward: Callable[[Any, Any], Any] | None = None  # the model's function for the inner loop
         self.meter: Meter | None = None  # of the running epoch
         self.stop = False  # set by a callback to end the run
         self.taken: Flags = []
 
     def __enter__(self) -> Run:
-        model, runs = self.origin, self.origin._fit.runs
+        model, origin = self.given, self.origin
         with _lock:
-            while model._fit.trial not in (None, self.thread) or self._must_wait():
+            while origin._fit.trial not in (None, self.thread) or self._must_wait():
                 _lock.wait()
-            alone = not (self.counts and others_run(model))
-            runs.append(self)
-            model._fit.begun += self.counts
+            # the copy of an outer run is this thread's alone
+            alone = model is not origin or not (self.counts and others_run(origin))
+            origin._fit.runs.append(self)
+            active.append(self)
+            origin._fit.begun += self.counts
         try:
             self.model, self.taken = take(model, self.kind == "training", alone)
-            if self.model is not model:
+            if self.model is not origin:
                 self.model._fit.runs.append(self)
-                if self.counts and model._compiled is not None:
+                if self.model is not model and self.counts and model._compiled is not None:
                     set_unnoticed(self.model, _compiled=model._compiled.with_own_metrics())
         except BaseException:
             self._end()
@@ -84,13 +88,13 @@ class Run:
     def __exit__(self, *error: Any) -> None:
         added, running.losses, innermost.run = running.losses, self.losses, self.outer
         give_back(self.taken)
-        model = self.origin
+        model = self.given
         if added or added_losses.pending or running.losses:
             pairs = zip(self.model._flatten_layers(), model._flatten_layers(), strict=True)
             added_losses.keep(pairs, added or {})
         with _lock:
             self._end()
-            if self.model is not model and self.counts and not others_run(model):
+            if self.model is not model and self.counts and not others_run(self.origin):
                 _show_metrics(self.model, model)
             if self.brief:
                 _lock.notify_all()
@@ -116,6 +120,15 @@ class Run:
         for model in (self.origin, self.model):
             if self in model._fit.runs:
                 model._fit.runs.remove(self)
+        if self in active:
+            active.remove(self)
+
+
+def _origin_of(model: Trainable, run: Run | None) -> Trainable:
+    """Returns the user's model of a copy that a run, or one around it, works on; the model itself if it is not a copy."""
+    while run is not None and run.model is not model:
+        run = run.outer
+    return model if run is None else run.origin
 
 
 class _Innermost(threading.local):

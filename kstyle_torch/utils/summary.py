@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import re
@@ -18,10 +19,10 @@ from kstyle_torch import config, tree
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layers.input_layer import InputLayer
 from kstyle_torch.messages import say
-from kstyle_torch.mode import keeping_modes
+from kstyle_torch.mode import all_modules, is_used_elsewhere, keeping_modes
 from kstyle_torch.registry import snake_case
 from kstyle_torch.symbolic.graph import Call, Graph, Ref, graph_of
-from kstyle_torch.symbolic.infer import Spec, infer, untouched
+from kstyle_torch.symbolic.infer import Spec, infer, is_separable, isolated, untouched
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic
 
 PREFIX = "   "
@@ -291,28 +292,41 @@ def torchinfo_shapes(model: Any) -> dict[int, Any]:
     import torchinfo
     from torchinfo.torchinfo import _cached_forward_pass as cache
 
+    if is_used_elsewhere(model) and not is_separable(model):
+        return {}  # torchinfo's hooks would disturb the other thread
+
     def shapes_of_run(*args: Any) -> dict[int, Any]:
         # a list, since a dict would be keyword arguments
-        run = torchinfo.summary(model, input_data=[*args], verbose=0, mode="eval")
+        run = torchinfo.summary(held, input_data=[*args], verbose=0, mode="eval")
         sizes = {info.layer_id: info.output_size for info in run.summary_list if info.executed}
-        return {key: torch.empty(()).expand(size) for key, size in sizes.items()}  # no memory, whatever the size
+        return {
+            originals[key]: torch.empty(()).expand(size) for key, size in sizes.items()
+        }  # no memory, whatever the size
 
     weight = next(model.parameters(), None)
     device = config.device() if weight is None else weight.device
-    layers = [module for module in model.modules() if isinstance(module, Layer)]
-    losses = [list(layer._losses) for layer in layers]
     before = dict(cache)
     try:
-        with keeping_modes(model), untouched(model), config.device_scope(device):
+        with _apart(model) as held, config.device_scope(device):
+            originals = dict(zip(map(id, all_modules(held)), map(id, all_modules(model)), strict=True))
             leaves, nest = infer(shapes_of_run, inputs, {}, is_symbolic)
     except ValueError:  # whatever the model or torchinfo raised
         return {}
     finally:
         cache.clear()
         cache.update(before)
-        for layer, collected in zip(layers, losses, strict=True):
-            layer._losses[:] = collected
     return tree.pack_sequence_as(nest, [leaf.shape for leaf in leaves])
+
+
+@contextlib.contextmanager
+def _apart(model: nn.Module) -> Iterator[Any]:
+    """Yields a copy of the model for torchinfo; the model itself, left as it was, where none can be made."""
+    if is_separable(model):
+        with isolated(model) as held:
+            yield held
+    else:
+        with keeping_modes(model), untouched(model):
+            yield model
 
 
 def _inputs_of(model: Any) -> tuple[Any, ...] | None:

@@ -22,7 +22,7 @@ from kstyle_torch.layer.base import Layer, regularize_activity
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of
 from kstyle_torch.losses import BinaryCrossentropy, BinaryFocalCrossentropy
-from kstyle_torch.symbolic.infer import untouched
+from kstyle_torch.symbolic.infer import is_separable, isolated, untouched
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.invalidation import Standing, user_code
 from kstyle_torch.training.objective import Objective, needs_targets
@@ -96,10 +96,13 @@ class FirstBatch:
 
     def try_now(self, x: Any, y: Any, weight: Any) -> None:
         """Runs the model on a few rows for the check alone, which also builds it."""
-        begun = self.model._fit.begun
-        with untouched(self.model, is_shared=lambda: self.model._fit.begun != begun), torch.no_grad():
+        model, begun = self.model, self.model._fit.begun
+        # weights that are still to be made are made in the model itself
+        apart = is_separable(model)
+        trial = isolated(model) if apart else untouched(model, lambda: model._fit.begun != begun or others_run(model))
+        with trial as held, torch.no_grad():
             try:
-                y_pred = self.model(x)
+                y_pred = held(x)
             except NotImplementedError:  # a model without `call`, trained by its own train_step
                 if not steps.owns_step(self.model, "train"):
                     raise
