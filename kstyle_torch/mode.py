@@ -42,6 +42,7 @@ class Running(threading.local):
         # whether `train(False)` gives inference mode, as `eval()` does; None where neither of them is running
         self.holds: bool | None = None
         self.losses: dict[int, list[Any]] | None = None  # by id of the layer that added them, within `fit` and its like
+        self.thread = threading.get_ident()
 
 
 running = Running()
@@ -332,7 +333,30 @@ class _Hold:
 
 
 _lock = threading.Lock()
-_holds: dict[int, _Hold] = {}
+holds: dict[int, _Hold] = {}
+# Outermost calls that nobody passed a mode, each with its thread: they hold no flag, since that would cost too much.
+modeless: list[tuple[int, nn.Module]] = []
+
+
+def apart_from_holds(module: nn.Module) -> Any:
+    """Returns what a call without a mode runs: the module, or a copy where another thread holds flags in another mode."""
+    me = threading.get_ident()
+    with _lock:
+        before = {
+            key: hold.before
+            for key, hold in holds.items()
+            if me not in hold.wanted
+            and any(mode is not hold.before for modes in hold.wanted.values() for mode in modes)
+        }
+    flags = [(each, before.get(id(each), each.training)) for each, _ in readers(module)] if before else []
+    return sharing_copy(module, flags) if any(id(each) in before for each, _ in flags) else module
+
+
+def _read_by_others(flags: list[tuple[nn.Module, bool]]) -> bool:
+    """Returns whether a call in another thread, which holds no flags, reads one that would change."""
+    me = threading.get_ident()
+    changed = {id(module) for module, mode in flags if module.training is not mode}
+    return any(id(each) in changed for thread, root in [*modeless] if thread != me for each in all_modules(root))
 
 
 @contextlib.contextmanager
@@ -366,17 +390,22 @@ def _take(flags: list[tuple[nn.Module, bool]]) -> bool:
     me = threading.get_ident()
     with _lock:
         for module, mode in flags:
-            hold = _holds.get(id(module))
+            hold = holds.get(id(module))
             others = {each for thread, modes in hold.wanted.items() if thread != me for each in modes} if hold else ()
             if (not mode) in others:
                 return False
         for module, mode in flags:
-            hold = _holds.get(id(module))
+            hold = holds.get(id(module))
             if hold is None:
-                hold = _holds[id(module)] = _Hold(module)
+                hold = holds[id(module)] = _Hold(module)
             hold.wanted.setdefault(me, []).append(mode)
+        # not before: a call that begins now sees what is held
+        is_read = bool(modeless) and _read_by_others(flags)
+        for module, mode in () if is_read else flags:
             _set_flag(module, mode)
-    return True
+    if is_read:
+        give_back(flags)
+    return not is_read
 
 
 def give_back(flags: Flags) -> None:
@@ -386,13 +415,13 @@ def give_back(flags: Flags) -> None:
     me = threading.get_ident()
     with _lock:
         for module, _ in flags:
-            hold = _holds[id(module)]
+            hold = holds[id(module)]
             mine = hold.wanted[me]
             mine.pop()
             if not mine:
                 del hold.wanted[me]
             if not hold.wanted:
-                del _holds[id(module)]
+                del holds[id(module)]
             _set_flag(module, (mine or next(iter(hold.wanted.values()), [hold.before]))[-1])
 
 

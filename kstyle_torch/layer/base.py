@@ -32,7 +32,7 @@ from kstyle_torch.layer.stateless import stateless_call
 from kstyle_torch.layer.tracing import Traced
 from kstyle_torch.layer.unbuilt import warn_of_unbuilt
 from kstyle_torch.layer.weight_holder import sync_trainable
-from kstyle_torch.mode import holding, running
+from kstyle_torch.mode import apart_from_holds, holding, holds, modeless, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.scopes import current_remat_mode, opened
 from kstyle_torch.serialization import Configurable, registry, reject_unknown, serialize_keras_object
@@ -274,14 +274,21 @@ class Layer(Configurable, Traced):
         """Runs an outermost call: clears the losses of the previous one, and afterwards the mode inherited by inner layers."""
         if torch.compiler.is_exporting():  # exported programs must not change state
             return self._slow_call(args, kwargs)
-        if torch.compiler.is_compiling() or added_losses.pending or running.losses:
+        compiling, call = torch.compiler.is_compiling(), running
+        if compiling or added_losses.pending or call.losses:
             added_losses.forget(self)
-        call = running
+        entry = None if compiling or call.mode is not None else (call.thread, self)
         call.inside = True
+        if entry is not None:
+            modeless.append(entry)
         try:
-            return nn.Module.__call__(self, args[0]) if plain else self._slow_call(args, kwargs)
+            if not plain:
+                return self._slow_call(args, kwargs)
+            return nn.Module.__call__(apart_from_holds(self) if entry is not None and holds else self, args[0])
         finally:
             call.inside, call.default = False, None
+            if entry is not None:
+                modeless.remove(entry)
 
     def stateless_call(
         self,
@@ -378,7 +385,8 @@ class Layer(Configurable, Traced):
         if kwargs.get("mask", self) is None or "mask" not in self._parameter_names:
             kwargs.pop("mask", None)
         if training is None:
-            return nn.Module.__call__(self, *args, **kwargs)
+            unasked = running.mode is None and not torch.compiler.is_compiling()
+            return nn.Module.__call__(apart_from_holds(self) if unasked and holds else self, *args, **kwargs)
         call, mode = running, bool(training)
         before, call.mode = call.mode, mode
         try:

@@ -351,7 +351,7 @@ def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Ite
 
 def _restore_random(state: Tensor) -> None:
     """Goes back to a random state, unless another thread runs a model and may have drawn the numbers since."""
-    if not used_elsewhere() and not torch.equal(state, torch.get_rng_state()):
+    if not used_elsewhere():
         torch.set_rng_state(state)
 
 
