@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from kstyle_torch import config, tree
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.shapes import as_leaves
 from kstyle_torch.layers.input_layer import InputLayer
 from kstyle_torch.messages import say
 from kstyle_torch.mode import all_modules, is_used_elsewhere, keeping_modes
 from kstyle_torch.registry import snake_case
 from kstyle_torch.symbolic.graph import Call, Graph, Ref, graph_of
-from kstyle_torch.symbolic.infer import Spec, infer, is_separable, isolated, untouched
+from kstyle_torch.symbolic.infer import infer, is_separable, isolated, untouched
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic
 
 PREFIX = "   "
@@ -334,10 +335,10 @@ def _inputs_of(model: Any) -> tuple[Any, ...] | None:
     graph: Graph | None = graph_of(model)
     if graph is not None:
         return (tree.map_structure(lambda ref: SymbolicTensor(*graph.specs[ref.index][:2]), graph.inputs),)
-    called_on = getattr(model, "_called_on", None)
-    if called_on is None:
+    shapes = [*(getattr(model, "_build_shapes", None) or {}).values()]
+    if len(shapes) != 1 or shapes[0] is None:
         return None
-    return tree.map_structure(lambda leaf: SymbolicTensor(*leaf[:2]) if isinstance(leaf, Spec) else leaf, called_on)
+    return (tree.map_structure(lambda leaf: SymbolicTensor((None, *leaf.sizes[1:])), as_leaves(shapes[0])),)
 
 
 def shapes_of_layers(model: nn.Module) -> dict[int, Any]:

@@ -360,3 +360,18 @@ def test_torchinfo_of_the_tutorials_network():
     kinds = [info.class_name for info in result.summary_list if info.depth == 1]
     assert kinds == ["InputLayer", "Dense", "Dropout", "Dense"]
     assert result.total_params == 49
+
+
+def test_a_subclassed_model_that_was_called_shows_shapes():
+    class Own(ks.Model):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.last = ks.layers.Dense(3), ks.layers.Dense(2)
+
+        def call(self, x):
+            return self.last(self.hidden(x))
+
+    model, lines = Own(), []
+    model(torch.ones(2, 5))
+    model.summary(print_fn=lines.append)
+    assert "(None, 3)" in "".join(lines) and "(None, 2)" in "".join(lines)
