@@ -13,6 +13,7 @@ import torchinfo.torchinfo
 from torch import nn
 
 import kstyle_torch
+import kstyle_torch as ks
 from kstyle_torch.utils.summary import torchinfo_shapes
 from tests.utils.models import frozen, masked, shared
 
