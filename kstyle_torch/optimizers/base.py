@@ -118,7 +118,6 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         self._packed: dict[int, set[int]] = {}  # place -> places that its state is packed with
         self.state: dict[str, list[Any]] = {slot: [] for group in self._groups() for slot in group}
         self._taken_back: Tensor | None = None  # counted steps that a `LossScaleOptimizer` reverted on the device
-        self._own_apply = type(self).apply is not Optimizer.apply
         self._by_variable = _defined_in(type(self), "update_step") < _defined_in(type(self), "update")
         if self._by_variable or _defined_in(type(self), "update") < _defined_in(type(self), "packs"):
             self.packs = None  # a subclass overrides `update`
@@ -375,7 +374,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
             gradients: One for each variable, in torch's layout; None if the loss does not depend on it.
         Raises: ValueError: if all are None.
         """
-        if self._own_apply:
+        if "apply" in self.__dict__ or self.__class__.apply is not APPLY:  # users may set it at any time
             variables = self._current().variables
             self.apply([*map(in_keras, gradients, variables)], variables)
         elif not torch.is_grad_enabled():
@@ -532,7 +531,8 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
     @property
     def scales_loss(self) -> bool:
         """True if `scale_loss` changes the loss."""
-        return self.loss_scale_factor is not None
+        replaced = "scale_loss" in self.__dict__ or self.__class__.scale_loss is not SCALE_LOSS
+        return replaced or self.loss_scale_factor is not None
 
     @property
     def reversible(self) -> bool:
@@ -572,6 +572,9 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
             for slot, tensors in self.state.items()
         }
         return {**self.__dict__, "_part": None, "_given": [], "_left": [], "_parts": {}, "_packed": {}, "state": state}
+
+
+APPLY, SCALE_LOSS = Optimizer.apply, Optimizer.scale_loss  # as they are made; users may replace them
 
 
 def _defined_in(cls: type, method: str) -> int:
