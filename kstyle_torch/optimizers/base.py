@@ -311,7 +311,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
             for group in self._groups()
             for place in range(len(self._variables))
             for slot in group
-            if self.state[slot][place] is not None
+            if slot in self.state and self.state[slot][place] is not None
         ]
 
     def _slot_view(self, slot: str, place: int) -> SlotView:
@@ -324,7 +324,10 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
     @property
     def _model_variables_moving_average(self) -> list[SlotView]:
-        return [self._slot_view("average", place) for place in range(len(self._variables) if self.use_ema else 0)]
+        return [
+            self._slot_view("average", place)
+            for place in range(len(self.state.get("average", ())) if self.use_ema else 0)
+        ]
 
     @property
     def _trainable_variables(self) -> list[Any]:
@@ -441,8 +444,9 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
     def _accumulate(self, part: Part, gradients: list[Tensor]) -> None:
         steps = self.gradient_accumulation_steps
-        sums = (part.state if part.pack is None else part.pieces)["gradient_accumulator"]
-        assert steps
+        sums = (part.state if part.pack is None else part.pieces).get("gradient_accumulator")
+        if sums is None or steps is None:
+            raise self._set_too_late("gradient_accumulation_steps")
         foreach_add_(sums, gradients)
         if (self._iterations.number + 1) % steps == 0:
             self._change(part, list(foreach_div(sums, steps)))
@@ -450,7 +454,9 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
     def _average(self) -> None:
         done = self.local_step - 1
-        averages = self.state["average"]
+        averages = self.state.get("average")
+        if averages is None:
+            raise self._set_too_late("use_ema")
         foreach_lerp_(averages, self._parameters, 1 - self.ema_momentum if done else 1.0)
         if self.ema_overwrite_frequency and (done + 1) % self.ema_overwrite_frequency == 0:
             foreach_copy_(self._parameters, averages)
@@ -458,7 +464,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
     @torch.no_grad()
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Sets the variables to their running means if `use_ema` is on; called at the end of `fit`."""
-        if self.use_ema and self.built:
+        if self.use_ema and self.built and "average" in self.state:
             known = self._known()
             places = [known.get(id(parameter_of(variable))) for variable in var_list]
             for variable, place in zip(var_list, places, strict=True):

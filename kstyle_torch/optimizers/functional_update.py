@@ -48,6 +48,8 @@ def why_not_pure(optimizer: Any) -> str | None:
             return f"the optimizer has {name}"
     if not isinstance(optimizer._learning_rate, (HostNumber, LearningRateSchedule)):
         return "the learning rate is a function"
+    if optimizer.use_ema and "average" not in optimizer.state:
+        return "use_ema was set after the optimizer was made"
     if optimizer.use_ema and len(optimizer._current().parameters) != len(optimizer._parameters):
         return "it keeps running means of weights that are not trained"
     return None
