@@ -107,6 +107,6 @@ class StateByParameter:
         """Returns the error of a setting that needs state, which is made with the optimizer; Keras' is of this type."""
         name = type(self).__name__
         return AttributeError(
-            f"{name}.{setting} was set to {getattr(self, setting)!r} on an optimizer that was made without it, and has no state "
+            f"{name}.{setting} was set to {getattr(self, setting)!r} on an optimizer made without it, which has no state "
             f"for it. Pass {setting}= to {name}(), and compile the model with that optimizer."
         )
