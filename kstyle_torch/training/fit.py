@@ -175,6 +175,9 @@ def _taken_either_way(run: Run, kind: str, take: Callable[[Any], Any]) -> Callab
             now = steps.dtypes_of(model)
             steps.follow(model, cast=now != dtypes)
             dtypes = now
+        elif (meter := run.meter) is not None and meter.late_loss is not None and steps.late_loss(model) is None:
+            meter.fold()  # the loss of the batches so far; that of others is not computed for many at once any more
+            meter.late_loss = None
         return user_step(run, kind, batch) if steps.owns_step(run.origin, kind, "compute_metrics") else take(batch)
 
     return take_either

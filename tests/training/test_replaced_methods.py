@@ -164,6 +164,23 @@ def test_a_callback_replaces_a_method_between_batches(keras, row, tier):
     assert_as_in_keras(keras, row, "batch", tier)
 
 
+def test_a_callback_replaces_compute_loss_between_batches_of_a_test(keras):
+    def tested(keras):
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
+        model.set_weights(weights_of(keras))
+        model.compile("adam", "mse")
+
+        def act(batch, logs=None):
+            if batch == 30:
+                model.compute_loss = halved(model.compute_loss)
+
+        callback = keras.callbacks.Callback()
+        callback.on_test_batch_begin = act
+        return model.evaluate(X, Y, batch_size=16, verbose=0, callbacks=[callback])
+
+    np.testing.assert_allclose(tested(kstyle_torch), tested(keras), rtol=1e-5)
+
+
 @pytest.mark.parametrize("row", ROWS, ids=ids)
 def test_each_replacement_changes_the_numbers(keras, row):
     one, other = expected_of(keras, row, "never"), expected_of(keras, row, "before compile")
