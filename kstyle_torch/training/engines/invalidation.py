@@ -304,7 +304,7 @@ class Standing(OfModel):
         Args:
             facts: See `note`.
             functions: Whether to compare torch's functions too, which takes longer than all the rest; not needed between
-                steps unless a user's hook runs there.
+                steps unless users' code runs there.
         """
         now = marks()
         if self.snapshot is None or facts != self.facts:
