@@ -9,17 +9,18 @@ from torch import nn
 
 from kstyle_torch._torch import has_global_hook
 
+CALL_MODULE = nn.Module.__call__  # as it is when the package is imported
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def anybody_listens(modules: Iterable[nn.Module], besides: Collection[Callable[..., Any]] = ()) -> bool:
-    """Returns whether one of the modules has a hook or a compiled call, or there are global module hooks.
+    """Returns whether a call of one of the modules runs more than `forward`: hooks, a compiled call, another `__call__`.
 
     Args:
         modules: The modules to check.
         besides: Hooks to ignore.
     """
-    if has_global_hook():
+    if has_global_hook() or nn.Module.__call__ is not CALL_MODULE:
         return True
     for module in modules:
         fields = module.__dict__

@@ -44,6 +44,7 @@ class Loss(Configurable):
     sparse = False  # whether the targets are class numbers, which stay as they are
     makes_mask = False  # whether its values may carry a mask
     rowwise = False  # whether each sample's value is its own, whatever else is in the batch
+    _calls_as_made: tuple[Any, Any]  # the functions `call` and `__call__` of the class; users may set others
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None):
         if reduction not in REDUCTIONS:
@@ -56,6 +57,7 @@ class Loss(Configurable):
         super().__init_subclass__(**kwargs)
         if {"call", "__call__"} & vars(cls).keys():
             cls.rowwise = False  # what the user does with a batch is not known
+        cls._calls_as_made = cls.call, cls.__call__
 
     @property
     def dtype(self) -> str:
@@ -117,6 +119,16 @@ class Loss(Configurable):
         return y_true if self.sparse or y_true.dtype is self._dtype else y_true.to(self._dtype)
 
 
+CALL_LOSS = Loss.__call__
+Loss._calls_as_made = Loss.call, CALL_LOSS
+
+
+def is_as_made(loss: Any) -> bool:
+    """Returns whether no user has set another `call` or `__call__` on a loss or on its class since that was made."""
+    cls = type(loss)
+    return "call" not in vars(loss) and (cls.call, cls.__call__) == cls._calls_as_made and Loss.__call__ is CALL_LOSS
+
+
 @registry.register("LossFunctionWrapper")
 class FunctionLoss(Loss):
     """A function `(y_true, y_pred) -> values` as a loss.
@@ -145,8 +157,43 @@ class FunctionLoss(Loss):
         return self.fn(y_true, y_pred, **self._kwargs)
 
 
+class _Values:
+    """A function in the place of that of a loss.
+
+    Args:
+        function: The function.
+        arguments: The loss's own arguments, which it is passed.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], arguments: dict[str, Any]):
+        self.function, self.arguments = function, arguments
+
+    def __call__(self, y_true: Any, y_pred: Any) -> Tensor:
+        if isinstance(y_true, Tensor) and isinstance(y_pred, Tensor):
+            y_true, y_pred = same_rank(y_true, y_pred)
+        return self.function(y_true, y_pred, **self.arguments)
+
+
 class PlainLoss(Loss):
     """Base of the built-in losses, which takes the short way where nothing is weighted or masked."""
+
+    @property
+    def fn(self) -> Callable[..., Tensor]:
+        """The function of targets and predictions, and of the loss's arguments, that gives the values; may be set."""
+        found = (function for function, cls in CLASS_OF.items() if isinstance(self, cls))
+        function: Any = vars(self).get("fn") or next(found, None)
+        if function is None:
+            raise AttributeError(
+                f"{type(self).__name__} has no fn: it is not made of a function; set its call instead."
+            )
+        return function
+
+    @fn.setter
+    def fn(self, function: Callable[..., Tensor]) -> None:
+        vars(self)["fn"] = function
+        if type(self).call.__module__.startswith("kstyle_torch."):  # a user's own `call` may not use it
+            given = {key: value for key, value in self._arguments.items() if key not in ("name", "reduction", "dtype")}
+            self.call = _Values(function, given)  # type: ignore[method-assign]
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Returns the mean over all values."""
@@ -161,6 +208,9 @@ class PlainLoss(Loss):
             and y_pred.dtype is self._dtype
             and not self.makes_mask
             and not hasattr(y_pred, "_keras_mask")
+            and "call" not in self.__dict__  # `is_as_made`, without a call
+            and self.__class__.call is self.__class__._calls_as_made[0]
+            and Loss.__call__ is CALL_LOSS
         ):
             return self.mean(self._target(y_true, y_pred), y_pred)
         return super().__call__(y_true, y_pred, sample_weight)

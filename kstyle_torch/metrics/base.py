@@ -62,6 +62,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
     direction: str | None = None  # "up" or "down": where better is
     rowwise = False  # whether several batches may be joined to one before update_state
     is_metric = True  # for packages below this one
+    _update_as_made: Any  # the function `update_state` of the class; users may set another
     _only_added = True  # whether no attribute may hold state but what `add_variable` has made
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -73,6 +74,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
         super().__init_subclass__(**kwargs)
         if "update_state" in vars(cls) and "rowwise" not in vars(cls):
             cls.rowwise = False  # what the user does with a batch is not known
+        cls._update_as_made = cls.update_state
 
     def __init__(self, dtype: Any = None, name: str | None = None):
         self.name = name or unique_name(snake_case(type(self).__name__))
@@ -129,6 +131,13 @@ class Metric(keras2.OlderMetricMethods, Configurable):
             return own
         own += [value for value in vars(self).values() if isinstance(value, Variable) and not _is_in(value, own)]
         return own + [variable for metric in metrics_in(self) for variable in metric.variables]
+
+    @property
+    def takes_joined(self) -> bool:
+        """True if several batches may be joined to one before `update_state`, which no user has replaced."""
+        classes: Any = [cls for cls in type(self).__mro__ if "_update_as_made" in vars(cls)]
+        as_made = all(cls.update_state is cls._update_as_made for cls in classes)
+        return self.rowwise and as_made and "update_state" not in vars(self)
 
     def update_state(self, *args: Any, **kwargs: Any) -> Any:
         """Takes a batch in."""

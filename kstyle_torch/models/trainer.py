@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -420,9 +422,15 @@ class Trainer(StepHooks):
         return [*known[1]]
 
     def overrides(self, *names: str) -> bool:
-        """Returns whether the user's class defines one of these methods itself."""
-        cls: Any = type(self)
-        return _overrides(cls, names)
+        """Returns whether the user's class, or this very model, has another function in the place of one of these methods.
+
+        Nothing is cached: users may set a method of an object or of a class at any time.
+        """
+        fields, get = self.__dict__, operator.attrgetter(*names)
+        for name in names:
+            if name in fields:
+                return True
+        return bool(get(type(self)) != get(_METHODS))
 
     def _require_compiled(self, method: str) -> None:
         if self._compiled is None:
@@ -527,9 +535,16 @@ class Trainer(StepHooks):
         return ordered[0] if len(ordered) == 1 else ordered
 
 
-@functools.cache
-def _overrides(cls: type, names: tuple[str, ...]) -> bool:
-    return any(getattr(cls, name) is not getattr(Trainer, name) for name in names)
+_METHODS = SimpleNamespace(  # as they are here; users may set others
+    train_step=Trainer.train_step,
+    test_step=Trainer.test_step,
+    predict_step=Trainer.predict_step,
+    make_train_function=Trainer.make_train_function,
+    make_test_function=Trainer.make_test_function,
+    make_predict_function=Trainer.make_predict_function,
+    compute_loss=Trainer.compute_loss,
+    compute_metrics=Trainer.compute_metrics,
+)
 
 
 def _moved(structure: Any, device: torch.device) -> Any:

@@ -118,7 +118,6 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         self._packed: dict[int, set[int]] = {}  # place -> places that its state is packed with
         self.state: dict[str, list[Any]] = {slot: [] for group in self._groups() for slot in group}
         self._taken_back: Tensor | None = None  # counted steps that a `LossScaleOptimizer` reverted on the device
-        self._own_apply = type(self).apply is not Optimizer.apply
         self._by_variable = _defined_in(type(self), "update_step") < _defined_in(type(self), "update")
         if self._by_variable or _defined_in(type(self), "update") < _defined_in(type(self), "packs"):
             self.packs = None  # a subclass overrides `update`
@@ -312,7 +311,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
             for group in self._groups()
             for place in range(len(self._variables))
             for slot in group
-            if self.state[slot][place] is not None
+            if slot in self.state and self.state[slot][place] is not None
         ]
 
     def _slot_view(self, slot: str, place: int) -> SlotView:
@@ -325,7 +324,10 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
     @property
     def _model_variables_moving_average(self) -> list[SlotView]:
-        return [self._slot_view("average", place) for place in range(len(self._variables) if self.use_ema else 0)]
+        return [
+            self._slot_view("average", place)
+            for place in range(len(self.state.get("average", ())) if self.use_ema else 0)
+        ]
 
     @property
     def _trainable_variables(self) -> list[Any]:
@@ -375,7 +377,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
             gradients: One for each variable, in torch's layout; None if the loss does not depend on it.
         Raises: ValueError: if all are None.
         """
-        if self._own_apply:
+        if "apply" in self.__dict__ or self.__class__.apply is not APPLY:  # users may set it at any time
             variables = self._current().variables
             self.apply([*map(in_keras, gradients, variables)], variables)
         elif not torch.is_grad_enabled():
@@ -442,8 +444,9 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
     def _accumulate(self, part: Part, gradients: list[Tensor]) -> None:
         steps = self.gradient_accumulation_steps
-        sums = (part.state if part.pack is None else part.pieces)["gradient_accumulator"]
-        assert steps
+        sums = (part.state if part.pack is None else part.pieces).get("gradient_accumulator")
+        if sums is None or steps is None:
+            raise self._set_too_late("gradient_accumulation_steps")
         foreach_add_(sums, gradients)
         if (self._iterations.number + 1) % steps == 0:
             self._change(part, list(foreach_div(sums, steps)))
@@ -451,7 +454,9 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
     def _average(self) -> None:
         done = self.local_step - 1
-        averages = self.state["average"]
+        averages = self.state.get("average")
+        if averages is None:
+            raise self._set_too_late("use_ema")
         foreach_lerp_(averages, self._parameters, 1 - self.ema_momentum if done else 1.0)
         if self.ema_overwrite_frequency and (done + 1) % self.ema_overwrite_frequency == 0:
             foreach_copy_(self._parameters, averages)
@@ -459,7 +464,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
     @torch.no_grad()
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Sets the variables to their running means if `use_ema` is on; called at the end of `fit`."""
-        if self.use_ema and self.built:
+        if self.use_ema and self.built and "average" in self.state:
             known = self._known()
             places = [known.get(id(parameter_of(variable))) for variable in var_list]
             for variable, place in zip(var_list, places, strict=True):
@@ -532,7 +537,8 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
     @property
     def scales_loss(self) -> bool:
         """True if `scale_loss` changes the loss."""
-        return self.loss_scale_factor is not None
+        replaced = "scale_loss" in self.__dict__ or self.__class__.scale_loss is not SCALE_LOSS
+        return replaced or self.loss_scale_factor is not None
 
     @property
     def reversible(self) -> bool:
@@ -572,6 +578,9 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
             for slot, tensors in self.state.items()
         }
         return {**self.__dict__, "_part": None, "_given": [], "_left": [], "_parts": {}, "_packed": {}, "state": state}
+
+
+APPLY, SCALE_LOSS = Optimizer.apply, Optimizer.scale_loss  # as they are made; users may replace them
 
 
 def _defined_in(cls: type, method: str) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kstyle_torch.optimizers.adam import Adam, AdamW
 from kstyle_torch.optimizers.adam_step import correction_of, functional_step
+from kstyle_torch.optimizers.base import APPLY, SCALE_LOSS
 from kstyle_torch.optimizers.rate import current_rate
 from kstyle_torch.optimizers.rmsprop import RMSprop
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
@@ -39,11 +40,16 @@ def why_not_pure(optimizer: Any) -> str | None:
     """Returns the reason why the optimizer's step has no pure function; None if it has one."""
     if type(optimizer) not in STEPS:
         return f"the optimizer is {type(optimizer).__name__}; it would have to be SGD, RMSprop, Adam or AdamW"
+    for name, method in (("apply", APPLY), ("scale_loss", SCALE_LOSS)):
+        if name in vars(optimizer) or getattr(type(optimizer), name) is not method:
+            return f"the optimizer's {name}() is the user's"
     for name in PREVENTING:
         if getattr(optimizer, name):
             return f"the optimizer has {name}"
     if not isinstance(optimizer._learning_rate, (HostNumber, LearningRateSchedule)):
         return "the learning rate is a function"
+    if optimizer.use_ema and "average" not in optimizer.state:
+        return "use_ema was set after the optimizer was made"
     if optimizer.use_ema and len(optimizer._current().parameters) != len(optimizer._parameters):
         return "it keeps running means of weights that are not trained"
     return None

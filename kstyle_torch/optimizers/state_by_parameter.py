@@ -102,3 +102,11 @@ class StateByParameter:
 
     def _initial(self, slot: str, parameter: Tensor, variable: Any) -> Any:
         return torch.zeros_like(parameter, requires_grad=False)
+
+    def _set_too_late(self, setting: str) -> AttributeError:
+        """Returns the error of a setting that needs state, which is made with the optimizer; Keras' is of this type."""
+        name = type(self).__name__
+        return AttributeError(
+            f"{name}.{setting} was set to {getattr(self, setting)!r} on an optimizer made without it, which has no state "
+            f"for it. Pass {setting}= to {name}(), and compile the model with that optimizer."
+        )

@@ -28,7 +28,7 @@ OPERATORS = {
 BY_ID = {
     id(function): (name, code) for name, (function, code) in OPERATORS.items()
 }  # users' functions may be called the same
-call_it = nn.Module.__call__
+CALL = "Module.__call__"  # looked up in each call: users may replace it
 
 
 class Emitter:
@@ -49,7 +49,7 @@ class Emitter:
         direct: dict[int, Callable[..., Any] | None] | None = None,
     ):
         self.graph, self.keys, self.direct = graph, keys, direct or {}
-        names = {"call": call_it, "adapt": adapt, "Tensor": Tensor, "torch": torch}  # the input checks use `torch`
+        names = {"Module": nn.Module, "adapt": adapt, "Tensor": Tensor, "torch": torch}  # the input checks use `torch`
         self.writer = FunctionWriter("forward", ("self", "inputs"), "model", names)
         self.names: dict[int, str] = {}  # value -> its variable
 
@@ -86,8 +86,8 @@ class Emitter:
             if check:
                 code = f"if {check.format(variable)}: {variable} = adapt(self, {variable}, {position})"
                 self.writer.write(code, [variable], [variable])
-            if self.direct.get(id(self.graph.sources[position]), call_it) is not None:
-                code = f"{variable} = call({self._module(self.graph.sources[position])}, {variable})"
+            if self.direct.get(id(self.graph.sources[position]), CALL) is not None:
+                code = f"{variable} = {CALL}({self._module(self.graph.sources[position])}, {variable})"
                 self.writer.write(code, [variable], [variable])
 
     def _write_call(self, call: Call) -> None:
@@ -102,7 +102,7 @@ class Emitter:
             elif function := self.direct.get(id(call.target)):
                 code = self.writer.call(self.writer.bind(function, name), args, kwargs)
             else:
-                code = self.writer.call("call", [module, *args], kwargs)
+                code = self.writer.call(CALL, [module, *args], kwargs)
         elif id(call.target) in BY_ID and len(args) == 2 and not kwargs:
             name, operation = BY_ID[id(call.target)]
             code = operation.format(*args)

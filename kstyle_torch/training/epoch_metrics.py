@@ -54,9 +54,11 @@ class Meter:
     def begin(self) -> None:
         """Reads the list of metrics; called again after the first step has built them."""
         entries = self.compiled.metrics.entries
-        self.joined = [entry for entry in entries if entry.metric.rowwise]
-        self.at_once = [entry for entry in entries if not entry.metric.rowwise]
-        self.late_loss = None if self.find_late_loss is None else self.find_late_loss()
+        joined = [entry.metric.takes_joined for entry in entries]
+        self.joined = [entry for entry, joins in zip(entries, joined, strict=True) if joins]
+        self.at_once = [entry for entry, joins in zip(entries, joined, strict=True) if not joins]
+        self.tracks_sums = self.compiled.loss_tracker.takes_joined
+        self.late_loss = self.find_late_loss() if self.find_late_loss is not None and self.tracks_sums else None
 
     def add(self, loss: Tensor | None, y_true: Any, y_pred: Any, weight: Any) -> None:
         """Adds a step; a loss of None is computed later by `late_loss`."""
@@ -137,6 +139,11 @@ class Meter:
     def _fold_losses(self) -> None:
         losses, tracker = torch.stack(self.losses), self.compiled.loss_tracker
         self.chunks.append(losses)
+        if not self.tracks_sums:  # a user has replaced its `update_state`
+            for loss, rows in zip(self.losses, self.rows, strict=True):
+                tracker.update_state(loss, rows)
+            self.losses, self.rows = [], []
+            return
         for start, stop in runs(self.rows):
             tracker.total.assign_add(losses[start:stop].sum() * self.rows[start])
         tracker.count.assign_add(float(sum(self.rows)))

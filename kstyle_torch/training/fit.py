@@ -17,6 +17,7 @@ from kstyle_torch.layer.precision import uncached_casts
 from kstyle_torch.mode import passing, running
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.choose_engine import chosen_step, fast_forward, whole_epoch
+from kstyle_torch.training.engines.invalidation import acts_between_steps
 from kstyle_torch.training.epoch_metrics import LATE_BYTES, Logs, Meter, is_nan
 from kstyle_torch.training.objective import read
 from kstyle_torch.training.protocols import Trainable
@@ -82,7 +83,8 @@ def _train_epoch(run: Run, batches: Batches, callbacks: CallbackList, epoch: int
     begin, end = callbacks.hooks("on_train_batch_begin"), callbacks.hooks("on_train_batch_end")
     bar = callbacks.only_bar(end)
     hooked = not steps.are_ours((*begin, *end))
-    watchful = not isinstance(batches, ArrayBatches) or hooked or is_nested(run)
+    acting = acts_between_steps(model)
+    watchful = not isinstance(batches, ArrayBatches) or hooked or acting or is_nested(run)
     unseen = not begin and (not end or bar is not None)
     at_once = whole_epoch(model, batches, meter) if unseen and not own and callbacks.resumed is None else None
     if at_once is None:
@@ -91,8 +93,12 @@ def _train_epoch(run: Run, batches: Batches, callbacks: CallbackList, epoch: int
     else:
         step = functools.partial(steps.train_step, model)
         done, left = at_once
-    take = functools.partial(steps.user_step, run, "train") if own else _trained(model, step, meter)
-    if not isinstance(batches, ArrayBatches):
+    take = _trained(model, step, meter)
+    if watchful:
+        take = _taken_either_way(run, "train", take)
+    elif own:
+        take = functools.partial(steps.user_step, run, "train")
+    if acting or not isinstance(batches, ArrayBatches):
         left = steps.watched_batches(run, left, (*begin, *end))
     with steps.straight(run, (*begin, *end)):
         last, logs = run_epoch(run, left, (begin, end), take, bar, done)
@@ -155,6 +161,28 @@ def _trained(
     return take
 
 
+def _taken_either_way(run: Run, kind: str, take: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Returns the function for a batch where users' code runs between the steps.
+
+    It may replace a method of the step, or cast the model: both count from the next batch on.
+    """
+    model, user_step = run.model, steps.user_step if kind == "train" else _tested_by_user
+    dtypes = steps.dtypes_of(model)
+
+    def take_either(batch: Any) -> Any:
+        nonlocal dtypes
+        if kind == "train":
+            now = steps.dtypes_of(model)
+            steps.follow(model, cast=now != dtypes)
+            dtypes = now
+        elif (meter := run.meter) is not None and meter.late_loss is not None and steps.late_loss(model) is None:
+            meter.fold()  # the loss of the batches so far; that of others is not computed for many at once any more
+            meter.late_loss = None
+        return user_step(run, kind, batch) if steps.owns_step(run.origin, kind, "compute_metrics") else take(batch)
+
+    return take_either
+
+
 def _tested(model: Trainable, meter: Meter) -> Callable[[Any], None]:
     """Returns the function that tests on a batch."""
 
@@ -198,9 +226,9 @@ def _test_quietly(run: Run, batches: Iterator[Any], meter: Meter) -> None:
         call.mode, call.inside = before
 
 
-def _tested_by_user(run: Run, batch: Any) -> Any:
+def _tested_by_user(run: Run, kind: str, batch: Any) -> Any:
     with passing(False, inside=False):
-        return steps.user_step(run, "test", batch)
+        return steps.user_step(run, kind, batch)
 
 
 def _tell(hooks: Iterable[Any], model: Trainable, index: int, logs: Any) -> None:
@@ -235,10 +263,16 @@ def run_evaluate(model: Trainable, batches: Batches, callbacks: CallbackList) ->
         steps.make_function(run.origin, "test")
         callbacks.on_test_begin()
         model.reset_metrics()
+        own, acting = steps.owns_step(run.origin, "test", "compute_metrics"), acts_between_steps(model)
+        watchful = acting or not isinstance(batches, ArrayBatches) or not steps.are_ours((*begin, *end))
         run.meter = meter = Meter(model._compiled, None if own else functools.partial(steps.late_loss, model))
-        take = functools.partial(_tested_by_user, run) if own else _tested(model, meter)
+        take = _tested(model, meter)
+        if watchful:
+            take = _taken_either_way(run, "test", take)
+        elif own:
+            take = functools.partial(_tested_by_user, run, "test")
         numbered: Iterator[Any] = enumerate(batches.epoch())
-        if not isinstance(batches, ArrayBatches):
+        if acting or not isinstance(batches, ArrayBatches):
             numbered = steps.watched_batches(run, numbered, (*begin, *end))
         elif not (own or begin or end) and run.first_check is None and run.forward is not None:
             _test_quietly(run, numbered, meter)

@@ -31,7 +31,6 @@ def _call(model: Trainable, x: Any) -> Any:
 def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> Any:
     """Returns the concatenated outputs for all batches, as arrays."""
     begin, end = callbacks.hooks("on_predict_batch_begin"), callbacks.hooks("on_predict_batch_end")
-    own = steps.owns_step(model, "predict")
     collected = Outputs()
     model._fit.stop_predicting = False
     # not inference_mode: states of stateful layers could not be used in training later
@@ -42,10 +41,8 @@ def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> 
         call = running
         numbered: Iterable[Any] = enumerate(batches.epoch())
         # without user code between batches, mode and forward function need not be looked up for each
-        quiet = not own and isinstance(batches, ArrayBatches) and not begin and not end
-        if own:
-            take = functools.partial(_predicted_by_user, run)
-        elif quiet:
+        quiet = isinstance(batches, ArrayBatches) and not (begin or end or steps.owns_step(run.origin, "predict"))
+        if quiet:
             take = functools.partial(run.forward, model) if run.forward else functools.partial(_call, model)
         else:
             take = functools.partial(_predicted, run)
@@ -56,7 +53,7 @@ def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> 
                     hook(index, {})
                 if call.losses:
                     steps.clear_losses(model)
-                outputs = take(batch if own else batch[0])
+                outputs = take(batch[0] if quiet else batch)
                 collected.add(outputs)
                 for hook in end:
                     hook(index, {"outputs": outputs})
@@ -67,14 +64,12 @@ def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> 
     return joined
 
 
-def _predicted_by_user(run: Run, batch: Any) -> Any:
-    with passing(False, inside=False):
-        return steps.user_step(run, "predict", batch)
-
-
-def _predicted(run: Run, x: Any) -> Any:
+def _predicted(run: Run, batch: Any) -> Any:
+    if steps.owns_step(run.origin, "predict"):  # users' code between the batches may set a method too
+        with passing(False, inside=False):
+            return steps.user_step(run, "predict", batch)
     with passing(False):
-        return run.forward(run.model, x) if run.forward else _call(run.model, x)
+        return run.forward(run.model, batch[0]) if run.forward else _call(run.model, batch[0])
 
 
 def predict_batch(model: Trainable, x: Any, in_tuple: bool) -> Any:

@@ -19,6 +19,7 @@ from kstyle_torch.layer import added_losses
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.module_walk import modules_of
+from kstyle_torch.losses.base import is_as_made
 from kstyle_torch.losses.fused_crossentropy import Head, head_of
 from kstyle_torch.mode import running, set_flags
 from kstyle_torch.training.fit_state import UNKNOWN, StepFunction
@@ -215,16 +216,16 @@ def test_loss(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -> Ten
 
 def told_loss(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any, training: bool) -> Tensor:
     """Returns what `compute_loss` gives, told the mode if it wants to know."""
-    cls: Any = type(model)
-    told = {"training": training} if takes_training(cls) else {}
-    loss: Tensor = model.compute_loss(x, y, y_pred, weight, **told)
+    set_here = vars(model).get("compute_loss")  # such a function may hold the model, so nothing is cached of it
+    takes = takes_training(type(model).compute_loss) if set_here is None else takes_training.__wrapped__(set_here)
+    loss: Tensor = model.compute_loss(x, y, y_pred, weight, **({"training": training} if takes else {}))
     return loss
 
 
 @functools.cache
-def takes_training(cls: Any) -> bool:
+def takes_training(compute_loss: Any) -> bool:
     """Returns whether `compute_loss` has a `training` argument; overrides written for early Keras 3 do not."""
-    parameters = inspect.signature(cls.compute_loss).parameters
+    parameters = inspect.signature(compute_loss).parameters
     return "training" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
@@ -258,7 +259,9 @@ def late_loss(model: Trainable) -> Callable[[list[Any], list[Tensor], list[Any]]
     losses = [entry.loss for entry in compiled.loss.entries]
     if not losses or model.overrides("compute_loss"):
         return None
-    if not all(loss.rowwise and loss.reduction in ("sum_over_batch_size", "mean") for loss in losses):
+    if not all(loss.rowwise and is_as_made(loss) for loss in losses):
+        return None
+    if not all(loss.reduction in ("sum_over_batch_size", "mean") for loss in losses):
         return None
     # Steps in which a layer adds a loss do not wait, and theirs is none of those that do.
     return lambda *by_output: _with_penalties(model, compiled.loss(*by_output))
@@ -284,7 +287,7 @@ def find_head(model: Trainable) -> Head | None:
     entries = model._compiled.loss.entries
     if len(entries) != 1 or entries[0].weight is not None or model._fit.penalised or model.overrides("compute_loss"):
         return None
-    return head_of(entries[0].loss)
+    return head_of(entries[0].loss) if is_as_made(entries[0].loss) else None
 
 
 def clear_losses(model: Trainable) -> None:
@@ -315,6 +318,24 @@ def prepare(model: Trainable) -> None:
     compiled.head = find_head(model)
 
 
+def dtypes_of(model: Trainable) -> list[torch.dtype]:
+    """Returns the dtypes of the trained weights."""
+    return [parameter.dtype for parameter in model._compiled.parameters]
+
+
+def follow(model: Trainable, cast: bool) -> None:
+    """Updates what `prepare` has set for an epoch, after users' code ran between two steps.
+
+    Args:
+        cast: Whether it has cast trained weights: the optimizer's state follows.
+    """
+    compiled = model._compiled
+    if compiled.head is not None:
+        compiled.head = find_head(model)
+    if cast:
+        compiled.optimizer.track(compiled.views)
+
+
 def what_counts(modules: list[nn.Module]) -> Any:
     """Returns a cache key that changes when the set of weights, or which of them are trained, may have changed."""
     weights = [  # with names: pruning moves a parameter to another one
@@ -336,7 +357,7 @@ def note_losses(model: Trainable) -> None:
 
 
 def owns_step(model: Trainable, kind: str, *more: str) -> bool:
-    """Returns whether the user overrides a step, or has made or set a function for it.
+    """Returns whether a user has overridden or set a step, or has made or set a function for it.
 
     Args:
         kind: "train", "test" or "predict".

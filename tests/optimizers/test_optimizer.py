@@ -384,3 +384,16 @@ def test_an_update_in_two_halves_decays_each_weight_once():
         results.append(weights)
     for a, b in zip(*results, strict=True):
         assert_close(a, b)
+
+
+@pytest.mark.parametrize("late", [{"use_ema": True}, {"gradient_accumulation_steps": 2}], ids=str)
+def test_settings_that_need_state_are_named_if_set_too_late(late):
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = optimizers.Adam()
+    optimizer.apply([torch.ones(2)], [weight])
+    known = len(optimizer.variables)
+    for name, value in late.items():
+        setattr(optimizer, name, value)
+    with pytest.raises(AttributeError, match=f"Pass {name}= to Adam"):
+        optimizer.apply([torch.ones(2)], [weight])
+    assert len(optimizer.variables) == known  # it can be saved

@@ -154,6 +154,37 @@ def test_a_moved_model_computes_in_all_digits_of_its_data():
     np.testing.assert_array_equal(model.predict(stream, verbose=0), by_hand.detach())
 
 
+@pytest.mark.parametrize("settings", [{}, {"jit_compile": False}], ids=["recorded", "plain"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", torch.optim.Adam], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("place", ["callback", "data"])
+def test_optimizers_follow_a_move_between_batches(place, dtype, optimizer, settings):
+    def fitted(**settings):
+        torch.manual_seed(0)
+        model = MODELS["sequential"][0]()
+        model.compile(optimizer, "mse", **settings)
+        moves = ks.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: batch == 149 and model.to(dtype))
+
+        def batches():
+            for step in range(200):
+                if step == 150:
+                    model.to(dtype)
+                yield X[step % 4 * 16 :][:16], Y[step % 4 * 16 :][:16]
+
+        if place == "data":
+            history = model.fit(batches(), steps_per_epoch=200, verbose=0).history
+        else:
+            rows = {"x": np.tile(X, (50, 1)), "y": np.tile(Y, (50, 1)), "batch_size": 16, "shuffle": False}
+            history = model.fit(**rows, callbacks=[moves], verbose=0).history
+        assert {weight.dtype for weight in model.parameters()} == {dtype}
+        return history["loss"], [weight.astype("float64") for weight in model.get_weights()]
+
+    expected, got = fitted(run_eagerly=True), fitted(**settings)
+    assert got[0] == expected[0]
+    for one, other in zip(got[1], expected[1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_moves_that_change_no_dtype_change_nothing_else():
     model = MODELS["nested"][0]()
     run, code = model._emitted, model.code

@@ -56,7 +56,7 @@ class CompiledStep(OfModel):
         self.compiled_for: set[Any] = set()
         self.functions: Any = None  # torch's, for which what was compiled holds
         self.replaced: str | None = None  # one of them that is the user's
-        self.hooked = False
+        self.watchful = False
         self.failed = False
 
     def begin(self, ahead: int, watchful: bool, hooked: bool) -> None:
@@ -69,15 +69,15 @@ class CompiledStep(OfModel):
             self._give_up(missing)
         elif exchanging is not None and not self.failed:
             self._give_up(f"{type(exchanging).__name__} exchanges data with other processes")
-        self.hooked = hooked
+        self.watchful = watchful
         self._look_at_functions()
         if not self.failed:
-            self.whole.begin(watchful, hooked)
+            self.whole.begin(watchful)
 
     def end(self) -> None:
         """Ends a fit; see `Engine.end`."""
         self.whole.end()
-        self.hooked = True
+        self.watchful = True
 
     def _look_at_functions(self) -> None:
         """Forgets what was compiled with other functions of torch, at which `torch.compile` does not look."""
@@ -90,7 +90,7 @@ class CompiledStep(OfModel):
 
     def __call__(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
         """Runs one step. Returns: The loss and the output."""
-        if self.hooked:
+        if self.watchful:
             self._look_at_functions()
         key = None if self.replaced else layout_of(x, y, weight, [])
         if key is None or ((run := innermost.run) is not None and run.first_check is not None):

@@ -46,20 +46,20 @@ class WholeSteps(OfModel):
         self.function: StepFunction | None = None
         self.standing = Standing(model)
         self.looked_after: set[Any] = set()  # layouts that ran a step since the last full check
-        self.watchful = self.hooked = True
+        self.watchful = True
         self.made = 0
 
-    def begin(self, watchful: bool, hooked: bool) -> None:
+    def begin(self, watchful: bool) -> None:
         """Prepares for an epoch; see `Engine.begin`."""
-        self.watchful, self.hooked = watchful, True
+        self.watchful = True
         if self.function is not None:
             if not self._unchanged(look=True):
                 self.function, self.calls, self.looked_after = None, {}, set()
-        self.hooked = hooked
+        self.watchful = watchful
 
     def end(self) -> None:
         """Ends a fit; see `Engine.end`."""
-        self.watchful = self.hooked = True
+        self.watchful = True
 
     def get(self, key: Any) -> WholeStep | None:
         """Returns the step for batches of this layout, if there is one and nothing has changed."""
@@ -108,7 +108,7 @@ class WholeSteps(OfModel):
         return self.function
 
     def _unchanged(self, look: bool) -> bool:
-        return (not look and self.standing.is_unmarked) or self.standing.holds(self._now(), self.hooked)
+        return (not look and self.standing.is_unmarked) or self.standing.holds(self._now(), self.watchful)
 
     def _now(self) -> Any:
         """Returns the assumptions of the graphs about the optimizer."""

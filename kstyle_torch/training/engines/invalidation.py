@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import has_torch_function
 from torch.utils.hooks import RemovableHandle
 
-from kstyle_torch import config
+from kstyle_torch import config, tree
 from kstyle_torch._torch import (
     KERNEL_SETTINGS,
     after_hooks,
@@ -30,6 +30,7 @@ from kstyle_torch.layer.base import Layer, regularize_activity
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of
+from kstyle_torch.losses.base import Loss
 from kstyle_torch.symbolic.graph import graph_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.torch_functions import torch_functions, users_function
@@ -94,12 +95,15 @@ def watched() -> bool:
 
 def foreign(model: Trainable) -> str | None:
     """Returns a message about user code in a step, whose branches a recording would freeze; None if there is none."""
+    compiled = model._compiled
     if model.overrides("compute_loss"):
         return "it has a compute_loss() of its own"
+    if not is_ours(compiled.optimizer.scale_loss):
+        return "scale_loss() of its optimizer is the user's"
     for part in (*model.modules(), *_losses(model), *penalties(model)):
         if not is_ours(type(part)):
             return f"{type(part).__name__} is the user's"
-        if isinstance(part, nn.Module) and not all(map(is_ours, calls_of(type(part)))):
+        if not all(map(is_ours, calls_of(type(part)))):
             return f"{type(part).__name__}.call is the user's"
         graph = graph_of(part)
         targets = [call.target for call in graph.calls] if graph is not None else []
@@ -111,8 +115,8 @@ def foreign(model: Trainable) -> str | None:
 
 
 def calls_of(cls: Any) -> tuple[Any, ...]:
-    """Returns what a class of modules does in a call: under torch's name, and under Keras' where it was set since."""
-    return cls.forward, getattr(cls, "call", None)
+    """Returns the functions that a class runs in a call; users may set others, of losses and regularizers too."""
+    return cls.__call__, getattr(cls, "call", None), getattr(cls, "forward", None)
 
 
 def _losses(model: Trainable) -> list[Any]:
@@ -146,16 +150,17 @@ class Snapshot(OfModel):
         super().__init__(model)
         self.training, self.compiled = training, model._compiled
         modules = modules_of(model)
-        self.below = [vars(module) for module in modules[1:]]
+        self.modules = modules[1:]
+        self.below = [vars(module) for module in self.modules]
         self.held = [held for each in modules for held in (each._modules, each._parameters, each._buffers)]
-        self.classes: list[Any] = [*dict.fromkeys(map(type, modules))]
+        self.parts = [*parts]  # beside the modules
         others = [module for module in modules if not isinstance(module, Layer)]
         others += [*_losses(model), *penalties(model)] if training else []
         self.others = [vars(other) for other in others if hasattr(other, "__dict__")]
         self.filled = self.others + [held for held in self.held if held]  # `_numbers` sees when others are filled
         self.weights = [each for module in modules for each in module._parameters.values() if each is not None]
         self.placed = [weight for weight in self.weights if type(weight) in ORDINARY]  # others may lack an address
-        roots = _roots(model, modules, training, parts) if users else []
+        roots = _roots(model, modules, training, self.parts) if users else []
         self.roots = [root for root in roots if root is not model]
         self.looks_into_model = len(self.roots) < len(roots)
         self.objects, self.numbers, self.functions = self._objects(), self._numbers(), torch_functions()
@@ -171,14 +176,23 @@ class Snapshot(OfModel):
         return [vars(self._model()), *self.below]
 
     def _objects(self) -> list[Any]:
-        """Returns the objects compared by identity: forward functions, children, weights, attributes of other modules."""
-        found = [call for cls in self.classes for call in calls_of(cls)]  # users may patch them
+        """Returns the objects compared by identity: classes, their functions, children, weights, attributes of others."""
+        model: Any = self.model
+        # users may give one of them another class, and a class other functions
+        parts = [model, *self.modules, *self.parts]
+        if self.training:
+            parts += [*_losses(model), *penalties(model)]
+        found: list[Any] = [*map(type, parts)]
+        for cls in dict.fromkeys(found):
+            found += calls_of(cls)
         for each in self.filled:  # includes `training` of plain torch modules; the mode of our layers is per call
             found += each.values()
         if self.training:
-            found += penalties(self.model)
-            found += _losses(self.model)
-            found.append(self.compiled.optimizer)
+            found += penalties(model)
+            found += _losses(model)
+            optimizer = self.compiled.optimizer
+            found += [optimizer, type(optimizer).scale_loss, vars(optimizer).get("scale_loss")]
+            found += [type(model).compute_loss, nn.Module.__call__, Layer.__call__, Loss.__call__]
         return found
 
     def _numbers(self) -> list[Any]:
@@ -237,8 +251,20 @@ def user_code(owners: Iterable[Any]) -> list[Any]:
         graph = graph_of(owner)
         found += [call.target for call in graph.calls] if graph is not None else []
         found += [value for value in getattr(owner, "__dict__", {}).values() if callable(value)]
-        found += calls_of(type(owner)) if isinstance(owner, nn.Module) else ()
+        found += calls_of(type(owner))
     return [root for root in {id(each): each for each in found}.values() if not is_ours(root)]
+
+
+def acts_between_steps(model: Trainable) -> bool:
+    """Returns whether a step calls users' code beside the passes: a metric, a constraint, the optimizer or its schedule.
+
+    Like a callback, it may change the model, set hooks or replace functions.
+    """
+    compiled = model._compiled
+    optimizer, metrics = compiled.optimizer, [entry.metric for entry in compiled.metrics.entries]
+    methods = [optimizer.apply, *(metric.update_state for metric in (compiled.loss_tracker, *metrics))]
+    parts = [*methods, *metrics, optimizer, *tree.flatten([compiled.metrics.spec, compiled.metrics.weighted_spec])]
+    return bool(user_code([*parts, *(view.constraint for view in model._fit.trained)]))
 
 
 class Standing(OfModel):
@@ -278,7 +304,7 @@ class Standing(OfModel):
         Args:
             facts: See `note`.
             functions: Whether to compare torch's functions too, which takes longer than all the rest; not needed between
-                steps unless a user's hook runs there.
+                steps unless users' code runs there.
         """
         now = marks()
         if self.snapshot is None or facts != self.facts:

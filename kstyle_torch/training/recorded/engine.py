@@ -290,7 +290,7 @@ class RecordedStep(OfModel):
         """Returns whether the assumptions of the recordings still hold."""
         if not self.watchful and self.standing.is_unmarked:  # only the step itself has run since the last check
             return True
-        if self.standing.holds(functions=self.hooked):
+        if self.standing.holds(functions=self.watchful):
             return True
         self.looks += 1
         if self.looks > MAX_LOOKS:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kstyle_torch import layers
+from kstyle_torch import layers, metrics, optimizers
 from kstyle_torch.training.engines.torch_functions import replaced_functions
 from tests.models_to_train import GRAPHS, AtBatch, network
 from tests.oracle import assert_same_bits, uniform
@@ -82,6 +82,62 @@ def test_a_callback_replaces_a_function_between_batches(settings):
         model = make(**settings)
         history = model.fit(**BATCHES, epochs=3, callbacks=[AtBatch(lambda _: patch.start())]).history["loss"]
         patch.stop()
+        return history, model.get_weights()
+
+    expected, weights = fitted(run_eagerly=True)
+    got, ours = fitted(**settings)
+    assert got == expected
+    assert_same_bits(ours, weights)
+
+
+def generator(replace):
+    def batches():
+        for step in range(300):
+            if step == 150:
+                replace()
+            rows = slice(step % 100 * 16, step % 100 * 16 + 16)
+            yield X[rows], Y[rows]
+
+    return {}, {"x": batches(), "y": None, "batch_size": None, "steps_per_epoch": 100}
+
+
+def metric(replace):
+    class Replacing(metrics.MeanAbsoluteError):
+        steps = 0
+
+        def update_state(self, *args, **kwargs):
+            self.steps += 1
+            if self.steps == 150:
+                replace()
+            super().update_state(*args, **kwargs)
+
+    return {"metrics": [Replacing()]}, {}
+
+
+def schedule(replace):
+    class Replacing(optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            if step == 150:
+                replace()
+            return 0.01
+
+    return {"optimizer": optimizers.SGD(Replacing())}, {}
+
+
+@pytest.mark.parametrize("settings", [{"jit_compile": False}, {}, {"jit_compile": "record"}], ids=str)
+@pytest.mark.parametrize("place", [generator, metric, schedule], ids=lambda place: place.__name__)
+@pytest.mark.filterwarnings("ignore:jit_compile")
+def test_users_code_between_the_passes_replaces_a_function(place, settings):
+    def fitted(**settings):
+        patch = replaced("layer_norm")
+        compiling, fitting = place(patch.start)
+        model = network(
+            **{"inside": [layers.LayerNormalization()], "loss": "mse", "metrics": [], **settings, **compiling}
+        )
+        try:
+            history = model.fit(**{**BATCHES, **fitting, "epochs": 3}).history["loss"]
+        finally:
+            patch.stop()
         return history, model.get_weights()
 
     expected, weights = fitted(run_eagerly=True)

@@ -376,6 +376,36 @@ def test_data_that_changes_modules_within_an_epoch(change, how):
     np.testing.assert_array_equal(got[2], expected[2])
 
 
+def another_class(model, patch):
+    def call(layer, x):
+        return layers.Dense.call(layer, x) * 0.5
+
+    model.layers[0].__class__ = type("Halved", (layers.Dense,), {"call": call})
+
+
+def another_call_of_all_modules(model, patch):
+    call = torch.nn.Module.__call__
+    patch.setattr(torch.nn.Module, "__call__", lambda module, *args, **kwargs: call(module, *args, **kwargs) * 0.5)
+
+
+@pytest.mark.parametrize("change", [another_class, another_call_of_all_modules], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("how", [{"jit_compile": False}, {}, {"jit_compile": "record"}], ids=str)
+@pytest.mark.filterwarnings("ignore:jit_compile")
+def test_a_class_or_call_that_is_replaced_between_epochs(change, how, monkeypatch):
+    def run(**how):
+        torch.manual_seed(0)
+        model = ks.Sequential([ks.Input((6,)), layers.Dense(8, "relu"), layers.Dense(1)])
+        model.compile("sgd", "mse", **how)
+        with monkeypatch.context() as patch:
+            replacing = ks.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs: change(model, patch) if epoch == 1 else None
+            )
+            fits = {"epochs": 3, "batch_size": 2, "shuffle": False, "verbose": 0}
+            return model.fit(X, Y, callbacks=[replacing], **fits).history["loss"], model.predict(X, verbose=0).tolist()
+
+    assert run(**how) == run(run_eagerly=True)
+
+
 class Halving(ks.callbacks.Callback):
     """Sets the forward function of a class of torch before the second epoch."""
 

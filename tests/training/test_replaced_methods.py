@@ -1,0 +1,187 @@
+"""Methods that users set on objects, or on classes of the library: they count as they do in Keras, in every tier."""
+
+import functools
+import operator
+import unittest.mock
+
+import numpy as np
+import pytest
+import torch
+
+import kstyle_torch
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(16 * 60, 6)).astype("float32")
+Y = (X.sum(1, keepdims=True) + 0.1 * RNG.normal(size=(len(X), 1))).astype("float32")
+TIERS = {
+    "eagerly": {"run_eagerly": True},
+    "plain": {"jit_compile": False},
+    "default": {},
+    "record": {"jit_compile": "record"},
+}
+
+
+def halved(function):
+    return lambda *args, **kwargs: 0.5 * function(*args, **kwargs)
+
+
+def of_half(function):
+    """Of an optimizer: halves the gradients."""
+
+    def apply(*args):
+        *owner, gradients, variables = args
+        return function(*owner, [gradient * 0.5 for gradient in gradients], variables)
+
+    return apply
+
+
+def far(function):
+    return lambda *args: 3 * torch.mean((args[-2] - args[-1]).abs(), -1)
+
+
+def of_zeros(function):
+    """Of a metric: compares with zeros, and depends on the batch as a whole."""
+    return lambda *args, **_: function(*args[:-2], 0 * args[-2], args[-1] / args[-1].std())
+
+
+def logs(function):
+    return lambda *args, **kwargs: {"loss": 7.0}
+
+
+def more(function):
+    """Of `compute_metrics`: halves the numbers. Keras goes by them if the keys are not those of the metrics."""
+    return lambda *args, **kwargs: {f"half_{key}": 0.5 * value for key, value in function(*args, **kwargs).items()}
+
+
+def zeros(function):
+    return lambda *args: torch.zeros(16, 1)
+
+
+ON_OBJECTS = {
+    ("model", "train_step"): logs,
+    ("model", "test_step"): logs,
+    ("model", "predict_step"): zeros,
+    ("model", "compute_loss"): halved,
+    ("model", "compute_metrics"): more,
+    ("optimizer", "apply"): of_half,
+    ("optimizer", "scale_loss"): halved,
+    ("loss", "call"): far,
+    ("loss", "fn"): far,
+    ("metric", "update_state"): of_zeros,
+    ("metric", "result"): halved,
+}
+ON_CLASSES = {
+    ("Sequential", "train_step"): logs,
+    ("Sequential", "test_step"): logs,
+    ("Sequential", "predict_step"): zeros,
+    ("Sequential", "compute_loss"): halved,
+    ("Sequential", "compute_metrics"): more,
+    ("Model", "train_step"): logs,
+    ("Model", "compute_loss"): halved,
+    ("optimizers.Adam", "apply"): of_half,
+    ("optimizers.Optimizer", "apply"): of_half,
+    ("losses.MeanSquaredError", "call"): far,
+    ("losses.MeanSquaredError", "__call__"): halved,
+    ("losses.Loss", "__call__"): halved,
+    ("metrics.MeanAbsoluteError", "update_state"): of_zeros,
+    ("regularizers.L2", "__call__"): halved,
+}
+
+
+def weights_of(keras):
+    rng = np.random.default_rng(7)
+    return [rng.normal(size=shape).astype("float32") * 0.4 for shape in ((6, 8), (8,), (8, 1), (1,))]
+
+
+def program(keras, owner, name, replacement, when, **tier):
+    """Returns losses and metrics of two epochs, then what `evaluate` and `predict` give."""
+    model = keras.Sequential([
+        keras.Input((6,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1, kernel_regularizer="l2"),
+    ])  # fmt: skip
+    model.set_weights(weights_of(keras))
+    optimizer, loss = keras.optimizers.Adam(0.01), keras.losses.MeanSquaredError()
+    metric = keras.metrics.MeanAbsoluteError(name="mae")
+    objects = {"model": model, "optimizer": optimizer, "loss": loss, "metric": metric}
+    home = objects.get(owner) or operator.attrgetter(owner)(keras)
+    replaced = replacement(getattr(home, name))
+    patch = unittest.mock.patch.object(home, name, replaced) if isinstance(home, type) else None
+    replace = patch.start if patch else functools.partial(setattr, home, name, replaced)
+    times = {"batch": ("on_train_batch_begin", [30]), "epoch": ("on_epoch_begin", [1])}
+    hook, waits = times.get(when, ("on_train_end", []))
+
+    def act(number, logs=None):
+        if waits and number == waits[-1] and (when == "epoch" or not done):
+            done.append(replace())
+
+    done = []
+    try:
+        if when == "before compile":
+            replace()
+        model.compile(optimizer, loss, metrics=[metric], **tier)
+        if when == "after compile":
+            replace()
+        fits = {"batch_size": 16, "shuffle": False, "verbose": 0}
+        callbacks = [keras.callbacks.LambdaCallback(**{hook: act})] if waits else []
+        history = model.fit(X, Y, epochs=2, callbacks=callbacks, **fits).history
+        tested = model.evaluate(X, Y, batch_size=16, verbose=0, return_dict=True)
+        return history, tested, model.predict(X[:64], batch_size=16, verbose=0)
+    finally:
+        if patch:
+            unittest.mock.patch.stopall()
+
+
+ROWS = {**ON_OBJECTS, **ON_CLASSES}
+ids = ".".join
+
+
+@functools.cache
+def expected_of(keras, row, when):
+    return program(keras, *row, ROWS[row], when)
+
+
+def assert_as_in_keras(keras, row, when, tier):
+    expected = expected_of(keras, row, when)
+    got = program(kstyle_torch, *row, ROWS[row], when, **TIERS[tier])
+    for one, other in zip(got[:2], expected[:2], strict=True):
+        assert one.keys() == other.keys()
+        for key in other:
+            np.testing.assert_allclose(one[key], other[key], rtol=2e-4, atol=1e-6, err_msg=key)
+    np.testing.assert_allclose(got[2], expected[2], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:jit_compile")
+@pytest.mark.parametrize("when", ["before compile", "epoch"])
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("row", ROWS, ids=ids)
+def test_a_replaced_method_is_called_as_in_keras(keras, row, tier, when):
+    assert_as_in_keras(keras, row, when, tier)
+
+
+@pytest.mark.filterwarnings("ignore:jit_compile")
+@pytest.mark.parametrize("tier", ["plain", "default"])
+@pytest.mark.parametrize("row", [row for row in ROWS if "metric" not in row[0]], ids=ids)
+def test_a_callback_replaces_a_method_between_batches(keras, row, tier):
+    assert_as_in_keras(keras, row, "batch", tier)
+
+
+def test_a_callback_replaces_compute_loss_between_batches_of_a_test(keras):
+    def tested(keras):
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
+        model.set_weights(weights_of(keras))
+        model.compile("adam", "mse")
+
+        def act(batch, logs=None):
+            if batch == 30:
+                model.compute_loss = halved(model.compute_loss)
+
+        callback = keras.callbacks.Callback()
+        callback.on_test_batch_begin = act
+        return model.evaluate(X, Y, batch_size=16, verbose=0, callbacks=[callback])
+
+    np.testing.assert_allclose(tested(kstyle_torch), tested(keras), rtol=1e-5)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=ids)
+def test_each_replacement_changes_the_numbers(keras, row):
+    one, other = expected_of(keras, row, "never"), expected_of(keras, row, "before compile")
+    assert str(one) != str(other)
