@@ -178,7 +178,7 @@ def runs(values: list[Any]) -> Iterator[tuple[int, int]]:
 
 
 def _joinable(layout: Any) -> Any:
-    """Returns what plain steps must have in common: not the number of rows."""
+    """Returns the part of a layout that plain steps must share to be concatenated: all but the number of rows."""
     target, output, *rest = layout
     return target[1:], output[1:], rest
 

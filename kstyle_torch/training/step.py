@@ -215,7 +215,7 @@ def test_loss(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any) -> Ten
 
 
 def told_loss(model: Trainable, x: Any, y: Any, y_pred: Any, weight: Any, training: bool) -> Tensor:
-    """Returns what `compute_loss` gives, told the mode if it wants to know."""
+    """Returns the loss from `compute_loss`, which gets the mode if it has a `training` argument."""
     set_here = vars(model).get("compute_loss")  # such a function may hold the model, so nothing is cached of it
     takes = takes_training(type(model).compute_loss) if set_here is None else takes_training.__wrapped__(set_here)
     loss: Tensor = model.compute_loss(x, y, y_pred, weight, **({"training": training} if takes else {}))
@@ -382,7 +382,7 @@ def user_step(run: Run, kind: str, batch: Any) -> Any:
 
 
 def called_step(run: Run, kind: str, data: Any) -> Any:
-    """Returns what the function of a step gives, or the step itself where there is no function."""
+    """Returns the result of the function of a step, or of the step itself where there is no function."""
     function = getattr(run.origin._fit, f"{kind}_function")
     if function is None or type(function) is StepFunction:
         return getattr(run.model, f"{kind}_step")(data)
