@@ -54,6 +54,13 @@ def calculation(library):
     return library.Model([a, b], [inner(x) + inner(y), z, ops.norm(z, axis=-1), ops.top_k(z, k=1)[0]])
 
 
+def positions(library):
+    """Rows and columns, told apart as in a program."""
+    x = library.Input((4,))
+    rows, columns = library.ops.nonzero(x)
+    return x, rows, columns
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [pytest.param(keras, ks, id="to-ours"), pytest.param(ks, keras, id="to-keras"), pytest.param(ks, ks, id="here")],
@@ -66,6 +73,22 @@ def test_graphs_of_operations_go_both_ways(theirs, ours, tmp_path):
     with torch.no_grad():
         for mine, other in zip(again(data), model(data), strict=True):
             np.testing.assert_allclose(array(mine), array(other), rtol=1e-6, atol=1e-6)
+
+
+def test_positions_are_a_tuple_of_symbolic_tensors(tmp_path):
+    (x, rows, columns), theirs = positions(ks), positions(keras)
+    assert [(each.shape, each.dtype) for each in (rows, columns)] == [(each.shape, each.dtype) for each in theirs[1:]]
+    model = ks.Model(x, [rows * 2, columns + 1])
+    model.save(tmp_path / "m.keras")
+    data = torch.tensor([[0.0, 1, 0, 3], [2, 0, 0, 0]])
+    found = keras.ops.nonzero(data)
+    for each in (model, ks.saving.load_model(tmp_path / "m.keras")):
+        for mine, other in zip(each(data), (found[0] * 2, found[1] + 1), strict=True):
+            assert torch.equal(mine, other)
+    written = keras.Model(theirs[0], [theirs[1] * 2, theirs[2] + 1])  # which Keras on torch cannot run
+    written.save(tmp_path / "theirs.keras")
+    assert torch.equal(ks.saving.load_model(tmp_path / "theirs.keras")(data)[0], found[0] * 2)
+    assert keras.saving.load_model(tmp_path / "m.keras").output_shape == written.output_shape
 
 
 def test_functions_of_torch_are_written_as_the_operations_of_keras(tmp_path):
