@@ -23,6 +23,7 @@ from kstyle_torch.models import op_nodes
 from kstyle_torch.registry import registered_object
 from kstyle_torch.serialization import custom_object_scope, deserialize_keras_object, serialize_keras_object
 from kstyle_torch.symbolic.graph import Graph, Ref
+from kstyle_torch.symbolic.operation import Operation
 from kstyle_torch.symbolic.tensor import record
 
 TENSOR, FUNCTION = "__keras_tensor__", "TorchFunction"
@@ -109,7 +110,8 @@ def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
             raise ValueError(f"The config of {config.get('name')!r} has calls that no input leads to: {waiting[0][0]}.")
         for (name, number), node in ready:
             args, kwargs = _read((node["args"], node["kwargs"]), values)
-            if not node.get(GIVEN):  # Keras writes a mode down always, and never goes by it
+            # of layers, Keras writes a mode down always, and never goes by it
+            if not node.get(GIVEN) and not isinstance(layers[name], Operation):
                 kwargs.pop("training", None)
             outputs = _call(layers[name], args, kwargs)
             values.update({(name, number, place): leaf for place, leaf in enumerate(tree.flatten(outputs))})
@@ -157,11 +159,11 @@ def _needed_calls(graph: Graph) -> list[int]:
 
 def _function_names(graph: Graph, needed: list[int]) -> dict[int, str]:
     """Returns a name for every call of a function, different from the layers'."""
-    taken = {getattr(module, "name", "") for module in graph.modules}
+    taken = {getattr(target, "name", "") for target in (*graph.modules, *graph.operations)}
     names: dict[int, str] = {}
     for position in needed:
         target = graph.calls[position].target
-        if isinstance(target, nn.Module):
+        if isinstance(target, (nn.Module, Operation)):
             continue
         base = getattr(target, "__name__", "function").strip("_")
         number = 0
@@ -173,13 +175,13 @@ def _function_names(graph: Graph, needed: list[int]) -> dict[int, str]:
 
 
 def _name_of(module: Any) -> str:
-    if not isinstance(module, Layer):
+    if not isinstance(module, (Layer, Operation)):
         raise TypeError(f"{type(module).__name__} is a bare torch module, which has no config; wrap it in a Layer.")
     return module.name
 
 
 def _entry(target: Any, name: str = "") -> dict[str, Any]:
-    if isinstance(target, nn.Module):
+    if isinstance(target, (nn.Module, Operation)):
         return {**serialize_keras_object(target), "name": _name_of(target)}
     config = {"name": name, "function": _function_path(target)}
     return {"module": "kstyle_torch", "class_name": FUNCTION, "config": config, "registered_name": None, "name": name}
@@ -304,7 +306,7 @@ def _read(structure: Any, values: dict[tuple[str, int, int], Any]) -> Any:
 
 
 def _call(target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    if isinstance(target, (Layer, functools.partial)):  # functions of `ops` record themselves
+    if isinstance(target, (Layer, Operation, functools.partial)):  # functions of `ops` record themselves
         return target(*args, **kwargs)
     return record(target, tuple(args), kwargs)
 
@@ -327,9 +329,22 @@ def _ends(structure: Any, values: dict[tuple[str, int, int], Any]) -> Any:
     return type(structure)(_ends(item, values) for item in structure)
 
 
+class Operations:
+    """Descriptor of the layers and `Operation` objects of a model's graph, in order. A model may set its own attribute."""
+
+    def __get__(self, model: Any, owner: type) -> Any:
+        if model is None:
+            return self
+        model.follow_children()
+        if model.graph is None:
+            raise AttributeError("Only a model of inputs and outputs has operations.")
+        return list(model.graph.operations)
+
+
 class HasGraphConfig(nn.Module):
     """The part of a model that is about its config where it is made of inputs and outputs."""
 
+    operations = Operations()
     graph: Graph | None = None
     name: str
     trainable: bool
