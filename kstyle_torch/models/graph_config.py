@@ -18,13 +18,17 @@ from torch.overrides import get_overridable_functions, resolve_name
 
 from kstyle_torch import budget, tree
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.module_walk import uncounted_calls
+from kstyle_torch.layer.shapes import as_leaves
+from kstyle_torch.layer.tracing import HOOKS, is_users
 from kstyle_torch.layers.input_layer import InputLayer, input_tensor
 from kstyle_torch.models import op_nodes
 from kstyle_torch.registry import registered_object
 from kstyle_torch.serialization import custom_object_scope, deserialize_keras_object, serialize_keras_object
 from kstyle_torch.symbolic.graph import Graph, Ref
 from kstyle_torch.symbolic.operation import Operation
-from kstyle_torch.symbolic.tensor import record
+from kstyle_torch.symbolic.replay import replay
+from kstyle_torch.symbolic.tensor import SymbolicTensor, record
 
 TENSOR, FUNCTION = "__keras_tensor__", "TorchFunction"
 HOMES_OF_FUNCTIONS = {
@@ -342,16 +346,31 @@ class Operations:
 
 
 class HasGraphConfig(nn.Module):
-    """The part of a model that is about its config where it is made of inputs and outputs."""
+    """The part of a model that is about its graph: the operations in it, its shapes, and its config."""
 
     operations = Operations()
     graph: Graph | None = None
     name: str
     trainable: bool
 
+    def _unpack(self, inputs: Any) -> list[Any]:
+        """Returns the inputs of a call as a flat list, in the order of the graph's."""
+        raise NotImplementedError
+
     def follow_children(self) -> None:
         """Makes the graph call what is in the place of its modules now."""
         raise NotImplementedError
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the outputs' shapes for a nest of input shapes; layers whose hooks say what they give are not run."""
+        self.follow_children()
+        if self.graph is None:
+            return super().compute_output_shape(input_shape)  # type: ignore[misc]
+        given = self._unpack(tree.map_structure(lambda leaf: SymbolicTensor(leaf.sizes), as_leaves(input_shape)))
+        dtypes = [self.graph.specs[ref.index].dtype for ref in tree.flatten(self.graph.inputs)]
+        inputs = [SymbolicTensor(tensor.shape, dtype) for tensor, dtype in zip(given, dtypes, strict=True)]
+        with uncounted_calls(self):
+            return tree.map_structure(lambda tensor: tensor.shape, _replayed(self, inputs))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the graph as plain data, for `from_config`; of a class with a constructor of its own, the arguments.
@@ -378,6 +397,18 @@ class HasGraphConfig(nn.Module):
             with budget.in_force(config):
                 inputs, outputs = from_config(config)
                 return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+
+
+def _replayed(model: Any, inputs: list[SymbolicTensor]) -> Any:
+    """Returns the symbolic outputs of a model's graph, layer for layer, also of the models in it."""
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        is_graph = isinstance(layer, HasGraphConfig) and layer.graph is not None
+        if is_graph and not any(is_users(layer, name) for name in ("call", *HOOKS)) and len(args) == 1 and not kwargs:
+            return _replayed(layer, layer._unpack(args[0]))
+        return layer(*args, **kwargs)
+
+    return replay(model.graph, inputs, call_layer=call)
 
 
 def takes_graph(cls: type) -> bool:
