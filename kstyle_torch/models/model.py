@@ -94,8 +94,9 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         for module in graph.modules:
             if not any(child is module for child in self._modules.values()):
                 self.add_module(free_key(self, module), module)
+        take_path(self)
         # each input has a dtype of its own
-        set_unnoticed(self, graph=graph, built=True, _path=self.name, _autocast=False, _input_dtype=None)
+        set_unnoticed(self, graph=graph, built=True, _autocast=False, _input_dtype=None)
         drop_casts(self)
         self._set_ends(inputs, outputs)
         self._emit()
