@@ -172,10 +172,16 @@ class name_scope:  # noqa: N801, Keras' name
             self._is_open = False
 
 
-def path_of(name: str) -> str:
-    """Returns the path of a new variable: its name behind those of the open scopes."""
-    parts: list[str] = []
-    for scope in opened.names:
+def path_of(name: str, around: str = "", first: int = 0) -> str:
+    """Returns the path of a new variable or layer: its name behind those of the open scopes, from the `first` on.
+
+    Args:
+        name: The name.
+        around: Path of the layer in which the scopes from `first` on were opened.
+        first: How many scopes were open around that layer.
+    """
+    parts = [around] if around else []
+    for scope in opened.names[first:]:
         if scope.override_parent is not None:
             parts = [part for part in scope.override_parent.split("/") if part]
         parts.append(scope.name)

@@ -156,3 +156,47 @@ def test_a_symbolic_scope():
     with ks.SymbolicScope(), ks.SymbolicScope() as inner:
         assert in_symbolic_scope() and isinstance(inner, ks.SymbolicScope)
     assert not in_symbolic_scope()
+
+
+def layers_in_scopes(library):
+    """The paths of layers and their weights; those made, built and called inside scopes, and of models."""
+
+    class Block(library.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.first, self.second = (library.layers.Dense(2, name=name) for name in ("first", "second"))
+
+        def build(self, input_shape):
+            with library.name_scope("inside"):
+                self.scale = self.add_weight(shape=(3,), name="scale")
+                self.first.build(input_shape)
+            self.nested = library.Sequential([library.Input((2,)), library.layers.Dense(1, name="x")], name="nested")
+
+        def call(self, x):
+            with library.name_scope("during"):
+                return self.nested(self.second(x) + self.first(x * self.scale))
+
+    x = library.ops.zeros((1, 3))
+    outside, late = (library.layers.Dense(1, name=name) for name in ("outside", "late"))
+    outside(x)
+    with library.name_scope("enc"):
+        built, block, made = library.layers.Dense(2, name="built"), Block(name="block"), library.layers.Dense(1)
+        built.build((None, 3))
+        block(x)
+        outside(x)
+        inputs = library.Input((3, 1))
+        model = library.Model(inputs, library.layers.LSTM(2, name="lstm")(inputs), name="model")
+        with library.name_scope("deep"):
+            late(x)
+            chain = library.Sequential([library.layers.Dense(1, name="d")], name="chain")
+            chain.build((None, 3))
+    made.name = "made"
+    made.build((None, 3))
+    parts = [built, block, block.first, block.second, block.nested, outside, late, model, model.layers[1], chain, made]
+    return [(part.path, [weight.path for weight in part.weights]) for part in parts]
+
+
+def test_scopes_begin_the_paths_of_layers(keras):
+    theirs, ours = layers_in_scopes(keras), layers_in_scopes(ks)
+    assert ours == theirs
+    assert ours[0] == ("enc/built", ["enc/built/kernel", "enc/built/bias"])

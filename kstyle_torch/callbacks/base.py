@@ -102,11 +102,11 @@ class Callback:
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Runs before a training batch."""
-        self.on_batch_begin(batch, logs)
+        self.on_batch_begin(batch, logs=logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Runs after a training batch; `logs` holds the means of the epoch so far."""
-        self.on_batch_end(batch, logs)
+        self.on_batch_end(batch, logs=logs)
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Runs before a batch of `evaluate` or of the validation."""

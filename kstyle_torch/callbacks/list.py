@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ class CallbackList(Callback):
 
     def hooks(self, name: str) -> tuple[Callable[..., Any], ...]:
         """Returns the bound hooks called `name` of the callbacks that override it."""
-        return tuple(getattr(callback, name) for callback in self.callbacks if _overrides(callback, name))
+        return tuple(_taking_logs(getattr(callback, name)) for callback in self.callbacks if _overrides(callback, name))
 
     def only_bar(self, hooks: Sequence[Callable[..., Any]]) -> ProgbarLogger | None:
         """Returns the progress bar, if no other callback has a batch hook: it need not be called before it is due."""
@@ -96,7 +97,8 @@ class CallbackList(Callback):
 
     def _call(self, name: str, *args: Any) -> None:
         for callback in self.callbacks:
-            getattr(callback, name)(*args)
+            hook = getattr(callback, name)
+            (_taking_logs(hook) if "batch" in name else hook)(*args)
 
     def on_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._call("on_batch_begin", batch, _own(logs))
@@ -177,6 +179,19 @@ def flattened(callbacks: Any) -> list[Any]:
     if isinstance(callbacks, (Sequence, set)) and not isinstance(callbacks, str):
         return [callback for item in callbacks for callback in flattened(item)]
     return [callbacks]
+
+
+def _taking_logs(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a batch hook that can be given the logs by position; one with a place for them by name only is wrapped."""
+    try:
+        parameters = inspect.signature(hook).parameters.values()
+    except (TypeError, ValueError):  # of something compiled, nothing is known
+        return hook
+    by_name = any(each.kind is each.KEYWORD_ONLY and each.name == "logs" for each in parameters)
+    positional = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    if by_name or (len(positional) < 2 and any(each.kind is each.VAR_KEYWORD for each in parameters)):
+        return lambda batch, logs: hook(batch, logs=logs)
+    return hook
 
 
 def _own(logs: Any) -> Any:

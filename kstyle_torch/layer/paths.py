@@ -1,4 +1,4 @@
-"""Prefixes of weight paths: a layer built within the call or build of another one gets its path as a prefix."""
+"""Prefixes of weight paths: the path of the layer in whose call or build a layer is built, and the open name scopes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from kstyle_torch.layer.module_walk import set_unnoticed
+from kstyle_torch.scopes import opened, path_of
 
-_above: list[str] = []  # paths of the layers inside which others are being built
+# of the layers inside which others are being built: the path, and how many name scopes were open around it
+_above: list[tuple[str, int]] = []
 
 
 def take_path(layer: Any) -> None:
     """Sets the path prefix of a layer that is about to be built."""
-    if _above and not layer._path_above:
-        set_unnoticed(layer, _path_above=_above[-1])
+    if (_above or opened.names) and not layer._path_above and layer._path is None:  # it is taken once
+        set_unnoticed(layer, _path_above=path_of("", *(_above[-1] if _above else ("", 0))).rstrip("/"))
     set_unnoticed(layer, _path="/".join(filter(None, (layer._path_above, layer.name))))
     if layer._policy_map is not None:
         layer._take_policy_of("/".join(filter(None, (layer._path_above, layer.name))))
@@ -23,7 +25,7 @@ def take_path(layer: Any) -> None:
 @contextlib.contextmanager
 def building_inside(layer: Any) -> Iterator[None]:
     """Makes the path of `layer` the prefix of layers that are built in the block."""
-    _above.append("/".join(filter(None, (layer._path_above, layer.name))))
+    _above.append(("/".join(filter(None, (layer._path_above, layer.name))), len(opened.names)))
     try:
         yield
     finally:

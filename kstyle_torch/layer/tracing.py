@@ -95,7 +95,7 @@ class Traced(HasChildren, HasPolicy):
 
         A subclass that overrides it, or `compute_output_shape`, says itself what its calls give: `call` is not run.
         """
-        if not _is_users(self, "compute_output_shape"):
+        if not is_users(self, "compute_output_shape"):
             if not self.built:
                 self._build_for(args, kwargs)
             return symbolic_outputs(*infer(self, args, kwargs, is_symbolic))
@@ -134,7 +134,7 @@ class Traced(HasChildren, HasPolicy):
         if "mask" not in self._parameter_names:
             kwargs.pop("mask", None)
         tags = self._tags(args, kwargs)
-        if any(_is_users(self, name) for name in HOOKS):
+        if any(is_users(self, name) for name in HOOKS):
             outputs = record_declared(self, args, kwargs, self._declared_outputs(args, kwargs), tags, filled)
         else:
             outputs = record(self, args, kwargs, tags, filled)
@@ -204,7 +204,7 @@ class Traced(HasChildren, HasPolicy):
         raise AttributeError(f"{self.name} has no {which}: it was not called on a symbolic tensor that still exists.")
 
 
-def _is_users(layer: Any, method: str) -> bool:
+def is_users(layer: Any, method: str) -> bool:
     """Returns whether a method of a layer is not the package's own: a user's class, or the instance, has it."""
     found = inspect.unwrap(getattr(layer, method))
     return not getattr(found, "__module__", "").startswith("kstyle_torch.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from typing import Any
 
 from torch import nn
 
@@ -25,16 +26,16 @@ def free_key(owner: nn.Module, module: nn.Module) -> str:
     return key
 
 
-def check_names(modules: list[nn.Module]) -> None:
-    """Checks the names of a graph's layers.
+def check_names(modules: list[Any]) -> None:
+    """Checks the names of a graph's layers and operations.
 
     Raises: ValueError: if two have one name, and one of them was given it.
     """
-    names: dict[str, nn.Module] = {}
+    names: dict[str, Any] = {}
     for module in modules:
         name = getattr(module, "name", None)
         if not isinstance(name, str):
             continue
         other = names.setdefault(name, module)
-        if other is not module and (module._name_given or other._name_given):
-            raise ValueError(f"Two layers of one model are called {name!r}; names must differ.")
+        if other is not module and any(getattr(each, "_name_given", True) for each in (module, other)):
+            raise ValueError(f"Two layers or operations of one model are called {name!r}; names must differ.")

@@ -18,12 +18,17 @@ from torch.overrides import get_overridable_functions, resolve_name
 
 from kstyle_torch import budget, tree
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.module_walk import uncounted_calls
+from kstyle_torch.layer.shapes import as_leaves
+from kstyle_torch.layer.tracing import HOOKS, is_users
 from kstyle_torch.layers.input_layer import InputLayer, input_tensor
 from kstyle_torch.models import op_nodes
 from kstyle_torch.registry import registered_object
 from kstyle_torch.serialization import custom_object_scope, deserialize_keras_object, serialize_keras_object
 from kstyle_torch.symbolic.graph import Graph, Ref
-from kstyle_torch.symbolic.tensor import record
+from kstyle_torch.symbolic.operation import Operation
+from kstyle_torch.symbolic.replay import replay
+from kstyle_torch.symbolic.tensor import SymbolicTensor, record
 
 TENSOR, FUNCTION = "__keras_tensor__", "TorchFunction"
 HOMES_OF_FUNCTIONS = {
@@ -109,7 +114,8 @@ def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
             raise ValueError(f"The config of {config.get('name')!r} has calls that no input leads to: {waiting[0][0]}.")
         for (name, number), node in ready:
             args, kwargs = _read((node["args"], node["kwargs"]), values)
-            if not node.get(GIVEN):  # Keras writes a mode down always, and never goes by it
+            # of layers, Keras writes a mode down always, and never goes by it
+            if not node.get(GIVEN) and not isinstance(layers[name], Operation):
                 kwargs.pop("training", None)
             outputs = _call(layers[name], args, kwargs)
             values.update({(name, number, place): leaf for place, leaf in enumerate(tree.flatten(outputs))})
@@ -157,11 +163,11 @@ def _needed_calls(graph: Graph) -> list[int]:
 
 def _function_names(graph: Graph, needed: list[int]) -> dict[int, str]:
     """Returns a name for every call of a function, different from the layers'."""
-    taken = {getattr(module, "name", "") for module in graph.modules}
+    taken = {getattr(target, "name", "") for target in (*graph.modules, *graph.operations)}
     names: dict[int, str] = {}
     for position in needed:
         target = graph.calls[position].target
-        if isinstance(target, nn.Module):
+        if isinstance(target, (nn.Module, Operation)):
             continue
         base = getattr(target, "__name__", "function").strip("_")
         number = 0
@@ -173,13 +179,13 @@ def _function_names(graph: Graph, needed: list[int]) -> dict[int, str]:
 
 
 def _name_of(module: Any) -> str:
-    if not isinstance(module, Layer):
+    if not isinstance(module, (Layer, Operation)):
         raise TypeError(f"{type(module).__name__} is a bare torch module, which has no config; wrap it in a Layer.")
     return module.name
 
 
 def _entry(target: Any, name: str = "") -> dict[str, Any]:
-    if isinstance(target, nn.Module):
+    if isinstance(target, (nn.Module, Operation)):
         return {**serialize_keras_object(target), "name": _name_of(target)}
     config = {"name": name, "function": _function_path(target)}
     return {"module": "kstyle_torch", "class_name": FUNCTION, "config": config, "registered_name": None, "name": name}
@@ -304,7 +310,7 @@ def _read(structure: Any, values: dict[tuple[str, int, int], Any]) -> Any:
 
 
 def _call(target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    if isinstance(target, (Layer, functools.partial)):  # functions of `ops` record themselves
+    if isinstance(target, (Layer, Operation, functools.partial)):  # functions of `ops` record themselves
         return target(*args, **kwargs)
     return record(target, tuple(args), kwargs)
 
@@ -327,16 +333,44 @@ def _ends(structure: Any, values: dict[tuple[str, int, int], Any]) -> Any:
     return type(structure)(_ends(item, values) for item in structure)
 
 
-class HasGraphConfig(nn.Module):
-    """The part of a model that is about its config where it is made of inputs and outputs."""
+class Operations:
+    """Descriptor of the layers and `Operation` objects of a model's graph, in order. A model may set its own attribute."""
 
+    def __get__(self, model: Any, owner: type) -> Any:
+        if model is None:
+            return self
+        model.follow_children()
+        if model.graph is None:
+            raise AttributeError("Only a model of inputs and outputs has operations.")
+        return list(model.graph.operations)
+
+
+class HasGraphConfig(nn.Module):
+    """The part of a model that is about its graph: the operations in it, its shapes, and its config."""
+
+    operations = Operations()
     graph: Graph | None = None
     name: str
     trainable: bool
 
+    def _unpack(self, inputs: Any) -> list[Any]:
+        """Returns the inputs of a call as a flat list, in the order of the graph's."""
+        raise NotImplementedError
+
     def follow_children(self) -> None:
         """Makes the graph call what is in the place of its modules now."""
         raise NotImplementedError
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the outputs' shapes for a nest of input shapes; layers whose hooks say what they give are not run."""
+        self.follow_children()
+        if self.graph is None:
+            return super().compute_output_shape(input_shape)  # type: ignore[misc]
+        given = self._unpack(tree.map_structure(lambda leaf: SymbolicTensor(leaf.sizes), as_leaves(input_shape)))
+        dtypes = [self.graph.specs[ref.index].dtype for ref in tree.flatten(self.graph.inputs)]
+        inputs = [SymbolicTensor(tensor.shape, dtype) for tensor, dtype in zip(given, dtypes, strict=True)]
+        with uncounted_calls(self):
+            return tree.map_structure(lambda tensor: tensor.shape, _replayed(self, inputs))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the graph as plain data, for `from_config`; of a class with a constructor of its own, the arguments.
@@ -363,6 +397,18 @@ class HasGraphConfig(nn.Module):
             with budget.in_force(config):
                 inputs, outputs = from_config(config)
                 return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+
+
+def _replayed(model: Any, inputs: list[SymbolicTensor]) -> Any:
+    """Returns the symbolic outputs of a model's graph, layer for layer, also of the models in it."""
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        is_graph = isinstance(layer, HasGraphConfig) and layer.graph is not None
+        if is_graph and not any(is_users(layer, name) for name in ("call", *HOOKS)) and len(args) == 1 and not kwargs:
+            return _replayed(layer, layer._unpack(args[0]))
+        return layer(*args, **kwargs)
+
+    return replay(model.graph, inputs, call_layer=call)
 
 
 def takes_graph(cls: type) -> bool:

@@ -90,12 +90,13 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         inputs, outputs = _only(inputs), _only(outputs)
         sources = [_source_of(tensor) for tensor in checked(inputs, "inputs")]
         graph = trace(inputs, outputs, sources)
-        check_names(graph.modules)
+        check_names([*graph.operations, *graph.modules])
         for module in graph.modules:
             if not any(child is module for child in self._modules.values()):
                 self.add_module(free_key(self, module), module)
+        take_path(self)
         # each input has a dtype of its own
-        set_unnoticed(self, graph=graph, built=True, _path=self.name, _autocast=False, _input_dtype=None)
+        set_unnoticed(self, graph=graph, built=True, _autocast=False, _input_dtype=None)
         drop_casts(self)
         self._set_ends(inputs, outputs)
         self._emit()

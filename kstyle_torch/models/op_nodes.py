@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from kstyle_torch import activations, ops, tree
+from kstyle_torch.ops.indexing import rows_of_nonzero
 from kstyle_torch.registry import snake_case
 from kstyle_torch.symbolic.graph import Ref
 
@@ -152,7 +153,7 @@ def by_class() -> dict[str, Op]:
 @functools.cache
 def by_function() -> dict[Callable[..., Any], Op]:
     """Returns all operations, by our function."""
-    return {op.function: op for op in by_class().values()}
+    return {**{op.function: op for op in by_class().values()}, rows_of_nonzero: by_class()["Nonzero"]}
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from torch.fx import Proxy
 from kstyle_torch import budget, tree
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.module_walk import set_unnoticed
-from kstyle_torch.layer.paths import building_inside
+from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layers.input_layer import InputLayer, input_tensor
 from kstyle_torch.models.child_names import free_key
 from kstyle_torch.models.model import GRAPH_CALLS, Model, is_graph_input
@@ -130,6 +130,7 @@ class Sequential(Model):
                 self, graph=None, code=None, _emitted=None, inputs=None, outputs=None, built=False, _tensors=[]
             )
             return
+        take_path(self)
         tensors = self._tensors
         if not tensors or tensors[0].source is not self._input_layer:
             tensors[:] = [input_tensor(self._input_layer)]
@@ -143,7 +144,7 @@ class Sequential(Model):
                 )
             tensors.append(x)
         graph = trace(tensors[0], tensors[-1], [self._input_layer])
-        set_unnoticed(self, graph=graph, built=True, _path=self.name)
+        set_unnoticed(self, graph=graph, built=True)
         self._set_ends(tensors[0], tensors[-1])
         self._emit()
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from kstyle_torch.ops.operation import Nest, Operand, TensorLike, TensorList, as_tensor, operation
 from kstyle_torch.symbolic.infer import probing
+from kstyle_torch.symbolic.tensor import is_symbolic, record
 
 REDUCTIONS = {"max": "amax", "min": "amin", "mul": "prod"}  # Keras' name -> torch's
 
@@ -74,10 +76,14 @@ def where(condition: TensorLike, x1: Operand = None, x2: Operand = None) -> Tens
     return torch.where(condition.bool(), x1, x2)
 
 
-@operation
-def nonzero(x: TensorLike) -> Tensor:
-    """Returns where elements are not 0: a row of positions for each axis. int32."""
-    return torch.nonzero(x).T.int()
+def nonzero(x: TensorLike) -> Tensor | tuple[Any, ...]:
+    """Returns where elements are not 0: a row of positions for each axis. int32. For a symbolic tensor, a tuple of rows."""
+    return record(rows_of_nonzero, (x,), {}) if is_symbolic(x) else torch.nonzero(as_tensor(x)).T.int()
+
+
+def rows_of_nonzero(x: Tensor) -> tuple[Tensor, ...]:
+    """Returns the rows of `nonzero` as a tuple, as graphs hold them."""
+    return torch.nonzero(x).T.int().unbind()
 
 
 @operation

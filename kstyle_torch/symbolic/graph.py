@@ -11,6 +11,7 @@ from torch import nn
 
 from kstyle_torch import tree
 from kstyle_torch.symbolic.infer import Spec
+from kstyle_torch.symbolic.operation import Operation
 from kstyle_torch.symbolic.tensor import Node, SymbolicTensor, is_symbolic
 
 
@@ -53,6 +54,7 @@ class Graph:
         masks: For every output leaf, the value that masks it, or None.
         calls: In an order in which they can be run.
         modules: Every module called, each once, in the order in which Keras lists layers.
+        operations: Likewise, with the objects of `Operation` between them.
     """
 
     specs: list[Spec]
@@ -62,6 +64,7 @@ class Graph:
     masks: list[Ref | None]
     calls: list[Call]
     modules: list[nn.Module]
+    operations: list[Any]
 
     def count_reads(self) -> Counter[Ref]:
         """Returns how often each value is read; being an output or a mask counts too."""
@@ -111,6 +114,8 @@ def trace(inputs: Any, outputs: Any, sources: list[Any]) -> Graph:
     def ref(leaf: Any) -> Any:
         return index[leaf] if is_symbolic(leaf) else leaf
 
+    listed = _listed(drawn, origin, met)
+    modules = [target for target in (*listed, *(node.target for node in nodes)) if isinstance(target, nn.Module)]
     return Graph(
         specs=[Spec(tensor.shape, tensor.torch_dtype) for tensor in index],
         inputs=tree.map_structure(ref, inputs),
@@ -118,7 +123,8 @@ def trace(inputs: Any, outputs: Any, sources: list[Any]) -> Graph:
         outputs=tree.map_structure(ref, outputs),
         masks=[None if mask is None else index[mask] for mask in masks],
         calls=[_call(node, ref) for node in nodes],
-        modules=list(dict.fromkeys([*_listed_modules(drawn, origin, met), *_modules_of(nodes)])),
+        modules=list(dict.fromkeys(modules)),
+        operations=listed,
     )
 
 
@@ -217,14 +223,10 @@ def _disconnected(tensor: SymbolicTensor, origin: dict[SymbolicTensor, Any]) -> 
     )
 
 
-def _modules_of(nodes: list[Node]) -> list[nn.Module]:
-    return [node.target for node in nodes if isinstance(node.target, nn.Module)]
-
-
-def _listed_modules(nodes: list[Node], origin: dict[SymbolicTensor, Any], met: dict[int, int]) -> list[nn.Module]:
-    """Lists modules deepest first (most calls away from an output), then in the order met, as Keras lists layers."""
-    modules: dict[int, nn.Module] = {id(source): source for source in origin.values()}
-    modules.update((id(node.target), node.target) for node in nodes if isinstance(node.target, nn.Module))
+def _listed(nodes: list[Node], origin: dict[SymbolicTensor, Any], met: dict[int, int]) -> list[Any]:
+    """Lists modules and operations deepest first (most calls away from an output), then in the order met, as Keras does."""
+    modules: dict[int, Any] = {id(source): source for source in origin.values()}
+    modules.update((id(node.target), node.target) for node in nodes if isinstance(node.target, (nn.Module, Operation)))
     node_depth: dict[Node, int] = {}
     depth: dict[int, int] = dict.fromkeys(modules, 0)
     for node in reversed(nodes):

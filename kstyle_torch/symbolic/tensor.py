@@ -18,6 +18,11 @@ from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.symbolic.infer import Spec, describe, infer
 
 Shape = tuple[int | None, ...]
+# of tensors, what gives values, or counts elements and bytes, which an unknown size leaves open
+NEEDS_VALUES = frozenset(
+    "numpy tolist item data_ptr storage untyped_storage numel nelement nbytes stride storage_offset".split()
+)
+AS_A_LAYER = "put what needs them into a layer's call()."
 
 
 class Node:
@@ -115,12 +120,16 @@ class KerasTensor:
         name = getattr(function, "__name__", "")
         if name.endswith("_") and not name.endswith("__"):
             raise TypeError(f"A symbolic tensor cannot be changed in place; use {name[:-1]} instead of {name}.")
+        if name in NEEDS_VALUES:
+            raise TypeError(f"A symbolic tensor has no values, so {name} cannot be called on it; {AS_A_LAYER}")
         return record(function, *in_torch_dtypes((args, kwargs or {})))
 
     def __getattr__(self, name: str) -> Any:
         attribute = None if name.startswith("_") else getattr(Tensor, name, None)
         if attribute is None:
             raise AttributeError(f"A symbolic tensor has no attribute {name!r}.")
+        if name in NEEDS_VALUES:
+            raise AttributeError(f"A symbolic tensor has no values, and so no attribute {name!r}; {AS_A_LAYER}")
         if name.endswith("_"):
             raise TypeError(f"A symbolic tensor cannot be changed in place; write `x = x.{name[:-1]}(...)`.")
         if not callable(attribute):  # a property such as .mT
@@ -214,7 +223,17 @@ class KerasTensor:
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("A symbolic tensor cannot be changed in place; use torch.where or torch.cat.")
 
+    def __eq__(self, other: Any) -> Any:
+        return _compared(Tensor.__eq__, self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        return _compared(Tensor.__ne__, self, other)
+
     def __bool__(self) -> bool:
+        """Returns, of `a == b` and `a != b` of symbolic tensors, whether they are one and the same: lists ask for it."""
+        node = self.node
+        if node is not None and node.target in (Tensor.__eq__, Tensor.__ne__) and all(map(is_symbolic, node.args)):
+            return (node.args[0] is node.args[1]) is (node.target is Tensor.__eq__)
         raise TypeError(
             "A symbolic tensor has no value, so it cannot decide an `if` or `while`. Use torch.where, or put the "
             "decision into a layer's call()."
@@ -448,6 +467,29 @@ def _operator(name: str) -> Callable[..., Any]:
     return lambda self, *others: record(method, (self, *map(_operand, others)), {})
 
 
+class _Unlike:
+    """The comparison of two symbolic tensors whose shapes do not fit: it has a truth, for lists, and no elements.
+
+    Args:
+        truth: Of the comparison.
+    """
+
+    def __init__(self, truth: bool):
+        self._truth = truth
+
+    def __bool__(self) -> bool:
+        return self._truth
+
+
+def _compared(method: Callable[..., Any], tensor: SymbolicTensor, other: Any) -> Any:
+    try:
+        return record(method, (tensor, _operand(other)), {})
+    except ValueError:
+        if not is_symbolic(other):
+            raise
+        return _Unlike(method is Tensor.__ne__)
+
+
 def _logical(name: str) -> Callable[..., Any]:
     """Returns the operator for which Keras has a logical operation, where torch's is that of bits."""
     function = getattr(torch, f"logical_{name}")
@@ -462,7 +504,7 @@ def _logical(name: str) -> Callable[..., Any]:
 
 for _name in (
     "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul neg abs lt le "
-    "gt ge eq ne"
+    "gt ge"
 ).split():
     setattr(SymbolicTensor, f"__{_name}__", _operator(f"__{_name}__"))
 for _name in ("and", "or", "xor"):

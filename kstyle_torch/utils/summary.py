@@ -24,6 +24,7 @@ from kstyle_torch.mode import all_modules, is_used_elsewhere, keeping_modes
 from kstyle_torch.registry import snake_case
 from kstyle_torch.symbolic.graph import Call, Graph, Ref, graph_of
 from kstyle_torch.symbolic.infer import infer, is_separable, isolated, untouched
+from kstyle_torch.symbolic.operation import Operation
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic
 
 PREFIX = "   "
@@ -124,10 +125,11 @@ class Listing:
         if source is not None and id(source) not in known:
             rows.insert(0, (source.name, source))
         for call in self.calls:  # a function comes behind the last of what it takes
-            if not isinstance(call.target, nn.Module):
+            row = self.row_of(call)
+            if not isinstance(row, nn.Module) and not any(row is other for _, other in rows):
                 before = [self.maker(ref).row for ref in data_reads(call)]
-                places = [place for place, (_, row) in enumerate(rows) if any(row is maker for maker in before)]
-                rows.insert(max(places, default=-1) + 1, (self.names[id(call)], call))
+                places = [place for place, (_, each) in enumerate(rows) if any(each is maker for maker in before)]
+                rows.insert(max(places, default=-1) + 1, (self.names[id(row)], row))
         return iter(rows)
 
     def rows(self, name: str, module: Any, expand: bool, level: int = 0) -> Iterator[Row]:
@@ -147,8 +149,8 @@ class Listing:
         return shown(self.shapes.get(id(module), "?"))
 
     def row_of(self, call: Call) -> Any:
-        """Returns the module that is called; for a function, the call itself."""
-        return call.target if isinstance(call.target, nn.Module) else call
+        """Returns the module or operation that is called; for a function, the call itself."""
+        return call.target if isinstance(call.target, (nn.Module, Operation)) else call
 
     def maker(self, ref: Ref) -> Maker:
         """Returns where a value that the outputs depend on is from."""
@@ -254,10 +256,10 @@ def _calls_of_values(graph: Graph) -> list[Call]:
 
 def _names(graph: Graph | None, calls: list[Call]) -> dict[int, str]:
     """Returns names of every module and every call of a function, by id."""
-    modules = [] if graph is None else graph.modules
+    modules = [] if graph is None else [*graph.modules, *graph.operations]
     names = {id(module): str(getattr(module, "name", snake_case(type(module).__name__))) for module in modules}
     for call in calls:
-        if not isinstance(call.target, nn.Module):
+        if not isinstance(call.target, (nn.Module, Operation)):
             base = getattr(call.target, "__name__", "function").strip("_<>")
             taken = [name for name in names.values() if name == base or re.fullmatch(rf"{re.escape(base)}_\d+", name)]
             names[id(call)] = f"{base}_{len(taken)}" if taken else base
@@ -267,7 +269,7 @@ def _names(graph: Graph | None, calls: list[Call]) -> dict[int, str]:
 def _is_chain(graph: Graph, calls: list[Call]) -> bool:
     """Returns whether every call takes just what the one before it gave."""
     previous = {ref.index for ref in tree.flatten(graph.inputs)}
-    targets = [id(call.target) for call in calls if isinstance(call.target, nn.Module)]
+    targets = [id(call.target) for call in calls if isinstance(call.target, (nn.Module, Operation))]
     if len(previous) != 1 or len({*targets}) != len(targets):
         return False
     for call in calls:

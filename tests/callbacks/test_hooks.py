@@ -113,6 +113,29 @@ def test_hooks_and_logs_are_those_of_keras(keras, program):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+def by_name_only(seen):
+    return {
+        "any": lambda self, batch, **kw: seen.append((batch, sorted(kw), sorted(kw["logs"]))),
+        "logs": lambda self, batch, *, logs=None: seen.append((batch, sorted(logs))),
+        "logs behind another": lambda self, batch, more=3, *, logs: seen.append((batch, more, sorted(logs))),
+        "all": lambda self, *args, **kw: seen.append((args, sorted(kw["logs"]))),
+        "by place too": lambda self, batch, logs=None, **kw: seen.append((batch, sorted(logs), kw)),
+    }
+
+
+@pytest.mark.parametrize("form", by_name_only([]))
+@pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_train_batch_end", "on_batch_end", "on_test_batch_end"])
+def test_hooks_of_batches_get_their_logs_by_name(keras, form, hook):
+    seen_by = []
+    for library in (keras, ks):
+        seen = []
+        watch = type("Watch", (library.callbacks.Callback,), {hook: by_name_only(seen)[form]})()
+        fit(logistic_regression(library), [watch], epochs=1, validation_split=0.25)
+        getattr(library.callbacks.CallbackList([watch]), hook)(7, {"loss": 1.0})
+        seen_by.append(seen)
+    assert seen_by[1] == seen_by[0] and seen_by[0]
+
+
 def test_what_a_callback_adds_to_the_logs_reaches_those_after_it(keras):
     orders = []
     for library in (keras, ks):

@@ -13,11 +13,11 @@ from tests.layers.test_layer_cases import cases
 CALLS_DRAW = ("AugMix",)  # Keras seeds its calls from Python's random numbers, too
 
 
-def begun(library, case):
+def begun(library, case, **changes):
     """The weights of a new layer, and what Python's random numbers are after it was made and after it was called."""
     library.utils.set_random_seed(3)
     names = {keras: case.keras_layer or case.layer, kstyle_torch: case.layer}
-    layer = getattr(library.layers, names[library])(**case.arguments_for(library))
+    layer = getattr(library.layers, names[library])(**{**case.arguments_for(library), **changes})
     made = random.getstate()
     with torch.no_grad():
         layer(*case.args(), **case.call())
@@ -34,6 +34,14 @@ def test_layers_start_as_in_keras(case):
         np.testing.assert_allclose(mine, other, rtol=1e-5, atol=3e-6)
     assert made == drawn[0], "later layers would get other seeds"
     assert called == drawn[1] or case.layer in CALLS_DRAW
+
+
+@cases(lambda case: case.oracle and not callable(case.arguments) and case.arguments.get("seed") is not None)
+def test_layers_without_their_seed_draw_as_in_keras(case):
+    """The rows that give a seed, without it: Keras draws one then, or more."""
+    _, made, called = begun(kstyle_torch, case, seed=None)
+    _, *drawn = begun(keras, case, seed=None)
+    assert [made, called] == drawn, "later layers would get other seeds"
 
 
 def program(library):

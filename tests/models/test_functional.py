@@ -201,3 +201,47 @@ def test_a_list_of_one_is_that_one(wrap, keras):
         made.append([model(x), model.predict(x.numpy(), verbose=0), *model.fit([x], [x[:, :2]], verbose=0).history])
     assert [type(part) for part in made[0]] == [type(part) for part in made[1]] == [torch.Tensor, np.ndarray, str]
     assert_close(made[0][1], made[1][1])
+
+
+def hooked(library, log):
+    """Layers that say what they give, with and without a model around them."""
+
+    class Shaped(library.layers.Layer):
+        def call(self, x):
+            log.append(("call", tuple(x.shape)))
+            return x * 2
+
+        def compute_output_shape(self, input_shape):
+            log.append(("shape", tuple(input_shape)))
+            return (*input_shape[:-1], 7)  # which only the hook says
+
+    class Specified(library.layers.Layer):
+        def call(self, x):
+            log.append(("call", tuple(x.shape)))
+            return x * 2
+
+        def compute_output_spec(self, x, **kwargs):
+            log.append(("spec", tuple(x.shape)))
+            return library.KerasTensor(x.shape, x.dtype)
+
+    a, b = library.Input((3,), name="a"), library.Input((4,), name="b")
+    inner = library.Model(a, Specified()(a))
+    return {
+        "chain": (library.Model(a, library.layers.Dense(2)(Specified()(Shaped()(a)))), (5, 3)),
+        "sequential": (library.Sequential([library.Input((3,)), Shaped()]), (5, 3)),
+        "list": (library.Model([a, b], [Shaped()(a), b * 2]), [(5, 3), (6, 4)]),
+        "nest": (library.Model({"a": a, "b": b}, {"x": Shaped()(a), "y": b}), {"b": (6, 4), "a": (5, 3)}),
+        "nested": (library.Model(b, inner(library.layers.Dense(3)(b))), (5, 4)),
+    }
+
+
+@pytest.mark.parametrize("name", hooked(ks, []))
+def test_shapes_of_a_model_are_what_the_hooks_of_its_layers_say(name, keras):
+    found = []
+    for library in (keras, ks):
+        log = []
+        model, shape = hooked(library, log)[name]
+        log.clear()
+        found.append((model.compute_output_shape(shape), list(log)))
+    assert found[1] == found[0]
+    assert found[1][1], "no hook was called"

@@ -54,6 +54,13 @@ def calculation(library):
     return library.Model([a, b], [inner(x) + inner(y), z, ops.norm(z, axis=-1), ops.top_k(z, k=1)[0]])
 
 
+def positions(library):
+    """Rows and columns, told apart as in a program."""
+    x = library.Input((4,))
+    rows, columns = library.ops.nonzero(x)
+    return x, rows, columns
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [pytest.param(keras, ks, id="to-ours"), pytest.param(ks, keras, id="to-keras"), pytest.param(ks, ks, id="here")],
@@ -66,6 +73,97 @@ def test_graphs_of_operations_go_both_ways(theirs, ours, tmp_path):
     with torch.no_grad():
         for mine, other in zip(again(data), model(data), strict=True):
             np.testing.assert_allclose(array(mine), array(other), rtol=1e-6, atol=1e-6)
+
+
+def test_positions_are_a_tuple_of_symbolic_tensors(tmp_path):
+    (x, rows, columns), theirs = positions(ks), positions(keras)
+    assert [(each.shape, each.dtype) for each in (rows, columns)] == [(each.shape, each.dtype) for each in theirs[1:]]
+    model = ks.Model(x, [rows * 2, columns + 1])
+    model.save(tmp_path / "m.keras")
+    data = torch.tensor([[0.0, 1, 0, 3], [2, 0, 0, 0]])
+    found = keras.ops.nonzero(data)
+    for each in (model, ks.saving.load_model(tmp_path / "m.keras")):
+        for mine, other in zip(each(data), (found[0] * 2, found[1] + 1), strict=True):
+            assert torch.equal(mine, other)
+    written = keras.Model(theirs[0], [theirs[1] * 2, theirs[2] + 1])  # which Keras on torch cannot run
+    written.save(tmp_path / "theirs.keras")
+    assert torch.equal(ks.saving.load_model(tmp_path / "theirs.keras")(data)[0], found[0] * 2)
+    assert keras.saving.load_model(tmp_path / "m.keras").output_shape == written.output_shape
+
+
+def operations_of_users(library):
+    """Classes, and a model that calls an operation twice and one of two outputs."""
+
+    class Scale(library.Operation):
+        def __init__(self, factor=2.0, name=None):
+            super().__init__(name=name)
+            self.factor = factor
+
+        def call(self, x, shift=0.0, training=False):
+            return x * self.factor + shift + (1.0 if training else 0.0)
+
+        def compute_output_spec(self, x, shift=0.0, training=False):
+            return library.KerasTensor(x.shape, x.dtype)
+
+        def get_config(self):
+            return {"factor": self.factor, "name": self.name}
+
+    class Both(library.Operation):
+        def call(self, x, y):
+            return [x + y, x - y]
+
+    x, scale = library.Input((3,), name="x"), Scale(3.0, name="twice")
+    hidden = library.layers.Dense(2, kernel_initializer="ones", name="dense")(scale(x))
+    first, second = Both(name="both")(hidden, scale(hidden, shift=1.0, training=True))
+    shared = library.ops.multiply(first, first)
+    return {"Scale": Scale, "Both": Both}, library.Model(x, [Scale(name="last")(shared), second])
+
+
+def described(model):
+    tables = []
+    model.summary(print_fn=lambda text, **_: tables.append(text), line_length=120)
+    rows = [row.split("│")[1:3] for text in tables for row in text.splitlines() if row.startswith("│")]
+    operations = [(type(each).__name__, each.name) for each in model.operations if type(each).__name__ != "Multiply"]
+    return operations, [[cell.strip() for cell in row] for row in rows if not row[0].strip().startswith("multiply")]
+
+
+def test_operations_of_users_are_listed_as_in_keras():
+    theirs, ours = (described(operations_of_users(library)[1]) for library in (keras, ks))
+    assert ours == theirs
+    assert ("Scale", "twice") in ours[0]
+
+
+def test_only_graphs_have_operations():
+    made = ks.Sequential([ks.layers.Dense(2)])
+    with pytest.raises(AttributeError):
+        made.operations  # noqa: B018
+    made.operations = 3
+    assert made.operations == 3
+
+
+def test_two_operations_of_one_name_are_refused():
+    for library in (keras, ks):
+        x, cls = library.Input((3,)), operations_of_users(library)[0]["Scale"]
+        with pytest.raises(ValueError, match="same"):
+            library.Model(x, cls(name="same")(cls(name="same")(x)))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [pytest.param(keras, ks, id="to-ours"), pytest.param(ks, keras, id="to-keras"), pytest.param(ks, ks, id="here")],
+)
+def test_operations_of_users_go_both_ways(theirs, ours, tmp_path):
+    _, model = operations_of_users(theirs)
+    model.save(tmp_path / "m.keras")
+    classes, _ = operations_of_users(ours)
+    again = ours.saving.load_model(tmp_path / "m.keras", custom_objects=classes)
+    assert [each[:2] for each in described(again)] == [each[:2] for each in described(model)]
+    data = uniform(6, 3)
+    with torch.no_grad():
+        for mine, other in zip(again(data), model(data), strict=True):
+            np.testing.assert_allclose(array(mine), array(other), rtol=1e-6, atol=1e-6)
+    with pytest.raises((TypeError, ValueError), match="Scale"):
+        ours.saving.load_model(tmp_path / "m.keras")
 
 
 def test_functions_of_torch_are_written_as_the_operations_of_keras(tmp_path):

@@ -120,6 +120,9 @@ def refuse_list():
         "torch-relu_": (torch.relu_, "in place"),
         "float": (float, None),
         "int": (int, None),
+        "sum-of-eq": (lambda x: bool((x == x) * x), "torch.where"),
+        "eq-number": (lambda x: bool(x == 1), "torch.where"),
+        "torch-numel": (torch.numel, "no values"),
     }
 
 
@@ -127,6 +130,43 @@ def refuse_list():
 def test_what_needs_values_is_refused(action, advice):
     with pytest.raises((TypeError, ValueError, NotImplementedError), match=advice):
         action(Input((4,)))
+
+
+@pytest.mark.parametrize("name", ["numpy", "tolist", "item", "data_ptr", "numel", "stride"])
+def test_there_are_no_values_to_read(name, keras):
+    for library in (keras, ks):
+        for x in (library.KerasTensor((2, 3)), library.Input((3,))):
+            with pytest.raises(AttributeError, match=name):
+                getattr(x, name)()
+
+
+LISTS = {
+    "in": lambda a, b, c: [a in [b], a in [c], a in [c, b, a], a not in (b, a), None in [a]],
+    "index": lambda a, b, c: [b, c, a].index(a),
+    "count": lambda a, b, c: [a, b, a, c].count(a),
+    "remove": lambda a, b, c: [each.shape for each in removed([b, c, a], c)],
+    "equal lists": lambda a, b, c: [[a, b] == [a, b], [a, b] == [b, a], [a] == [c], [a] != [b]],
+    "truth": lambda a, b, c: [bool(a == a), bool(a == b), bool(a == c), {a: 1, b: 2}[b]],
+}
+
+
+def removed(things, thing):
+    things.remove(thing)
+    return things
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_tell_symbolic_tensors_apart(name, keras):
+    """Those of one shape, and of shapes that cannot be compared."""
+    theirs, ours = (
+        LISTS[name](library.Input((4,)), library.Input((4,)), library.Input((5,))) for library in (keras, ks)
+    )
+    assert ours == theirs
+
+
+def test_the_truth_of_unlike_is_its_own():
+    a, b = Input((4,)), Input((4,))
+    assert (a != b) and bool(a != a) is False and (a != Input((5,))) and (a != b).shape == (None, 4)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kstyle_torch.draws import skip_default_seed
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.image.base import BaseImagePreprocessingLayer
 from kstyle_torch.layers.preprocessing.image.boxes import clipped_boxes, from_xyxy, to_xyxy
@@ -227,6 +228,7 @@ class RandomCrop(SizedImageLayer, RandomImageLayer):
         **kwargs: Any,
     ):
         super().__init__(height, width, seed=seed, data_format=data_format, name=name, **kwargs)
+        skip_default_seed(seed)  # Keras draws two: one for the attribute, one for the generator
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> dict[str, Any]:
         """Returns top and left of the window, on the device; None where images are to be resized."""
