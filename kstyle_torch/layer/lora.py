@@ -101,7 +101,8 @@ class LoraLayer(Layer):
         """Returns the sum of matrix and update in Keras' layout, differentiably, in the compute dtype."""
         matrix = self._target_view().read()
         a, b = self._thin_matrices(torch.promote_types(matrix.dtype, torch.float32))
-        return (matrix + a @ b).to(self._compute_dtype)
+        merged: Tensor = (matrix + a @ b).to(self._compute_dtype)
+        return merged
 
     def _target_view(self) -> Any:
         """Returns the frozen matrix as `weights` lists it."""
