@@ -9,6 +9,7 @@ from typing import Any
 from kstyle_torch.layer.module_walk import set_unnoticed
 
 _above: list[str] = []  # paths of the layers inside which others are being built
+_building: list[Any] = []  # these layers
 
 
 def take_path(layer: Any) -> None:
@@ -24,7 +25,14 @@ def take_path(layer: Any) -> None:
 def building_inside(layer: Any) -> Iterator[None]:
     """Makes the path of `layer` the prefix of layers that are built in the block."""
     _above.append("/".join(filter(None, (layer._path_above, layer.name))))
+    _building.append(layer)
     try:
         yield
     finally:
         _above.pop()
+        _building.pop()
+
+
+def is_building(layer: Any) -> bool:
+    """Returns whether the build of a layer, or the call that built it, is running."""
+    return any(each is layer for each in [*_building])

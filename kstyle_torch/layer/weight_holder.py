@@ -13,7 +13,7 @@ from kstyle_torch import config, initializers, regularizers
 from kstyle_torch.constraints import get as get_constraint
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer.added_weights import State, TrainableWeight, attach_weights
-from kstyle_torch.layer.checks import check_initialized
+from kstyle_torch.layer.checks import check_initialized, refuse_new_state
 from kstyle_torch.layer.layout import SAME
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.reparametrization import (
@@ -98,6 +98,7 @@ class WeightHolder(nn.Module):
             unknown sizes, or the name is not a string without "/". RuntimeError: before `super().__init__()`.
         """
         check_initialized(self)
+        refuse_new_state(self, "a weight")
         shape, initializer, dtype = _with_positional(args, shape=shape, initializer=initializer, dtype=dtype)
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ValueError(f"{self.name}: the name of a weight must be a string without '/'; got {name!r}.")
