@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "seeded",
     "set_random_state",
     "skip_default_seed",
+    "torch_seeded",
     "truncated_normal",
     "uniform",
 ]
@@ -149,6 +151,25 @@ def set_random_state(state: dict[str, Any], generators: Iterable[torch.Generator
     random.setstate(state["python"])
     for each, own in zip(generators, state["generators"], strict=True):
         each.set_state(own)
+
+
+@contextlib.contextmanager
+def torch_seeded(seed: int) -> Iterator[Callable[[], bool]]:
+    """Seeds torch's random state in a block, and puts it back afterwards. Gives a function: whether it has moved since."""
+    device = _device_module()
+
+    def states() -> list[Tensor]:
+        return [torch.get_rng_state(), *getattr(device, "get_rng_state_all", list)()]
+
+    before = states()
+    torch.manual_seed(seed)
+    start = states()
+    try:
+        yield lambda: any(not torch.equal(old, new) for old, new in zip(start, states(), strict=True))
+    finally:
+        torch.set_rng_state(before[0])
+        if len(before) > 1:
+            device.set_rng_state_all(before[1:])
 
 
 def _device_module() -> Any:

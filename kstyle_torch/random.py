@@ -21,6 +21,7 @@ from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.mode import running
 from kstyle_torch.ops.operation import TensorLike, as_tensor, operation
 from kstyle_torch.registry import unique_name
+from kstyle_torch.scopes import name_scope
 from kstyle_torch.variables import Variable
 
 __all__ = [
@@ -69,7 +70,8 @@ class SeedGenerator(serialization.Configurable):
         if seed is None:
             seed = default_seed() or int(torch.randint(1, 10**9, (), device="cpu"))
         start = int(seed)
-        with config.device_scope("cpu"):  # drawing reads it, and must not wait for another device
+        # drawing reads it, and must not wait for another device
+        with config.device_scope("cpu"), name_scope(self.name, caller=self):
             state = torch.tensor([(start & 0xFFFFFFFF ^ 0x80000000) - 0x80000000, 0])
             self.state = Variable(state, dtype="int32", trainable=False, name="seed_generator_state")
 

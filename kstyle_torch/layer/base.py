@@ -300,7 +300,9 @@ class Layer(Configurable, Traced):
     ) -> tuple[Any, ...]:
         """Calls the layer with other values in the place of its variables, and leaves its own as they are.
 
-        Seeds count on, so that two calls draw different numbers.
+        The state of random numbers is among the variables: the same values give the same result, and the values that are
+        returned give other numbers. Layers that draw without a seed draw as their listed seeds say. Recurrent dropout and
+        random image layers are not among them yet, and draw other numbers in each call.
 
         Args:
             trainable_variables: Tensors or arrays, one for each of `layer.trainable_variables`.

@@ -1,10 +1,14 @@
-"""Checks for constructors and `build` methods."""
+"""Checks for constructors, `build` and `call` methods."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
+
+from kstyle_torch.layer.paths import is_building
+from kstyle_torch.symbolic.infer import probing
 
 
 def positive_int(value: Any, name: str, layer: Any) -> int:
@@ -75,3 +79,32 @@ def refuse_quantization(config: Any, layer: Any) -> None:
         raise NotImplementedError(
             f"{layer.name}: quantization is not built yet; leave quantization_config out. Got {config!r}."
         )
+
+
+def refuse_new_state(layer: Any, what: str) -> None:
+    """Raises a ValueError if a layer that is built gets state within its own call: it would be new in every call.
+
+    The call that builds a layer may make state, and so may runs that infer shapes, which stand in for it.
+    """
+    if layer.built and _runs_own_call(layer) and not (is_building(layer) or probing.active):
+        raise ValueError(
+            f"{layer.name}: call() makes {what}, but the layer is built already, so that every call would make another one. "
+            "Make it in __init__() or build(), or in the first call alone."
+        )
+
+
+def _runs_own_call(layer: Any) -> bool:
+    """Returns whether a `call` of the layer's classes is among the running functions, with the layer as its object."""
+    codes = {
+        getattr(inspect.unwrap(vars(base)[name]), "__code__", None)
+        for base in type(layer).__mro__
+        for name in ("call", "forward")
+        if name in vars(base)
+    }
+    frame = inspect.currentframe()
+    while frame is not None:  # a walk that only the making of state pays for; calls note nothing
+        code = frame.f_code
+        if code in codes and code.co_varnames and frame.f_locals.get(code.co_varnames[0]) is layer:
+            return True
+        frame = frame.f_back
+    return False

@@ -10,6 +10,7 @@ from kstyle_torch import tree
 from kstyle_torch.layer.added_weights import State
 from kstyle_torch.layer.call_pairs import CALLS, replace_call, restore_call
 from kstyle_torch.layer.changes import changes
+from kstyle_torch.layer.checks import refuse_new_state
 from kstyle_torch.layer.containers import (
     may_hold_metrics,
     may_hold_modules,
@@ -46,12 +47,15 @@ class HasChildren(HasMode, WeightHolder):
             replace_call(self, value)
             return
         if isinstance(value, nn.Module):
+            self._refuse_new_layer(value)
             self._hand_mode_to(value)
             self._replace_in_containers(name, value)
         elif isinstance(value, (nn.Parameter, State)):
             if self._claim_weight(name, value):
                 return
         elif isinstance(value, Variable):
+            if value.can_be_weight:
+                refuse_new_state(self, f"the variable {value.name!r}")
             self._adopt_attribute(name, value)
             return
         elif (
@@ -76,6 +80,11 @@ class HasChildren(HasMode, WeightHolder):
         else:
             super().__delattr__(name)
 
+    def _refuse_new_layer(self, value: nn.Module) -> None:
+        """Raises a ValueError if a layer that is not inside this one yet is assigned within this one's own call."""
+        if self.built and isinstance(value, WeightHolder) and not any(value is module for module in self.modules()):
+            refuse_new_state(self, f"the layer {value.name!r}")
+
     def _replace_in_containers(self, name: str, module: nn.Module) -> None:
         """Replaces a child in the user's list or dict too, when another module, such as a wrapper, is assigned for it."""
         for attribute, known in self._in_containers.items():
@@ -98,6 +107,7 @@ class HasChildren(HasMode, WeightHolder):
             known = {}
         for key, module in found.items():
             if key not in known:
+                self._refuse_new_layer(module)
                 self.add_module(key, module)
         self._in_containers[attribute] = found
 

@@ -11,6 +11,18 @@ from kstyle_torch import initializers
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.checks import positive_int
 from kstyle_torch.layer.weight_holder import ListedWeight, sync_trainable
+from kstyle_torch.layer.weights import Weight
+
+
+class AdaptedWeight(Weight):
+    """Row of the matrix that LoRA adapts: as an attribute of a layer with LoRA, the sum of matrix and update.
+
+    `layer.weights` lists the frozen matrix and the two low-rank ones.
+    """
+
+    def __get__(self, layer: Any, owner: type) -> Any:
+        found = super().__get__(layer, owner)
+        return found if layer is None or not layer.lora_enabled else layer._merged_matrix()
 
 
 class LoraLayer(Layer):
@@ -85,6 +97,18 @@ class LoraLayer(Layer):
         a, b = getattr(self, f"lora_{self._lora_target}_a"), getattr(self, f"lora_{self._lora_target}_b")
         return a.to(dtype), b.to(dtype) * (self.lora_alpha / self.lora_rank)
 
+    def _merged_matrix(self) -> Tensor:
+        """Returns the sum of matrix and update in Keras' layout, differentiably, in the compute dtype."""
+        matrix = self._target_view().read()
+        a, b = self._thin_matrices(torch.promote_types(matrix.dtype, torch.float32))
+        merged: Tensor = (matrix + a @ b).to(self._compute_dtype)
+        return merged
+
+    def _target_view(self) -> Any:
+        """Returns the frozen matrix as `weights` lists it."""
+        row: Weight = getattr(type(self), self._lora_target)
+        return self._view(row)
+
     def _saved_views(self) -> list[ListedWeight]:
         """Leaves out the LoRA matrices: files hold the sum of matrix and update, as in Keras."""
         thin = f"lora_{self._lora_target}_"
@@ -94,7 +118,7 @@ class LoraLayer(Layer):
         super().save_own_variables(store)
         if self.lora_enabled:
             place = [view.name for view in self._saved_views()].index(self._lora_target)
-            matrix = getattr(self, self._lora_target).read()
+            matrix = self._target_view().read()
             a, b = self._thin_matrices(matrix.dtype)
             del store[str(place)]
             store[str(place)] = matrix + a @ b

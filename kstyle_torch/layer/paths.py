@@ -11,6 +11,7 @@ from kstyle_torch.scopes import opened, path_of
 
 # of the layers inside which others are being built: the path, and how many name scopes were open around it
 _above: list[tuple[str, int]] = []
+_building: list[Any] = []  # these layers
 
 
 def take_path(layer: Any) -> None:
@@ -26,7 +27,14 @@ def take_path(layer: Any) -> None:
 def building_inside(layer: Any) -> Iterator[None]:
     """Makes the path of `layer` the prefix of layers that are built in the block."""
     _above.append(("/".join(filter(None, (layer._path_above, layer.name))), len(opened.names)))
+    _building.append(layer)
     try:
         yield
     finally:
         _above.pop()
+        _building.pop()
+
+
+def is_building(layer: Any) -> bool:
+    """Returns whether the build of a layer, or the call that built it, is running."""
+    return any(each is layer for each in [*_building])

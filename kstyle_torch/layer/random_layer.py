@@ -10,6 +10,11 @@ from torch import Tensor
 
 from kstyle_torch import config, splitmix64
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.module_walk import OwnList, set_unnoticed
+from kstyle_torch.layer.seed_states import TorchSeed
+from kstyle_torch.layer.weights import Weight
+
+DRAWS = Weight("_draws", name="seed_generator_state")
 
 
 class RandomLayer(Layer):
@@ -21,6 +26,8 @@ class RandomLayer(Layer):
     Raises: ValueError: if `seed` is not an int.
     """
 
+    _torch_seed: OwnList | None = None  # made when it is listed
+
     def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__")):
@@ -30,6 +37,15 @@ class RandomLayer(Layer):
             self._start = splitmix64.start_of(seed)
             draws = torch.zeros((), dtype=torch.int64, device=config.device())
             self.register_buffer("_draws", draws, persistent=False)
+
+    def _seed_states(self) -> list[Any]:
+        if getattr(self, "rate", getattr(self, "stddev", None)) == 0:
+            return super()._seed_states()  # Keras makes a seed generator only where something is drawn
+        if self.seed is not None:
+            return [self._view(DRAWS), *super()._seed_states()]
+        if self._torch_seed is None:
+            set_unnoticed(self, _torch_seed=OwnList([TorchSeed(self)]))
+        return [*(self._torch_seed or ()), *super()._seed_states()]
 
     def _uniform(self, shape: Sequence[int], device: torch.device) -> Tensor:
         """Returns new float32 numbers, uniform in [0, 1)."""

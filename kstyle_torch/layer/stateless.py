@@ -11,6 +11,7 @@ from torch.func import functional_call
 from kstyle_torch.arrays import from_array
 from kstyle_torch.layer.added_weights import State, TrainableWeight
 from kstyle_torch.layer.layout import SAME
+from kstyle_torch.layer.seed_states import TorchSeed, drawing_from, held
 from kstyle_torch.layer.weights import WeightView
 from kstyle_torch.mode import running
 from kstyle_torch.variables import Variable
@@ -39,18 +40,32 @@ def stateless_call(
         if len(known) != len(given):
             raise ValueError(f"{layer.name} has {len(known)} {kind}; stateless_call() got values for {len(given)}.")
         values.update((id(view.parameter), _replacement(view, value)) for view, value in zip(known, given, strict=True))
+    seeds = [view for view in views["non_trainable_variables"] if "_tensor" in vars(view)]  # in no module
+    metrics = layer.metrics_variables  # what the call adds to them is dropped, as in Keras
+    apart = [*seeds, *metrics]
+    apart_values = [values[id(seed._tensor)] for seed in seeds] + [variable._tensor.clone() for variable in metrics]
     named = dict([*layer.named_parameters(), *layer.named_buffers()])
     state = {name: values[id(tensor)] for name, tensor in named.items() if id(tensor) in values}
+    hidden = {
+        name: tensor for name, tensor in layer.named_buffers() if name not in state
+    }  # no variables, such as caches
+    state.update((name, _plain(tensor).clone()) for name, tensor in hidden.items())
     regularized = [view for view in layer.weights if view.trainable and view.regularizer is not None]
     outer, running.losses = running.losses, {}
     try:
-        outputs = functional_call(layer, state, args, kwargs)
+        with held(apart, apart_values):
+            with drawing_from([seed for seed in seeds if isinstance(seed, TorchSeed)]):
+                outputs = functional_call(layer, state, args, kwargs)
+            moved = {id(seed): seed._tensor for seed in seeds}
         added = [loss for each in layer._flatten_layers() for loss in running.losses.get(id(each), ())]
     finally:
         running.losses = outer
     after = {id(tensor): state[name] for name, tensor in named.items() if name in state}
     penalties = [view.regularizer(_layout(view).to_keras(after[id(view.parameter)])) for view in regularized]
-    changed = [_layout(view).to_keras(after[id(view.parameter)]) for view in views["non_trainable_variables"]]
+    changed = [
+        moved[id(view)] if id(view) in moved else _layout(view).to_keras(after[id(view.parameter)])
+        for view in views["non_trainable_variables"]
+    ]
     return outputs, [_plain(value) for value in changed], added + penalties
 
 

@@ -13,7 +13,7 @@ from kstyle_torch import config, initializers, regularizers
 from kstyle_torch.constraints import get as get_constraint
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer.added_weights import State, TrainableWeight, attach_weights
-from kstyle_torch.layer.checks import check_initialized
+from kstyle_torch.layer.checks import check_initialized, refuse_new_state
 from kstyle_torch.layer.layout import SAME
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.reparametrization import (
@@ -23,6 +23,7 @@ from kstyle_torch.layer.reparametrization import (
     warn_of_computed,
     weight_names,
 )
+from kstyle_torch.layer.seed_states import seed_states_in
 from kstyle_torch.layer.succession import succession
 from kstyle_torch.layer.weights import Weight, WeightView, become_view, weight_table
 from kstyle_torch.registry import unique_name
@@ -97,6 +98,7 @@ class WeightHolder(nn.Module):
             unknown sizes, or the name is not a string without "/". RuntimeError: before `super().__init__()`.
         """
         check_initialized(self)
+        refuse_new_state(self, "a weight")
         shape, initializer, dtype = _with_positional(args, shape=shape, initializer=initializer, dtype=dtype)
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ValueError(f"{self.name}: the name of a weight must be a string without '/'; got {name!r}.")
@@ -291,11 +293,20 @@ class WeightHolder(nn.Module):
         If torch computes a weight from other parameters (parametrizations, pruning), it is the computed weight; the
         parameters are in `trainable_weights`.
         """
+        return self._listed("weights")
+
+    def _listed(self, kind: str) -> list[ListedWeight]:
+        """Returns `weights`, or `variables`: in these, the layer's own seed states are behind its own weights."""
         own, native = self._own_views(), self._native_keys()
+        own += self._seed_states() if kind == "variables" else []
         for key, child in self._layer_children():
             if key not in native or isinstance(child, WeightHolder):
-                own += child.weights if isinstance(child, WeightHolder) else self._module_views(key, child)
-        return list({tuple(map(id, view.parameters().values())) or id(view.parameter): view for view in own}.values())
+                own += getattr(child, kind) if isinstance(child, WeightHolder) else self._module_views(key, child)
+        return list({_parts_of(view): view for view in own}.values())
+
+    def _seed_states(self) -> list[Any]:
+        """Returns the variables that hold the state of the layer's own random numbers: those of its seed generators."""
+        return seed_states_in(self)
 
     def _layer_children(self) -> Iterator[tuple[str, nn.Module]]:
         lists = parametrization_lists(self)
@@ -307,9 +318,8 @@ class WeightHolder(nn.Module):
 
     @own_property
     def variables(self) -> list[ListedWeight]:
-        """The same as `weights`."""
-        weights: list[ListedWeight] = self.weights
-        return weights
+        """The weights, and the state of seed generators, which is not in files or `state_dict`."""
+        return self._listed("variables")
 
     @own_property
     def trainable_weights(self) -> list[ListedWeight]:
@@ -350,9 +360,8 @@ class WeightHolder(nn.Module):
 
     @own_property
     def non_trainable_variables(self) -> list[ListedWeight]:
-        """The same as `non_trainable_weights`."""
-        weights: list[ListedWeight] = self.non_trainable_weights
-        return weights
+        """The variables that training does not change."""
+        return [view for view in self.variables if not view.trainable]
 
     def get_weights(self) -> list[np.ndarray]:
         """Returns the weights as arrays, in Keras' layout and order."""
@@ -461,6 +470,13 @@ class WeightHolder(nn.Module):
     def _keep_methods(self) -> None:
         if self._rows:
             attach_weights(self, self._rows)
+
+
+def _parts_of(view: Any) -> Any:
+    """Returns the ids of the tensors that a variable consists of; one of its own is replaced at each assignment."""
+    if getattr(view, "can_be_weight", False):
+        return id(view)
+    return tuple(map(id, view.parameters().values())) or id(view.parameter)
 
 
 def _with_positional(args: tuple[Any, ...], **keywords: Any) -> list[Any]:

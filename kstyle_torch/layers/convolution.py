@@ -16,7 +16,7 @@ from kstyle_torch.layer.call_pairs import has_other_call
 from kstyle_torch.layer.checks import check_sizes, known_size, positive_int
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.layout import Layout
-from kstyle_torch.layer.lora import LoraLayer
+from kstyle_torch.layer.lora import AdaptedWeight, LoraLayer
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
@@ -244,7 +244,7 @@ class Convolution(AnyConvolution, LoraLayer):
         lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
     """
 
-    kernel = Weight("conv.weight", KERNEL)
+    kernel = AdaptedWeight("conv.weight", KERNEL)
     bias = Weight("conv.bias")
 
     def __init__(
@@ -316,8 +316,7 @@ class Convolution(AnyConvolution, LoraLayer):
     def _kernel_for_op(self, x: Tensor) -> Any:
         if not self.lora_enabled:
             return self.kernel
-        a, b = self._thin_matrices(torch.float32)
-        return (self.kernel.read() + a @ b).to(x.dtype)
+        return self._merged_matrix().to(x.dtype)
 
 
 OPS = (None, Convolution.convolution_op)  # the classes with one of these run torch's module

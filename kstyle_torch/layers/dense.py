@@ -13,7 +13,7 @@ from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import check_sizes, known_size, positive_int, refuse_quantization
 from kstyle_torch.layer.layout import permuted
-from kstyle_torch.layer.lora import LoraLayer
+from kstyle_torch.layer.lora import AdaptedWeight, LoraLayer
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight, native
@@ -50,7 +50,7 @@ class Dense(LoraLayer):
 
     supports_masking = True
     _resolves_mode = True  # `training` is accepted, and changes nothing
-    kernel = Weight("linear.weight", permuted(1, 0))
+    kernel = AdaptedWeight("linear.weight", permuted(1, 0))
     bias = Weight("linear.bias")
 
     def __init__(

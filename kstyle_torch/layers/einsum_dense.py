@@ -13,7 +13,7 @@ from kstyle_torch import activations, config, constraints, initializers, regular
 from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import check_sizes, refuse_quantization
-from kstyle_torch.layer.lora import LoraLayer
+from kstyle_torch.layer.lora import AdaptedWeight, LoraLayer
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight
@@ -78,7 +78,7 @@ class EinsumDense(LoraLayer):
     """
 
     _resolves_mode = True  # `training` is accepted, and changes nothing
-    kernel = Weight("einsum.weight")
+    kernel = AdaptedWeight("einsum.weight")
     bias = Weight("einsum.bias")
 
     def __init__(

@@ -14,7 +14,7 @@ from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import positive_int, refuse_quantization
 from kstyle_torch.layer.layout import permuted
-from kstyle_torch.layer.lora import LoraLayer
+from kstyle_torch.layer.lora import AdaptedWeight, LoraLayer
 from kstyle_torch.layer.weights import Weight, native
 from kstyle_torch.symbolic.infer import probing
 
@@ -47,7 +47,7 @@ class Embedding(LoraLayer):
 
     integer_inputs = True
     _autocast = False  # numbers of rows stay exact
-    embeddings = Weight("embedding.weight")
+    embeddings = AdaptedWeight("embedding.weight")
     _lora_target = "embeddings"
 
     def __init__(
@@ -88,7 +88,7 @@ class Embedding(LoraLayer):
             )
         self._arguments["weights"] = None  # a config is no place for a table
         self.build()
-        self.embeddings.assign(table)
+        self._target_view().assign(table)
 
     @property
     def variable_serialization_spec(self) -> dict[str | None, list[str]]:

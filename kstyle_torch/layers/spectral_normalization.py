@@ -13,6 +13,7 @@ from kstyle_torch import config, initializers
 from kstyle_torch.layer.added_weights import TrainableWeight
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.checks import positive_int
+from kstyle_torch.layer.lora import LoraLayer
 from kstyle_torch.layer.weight_holder import ListedWeight
 from kstyle_torch.layer.weights import WeightView
 from kstyle_torch.layers.wrappers import Wrapper
@@ -55,7 +56,9 @@ class SpectralNormalization(Wrapper):
 
     @property
     def kernel(self) -> Any:
-        """The weight that is normalized."""
+        """The weight that is normalized; of a layer with LoRA, the frozen matrix."""
+        if isinstance(self.layer, LoraLayer) and self.layer.lora_enabled:
+            return self.layer._target_view()
         return self.layer.kernel if hasattr(self.layer, "kernel") else getattr(self.layer, "embeddings", None)
 
     def _own_views(self) -> list[ListedWeight]:

@@ -110,7 +110,7 @@ def test_variables_of_what_is_tracked():
     archive.track(model)
     archive.track(model)
     assert archive.variables == model.variables and archive.trainable_variables == model.trainable_variables
-    assert archive.non_trainable_variables == model.non_trainable_variables and len(archive.variables) == 8
+    assert archive.non_trainable_variables == model.non_trainable_variables and len(archive.variables) == 9
 
 
 def test_collections_hold_optimizer_variables(tmp_path):

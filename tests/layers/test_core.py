@@ -42,6 +42,55 @@ def test_enable_lora_equals_keras(make, x):
     assert {k: ours.get_config()[k] for k in ("lora_rank", "lora_alpha")} == {"lora_rank": 2, "lora_alpha": 3}
 
 
+MERGED = {
+    **ADAPTABLE,
+    "conv1d": (lambda lib: lib.layers.Conv1D(4, 2), uniform(2, 5, 3)),
+    "conv2d": (lambda lib: lib.layers.Conv2D(4, 3, data_format="channels_last"), uniform(2, 5, 6, 3)),
+    "bfloat16": (lambda lib: lib.layers.Dense(4, dtype="bfloat16"), uniform(5, 3).bfloat16()),
+    "mixed": (lambda lib: lib.layers.Dense(4, dtype="mixed_bfloat16"), uniform(5, 3)),
+    "float64": (lambda lib: lib.layers.Dense(4, dtype="float64"), uniform(5, 3).double()),
+}
+
+
+@pytest.mark.parametrize(("make", "x"), MERGED.values(), ids=MERGED)
+def test_matrix_of_a_layer_with_lora_includes_the_update(make, x):
+    ours, theirs = adapted(make, x, lora_alpha=3), make(keras)
+    theirs(x)
+    theirs.enable_lora(2, lora_alpha=3)
+    ours.set_weights([array(uniform(*w.shape, seed=i)) for i, w in enumerate(ours.get_weights())])
+    theirs.set_weights(ours.get_weights())
+    name = ours._lora_target
+    merged, frozen = getattr(ours, name), next(w for w in ours.weights if w.name == name)
+    expected = getattr(theirs, name)
+    assert merged.dtype == expected.dtype
+    assert merged.requires_grad
+    tolerance = 2e-2 if merged.dtype is torch.bfloat16 else 1e-5
+    assert_close(merged.float(), expected.float(), atol=tolerance, rtol=tolerance)
+    plain = make(ks)
+    plain(x)
+    plain.set_weights(
+        [array(merged.float()) if w.name == name else w.numpy() for w in ours.weights[: len(plain.weights)]]
+    )
+    assert_close(ours(x).float(), plain(x).float(), atol=10 * tolerance, rtol=tolerance)
+    assert not np.allclose(array(merged.float()), array(frozen.value.float()))
+
+
+def test_spectral_normalization_of_a_layer_with_lora_changes_the_frozen_matrix():
+    x, inside = uniform(5, 3), layers.Dense(4, lora_rank=2)
+    layer = layers.SpectralNormalization(inside)
+    layer(x)
+    inside.lora_kernel_b.assign(uniform(2, 4))
+    update = inside.kernel - inside.weights[0].value
+    layer(x, training=True)
+    assert_close(inside.kernel - inside.weights[0].value, update)
+    assert_close(layer(x), x @ inside.kernel + inside.bias.value)
+
+
+def test_embedding_with_lora_starts_from_a_table():
+    table = array(uniform(9, 4))
+    assert_close(layers.Embedding(9, 4, weights=[table], lora_rank=2).embeddings, table)
+
+
 @adaptable
 def test_lora_starts_from_the_layer_as_it_is(make, x):
     layer = make(ks)
