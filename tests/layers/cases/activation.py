@@ -13,7 +13,7 @@ CASES = [
     Case("relu", "ReLU", {}, ((5, 3),)),
     Case("relu-max", "ReLU", {"max_value": 0.5}, ((5, 3),)),
     Case("relu-slope", "ReLU", {"negative_slope": 0.1}, ((5, 3),)),
-    Case("relu-all", "ReLU", {"max_value": 0.8, "negative_slope": 0.1, "threshold": 0.3}, (IMAGE,)),
+    Case("relu-all", "ReLU", {"max_value": 0.8, "negative_slope": 0.1, "threshold": 0.4}, (IMAGE,)),
     Case("leaky-relu", "LeakyReLU", {}, ((5, 3),)),
     Case("leaky-relu-slope", "LeakyReLU", {"negative_slope": 0.7}, ((5, 3),)),
     Case("prelu", "PReLU", {}, ((5, 3),)),
