@@ -150,15 +150,17 @@ def assert_as_in_keras(keras, row, when, tier):
 
 
 @pytest.mark.filterwarnings("ignore:jit_compile")
-@pytest.mark.parametrize("when", ["before compile", "epoch"])
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("when", [pytest.param("before compile", marks=pytest.mark.full), "epoch"])
+@pytest.mark.parametrize(
+    "tier", [tier if tier == "default" else pytest.param(tier, marks=pytest.mark.full) for tier in TIERS]
+)
 @pytest.mark.parametrize("row", ROWS, ids=ids)
 def test_a_replaced_method_is_called_as_in_keras(keras, row, tier, when):
     assert_as_in_keras(keras, row, when, tier)
 
 
 @pytest.mark.filterwarnings("ignore:jit_compile")
-@pytest.mark.parametrize("tier", ["plain", "default"])
+@pytest.mark.parametrize("tier", [pytest.param("plain", marks=pytest.mark.full), "default"])
 @pytest.mark.parametrize("row", [row for row in ROWS if "metric" not in row[0]], ids=ids)
 def test_a_callback_replaces_a_method_between_batches(keras, row, tier):
     assert_as_in_keras(keras, row, "batch", tier)
@@ -181,6 +183,7 @@ def test_a_callback_replaces_compute_loss_between_batches_of_a_test(keras):
     np.testing.assert_allclose(tested(kstyle_torch), tested(keras), rtol=1e-5)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("row", ROWS, ids=ids)
 def test_each_replacement_changes_the_numbers(keras, row):
     one, other = expected_of(keras, row, "never"), expected_of(keras, row, "before compile")

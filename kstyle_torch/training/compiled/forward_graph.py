@@ -38,7 +38,7 @@ from kstyle_torch.training.run import Run
 
 FEW_KERNELS, FEW_NUMBERS = 8, 2**18  # below both, the call of compiled code on a CPU (60 us) costs more than it saves
 MOVES = frozenset(
-    "aten.detach aten.t aten.permute aten.view aten.unsqueeze aten.squeeze aten.expand aten.slice".split()
+    "aten.alias aten.detach aten.t aten.permute aten.view aten.unsqueeze aten.squeeze aten.expand aten.slice".split()
 )
 SECOND, OFTEN = 2, 20  # batches of a layout before it is compiled for: of the first layout, and of others
 
