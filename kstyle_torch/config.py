@@ -213,7 +213,7 @@ def is_unsafe_deserialization_enabled() -> bool:
 
 
 def max_epochs() -> int | None:
-    """Returns the number of epochs at which every `fit` ends; None if there is no limit."""
+    """Returns the most epochs that `fit` runs; None if there is no limit."""
     return _max_epochs
 
 
@@ -224,7 +224,7 @@ def set_max_epochs(max_epochs: int | None) -> None:
 
 
 def max_steps_per_epoch() -> int | None:
-    """Returns the number of batches at which every epoch, evaluation and prediction ends; None if there is no limit."""
+    """Returns the most batches that an epoch, an evaluation or a prediction runs; None if there is no limit."""
     return _max_steps_per_epoch
 
 

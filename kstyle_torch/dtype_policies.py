@@ -209,7 +209,7 @@ class DTypePolicy:
 
 
 class FloatDTypePolicy(DTypePolicy):
-    """The same as `DTypePolicy`, under the name that it had before."""
+    """Older name of `DTypePolicy`."""
 
 
 Policy = DTypePolicy

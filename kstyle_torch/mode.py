@@ -334,7 +334,7 @@ class _Hold:
 
 _lock = threading.Lock()
 holds: dict[int, _Hold] = {}
-# Outermost calls that nobody passed a mode, each with its thread: they hold no flag, since that would cost too much.
+# Outermost calls without a given mode, each with its thread. They hold no flags: that would cost too much per call.
 modeless: list[tuple[int, nn.Module]] = []
 
 

@@ -155,7 +155,7 @@ def placeholder(
 ) -> KerasTensor:
     """Returns a symbolic tensor, of known sizes or of a number of axes.
 
-    It is no input of a model: use `Input` for that.
+    A model does not take it as an input: use `Input` for that.
     """
     if shape is None and ndim is None:
         raise ValueError("placeholder() needs a shape or a number of axes (ndim).")

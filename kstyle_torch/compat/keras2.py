@@ -181,7 +181,7 @@ def todays(cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def look_up(namespace: str, name: str) -> Any:
-    """Returns what an older name means today, with a warning; None where it is no older name."""
+    """Returns the object of today for an older name, with a warning; None if the name is not in the table."""
     path = NAMES.get(namespace, {}).get(name)
     if path is None:
         return None
@@ -221,14 +221,14 @@ def name_in(namespace: str, name: str) -> Any:
     return getattr(home, name)
 
 
-def rows_of(generator: Any) -> tuple[int, Iterator[Any]]:
-    """Returns how many samples the first batch of a generator has, and a generator that yields that batch again first."""
+def steps_for(samples: int, generator: Any) -> tuple[int, Iterator[Any]]:
+    """Returns the number of batches of a generator that hold so many samples, and the generator from its first batch on."""
     generator = iter(generator)
     first = next(generator)
     x = first[0] if isinstance(first, tuple) else first
     while isinstance(x, (list, tuple, dict)):
         x = next(iter(x.values())) if isinstance(x, dict) else x[0]
-    return len(x), itertools.chain([first], generator)
+    return -(-samples // len(x)), itertools.chain([first], generator)
 
 
 class OlderMethods:
@@ -251,13 +251,11 @@ class OlderMethods:
         names = ("verbose", "callbacks", "validation_data", "validation_steps")
         kwargs = {**_of_generators(kwargs), **dict(zip(names, args, strict=False))}
         if (samples := kwargs.pop("samples_per_epoch", None)) is not None:
-            rows, generator = rows_of(generator)
-            steps_per_epoch = -(-samples // rows)
+            steps_per_epoch, generator = steps_for(samples, generator)
         if (samples := kwargs.pop("nb_val_samples", None)) is not None and not isinstance(
             kwargs["validation_data"], (tuple, list)
         ):
-            rows, kwargs["validation_data"] = rows_of(kwargs["validation_data"])
-            kwargs["validation_steps"] = -(-samples // rows)
+            kwargs["validation_steps"], kwargs["validation_data"] = steps_for(samples, kwargs["validation_data"])
         kwargs.setdefault("epochs", kwargs.pop("nb_epoch", epochs))
         return model.fit(generator, steps_per_epoch=steps_per_epoch, **kwargs)
 
@@ -267,8 +265,7 @@ class OlderMethods:
         tell("model.evaluate_generator(...)", "model.evaluate(...)")
         kwargs = {"verbose": 0, **_of_generators(kwargs), **dict(zip(("callbacks",), args, strict=False))}
         if (samples := kwargs.pop("val_samples", None)) is not None:
-            rows, generator = rows_of(generator)
-            steps = -(-samples // rows)
+            steps, generator = steps_for(samples, generator)
         return model.evaluate(generator, steps=steps, **kwargs)
 
     def predict_generator(self, generator: Any, steps: int | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -277,8 +274,7 @@ class OlderMethods:
         tell("model.predict_generator(...)", "model.predict(...)")
         kwargs = {"verbose": 0, **_of_generators(kwargs), **dict(zip(("callbacks",), args, strict=False))}
         if (samples := kwargs.pop("val_samples", None)) is not None:
-            rows, generator = rows_of(generator)
-            steps = -(-samples // rows)
+            steps, generator = steps_for(samples, generator)
         return model.predict(generator, steps=steps, **kwargs)
 
     def predict_classes(self, x: Any, batch_size: int | None = None, verbose: Any = 0) -> Any:

@@ -66,7 +66,7 @@ class ExportArchive:
 
     @property
     def trainable_variables(self) -> list[Any]:
-        """Those of them that training changes."""
+        """The trainable ones among the variables."""
         return self._listed("trainable_variables")
 
     @property
@@ -151,7 +151,7 @@ class ExportArchive:
             torch.export cannot follow.
         """
         if not self._endpoints:
-            raise ValueError("There is no endpoint to write; call add_endpoint() before.")
+            raise ValueError("The archive has no endpoint to write; call add_endpoint() first.")
         if options is not None:
             raise ValueError(f"ExportArchive.write_out() has no options; got {options!r}.")
         path = Path(filepath)

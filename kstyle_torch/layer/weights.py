@@ -64,7 +64,7 @@ class Weight:
     def place(self, layer: Any) -> tuple[nn.Module, str]:
         """Returns the module that holds the tensor, and its name there.
 
-        Raises: AttributeError: if there is no such module, since users may replace modules.
+        Raises: AttributeError: if the module is missing, as after a user has replaced it.
         """
         owner, _, name = self.path.rpartition(".")
         module = attrgetter(owner)(layer) if owner else layer

@@ -316,7 +316,7 @@ class GlobalAveragePooling1D(GlobalAveragePooling):
         """Returns None: the output has no steps."""
 
 
-GlobalAveragePooling1D._makes_mask = False  # the short way of calls stays open: there is no mask to make
+GlobalAveragePooling1D._makes_mask = False  # its output has no mask, so calls may take the fast path
 
 
 @register("GlobalAvgPool2D")

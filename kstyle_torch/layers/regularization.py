@@ -145,8 +145,29 @@ class SpatialDropout1D(SpatialDropout):
         super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
 
 
+class ImageDropout(SpatialDropout):
+    """Base of those with two or three spatial axes, which have a data format.
+
+    Example:
+        >>> SpatialDropout2D(0.5)(torch.ones(1, 4, 4, 3)).shape
+        torch.Size([1, 4, 4, 3])
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        data_format: str | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        dtype: DType = None,
+        **kwargs: Any,
+    ):
+        super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
+        self.data_format = check_data_format(data_format, self)
+
+
 @register()
-class SpatialDropout2D(SpatialDropout):
+class SpatialDropout2D(ImageDropout):
     """In training, drops whole channels of images.
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width).
@@ -154,39 +175,15 @@ class SpatialDropout2D(SpatialDropout):
 
     rank = 2
 
-    def __init__(
-        self,
-        rate: float,
-        data_format: str | None = None,
-        seed: int | None = None,
-        name: str | None = None,
-        dtype: DType = None,
-        **kwargs: Any,
-    ):
-        super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
-        self.data_format = check_data_format(data_format, self)
-
 
 @register()
-class SpatialDropout3D(SpatialDropout):
+class SpatialDropout3D(ImageDropout):
     """In training, drops whole channels of volumes.
 
     Input shape: (batch, depth, height, width, channels), or (batch, channels, depth, height, width).
     """
 
     rank = 3
-
-    def __init__(
-        self,
-        rate: float,
-        data_format: str | None = None,
-        seed: int | None = None,
-        name: str | None = None,
-        dtype: DType = None,
-        **kwargs: Any,
-    ):
-        super().__init__(rate, seed=seed, name=name, dtype=dtype, **kwargs)
-        self.data_format = check_data_format(data_format, self)
 
 
 @register()

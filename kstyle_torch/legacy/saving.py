@@ -50,7 +50,7 @@ def deserialize_keras_object(
         module_objects: `{name: class or function}` of the library: a config may name these and the user's alone.
         custom_objects: `{name: class or function}` of the user.
         printable_module_name: The kind of object, for messages.
-    Raises: ValueError: for a name that is in neither, or what is no identifier.
+    Raises: ValueError: for a name that neither knows, or an object of a type that is not an identifier.
     """
     if identifier is None or inspect.isfunction(identifier):
         return identifier

@@ -36,7 +36,7 @@ def clone_model(
         kwargs: `cache`, a dict of clones by `id` of the layer, which are used again, and to which new ones are added.
     Returns: The clone.
     Raises: ValueError: for a subclassed model with any of the arguments, which only its own `from_config` can make, or a
-        Sequential with `call_function`; for unknown arguments. TypeError: if `model` is no model.
+        Sequential with `call_function`; for unknown arguments. TypeError: if `model` is not a model.
 
     Example:
         >>> clone_model(Sequential([Input((3,)), Dense(2)])).output_shape

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from kstyle_torch._torch import TorchDispatchMode
 from kstyle_torch.callbacks.snapshot import cells_of
 from kstyle_torch.draws import random_state
+from kstyle_torch.layer.seed_states import held
 from kstyle_torch.mode import passing
 from kstyle_torch.optimizers.functional_update import clipped, pure_step, why_not_pure
 from kstyle_torch.optimizers.packing import SMALL_IN_LOOPS, Packing
 from kstyle_torch.optimizers.variables import layout_of, parameter_of
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.stateless_random import draw_keys, keyed
-from kstyle_torch.training.compiled.tracing_copy import holding, replaced, tracing_copy
+from kstyle_torch.training.compiled.tracing_copy import replaced, tracing_copy
 from kstyle_torch.training.engines.invalidation import marks, why_not
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
@@ -134,7 +135,7 @@ class StepFunction(OfModel):
         buffers = [tensor.clone() for tensor in state.buffers]  # some layers change theirs in place
         pairs = [*zip(self.parameters, leaves), *zip(self.buffers_now(), buffers), *zip(self.frozen, fixed)]
         cells = tracker_cells(model._compiled)
-        with torch.enable_grad(), replaced(model, pairs), holding(cells, state.cells), keyed(key) as draws:
+        with torch.enable_grad(), replaced(model, pairs), held(cells, state.cells), keyed(key) as draws:
             steps.clear_losses(model)
             with passing(True):
                 y_pred = model(batch[0])

@@ -11,6 +11,7 @@ from torch import Tensor
 from kstyle_torch import tree
 from kstyle_torch._torch import load_while_loop
 from kstyle_torch.data.batches import ArrayBatches
+from kstyle_torch.layer.seed_states import held
 from kstyle_torch.optimizers.functional_update import step_sizes
 from kstyle_torch.optimizers.packing import Packing
 from kstyle_torch.training.compiled.functional_step import (
@@ -21,7 +22,6 @@ from kstyle_torch.training.compiled.functional_step import (
     traced,
     tracker_cells,
 )
-from kstyle_torch.training.compiled.tracing_copy import holding
 from kstyle_torch.training.compiled.verify import Trial, refuse_difference, verify_step
 from kstyle_torch.training.epoch_metrics import Meter
 from kstyle_torch.training.objective import update
@@ -156,7 +156,7 @@ class EpochCall:
         watch = [torch.where(found, index, bad_step), torch.where(found, loss, bad_loss)]
         compiled = self.function.copy._compiled
         cells = _cells_of(compiled)
-        with holding(cells, [*after.cells, *values[own:]]):
+        with held(cells, [*after.cells, *values[own:]]):
             _count(compiled, batch, loss, y_pred)
             values = [cell.value for cell in cells]
         packs = [*after.weights, *after.slots, *self.packs.rest.packed([*after.buffers, *values, *watch])]

@@ -15,7 +15,6 @@ from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.mode import sharing_copy
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.protocols import Trainable
-from kstyle_torch.variables import Variable
 
 
 def tracing_copy(model: Trainable) -> Any:
@@ -45,16 +44,3 @@ def replaced(copy: nn.Module, pairs: list[tuple[Any, Tensor]]) -> Iterator[None]
     finally:
         for owner, held in zip(owners, before, strict=True):
             owner.update(held)  # type: ignore[arg-type]
-
-
-@contextlib.contextmanager
-def holding(cells: list[Variable], values: list[Tensor]) -> Iterator[None]:
-    """Gives variables of a tracing copy other values in the block."""
-    before = [cell.value for cell in cells]
-    try:
-        for cell, value in zip(cells, values, strict=True):
-            cell._tensor = value
-        yield
-    finally:
-        for cell, value in zip(cells, before, strict=True):
-            cell._tensor = value
