@@ -82,5 +82,5 @@ def reason_for(path: str) -> str:
 
 def reason_for_example(path: str) -> str:
     """Returns the reason why an example of a name gives something else; "" where there is none."""
-    reason = EXAMPLES.get(pattern_for(path, EXAMPLES), "") or reason_for(path)
-    return reason if path in EXAMPLES or pattern_for(path, EXAMPLES) or reason in (OTHER, LATER) else ""
+    whole = reason_for(path)
+    return EXAMPLES.get(pattern_for(path, EXAMPLES), whole if whole in (OTHER, LATER) else "")
