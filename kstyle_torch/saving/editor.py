@@ -140,7 +140,7 @@ class KerasFileEditor:
         path = Path(filepath)
         if not path.name.endswith(".weights.h5"):
             raise ValueError(f"Expected a file that ends in '.weights.h5'; got {str(filepath)!r}.")
-        with replacing(path) as unfinished, unfinished.open("wb") as file, hdf5.opened(file, "w") as root:
+        with replacing(path) as unfinished, hdf5.created(unfinished) as root:
             for at, weights in _objects(self.weights_dict, empty=True):
                 group = root.require_group(f"{at}/vars" if at else "vars")
                 for name, value in weights.items():

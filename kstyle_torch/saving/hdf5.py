@@ -30,17 +30,26 @@ FREE_SIZE = 1 << 20  # bytes; smaller arrays are not checked
 
 
 @contextlib.contextmanager
-def opened(file: str | os.PathLike[str] | IO[bytes], mode: str = "r") -> Iterator[Any]:
-    """Opens an `h5py.File`.
+def created(path: Path) -> Iterator[Any]:
+    """Yields an `h5py.File` for writing.
 
-    Raises: ValueError: if a file to read is not an HDF5 file, or is broken.
+    It writes through a Python file, whose errors tell of a full disk. That must be readable too: the HDF5 library reads
+    back what no longer fits into its cache, from some 300 groups on.
     """
     import h5py
 
-    if mode == "w":
-        with h5py.File(file, "w") as handle:
-            yield handle
-        return
+    with path.open("w+b") as file, h5py.File(file, "w") as handle:
+        yield handle
+
+
+@contextlib.contextmanager
+def opened(file: str | os.PathLike[str] | IO[bytes]) -> Iterator[Any]:
+    """Opens an `h5py.File` for reading.
+
+    Raises: ValueError: if the file is not an HDF5 file, or is broken.
+    """
+    import h5py
+
     if isinstance(file, (str, os.PathLike)):
         strangers.check_file(file)
     try:

@@ -51,7 +51,7 @@ def _write_folder(model: Any, config: str, folder: Path) -> None:
 
 def write_weights(model: Any, path: Path, assets: Path | None = None, skipped: Sequence[Any] = ()) -> None:
     """Writes all variables to an HDF5 file in Keras' layout."""
-    with path.open("wb") as file, hdf5.opened(file, "w") as root:  # Python's errors tell of a full disk
+    with hdf5.created(path) as root:
         warn_of_computed(model, f"The file of {model.name}")
         weight_tree.write(model, lambda at: root.create_group(f"{at}/vars" if at else "vars"), assets, skipped)
 

@@ -178,7 +178,7 @@ def save(model: Any, path: Path, include_optimizer: bool = True) -> None:
     config = serialize_keras_object(model)
     compiled = config.pop("compile_config", None)
     config.pop("build_config", None)
-    with replacing(path) as unfinished, unfinished.open("wb") as file, hdf5.opened(file, "w") as root:
+    with replacing(path) as unfinished, hdf5.created(unfinished) as root:
         root.attrs["keras_version"], root.attrs["backend"] = keras_file.FORMAT_VERSION, "torch"
         root.attrs["model_config"] = json.dumps({"class_name": config["class_name"], "config": config["config"]})
         group = root.create_group("model_weights")

@@ -57,11 +57,7 @@ def write(model: Any, path: Path, max_bytes: int, skipped: Sequence[Any] = ()) -
     old = _shards_before(path)
     for number, shard in enumerate(shards):
         name = f"{stem}_{number:05}-{save}.weights.h5"
-        with (
-            replacing(path.with_name(name)) as unfinished,
-            unfinished.open("wb") as file,
-            hdf5.opened(file, "w") as root,
-        ):
+        with replacing(path.with_name(name)) as unfinished, hdf5.created(unfinished) as root:
             for at, group in shard.items():
                 group.write_to(root.create_group(f"{at}/vars" if at else "vars"))
                 table[f"/{at}/vars" if at else "/vars"] = [name]
@@ -75,7 +71,7 @@ def write(model: Any, path: Path, max_bytes: int, skipped: Sequence[Any] = ()) -
 
 
 def _write_empty(path: Path) -> None:
-    with replacing(path) as unfinished, unfinished.open("wb") as file, hdf5.opened(file, "w"):
+    with replacing(path) as unfinished, hdf5.created(unfinished):
         pass
 
 
