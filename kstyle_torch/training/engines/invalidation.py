@@ -30,6 +30,7 @@ from kstyle_torch.layer.base import Layer, regularize_activity
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of
+from kstyle_torch.layer.users_calls import users_call
 from kstyle_torch.losses.base import Loss
 from kstyle_torch.symbolic.graph import graph_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
@@ -73,6 +74,9 @@ def why_not(model: Trainable, asked: bool) -> str | None:
     exchanging = exchanging_module(model)
     if exchanging is not None:
         return f"{type(exchanging).__name__} exchanges data with other processes"
+    called = users_call(all_modules(model))
+    if called is not None:
+        return f"{called}() is the user's"
     if anybody_listens(all_modules(model), besides=(regularize_activity,)):
         return "there are hooks"
     if any(gradient_hooks(weight) or after_hooks(weight) for weight in model.parameters()):
