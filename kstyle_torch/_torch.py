@@ -316,6 +316,16 @@ num_dispatch_modes: Callable[[], int] = private("torch._C._len_torch_dispatch_st
 has_global_hook: Callable[[], Any] = private("torch.nn.modules.module._has_any_global_hook", _assume_one, "recording")
 
 
+def _assume_a_pair(ignore_is_tracing: bool) -> Any:  # noqa: ARG001
+    return ()
+
+
+# the hooks of `torch.autograd.graph.saved_tensors_hooks` that are in force; None if there are none
+saved_tensors_hooks: Callable[[bool], Any] = private(
+    "torch._C._autograd._top_saved_tensors_default_hooks", _assume_a_pair, "recording"
+)
+
+
 class _NoDispatchMode:
     """Placeholder for torch's dispatch mode, which code that needs it asks for first."""
 

@@ -338,6 +338,8 @@ def follow(model: Trainable, cast: bool) -> None:
         cast: Whether it has cast trained weights: the optimizer's state follows.
     """
     compiled = model._compiled
+    if torch.is_autocast_enabled(compiled.parameters[0].device.type if compiled.parameters else "cpu"):
+        torch.clear_autocast_cache()  # which holds the weights of the step before
     if compiled.head is not None:
         compiled.head = find_head(model)
     if cast:

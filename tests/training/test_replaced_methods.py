@@ -221,7 +221,9 @@ def test_a_layers_own_dunder_call_is_called_as_in_keras(keras, layers, tier):
     np.testing.assert_allclose(run(kstyle_torch, **TIERS[tier]), run(keras), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", [pytest.param("sgd", marks=pytest.mark.full), "adagrad"])  # in a step graph, and not
+@pytest.mark.parametrize(
+    "optimizer", [pytest.param("sgd", marks=pytest.mark.full), "adagrad"]
+)  # in a step graph, and not
 def test_a_replaced_dunder_call_is_called_instead_of_compiled_code(optimizer, monkeypatch):
     calls = []
     usual = kstyle_torch.layers.Dense.__call__

@@ -23,6 +23,7 @@ from kstyle_torch._torch import (
     gradient_hooks,
     has_global_hook,
     num_dispatch_modes,
+    saved_tensors_hooks,
     why_missing,
 )
 from kstyle_torch.layer.added_weights import TrainableWeight
@@ -93,6 +94,7 @@ def watched() -> bool:
         or torch.is_autocast_enabled("cpu")
         or torch.is_autocast_enabled("cuda")
         or has_global_hook()
+        or saved_tensors_hooks(True) is not None
         or not torch.is_grad_enabled()
     )
 
