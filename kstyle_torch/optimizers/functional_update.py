@@ -43,6 +43,8 @@ def why_not_pure(optimizer: Any) -> str | None:
     for name, method in (("apply", APPLY), ("scale_loss", SCALE_LOSS)):
         if name in vars(optimizer) or getattr(type(optimizer), name) is not method:
             return f"the optimizer's {name}() is the user's"
+    if optimizer._by_variable or "update" in vars(optimizer) or type(optimizer).update is not UPDATES[type(optimizer)]:
+        return "the optimizer's update is the user's"
     for name in PREVENTING:
         if getattr(optimizer, name):
             return f"the optimizer has {name}"
@@ -191,3 +193,4 @@ STEPS: dict[type, PureStep] = {
     Adam: ADAM,
     AdamW: ADAM,
 }
+UPDATES = {cls: cls.update for cls in STEPS}  # as they are made; users may replace them
