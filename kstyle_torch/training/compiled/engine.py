@@ -159,7 +159,7 @@ class CompiledStep(OfModel):
         if not later.is_intact:
             raise RuntimeError(
                 f"jit_compile: a compiled step of {self.model.name} failed midway, and may have changed some of its weights; "
-                f"load them again and train with jit_compile=False. It {reason_of(later.error)}."
+                f"load them again and train with jit_compile=False. The error is {type(later.error).__name__}: {later.error}"
             ) from later.error
         if not compiler_is_taken():
             self.whole.calls.clear()
