@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kstyle_torch.optimizers.adam import Adam, AdamW
 from kstyle_torch.optimizers.adam_step import correction_of, functional_step
-from kstyle_torch.optimizers.base import APPLY, SCALE_LOSS
+from kstyle_torch.optimizers.base import APPLY, SCALE_LOSS, Optimizer
 from kstyle_torch.optimizers.rate import current_rate
 from kstyle_torch.optimizers.rmsprop import RMSprop
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
@@ -187,7 +187,7 @@ def _rmsprop(
 
 
 ADAM = PureStep(_adam, ("beta_1", "beta_2", "epsilon", "amsgrad"))
-STEPS: dict[type, PureStep] = {
+STEPS: dict[type[Optimizer], PureStep] = {
     SGD: PureStep(_sgd, ("momentum", "nesterov")),
     RMSprop: PureStep(_rmsprop, ("rho", "momentum", "epsilon", "centered")),
     Adam: ADAM,

@@ -1,4 +1,4 @@
-"""What subclasses of users have defined, and what users have set on our classes: `update`, or Keras' `update_step`."""
+"""Methods of optimizers that users define in subclasses, or set on our classes: `update`, or Keras' `update_step`."""
 
 from __future__ import annotations
 
