@@ -323,6 +323,16 @@ dispatch_modes: Callable[[], list[Any]] = private(
 functional_transform: Callable[[], Any] = private("torch._C._functorch.peek_interpreter_stack", _assume_one)
 
 
+def _assume_a_pair(ignore_is_tracing: bool) -> Any:  # noqa: ARG001
+    return ()
+
+
+# the hooks of `torch.autograd.graph.saved_tensors_hooks` that are in force; None if there are none
+saved_tensors_hooks: Callable[[bool], Any] = private(
+    "torch._C._autograd._top_saved_tensors_default_hooks", _assume_a_pair, "recording"
+)
+
+
 class _NoDispatchMode:
     """Placeholder for torch's dispatch mode, which code that needs it asks for first."""
 

@@ -146,6 +146,13 @@ def compare_dispatch_modes(private, public):
         assert private() == 1
 
 
+def compare_saved_tensors_hooks(private, public):
+    assert private(True) is None
+    assert public(True) is not None  # assumes that there are some
+    with torch.autograd.graph.saved_tensors_hooks(torch.neg, torch.neg):
+        assert private(True) == (torch.neg, torch.neg)
+
+
 def compare_global_hooks(private, public):
     assert not private() and public()
     handle = nn.modules.module.register_module_forward_hook(lambda *arguments: None)
@@ -324,6 +331,7 @@ CHECKS = {
     "torch._C._get_mem_efficient_sdp_enabled": compare_setting("sdp", torch.backends.cuda.enable_mem_efficient_sdp),
     "torch._C._get_math_sdp_enabled": compare_setting("math", torch.backends.cuda.enable_math_sdp),
     "torch._C._len_torch_dispatch_stack": compare_dispatch_modes,
+    "torch._C._autograd._top_saved_tensors_default_hooks": compare_saved_tensors_hooks,
     "torch.nn.modules.module._has_any_global_hook": compare_global_hooks,
     "torch.utils._python_dispatch.TorchDispatchMode": compare_dispatch_mode_class,
     "torch._C._get_dispatch_mode": compare_fake_mode,

@@ -31,6 +31,7 @@ from kstyle_torch.layer.shapes import as_shape, declared_shape, shapes_of
 from kstyle_torch.layer.stateless import stateless_call
 from kstyle_torch.layer.tracing import Traced
 from kstyle_torch.layer.unbuilt import warn_of_unbuilt
+from kstyle_torch.layer.users_calls import OWN_CALLS
 from kstyle_torch.layer.weight_holder import sync_trainable
 from kstyle_torch.mode import apart_from_holds, holding, holds, modeless, running
 from kstyle_torch.registry import snake_case, unique_name
@@ -146,6 +147,8 @@ class Layer(Configurable, Traced):
         if "build" in vars(cls):
             cls.build = _build_once(vars(cls)["build"])  # type: ignore[method-assign]
         pair_call_and_forward(cls, Layer)
+        if "__call__" in vars(cls) and cls.__module__.startswith("kstyle_torch."):
+            OWN_CALLS[vars(cls)["__call__"]] = Layer  # which it calls in turn
         let_none_give_way(cls)
         cls._builds_weights = vars(cls).get("_builds_weights", "build" in vars(cls) or cls._builds_weights)
         cls._makes_mask = cls.compute_mask is not Layer.compute_mask
@@ -516,6 +519,7 @@ class Layer(Configurable, Traced):
 
 
 Layer.forward = Layer._own_call = Layer.call
+OWN_CALLS[Layer.__call__] = None  # which calls that of torch, and that is looked at elsewhere
 
 
 def lacks_weights(module: nn.Module) -> bool:

@@ -19,11 +19,12 @@ from kstyle_torch.layer.module_walk import modules_of, set_unnoticed, uncounted_
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layer.reserved import refuse_own
 from kstyle_torch.layer.shapes import open_shapes
+from kstyle_torch.layer.users_calls import call_by_users, with_users_call
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.layers.input_layer import InputLayer
 from kstyle_torch.mode import holding, passing, running
 from kstyle_torch.models.child_names import check_names, free_key
-from kstyle_torch.models.emitted import Emitted
+from kstyle_torch.models.emitted import Emitted, masked_graph
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.graph_config import HasGraphConfig
 from kstyle_torch.models.trainer import Trainer
@@ -31,7 +32,7 @@ from kstyle_torch.registry import did_you_mean
 from kstyle_torch.symbolic.emit import Emitter
 from kstyle_torch.symbolic.graph import Graph, checked, nodes_behind, trace
 from kstyle_torch.symbolic.replay import replay
-from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
+from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic
 from kstyle_torch.training.fit_state import FitState
 
 
@@ -113,13 +114,17 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
 
     def _emit(self) -> None:
         assert self.graph is not None
-        set_unnoticed(self, _emitted=None)
         keys = {id(module): key for key, module in self._modules.items() if module is not None}
-        emitter = Emitter(self.graph, keys, Model._adapt)
-        run, code = emitter.emit(Model._unpack, self._input_checks())
         places = {keys[id(module)]: module for module in self.graph.modules if id(module) in keys}
+        set_unnoticed(self, _emitted=None, _places=places)
+        run, code = self._emitter(self.graph).emit(Model._unpack, self._input_checks())
         emitted, dtypes = Emitted(run, self.graph.modules), self._input_dtypes()
-        set_unnoticed(self, _emitted=emitted, code=code, _places=places, _emitted_dtypes=dtypes)
+        set_unnoticed(self, _emitted=emitted, code=code, _emitted_dtypes=dtypes)
+
+    def _emitter(self, graph: Graph, users: tuple[Any, ...] = (), direct: Any = None) -> Emitter:
+        """Returns the writer of a function of the model's graph; modules of the classes `users` are called by them."""
+        keys = {id(module): key for key, module in self._places.items()}
+        return Emitter(graph, keys, Model._adapt, direct, dict.fromkeys(users, call_by_users))
 
     # ------------------------------------------------------------------------------------------- replaced children
 
@@ -135,6 +140,8 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
             if children.get(key) is not module:
                 break
         else:
+            if self._emitted is not None and self._emitted.run is _follow_and_run:  # one was put back
+                self._emit()
             return
         instead: dict[int, nn.Module] = {}
         for key, module in places.items():
@@ -212,14 +219,13 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         key = (eagerly, *[vars(module).get("forward", type(module).forward) for module in modules])
         runs = self._emitted.straight
         if key not in runs:
-            keys = {id(module): key for key, module in self._modules.items() if module is not None}
             if eagerly:
                 parts = [(id(module), module._part(True)) for module in self.graph.modules if isinstance(module, Model)]
                 instead = {**eager_runs(self.graph), **{key: run for key, run in parts if run is not None}}
             else:
                 direct = {id(module): module._direct() for module in self.graph.modules if isinstance(module, Layer)}
                 instead = straight_runs(self.graph, direct)
-            emitter = Emitter(self.graph, keys, Model._adapt, instead)
+            emitter = self._emitter(self.graph, direct=instead)
             runs[key] = emitter.emit(Model._unpack, self._input_checks())[0] if instead else None
         return runs[key]
 
@@ -380,35 +386,35 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         emitted = self._emitted
         assert emitted is not None
         pair_again(emitted.classes)
-        return emitted.run(self, inputs) if mask is None else self._run_masked(inputs, mask)
+        users = with_users_call(emitted.types)
+        if mask is not None:
+            return self._run_masked(inputs, mask, users)
+        return self._run_users(inputs, users) if users else emitted.run(self, inputs)
 
-    def _run_masked(self, inputs: Any, mask: Any) -> Any:
+    def _run_users(self, inputs: Any, users: tuple[Any, ...]) -> Any:
+        assert self.graph is not None
+        assert self._emitted is not None
+        runs = self._emitted.users
+        if users not in runs:
+            runs[users] = self._emitter(self.graph, users).emit(Model._unpack, self._input_checks())[0]
+        return runs[users](self, inputs)
+
+    def _run_masked(self, inputs: Any, mask: Any, users: tuple[Any, ...]) -> Any:
         """Returns the outputs, with the masks handed on to the layers; the code for it is written when it is first needed."""
         self.follow_children()
         flat, masks = self._unpack(inputs), tree.flatten(mask) if tree.is_nested(mask) else [mask]
         axes = tuple(None if one is None else one.dim() for one in masks)
+        assert self.graph is not None
         assert self._emitted is not None
         runs = self._emitted.masked
-        if axes not in runs:
-            runs[axes] = self._emit_masked(axes)
+        if (axes, users) not in runs:
+            with uncounted_calls(self):
+                emitter = self._emitter(masked_graph(self.graph, axes), users)
+            runs[axes, users] = emitter.emit(lambda _, flat: flat, self._input_checks())[0]
         for tensor, one in zip(flat, masks, strict=True):
             if one is not None:
                 tensor._keras_mask = one
-        return runs[axes](self, flat)
-
-    def _emit_masked(self, axes: tuple[int | None, ...]) -> Callable[..., Any]:
-        assert self.graph is not None
-        graph, inputs = self.graph, []
-        for ref, source, num_axes in zip(tree.flatten(graph.inputs), graph.sources, axes, strict=True):
-            spec = graph.specs[ref.index]
-            tensor = SymbolicTensor(spec.shape, spec.dtype, name=source.name)
-            tensor.mask = None if num_axes is None else mask_on(tensor, num_axes)
-            inputs.append(tensor)
-        with uncounted_calls(self):
-            outputs = replay(graph, inputs)
-        masked = trace(inputs, outputs, graph.sources)
-        keys = {id(module): key for key, module in self._modules.items() if module is not None}
-        return Emitter(masked, keys, Model._adapt).emit(lambda _, flat: flat, self._input_checks())[0]
+        return runs[axes, users](self, flat)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -39,6 +39,7 @@ class Emitter:
         keys: Module id -> its key among the model's children.
         adapt: `adapt(model, x, position)` converts an input to the shape and dtype that the graph was made for.
         direct: Module id -> a function that equals its call without hooks; None to skip the call.
+        calls: Class of modules -> the function by which they are called; `nn.Module.__call__` for others.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class Emitter:
         keys: dict[int, str],
         adapt: Callable[..., Any],
         direct: dict[int, Callable[..., Any] | None] | None = None,
+        calls: dict[Any, Callable[..., Any]] | None = None,
     ):
-        self.graph, self.keys, self.direct = graph, keys, direct or {}
+        self.graph, self.keys, self.direct, self.calls = graph, keys, direct or {}, calls or {}
         names = {"Module": nn.Module, "adapt": adapt, "Tensor": Tensor, "torch": torch}  # the input checks use `torch`
         self.writer = FunctionWriter("forward", ("self", "inputs"), "model", names)
         self.names: dict[int, str] = {}  # value -> its variable
@@ -101,6 +103,8 @@ class Emitter:
                 code = self.writer.call(module, args, kwargs)
             elif function := self.direct.get(id(call.target)):
                 code = self.writer.call(self.writer.bind(function, name), args, kwargs)
+            elif call_module := self.calls.get(type(call.target)):
+                code = self.writer.call(self.writer.bind(call_module, "call"), [module, *args], kwargs)
             else:
                 code = self.writer.call(CALL, [module, *args], kwargs)
         elif id(call.target) in BY_ID and len(args) == 2 and not kwargs:

@@ -10,6 +10,7 @@ from kstyle_torch import config, tree
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.custom_objects import TakesCustomObjects
 from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.users_calls import call_by_users, has_users_call
 from kstyle_torch.layers.recurrent.cell import Cell, FusedCell
 from kstyle_torch.layers.recurrent.sequence import align, loop, spread
 from kstyle_torch.layers.recurrent.stacked_cells import (
@@ -176,9 +177,9 @@ class RNN(TakesCustomObjects, Layer):
         return result
 
     def _step(self, x: Tensor, states: Any) -> tuple[Tensor, Any]:
-        call: Any = nn.Module.__call__
         mode = {"training": self.training} if getattr(self.cell, "_takes_training", False) else {}
         if isinstance(self.cell, nn.Module):
+            call: Any = call_by_users if has_users_call(type(self.cell)) else nn.Module.__call__
             output, new = call(self.cell, x, states, **mode)
         else:
             output, new = self.cell(x, states)
