@@ -1,4 +1,4 @@
-"""Forward functions that were made of a model's graph."""
+"""Forward functions generated from a model's graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kstyle_torch.layer.base import Layer
 
 
 class Emitted:
-    """The functions, each made when it is first needed.
+    """The functions, each generated on first use.
 
     Args:
         run: `run(model, inputs)`.
