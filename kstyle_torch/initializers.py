@@ -68,7 +68,7 @@ _left_out: ContextVar[bool] = ContextVar("initializers_left_out", default=False)
 
 @contextlib.contextmanager
 def left_out() -> Iterator[None]:
-    """Block in which new weights are zeros, since they will be loaded from a file."""
+    """Makes new weights zeros inside the block, since they will be loaded from a file."""
     token = _left_out.set(True)
     try:
         yield

@@ -137,7 +137,7 @@ def _leave_out(cls: type, name: str, arguments: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def lenient_configs() -> Iterator[None]:
-    """Block in which configs may have unknown settings."""
+    """Allows unknown settings in configs inside the block."""
     token = _lenient.set(True)
     try:
         yield
@@ -262,7 +262,7 @@ def _nothing() -> None:
 
 @contextlib.contextmanager
 def whole_configs() -> Iterator[None]:
-    """Block in which configs include how layers were built and models compiled, as files do."""
+    """Makes configs inside the block include how layers were built and models compiled, as files do."""
     token = _whole.set(True)
     try:
         yield

@@ -75,7 +75,7 @@ MISTAKES = {
     "no source": (["convert", "no.keras", "b.pt"], "'no.keras' does not exist"),
     "unknown ending": (["convert", "a.keras", "b.pb"], "'b.pb': the target must end in .keras"),
     "no folder": (["convert", "a.keras", "no/b.pt"], "folder 'no' does not exist"),
-    "weights alone": (["convert", "a.safetensors", "b.keras"], "weights alone"),
+    "weights alone": (["convert", "a.safetensors", "b.keras"], "holds only weights"),
     "broken": (["convert", "broken.keras", "b.pt"], "Cannot load 'broken.keras'"),
     "summary": (["summary", "no.keras"], "'no.keras' does not exist"),
 }

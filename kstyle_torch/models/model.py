@@ -570,7 +570,7 @@ def _only(ends: Any) -> Any:
 
 
 def _follow_and_run(model: Model, inputs: Any) -> Any:
-    """Placeholder of the forward function after children were replaced, until the next call."""
+    """Replaces the forward function of a model whose children were replaced, until the next call."""
     model.follow_children()
     assert model._emitted is not None
     return model._emitted.run(model, inputs)

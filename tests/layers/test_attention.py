@@ -217,7 +217,7 @@ def test_flash_kernel(make):
     assert_close(y, plain(x, x, use_causal_mask=True))
     with pytest.raises(ValueError, match=f"{layer.name}: flash attention does not return scores"):
         layer(x, x, return_attention_scores=True)
-    with pytest.raises(ValueError, match="flash attention has no dropout"):
+    with pytest.raises(ValueError, match="flash attention does not support dropout"):
         make(flash_attention=True, dropout=0.1)
 
 
