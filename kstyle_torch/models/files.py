@@ -10,7 +10,7 @@ from torch import nn
 from kstyle_torch.budget import Budget
 from kstyle_torch.compat import keras2
 from kstyle_torch.models.state_tree import set_state_tree, tree_of
-from kstyle_torch.saving import api, compiling, keras_file, strangers
+from kstyle_torch.saving import api, compiling, keras_file, untrusted
 from kstyle_torch.serialization import custom_object_scope, serialize_keras_object, whole_configs
 
 
@@ -25,7 +25,7 @@ def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = No
     """
     text = str(json_string)
     with custom_object_scope(custom_objects), keras_file.explained("the JSON of a model"), Budget(None, len(text)):
-        return keras_file.model_from_config(strangers.parse_json(text, "the text"))
+        return keras_file.model_from_config(untrusted.parse_json(text, "the text"))
 
 
 class Files(nn.Module):
