@@ -1,4 +1,4 @@
-"""Numbers drawn from a seed, for initializers and `kstyle_torch.random`: those that Keras draws from it on torch."""
+"""Random numbers from a seed, equal to Keras' on torch, for initializers and `kstyle_torch.random`."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ def seed_all(seed: int) -> None:
 
 
 def seeded() -> int:
-    """Returns a number that every `seed_all` changes; 0 while torch's own random state decides."""
+    """Returns a number that each `seed_all` changes; 0 while torch's own random state is used."""
     return _Seeding.count if torch.initial_seed() == _Seeding.seed else 0
 
 
 def default_seed() -> int | None:
     """Returns a seed for an initializer or seed generator that got none.
 
-    Keras draws it from Python's `random` when the object is made. After `utils.set_random_seed` so do we, and the same
-    program starts from the same weights. A call of `torch.manual_seed` with another seed takes over from it.
+    Keras draws it from Python's `random` when the object is made. After `utils.set_random_seed`, so does this function, and a
+    program has the same initial weights. A call of `torch.manual_seed` with another seed takes over from it.
 
-    Returns: The seed; None where torch's own random state decides.
+    Returns: The seed; None while torch's own random state is used.
     """
     return random.randint(1, 10**9) if seeded() else None
 
 
 def skip_default_seed(seed: Any) -> None:
-    """Draws a default seed that nothing uses, so that later layers get the seeds that they have in Keras.
+    """Draws and discards a default seed, so that later layers get the same seeds as in Keras.
 
     Args:
         seed: That which the layer was given. With None, Keras makes a seed generator.
@@ -71,7 +71,7 @@ def skip_default_seed(seed: Any) -> None:
 
 
 def generator(seed: Any, device: torch.device | str = "cpu") -> torch.Generator:
-    """Returns a generator that gives the same numbers for the same seed.
+    """Returns a generator that draws the same numbers for the same seed.
 
     Args:
         seed: An int; a `SeedGenerator`, which moves on; or None to take the seed from torch's own random state, so that
@@ -125,10 +125,10 @@ def truncated_normal(
 
 
 def random_state(generators: Iterable[torch.Generator] = ()) -> dict[str, Any]:
-    """Returns where all random numbers of the process are: torch's (also the accelerator's), NumPy's, Python's; as plain data.
+    """Returns the random state of the process as plain data: torch's (including the accelerator's), NumPy's and Python's.
 
     Args:
-        generators: Generators of the user's whose state is wanted too.
+        generators: Generators of the user whose state is included.
     """
     kind, key, *rest = np.random.get_state()
     device_state = getattr(_device_module(), "get_rng_state_all", list)
@@ -142,7 +142,7 @@ def random_state(generators: Iterable[torch.Generator] = ()) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], generators: Iterable[torch.Generator] = ()) -> None:
-    """Goes back to what `random_state` gave."""
+    """Restores a result of `random_state`."""
     torch.set_rng_state(state["torch"])
     if state["devices"] and hasattr(_device_module(), "set_rng_state_all"):
         _device_module().set_rng_state_all(state["devices"])
@@ -155,7 +155,7 @@ def set_random_state(state: dict[str, Any], generators: Iterable[torch.Generator
 
 @contextlib.contextmanager
 def torch_seeded(seed: int) -> Iterator[Callable[[], bool]]:
-    """Seeds torch's random state in a block, and puts it back afterwards. Gives a function: whether it has moved since."""
+    """Seeds torch's random state for a block, then restores it. Yields a function that returns whether it was used."""
     device = _device_module()
 
     def states() -> list[Tensor]:

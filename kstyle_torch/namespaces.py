@@ -34,7 +34,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "callbacks": {"OrbaxCheckpoint": "Use ModelCheckpoint or BackupAndRestore."},
     "config": {
         "is_nnx_enabled": "There is no JAX here.",
-        "set_backend": "There is torch alone.",
+        "set_backend": "The backend is always torch.",
     },
     "initializers": {
         "kaiming_normal": "Use HeNormal.",

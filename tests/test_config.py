@@ -105,7 +105,7 @@ def test_a_limit_warns():
         model.fit(np.ones((4, 3)), np.ones((4, 1)), epochs=3, verbose=0)
     assert caught[0].filename == __file__
     for value in (-1, 1.5, True, "2"):
-        with pytest.raises(ValueError, match="max_steps_per_epoch must be an int"):
+        with pytest.raises(ValueError, match="max_steps_per_epoch must be a non-negative int"):
             config.set_max_steps_per_epoch(value)
 
 

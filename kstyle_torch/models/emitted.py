@@ -1,4 +1,4 @@
-"""Forward functions that were made of a model's graph."""
+"""Forward functions generated from a model's graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kstyle_torch.symbolic.tensor import SymbolicTensor, mask_on
 
 
 class Emitted:
-    """The functions, each made when it is first needed.
+    """The functions, each generated on first use.
 
     Args:
         run: `run(model, inputs)`.

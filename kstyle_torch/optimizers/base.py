@@ -86,6 +86,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         name: str | None = None,
         **kwargs: Any,
     ):
+        kwargs = keras2.renamed(type(self).__name__, keras2.OF_OPTIMIZERS, kwargs)
         learning_rate = self._legacy(kwargs, learning_rate)
         reject_unknown(self, kwargs)
         self.name = name or unique_name(snake_case(type(self).__name__))
@@ -124,11 +125,8 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
             self.packs = None
 
     def _legacy(self, kwargs: dict[str, Any], learning_rate: Any) -> Any:
-        if "lr" in kwargs:
-            learning_rate = kwargs.pop("lr")
-            self._arguments["learning_rate"] = learning_rate
-            name = type(self).__name__
-            keras2.tell(f"{name}(lr=...)", f"{name}(learning_rate=...)")
+        if "learning_rate" in kwargs:  # from `lr`, since the argument itself is not in `kwargs`
+            learning_rate = self._arguments["learning_rate"] = kwargs.pop("learning_rate")
         if kwargs.pop("decay", None):
             warnings.warn(
                 f"{type(self).__name__}: decay is ignored, as in Keras; pass "

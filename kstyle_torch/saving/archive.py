@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from kstyle_torch.saving import strangers
+from kstyle_torch.saving import untrusted
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets"
 MAX_EXPANSION = 100  # how many times its stored size a compressed member may have
@@ -46,7 +46,7 @@ class Source:
 
         Raises: ValueError: if it is not JSON, or nested too deeply.
         """
-        return strangers.parse_json(self.text(name), name)
+        return untrusted.parse_json(self.text(name), name)
 
     def _need(self, name: str) -> None:
         if name not in self.names:
@@ -127,9 +127,9 @@ def check_member(member: zipfile.ZipInfo) -> None:
     name, path = member.filename, PurePosixPath(member.filename)
     is_outside = path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name
     if is_outside or not path.parts:
-        raise ValueError(f"Its member {strangers.shortened(name)} lies outside of the archive.")
-    if any(len(part.encode()) > strangers.MAX_NAME for part in path.parts):
-        raise ValueError(f"Its member {strangers.shortened(name)} has a name that is too long.")
+        raise ValueError(f"Its member {untrusted.shortened(name)} lies outside of the archive.")
+    if any(len(part.encode()) > untrusted.MAX_NAME for part in path.parts):
+        raise ValueError(f"Its member {untrusted.shortened(name)} has a name that is too long.")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise ValueError(f"Its member {name!r} is a link.")
     if member.flag_bits & 1:
@@ -160,7 +160,7 @@ class FolderSource(Source):
         self.root = root
         there = [root / name for name in (CONFIG, METADATA, WEIGHTS, ASSETS) if os.path.lexists(root / name)]
         for path in there:
-            strangers.check_members(path, root)
+            untrusted.check_members(path, root)
         files = [path for each in there for path in ([each] if each.is_file() else each.rglob("*")) if path.is_file()]
         self.names = frozenset(path.relative_to(root).as_posix() for path in files)
 
@@ -188,7 +188,7 @@ def opened(path: Path) -> Iterator[Source]:
     if path.is_dir():
         yield FolderSource(path)
         return
-    strangers.check_file(path)
+    untrusted.check_file(path)
     try:
         file = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, UnicodeDecodeError) as error:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from kstyle_torch import budget
 from kstyle_torch.arrays import from_array
-from kstyle_torch.saving import strangers
+from kstyle_torch.saving import untrusted
 
 LARGEST_CHUNK = 1 << 24  # bytes of a chunk of a dataset that is smaller: a whole chunk is read for any value in it
 MAX_EXPANSION = 1000  # how many times its stored size an array may have, as in Keras
@@ -51,7 +51,7 @@ def opened(file: str | os.PathLike[str] | IO[bytes]) -> Iterator[Any]:
     import h5py
 
     if isinstance(file, (str, os.PathLike)):
-        strangers.check_file(file)
+        untrusted.check_file(file)
     try:
         handle = h5py.File(file, "r")
     except (OSError, RuntimeError, KeyError, ValueError) as error:
@@ -75,7 +75,7 @@ def check_heaps(path: Path) -> int:
     Returns: Size in bytes of the longest text in them.
     Raises: ValueError: if one is broken, or the path is not that of an ordinary file.
     """
-    strangers.check_file(path)
+    untrusted.check_file(path)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         starts = [found.start() for found in HEAP.finditer(content)]  # keeps no match, which would keep the map open
         return max((_check_heap(content, start) for start in starts), default=0)
@@ -158,7 +158,7 @@ def _check_numbers(dataset: Any) -> None:
     shape_of(dataset)
     is_number = dataset.dtype.kind in "biufc" and dataset.dtype.itemsize <= (16 if dataset.dtype.kind == "c" else 8)
     if not is_number and not _is_bfloat16(dataset):
-        raise ValueError(f"The HDF5 dataset {dataset.name} holds {strangers.shortened(dataset.dtype)}, not numbers.")
+        raise ValueError(f"The HDF5 dataset {dataset.name} holds {untrusted.shortened(dataset.dtype)}, not numbers.")
     chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
     if chunk > max(LARGEST_CHUNK, math.prod(dataset.shape) * dataset.dtype.itemsize) * budget.times():
         raise ValueError(

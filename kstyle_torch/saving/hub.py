@@ -11,7 +11,7 @@ from typing import Any
 
 from kstyle_torch import initializers
 from kstyle_torch.budget import Budget
-from kstyle_torch.saving import keras_file, strangers, weights
+from kstyle_torch.saving import keras_file, untrusted, weights
 from kstyle_torch.saving.atomic import write_text
 from kstyle_torch.serialization import custom_object_scope, safe_mode_scope, serialize_keras_object, whole_configs
 
@@ -95,9 +95,9 @@ def from_pretrained(
     with custom_object_scope(custom_objects), safe_mode_scope(safe_mode), keras_file.explained(name_or_folder):
         text, stored = _member(folder, CONFIG), _member(folder, WEIGHTS)
         with Budget(stored.stat().st_size, text.stat().st_size):
-            config, beside = strangers.read_json(text, MAX_CONFIG_BYTES), weights.metadata_of(folder / WEIGHTS)
+            config, beside = untrusted.read_json(text, MAX_CONFIG_BYTES), weights.metadata_of(folder / WEIGHTS)
             if "save_id" in beside and isinstance(config, dict) and beside["save_id"] != config.get("save_id"):
-                config = strangers.parse_json(beside.get("config", ""), f"the config in {WEIGHTS}")
+                config = untrusted.parse_json(beside.get("config", ""), f"the config in {WEIGHTS}")
             with initializers.left_out():
                 model = keras_file.model_from_config(config, compile)
             weights.load_weights(model, folder / WEIGHTS, keys=config.get("weight_keys"))
@@ -114,8 +114,8 @@ def _member(folder: Path, name: str) -> Path:
         target = Path(os.path.normpath(home / (home / name).readlink()))
         blobs = home.parents[1] / "blobs"
         if target.parent == blobs and not blobs.is_symlink():
-            return strangers.check_member(target, blobs)
-    return strangers.check_member(home / name, home)
+            return untrusted.check_member(target, blobs)
+    return untrusted.check_member(home / name, home)
 
 
 def push_to_hub(

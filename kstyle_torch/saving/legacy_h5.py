@@ -16,7 +16,7 @@ from kstyle_torch import initializers
 from kstyle_torch.budget import Budget, TooLargeError
 from kstyle_torch.layer.reparametrization import warn_of_computed
 from kstyle_torch.registry import snake_case
-from kstyle_torch.saving import hdf5, keras2, keras_file, strangers
+from kstyle_torch.saving import hdf5, keras2, keras_file, untrusted
 from kstyle_torch.saving.atomic import replacing
 from kstyle_torch.serialization import (
     REGISTRIES,
@@ -50,8 +50,8 @@ def load(path: Path, compile: bool = True, safe_mode: bool = True) -> Any:
 
 
 def _load(root: Any, text: Any, training_text: Any, compile: bool) -> Any:
-    config = keras2.modern(strangers.parse_json(text, "the config"))
-    training = None if training_text is None else strangers.parse_json(training_text, "the training_config")
+    config = keras2.modern(untrusted.parse_json(text, "the config"))
+    training = None if training_text is None else untrusted.parse_json(training_text, "the training_config")
     with initializers.left_out(), lenient_configs():
         model = deserialize_keras_object({"module": None, "registered_name": None, **config})
         if not hasattr(model, "compile_from_config"):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kstyle_torch.budget import Budget
 from kstyle_torch.layer.reparametrization import warn_of_computed
-from kstyle_torch.saving import hdf5, strangers, weight_tree
+from kstyle_torch.saving import hdf5, untrusted, weight_tree
 from kstyle_torch.saving.atomic import replacing, write_text
 
 MAX_TABLE = 1 << 26  # bytes
@@ -101,7 +101,7 @@ def _table(path: Path) -> dict[str, Any]:
 
     Raises: ValueError: if it is not a table of shards.
     """
-    table = strangers.read_json(path, MAX_TABLE)
+    table = untrusted.read_json(path, MAX_TABLE)
     if not isinstance(table, dict) or not isinstance(table.get("weight_map"), dict):
         raise ValueError("it is not a table of shards.")
     return table["weight_map"]
@@ -178,9 +178,9 @@ def _checked(names: Any, path: Path) -> list[str]:
     """Returns the names of shards, which must be in the table's folder."""
     names = names if isinstance(names, list) else [names]
     for name in names:
-        is_name = isinstance(name, str) and len(name) <= strangers.MAX_NAME and Path(name).name == name
+        is_name = isinstance(name, str) and len(name) <= untrusted.MAX_NAME and Path(name).name == name
         is_name = is_name and name not in ("", "..") and "\0" not in name
         if not is_name or not os.path.lexists(path.with_name(name)):
-            raise ValueError(f"it names the shard {strangers.shortened(name)}, which is not in its folder.")
-        strangers.check_member(path.with_name(name), path.parent)
+            raise ValueError(f"it names the shard {untrusted.shortened(name)}, which is not in its folder.")
+        untrusted.check_member(path.with_name(name), path.parent)
     return names

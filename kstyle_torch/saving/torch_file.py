@@ -17,7 +17,7 @@ from typing import IO, Any
 import torch
 
 from kstyle_torch import budget
-from kstyle_torch.saving import archive, strangers
+from kstyle_torch.saving import archive, untrusted
 
 MAX_TREE = 100_000  # objects in a possible dict key, whose hash visits them all; a tensor's arguments are about twenty
 MAX_PICKLE = 1 << 28  # bytes
@@ -31,7 +31,7 @@ def load(path: Path) -> Any:
 
     Raises: ValueError: if it holds anything else, is broken, or would exhaust memory or time.
     """
-    strangers.check_file(path)
+    untrusted.check_file(path)
     with path.open("rb") as file:
         if file.read(4) == b"PK\x03\x04":
             _check_zip(file, path.stat().st_size)
@@ -74,7 +74,7 @@ def _check_zip(file: IO[bytes], size: int) -> None:
             archive.check_member(member)
             if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
                 raise ValueError(
-                    f"its member {strangers.shortened(member.filename)} is compressed; torch compresses none."
+                    f"its member {untrusted.shortened(member.filename)} is compressed; torch compresses none."
                 )
         if sum(member.file_size for member in members) > size:
             raise ValueError("its members claim to be longer than it is.")

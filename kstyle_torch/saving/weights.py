@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch.budget import Budget
-from kstyle_torch.saving import archive, hdf5, keras_file, strangers, torch_file
+from kstyle_torch.saving import archive, hdf5, keras_file, torch_file, untrusted
 from kstyle_torch.saving.atomic import replacing
 
 KERAS_SUFFIX, SHARDS_SUFFIX = ".weights.h5", ".weights.json"
@@ -84,7 +84,7 @@ def load_weights(
     _check_built(model, "loading")
     with keras_file.explained(path):
         if not path.is_dir():
-            strangers.check_file(path)
+            untrusted.check_file(path)
         if path.suffix in TORCH_SUFFIXES or path.suffix == ".safetensors":
             state = _read(path)
             own = [*model.state_dict()]

@@ -114,7 +114,7 @@ MISTAKES = {
         ValueError,
         "other frameworks",
     ),
-    "no inputs": (lambda: subclassed().export("m.pt2"), ValueError, "does not say what it is called on.*InputSpec"),
+    "no inputs": (lambda: subclassed().export("m.pt2"), ValueError, "no known input signature.*InputSpec"),
     "not built": (lambda: Subclassed().export("m.pt2"), ValueError, "not built yet"),
     "signature": (lambda: subclassed().export("m.pt2", input_signature="x"), ValueError, "InputSpec with a shape.*'x'"),
 }

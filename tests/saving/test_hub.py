@@ -68,7 +68,7 @@ def test_mistakes_are_explained(tmp_path):
     with pytest.raises(NotADirectoryError, match="is a file"):
         trained().save_pretrained(tmp_path / "file")
     trained().save_pretrained(tmp_path / "m")
-    with pytest.raises(ValueError, match="holds a Sequential, no Doubled"):
+    with pytest.raises(ValueError, match="holds a Sequential, not a Doubled"):
         Doubled.from_pretrained(tmp_path / "m")
 
 

@@ -1,4 +1,4 @@
-"""Values -> values times a scale, plus an offset."""
+"""Rescaling: multiplication by a scale and addition of an offset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ register = layer_registry.register
 
 @register()
 class Rescaling(TakesCustomObjects, DataLayer):
-    """Multiplies by a scale and adds an offset; whole numbers, such as pixels, become floats.
+    """Multiplies by a scale and adds an offset; integers, such as pixels, become floats.
 
     Args:
         scale: A number, or one for each channel.
