@@ -35,7 +35,6 @@ REASONS: dict[str, str] = {
     "dtype_policies.GPTQ*": LATER,
     "dtype_policies.Int4*": LATER,
     "dtype_policies.Quantized*": LATER,
-    "wrappers.*": LATER,
     "*quantize*": LATER,
     "*quantization*": LATER,
 }
