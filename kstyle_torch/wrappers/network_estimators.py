@@ -118,7 +118,7 @@ class NetworkEstimator(Estimator):
             layers.append(Dense(units, activation, kernel_regularizer=penalty, dtype=dtype))
             if self.dropout:
                 layers.append(Dropout(self.dropout, dtype=dtype))
-        model = Sequential([*layers, Dense(self._targets.units, dtype=dtype)])
+        model = Sequential([*layers, Dense(self._targets.units, dtype=dtype)], dtype=dtype)
         model.compile(self._new_optimizer(), self._targets.loss(dtype))
         return model
 
