@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from kstyle_torch import config, optimizers
@@ -18,7 +18,14 @@ from kstyle_torch.layers import Dense, Dropout, Input, Normalization
 from kstyle_torch.models.sequential import Sequential
 from kstyle_torch.regularizers import L2
 from kstyle_torch.wrappers.base import Estimator, checked_weights
-from kstyle_torch.wrappers.targets import Labels, LabelSets, Numbers, check_classes_left, with_class_weight
+from kstyle_torch.wrappers.targets import (
+    Labels,
+    LabelSets,
+    Numbers,
+    check_classes_left,
+    check_partial_fit,
+    with_class_weight,
+)
 
 PREDICTED_AT_ONCE = 1024  # rows
 SCIKIT_LEARNS = {"identity": "linear", "logistic": "sigmoid"}  # names of activations
@@ -162,6 +169,7 @@ class KStyleClassifier(ClassifierMixin, NetworkEstimator):
             None to draw from those of the process.
         warm_start: Whether `fit` trains `model_` further.
         verbose: As for `Model.fit`.
+
     Attributes:
         classes_: The labels, sorted; for sets of labels, the numbers of their columns.
         model_: The network.
@@ -244,12 +252,8 @@ class KStyleClassifier(ClassifierMixin, NetworkEstimator):
         Raises: ValueError: as for `fit`; without `classes` in the first call, or with others than in the first.
         """
         resume = hasattr(self, "model_")
-        if self.class_weight == "balanced":
-            raise ValueError("partial_fit() cannot balance classes that it has not seen; pass class_weight as a dict.")
-        if resume and classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
-            raise ValueError(f"classes must be those of the first call, {self.classes_}; got {classes}.")
-        if not resume and classes is None and not type_of_target(y).startswith("multilabel"):
-            raise ValueError("partial_fit() needs classes in its first call: all labels that there will be.")
+        if not type_of_target(y).startswith("multilabel"):
+            check_partial_fit(self, classes, self.class_weight)
         return self._fit(X, y, sample_weight, resume=resume, classes=classes, epochs=1)
 
     def _fit(
@@ -258,7 +262,9 @@ class KStyleClassifier(ClassifierMixin, NetworkEstimator):
         X, y = self._validated(X, y, reset=not resume, multi_output=True)
         weights = checked_weights(sample_weight, X)
         y = _labels(y)
-        targets = self._targets if resume else LabelSets(y) if y.ndim == 2 else Labels(y if classes is None else classes)
+        targets = (
+            self._targets if resume else LabelSets(y) if y.ndim == 2 else Labels(y if classes is None else classes)
+        )
         coded = targets.encode(y)
         weights = with_class_weight(self.class_weight, y, weights)
         if y.ndim == 1:
@@ -318,6 +324,7 @@ class KStyleRegressor(RegressorMixin, NetworkEstimator):
             None to draw from those of the process.
         warm_start: Whether `fit` trains `model_` further.
         verbose: As for `Model.fit`.
+
     Attributes:
         model_: The network.
         history_: The `History` of the last `fit` or `partial_fit`; its losses are of standardized targets.
@@ -384,5 +391,7 @@ def _labels(y: Any) -> np.ndarray:
     if kind == "multilabel-indicator":
         return y.toarray() if hasattr(y, "toarray") else y
     if kind not in ("binary", "multiclass"):
-        raise ValueError(f"y must be a label for each row, or columns of 0 and 1; got several columns of labels ({kind}).")
+        raise ValueError(
+            f"y must be a label for each row, or columns of 0 and 1; got several columns of labels ({kind})."
+        )
     return column_or_1d(y, warn=True)

@@ -83,17 +83,6 @@ class Labels:
         """Returns a column for each class, with a 1 where it is and 0 elsewhere."""
         return np.eye(len(self.classes))[numbers]
 
-    def weights_by_number(self, class_weight: dict[Any, float]) -> dict[int, float]:
-        """Returns weights by class number, as `Model.fit` takes them, for weights by label.
-
-        Raises: ValueError: for labels that are not among the classes.
-        """
-        known = self.classes.tolist()
-        unknown = [label for label in class_weight if label not in known]
-        if unknown:
-            raise ValueError(f"class_weight must be {{label: weight}} with labels of {known}; got {unknown}.")
-        return {known.index(label): float(weight) for label, weight in class_weight.items()}
-
     def decode(self, logits: np.ndarray) -> np.ndarray:
         """Returns the label of the likeliest class."""
         numbers = (logits[:, 0] > 0).astype(int) if self.units == 1 else logits.argmax(axis=1)
@@ -149,6 +138,17 @@ def check_classes_left(numbers: np.ndarray, weights: np.ndarray | None) -> None:
     """Raises a ValueError if all rows of positive weight are of one class."""
     if weights is not None and len(np.unique(numbers[weights > 0])) < 2:
         raise ValueError("A classifier cannot learn from only one class; sample_weight is zero for all others.")
+
+
+def check_partial_fit(estimator: Any, classes: Any, class_weight: Any) -> None:
+    """Raises a ValueError if a classifier's `partial_fit` lacks the classes, got others than before, or is to balance them."""
+    if isinstance(class_weight, str):
+        raise ValueError(f"partial_fit() cannot weigh classes by {class_weight!r} without all data; take a dict.")
+    known = getattr(estimator, "classes_", None)
+    if classes is None and known is None:
+        raise ValueError("partial_fit() needs classes in its first call: all labels that there will be.")
+    if classes is not None and known is not None and not np.array_equal(unique_labels(classes), known):
+        raise ValueError(f"classes must be those of the first call, {known.tolist()}; got {list(classes)}.")
 
 
 def with_class_weight(class_weight: Any, y: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
