@@ -77,19 +77,17 @@ class ModelEstimator(Estimator):
         Raises: ValueError: for data that does not go together or does not fit the model. RuntimeError: if the model is not
             compiled with a loss.
         """
-        return self._fit(X, y, sample_weight, self._settings(kwargs), resume=self._resumes())
-
-    def _settings(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {**(self.fit_kwargs or {}), **kwargs}
+        return self._fit(X, y, sample_weight, {**(self.fit_kwargs or {}), **kwargs}, resume=self._resumes())
 
     def _settings_of_one_epoch(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {**self._settings({}), "epochs": 1, "initial_epoch": 0, **kwargs}
+        return {**(self.fit_kwargs or {}), "epochs": 1, "initial_epoch": 0, **kwargs}
 
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, settings: dict[str, Any], *, resume: bool, classes: Any = None
     ) -> Any:
         X, y = self._validated_targets(X, y, reset=not resume)
-        weights = checked_weights(sample_weight, X)
+        of_settings = settings.pop("sample_weight", None)
+        weights = checked_weights(of_settings if sample_weight is None else sample_weight, X)
         targets = self._targets if resume else self._new_targets(y, classes)
         coded = targets.encode(y)
         settings, weights = self._weighed(settings, y, coded, weights)

@@ -8,7 +8,13 @@ from sklearn.utils.estimator_checks import (
 )
 
 from kstyle_torch import Input, Sequential, layers, losses, optimizers
-from kstyle_torch.wrappers import KStyleClassifier, KStyleRegressor, SKLearnClassifier, SKLearnRegressor, SKLearnTransformer
+from kstyle_torch.wrappers import (
+    KStyleClassifier,
+    KStyleRegressor,
+    SKLearnClassifier,
+    SKLearnRegressor,
+    SKLearnTransformer,
+)
 from tests.choice import parameters
 
 CHEAP = {"hidden_layer_sizes": (8,), "learning_rate": 0.1, "epochs": 5, "random_state": 0}

@@ -86,18 +86,12 @@ def global_state():
 def test_random_state_decides_alone(kind):
     """The result is the same whatever the global random state, which stays as it was."""
     results = []
-    for seed in (None, 1, 2):
-        if seed is not None:
-            ks.utils.set_random_seed(seed)
-        torch.rand(3)
-        before, drawn = global_state(), ks.random.uniform((2,)).tolist()
-        state = global_state()
-        fitted = kind(**CHEAP, dropout=0.3, early_stopping=True).fit(X, y)
-        assert global_state() == state != before or seed is None
-        assert ks.random.uniform((2,)).tolist() != drawn
-        results.append(weights_of(fitted))
-    for other in results[1:]:
-        assert all(np.array_equal(one, two) for one, two in zip(results[0], other, strict=True))
+    for seed in (1, 2):
+        random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+        before = global_state()
+        results.append(weights_of(kind(**CHEAP, dropout=0.3, early_stopping=True).fit(X, y)))
+        assert global_state() == before
+    assert all(map(np.array_equal, *results))
     other = weights_of(kind(**CHEAP | {"random_state": 1}).fit(X, y))
     assert not np.array_equal(other[-2], results[0][-2])
 
@@ -180,7 +174,9 @@ def test_arguments_reach_the_network():
     model = made.fit(X, y).model_
     kinds = ["Normalization", "Dense", "Dropout", "Dense", "Dropout", "Dense"]
     assert [type(layer).__name__ for layer in model.layers] == kinds
-    assert model.layers[1].activation is ks.activations.sigmoid and model.layers[1].kernel_regularizer.l2 == pytest.approx(0.1)
+    assert model.layers[1].activation is ks.activations.sigmoid and model.layers[
+        1
+    ].kernel_regularizer.l2 == pytest.approx(0.1)
     assert model.optimizer is not optimizer and float(model.optimizer.learning_rate) == 0.5
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert {p.dtype for p in KStyleRegressor(**CHEAP).fit(X, y).model_.parameters()} == {torch.float64}
@@ -225,7 +221,9 @@ def test_columns_of_several_kinds_in_a_search():
 
 def test_ensembles_and_inspection():
     classifier = KStyleClassifier(**CHEAP)
-    voting = VotingClassifier([("net", classifier), ("line", LogisticRegression())], voting="soft").fit(X, NAMES)
+    voting = VotingClassifier([("net", classifier), ("line", LogisticRegression(max_iter=1000))], voting="soft").fit(
+        X, NAMES
+    )
     assert voting.score(X, NAMES) > 0.9
     calibrated = CalibratedClassifierCV(classifier, cv=2).fit(X, NAMES, sample_weight=np.ones(len(X)))
     assert calibrated.score(X, NAMES) > 0.9
