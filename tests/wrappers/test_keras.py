@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 import kstyle_torch as ks
+from tests.choice import parameters
 from tests.oracle import assert_close
 
 X, y = load_iris(return_X_y=True)
@@ -30,7 +31,9 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "given", "targets", "last", "loss"), ROWS, ids=[f"{a}-{b}" for a, b, *_ in ROWS])
+@pytest.mark.parametrize(
+    ("name", "given", "targets", "last", "loss"), parameters(ROWS, lambda row: None, lambda row: f"{row[0]}-{row[1]}")
+)
 def test_numbers_are_those_of_keras(keras, name, given, targets, last, loss):
     fitted = []
     for library in (ks, keras):
@@ -60,8 +63,8 @@ def test_errors_are_of_the_kinds_of_keras(keras, name):
     kinds = []
     for library in (ks, keras):
         estimator = getattr(library.wrappers, name)(uncompiled(library))
-        for act in (lambda: estimator.predict(X), lambda: estimator.fit(X, LABELS[:5]), lambda: estimator.fit(X, y)):
+        for act, *arguments in ((estimator.predict, X), (estimator.fit, X, LABELS[:5]), (estimator.fit, X, y)):
             with pytest.raises(Exception) as caught:
-                act()
+                act(*arguments)
             kinds.append(caught.type)
     assert kinds[:3] == kinds[3:]

@@ -25,7 +25,7 @@ import kstyle_torch as ks
 from kstyle_torch.wrappers import KStyleClassifier, KStyleRegressor
 
 CHEAP = {"hidden_layer_sizes": (8,), "learning_rate": 0.05, "batch_size": 64, "epochs": 8, "random_state": 0}
-KINDS = pytest.mark.parametrize("kind", [KStyleClassifier, KStyleRegressor])
+KINDS = pytest.mark.parametrize("kind", [KStyleClassifier, pytest.param(KStyleRegressor, marks=pytest.mark.full)])
 X, y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[y]
 
@@ -106,6 +106,7 @@ def test_draws_of_keras_go_on_as_if_nothing_had_been_fitted():
     assert draws(lambda: None) == draws(lambda: KStyleRegressor(**CHEAP | {"epochs": 1}).fit(X, y))
 
 
+@pytest.mark.full
 def test_without_random_state_the_global_one_decides():
     def fitted(seed):
         ks.utils.set_random_seed(seed)
@@ -141,6 +142,7 @@ def test_warm_start_goes_on(kind):
     assert cold.fit(X, y).model_ is not model and cold.history_["loss"][-1] == pytest.approx(loss)
 
 
+@pytest.mark.full
 def test_weights_of_classes_and_rows():
     X, y = load_breast_cancer(return_X_y=True)
     weighed = KStyleClassifier(**CHEAP, class_weight={0: 1e3, 1: 1e-3}).fit(X, y)
@@ -161,6 +163,7 @@ def test_weights_of_classes_and_rows():
             rows.fit(X, y, sample_weight=weights)
 
 
+@pytest.mark.full
 def test_early_stopping_keeps_the_best_weights():
     X, y = load_diabetes(return_X_y=True)
     stopped = KStyleRegressor((64,), learning_rate=0.02, epochs=200, early_stopping=True, random_state=0).fit(X, y)
@@ -210,6 +213,7 @@ def test_copies_predict_the_same(tmp_path):
         again.predict(X)
 
 
+@pytest.mark.full
 def test_columns_of_several_kinds_in_a_search():
     frame = pd.DataFrame({"size": X[:, 2], "colour": np.where(X[:, 3] > 1, "red", "blue")})
     columns = ColumnTransformer([("size", StandardScaler(), ["size"]), ("colour", OneHotEncoder(), ["colour"])])
@@ -219,6 +223,7 @@ def test_columns_of_several_kinds_in_a_search():
     assert search.best_score_ > 0.9
 
 
+@pytest.mark.full
 def test_ensembles_and_inspection():
     classifier = KStyleClassifier(**CHEAP)
     voting = VotingClassifier([("net", classifier), ("line", LogisticRegression(max_iter=1000))], voting="soft").fit(
