@@ -31,7 +31,7 @@ class Estimator(BaseEstimator):
 
     @property
     def epoch_(self) -> int:
-        """How many epochs the last `fit` took; 0 before."""
+        """The number of epochs that the last `fit` took; 0 before."""
         return len(self.history_.epoch) if hasattr(self, "history_") else 0
 
     def _resumes(self) -> bool:

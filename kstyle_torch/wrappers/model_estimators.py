@@ -14,7 +14,7 @@ from kstyle_torch.registry import did_you_mean
 from kstyle_torch.wrappers.base import Estimator, checked_weights
 from kstyle_torch.wrappers.cloning import compiled_clone
 from kstyle_torch.wrappers.outputs import is_sparse, probabilities, threshold
-from kstyle_torch.wrappers.targets import Labels, Numbers, check_classes_left, check_partial_fit, with_class_weight
+from kstyle_torch.wrappers.targets import Labels, Numbers, check_partial_fit, with_class_weight
 
 # What `fit` hands on to `Model.fit`, for scikit-learn's metadata routing.
 ROUTED = (
@@ -90,7 +90,8 @@ class ModelEstimator(Estimator):
         weights = checked_weights(of_settings if sample_weight is None else sample_weight, X)
         targets = self._targets if resume else self._new_targets(y, classes)
         coded = targets.encode(y)
-        settings, weights = self._weighed(settings, y, coded, weights)
+        self._check_weights(targets, coded, None if resume or classes is not None else weights)
+        settings, weights = self._weighed(settings, y, weights)
         with self._random(resume):
             model = self.model_ if resume else self._new_model(X, self._for_model(targets, coded))
             trained = self._for_loss(model, targets, X, coded)
@@ -107,7 +108,11 @@ class ModelEstimator(Estimator):
     def _new_targets(self, y: np.ndarray, classes: Any) -> Any:
         return Numbers(y)
 
-    def _weighed(self, settings: dict[str, Any], y: Any, coded: Any, weights: Any) -> tuple[dict[str, Any], Any]:
+    def _check_weights(self, targets: Any, coded: np.ndarray, weights: np.ndarray | None) -> None:
+        """Checks what the weights leave of data that is all that there is."""
+
+    def _weighed(self, settings: dict[str, Any], y: Any, weights: Any) -> tuple[dict[str, Any], Any]:
+        """Returns the settings without `class_weight`, and sample weights with it."""
         return settings, weights
 
     def _for_model(self, targets: Any, coded: np.ndarray) -> np.ndarray:
@@ -185,7 +190,7 @@ class SKLearnClassifier(ClassifierMixin, ModelEstimator):
         ...     model = Sequential([Input(X.shape[1:]), layers.Dense(units, "relu"), layers.Dense(y.shape[1], "softmax")])
         ...     model.compile("adam", "categorical_crossentropy")
         ...     return model
-        >>> classifier = wrappers.SKLearnClassifier(network, fit_kwargs={"epochs": 2, "verbose": 0}, random_state=0)
+        >>> classifier = SKLearnClassifier(network, fit_kwargs={"epochs": 2, "verbose": 0}, random_state=0)
         >>> classifier.fit(np.eye(3), ["b", "a", "c"]).predict_proba(np.eye(3)).shape
         (3, 3)
     """
@@ -247,10 +252,11 @@ class SKLearnClassifier(ClassifierMixin, ModelEstimator):
     def _new_targets(self, y: np.ndarray, classes: Any) -> Labels:
         return Labels(y if classes is None else classes)
 
-    def _weighed(self, settings: dict[str, Any], y: Any, coded: Any, weights: Any) -> tuple[dict[str, Any], Any]:
+    def _check_weights(self, targets: Labels, coded: np.ndarray, weights: np.ndarray | None) -> None:
+        targets.check_weights(coded, weights)
+
+    def _weighed(self, settings: dict[str, Any], y: Any, weights: Any) -> tuple[dict[str, Any], Any]:
         settings = {**settings}
-        if not hasattr(self, "model_") or len(np.unique(coded)) > 1:
-            check_classes_left(coded, weights)
         return settings, with_class_weight(settings.pop("class_weight", None), y, weights)
 
     def _for_model(self, targets: Labels, coded: np.ndarray) -> np.ndarray:
@@ -301,7 +307,7 @@ class SKLearnRegressor(RegressorMixin, ModelEstimator):
     Example:
         >>> model = Sequential([Input((2,)), layers.Dense(1)])
         >>> model.compile("sgd", "mse")
-        >>> regressor = wrappers.SKLearnRegressor(model, fit_kwargs={"verbose": 0})
+        >>> regressor = SKLearnRegressor(model, fit_kwargs={"verbose": 0})
         >>> regressor.fit(np.eye(2), [1.0, 2.0]).predict(np.eye(2)).shape
         (2,)
     """
@@ -341,7 +347,7 @@ class SKLearnTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mode
     Example:
         >>> model = Sequential([Input((4,)), layers.Dense(2), layers.Dense(4)])
         >>> model.compile("adam", "mse")
-        >>> transformer = wrappers.SKLearnTransformer(model, fit_kwargs={"verbose": 0})
+        >>> transformer = SKLearnTransformer(model, fit_kwargs={"verbose": 0})
         >>> transformer.fit_transform(np.eye(4)).shape
         (4, 4)
     """
@@ -379,7 +385,7 @@ class SKLearnTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mode
 
     @property
     def _n_features_out(self) -> int:
-        """How many columns `transform` gives, for scikit-learn's names of them."""
+        """The number of columns that `transform` gives, for scikit-learn's names of them."""
         return int(self.model_.output_shape[-1])
 
     def __sklearn_tags__(self) -> Any:
@@ -390,6 +396,8 @@ class SKLearnTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mode
 
 def _check_argument(function: Any, name: str, parameter: str) -> None:
     """Raises a ValueError if a function cannot be given an argument by this name."""
+    if isinstance(function, Model):
+        raise ValueError(f"Invalid parameter {parameter!r}: model is a Model; only a function takes arguments.")
     known = inspect.signature(function).parameters
     if name not in known and not any(each.kind is each.VAR_KEYWORD for each in known.values()):
         raise ValueError(

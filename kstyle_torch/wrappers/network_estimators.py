@@ -22,7 +22,6 @@ from kstyle_torch.wrappers.targets import (
     Labels,
     LabelSets,
     Numbers,
-    check_classes_left,
     check_partial_fit,
     with_class_weight,
 )
@@ -97,7 +96,7 @@ class NetworkEstimator(Estimator):
             weights = weights / weights.mean()
         with self._random(resume):
             model = self.model_ if resume else self._network(X, weights)
-            if self.early_stopping:
+            if self.early_stopping and not settings:  # not in `partial_fit`, whose epochs are the caller's
                 rows = np.arange(X.shape[0])
                 train, held_out = train_test_split(rows, test_size=self.validation_fraction, stratify=stratify)
                 parts = (X, y) if weights is None else (X, y, weights)
@@ -178,7 +177,7 @@ class KStyleClassifier(ClassifierMixin, NetworkEstimator):
     Example:
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
-        >>> classifier = wrappers.KStyleClassifier((16,), learning_rate=0.01, epochs=20, random_state=0)
+        >>> classifier = KStyleClassifier((16,), learning_rate=0.01, epochs=20, random_state=0)
         >>> classifier.fit(X, y).score(X, y) > 0.9
         True
     """
@@ -266,9 +265,9 @@ class KStyleClassifier(ClassifierMixin, NetworkEstimator):
             self._targets if resume else LabelSets(y) if y.ndim == 2 else Labels(y if classes is None else classes)
         )
         coded = targets.encode(y)
+        if isinstance(targets, Labels) and classes is None and not resume:
+            targets.check_weights(coded, weights)
         weights = with_class_weight(self.class_weight, y, weights)
-        if y.ndim == 1:
-            check_classes_left(coded, weights if classes is None and not resume else None)
         self._targets, self.classes_ = targets, targets.classes
         self._train(X, coded, weights, resume=resume, stratify=coded if y.ndim == 1 else None, **settings)
         return self
@@ -332,7 +331,7 @@ class KStyleRegressor(RegressorMixin, NetworkEstimator):
     Example:
         >>> from sklearn.datasets import load_diabetes
         >>> X, y = load_diabetes(return_X_y=True)
-        >>> regressor = wrappers.KStyleRegressor((16,), learning_rate=0.01, epochs=20, random_state=0)
+        >>> regressor = KStyleRegressor((16,), learning_rate=0.01, epochs=20, random_state=0)
         >>> regressor.fit(X, y).score(X, y) > 0.4
         True
     """

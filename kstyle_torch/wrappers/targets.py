@@ -74,10 +74,17 @@ class Labels:
 
         Raises: ValueError: for labels that are not among the classes.
         """
+        if y.ndim != 1:
+            raise ValueError(f"y must be a label for each row, as in the first fit; got shape {y.shape}.")
         unknown = np.setdiff1d(y, self.classes)
         if len(unknown):
             raise ValueError(f"y has the labels {unknown.tolist()}, which are not among {self.classes.tolist()}.")
         return np.searchsorted(self.classes, y)
+
+    def check_weights(self, numbers: np.ndarray, weights: np.ndarray | None) -> None:
+        """Raises a ValueError if all rows of positive weight are of one class."""
+        if weights is not None and len(np.unique(numbers[weights > 0])) < 2:
+            raise ValueError("A classifier cannot learn from only one class; sample_weight is zero for all others.")
 
     def one_hot(self, numbers: np.ndarray) -> np.ndarray:
         """Returns a column for each class, with a 1 where it is and 0 elsewhere."""
@@ -132,12 +139,6 @@ class LabelSets:
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Returns the probability of each label."""
         return sigmoid_of(logits)
-
-
-def check_classes_left(numbers: np.ndarray, weights: np.ndarray | None) -> None:
-    """Raises a ValueError if all rows of positive weight are of one class."""
-    if weights is not None and len(np.unique(numbers[weights > 0])) < 2:
-        raise ValueError("A classifier cannot learn from only one class; sample_weight is zero for all others.")
 
 
 def check_partial_fit(estimator: Any, classes: Any, class_weight: Any) -> None:

@@ -152,7 +152,8 @@ def test_weights_of_classes_are_by_label():
 def test_partial_fit():
     with pytest.raises(ValueError, match="needs classes in its first call"):
         classifier().partial_fit(X, NAMES)
-    fitted = classifier().partial_fit(X[:50], NAMES[:50], classes=np.unique(NAMES))
+    one_class = X[:50], NAMES[:50]
+    fitted = classifier().partial_fit(*one_class, classes=np.unique(NAMES), sample_weight=np.ones(50))
     for _ in range(20):
         fitted.partial_fit(X, NAMES)
     assert fitted.epoch_ == 1 and fitted.score(X, NAMES) > 0.8
@@ -204,6 +205,8 @@ def test_searches_set_arguments_of_the_function():
     for name in ("model__unit", "fit__epoch"):
         with pytest.raises(ValueError, match=f"Invalid parameter '{name}'.* Did you mean"):
             classifier().set_params(**{name: 1})
+    with pytest.raises(ValueError, match="only a function takes arguments"):
+        SKLearnRegressor(network(X, X)).set_params(model__units=3)
 
 
 @pytest.mark.full

@@ -120,7 +120,8 @@ def test_partial_fit_trains_one_epoch_in_another_order():
     classifier = KStyleClassifier(**CHEAP)
     with pytest.raises(ValueError, match="needs classes in its first call"):
         classifier.partial_fit(X, NAMES)
-    classifier.partial_fit(X[:50], NAMES[:50], classes=np.unique(NAMES))  # one class alone
+    one_class = X[:50], NAMES[:50]
+    classifier.partial_fit(*one_class, classes=np.unique(NAMES), sample_weight=np.ones(50))
     model = classifier.model_
     for _ in range(10):
         classifier.partial_fit(X, NAMES)
@@ -129,6 +130,8 @@ def test_partial_fit_trains_one_epoch_in_another_order():
         classifier.partial_fit(X, NAMES, classes=["a", "b"])
     with pytest.raises(ValueError, match=r"labels \['other'\], which are not among"):
         classifier.partial_fit(X, ["other"] * len(X))
+    with pytest.raises(ValueError, match="a label for each row, as in the first fit"):
+        classifier.partial_fit(X, np.eye(3, dtype=int)[y])
     with pytest.raises(ValueError, match="cannot weigh classes by 'balanced'"):
         KStyleClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
 
@@ -189,8 +192,13 @@ def test_arguments_reach_the_network():
 def test_sparse_features_are_taken_as_dense_ones():
     rows = scipy.sparse.random(60, 20, 0.2, random_state=0, format="csr")
     target = np.asarray(rows.sum(1)).ravel()
-    dense, sparse = (KStyleRegressor(**CHEAP).fit(each, target) for each in (rows.toarray(), rows))
-    np.testing.assert_allclose(sparse.predict(rows), dense.predict(rows.toarray()), rtol=1e-9)
+    networks = [KStyleRegressor(**CHEAP, early_stopping=True).fit(each, target) for each in (rows.toarray(), rows)]
+    np.testing.assert_allclose(networks[1].predict(rows), networks[0].predict(rows.toarray()), rtol=1e-9)
+    sets = np.stack([target > 2, target > 1], 1).astype(int)
+    given = [
+        KStyleClassifier(**CHEAP).fit(rows, each).predict_proba(rows) for each in (sets, scipy.sparse.csr_array(sets))
+    ]
+    np.testing.assert_array_equal(*given)
 
 
 def test_frames_have_their_names_checked():
