@@ -100,7 +100,7 @@ class ModelEstimator(Estimator):
         self.model_, self.history_, self._targets = model, history, targets
         return self
 
-    # What classifiers do otherwise.
+    # Steps of `_fit` that classifiers override.
 
     def _validated_targets(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         return self._validated(X, y, reset=reset, multi_output=True, y_numeric=True)
@@ -109,10 +109,10 @@ class ModelEstimator(Estimator):
         return Numbers(y)
 
     def _check_weights(self, targets: Any, coded: np.ndarray, weights: np.ndarray | None) -> None:
-        """Checks what the weights leave of data that is all that there is."""
+        """Checks that rows of positive weight suffice to learn from."""
 
     def _weighed(self, settings: dict[str, Any], y: Any, weights: Any) -> tuple[dict[str, Any], Any]:
-        """Returns the settings without `class_weight`, and sample weights with it."""
+        """Returns the settings, and sample weights that include their `class_weight`."""
         return settings, weights
 
     def _for_model(self, targets: Any, coded: np.ndarray) -> np.ndarray:
@@ -126,7 +126,7 @@ class ModelEstimator(Estimator):
     def _with_encoded_validation(self, settings: dict[str, Any], model: Model, targets: Any) -> dict[str, Any]:
         return settings
 
-    # For all of them.
+    # The same for all.
 
     def _new_model(self, X: Any, y: np.ndarray) -> Model:
         """Returns a clone of the model, the model itself where its weights are to be kept, or what the function makes.

@@ -145,7 +145,7 @@ def check_partial_fit(estimator: Any, classes: Any, class_weight: Any) -> None:
     """Raises a ValueError if a classifier's `partial_fit` lacks the classes, got others than before, or is to balance them."""
     if isinstance(class_weight, str):
         raise ValueError(f"partial_fit() cannot weigh classes by {class_weight!r} without all data; take a dict.")
-    known = getattr(estimator, "classes_", None)
+    known = estimator.classes_ if hasattr(estimator, "model_") else None
     if classes is None and known is None:
         raise ValueError("partial_fit() needs classes in its first call: all labels that there will be.")
     if classes is not None and known is not None and not np.array_equal(unique_labels(classes), known):
