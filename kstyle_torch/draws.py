@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,25 +15,29 @@ from torch import Tensor
 __all__ = [
     "default_seed",
     "generator",
+    "isolated_seed",
     "normal",
     "random_state",
     "seed_all",
     "seeded",
     "set_random_state",
+    "shared_since_seeding",
     "skip_default_seed",
     "torch_seeded",
     "truncated_normal",
     "uniform",
 ]
 
+T = TypeVar("T")
 Generator = torch.Generator | None  # None for torch's own, which `torch.manual_seed` seeds
 
 
 class _Seeding:
-    """The last `seed_all`: its seed, None before the first; and how many there were."""
+    """The last `seed_all`: its seed, None before the first; and what draws without a seed share since then."""
 
     seed: int | None = None
-    count = 0
+    shared: Any = None
+    lock = threading.RLock()  # of `isolated_seed`: the random state belongs to the whole process
 
 
 def seed_all(seed: int) -> None:
@@ -40,13 +45,35 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    _Seeding.seed = seed
-    _Seeding.count += 1
+    _Seeding.seed, _Seeding.shared = seed, None
 
 
-def seeded() -> int:
-    """Returns a number that each `seed_all` changes; 0 while torch's own random state is used."""
-    return _Seeding.count if torch.initial_seed() == _Seeding.seed else 0
+@contextlib.contextmanager
+def isolated_seed(seed: int) -> Iterator[None]:
+    """Seeds all random numbers, as `seed_all` does, in a block, and puts them back afterwards.
+
+    Blocks of several threads run one after another; threads outside of such blocks see the seed.
+    """
+    with _Seeding.lock:
+        state, seeding = random_state(), (_Seeding.seed, _Seeding.shared)
+        seed_all(seed)
+        try:
+            yield
+        finally:
+            set_random_state(state)
+            _Seeding.seed, _Seeding.shared = seeding
+
+
+def seeded() -> bool:
+    """Returns whether the last `seed_all` decides; False while torch's own random state does."""
+    return torch.initial_seed() == _Seeding.seed
+
+
+def shared_since_seeding(make: Callable[[], T]) -> T:
+    """Returns the object that `make` gave at the first call since the last `seed_all`."""
+    if _Seeding.shared is None:
+        _Seeding.shared = make()
+    return _Seeding.shared
 
 
 def default_seed() -> int | None:

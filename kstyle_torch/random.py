@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kstyle_torch import config, draws, serialization
 from kstyle_torch._torch import sample_dirichlet, standard_gamma
-from kstyle_torch.draws import default_seed, generator, seeded
+from kstyle_torch.draws import default_seed, generator, seeded, shared_since_seeding
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.mode import running
 from kstyle_torch.ops.operation import TensorLike, as_tensor, operation
@@ -271,13 +271,6 @@ def _source(seed: Seed, device: torch.device | None = None) -> tuple[torch.Gener
     return (None if seed is None else generator(seed, device)), device
 
 
-class _Shared:
-    """The seed generator of the draws without a seed, and the `seed_all` that it belongs to."""
-
-    generator: SeedGenerator | None = None
-    of = 0
-
-
 def _shared_generator() -> SeedGenerator | None:
     """Returns Keras' global seed generator, for draws outside of layers after `utils.set_random_seed`; None otherwise.
 
@@ -285,9 +278,7 @@ def _shared_generator() -> SeedGenerator | None:
     """
     if torch.compiler.is_compiling() or running.inside or running.losses is not None or not seeded():
         return None
-    if _Shared.of != seeded():
-        _Shared.generator, _Shared.of = SeedGenerator(), seeded()
-    return _Shared.generator
+    return shared_since_seeding(SeedGenerator)
 
 
 def _spread(shape: Shape, seed: Seed, *parameters: Any) -> tuple[Any, ...]:
