@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from kstyle_torch.errors import MissingFileError
 from kstyle_torch.saving import keras_file, weights
 from kstyle_torch.serialization import custom_object_scope, whole_configs
 
@@ -72,7 +73,7 @@ def _is_hdf5(path: Path) -> bool:
 def _check_kind(path: Path) -> None:
     """Says what a file or folder is that this cannot read."""
     if not path.exists():
-        raise FileNotFoundError(f"There is no file {str(path)!r}.")
+        raise MissingFileError(f"There is no file {str(path)!r}.")
     if path.is_dir() and (path / "saved_model.pb").exists():
         raise ValueError(
             f"{str(path)!r} is a SavedModel of TensorFlow, which only TensorFlow opens. Save the model as '.keras' there."
