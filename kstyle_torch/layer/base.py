@@ -48,6 +48,10 @@ from kstyle_torch.symbolic.tensor import any_symbolic
 layer_registry = registry("layer", "keras.layers")
 # in Keras' configs; accepted while they are disabled
 KERAS_ONLY = ("lora_alpha", "lora_rank", "quantization_config")
+# arguments of the package's layers that Keras' configs have in the form of the attribute: `(3, 3)` for 3
+SETTLED = frozenset(
+    "kernel_size strides dilation_rate pool_size padding output_size size cropping data_format value_dim".split()
+)
 
 
 class Layer(Configurable, Traced):
@@ -183,6 +187,8 @@ class Layer(Configurable, Traced):
         set_since = {name: serialize_keras_object(getattr(self, name)) for name in self._set_arguments}
         config = {**super().get_config(), **set_since, **own}
         config.pop("autocast", None)  # Keras' layers have no such setting in files
+        if type(self).__module__.startswith("kstyle_torch."):
+            config.update((name, getattr(self, name, config[name])) for name in SETTLED & config.keys())
         return config
 
     # --------------------------------------------------------------------------------------------- building weights
