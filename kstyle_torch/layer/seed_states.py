@@ -30,7 +30,7 @@ class TorchSeed(Variable):
         self.path = "/".join(filter(None, (layer._path_above, layer.name, self.name)))
 
 
-class DrawsFromTorch:
+class DrawsFromTorch(nn.Module):
     """Mixin of layers that draw from torch: from a generator of their own where they have a seed, else from its random state.
 
     Their state is in `variables` as a `TorchSeed`.
