@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kstyle_torch.errors import WrongTypeError
+
 
 def to_array(tensor: Tensor) -> np.ndarray:
     """Returns a tensor as an array on the host; waits for the device.
@@ -31,7 +33,17 @@ def from_array(value: Any, device: Any = None) -> Tensor:
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.name == "bfloat16":
         bits = np.ascontiguousarray(value).view(np.int16).reshape(np.shape(value))
         return torch.as_tensor(bits, device=device).view(torch.bfloat16)
-    return torch.as_tensor(value, device=device)
+    try:
+        return torch.as_tensor(value, device=device)
+    except TypeError as error:  # whose message lists the dtypes of torch
+        kind = value.dtype.name if isinstance(value, np.ndarray) else type(value).__name__
+        raise WrongTypeError(f"A tensor holds numbers or bools; got {shown(value)} of type {kind}.") from error
+
+
+def shown(value: Any) -> str:
+    """Returns a value as text for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def tensor_of(value: Any) -> Any:

@@ -18,6 +18,7 @@ __all__ = [
     "isolated_seed",
     "normal",
     "random_state",
+    "reseeded",
     "seed_all",
     "seeded",
     "set_random_state",
@@ -197,6 +198,18 @@ def torch_seeded(seed: int) -> Iterator[Callable[[], bool]]:
         torch.set_rng_state(before[0])
         if len(before) > 1:
             device.set_rng_state_all(before[1:])
+
+
+@contextlib.contextmanager
+def reseeded(source: torch.Generator, seed: int) -> Iterator[Callable[[], bool]]:
+    """Does what `torch_seeded` does, for one generator."""
+    before = source.get_state()
+    source.manual_seed(seed)
+    start = source.get_state()
+    try:
+        yield lambda: not torch.equal(start, source.get_state())
+    finally:
+        source.set_state(before)
 
 
 def _device_module() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections import Counter
@@ -134,3 +135,14 @@ def looks_automatic(cls: type, name: str) -> bool:
 def reset_names() -> None:
     """Resets the counts of all names."""
     _name_counts.clear()
+
+
+@contextlib.contextmanager
+def keeping_names() -> Iterator[None]:
+    """Takes back the names that objects get in a block: the next ones get them again."""
+    before = dict(_name_counts)
+    try:
+        yield
+    finally:
+        _name_counts.clear()
+        _name_counts.update(before)

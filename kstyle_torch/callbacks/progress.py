@@ -227,15 +227,15 @@ def can_redraw(stream: Any) -> bool:
 
 
 def resolve_verbose(verbose: Any) -> int:
-    """Returns the user's `verbose` as 0, 1 or 2.
+    """Returns the user's `verbose` as 0, 1 or 2; higher numbers are taken as 2.
 
-    Raises: ValueError: for anything but 0, 1, 2, True, False and "auto".
+    Raises: ValueError: for anything but a number from 0 on, True, False and "auto".
     """
     if verbose == "auto":
         return 1 if config.is_interactive_logging_enabled() else 2
-    if verbose not in (0, 1, 2):
+    if not isinstance(verbose, int) or verbose < 0:
         raise ValueError(f"verbose must be 'auto', 0, 1 or 2; got {verbose!r}.")
-    return int(verbose)
+    return min(int(verbose), 2)
 
 
 def formatted(logs: Any) -> str:

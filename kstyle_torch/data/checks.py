@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import tree
+from kstyle_torch.errors import OutOfRangeError
 
 
 def warn_of_nan(structure: Any, what: str) -> None:
@@ -37,7 +38,7 @@ def check_labels(y: Tensor, num_classes: int, name: str, ignored: int | None = N
         low, high = map(int, _bounds(kept)) if kept.numel() else (0, 0)
     worst = low if low < 0 else high
     if low < 0 or high >= num_classes:
-        raise ValueError(
+        raise OutOfRangeError(
             f"Loss {name!r}: label {worst} is out of range for {num_classes} classes (labels must be 0 to "
             f"{num_classes - 1})."
         )

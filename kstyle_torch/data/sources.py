@@ -16,6 +16,7 @@ from kstyle_torch.data.arrays import check_lengths, is_array, num_samples, to_te
 from kstyle_torch.data.batches import ArrayBatches, Batch, Batches
 from kstyle_torch.data.split import unpack
 from kstyle_torch.data.stream import StreamBatches
+from kstyle_torch.errors import WrongTypeError
 
 
 def make_batches(
@@ -140,8 +141,9 @@ def checked_batch_size(batch_size: int | None) -> int:
     """
     if batch_size is None:
         return 32
-    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or int(batch_size) <= 0:
-        raise ValueError(f"batch_size must be a positive int; got {batch_size!r}.")
+    is_int = not isinstance(batch_size, bool) and hasattr(batch_size, "__index__")
+    if not is_int or int(batch_size) <= 0:
+        raise (ValueError if is_int else WrongTypeError)(f"batch_size must be a positive int; got {batch_size!r}.")
     return int(batch_size)
 
 

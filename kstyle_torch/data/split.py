@@ -9,12 +9,16 @@ from torch.utils import data as torch_data
 
 from kstyle_torch import tree
 from kstyle_torch.data.py_dataset import PyDataset, PyDatasetPart
+from kstyle_torch.errors import WrongTypeError
 
 
 def check_split(validation_split: float) -> None:
     """Raises a ValueError unless it is a share in [0, 1)."""
-    if not isinstance(validation_split, (int, float)) or not 0 <= validation_split < 1:
-        raise ValueError(f"validation_split must be in [0, 1); got {validation_split!r}.")
+    is_number = isinstance(validation_split, (int, float))
+    if not is_number or not 0 <= validation_split < 1:
+        raise (ValueError if is_number else WrongTypeError)(
+            f"validation_split must be in [0, 1); got {validation_split!r}."
+        )
 
 
 def split_off(arrays: Any, validation_split: float, num_samples: int) -> tuple[Any, Any]:

@@ -16,7 +16,13 @@ from kstyle_torch import config, dtype_policies, regularizers, tree
 from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer import added_losses
-from kstyle_torch.layer.call_arguments import named_arguments, refuse_misfit, refuse_other_than_tensors, shapes_for
+from kstyle_torch.layer.call_arguments import (
+    named_arguments,
+    refuse_misfit,
+    refuse_other_than_tensors,
+    refuse_several,
+    shapes_for,
+)
 from kstyle_torch.layer.call_pairs import pair_again, pair_call_and_forward
 from kstyle_torch.layer.checks import check_initialized
 from kstyle_torch.layer.containers import metrics_in, tracked
@@ -43,6 +49,10 @@ from kstyle_torch.symbolic.tensor import any_symbolic
 layer_registry = registry("layer", "keras.layers")
 # in Keras' configs; accepted while they are disabled
 KERAS_ONLY = ("lora_alpha", "lora_rank", "quantization_config")
+# arguments of the package's layers that Keras' configs have in the form of the attribute: `(3, 3)` for 3
+SETTLED = frozenset(
+    "kernel_size strides dilation_rate pool_size padding output_size size cropping data_format value_dim".split()
+)
 
 
 class Layer(Configurable, Traced):
@@ -180,6 +190,8 @@ class Layer(Configurable, Traced):
         set_since = {name: serialize_keras_object(getattr(self, name)) for name in self._set_arguments}
         config = {**super().get_config(), **set_since, **own}
         config.pop("autocast", None)  # Keras' layers have no such setting in files
+        if type(self).__module__.startswith("kstyle_torch."):
+            config.update((name, getattr(self, name, config[name])) for name in SETTLED & config.keys())
         return config
 
     # --------------------------------------------------------------------------------------------- building weights
@@ -304,8 +316,7 @@ class Layer(Configurable, Traced):
         """Calls the layer with other values in the place of its variables, and leaves its own as they are.
 
         The state of random numbers is among the variables: the same values give the same result, and the values that are
-        returned give other numbers. Layers that draw without a seed draw as their listed seeds say. Recurrent dropout and
-        random image layers are not among them yet, and draw other numbers in each call.
+        returned give other numbers. Layers that draw without a seed draw as their listed seeds say.
 
         Args:
             trainable_variables: Tensors or arrays, one for each of `layer.trainable_variables`.
@@ -341,10 +352,12 @@ class Layer(Configurable, Traced):
     def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs the general call: symbolic inputs, conversion of arguments, building and masks."""
         if any_symbolic(args, kwargs):
+            refuse_several(self, args)
             if self.input_spec is not None:
                 self._check_input_spec(args, kwargs)
             return self._symbolic_call(args, kwargs)
         args, kwargs = tree.map_structure(self._to_tensor, (_with_arrays(args), kwargs))
+        refuse_several(self, args)
         for arg in args:
             if type(arg) is not Tensor and not self._allow_non_tensor_positional_args:
                 refuse_other_than_tensors(self, arg)

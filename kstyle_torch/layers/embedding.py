@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import constraints, initializers, regularizers
+from kstyle_torch.errors import OutOfRangeError
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import positive_int, refuse_quantization
@@ -109,7 +110,7 @@ class Embedding(LoraLayer):
             y = self.embedding(inputs)
         except IndexError:
             worst = int(inputs.min()) if int(inputs.min()) < 0 else int(inputs.max())
-            raise ValueError(
+            raise OutOfRangeError(
                 f"{self.name}: index {worst} is out of range; with input_dim={self.input_dim} indices "
                 f"go from 0 to {self.input_dim - 1}."
             ) from None

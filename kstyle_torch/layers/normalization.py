@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import constraints, initializers, regularizers
+from kstyle_torch.errors import OutOfRangeError
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.checks import check_sizes, known_size, positive_int
 from kstyle_torch.layer.precision import INTEGERS
@@ -310,5 +311,5 @@ def _checked_axes(axis: Any, layer: Layer) -> int | list[int]:
 def _positive_axes(axis: Axes, rank: int, layer: Layer) -> list[int]:
     axes = [axis] if isinstance(axis, int) else axis
     if not all(-rank <= item < rank for item in axes):
-        raise ValueError(f"{layer.name}: axis {axis} is out of range for an input of {rank} axes.")
+        raise OutOfRangeError(f"{layer.name}: axis {axis} is out of range for an input of {rank} axes.")
     return sorted(item % rank for item in axes)

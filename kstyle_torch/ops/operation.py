@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, tree
+from kstyle_torch.arrays import shown
+from kstyle_torch.errors import WrongTypeError
 from kstyle_torch.ops.dtypes import WIDER, floatx
 from kstyle_torch.symbolic.tensor import is_symbolic, record
 from kstyle_torch.variables import Variable
@@ -155,6 +157,8 @@ def _dtype_of_number(x: Any) -> torch.dtype:
 
 def _of_array(x: Any, dtype: torch.dtype | None, device: torch.device) -> Tensor:
     array = np.asarray(x)
+    if array.dtype.kind in "OSU":
+        raise WrongTypeError(f"A tensor holds numbers or bools; got {shown(x)} of type {array.dtype.name}.")
     if dtype is None and isinstance(x, (list, tuple)):
         dtype = {"float64": floatx(), "int64": torch.int32, "complex128": torch.complex64}.get(array.dtype.name)
     if array.dtype.name == "bfloat16":  # from ml_dtypes; torch.from_numpy does not accept it

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kstyle_torch.errors import OutOfRangeError
 from kstyle_torch.ops.operation import Nest, Operand, TensorLike, as_tensor, operation
 from kstyle_torch.symbolic.tensor import sizes_of_reshape
 
@@ -58,7 +59,11 @@ def moveaxis(x: TensorLike, source: Axes, destination: Axes) -> Tensor:
 def expand_dims(x: TensorLike, axis: Axes) -> Tensor:
     """Adds axes of size 1 at the positions `axis` of the result."""
     if isinstance(axis, int):
-        return torch.unsqueeze(x, axis)
+        try:
+            return torch.unsqueeze(x, axis)
+        except IndexError as error:
+            ndim = x.ndim + 1
+            raise OutOfRangeError(f"expand_dims: the result has {ndim} axes; got axis={axis}.") from error
     ndim = x.ndim + len(axis)
     for each in sorted(each % ndim for each in axis):
         x = torch.unsqueeze(x, each)

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from kstyle_torch.errors import MissingFileError
 from kstyle_torch.saving import keras_file, weights
 from kstyle_torch.serialization import custom_object_scope, whole_configs
 
@@ -73,7 +74,7 @@ def _is_hdf5(path: Path) -> bool:
 def _check_kind(path: Path) -> None:
     """Raises the error for a file or folder that cannot be loaded, with what it is."""
     if not path.exists():
-        raise FileNotFoundError(f"The file {str(path)!r} does not exist.")
+        raise MissingFileError(f"The file {str(path)!r} does not exist.")
     if path.is_dir() and (path / "saved_model.pb").exists():
         raise ValueError(
             f"{str(path)!r} is a SavedModel of TensorFlow, which only TensorFlow opens. Save the model as '.keras' there."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kstyle_torch import budget
+from kstyle_torch.errors import MissingFileError
 
 # of a list, dict or string object with its slot in its container; separators in the JSON bound their number
 BYTES_AN_OBJECT = {"{": 250, "[": 80, ",": 60, ":": 60}
@@ -31,7 +32,7 @@ def check_file(path: str | os.PathLike[str]) -> Path:
     try:
         found = path.stat()
     except FileNotFoundError:
-        raise FileNotFoundError(f"The file {str(path)!r} does not exist.") from None
+        raise MissingFileError(f"The file {str(path)!r} does not exist.") from None
     except (OSError, ValueError) as error:  # for invalid names
         raise ValueError(f"{shortened(path)} cannot be the name of a file: {error}.") from error
     if not stat.S_ISREG(found.st_mode):

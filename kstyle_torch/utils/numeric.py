@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kstyle_torch.errors import OutOfRangeError
+
 __all__ = ["normalize", "to_categorical"]
 
 
@@ -45,7 +47,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
     size = int(num_classes or highest + 1)
     if lowest < 0 or highest >= size:
         worst = int(lowest if lowest < 0 else highest)
-        raise ValueError(
+        raise OutOfRangeError(
             f"to_categorical: class {worst} is out of range; with {size} classes they go from 0 to {size - 1}."
         )
     vectors = torch.nn.functional.one_hot(whole, size).to(torch.float32)

@@ -353,6 +353,7 @@ def shapes_of_layers(model: nn.Module) -> dict[int, Any]:
         graph: Graph | None = graph_of(module)
         if graph is not None:
             known.update((id(call.target), shapes_of(graph, call.outputs)) for call in graph.calls)
+            known.setdefault(id(module), shapes_of(graph, graph.outputs))
     several = {key: shapes for key, shapes in known.items() if not isinstance(shapes, Shape)}
     return {**known, **torchinfo_shapes(model), **several}
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config
+from kstyle_torch.errors import WrongTypeError
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.custom_objects import TakesCustomObjects
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer
@@ -41,7 +42,13 @@ class Rescaling(TakesCustomObjects, DataLayer):
         self.register_buffer("shift", self._constant(self.offset, channels=False), persistent=False)
 
     def _constant(self, value: Any, channels: bool) -> Tensor:
-        constant = torch.as_tensor(value, dtype=self._dtype, device=config.device())
+        try:
+            constant = torch.as_tensor(value, dtype=self._dtype, device=config.device())
+        except (TypeError, ValueError) as error:
+            name = "scale" if channels else "offset"
+            raise WrongTypeError(
+                f"{self.name}: {name} must be a number, or an array of them; got {value!r}."
+            ) from error
         if channels and constant.ndim and self.data_format == "channels_first":
             return constant.reshape(*constant.shape, *(1,) * (3 - constant.ndim))
         return constant

@@ -24,6 +24,7 @@ from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.module_walk import OwnDict, first_parameter, set_unnoticed
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.reparametrization import refresh
+from kstyle_torch.layer.seed_states import DrawsFromTorch
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight
 from kstyle_torch.layers.recurrent.sequence import last_valid, loop, writes_one_step
@@ -47,7 +48,7 @@ def runs_as_steps(call: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-class Cell(Layer):
+class Cell(DrawsFromTorch, Layer):
     """Base of Keras' cells: takes one step, `cell(inputs, states)`, and returns the output and the new states.
 
     Args:

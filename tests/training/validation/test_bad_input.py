@@ -126,7 +126,7 @@ ERRORS = {
         "y must not be given when x is a DataLoader",
     ),
     "batch-size": (lambda: compiled().fit(X, Y, batch_size=0), "batch_size must be a positive int"),
-    "verbose": (lambda: compiled().fit(X, Y, verbose=7), "verbose must be"),
+    "verbose": (lambda: compiled().fit(X, Y, verbose="loud"), "verbose must be"),
     "callback-class": (
         lambda: compiled().fit(X, Y, callbacks=[ks.callbacks.EarlyStopping]),
         "write EarlyStopping\\(\\)",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kstyle_torch._torch import sample_dirichlet
 from kstyle_torch.draws import generator, skip_default_seed
+from kstyle_torch.layer.seed_states import DrawsFromTorch
 from kstyle_torch.layers.preprocessing.image.base import BaseImagePreprocessingLayer, KeepsPlaces, Range
 from kstyle_torch.layers.preprocessing.image.boxes import clipped_boxes, from_xyxy, to_xyxy
 
@@ -54,7 +55,7 @@ class Draws:
         return self.uniform(self.rows) < self.uniform(self.rows, between=chance)
 
 
-class RandomImageLayer(BaseImagePreprocessingLayer):
+class RandomImageLayer(DrawsFromTorch, BaseImagePreprocessingLayer):
     """Base class of layers with a random transformation in training.
 
     Args:
@@ -68,7 +69,7 @@ class RandomImageLayer(BaseImagePreprocessingLayer):
             raise ValueError(f"{self.name}: seed must be an int or None; got {seed!r}.")
         self.seed = seed
         skip_default_seed(seed)
-        self._generator: torch.Generator | None = None if seed is None else generator(seed)
+        self._generator = None if seed is None else generator(seed)
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
         """Returns the transformation of a batch; None in inference mode."""
