@@ -430,10 +430,18 @@ def _set_flag(module: nn.Module, mode: bool) -> None:
         module.training = mode
 
 
-def set_flags(root: nn.Module, training: bool) -> None:
-    """Sets the flags below again, within `holding`: a callback may have changed them, or what is frozen."""
-    for module, mode in readers(root, training):
-        _set_flag(module, mode)
+def take_again(module: nn.Module, training: bool, taken: Flags) -> tuple[Any, Flags]:
+    """Takes the flags below as they should be now, in the place of those taken: modules may be new, or newly frozen.
+
+    Only for the innermost call of a thread, between its steps: the flags that it gives back are free for a moment.
+    """
+    flags = readers(module, training)
+    if [(id(each), mode) for each, mode in flags] != [(id(each), mode) for each, mode in taken]:
+        give_back(taken)
+        return take(module, training)
+    for each, mode in flags:  # users may have set one
+        _set_flag(each, mode)
+    return module, taken
 
 
 def sharing_copy(root: nn.Module, flags: list[tuple[nn.Module, bool]]) -> Any:
