@@ -59,9 +59,11 @@ active: list[Active] = []
 
 
 def used_elsewhere() -> list[nn.Module]:
-    """Returns the models that other threads run."""
+    """Returns the models that other threads run, and modules that they have called directly."""
     me = threading.get_ident()
-    return [run.origin for run in [*active] if run.thread != me]
+    called = [root for thread, root in [*modeless] if thread != me]
+    held = [hold.module for hold in [*holds.values()] if {*hold.wanted} - {me}]
+    return [*(run.origin for run in [*active] if run.thread != me), *called, *held]
 
 
 def is_used_elsewhere(module: nn.Module) -> bool:

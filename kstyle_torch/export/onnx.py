@@ -17,8 +17,9 @@ from torch import nn
 
 from kstyle_torch import tree
 from kstyle_torch._torch import ONNX_LOGGER
-from kstyle_torch.export.program import inference, to_program
+from kstyle_torch.export.program import to_program
 from kstyle_torch.export.signature import Signature
+from kstyle_torch.export.tracing import inference
 from kstyle_torch.saving.atomic import replacing
 
 NEEDED = ("onnx", "onnxscript")

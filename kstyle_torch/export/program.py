@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import torch
 from torch import nn
 
 from kstyle_torch.export.signature import Signature
-from kstyle_torch.mode import in_mode
+from kstyle_torch.export.tracing import inference
 from kstyle_torch.saving.atomic import replacing
 
 
@@ -31,15 +29,15 @@ def to_program(model: nn.Module, input_signature: Any = None, **options: Any) ->
     """
     signature = Signature.of(model, input_signature)
     options.setdefault("dynamic_shapes", signature.open_axes())
-    if len(signature.leaves) == 1:  # what from_torch wraps may have children called as a Model's properties are
-        model = vars(model).get("wrapped", model)
-    with inference(model):
+    with inference(model) as held:
+        if len(signature.leaves) == 1:  # what from_torch wraps may have children called as a Model's properties are
+            held = vars(held).get("wrapped", held)
         try:
-            return torch.export.export(model, signature.example(), **options)
+            return torch.export.export(held, signature.example(), **options)
         except refusals() as error:
             try:  # conditions on open sizes become checks in the program
                 options.setdefault("prefer_deferred_runtime_asserts_over_guards", True)
-                return torch.export.export(model, signature.example(), **options)
+                return torch.export.export(held, signature.example(), **options)
             except refusals():
                 raise ValueError(refusal(getattr(model, "name", type(model).__name__), error)) from error
 
@@ -62,13 +60,6 @@ def write_program(
         # torch measures channels_last weights wrongly and warns; it writes them right
         warnings.filterwarnings("ignore", message="No complete tensor found")
         torch.export.save(program, file)
-
-
-@contextlib.contextmanager
-def inference(model: nn.Module) -> Iterator[None]:
-    """Enters inference mode without gradients; losses that the run adds are taken off again."""
-    with in_mode(model, False), torch.no_grad():
-        yield
 
 
 def refusals() -> tuple[type[Exception], ...]:

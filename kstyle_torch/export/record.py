@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -221,9 +222,12 @@ def _hooks(model: nn.Module, recorder: Recorder) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _compiling() -> Iterator[None]:
-    """Layers take the ways that they take in compiled code, which suit every device and read no data."""
-    before = torch.compiler.is_compiling
-    torch.compiler.is_compiling = lambda: True
+    """Layers take the ways that they take in compiled code, which suit every device and read no data.
+
+    Those of other threads do not; and `to_trace` sees to it that two threads do not do this at once.
+    """
+    before, me = torch.compiler.is_compiling, threading.get_ident()
+    torch.compiler.is_compiling = lambda: threading.get_ident() == me or before()
     try:
         yield
     finally:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, dtype_policies, regularizers, tree
+from kstyle_torch._torch import is_compiling, is_exporting
 from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer import added_losses
@@ -272,9 +272,9 @@ class Layer(Configurable, Traced):
 
     def _outermost_call(self, plain: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs an outermost call: clears the losses of the previous one, and afterwards the mode inherited by inner layers."""
-        if torch.compiler.is_exporting():  # exported programs must not change state
+        if is_exporting():  # exported programs must not change state
             return self._slow_call(args, kwargs)
-        compiling, call = torch.compiler.is_compiling(), running
+        compiling, call = is_compiling(), running
         if compiling or added_losses.pending or call.losses:
             added_losses.forget(self)
         entry = None if compiling or call.mode is not None else (call.thread, self)
@@ -387,7 +387,7 @@ class Layer(Configurable, Traced):
         if kwargs.get("mask", self) is None or "mask" not in self._parameter_names:
             kwargs.pop("mask", None)
         if training is None:
-            unasked = running.mode is None and not torch.compiler.is_compiling()
+            unasked = running.mode is None and not is_compiling()
             return nn.Module.__call__(apart_from_holds(self) if unasked and holds else self, *args, **kwargs)
         call, mode = running, bool(training)
         before, call.mode = call.mode, mode
@@ -420,7 +420,7 @@ class Layer(Configurable, Traced):
                 raise ValueError(
                     f"{self.name}: add_loss() takes a tensor, or a list of them, computed in call(); got {leaf!r}."
                 )
-        if torch.compiler.is_exporting():
+        if is_exporting():
             return  # exported programs have no losses
         if running.losses is None:
             added_losses.note(self)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers, tree
+from kstyle_torch._torch import is_exporting
 from kstyle_torch.draws import generator, skip_default_seed
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.call_pairs import has_other_call
@@ -353,7 +354,7 @@ class FusedCell(Cell):
             return False
         if weight is None or x.ndim != 3 or x.shape[2] != weight.shape[1]:  # the kernel itself does not look
             return False
-        return x.dtype is weight.dtype and not torch.compiler.is_exporting()
+        return x.dtype is weight.dtype and not is_exporting()
 
     def run_plainly(self, x: Tensor, backward: FusedCell | None = None) -> Tensor:
         """Returns the outputs at every step, for what `is_plain`.

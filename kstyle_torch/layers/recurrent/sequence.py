@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import tree
-from kstyle_torch._torch import load_scan
+from kstyle_torch._torch import is_exporting, load_scan
 
 MAX_UNROLLED = 16  # tracing one step takes about as long as unrolling so many
 
 
 def writes_one_step(x: Tensor) -> bool:
     """Returns whether a program is being written, and for sequences (batch, time, ...) of so many steps that one is written."""
-    if not torch.compiler.is_exporting() or (isinstance(x.shape[1], int) and x.shape[1] <= MAX_UNROLLED):
+    if not is_exporting() or (isinstance(x.shape[1], int) and x.shape[1] <= MAX_UNROLLED):
         return False
     return load_scan() is not None  # else long sequences are unrolled, and open lengths refused by torch
 
@@ -34,7 +34,7 @@ def align(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the valid steps first, in their order, zeros behind them; and `inside`."""
     if writes_one_step(x):
         return x, mask
-    if torch.compiler.is_exporting():  # ONNX has no stable sort, and here no two are equal
+    if is_exporting():  # ONNX has no stable sort, and here no two are equal
         order = (torch.arange(mask.shape[1], device=mask.device) - mask.int() * mask.shape[1]).argsort(1)
         valid = mask.gather(1, order)
     else:
