@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kstyle_torch.export.program import refusal, refusals
 from kstyle_torch.export.signature import Signature
-from kstyle_torch.export.tracing import inference
+from kstyle_torch.export.tracing import inference, leaves_nothing
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.messages import say
 from kstyle_torch.saving.atomic import replacing_folder
@@ -141,6 +141,7 @@ class ExportArchive:
             raise ValueError(f"add_variable_collection() needs a list of variables; got {wrong[0]} in it.")
         self._collections[name] = list(variables)
 
+    @leaves_nothing
     def write_out(self, filepath: str | os.PathLike[str], options: Any = None, verbose: bool = True) -> None:
         """Writes the folder; one that is there is replaced once the new one is whole.
 

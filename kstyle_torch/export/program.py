@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kstyle_torch.export.signature import Signature
-from kstyle_torch.export.tracing import inference
+from kstyle_torch.export.tracing import inference, leaves_nothing
 from kstyle_torch.saving.atomic import replacing
 
 
@@ -24,6 +24,8 @@ def to_program(model: nn.Module, input_signature: Any = None, **options: Any) ->
             `InputSpec`, a symbolic tensor, or a tensor or array to copy (then only the batch size is open); a nest of them
             for several inputs.
         options: For `torch.export.export`.
+    Returns: The program. It holds the model's own weights, and what torch keeps of the tracing holds the model in reference
+        cycles: its memory is free once Python's garbage collector has run.
     Raises: ValueError: if the inputs are not known, or the model decides on its data in a way that torch.export cannot
         follow.
     """
@@ -42,6 +44,7 @@ def to_program(model: nn.Module, input_signature: Any = None, **options: Any) ->
                 raise ValueError(refusal(getattr(model, "name", type(model).__name__), error)) from error
 
 
+@leaves_nothing
 def write_program(
     model: nn.Module,
     filepath: str | os.PathLike[str],
