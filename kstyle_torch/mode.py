@@ -52,6 +52,8 @@ class Active(Protocol):
     """A run of `fit`, `evaluate` or `predict`, in any thread."""
 
     thread: int
+    kind: str  # "training", "evaluating" or "predicting"
+    brief: bool  # whether it is a single step
     origin: Any  # the user's model
 
 
@@ -332,6 +334,36 @@ class _Hold:
     def __init__(self, module: nn.Module):
         self.module, self.before = module, module.training
         self.wanted: dict[int, list[bool]] = {}
+
+
+class HeldFlags:
+    """Flags of modules as they are outside of the running calls, for a copy or a pickle that is made during one.
+
+    Args:
+        flags: Modules, each with its flag.
+        is_copied: Whether the modules were copied with it; `copy.copy` shares them.
+    """
+
+    def __init__(self, flags: list[tuple[nn.Module, bool]], is_copied: bool = False):
+        self.flags, self.is_copied = flags, is_copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HeldFlags:
+        return HeldFlags(copy.deepcopy(self.flags, memo), is_copied=True)
+
+    def __reduce__(self) -> Any:
+        return HeldFlags, (self.flags, True)
+
+    def set(self) -> None:
+        """Sets the flags of copied modules."""
+        for module, flag in self.flags if self.is_copied else ():
+            _set_flag(module, flag)
+
+
+def flags_outside(root: nn.Module) -> dict[str, Any]:
+    """Returns the flags that running calls have changed below a module, as an item of its state; nothing if there are none."""
+    before = {key: hold.before for key, hold in [*holds.items()]}
+    flags = [(module, before[id(module)]) for module in all_modules(root) if id(module) in before] if before else []
+    return {"_held_flags": HeldFlags(flags)} if flags else {}
 
 
 _lock = threading.Lock()

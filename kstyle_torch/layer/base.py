@@ -32,7 +32,7 @@ from kstyle_torch.layer.stateless import stateless_call
 from kstyle_torch.layer.tracing import Traced
 from kstyle_torch.layer.unbuilt import warn_of_unbuilt
 from kstyle_torch.layer.weight_holder import sync_trainable
-from kstyle_torch.mode import apart_from_holds, holding, holds, modeless, running
+from kstyle_torch.mode import apart_from_holds, flags_outside, holding, holds, modeless, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.scopes import current_remat_mode, opened
 from kstyle_torch.serialization import Configurable, registry, reject_unknown, serialize_keras_object
@@ -494,13 +494,17 @@ class Layer(Configurable, Traced):
             self._follow_dtype(lambda tensor: tensor.to(floats[0]) if floats else tensor)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_views": OwnDict(), "_added_losses": OwnList(), "_calls": OwnList()}
+        state = {**self.__dict__, "_views": OwnDict(), "_added_losses": OwnList(), "_calls": OwnList()}
+        return {**state, **flags_outside(self)} if holds else state
 
     def _fields_of_copy(self) -> dict[str, Any]:
         return {"_views": OwnDict(), "_in_containers": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        held = vars(self).pop("_held_flags", None)
+        if held is not None:
+            held.set()
         self._keep_methods()
         for attribute in self._in_containers:
             self.__dict__[attribute] = tracked(self.__dict__[attribute], self, attribute)

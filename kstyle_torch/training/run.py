@@ -130,18 +130,23 @@ class Run:
         return self.model
 
     def _must_wait(self) -> bool:
-        """Returns whether another thread runs a single training step, which this training has to wait for.
+        """Returns whether another thread runs a single step on the same weights, which this training has to wait for.
 
         Gradients are kept at the weights, and torch refuses a backward pass whose weights have changed.
         """
         if self.kind != "training":
             return False
-        others = [run for run in self.origin._fit.runs if run.kind == "training" and run.thread != self.thread]
-        if not all(run.brief for run in others):
+        trainings = [run for run in active if run.kind == "training" and run.thread != self.thread]
+        others = [run for run in trainings if _train_the_same(run.origin, self.origin)]
+        lasting = [run.origin for run in others if not run.brief]
+        if lasting:
+            whose = (
+                "" if lasting[0] is self.origin else f", which has trained weights in common with {self.origin.name},"
+            )
             raise RuntimeError(
-                f"{self.origin.name} is being trained by fit() in another thread. Two trainings of one model would change "
-                "the weights under each other: wait for it, call train_on_batch() in both threads, which take turns, or "
-                "train a clone_model()."
+                f"{lasting[0].name}{whose} is being trained by fit() in another thread. Two trainings would change the "
+                "weights under each other: wait for it, call train_on_batch() in both threads, which take turns, or train "
+                "a clone_model()."
             )
         return bool(others)
 
@@ -152,6 +157,14 @@ class Run:
                 model._fit.runs.remove(self)
         if self in active:
             active.remove(self)
+
+
+def _train_the_same(model: Trainable, other: Trainable) -> bool:
+    """Returns whether two models are one, or training changes weights that they have in common."""
+    if model is other:
+        return True
+    first, second = ({id(view.parameter) for view in each.trainable_weights} for each in (model, other))
+    return not first.isdisjoint(second)
 
 
 def _what_is_frozen(model: Trainable) -> list[tuple[int, bool, bool]]:
