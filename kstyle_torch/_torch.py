@@ -282,6 +282,9 @@ TENSOR_FUNCTIONS: Any = private("torch._C._VariableFunctions", _Nowhere)
 TENSOR_METHODS: Any = private("torch._C.TensorBase", _Nowhere)
 NN_FUNCTIONS: Any = private("torch._C._nn", _Nowhere)
 
+# oneDNN's `x @ weight.T + bias`; it has no public name, and no gradient. None: torch's own product is taken.
+onednn_linear: Any = private("torch.ops.mkldnn._linear_pointwise", None)
+
 
 def schema_of(operator: Any) -> Any:
     """Returns the schema of an operator: its name and arguments."""
@@ -315,6 +318,10 @@ def _assume_one() -> int:
 
 num_dispatch_modes: Callable[[], int] = private("torch._C._len_torch_dispatch_stack", _assume_one, "recording")
 has_global_hook: Callable[[], Any] = private("torch.nn.modules.module._has_any_global_hook", _assume_one, "recording")
+dispatch_modes: Callable[[], list[Any]] = private(
+    "torch.utils._python_dispatch._get_current_dispatch_mode_stack", lambda: [None]
+)
+functional_transform: Callable[[], Any] = private("torch._C._functorch.peek_interpreter_stack", _assume_one)
 
 
 class _NoDispatchMode:

@@ -43,6 +43,7 @@ __all__ = [
     "is_interactive_logging_enabled",
     "is_traceback_filtering_enabled",
     "keeps_freed_memory",
+    "matmul",
     "max_epochs",
     "max_steps_per_epoch",
     "resident_bytes",
@@ -52,6 +53,7 @@ __all__ = [
     "set_floatx",
     "set_image_data_format",
     "set_keeps_freed_memory",
+    "set_matmul",
     "set_max_epochs",
     "set_max_steps_per_epoch",
     "set_resident_bytes",
@@ -59,6 +61,7 @@ __all__ = [
 
 ROOT = str(Path(__file__).parent)
 _IMAGE_FORMATS = ("channels_last", "channels_first")
+_MATMULS = ("auto", "onednn", "torch")
 
 _epsilon = 1e-7
 _image_data_format = "channels_last"
@@ -66,6 +69,7 @@ _interactive_logging = True
 _device: torch.device | None = None
 _resident_bytes: int | None = None
 _keeps_freed_memory = True
+_matmul = "auto"
 _unsafe_deserialization = False
 _max_epochs: int | None = None
 _max_steps_per_epoch: int | None = None
@@ -210,6 +214,25 @@ def enable_unsafe_deserialization() -> None:
 def is_unsafe_deserialization_enabled() -> bool:
     """Returns whether `enable_unsafe_deserialization` was called."""
     return _unsafe_deserialization
+
+
+def matmul() -> str:
+    """Returns which library multiplies the matrices of dense layers: `"auto"`, `"onednn"` or `"torch"`."""
+    return _matmul
+
+
+def set_matmul(library: str) -> None:
+    """Chooses the library that multiplies large float32 matrices of dense layers on the CPU.
+
+    Results differ by rounding (1e-6 relative), like those of two processors.
+
+    Args:
+        library: `"torch"` is what `torch.nn.functional.linear` takes. `"onednn"` is oneDNN. `"auto"`, the default, is
+            oneDNN on processors where torch's choice is known to be slower (AMD's from Zen 5 on), torch's on others.
+    Raises: ValueError: for other values.
+    """
+    global _matmul
+    _matmul = _one_of(library, _MATMULS, "library")
 
 
 def max_epochs() -> int | None:

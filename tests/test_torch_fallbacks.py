@@ -229,6 +229,25 @@ def is_off(private, public):
     assert callable(private) and public is None
 
 
+def compare_product(private, public):
+    assert public is None
+    x, weight, bias = torch.randn(9, 7), torch.randn(5, 7), torch.randn(5)
+    torch.testing.assert_close(private(x, weight, bias, "none", [], ""), nn.functional.linear(x, weight, bias))
+
+
+def compare_modes(private, public):
+    assert private() == []
+    assert public() == [None]  # some mode, which is not ours
+
+
+def compare_transforms(private, public):
+    assert private() is None
+    assert public() is not None
+    found = []
+    torch.vmap(lambda x: found.append(private()) or x)(torch.ones(2))
+    assert found[0] is not None
+
+
 def compare_static_address(private, public):
     assert callable(private) and public(torch.ones(1), guard=False) is None
 
@@ -296,6 +315,9 @@ CHECKS = {
     "torch._C._VariableFunctions": compare_bindings,
     "torch._C.TensorBase": compare_bindings,
     "torch._C._nn": compare_bindings,
+    "torch.ops.mkldnn._linear_pointwise": compare_product,
+    "torch.utils._python_dispatch._get_current_dispatch_mode_stack": compare_modes,
+    "torch._C._functorch.peek_interpreter_stack": compare_transforms,
     "torch._C._get_mkldnn_enabled": compare_setting("mkldnn", torch.backends.mkldnn.set_flags),
     "torch._C._get_cudnn_enabled": compare_setting("cudnn", torch.backends.cudnn.set_flags),
     "torch._C._get_flash_sdp_enabled": compare_setting("flash", torch.backends.cuda.enable_flash_sdp),

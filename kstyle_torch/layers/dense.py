@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
+from kstyle_torch.dense_product import SHORTEST, dense_product, through_module
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import check_sizes, known_size, positive_int, refuse_quantization
 from kstyle_torch.layer.layout import permuted
@@ -99,7 +100,7 @@ class Dense(LoraLayer):
         if inputs.dtype in INTEGERS:  # an attribute and no call: the usual path pays next to nothing
             inputs = inputs.to(self._dtype)
         try:
-            y = self.linear(inputs)
+            y = self.linear(inputs) if self.units < SHORTEST else through_module(self.linear, inputs)
         except RuntimeError:
             check_sizes(self, inputs.shape, -1)
             raise
@@ -112,7 +113,9 @@ class Dense(LoraLayer):
         child, forwards = self._modules["linear"], (Dense.forward, nn.Linear.forward)
         if type(self) is not Dense or forwards != FORWARDS or "forward" in {*vars(self), *vars(child)}:
             return self.forward  # a user has put another function in the place of one
-        children, linear = self._modules, F.linear
+        children = self._modules
+        is_large = type(child) is nn.Linear and min(child.weight.shape) >= SHORTEST
+        linear = dense_product if is_large else F.linear
 
         def run(x: Tensor, training: bool | None = None) -> Tensor:  # noqa: ARG001
             child = children["linear"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers
+from kstyle_torch.dense_product import dense_product, is_chosen
 from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import check_sizes, refuse_quantization
@@ -22,6 +23,7 @@ EQUATION = re.compile(
     r"(?P<left>(?:\.\.\.)?)(?P<input>[a-zA-Z]+)(?P<right>(?:\.\.\.)?),"
     r"(?P<kernel>[a-zA-Z]+)->(?P=left)(?P<output>[a-zA-Z]+)(?P=right)"
 )
+MATRIX_PRODUCT = re.compile(r"((?:\.\.\.)?[a-zA-Z]*)([a-zA-Z]),\2([a-zA-Z])->\1\3")
 
 
 class Einsum(nn.Module):
@@ -38,11 +40,15 @@ class Einsum(nn.Module):
         self.equation = equation
         self.weight = nn.Parameter(weight)
         self.bias = None if bias is None else nn.Parameter(bias)
+        self.is_matrix_product = MATRIX_PRODUCT.fullmatch(equation) is not None
 
     def forward(self, inputs: Tensor, change: Tensor | None = None) -> Tensor:
         """Returns the product, of the weight with `change` added to it where that is given."""
         weight = self.weight if change is None else self.weight + change
-        y = torch.einsum(self.equation, inputs, weight)
+        if self.is_matrix_product and is_chosen():
+            y = dense_product(inputs, weight.t())
+        else:
+            y = torch.einsum(self.equation, inputs, weight)
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:

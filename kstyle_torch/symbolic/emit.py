@@ -1,4 +1,4 @@
-"""Plain Python written from a graph: `dense = call(modules[key], x)`, one line a call, nothing interpreted at run time.
+"""Generation of Python code from a graph: `dense = call(modules[key], x)`, one line per call, without an interpreter.
 
 Names and keys that users or files choose stay out of the code: keys of modules are bound by reference, and variables are
 named after the class or function that makes their value, and numbered. Only keyword arguments appear as they are, where
@@ -27,8 +27,8 @@ OPERATORS = {
 }
 BY_ID = {
     id(function): (name, code) for name, (function, code) in OPERATORS.items()
-}  # users' functions may be called the same
-CALL = "Module.__call__"  # looked up in each call: users may replace it
+}  # users' functions may have the same names
+CALL = "Module.__call__"  # looked up in each call, since users may replace it
 
 
 class Emitter:
@@ -58,7 +58,7 @@ class Emitter:
 
         Args:
             unpack: `unpack(model, inputs)` flattens the nest of inputs that the caller passes.
-            checks: For every input, an expression over `{}` that is true if it must be adapted.
+            checks: For each input, an expression with `{}` for the tensor that is true if it must be adapted.
         """
         self._take_inputs(unpack, checks)
         for call in self.graph.calls:
@@ -97,7 +97,7 @@ class Emitter:
         kwargs = {name: self._value(value) for name, value in call.kwargs.items()}
         if isinstance(call.target, nn.Module):
             name, module = type(call.target).__name__, self._module(call.target)
-            if "training" in call.kwargs:  # the layer's own __call__ switches the mode and back
+            if "training" in call.kwargs:  # the layer's own __call__ sets the mode and restores it
                 code = self.writer.call(module, args, kwargs)
             elif function := self.direct.get(id(call.target)):
                 code = self.writer.call(self.writer.bind(function, name), args, kwargs)

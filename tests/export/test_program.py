@@ -44,7 +44,10 @@ def test_pt2_gives_the_models_outputs_at_any_batch_size(name, tmp_path):
         assert_outputs(program(batch(rows)), model(batch(rows)))
 
 
-@every_model("sequential")
+@pytest.mark.parametrize(  # pt2, which onnx begins with, has all models
+    "name",
+    ["sequential", *(pytest.param(name, marks=pytest.mark.full) for name in ("convnet", "recurrent", "attention"))],
+)
 def test_onnx_gives_the_models_outputs_at_any_batch_size(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     model, batch = made(name)

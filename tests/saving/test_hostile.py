@@ -370,10 +370,10 @@ def test_pickles_among_weights(folder):
     buffer = io.BytesIO()
     pickle.dump(Payload(), buffer)
     (folder / "m.keras").write_bytes(buffer.getvalue())
-    with pytest.raises(ValueError, match="no zip file"):
+    with pytest.raises(ValueError, match="not a zip file"):
         saving.load_model("m.keras")
     (folder / "m.safetensors").write_bytes(b"\xff" * 100)
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         model.load_weights("m.safetensors")
 
 

@@ -150,9 +150,13 @@ def assert_as_in_keras(keras, row, when, tier):
 
 
 @pytest.mark.filterwarnings("ignore:jit_compile")
-@pytest.mark.parametrize("when", [pytest.param("before compile", marks=pytest.mark.full), "epoch"])
 @pytest.mark.parametrize(
-    "tier", [tier if tier == "default" else pytest.param(tier, marks=pytest.mark.full) for tier in TIERS]
+    ("tier", "when"),
+    [
+        ("default", "epoch"),
+        *(pytest.param("default", "before compile", marks=pytest.mark.full),),
+        *(pytest.param(tier, "epoch", marks=pytest.mark.full) for tier in ("plain", "record")),
+    ],
 )
 @pytest.mark.parametrize("row", ROWS, ids=ids)
 def test_a_replaced_method_is_called_as_in_keras(keras, row, tier, when):

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
+from kstyle_torch.dense_product import through_module
 from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.checks import check_sizes, known_size
@@ -97,7 +98,7 @@ class HeadProjection(Layer):
             inputs = inputs.to(self._dtype)
         inputs = inputs.flatten(-self.num_input_axes) if self.num_input_axes > 1 else inputs
         try:
-            y = self.linear(inputs)
+            y = through_module(self.linear, inputs)
         except RuntimeError:
             if self.num_input_axes == 1:
                 check_sizes(self, inputs.shape, -1)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers, tree
 from kstyle_torch._torch import is_exporting
+from kstyle_torch.dense_product import dense_product
 from kstyle_torch.draws import generator, skip_default_seed
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.call_pairs import has_other_call
@@ -294,7 +295,7 @@ class FusedCell(Cell):
 
     def project(self, x: Tensor, training: bool) -> Tensor:
         masks = [mask.unsqueeze(1) for mask in self.dropout_masks("dropout", x[:, 0], training)]
-        return self.map_gates(F.linear, x, self.weight_ih_l0, self._biases()[0], masks)
+        return self.map_gates(dense_product, x, self.weight_ih_l0, self._biases()[0], masks)
 
     def recur(self, h: Tensor, training: bool) -> Tensor:
         """Returns the share of the state in the gates."""

@@ -41,6 +41,7 @@ from kstyle_torch.training.protocols import Trainable
 SETTINGS: tuple[Callable[[], Any], ...] = (  # of the process; they affect which operators a step calls
     config.epsilon,
     config.floatx,
+    config.matmul,
     torch.get_default_dtype,
     torch.are_deterministic_algorithms_enabled,
     *KERNEL_SETTINGS,
