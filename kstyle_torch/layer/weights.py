@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from kstyle_torch import config
+from kstyle_torch._torch import is_compiling
 from kstyle_torch.arrays import from_array
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.keras_value import ComputedSource, KerasValue, Source, keras_value
@@ -133,7 +134,7 @@ class WeightView(Variable):
         It is the parameter itself if Keras and torch use the same layout.
         """
         layout, parameter, computed = self.layout, self.parameter, self.computed
-        if torch.compiler.is_compiling() or (computed is None and layout is SAME):
+        if is_compiling() or (computed is None and layout is SAME):
             return layout.to_keras(parameter)
         if computed is not None:
             return keras_value(ComputedSource(computed, layout, self.path))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, ops, regularizers
+from kstyle_torch._torch import is_compiling
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.call_pairs import has_other_call
 from kstyle_torch.layer.checks import check_sizes, known_size, positive_int
@@ -195,7 +196,7 @@ class AnyConvolution(SpatialLayer):
 
     def _suits_rows(self, x: Tensor) -> bool:
         """Returns whether to treat a sequence as an image of one row, since torch has channels_last kernels for images only."""
-        if type(x) is not Tensor or not x.is_cpu or x.dtype is not torch.float32 or torch.compiler.is_compiling():
+        if type(x) is not Tensor or not x.is_cpu or x.dtype is not torch.float32 or is_compiling():
             return False
         conv: Any = self._modules["conv"]
         usual = type(conv) is nn.Conv1d and type(conv.padding) is tuple and conv.padding_mode == "zeros"

@@ -22,11 +22,11 @@ from kstyle_torch.layer.module_walk import modules_of
 from kstyle_torch.layer.users_calls import call_by_users, has_users_call
 from kstyle_torch.losses.base import is_as_made
 from kstyle_torch.losses.fused_crossentropy import Head, head_of
-from kstyle_torch.mode import running, set_flags
+from kstyle_torch.mode import running
 from kstyle_torch.training.fit_state import UNKNOWN, StepFunction
 from kstyle_torch.training.freed_memory import keep_for_the_next_step
 from kstyle_torch.training.protocols import Trainable
-from kstyle_torch.training.run import Run, innermost, run_by
+from kstyle_torch.training.run import Run, innermost
 
 
 def run_model(model: Trainable, x: Any, training: bool, batch: Any = None) -> Any:
@@ -309,10 +309,8 @@ def clear_losses(model: Trainable) -> None:
 
 
 def prepare(model: Trainable) -> None:
-    """Updates the trained weights, their penalties and module flags for an epoch; a callback may have changed them."""
+    """Updates the trained weights and their penalties for an epoch; a callback may have changed them."""
     compiled = model._compiled
-    if run_by(model) is not None:
-        set_flags(model, training=True)
     note_losses(model)
     views = model._fit.trained
     if compiled.views is not views:
