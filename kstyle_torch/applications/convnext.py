@@ -124,7 +124,7 @@ class LayerScale(Layer):
         super().__init__(**kwargs)
         self.init_values, self.projection_dim = init_values, projection_dim
 
-    def build(self, input_shape: Shape) -> None:  # noqa: ARG002
+    def build(self, input_shape: Shape) -> None:
         """Makes the factors."""
         self.gamma = self.add_weight((self.projection_dim,), Constant(self.init_values))
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from kstyle_torch import layers, serialization
 from kstyle_torch.applications import imagenet_utils
 from kstyle_torch.applications._arguments import Arguments, architecture
-from kstyle_torch.applications._shapes import channel_axis
 from kstyle_torch.applications._inception import AVERAGE, MAX, STEM, Branch, Conv, convolve, follow, halve, join
+from kstyle_torch.applications._shapes import channel_axis
 from kstyle_torch.applications._weights_file import pair
 from kstyle_torch.applications.imagenet_utils import decode_predictions
 from kstyle_torch.layers import Layer

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
-from kstyle_torch import layers
+from kstyle_torch import config, layers
 from kstyle_torch.applications import imagenet_utils
 from kstyle_torch.applications._arguments import Arguments, architecture
 from kstyle_torch.applications._shapes import channel_axis, pads_before_stride
@@ -100,6 +101,11 @@ def NASNetLarge(  # noqa: N802, a class to its callers
 
 
 def _nasnet(arguments: Arguments, variant: _Variant) -> Functional:
+    if config.image_data_format() == "channels_first":
+        raise ValueError('NASNet needs channels last; call config.set_image_data_format("channels_last") first.')
+    if arguments.input_shape is None:  # zeros are added by the size: for any, only few sizes would go through
+        size = variant.default_size
+        arguments = dataclasses.replace(arguments, input_shape=(size, size, 3))
     image = arguments.image(variant.default_size, min_size=32)
     x = _cells(image, variant)
     x = layers.Activation("relu")(x)
@@ -196,8 +202,8 @@ def _project(before: SymbolicTensor, filters: int, cell: str) -> SymbolicTensor:
 def _halve(before: SymbolicTensor, filters: int, cell: str) -> SymbolicTensor:
     """Returns `before` at half the resolution, with the channels on which a cell works.
 
-    Half of the channels see the pixels of even rows and columns, the others those of odd ones. Keras goes by the sizes
-    instead, so that images of unknown size fail there.
+    Half of the channels see the pixels of even rows and columns, the others those of odd ones. Keras compares sizes to
+    find where this is needed, so that it never does it where they are unknown.
     """
 
     def take(x: SymbolicTensor, number: int) -> SymbolicTensor:
