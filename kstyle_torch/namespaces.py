@@ -16,7 +16,24 @@ from kstyle_torch.compat import keras2
 
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
-    "": "Quantizer applications distribution quantizers wrappers",
+    "": "Quantizer distribution quantizers wrappers",
+    "applications": """
+        ConvNeXtBase ConvNeXtLarge ConvNeXtSmall ConvNeXtTiny ConvNeXtXLarge convnext
+        DenseNet121 DenseNet169 DenseNet201 densenet
+        EfficientNetB0 EfficientNetB1 EfficientNetB2 EfficientNetB3 EfficientNetB4 EfficientNetB5 EfficientNetB6
+        EfficientNetB7 efficientnet
+        EfficientNetV2B0 EfficientNetV2B1 EfficientNetV2B2 EfficientNetV2B3 EfficientNetV2L EfficientNetV2M
+        EfficientNetV2S efficientnet_v2
+        InceptionResNetV2 inception_resnet_v2
+        InceptionV3 inception_v3
+        MobileNet mobilenet
+        MobileNetV2 mobilenet_v2
+        MobileNetV3Large MobileNetV3Small mobilenet_v3
+        NASNetLarge NASNetMobile nasnet
+        ResNet101 ResNet152 ResNet50 resnet resnet50
+        ResNet101V2 ResNet152V2 ResNet50V2 resnet_v2
+        Xception xception
+    """,
     "callbacks": "OrbaxCheckpoint",
     "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
 }
@@ -24,7 +41,6 @@ NOT_YET: dict[str, str] = {
 # here exists, so a row goes when its name comes.
 ADVICE: dict[str, dict[str, str]] = {
     "": {
-        "applications": "Wrap a model of torchvision or timm with from_torch(module).",
         "distribution": "Use from_torch(torch.nn.parallel.DistributedDataParallel(...)).",
         "estimator": "Keras has dropped it.",
         "experimental": "Keras has dropped it.",
@@ -101,7 +117,7 @@ PACKAGE = __name__.partition(".")[0]
 class MissingModules:
     """The last of Python's finders: modules of an older Keras, and errors with advice for those of Keras that are not here.
 
-    Without it, `from kstyle_torch.applications import ResNet50` would raise Python's bare error: the import system asks
+    Without it, `from kstyle_torch.quantizers import AbsMaxQuantizer` would raise Python's bare error: the import system asks
     no `__getattr__` for modules.
     """
 
