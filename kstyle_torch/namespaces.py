@@ -18,18 +18,9 @@ from kstyle_torch.compat import keras2
 NOT_YET: dict[str, str] = {
     "": "Quantizer distribution quantizers wrappers",
     "applications": """
-        ConvNeXtBase ConvNeXtLarge ConvNeXtSmall ConvNeXtTiny ConvNeXtXLarge convnext
-        DenseNet121 DenseNet169 DenseNet201 densenet
-        EfficientNetB0 EfficientNetB1 EfficientNetB2 EfficientNetB3 EfficientNetB4 EfficientNetB5 EfficientNetB6
-        EfficientNetB7 efficientnet
-        EfficientNetV2B0 EfficientNetV2B1 EfficientNetV2B2 EfficientNetV2B3 EfficientNetV2L EfficientNetV2M
-        EfficientNetV2S efficientnet_v2
-        InceptionResNetV2 inception_resnet_v2
-        InceptionV3 inception_v3
         MobileNet mobilenet
         MobileNetV2 mobilenet_v2
         MobileNetV3Large MobileNetV3Small mobilenet_v3
-        NASNetLarge NASNetMobile nasnet
         ResNet101 ResNet152 ResNet50 resnet resnet50
         ResNet101V2 ResNet152V2 ResNet50V2 resnet_v2
         Xception xception

@@ -40,8 +40,15 @@ Branch = Sequence[Conv | Pool | Fork]  # one after the other
 
 AVERAGE = Pool(layers.AveragePooling2D, 1, "same")
 MAX = Pool(layers.MaxPooling2D, 2, "valid")
-STEM = (Conv(32, 3, 2, "valid"), Conv(32, 3, padding="valid"), Conv(64, 3), MAX, Conv(80, padding="valid"))
-STEM = (*STEM, Conv(192, 3, padding="valid"), MAX)
+STEM: Branch = (
+    Conv(32, 3, 2, "valid"),
+    Conv(32, 3, padding="valid"),
+    Conv(64, 3),
+    MAX,
+    Conv(80, padding="valid"),
+    Conv(192, 3, padding="valid"),
+    MAX,
+)
 
 
 def halve(filters: int) -> Conv:

@@ -18,7 +18,6 @@ __all__ = ["DenseNet121", "DenseNet169", "DenseNet201", "decode_predictions", "p
 
 GROWTH = 32  # channels that each convolution of a block adds
 BOTTLENECK = 4 * GROWTH
-COMPRESSION = 0.5  # part of the channels that a transition keeps
 BLOCKS = {  # convolutions in each block
     "densenet121": (6, 12, 24, 16),
     "densenet169": (6, 12, 32, 32),
@@ -83,11 +82,14 @@ def _features(x: SymbolicTensor, blocks: tuple[int, ...]) -> SymbolicTensor:
     x = _activate(x, "conv1_bn", "conv1_relu")
     x = layers.ZeroPadding2D(1)(x)
     x = layers.MaxPooling2D(3, strides=2, name="pool1")(x)
+    channels = 64
     for number, length in enumerate(blocks, start=2):  # the stem is conv1
         if number > 2:
-            x = _halve(x, f"pool{number - 1}")
+            channels //= 2
+            x = _halve(x, channels, f"pool{number - 1}")
         for block in range(1, length + 1):
             x = _grow(x, f"conv{number}_block{block}")
+        channels += length * GROWTH
     return _activate(x, "bn", "relu")
 
 
@@ -100,9 +102,8 @@ def _grow(x: SymbolicTensor, name: str) -> SymbolicTensor:
     return layers.Concatenate(axis=channel_axis() % 4, name=f"{name}_concat")([x, new])
 
 
-def _halve(x: SymbolicTensor, name: str) -> SymbolicTensor:
+def _halve(x: SymbolicTensor, channels: int, name: str) -> SymbolicTensor:
     """Returns fewer channels of `x`, at half the resolution."""
-    channels = int(x.shape[channel_axis()] * COMPRESSION)
     x = _activate(x, f"{name}_bn", f"{name}_relu")
     x = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_conv")(x)
     return layers.AveragePooling2D(2, strides=2, name=f"{name}_pool")(x)

@@ -11,7 +11,6 @@ from kstyle_torch import layers, serialization
 from kstyle_torch.applications import imagenet_utils
 from kstyle_torch.applications._arguments import Arguments, architecture
 from kstyle_torch.applications._inception import AVERAGE, MAX, STEM, Branch, Conv, convolve, follow, halve, join
-from kstyle_torch.applications._shapes import channel_axis
 from kstyle_torch.applications._weights_file import pair
 from kstyle_torch.applications.imagenet_utils import decode_predictions
 from kstyle_torch.layers import Layer
@@ -32,6 +31,7 @@ class _Stage(NamedTuple):
 
     entry_name: str
     entry: list[Branch]
+    channels: int
     block_name: str
     block: list[Branch]
     repeats: int
@@ -42,6 +42,7 @@ STAGES = (
     _Stage(
         "mixed_5b",
         [[Conv(96)], [Conv(48), Conv(64, 5)], [Conv(64), Conv(96, 3), Conv(96, 3)], [AVERAGE, Conv(64)]],
+        320,
         "block35",
         [[Conv(32)], [Conv(32), Conv(32, 3)], [Conv(32), Conv(48, 3), Conv(64, 3)]],
         repeats=10,
@@ -50,6 +51,7 @@ STAGES = (
     _Stage(
         "mixed_6a",
         [[halve(384)], [Conv(256), Conv(256, 3), halve(384)], [MAX]],
+        1088,
         "block17",
         [[Conv(192)], [Conv(128), Conv(160, (1, 7)), Conv(192, (7, 1))]],
         repeats=20,
@@ -58,6 +60,7 @@ STAGES = (
     _Stage(
         "mixed_7a",
         [[Conv(256), halve(384)], [Conv(256), halve(288)], [Conv(256), Conv(288, 3), halve(320)], [MAX]],
+        2080,
         "block8",
         [[Conv(192)], [Conv(192), Conv(224, (1, 3)), Conv(256, (3, 1))]],
         repeats=10,
@@ -123,7 +126,7 @@ def InceptionResNetV2(  # noqa: N802, a class to its callers
 def _residual_block(x: SymbolicTensor, stage: _Stage, name: str, is_last: bool) -> SymbolicTensor:
     """Returns `x` plus a part of what the branches make of it; the last block adds all of it, and has no ReLU."""
     mixed = join(x, stage.block, f"{name}_mixed")
-    change = layers.Conv2D(x.shape[channel_axis()], 1, padding="same", name=f"{name}_conv")(mixed)
+    change = layers.Conv2D(stage.channels, 1, padding="same", name=f"{name}_conv")(mixed)
     x = CustomScaleLayer(1.0 if is_last else stage.scale)([x, change])
     return x if is_last else layers.Activation("relu", name=f"{name}_ac")(x)
 

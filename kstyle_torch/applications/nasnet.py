@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kstyle_torch import config, layers
@@ -167,7 +168,7 @@ def _reduction_cell(x: SymbolicTensor, before: SymbolicTensor, filters: int, cel
     def separable(source: SymbolicTensor, kernel: int, place: str, strides: int = 2) -> SymbolicTensor:
         return _convolve_separably(source, filters, kernel, f"reduction_{place}_{cell}", strides)
 
-    def pool(layer: type[layers.Layer], place: str) -> SymbolicTensor:
+    def pool(layer: Callable[..., layers.Layer], place: str) -> SymbolicTensor:
         return layer(3, strides=2, name=f"reduction_{place}_{cell}")(padded)
 
     def add(name: str, left: SymbolicTensor, right: SymbolicTensor) -> SymbolicTensor:
