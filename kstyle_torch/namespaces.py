@@ -26,13 +26,7 @@ NOT_YET: dict[str, str] = {
         EfficientNetV2S efficientnet_v2
         InceptionResNetV2 inception_resnet_v2
         InceptionV3 inception_v3
-        MobileNet mobilenet
-        MobileNetV2 mobilenet_v2
-        MobileNetV3Large MobileNetV3Small mobilenet_v3
         NASNetLarge NASNetMobile nasnet
-        ResNet101 ResNet152 ResNet50 resnet resnet50
-        ResNet101V2 ResNet152V2 ResNet50V2 resnet_v2
-        Xception xception
     """,
     "callbacks": "OrbaxCheckpoint",
     "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
