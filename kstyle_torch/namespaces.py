@@ -17,14 +17,6 @@ from kstyle_torch.compat import keras2
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
     "": "Quantizer distribution quantizers wrappers",
-    "applications": """
-        MobileNet mobilenet
-        MobileNetV2 mobilenet_v2
-        MobileNetV3Large MobileNetV3Small mobilenet_v3
-        ResNet101 ResNet152 ResNet50 resnet resnet50
-        ResNet101V2 ResNet152V2 ResNet50V2 resnet_v2
-        Xception xception
-    """,
     "callbacks": "OrbaxCheckpoint",
     "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
 }

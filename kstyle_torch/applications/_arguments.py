@@ -111,6 +111,18 @@ class Arguments:
             layers.Input(shape, tensor=self.input_tensor)  # raises the error for other tensors
         return self.input_tensor
 
+    def check_same_shape(self) -> None:
+        """Checks that `input_tensor` and `input_shape` agree where both are given.
+
+        Raises: ValueError: if not.
+        """
+        if self.input_shape is None or not is_symbolic(self.input_tensor):
+            return
+        if self.input_tensor.shape[1:] != tuple(self.input_shape):
+            raise ValueError(
+                f"input_tensor is of images {self.input_tensor.shape[1:]}, and input_shape={self.input_shape}; leave one out."
+            )
+
     def image_shape(self, default_size: int, min_size: int) -> tuple[int | None, ...]:
         """Returns the shape of an image, checked; see `image`."""
         size = default_size if self.include_top else None

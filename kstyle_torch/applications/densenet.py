@@ -8,7 +8,6 @@ from typing import Any
 from kstyle_torch import config, layers
 from kstyle_torch.applications import imagenet_utils
 from kstyle_torch.applications._arguments import Arguments, architecture
-from kstyle_torch.applications._shapes import channel_axis
 from kstyle_torch.applications._weights_file import pair
 from kstyle_torch.applications.imagenet_utils import decode_predictions
 from kstyle_torch.models.functional import Functional
@@ -99,7 +98,7 @@ def _grow(x: SymbolicTensor, name: str) -> SymbolicTensor:
     new = layers.Conv2D(BOTTLENECK, 1, use_bias=False, name=f"{name}_1_conv")(new)
     new = _activate(new, f"{name}_1_bn", f"{name}_1_relu")
     new = layers.Conv2D(GROWTH, 3, padding="same", use_bias=False, name=f"{name}_2_conv")(new)
-    return layers.Concatenate(axis=channel_axis() % 4, name=f"{name}_concat")([x, new])
+    return layers.Concatenate(axis=3, name=f"{name}_concat")([x, new])
 
 
 def _halve(x: SymbolicTensor, channels: int, name: str) -> SymbolicTensor:
@@ -110,7 +109,7 @@ def _halve(x: SymbolicTensor, channels: int, name: str) -> SymbolicTensor:
 
 
 def _activate(x: SymbolicTensor, normalization: str, activation: str) -> SymbolicTensor:
-    x = layers.BatchNormalization(axis=channel_axis() % 4, epsilon=1.001e-5, name=normalization)(x)
+    x = layers.BatchNormalization(axis=3, epsilon=1.001e-5, name=normalization)(x)
     return layers.Activation("relu", name=activation)(x)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from kstyle_torch import config, layers
 from kstyle_torch.applications import imagenet_utils
 from kstyle_torch.applications._arguments import Arguments, architecture
-from kstyle_torch.applications._shapes import channel_axis, pads_before_stride
+from kstyle_torch.applications._shapes import pads_before_stride
 from kstyle_torch.applications._weights_file import WeightsFile
 from kstyle_torch.applications.imagenet_utils import decode_predictions
 from kstyle_torch.models.functional import Functional
@@ -159,7 +159,7 @@ def _normal_cell(x: SymbolicTensor, before: SymbolicTensor, filters: int, cell: 
         add(4, average(before, "left4"), average(before, "right4")),
         add(5, separable(x, 3, "left5"), x),
     ]
-    return layers.Concatenate(axis=channel_axis(), name=f"normal_concat_{cell}")(outputs)
+    return layers.Concatenate(axis=-1, name=f"normal_concat_{cell}")(outputs)
 
 
 def _reduction_cell(x: SymbolicTensor, before: SymbolicTensor, filters: int, cell: str) -> SymbolicTensor:
@@ -183,7 +183,7 @@ def _reduction_cell(x: SymbolicTensor, before: SymbolicTensor, filters: int, cel
     fourth = layers.Add()([second, smoothed])
     fifth = add("add4", separable(first, 3, "left4", strides=1), pool(layers.MaxPooling2D, "right5"))
     outputs = [second, third, fourth, fifth]
-    return layers.Concatenate(axis=channel_axis(), name=f"reduction_concat_{cell}")(outputs)
+    return layers.Concatenate(axis=-1, name=f"reduction_concat_{cell}")(outputs)
 
 
 def _squeeze(x: SymbolicTensor, filters: int, kind: str, cell: str) -> SymbolicTensor:
@@ -194,7 +194,7 @@ def _squeeze(x: SymbolicTensor, filters: int, kind: str, cell: str) -> SymbolicT
 
 def _project(before: SymbolicTensor, filters: int, cell: str) -> SymbolicTensor:
     """Returns `before` with the channels on which a cell works."""
-    if before.shape[channel_axis()] == filters:
+    if before.shape[-1] == filters:
         return before
     x = _convolve(layers.Activation("relu")(before), filters, f"adjust_conv_projection_{cell}")
     return _normalize(x, f"adjust_bn_{cell}")
@@ -214,7 +214,7 @@ def _halve(before: SymbolicTensor, filters: int, cell: str) -> SymbolicTensor:
     x = layers.Activation("relu", name=f"adjust_relu_1_{cell}")(before)
     even = take(x, 1)
     shifted = layers.Cropping2D(((1, 0), (1, 0)))(layers.ZeroPadding2D(((0, 1), (0, 1)))(x))
-    x = layers.Concatenate(axis=channel_axis())([even, take(shifted, 2)])
+    x = layers.Concatenate(axis=-1)([even, take(shifted, 2)])
     return _normalize(x, f"adjust_bn_{cell}")
 
 
@@ -240,7 +240,7 @@ def _convolve(x: SymbolicTensor, filters: int, name: str) -> SymbolicTensor:
 
 
 def _normalize(x: SymbolicTensor, name: str) -> SymbolicTensor:
-    return layers.BatchNormalization(axis=channel_axis(), momentum=0.9997, epsilon=1e-3, name=name)(x)
+    return layers.BatchNormalization(axis=-1, momentum=0.9997, epsilon=1e-3, name=name)(x)
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:

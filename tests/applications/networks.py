@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 import kstyle_torch as ks
-from kstyle_torch import config, initializers
+from kstyle_torch import activations, config, initializers
 
 INSIDE = ("module", "registered_name", "build_config", "shared_object_id")  # of serialized objects in configs
 PAIRS = ("kernel_size", "strides", "pool_size", "dilation_rate", "size")  # one number stands for two
@@ -31,6 +31,10 @@ def described(value, key=""):
     if key.endswith("_initializer") and value is not None:
         found = initializers.get(value)
         return type(found).__name__, found.get_config()
+    if key == "activation":
+        return activations.get(value).__name__
+    if key == "padding" and isinstance(value, int):
+        return [[value, value], [value, value]]
     if key == "data_format":
         return value or config.image_data_format()
     if key in PAIRS and isinstance(value, int):
