@@ -22,10 +22,22 @@ BLOCKS = {  # convolutions in each block
     "densenet169": (6, 12, 32, 32),
     "densenet201": (6, 12, 48, 32),
 }
-DIGESTS = {  # with the top and without
-    "densenet121": ("9d60b8095a5708f2dcce2bca79d332c7", "30ee3e1110167f948a6b9946edeeb738"),
-    "densenet169": ("d699b8f76981ab1b30698df4c175e90b", "b8c4d4c20dd625c148057b9ff1c1176b"),
-    "densenet201": ("1ceb130c1ea1b78c3bf6114dbdfd8807", "c13680b51ded0fb44dff2d8f86ac8bb1"),
+FILES = {
+    "densenet121": pair(
+        "densenet/densenet121_weights_tf_dim_ordering_tf_kernels",
+        "9d60b8095a5708f2dcce2bca79d332c7",
+        "30ee3e1110167f948a6b9946edeeb738",
+    ),
+    "densenet169": pair(
+        "densenet/densenet169_weights_tf_dim_ordering_tf_kernels",
+        "d699b8f76981ab1b30698df4c175e90b",
+        "b8c4d4c20dd625c148057b9ff1c1176b",
+    ),
+    "densenet201": pair(
+        "densenet/densenet201_weights_tf_dim_ordering_tf_kernels",
+        "1ceb130c1ea1b78c3bf6114dbdfd8807",
+        "c13680b51ded0fb44dff2d8f86ac8bb1",
+    ),
 }
 
 
@@ -70,8 +82,7 @@ def _densenet(arguments: Arguments, variant: str) -> Functional:
         x = arguments.predictions(layers.GlobalAveragePooling2D(name="avg_pool")(x))
     else:
         x = arguments.pooled(x, "avg_pool", "max_pool")
-    path = f"densenet/{variant}_weights_tf_dim_ordering_tf_kernels"
-    return arguments.model(image, x, pair(path, *DIGESTS[variant])[bool(arguments.include_top)])
+    return arguments.model(image, x, FILES[variant][bool(arguments.include_top)])
 
 
 def _features(x: SymbolicTensor, blocks: tuple[int, ...]) -> SymbolicTensor:

@@ -53,7 +53,7 @@ def randomize(model):
         if weight.name in ("gamma", "variance", "moving_variance"):
             drawn = random.uniform(0.5, 1.5, shape)
         else:
-            drawn = random.normal(0, (4 / fan_in) ** 0.5 if len(shape) > 1 else 0.1, shape)
+            drawn = random.normal(0, (2.5 / fan_in) ** 0.5 if len(shape) > 1 else 0.1, shape)
         weight.assign(drawn.astype(weight.dtype))
 
 

@@ -1,12 +1,14 @@
 """DenseNet121, DenseNet169 and DenseNet201."""
 
-import keras
+import inspect
+import re
+
 import pytest
 from keras.src.applications import densenet as theirs
 
 import kstyle_torch as ks
 from kstyle_torch.applications import densenet
-from tests.applications.smaller import assert_same_network, assert_same_published
+from tests.applications.smaller import assert_same_network
 
 SMALL = (2, 1, 3, 1)
 
@@ -22,17 +24,20 @@ def test_small_network(tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", densenet.__all__[:3])
-def test_variants(name, monkeypatch):
-    """With a layer in place of each convolution of a block."""
+@pytest.mark.parametrize("variant", densenet.BLOCKS)
+def test_variants(variant, monkeypatch):
+    blocks = []
+    monkeypatch.setattr(theirs, "DenseNet", lambda numbers, *_, name: blocks.append((tuple(numbers), name)))
+    getattr(theirs, variant.replace("densenet", "DenseNet"))()
+    assert blocks == [(densenet.BLOCKS[variant], variant)]
+    for is_top, suffix in ((True, ""), (False, "_NO_TOP")):
+        file = densenet.FILES[variant][is_top]
+        assert file.origin + file.path == getattr(theirs, f"{variant.upper()}_WEIGHT_PATH{suffix}")
 
-    def grow(library):
-        return lambda x, *_, name: library.layers.Conv2D(x.shape[-1] + densenet.GROWTH, 1, name=name)(x)
 
-    monkeypatch.setattr(densenet, "_grow", lambda x, name: grow(ks)(x, name=name))
-    monkeypatch.setattr(theirs, "conv_block", grow(keras))
-    assert_same_published(monkeypatch, name)
+def test_digests():
+    wanted = re.findall(r'file_hash="(\w+)"', inspect.getsource(theirs.DenseNet))
+    assert wanted == [pair[is_top].digest for is_top in (True, False) for pair in densenet.FILES.values()]
 
 
 def test_channels_first():

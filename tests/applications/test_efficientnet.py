@@ -8,11 +8,11 @@ from keras.src.applications import efficientnet_v2 as theirs_v2
 import kstyle_torch as ks
 from kstyle_torch.applications import efficientnet, efficientnet_v2
 from tests.applications.smaller import assert_same_network, assert_same_published
+from tests.choice import parameters
 
-FORMATS = ["channels_last", pytest.param("channels_first", marks=pytest.mark.full)]
 
-
-@pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.full
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_small_network(data_format, tmp_path, monkeypatch):
     ks.config.set_image_data_format(data_format)
     monkeypatch.setattr(keras.src.backend.config, "_IMAGE_DATA_FORMAT", data_format)
@@ -28,8 +28,7 @@ def test_small_network(data_format, tmp_path, monkeypatch):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("shape", [(3, 33, 48), (48, 33, 1)])
-@pytest.mark.parametrize("key", ["b0", "s"])
+@pytest.mark.parametrize(("key", "shape"), [("b0", (48, 33, 3)), ("b0", (3, 33, 48)), ("s", (48, 33, 1))])
 def test_small_network_v2(key, shape, tmp_path, monkeypatch):
     if shape[0] == 3:
         ks.config.set_image_data_format("channels_first")
@@ -45,8 +44,7 @@ def test_small_network_v2(key, shape, tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", efficientnet.__all__[:8])
+@pytest.mark.parametrize("name", parameters(efficientnet.__all__[:8], kind=lambda _: "any"))
 def test_variants(name, monkeypatch):
     """Without their blocks, the arguments of which are compared."""
     blocks = {ks: [], keras: []}
@@ -64,8 +62,7 @@ def test_variants(name, monkeypatch):
     assert len(blocks[ks]) >= 2 * 16  # with the top and without
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", efficientnet_v2.__all__[:7])
+@pytest.mark.parametrize("name", parameters(efficientnet_v2.__all__[:7], kind=lambda _: "any"))
 def test_variants_v2(name, monkeypatch):
     """Without their blocks, the arguments of which are compared."""
     blocks = {ks: [], keras: []}
