@@ -134,6 +134,7 @@ class LayerScale(Layer):
 
 
 def _variant(key: str) -> Callable[..., Functional]:
+    """Returns the function that makes a variant; they differ in numbers alone."""
     variant = VARIANTS[key]
     default_name = f"convnext_{key.lower()}"
 

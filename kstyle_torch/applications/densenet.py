@@ -42,6 +42,7 @@ FILES = {
 
 
 def _variant(function_name: str) -> Callable[..., Functional]:
+    """Returns the function that makes a variant; they differ in numbers alone."""
     variant = function_name.lower()
 
     def make(

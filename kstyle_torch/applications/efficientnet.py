@@ -80,6 +80,7 @@ SCALES = {
 
 
 def _variant(key: str) -> Callable[..., Functional]:
+    """Returns the function that makes a variant; they differ in numbers alone."""
     scale = SCALES[key]
 
     def make(

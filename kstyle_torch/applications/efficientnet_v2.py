@@ -42,12 +42,7 @@ class _Stage(NamedTuple):
     filters: int
     expansion: int
     strides: int
-    squeeze: float = 0.0  # channels of the squeeze, as a part of those of the block's input
-
-    @property
-    def is_fused(self) -> bool:
-        """Whether one full convolution takes the place of the expansion and the depthwise one."""
-        return not self.squeeze
+    squeeze: float = 0.0  # as in `Block`; fused blocks, whose one convolution is a full one, have none
 
 
 class _Network(NamedTuple):
@@ -127,6 +122,7 @@ VARIANTS = {
 
 
 def _variant(key: str) -> Callable[..., Functional]:
+    """Returns the function that makes a variant; they differ in numbers alone."""
     variant = VARIANTS[key]
 
     def make(

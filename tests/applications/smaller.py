@@ -10,7 +10,8 @@ from keras.src.utils import file_utils
 import kstyle_torch as ks
 from kstyle_torch import serialization
 from kstyle_torch.applications import _weights_file
-from tests.applications.networks import INSIDE
+
+INSIDE = ("module", "registered_name", "build_config", "shared_object_id", "build", "dtype")  # of configs of objects
 
 
 def plain(value):
@@ -18,7 +19,7 @@ def plain(value):
     if isinstance(value, dict) and value.get("config") == {"value": 0.0}:
         return {"class_name": "Zeros", "config": {}}
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items() if key not in (*INSIDE, "build", "dtype")}
+        return {key: plain(item) for key, item in value.items() if key not in INSIDE}
     if isinstance(value, (list, tuple)):
         return plain(value[0]) if len(value) == 1 else [plain(item) for item in value]
     return value

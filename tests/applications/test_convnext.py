@@ -8,7 +8,7 @@ from keras.src.applications import convnext as theirs
 
 import kstyle_torch as ks
 from kstyle_torch.applications import convnext
-from tests.applications.smaller import assert_same_network, assert_same_published, forget
+from tests.applications.smaller import assert_same_network, assert_same_published, forget, randomize
 
 DEPTHS, FILTERS = (1, 2, 1, 1), (8, 12, 16, 24)
 ROWS = {
@@ -29,6 +29,22 @@ def test_small_network(row, tmp_path, monkeypatch):
         lambda: theirs.ConvNeXt([*DEPTHS], [*FILTERS], **arguments),
         suffix=".h5" if row == "top" else ".weights.h5",
     )
+
+
+@pytest.mark.full
+def test_whole_file(tmp_path):
+    """Their additions are operations, not layers."""
+    arguments = {"weights": None, "input_shape": (32, 32, 3), "classes": 5}
+    network = theirs.ConvNeXt([1, 1, 1, 1], [*FILTERS], drop_path_rate=0.1, **arguments)
+    randomize(network)
+    network.save(tmp_path / "theirs.keras")
+    found = ks.saving.load_model(tmp_path / "theirs.keras")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    wanted = network.predict(images, verbose=0)
+    np.testing.assert_allclose(found.predict(images, verbose=0), wanted, rtol=1e-5, atol=1e-6)
+    found.save(tmp_path / "ours.keras")
+    again = keras.saving.load_model(tmp_path / "ours.keras")
+    np.testing.assert_allclose(again.predict(images, verbose=0), wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.full
