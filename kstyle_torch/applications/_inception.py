@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from kstyle_torch import layers
 from kstyle_torch.applications._shapes import channel_axis
+from kstyle_torch.symbolic.tensor import SymbolicTensor
 
 
 class Conv(NamedTuple):
@@ -22,7 +23,7 @@ class Conv(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """A pooling of windows of 3 by 3."""
+    """A pooling of 3 x 3 windows."""
 
     layer: type
     strides: int
@@ -56,7 +57,7 @@ def halve(filters: int) -> Conv:
     return Conv(filters, 3, 2, "valid")
 
 
-def follow(x: Any, branch: Branch) -> Any:
+def follow(x: SymbolicTensor, branch: Branch) -> SymbolicTensor:
     """Returns what a branch makes of `x`; its layers get automatic names."""
     for step in branch:
         if isinstance(step, Conv):
@@ -68,12 +69,12 @@ def follow(x: Any, branch: Branch) -> Any:
     return x
 
 
-def join(x: Any, branches: Sequence[Branch], name: str | None = None) -> Any:
+def join(x: SymbolicTensor, branches: Sequence[Branch], name: str | None = None) -> SymbolicTensor:
     """Returns the channels that all the branches make of `x`, one after the other."""
     return layers.Concatenate(axis=channel_axis() % 4, name=name)([follow(x, branch) for branch in branches])
 
 
-def convolve(x: Any, conv: Conv, name: str | None = None) -> Any:
+def convolve(x: SymbolicTensor, conv: Conv, name: str | None = None) -> SymbolicTensor:
     """Returns what a convolution, its normalization and ReLU make of `x`.
 
     Args:

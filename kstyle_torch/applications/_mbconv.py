@@ -35,12 +35,7 @@ class Block(NamedTuple):
 
 def kernel_initializer() -> VarianceScaling:
     """Returns the initializer of all convolutions."""
-    return VarianceScaling(scale=2.0, mode="fan_out", distribution="truncated_normal")
-
-
-def top_initializer() -> VarianceScaling:
-    """Returns the initializer of the classifier."""
-    return VarianceScaling(scale=1 / 3, mode="fan_out", distribution="uniform")
+    return VarianceScaling(2.0, "fan_out", "truncated_normal")
 
 
 def convolve(
@@ -133,6 +128,6 @@ def finish(x: SymbolicTensor, arguments: Arguments, dropout: float) -> SymbolicT
     return layers.Dense(
         arguments.classes,
         activation=arguments.classifier_activation,
-        kernel_initializer=top_initializer(),
+        kernel_initializer=VarianceScaling(1 / 3, "fan_out", "uniform"),
         name="predictions",
     )(x)

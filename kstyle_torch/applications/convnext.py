@@ -93,11 +93,14 @@ class StochasticDepth(Layer):
     Args:
         drop_path_rate: Probability of 0, from 0 to 1.
     Output shape: that of the input.
+    Raises: ValueError: if the probability is not one.
     Source: Huang et al. 2016, https://arxiv.org/abs/1603.09382.
     """
 
     def __init__(self, drop_path_rate: float, **kwargs: Any):
         super().__init__(**kwargs)
+        if not 0 <= drop_path_rate <= 1:
+            raise ValueError(f"{self.name}: drop_path_rate must be from 0 to 1; got {drop_path_rate!r}.")
         self.drop_path_rate = drop_path_rate
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:

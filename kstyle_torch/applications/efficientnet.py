@@ -32,7 +32,7 @@ __all__ = [
 
 ORIGIN = "https://storage.googleapis.com/keras-applications/"
 STEM_FILTERS, TOP_FILTERS = 32, 1280
-DROP_RATE = 0.2  # at which samples would skip a block behind the last one; less for each before
+DROP_RATE = 0.2  # part of the samples that skip a block in training; rises to it from 0 at the first block
 MOMENTUM = 0.99
 
 
@@ -126,7 +126,8 @@ def _features(x: SymbolicTensor, scale: _Scale, is_published: bool) -> SymbolicT
     x = layers.Rescaling(1 / 255)(x)
     x = layers.Normalization(axis=channel_axis() % 4)(x)
     if is_published:
-        # These weights were trained on images divided by the variance; Normalization divides by its root.
+        # By Keras' account, the files hold standard deviations in place of variances. Normalization divides by the roots
+        # of what they hold, so it takes the other roots to divide by the deviations.
         x = layers.Rescaling([1 / math.sqrt(deviation) for deviation in DEVIATIONS])(x)
     x = layers.ZeroPadding2D(pads_before_stride(x, 3), name="stem_conv_pad")(x)
     x = _mbconv.convolve(x, _scaled(STEM_FILTERS, scale), 3, "stem_conv", strides=2, padding="valid")
@@ -138,6 +139,7 @@ def _features(x: SymbolicTensor, scale: _Scale, is_published: bool) -> SymbolicT
 
 
 def _scaled(filters: int, scale: _Scale) -> int:
+    """Returns the number of channels of a wider network."""
     return divisible(filters * scale.width)
 
 

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 TOP_FILTERS = 1280
-DROP_RATE = 0.2  # at which samples would skip a block behind the last one; less for each before
+DROP_RATE = 0.2  # part of the samples that skip a block in training; rises to it from 0 at the first block
 DROPOUT = 0.2
 MOMENTUM = 0.9
 
@@ -193,7 +193,9 @@ def _scaled(filters: int, variant: _Variant) -> int:
 def _blocks(variant: _Variant) -> Iterator[Block]:
     """Yields all blocks in their order."""
     stages = variant.network.stages
-    unscaled = sum(stage.repeats for stage in stages)  # so that the last blocks of the deeper ones skip a little more
+    unscaled = sum(
+        stage.repeats for stage in stages
+    )  # as in Keras: the rate rises beyond DROP_RATE in the deeper networks
     filters_in, count = _scaled(variant.network.stem_filters, variant), 0
     for number, stage in enumerate(stages, start=1):
         for letter in ascii_lowercase[: math.ceil(variant.depth * stage.repeats)]:

@@ -25,7 +25,7 @@ class _Variant(NamedTuple):
     stem_filters: int
     filters: int  # of the normal cells at the highest resolution; they double with each reduction
     repeats: int  # normal cells at each resolution
-    skips_reductions: bool  # whether the cell after a reduction reads what the reduction read as `before`, or its `x`
+    skips_reductions: bool  # whether the next cell's `before` is the reduction's `before`, in place of its input
     files: dict[bool, WeightsFile]
 
 

@@ -83,6 +83,11 @@ def test_rates_at_the_ends(rate):
     assert torch.equal(layer(torch.ones(3, 2), training=True), torch.full((3, 2), 1 - rate))
 
 
+def test_a_rate_that_is_none():
+    with pytest.raises(ValueError, match="drop_path_rate must be from 0 to 1; got 2"):
+        convnext.StochasticDepth(2)
+
+
 def test_channels_first():
     ks.config.set_image_data_format("channels_first")
     with pytest.raises(ValueError, match="ConvNeXt needs channels last"):

@@ -1,13 +1,17 @@
 """EfficientNet and EfficientNetV2."""
 
+import h5py
 import keras
+import numpy as np
 import pytest
 from keras.src.applications import efficientnet as theirs
 from keras.src.applications import efficientnet_v2 as theirs_v2
+from keras.src.legacy.saving import legacy_h5_format
+from keras.src.utils import file_utils
 
 import kstyle_torch as ks
-from kstyle_torch.applications import efficientnet, efficientnet_v2
-from tests.applications.smaller import assert_same_network, assert_same_published
+from kstyle_torch.applications import _weights_file, efficientnet, efficientnet_v2
+from tests.applications.smaller import assert_same_network, assert_same_published, randomize
 from tests.choice import parameters
 
 
@@ -25,6 +29,25 @@ def test_small_network(data_format, tmp_path, monkeypatch):
         lambda: efficientnet._variant("b0")(**arguments),
         lambda: theirs.EfficientNet(0.3, 0.4, 224, **arguments),
     )
+
+
+@pytest.mark.full
+def test_published_file(tmp_path, monkeypatch):
+    """A file as Keras 2 wrote it, with weights alone; the network has a layer more than without it."""
+    scale = efficientnet.SCALES["b0"]._replace(width=0.3, depth=0.4, image_size=40)
+    monkeypatch.setitem(efficientnet.SCALES, "b0", scale)
+    monkeypatch.setattr(_weights_file, "get_file", lambda *_, **__: path)
+    monkeypatch.setattr(file_utils, "get_file", lambda *_, **__: path)
+    path = str(tmp_path / "weights.h5")
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "load_weights", lambda *_: None)
+        network = theirs.EfficientNet(0.3, 0.4, 40, weights_name="b0")
+    randomize(network)
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, network)
+    images = np.random.default_rng(1).uniform(0, 255, (2, 40, 40, 3)).astype("float32")
+    found, wanted = efficientnet._variant("b0")().predict(images, verbose=0), network.predict(images, verbose=0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 @pytest.mark.full
