@@ -50,7 +50,7 @@ def randomize(model):
     random = np.random.default_rng(0)
     for weight in model.weights:
         shape = weight.shape
-        fan_in = math.prod(shape[:2] if len(shape) == 4 and shape[3] == 1 else shape[:-1])  # depthwise, or else
+        fan_in = math.prod(shape[:2] if len(shape) == 4 and shape[3] == 1 else shape[:-1])  # the first for depthwise kernels
         if weight.name in ("gamma", "variance", "moving_variance"):
             drawn = random.uniform(0.5, 1.5, shape)
         else:
@@ -58,7 +58,7 @@ def randomize(model):
         weight.assign(drawn.astype(weight.dtype))
 
 
-def assert_same_network(folder, make_ours, make_theirs, suffix=".weights.h5", tolerance=1e-5):
+def assert_same_network(folder, make_ours, make_theirs, suffix=".weights.h5"):
     """Both have the same layers; with weights that Keras drew and wrote to a file, they give the same outputs."""
     keras.utils.clear_session()
     ks.utils.clear_session()
@@ -73,7 +73,7 @@ def assert_same_network(folder, make_ours, make_theirs, suffix=".weights.h5", to
     found, wanted = ours.predict(images, verbose=0), theirs.predict(images, verbose=0)
     scale = np.abs(wanted).max()
     assert np.abs(wanted[0] - wanted[1]).max() > 1e-3 * scale > 0  # else any weights would agree
-    np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance * scale)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * scale)
 
 
 def assert_same_published(monkeypatch, name, **without_top):
