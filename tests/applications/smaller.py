@@ -50,7 +50,8 @@ def randomize(model):
     random = np.random.default_rng(0)
     for weight in model.weights:
         shape = weight.shape
-        fan_in = math.prod(shape[:2] if len(shape) == 4 and shape[3] == 1 else shape[:-1])  # the first for depthwise kernels
+        # of depthwise kernels, the channels do not count
+        fan_in = math.prod(shape[:2] if len(shape) == 4 and shape[3] == 1 else shape[:-1])
         if weight.name in ("gamma", "variance", "moving_variance"):
             drawn = random.uniform(0.5, 1.5, shape)
         else:
