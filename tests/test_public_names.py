@@ -9,6 +9,13 @@ import kstyle_torch as ks
 
 WHOLE = {
     "activations": set(),
+    **dict.fromkeys(
+        (
+            f"applications.{name}"
+            for name in "imagenet_utils mobilenet mobilenet_v2 mobilenet_v3 resnet resnet50 resnet_v2 vgg16 vgg19 xception".split()
+        ),
+        set(),
+    ),
     "constraints": set(),
     "datasets": set(),
     "distillation": set(),

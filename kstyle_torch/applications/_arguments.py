@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -17,6 +16,7 @@ from kstyle_torch.applications.imagenet_utils import CLASSES
 from kstyle_torch.models.functional import Functional
 from kstyle_torch.symbolic.graph import get_source_inputs
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic
+from kstyle_torch.tracebacks import warn_user
 
 F = TypeVar("F", bound=Callable[..., Functional])
 
@@ -138,9 +138,7 @@ class Arguments:
         if self.is_published and channels != 3:
             raise ValueError(f"weights='imagenet' needs three channels; got input_shape={shape}.")
         if channels not in (1, 3):
-            warnings.warn(
-                f"The model usually has 1 or 3 input channels; input_shape={shape} has {channels}.", stacklevel=7
-            )
+            warn_user(f"The model usually has 1 or 3 input channels; input_shape={shape} has {channels}.")
         if any(each is not None and each < min_size for each in (rows, columns)):
             raise ValueError(f"Images must be at least {min_size} x {min_size}; got input_shape={shape}.")
         if self.include_top and None in shape:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from kstyle_torch.applications._arguments import Arguments
 from kstyle_torch.applications._shapes import channel_axis
+from kstyle_torch.tracebacks import warn_user
 
 
 def trained_size(shape: Any, sizes: Sequence[int]) -> int:
@@ -46,8 +46,7 @@ def published_rows(
         raise ValueError(f"weights='imagenet' needs an alpha of {', '.join(map(str, widths))}; got {alpha!r}.")
     if rows == columns and rows in sizes:
         return rows
-    warnings.warn(
+    warn_user(
         f"The weights were trained on images of 224 x 224; there are others for squares of {', '.join(map(str, sizes))}.",
-        stacklevel=5,
     )
     return 224

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 from kstyle_torch import layers
@@ -13,6 +12,7 @@ from kstyle_torch.applications._weights_file import WeightsFile
 from kstyle_torch.applications.imagenet_utils import decode_predictions
 from kstyle_torch.models.functional import Functional
 from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic
+from kstyle_torch.tracebacks import warn_user
 
 __all__ = ["decode_predictions", "preprocess_input"]
 
@@ -188,7 +188,7 @@ def _image(arguments: Arguments) -> SymbolicTensor:
     if rows and columns and min(rows, columns) < SMALLEST:
         raise ValueError(f"Images must be at least {SMALLEST} x {SMALLEST}; got input_shape={shape}.")
     if arguments.is_published and (rows, columns) != (224, 224):
-        warnings.warn("The weights were trained on images of 224 x 224.", stacklevel=5)
+        warn_user("The weights were trained on images of 224 x 224.")
     return arguments.input_tensor if is_symbolic(tensor) else layers.Input(shape, tensor=tensor)
 
 

@@ -1,6 +1,7 @@
-"""What the tests of all architectures share: a network here and in Keras, its layers, and weights from there."""
+"""What the tests of all architectures share: a network here and in Keras, its layers, its files, and weights from there."""
 
 import inspect
+from unittest import mock
 
 import keras
 import numpy as np
@@ -11,19 +12,34 @@ from kstyle_torch import activations, config, initializers
 INSIDE = ("module", "registered_name", "build_config", "shared_object_id")  # of serialized objects in configs
 PAIRS = ("kernel_size", "strides", "pool_size", "dilation_rate", "size")  # one number stands for two
 OF_INPUTS = ("shape", "batch_shape", "trainable")  # which configs of inputs spell in another way
+FETCHES = ("keras.src.utils.file_utils.get_file", "kstyle_torch.applications._weights_file.get_file")
+LOADS = ("keras.Model.load_weights", "kstyle_torch.Model.load_weights")
 
 
-def both(architecture, **arguments):
-    """Returns our network and that of Keras, with the names of a new process."""
-    keras.utils.clear_session()
-    ks.utils.clear_session()
-    return [getattr(library.applications, architecture)(weights=None, **arguments) for library in (ks, keras)]
+def fresh(library):
+    """Returns the applications of a library, whose names begin as in a new process."""
+    library.utils.clear_session()
+    return library.applications
 
 
 def without_values(architecture, **arguments):
-    """Returns our network and that of Keras; no weights are drawn."""
-    with keras.device("meta"), config.device_scope("meta"), initializers.left_out():
-        return both(architecture, **arguments)
+    """Returns our network and that of Keras, no weights drawn, no file read; the files that both ask for are the same.
+
+    Arguments that are callable get the library.
+    """
+    networks, asked = [], []
+    for library, fetch, load in zip((keras, ks), FETCHES, LOADS):
+        meta = keras.device("meta"), config.device_scope("meta"), initializers.left_out()
+        with mock.patch(fetch) as get_file, mock.patch(load), meta[0], meta[1], meta[2]:
+            own = {name: value(library) if callable(value) else value for name, value in arguments.items()}
+            networks.append(getattr(fresh(library), architecture)(**own))
+        asked.append(
+            [inspect.signature(ks.utils.get_file).bind(*each.args, **each.kwargs) for each in get_file.mock_calls]
+        )
+    assert [each.arguments | {"file_hash": each.arguments.get("file_hash")} for each in asked[0]] == [
+        each.arguments for each in asked[1]
+    ]
+    return networks[::-1]
 
 
 def described(value, key=""):
@@ -33,12 +49,12 @@ def described(value, key=""):
         return type(found).__name__, found.get_config()
     if key == "activation":
         return activations.get(value).__name__
-    if key == "padding" and isinstance(value, int):
-        return [[value, value], [value, value]]
     if key == "data_format":
         return value or config.image_data_format()
-    if key in PAIRS and isinstance(value, int):
+    if isinstance(value, int) and key in PAIRS:
         return [value, value]
+    if isinstance(value, int) and key == "padding":
+        return [[value, value], [value, value]]
     if isinstance(value, dict):
         items = {name: described(each, name) for name, each in value.items() if name not in INSIDE}
         kept = {name: each for name, each in items.items() if each is not None}
@@ -58,7 +74,7 @@ def structure(model):
 
 
 def assert_same_structure(architecture, **arguments):
-    """The two networks have the same layers in the same order, and their functions the same signature."""
+    """The two networks have the same layers in the same order and the same file, and their functions the same signature."""
     ours, theirs = without_values(architecture, **arguments)
     for mine, its in zip(structure(ours), structure(theirs), strict=True):
         assert mine == its
@@ -75,25 +91,41 @@ def randomize(model):
     """Draws weights that keep the values in range, for the statistics of BatchNormalization too."""
     random = np.random.default_rng(0)
     for weight in model.weights:
-        is_scale = weight.name in ("gamma", "moving_variance")
-        deviation = (2 / np.prod(weight.shape[:-1])) ** 0.5 if len(weight.shape) > 1 else 0.1
-        drawn = random.uniform(0.5, 1.5, weight.shape) if is_scale else random.normal(0, deviation, weight.shape)
-        weight.assign(drawn.astype("float32"))
+        shape = weight.shape
+        if weight.name in ("gamma", "moving_variance"):
+            weight.assign(0.5 + random.random(shape, "float32"))
+        else:
+            seen = shape[:-1] if shape[-1] > 1 else shape[:2]  # by an output; depthwise ones see one channel
+            deviation = (2 / np.prod(seen)) ** 0.5 if len(shape) > 1 else 0.1
+            weight.assign(deviation * random.standard_normal(shape, "float32"))
 
 
-def assert_same_outputs(path, architecture, shape, rtol=1e-5, **arguments):
+def assert_same_outputs(path, architecture, shape, dtype="float64", **arguments):
     """Keras writes its weights to a file, from which ours gives the same outputs.
 
     Args:
         path: Where; `.weights.h5`, or `.h5` for the older form, in which the published files are.
+        dtype: In float32, rounding adds up to more than 1e-5 in deep networks.
+    Returns: Both models, ours first, and images.
     """
     arguments.setdefault("input_shape", shape)
-    keras.utils.clear_session()
-    theirs = getattr(keras.applications, architecture)(weights=None, **arguments)
+    keras.config.set_dtype_policy(dtype)
+    config.set_dtype_policy(dtype)
+    try:
+        return _compared(path, architecture, shape, arguments)
+    finally:
+        keras.config.set_dtype_policy("float32")
+        config.set_dtype_policy("float32")
+
+
+def _compared(path, architecture, shape, arguments, rtol=1e-5):
+    theirs = getattr(fresh(keras), architecture)(weights=None, **arguments)
     randomize(theirs)
     theirs.save_weights(path) if path.name.endswith(".weights.h5") else theirs.save(path)
-    ours = getattr(ks.applications, architecture)(weights=path, **arguments)
-    images = np.random.default_rng(1).uniform(-1, 1, (2, *shape)).astype("float32")
+    ours = getattr(fresh(ks), architecture)(weights=path, **arguments)
+    high = 255 if any(type(layer).__name__ == "Rescaling" for layer in theirs.layers) else 1
+    images = np.random.default_rng(1).uniform(0, high, (2, *shape)).astype("float32")
     found, wanted = ours.predict(images, verbose=0), theirs.predict(images, verbose=0)
     assert np.abs(wanted[0] - wanted[1]).max() > 0.01 * np.abs(wanted).max() > 0  # else anything would agree
     np.testing.assert_allclose(found, wanted, rtol=rtol, atol=rtol * np.abs(wanted).max())
+    return ours, theirs, images
