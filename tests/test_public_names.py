@@ -7,15 +7,11 @@ import pytest
 
 import kstyle_torch as ks
 
+APPLICATIONS = "mobilenet mobilenet_v2 mobilenet_v3 resnet resnet50 resnet_v2 vgg16 vgg19 xception"
 WHOLE = {
     "activations": set(),
-    **dict.fromkeys(
-        (
-            f"applications.{name}"
-            for name in "imagenet_utils mobilenet mobilenet_v2 mobilenet_v3 resnet resnet50 resnet_v2 vgg16 vgg19 xception".split()
-        ),
-        set(),
-    ),
+    "applications.imagenet_utils": set(),
+    **{f"applications.{name}": set() for name in APPLICATIONS.split()},
     "constraints": set(),
     "datasets": set(),
     "distillation": set(),
