@@ -93,7 +93,7 @@ class Arguments:
 
     @property
     def is_published(self) -> bool:
-        """Whether the weights are those that Keras publishes."""
+        """True where the weights are those that Keras publishes."""
         return bool(self.weights == "imagenet")
 
     def image(self, default_size: int, min_size: int) -> SymbolicTensor:

@@ -1,4 +1,4 @@
-"""What MobileNet and MobileNetV2 share: several published files, each for a width and a size of images."""
+"""Widths and sizes of images of MobileNet and MobileNetV2, each pair with a published file."""
 
 from __future__ import annotations
 

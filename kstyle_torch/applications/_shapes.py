@@ -36,3 +36,14 @@ def divisible(channels: float, divisor: int = 8) -> int:
     """
     nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return nearest + divisor if nearest < 0.9 * channels else nearest
+
+
+def channels_of(x: SymbolicTensor) -> int:
+    """Returns the number of channels.
+
+    Raises: ValueError: if it is not known.
+    """
+    found = x.shape[channel_axis()]
+    if found is None:
+        raise ValueError(f"The number of channels must be known; got images of shape {x.shape[1:]}.")
+    return found

@@ -9,7 +9,7 @@ from kstyle_torch import layers
 from kstyle_torch.applications import imagenet_utils
 from kstyle_torch.applications._arguments import Arguments, architecture
 from kstyle_torch.applications._mobile import published_rows, trained_size
-from kstyle_torch.applications._shapes import channel_axis, divisible, pads_before_stride
+from kstyle_torch.applications._shapes import channel_axis, channels_of, divisible, pads_before_stride
 from kstyle_torch.applications._weights_file import WeightsFile
 from kstyle_torch.applications.imagenet_utils import decode_predictions
 from kstyle_torch.models.functional import Functional
@@ -78,7 +78,7 @@ def MobileNetV2(  # noqa: N802, a class to its callers
 def _block(x: SymbolicTensor, expansion: int, filters: int, strides: int, block: int) -> SymbolicTensor:
     """Returns an inverted residual: wide in the middle, where each channel is convolved alone, and linear at its end."""
     prefix, shortcut = f"block_{block}_" if block else "expanded_conv_", x
-    channels = x.shape[channel_axis()]
+    channels = channels_of(x)
     if block:
         x = layers.Conv2D(expansion * channels, 1, padding="same", use_bias=False, name=f"{prefix}expand")(x)
         x = layers.ReLU(6.0, name=f"{prefix}expand_relu")(_normalized(x, f"{prefix}expand_BN"))

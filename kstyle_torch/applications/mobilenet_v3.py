@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from kstyle_torch import layers
 from kstyle_torch.applications._arguments import Arguments, architecture
 from kstyle_torch.applications._mobile import rows_and_columns
-from kstyle_torch.applications._shapes import channel_axis, divisible, in_data_format, pads_before_stride
+from kstyle_torch.applications._shapes import channel_axis, channels_of, divisible, in_data_format, pads_before_stride
 from kstyle_torch.applications._weights_file import WeightsFile
 from kstyle_torch.applications.imagenet_utils import decode_predictions
 from kstyle_torch.models.functional import Functional
@@ -151,7 +151,7 @@ def _mobilenet(
         if minimalistic:
             block = block._replace(kernel_size=3, squeezes=False, is_swish=False)
         x = _residual(x, block._replace(filters=divisible(block.filters * alpha)), number)
-    x = _pointwise(x, divisible(x.shape[channel_axis()] * 6), "conv_1")
+    x = _pointwise(x, divisible(channels_of(x) * 6), "conv_1")
     x = active(_normalized(x, "conv_1_bn"))
     if arguments.include_top:
         x = layers.GlobalAveragePooling2D(keepdims=True)(x)
@@ -195,7 +195,7 @@ def _image(arguments: Arguments) -> SymbolicTensor:
 def _residual(x: SymbolicTensor, block: Block, number: int) -> SymbolicTensor:
     prefix, shortcut = f"expanded_conv_{number}_" if number else "expanded_conv_", x
     active = _hard_swish if block.is_swish else _relu
-    channels = x.shape[channel_axis()]
+    channels = channels_of(x)
     expanded = divisible(channels * block.expansion)
     if number:
         x = active(_normalized(_pointwise(x, expanded, f"{prefix}expand"), f"{prefix}expand_bn"))
@@ -218,7 +218,7 @@ def _residual(x: SymbolicTensor, block: Block, number: int) -> SymbolicTensor:
 
 def _squeezed(x: SymbolicTensor, filters: int, prefix: str) -> SymbolicTensor:
     """Returns `x` with a factor from 0 to 1 for each channel, computed from the means of all of them (Hu et al. 2017)."""
-    factors = layers.GlobalAveragePooling2D(keepdims=True, name=f"{prefix}avg_pool")(x)
+    factors: Any = layers.GlobalAveragePooling2D(keepdims=True, name=f"{prefix}avg_pool")(x)
     factors = _pointwise(factors, divisible(filters * SQUEEZED), f"{prefix}conv", use_bias=True)
     factors = layers.ReLU(name=f"{prefix}relu")(factors)
     factors = _pointwise(factors, filters, f"{prefix}conv_1", use_bias=True)

@@ -81,10 +81,12 @@ def assert_same_structure(architecture, **arguments):
     assert (ours.name, ours.count_params()) == (theirs.name, theirs.count_params())
     assert (ours.input_shape, ours.output_shape) == (theirs.input_shape, theirs.output_shape)
     functions = [getattr(library.applications, architecture) for library in (ks, keras)]
-    mine, its = ([*inspect.signature(each).parameters.values()] for each in functions)
-    assert [(each.name, each.default, each.kind) for each in mine] == [
-        (each.name, each.default, each.kind) for each in its
-    ]
+    mine, its = (
+        [(each.name, each.default, each.kind) for each in inspect.signature(function).parameters.values()]
+        for function in functions
+    )
+    assert mine == its
+    return ours
 
 
 def randomize(model):

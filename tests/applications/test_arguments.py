@@ -80,3 +80,16 @@ def test_divisible(keras):
     from keras.src.applications.mobilenet_v2 import _make_divisible
 
     assert [_shapes.divisible(n / 4) for n in range(600)] == [_make_divisible(n / 4, 8) for n in range(600)]
+
+
+@pytest.mark.parametrize("architecture", ["MobileNet", "MobileNetV2", "MobileNetV3Large"])
+def test_images_of_any_size_warn(architecture):
+    """The published weights are for some sizes."""
+    stopped = mock.patch("kstyle_torch.layers.Conv2D", side_effect=StopIteration)
+    with (
+        pytest.warns(UserWarning, match="trained on images of 224 x 224") as caught,
+        stopped,
+        pytest.raises(StopIteration),
+    ):
+        getattr(ks.applications, architecture)(include_top=False)
+    assert caught[0].filename == __file__
