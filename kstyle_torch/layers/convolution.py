@@ -134,8 +134,9 @@ class AnyConvolution(SpatialLayer):
             dilation=self.dilation_rate,
             **settings,
         )
-        if self._permutes and self.rank > 1:  # conv.to() fails for fake tensors
-            conv.weight = nn.Parameter(conv.weight.detach().contiguous(memory_format=MEMORY_FORMATS[self.rank]))
+        memory_format = MEMORY_FORMATS.get(self.rank)
+        if self._permutes and memory_format and not conv.weight.is_contiguous(memory_format=memory_format):
+            conv.weight = nn.Parameter(torch.empty_like(conv.weight, memory_format=memory_format))  # no values yet
         return conv
 
     def forward(self, inputs: Tensor) -> Tensor:
