@@ -14,14 +14,12 @@ def _in(module: str, names: str) -> dict[str, str]:
 _ARGUMENTS, _FILES, _OBJECTS, _PROCESS, _TENSORS, _TESTING = (
     f"{INTERNALS}.{name}" for name in ("arguments", "files", "objects", "process", "tensors", "testing")
 )
-_CONFIG = _in(_ARGUMENTS, "standardize_data_format") | _in(_PROCESS, "keras_home")
+_FORMAT = _in(_ARGUMENTS, "standardize_data_format")
 _MASKS = _in(_TENSORS, "get_keras_mask set_keras_mask")
 _SCOPES = _in(_PROCESS, "in_stateless_scope get_stateless_scope")
 _SYMBOLIC = _in(_TENSORS, "any_symbolic_tensors") | _in("utils", "is_keras_tensor")
 _DTYPE = _in("utils", "standardize_dtype")
-_VARIABLES = (
-    _in(_TENSORS, "standardize_shape shape_equal") | _in("variables", "Variable KerasVariable=Variable") | _DTYPE
-)
+_VARIABLES = _in(_TENSORS, "standardize_shape") | _in("variables", "Variable") | _DTYPE
 _TEST_CASE = _in(
     _TESTING, "TestCase uses_gpu uses_tpu torch_uses_gpu=uses_gpu jax_uses_gpu=uses_tpu jax_uses_tpu=uses_tpu"
 )
@@ -34,16 +32,16 @@ PLACES: dict[str, dict[str, str]] = {
     "api_export": _in(_OBJECTS, "keras_export"),
     "applications.imagenet_utils": _in(_ARGUMENTS, "obtain_input_shape correct_pad validate_activation"),
     "backend": {
-        **_CONFIG,
+        **_FORMAT,
         **_MASKS,
         **_SCOPES,
         **_SYMBOLIC,
         **_VARIABLES,
-        **_in(_TENSORS, "canonicalize_axis to_tuple_or_list compute_output_spec"),
+        **_in(_TENSORS, "compute_output_spec"),
         **_in(_TENSORS, "SUPPORTS_SPARSE_TENSORS=NO SUPPORTS_RAGGED_TENSORS=NO SUPPORTS_COMPLEX_DTYPES=YES"),
         **_in("scopes", "in_symbolic_scope"),
     },
-    "backend.common": {**_SYMBOLIC, **_VARIABLES},
+    "backend.common": _DTYPE,
     "backend.common.backend_utils": _in(
         _TENSORS, "canonicalize_axis canonicalize_axes standardize_axis_for_numpy to_tuple_or_list"
     ),
@@ -54,8 +52,8 @@ PLACES: dict[str, dict[str, str]] = {
     "backend.common.stateless_scope": _SCOPES,
     "backend.common.symbolic_scope": _in("scopes", "in_symbolic_scope"),
     "backend.common.tensor_attributes": _in(_TENSORS, "get_tensor_attr set_tensor_attr"),
-    "backend.common.variables": _VARIABLES,
-    "backend.config": _CONFIG,
+    "backend.common.variables": _VARIABLES | _in(_TENSORS, "shape_equal"),
+    "backend.config": _FORMAT | _in(_PROCESS, "keras_home"),
     "backend.torch.core": {
         **_in("ops", "cast convert_to_numpy convert_to_tensor is_tensor shape vectorized_map"),
         **_in(_TENSORS, "get_device to_torch_dtype compute_output_spec"),
@@ -79,7 +77,7 @@ PLACES: dict[str, dict[str, str]] = {
     "metrics.reduction_metrics": _in(_TENSORS, "reduce_to_samplewise_values"),
     "models": _in("models", "Functional"),
     "models.functional": _in("models", "Functional"),
-    "ops": _SYMBOLIC,
+    "ops": _in(_TENSORS, "any_symbolic_tensors"),
     "ops.operation_utils": _in(_TENSORS, "broadcast_shapes compute_reshape_output_shape reduce_shape"),
     "optimizers": _in(_OBJECTS, "ALL_OBJECTS_DICT=ALL_OPTIMIZERS"),
     "optimizers.base_optimizer": _in("optimizers", "BaseOptimizer=Optimizer"),
@@ -94,7 +92,7 @@ PLACES: dict[str, dict[str, str]] = {
         _PROCESS, "is_tensorflow_tensor is_torch_tensor is_jax_array list_to_tuple"
     ),
     "trainers.trainer": _in("models.trainer", "Trainer"),
-    "utils": _in(_PROCESS, "default is_default to_list auto_name removeprefix removesuffix"),
+    "utils": _in(_PROCESS, "default is_default removeprefix removesuffix"),
     "utils.argument_validation": _in(_ARGUMENTS, "standardize_tuple standardize_padding validate_string_arg"),
     "utils.backend_utils": _in(_PROCESS, "in_tf_graph in_grain_data_pipeline convert_tf_tensor"),
     "utils.io_utils": _in(_PROCESS, "print_msg"),
