@@ -6,23 +6,19 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from kstyle_torch import activations, constraints, initializers, losses, metrics, optimizers, regularizers
-from kstyle_torch.registry import Registry
 
 F = TypeVar("F")
 
 
-def _by_name(registry: Registry) -> dict[str, Any]:
-    return {name: registry.lookup(name) for name in registry}
-
-
-ALL_OBJECTS_DICT = _by_name(activations.registry)
+# The tables themselves: libraries add activations of their own.
+ALL_OBJECTS_DICT = activations.registry.objects
 ALL_OBJECTS = {*ALL_OBJECTS_DICT.values()}
-ALL_CONSTRAINTS = _by_name(constraints.registry)
-ALL_INITIALIZERS = _by_name(initializers.registry)
-ALL_LOSSES = _by_name(losses.base.registry)
-ALL_METRICS = _by_name(metrics.base.registry)
-ALL_OPTIMIZERS = _by_name(optimizers.base.registry)
-ALL_REGULARIZERS = _by_name(regularizers.registry)
+ALL_CONSTRAINTS = constraints.registry.objects
+ALL_INITIALIZERS = initializers.registry.objects
+ALL_LOSSES = losses.base.registry.objects
+ALL_METRICS = metrics.base.registry.objects
+ALL_OPTIMIZERS = optimizers.base.registry.objects
+ALL_REGULARIZERS = regularizers.registry.objects
 
 
 class keras_export:  # noqa: N801, Keras' name

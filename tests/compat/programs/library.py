@@ -25,6 +25,8 @@ assert Layer is keras.layers.Layer is layers.Layer and KerasTensor is keras.Kera
 assert LossFunctionWrapper and ops.mean is keras.ops.mean is mean  # noqa: F405
 assert ALL_OBJECTS_DICT["relu"] is keras.activations.relu and standardize_data_format(None) == "channels_last"
 assert keras.src.saving.serialization_lib.serialize_keras_object is keras.saving.serialize_keras_object
+ALL_OBJECTS_DICT["twice"] = lambda x: 2 * x
+assert keras.activations.get("twice")(3) == 6
 assert any_symbolic_tensors((keras.Input((1,)),)) and backend.standardize_dtype("float32") == "float32"
 assert obtain_input_shape(None, 224, 32, "channels_last", True) == (224, 224, 3)
 
