@@ -92,6 +92,8 @@ class AliasFinder(MetaPathFinder):
             own.update({name: value for name, value in vars(package).items() if name not in own})
             own.update(__version__=version, __path__=[], __spec__=ModuleSpec("keras", None, is_package=True))
             own["version"] = lambda: version
+            for name in keras_src.STAND_INS:
+                own.setdefault(name, keras_src.own_module(name))
         return self.keras
 
 
@@ -123,7 +125,7 @@ class _AliasLoader(Loader):
             elif kind == "tensorflow":
                 found = tensorflow_stub.module(path)
             else:
-                found = importlib.import_module(f"{PACKAGE}.{path}")
+                found = keras_src.own_module(path)
         except ModuleNotFoundError as error:  # under the name that was asked for, by which Python knows it
             raise ModuleNotFoundError(str(error), name=module.__name__) from None
         sys.modules[module.__name__] = found

@@ -88,9 +88,10 @@ PLACES: dict[str, dict[str, str]] = {
     "saving.serialization_lib": _in(_FILES, "SafeModeScope") | _in("serialization", "in_safe_mode"),
     "testing": _TEST_CASE,
     "testing.test_case": _TEST_CASE,
-    "trainers.data_adapters.data_adapter_utils": _in(
-        _PROCESS, "is_tensorflow_tensor is_torch_tensor is_jax_array list_to_tuple"
-    ),
+    "trainers.data_adapters.data_adapter_utils": {
+        **_in(_PROCESS, "is_tensorflow_tensor is_torch_tensor is_jax_array list_to_tuple"),
+        **_in(_TENSORS, "class_weight_to_sample_weights"),
+    },
     "trainers.trainer": _in("models.trainer", "Trainer"),
     "utils": _in(_PROCESS, "default is_default removeprefix removesuffix"),
     "utils.argument_validation": _in(_ARGUMENTS, "standardize_tuple standardize_padding validate_string_arg"),

@@ -19,6 +19,7 @@ from kstyle_torch.compat.internal_places import PLACES
 PACKAGE = __name__.partition(".")[0]
 TABLE = Path(__file__).with_name("keras_src.txt")
 NAMES_SHOWN = 20
+STAND_INS = {"distribution": "compat.internals.distribution"}
 # Packages of Keras whose names are public elsewhere, too; of any other package, those of the namespace of its name.
 NAMESPACES = {
     "": ("",),
@@ -85,25 +86,28 @@ def look_up(path: str, name: str) -> Any:
     """
     if internal := PLACES.get(path, {}).get(name):
         namespace, _, public = internal.rpartition(".")
-        return getattr(_own_module(namespace), public)
+        return getattr(own_module(namespace), public)
     if place := table().get(path, {}).get(name):
-        return getattr(_own_module(place[0]), place[1])
+        return getattr(own_module(place[0]), place[1])
     if (submodule := f"{path}.{name}".lstrip(".")) in _paths():
         return module(submodule)
     for namespace in _namespaces(path):
-        if name in _own_module(namespace).__all__:
-            return getattr(_own_module(namespace), name)
+        if name in own_module(namespace).__all__:
+            return getattr(own_module(namespace), name)
     raise AttributeError(name)
 
 
-def _own_module(path: str) -> Any:
+def own_module(path: str) -> Any:
+    """Returns the module of this package at a path of Keras; its stand-in where the package has none yet."""
+    if path in STAND_INS and path not in sys.modules[PACKAGE].__all__:
+        path = STAND_INS[path]
     return importlib.import_module(f"{PACKAGE}.{path}".rstrip("."))
 
 
 def names_of(path: str) -> set[str]:
     """Returns the names that a module of Keras has here."""
     below = {other.removeprefix(f"{path}.".lstrip(".")).partition(".")[0] for other in _below(path)}
-    public = [_own_module(namespace).__all__ for namespace in _namespaces(path)]
+    public = [own_module(namespace).__all__ for namespace in _namespaces(path)]
     return {*PLACES.get(path, ()), *table().get(path, ()), *below, *(name for names in public for name in names)}
 
 
@@ -143,4 +147,4 @@ def public_place(path: str, name: str) -> str | None:
     """Returns the public namespace that has an object of a module of Keras, under the same name; None if none has."""
     if place := table().get(path, {}).get(name):
         return place[0] if place[1] == name else None
-    return next((each for each in _namespaces(path) if name in _own_module(each).__all__), None)
+    return next((each for each in _namespaces(path) if name in own_module(each).__all__), None)

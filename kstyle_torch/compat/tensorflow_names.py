@@ -39,6 +39,7 @@ RENAMED = {
     "device": "keras.device or torch.device",
     "distribute": "torchrun and torch.distributed",
     "ensure_shape": "an assert on x.shape",
+    "executing_eagerly": "nothing: calls are run where they are written",
     "experimental.numpy": "keras.ops",
     "fill": "keras.ops.full",
     "function": "no decorator: model.compile(jit_compile=True) and torch.compile compile",

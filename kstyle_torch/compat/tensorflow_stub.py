@@ -111,9 +111,7 @@ def _modules() -> dict[str, Namespace]:
 
     devices = {"list_physical_devices": _list_devices("physical_device")}
     top = add("", {name: _foreign(name) for name in CLASSES})
-    vars(top).update(
-        __version__=VERSION, executing_eagerly=lambda: True, get_logger=_get_logger, is_tensor=torch.is_tensor
-    )
+    vars(top).update(__version__=VERSION, get_logger=_get_logger, is_tensor=torch.is_tensor)
     add("version", {"VERSION": VERSION})
     add("python", {})
     add("random", {"set_seed": _set_seed})

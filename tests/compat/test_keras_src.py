@@ -137,6 +137,15 @@ def test_labels_for_hinge_losses():
         np.testing.assert_array_equal(actual, keras.ops.convert_to_numpy(expected))
 
 
+@pytest.mark.parametrize("labels", [[0, 2, 1], [[0.0], [2.0], [1.0]], np.eye(3)])
+def test_class_weights(labels):
+    from keras.src.trainers.data_adapters.data_adapter_utils import class_weight_to_sample_weights
+
+    expected = class_weight_to_sample_weights(np.array(labels), {0: 2.0, 1: 0.5})
+    actual = tensors.class_weight_to_sample_weights(np.array(labels), {0: 2.0, 1: 0.5})
+    np.testing.assert_array_equal(actual, expected)
+
+
 def test_masks_are_set_and_taken_away():
     for x, mask in (
         (ks.ops.ones((2, 3)), ks.ops.ones((2,), "bool")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from kstyle_torch import activations, constraints, initializers, losses, metrics, optimizers, regularizers
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from kstyle_torch import config, tree
 from kstyle_torch.arrays import tensor_of
 from kstyle_torch.compat.internals.arguments import standardize_reduction
+from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.dtype_policies import standardize_dtype
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.layer.masks import mask
@@ -193,3 +194,9 @@ def draw_seed(seed: Any) -> Any:
 def make_default_seed() -> int:
     """Returns a random seed."""
     return int(torch.randint(1, 10**9, (), device="cpu"))
+
+
+def class_weight_to_sample_weights(y: Any, class_weight: dict[int, float]) -> Any:
+    """Returns an array with the weight of each sample's class; `y` holds class numbers or one-hot rows."""
+    weigh = class_weigher(class_weight)
+    return None if weigh is None else weigh(tensor_of(y), None).cpu().numpy()

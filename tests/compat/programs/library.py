@@ -46,6 +46,12 @@ class Blur(Layer):
 
 
 class Tests(TestCase):
+    def test_no_distribution(self):
+        assert keras.src.distribution.distribution_lib.distribution() is None
+        assert keras.distribution.list_devices("cpu") == ["cpu:0"]
+        with self.assertRaisesRegex(NotImplementedError, "torch.distributed"):
+            keras.distribution.DeviceMesh((1,), ["batch"])
+
     def test_blur(self):
         kwargs = {"init_kwargs": {"size": 2}, "input_shape": (2, 4, 4, 1), "expected_output_shape": (2, 4, 4, 1)}
         self.run_layer_test(Blur, expected_num_trainable_weights=0, custom_objects={"Blur": Blur}, **kwargs)
