@@ -31,7 +31,7 @@ LIBRARIES = {
     "scikeras": "scikeras",
     "shap": "shap slicer numba llvmlite cloudpickle",
 }
-OTHERS = "absl-py matplotlib networkx packaging pandas requests rich scipy seaborn"  # with their requirements
+OTHERS = "absl-py grain matplotlib networkx packaging pandas requests rich scipy seaborn"  # with their requirements
 
 
 def main() -> int:

@@ -66,6 +66,7 @@ def dotted(path):
 MODULES = {dotted(path): path for path in FILES}
 
 
+@functools.cache
 def package_of(module):
     """The entry of PACKAGES that a module belongs to: the longest path of it that is one, else its first part."""
     parts = module.split(".")[1:]
