@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from kstyle_torch import __version__, compat, config
-from kstyle_torch.compat import port
+from kstyle_torch import __version__, config
+from kstyle_torch.compat import alias, port
 from kstyle_torch.models import Model, load_model
 from kstyle_torch.saving.atomic import write_bytes
 
@@ -96,7 +96,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(given: argparse.Namespace) -> int:
     """Runs a program as Python would, with `keras` and `tensorflow.keras` meaning this package."""
-    compat.install()
+    if not given.is_module and not os.path.exists(given.program):
+        print(f"error: There is no program {given.program!r}.", file=sys.stderr)
+        return 1
+    alias.install()
     sys.argv = [given.program, *given.arguments]
     if given.is_module:
         runpy.run_module(given.program, run_name="__main__", alter_sys=True)
@@ -108,7 +111,7 @@ def _run(given: argparse.Namespace) -> int:
 
 def _port(given: argparse.Namespace) -> None:
     source: Path = given.source
-    target = source if given.in_place else given.target or source.with_stem(f"{source.stem}_{compat.alias.PACKAGE}")
+    target = source if given.in_place else given.target or source.with_stem(f"{source.stem}_{alias.PACKAGE}")
     if given.in_place and given.target is not None:
         raise ValueError("port takes a target or --in-place, not both.")
     if target.exists() and not given.in_place and not given.force:

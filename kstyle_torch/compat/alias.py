@@ -40,7 +40,7 @@ def install() -> None:
     """
     if _finder in sys.meta_path:
         return
-    if real := [name for name in TAKEN if name in sys.modules]:
+    if real := [name for name in TAKEN if sys.modules.get(name) is not None]:
         raise ImportError(
             f"The real {' and '.join(real)} has been imported already, so it cannot mean {PACKAGE} any more. Call "
             f"{PACKAGE}.compat.install() before the first import of Keras or TensorFlow, in a fresh process.",

@@ -32,6 +32,7 @@ RENAMED = {
     "clip_by_norm": "keras.optimizers.Adam(clipnorm=...)",
     "clip_by_global_norm": "keras.optimizers.Adam(global_clipnorm=...)",
     "clip_by_value": "keras.ops.clip",
+    "config.experimental.enable_op_determinism": "torch.use_deterministic_algorithms(True)",
     "concat": "keras.ops.concatenate",
     "constant": "keras.ops.convert_to_tensor",
     "control_dependencies": "nothing: calls run in the order in which they are written",

@@ -18,6 +18,7 @@ import torch
 from kstyle_torch.compat.import_frames import missing
 from kstyle_torch.compat.tensorflow_names import advice
 
+PACKAGE = __name__.partition(".")[0]
 VERSION = "2.21.0"  # one whose tf.keras is Keras 3
 CLASSES = "Tensor Variable RaggedTensor SparseTensor Operation IndexedSlices Module TensorShape DType".split()
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "ERROR": 40, "FATAL": 50}
@@ -86,8 +87,20 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 
 def _set_seed(seed: int) -> None:
-    """Seeds torch and Keras' shared generator; NumPy and `random` stay as they are, as with TensorFlow."""
+    """Seeds torch, from which layers draw too; NumPy and `random` stay as they are, as with TensorFlow."""
     torch.manual_seed(seed)
+
+
+def _set_threads(num_threads: int) -> None:
+    """Sets the number of torch's threads; 0 leaves it as it is."""
+    if num_threads:
+        torch.set_num_threads(num_threads)
+
+
+def _set_visible_devices(devices: Any, device_type: str | None = None) -> None:
+    """Makes tensors on the CPU where no GPU is to be seen."""
+    if not devices and device_type == "GPU":
+        importlib.import_module(f"{PACKAGE}.config").set_device("cpu")
 
 
 def _get_logger() -> python_logging.Logger:
@@ -118,10 +131,11 @@ def _modules() -> dict[str, Namespace]:
     add("data", {"AUTOTUNE": -1, "Dataset": _foreign("data.Dataset")})
     add("autograph", no_ops("set_verbosity"))
     add("autograph.experimental", {"do_not_convert": lambda function: function})
-    add("config", {**devices, **no_ops("set_visible_devices run_functions_eagerly set_soft_device_placement")})
-    vars(found["config"])["list_logical_devices"] = _list_devices("device")
+    add("config", {**devices, **no_ops("run_functions_eagerly set_soft_device_placement")})
+    vars(found["config"]).update(list_logical_devices=_list_devices("device"), set_visible_devices=_set_visible_devices)
     add("config.experimental", {**devices, **no_ops("set_memory_growth set_virtual_device_configuration")})
-    add("config.threading", no_ops("set_inter_op_parallelism_threads set_intra_op_parallelism_threads"))
+    add("config.threading", no_ops("set_inter_op_parallelism_threads"))
+    vars(found["config.threading"])["set_intra_op_parallelism_threads"] = _set_threads
     has_gpu = torch.cuda.is_available
     add(
         "test",

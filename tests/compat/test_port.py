@@ -109,3 +109,4 @@ def test_command(tmp_path, capsys):
     assert __main__.main(["port", str(source), "--in-place"]) == 0
     assert source.read_bytes() == target.read_bytes()
     assert __main__.main(["port", str(tmp_path / "b.txt")]) == 1
+    assert __main__.main(["run", str(tmp_path / "no_such.py")]) == 1

@@ -53,8 +53,6 @@ def exists(path):
     ],
 )
 def test_replacements_of_names(name, expected):
-    if name.startswith("linalg") and not hasattr(ks.ops, "linalg"):
-        expected = "keras.ops.inv"
     assert tensorflow_names.replacement(name) == expected
 
 
@@ -85,6 +83,20 @@ def test_seeds():
         assert torch.equal(first, torch.rand(2))
     finally:
         torch.set_rng_state(state)
+
+
+def test_threads_and_visible_devices():
+    threads, device = torch.get_num_threads(), ks.config.device()
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(0)
+        assert torch.get_num_threads() == threads
+        tf.config.threading.set_intra_op_parallelism_threads(threads + 1)
+        assert torch.get_num_threads() == threads + 1
+        tf.config.set_visible_devices([], "GPU")
+        assert ks.config.device().type == "cpu"
+    finally:
+        torch.set_num_threads(threads)
+        ks.config.set_device(device)
 
 
 def test_devices():
