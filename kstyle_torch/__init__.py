@@ -48,7 +48,7 @@ try:
     from kstyle_torch.variables import Variable
 
     if TYPE_CHECKING:
-        from kstyle_torch import datasets, distillation, export, preprocessing, visualization
+        from kstyle_torch import datasets, distillation, export, preprocessing, visualization, wrappers
 finally:
     if _collecting:
         gc.enable()
@@ -112,7 +112,8 @@ __all__ = [
     "utils",
     "version",
     "visualization",
+    "wrappers",
 ]
 
-LAZY = ("datasets", "distillation", "export", "preprocessing", "visualization")
+LAZY = ("datasets", "distillation", "export", "preprocessing", "visualization", "wrappers")
 namespaces.install(sys.modules[__name__], lazy={name: f"{__name__}.{name}" for name in LAZY})

@@ -128,14 +128,14 @@ def _convert(given: argparse.Namespace) -> None:
     if given.target.exists() and not given.force:
         raise FileExistsError(f"{str(given.target)!r} exists already; --force replaces it.")
     if not given.target.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(given.target.parent)!r}.")
+        raise FileNotFoundError(f"The folder {str(given.target.parent)!r} does not exist.")
     model = _load(given.source)
     write(model, given.target)
     print(f"{given.source} -> {given.target} ({given.target.stat().st_size:,} bytes)")
 
 
 def _writer(target: Path) -> Callable[[Any, Path], None]:
-    """Returns what writes a file of that name."""
+    """Returns the writer for a file name."""
     if target.name.endswith(WEIGHTS):
         return lambda model, path: model.save_weights(path)
     if target.suffix in WHOLE:
@@ -151,7 +151,7 @@ def _load(source: Path) -> Any:
         return Model.from_pretrained(source)
     if source.name.endswith(WEIGHTS):
         raise ValueError(
-            f"{str(source)!r} holds weights alone; the source must be a whole model, such as a .keras file."
+            f"{str(source)!r} holds only weights; the source must be a whole model, such as a .keras file."
         )
     return load_model(source)
 

@@ -15,14 +15,14 @@ IsLeaf = Callable[[Any], bool] | None
 DICTS = (dict, OrderedDict, defaultdict)
 
 
-# a nest without its leaves: its kind, what else it holds, and the forms of its children; a kind of None is a leaf
+# structure of a nest: its kind, auxiliary data, and the structures of its children; kind None is a leaf
 Spec = tuple[Any, Any, tuple[Any, ...]]
 LEAF: Spec = (None, None, ())
 _named = object()  # kind of all named tuples
 _structs = object()  # and of torch's named results
 
 _nodes: dict[Any, tuple[Flatten, Unflatten]] = {
-    # how a nest is flattened to its children and all else, and made of these again
+    # functions to flatten a nest to children and auxiliary data, and to rebuild it
     list: (lambda node: (node, None), lambda items, _: list(items)),
     tuple: (lambda node: (node, None), lambda items, _: tuple(items)),
     dict: (lambda node: (node.values(), list(node)), lambda items, keys: dict(zip(keys, items))),
@@ -39,12 +39,12 @@ _nodes: dict[Any, tuple[Flatten, Unflatten]] = {
 
 
 def register_pytree_node(kind: type, flatten: Flatten, unflatten: Unflatten, **_: Any) -> None:
-    """Takes objects of a class as nests.
+    """Registers a class as a kind of nest.
 
     Args:
-        kind: The class; not those derived from it.
-        flatten: Returns the children of an object, and all else that `unflatten` needs.
-        unflatten: Makes an object of them.
+        kind: The class, without subclasses.
+        flatten: Returns the children of an object, and the auxiliary data for `unflatten`.
+        unflatten: Rebuilds an object from them.
     """
     _nodes[kind] = (flatten, unflatten)
 
@@ -68,11 +68,11 @@ def tree_is_leaf(node: Any) -> bool:
 
 
 def tree_flatten(tree: Any, is_leaf: IsLeaf = None) -> tuple[list[Any], Spec]:
-    """Returns the leaves of a nest and its form.
+    """Returns the leaves and the structure of a nest.
 
     Args:
         tree: The nest.
-        is_leaf: Says of further objects that they are leaves.
+        is_leaf: Returns whether an object is to be treated as a leaf.
     """
     leaves: list[Any] = []
     spec = _flattened(tree, leaves, is_leaf)
@@ -80,7 +80,7 @@ def tree_flatten(tree: Any, is_leaf: IsLeaf = None) -> tuple[list[Any], Spec]:
 
 
 def _flattened(node: Any, leaves: list[Any], is_leaf: IsLeaf) -> Spec:
-    """Returns the form of a nest, and appends its leaves."""
+    """Returns the structure of a nest, and appends its leaves to a list."""
     kind = _kind(node)
     if kind is None or (is_leaf is not None and is_leaf(node)):
         leaves.append(node)
@@ -95,14 +95,14 @@ def tree_leaves(tree: Any) -> list[Any]:
 
 
 def tree_structure(tree: Any) -> Spec:
-    """Returns the form of a nest, to be compared with another."""
+    """Returns the structure of a nest, which can be compared."""
     return tree_flatten(tree)[1]
 
 
 def tree_unflatten(leaves: Iterable[Any], spec: Spec) -> Any:
-    """Returns the nest of a form that has these leaves.
+    """Builds the nest of a structure with these leaves.
 
-    Raises: ValueError: if there are more or fewer than it has.
+    Raises: ValueError: if the number of leaves is wrong.
     """
     given = [*leaves]
     if len(given) != _count(spec):
@@ -111,7 +111,7 @@ def tree_unflatten(leaves: Iterable[Any], spec: Spec) -> Any:
 
 
 def _built(spec: Spec, left: Iterator[Any]) -> Any:
-    """Returns the nest of a form that has the next leaves."""
+    """Builds the nest of a structure with the next leaves."""
     kind, context, children = spec
     return next(left) if kind is None else _nodes[kind][1]([_built(child, left) for child in children], context)
 
@@ -121,7 +121,7 @@ def _count(spec: Spec) -> int:
 
 
 def tree_map(func: Callable[..., Any], tree: Any, *others: Any, is_leaf: IsLeaf = None) -> Any:
-    """Returns the nest of `func` of each leaf, and of what the other nests have in its place.
+    """Returns the nest of `func` of each leaf and its counterparts in the other nests.
 
     Raises: ValueError: if another nest is not as deep.
     """
@@ -131,7 +131,7 @@ def tree_map(func: Callable[..., Any], tree: Any, *others: Any, is_leaf: IsLeaf 
 
 
 def _up_to(spec: Spec, node: Any) -> Iterator[Any]:
-    """Yields what stands in a nest where a form has its leaves."""
+    """Yields the parts of a nest at the leaves of a structure."""
     expected, expected_context, forms = spec
     if expected is None:
         yield node
@@ -144,10 +144,10 @@ def _up_to(spec: Spec, node: Any) -> Iterator[Any]:
         children = [node[key] for key in keys]
     else:
         if kind is not expected:
-            raise ValueError(f"Nests must have one form; expected {expected!r}, got {type(node)!r}.")
+            raise ValueError(f"Nests must have the same structure; expected {expected!r}, got {type(node)!r}.")
         found, context = _nodes[kind][0](node)
         children = [*found]
         if len(children) != len(forms) or (kind is not deque and context != expected_context):
-            raise ValueError(f"Nests must have one form; {node!r} has {len(children)} items.")
+            raise ValueError(f"Nests must have the same structure; {node!r} has {len(children)} items.")
     for child, below in zip(children, forms):
         yield from _up_to(below, child)

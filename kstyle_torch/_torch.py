@@ -281,6 +281,9 @@ TENSOR_FUNCTIONS: Any = private("torch._C._VariableFunctions", _Nowhere)
 TENSOR_METHODS: Any = private("torch._C.TensorBase", _Nowhere)
 NN_FUNCTIONS: Any = private("torch._C._nn", _Nowhere)
 
+# oneDNN's `x @ weight.T + bias`; it has no public name, and no gradient. None: torch's own product is taken.
+onednn_linear: Any = private("torch.ops.mkldnn._linear_pointwise", None)
+
 
 def schema_of(operator: Any) -> Any:
     """Returns the schema of an operator: its name and arguments."""
@@ -314,6 +317,20 @@ def _assume_one() -> int:
 
 num_dispatch_modes: Callable[[], int] = private("torch._C._len_torch_dispatch_stack", _assume_one, "recording")
 has_global_hook: Callable[[], Any] = private("torch.nn.modules.module._has_any_global_hook", _assume_one, "recording")
+dispatch_modes: Callable[[], list[Any]] = private(
+    "torch.utils._python_dispatch._get_current_dispatch_mode_stack", lambda: [None]
+)
+functional_transform: Callable[[], Any] = private("torch._C._functorch.peek_interpreter_stack", _assume_one)
+
+
+def _assume_a_pair(ignore_is_tracing: bool) -> Any:  # noqa: ARG001
+    return ()
+
+
+# the hooks of `torch.autograd.graph.saved_tensors_hooks` that are in force; None if there are none
+saved_tensors_hooks: Callable[[bool], Any] = private(
+    "torch._C._autograd._top_saved_tensors_default_hooks", _assume_a_pair, "recording"
+)
 
 
 class _NoDispatchMode:

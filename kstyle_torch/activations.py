@@ -1,4 +1,4 @@
-"""Activation functions, by name or called directly on tensors (symbolic ones too). Shapes stay as they are."""
+"""Activation functions, by name or called directly on tensors (symbolic ones too). They keep the shape."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def linear(x: Tensor) -> Tensor:
 
 @register()
 def relu(x: Tensor, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
-    """Returns `max(x, 0)`, or with the arguments a leaky, capped or shifted one.
+    """Returns `max(x, 0)`, optionally leaky, capped or shifted.
 
     Args:
         negative_slope: Slope below `threshold`.
@@ -197,7 +197,7 @@ def tanh_shrink(x: Tensor) -> Tensor:
 def sigmoid(x: Tensor) -> Tensor:
     """Returns `1 / (1 + exp(-x))`.
 
-    The result remembers `x`, so that a crossentropy behind it can start its backward pass there.
+    The result keeps a reference to `x`, at which the backward pass of a following crossentropy can start.
     """
     if x.__class__ is not Tensor:
         x = tensor_of(x)
@@ -227,7 +227,7 @@ def log_sigmoid(x: Tensor) -> Tensor:
 def softmax(x: Tensor, axis: int | Sequence[int] = -1) -> Tensor:
     """Returns `exp(x)`, divided by its sum along `axis`, one or several.
 
-    The result remembers `x`, so that a crossentropy behind it can be taken of the logits: fewer operations, same value.
+    The result keeps a reference to `x`, from which a following crossentropy is computed: fewer operations, same value.
     """
     if x.__class__ is not Tensor:
         x = tensor_of(x)
@@ -291,7 +291,7 @@ def hard_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
 
 @register()
 def soft_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
-    """Returns `x` moved `threshold` towards 0, and 0 where it would cross it."""
+    """Returns `x` shrunk by `threshold` towards 0, and 0 where `|x| <= threshold`."""
     if x.__class__ is not Tensor:
         x = tensor_of(x)
     return F.softshrink(x, threshold)
@@ -333,15 +333,15 @@ def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
     ordered = z.sort(dim=-1, descending=True).values
     rank = torch.ones_like(z).cumsum(-1)
     sums = ordered.cumsum(-1)
-    support = (1 + rank * ordered > sums).sum(-1, keepdim=True)  # how many outputs stay positive
+    support = (1 + rank * ordered > sums).sum(-1, keepdim=True)  # number of positive outputs
     tau = (sums.gather(-1, support - 1) - 1) / support
     return (z - tau).clamp(min=0).movedim(-1, axis)
 
 
 def get(identifier: Any) -> Activation:
-    """Returns the activation that a name, config or callable means; None is `linear`.
+    """Returns the activation for a name, config or callable; `linear` for None.
 
-    Raises: ValueError: for an unknown name, with the nearest ones.
+    Raises: ValueError: for an unknown name; the message suggests the nearest.
     """
     return linear if identifier is None else serialization.get(identifier, registry)
 
@@ -352,7 +352,7 @@ def serialize(activation: Activation) -> Any:
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Activation:
-    """Returns the activation that `serialize` described."""
+    """Returns the activation for a result of `serialize`."""
     if isinstance(config, str):
         with serialization.custom_object_scope(custom_objects):
             return get(config)

@@ -1,4 +1,4 @@
-"""Facts about the process: float type, device, fuzz factor, limits, and what is printed.
+"""Settings of the process: float type, device, fuzz factor, limits, and output.
 
 `keras.json` in `$KERAS_HOME` or `~/.keras` sets floatx, epsilon and image_data_format, as for Keras.
 """
@@ -43,6 +43,7 @@ __all__ = [
     "is_interactive_logging_enabled",
     "is_traceback_filtering_enabled",
     "keeps_freed_memory",
+    "matmul",
     "max_epochs",
     "max_steps_per_epoch",
     "resident_bytes",
@@ -52,6 +53,7 @@ __all__ = [
     "set_floatx",
     "set_image_data_format",
     "set_keeps_freed_memory",
+    "set_matmul",
     "set_max_epochs",
     "set_max_steps_per_epoch",
     "set_resident_bytes",
@@ -59,6 +61,7 @@ __all__ = [
 
 ROOT = str(Path(__file__).parent)
 _IMAGE_FORMATS = ("channels_last", "channels_first")
+_MATMULS = ("auto", "onednn", "torch")
 
 _epsilon = 1e-7
 _image_data_format = "channels_last"
@@ -66,6 +69,7 @@ _interactive_logging = True
 _device: torch.device | None = None
 _resident_bytes: int | None = None
 _keeps_freed_memory = True
+_matmul = "auto"
 _unsafe_deserialization = False
 _max_epochs: int | None = None
 _max_steps_per_epoch: int | None = None
@@ -88,24 +92,24 @@ def set_epsilon(value: float) -> None:
 
 
 def image_data_format() -> str:
-    """Returns where an image keeps its channels when a layer does not say: `"channels_last"` unless it was set."""
+    """Returns the default position of an image's channels: `"channels_last"` unless it was set."""
     return _image_data_format
 
 
 def set_image_data_format(data_format: str) -> None:
-    """Sets the default place of an image's channels: `"channels_last"` or `"channels_first"`."""
+    """Sets the default position of an image's channels: `"channels_last"` or `"channels_first"`."""
     global _image_data_format
     _image_data_format = _one_of(data_format, _IMAGE_FORMATS, "data_format")
 
 
 def device() -> torch.device:
-    """Returns the device on which layers make their weights.
+    """Returns the device on which layers create their weights.
 
-    That is the device of a `with torch.device(...)` around, such as "meta"; else the choice of `set_device`, else torch's
+    That is the device of a surrounding `with torch.device(...)`, such as "meta"; else the choice of `set_device`, else torch's
     accelerator, else the CPU.
     """
     if has_torch_function((None,)):
-        around = torch.get_default_device()  # the CPU where there is no such block
+        around = torch.get_default_device()  # the CPU outside of such a block
         if around.type != "cpu":
             return around
     if _device is not None:
@@ -119,7 +123,7 @@ def set_device(value: str | torch.device | None) -> None:
     """Chooses the device of all layers built from now on.
 
     Args:
-        value: A torch device or its name (`"cpu"`, `"cuda:1"`, `"mps"`); None goes back to the default.
+        value: A torch device or its name (`"cpu"`, `"cuda:1"`, `"mps"`); None restores the default.
     """
     global _device
     _device = None if value is None else torch.device(value)
@@ -137,11 +141,11 @@ def device_scope(value: str | torch.device) -> Iterator[None]:
 
 
 def resident_bytes(on: str | torch.device | None = None) -> int:
-    """Arrays that are larger than this stay on the host, and are brought to the accelerator a part at a time.
+    """Returns the size beyond which arrays stay on the host and are copied to the accelerator in parts.
 
     Args:
         on: The accelerator.
-    Returns: What `set_resident_bytes` chose, else half of the memory that is free there; 2 GiB if it does not say.
+    Returns: The value of `set_resident_bytes`, else half of the free memory of the accelerator; 2 GiB if unknown.
     """
     if _resident_bytes is not None:
         return _resident_bytes
@@ -153,13 +157,13 @@ def resident_bytes(on: str | torch.device | None = None) -> int:
 
 
 def set_resident_bytes(value: int | None) -> None:
-    """Chooses the size up to which arrays are kept on the accelerator; None goes back to the default."""
+    """Chooses the size up to which arrays are kept on the accelerator; None restores the default."""
     global _resident_bytes
     _resident_bytes = None if value is None else int(value)
 
 
 def keeps_freed_memory() -> bool:
-    """Returns whether the first `fit` tells the C library to keep up to 64 MiB of freed memory for the next step."""
+    """Returns whether the first `fit` tells the C library to keep up to 64 MiB of freed memory between steps."""
     return _keeps_freed_memory
 
 
@@ -187,12 +191,12 @@ def is_interactive_logging_enabled() -> bool:
 
 
 def enable_flash_attention() -> None:
-    """Lets attention use torch's flash kernel where it can (the default)."""
+    """Allows attention to use torch's flash kernel where possible (the default)."""
     torch.backends.cuda.enable_flash_sdp(True)  # of all devices, whatever the name says
 
 
 def disable_flash_attention() -> None:
-    """Keeps attention from using torch's flash kernel, in all of torch; a layer may insist on it."""
+    """Disables the flash kernel of attention in all of torch; a layer may still require it."""
     torch.backends.cuda.enable_flash_sdp(False)
 
 
@@ -202,7 +206,7 @@ def is_flash_attention_enabled() -> bool | None:
 
 
 def enable_unsafe_deserialization() -> None:
-    """Lets configs and files run code that is stored in them, as if every caller passed `safe_mode=False`."""
+    """Allows configs and files to run code that is stored in them, as if every caller passed `safe_mode=False`."""
     global _unsafe_deserialization
     _unsafe_deserialization = True
 
@@ -212,8 +216,27 @@ def is_unsafe_deserialization_enabled() -> bool:
     return _unsafe_deserialization
 
 
+def matmul() -> str:
+    """Returns which library multiplies the matrices of dense layers: `"auto"`, `"onednn"` or `"torch"`."""
+    return _matmul
+
+
+def set_matmul(library: str) -> None:
+    """Chooses the library that multiplies large float32 matrices of dense layers on the CPU.
+
+    Results differ by rounding (1e-6 relative), like those of two processors.
+
+    Args:
+        library: `"torch"` is what `torch.nn.functional.linear` takes. `"onednn"` is oneDNN. `"auto"`, the default, is
+            oneDNN on processors where torch's choice is known to be slower (AMD's from Zen 5 on), torch's on others.
+    Raises: ValueError: for other values.
+    """
+    global _matmul
+    _matmul = _one_of(library, _MATMULS, "library")
+
+
 def max_epochs() -> int | None:
-    """Returns the most epochs that `fit` runs; None if there is no limit."""
+    """Returns the limit of the epochs of `fit`; None for no limit."""
     return _max_epochs
 
 
@@ -224,7 +247,7 @@ def set_max_epochs(max_epochs: int | None) -> None:
 
 
 def max_steps_per_epoch() -> int | None:
-    """Returns the most batches that an epoch, an evaluation or a prediction runs; None if there is no limit."""
+    """Returns the limit of the batches of an epoch, evaluation or prediction; None for no limit."""
     return _max_steps_per_epoch
 
 
@@ -235,7 +258,7 @@ def set_max_steps_per_epoch(max_steps_per_epoch: int | None) -> None:
 
 
 def limited(value: Any, limit: int | None, what: str) -> Any:
-    """Returns a number of epochs or steps under a limit of this module, with a warning where that is fewer."""
+    """Limits a number of epochs or steps, with a warning if that reduces it."""
     if limit is None or (value is not None and value <= limit):
         return value
     frame, level = sys._getframe(1), 2
@@ -249,7 +272,7 @@ def limited(value: Any, limit: int | None, what: str) -> Any:
 
 def _limit(value: int | None, what: str) -> int | None:
     if value is not None and (not hasattr(value, "__index__") or isinstance(value, bool) or int(value) < 0):
-        raise ValueError(f"{what} must be an int that is not negative, or None; got {value!r}.")
+        raise ValueError(f"{what} must be a non-negative int or None; got {value!r}.")
     return None if not value else int(value)
 
 
@@ -265,9 +288,9 @@ def home() -> Path:
 
 
 def _read_settings(path: Path) -> None:
-    """Takes the settings of a `keras.json`; one that is missing or not JSON is ignored, as Keras does.
+    """Loads the settings of a `keras.json`; a missing or invalid file is ignored, as in Keras.
 
-    Raises: ValueError: for a value that is none of those allowed.
+    Raises: ValueError: for a value that is not allowed.
     """
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
@@ -286,11 +309,11 @@ def _read_settings(path: Path) -> None:
 
 
 def _read_environment() -> None:
-    """Takes limits from the environment, and says that the backend is torch where it names another."""
+    """Loads limits from the environment, and warns if it selects a backend other than torch."""
     for name, limit in (("KERAS_MAX_EPOCHS", set_max_epochs), ("KERAS_MAX_STEPS_PER_EPOCH", set_max_steps_per_epoch)):
         if text := os.environ.get(name):
             if not text.strip().isdigit():
-                raise ValueError(f"The environment variable {name} must be an int that is not negative; got {text!r}.")
+                raise ValueError(f"The environment variable {name} must be a non-negative int; got {text!r}.")
             limit(int(text))
     if (name := os.environ.get("KERAS_BACKEND") or "torch") != "torch":
         warnings.warn(f"KERAS_BACKEND={name} is ignored: the backend of this package is torch.", stacklevel=2)

@@ -87,7 +87,7 @@ class MinMaxNorm(Constraint):
     Args:
         min_value: Lower bound.
         max_value: Upper bound.
-        rate: 1 holds the bounds strictly; a smaller one moves the norm only this part of the way.
+        rate: 1 enforces the bounds; a smaller rate moves the norm by that share of the distance.
         axis: Axis or axes over which a norm is taken: 0 for `Dense`, (0, 1, 2) for `Conv2D`.
     """
 
@@ -107,9 +107,9 @@ def _norm(w: Tensor, axis: Axis) -> Tensor:
 
 
 def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
-    """Returns the constraint that a name, config, class or callable means.
+    """Returns the constraint for a name, config, class or callable.
 
-    Raises: ValueError: for an unknown name, with the nearest ones.
+    Raises: ValueError: for an unknown name; the message suggests the nearest.
     """
     return serialization.get(identifier, registry)
 
@@ -120,7 +120,7 @@ def serialize(constraint: Any) -> Any:
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """Returns the constraint that `serialize` described."""
+    """Returns the constraint for a result of `serialize`."""
     return serialization.deserialized(config, custom_objects, registry=registry)
 
 

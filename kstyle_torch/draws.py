@@ -1,11 +1,12 @@
-"""Numbers drawn from a seed, for initializers and `kstyle_torch.random`: those that Keras draws from it on torch."""
+"""Random numbers from a seed, equal to Keras' on torch, for initializers and `kstyle_torch.random`."""
 
 from __future__ import annotations
 
 import contextlib
 import random
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,25 +15,30 @@ from torch import Tensor
 __all__ = [
     "default_seed",
     "generator",
+    "isolated_seed",
     "normal",
     "random_state",
+    "reseeded",
     "seed_all",
     "seeded",
     "set_random_state",
+    "shared_since_seeding",
     "skip_default_seed",
     "torch_seeded",
     "truncated_normal",
     "uniform",
 ]
 
+T = TypeVar("T")
 Generator = torch.Generator | None  # None for torch's own, which `torch.manual_seed` seeds
 
 
 class _Seeding:
-    """The last `seed_all`: its seed, None before the first; and how many there were."""
+    """The last `seed_all`: its seed, None before the first; and what draws without a seed share since then."""
 
     seed: int | None = None
-    count = 0
+    shared: Any = None
+    lock = threading.RLock()  # of `isolated_seed`: the random state belongs to the whole process
 
 
 def seed_all(seed: int) -> None:
@@ -40,28 +46,50 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    _Seeding.seed = seed
-    _Seeding.count += 1
+    _Seeding.seed, _Seeding.shared = seed, None
 
 
-def seeded() -> int:
-    """Returns a number that every `seed_all` changes; 0 while torch's own random state decides."""
-    return _Seeding.count if torch.initial_seed() == _Seeding.seed else 0
+@contextlib.contextmanager
+def isolated_seed(seed: int) -> Iterator[None]:
+    """Seeds all random numbers, as `seed_all` does, in a block, and puts them back afterwards.
+
+    Blocks of several threads run one after another; threads outside of such blocks see the seed.
+    """
+    with _Seeding.lock:
+        state, seeding = random_state(), (_Seeding.seed, _Seeding.shared)
+        seed_all(seed)
+        try:
+            yield
+        finally:
+            set_random_state(state)
+            _Seeding.seed, _Seeding.shared = seeding
+
+
+def seeded() -> bool:
+    """Returns whether the last `seed_all` decides; False while torch's own random state does."""
+    return torch.initial_seed() == _Seeding.seed
+
+
+def shared_since_seeding(make: Callable[[], T]) -> T:
+    """Returns the object that `make` gave at the first call since the last `seed_all`."""
+    if _Seeding.shared is None:
+        _Seeding.shared = make()
+    return _Seeding.shared
 
 
 def default_seed() -> int | None:
     """Returns a seed for an initializer or seed generator that got none.
 
-    Keras draws it from Python's `random` when the object is made. After `utils.set_random_seed` so do we, and the same
-    program starts from the same weights. A call of `torch.manual_seed` with another seed takes over from it.
+    Keras draws it from Python's `random` when the object is made. After `utils.set_random_seed`, so does this function, and a
+    program has the same initial weights. A call of `torch.manual_seed` with another seed takes over from it.
 
-    Returns: The seed; None where torch's own random state decides.
+    Returns: The seed; None while torch's own random state is used.
     """
     return random.randint(1, 10**9) if seeded() else None
 
 
 def skip_default_seed(seed: Any) -> None:
-    """Draws a default seed that nothing uses, so that later layers get the seeds that they have in Keras.
+    """Draws and discards a default seed, so that later layers get the same seeds as in Keras.
 
     Args:
         seed: That which the layer was given. With None, Keras makes a seed generator.
@@ -71,7 +99,7 @@ def skip_default_seed(seed: Any) -> None:
 
 
 def generator(seed: Any, device: torch.device | str = "cpu") -> torch.Generator:
-    """Returns a generator that gives the same numbers for the same seed.
+    """Returns a generator that draws the same numbers for the same seed.
 
     Args:
         seed: An int; a `SeedGenerator`, which moves on; or None to take the seed from torch's own random state, so that
@@ -125,10 +153,10 @@ def truncated_normal(
 
 
 def random_state(generators: Iterable[torch.Generator] = ()) -> dict[str, Any]:
-    """Returns where all random numbers of the process are: torch's (also the accelerator's), NumPy's, Python's; as plain data.
+    """Returns the random state of the process as plain data: torch's (including the accelerator's), NumPy's and Python's.
 
     Args:
-        generators: Generators of the user's whose state is wanted too.
+        generators: Generators of the user whose state is included.
     """
     kind, key, *rest = np.random.get_state()
     device_state = getattr(_device_module(), "get_rng_state_all", list)
@@ -142,7 +170,7 @@ def random_state(generators: Iterable[torch.Generator] = ()) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], generators: Iterable[torch.Generator] = ()) -> None:
-    """Goes back to what `random_state` gave."""
+    """Restores a result of `random_state`."""
     torch.set_rng_state(state["torch"])
     if state["devices"] and hasattr(_device_module(), "set_rng_state_all"):
         _device_module().set_rng_state_all(state["devices"])
@@ -155,7 +183,7 @@ def set_random_state(state: dict[str, Any], generators: Iterable[torch.Generator
 
 @contextlib.contextmanager
 def torch_seeded(seed: int) -> Iterator[Callable[[], bool]]:
-    """Seeds torch's random state in a block, and puts it back afterwards. Gives a function: whether it has moved since."""
+    """Seeds torch's random state for a block, then restores it. Yields a function that returns whether it was used."""
     device = _device_module()
 
     def states() -> list[Tensor]:
@@ -170,6 +198,18 @@ def torch_seeded(seed: int) -> Iterator[Callable[[], bool]]:
         torch.set_rng_state(before[0])
         if len(before) > 1:
             device.set_rng_state_all(before[1:])
+
+
+@contextlib.contextmanager
+def reseeded(source: torch.Generator, seed: int) -> Iterator[Callable[[], bool]]:
+    """Does what `torch_seeded` does, for one generator."""
+    before = source.get_state()
+    source.manual_seed(seed)
+    start = source.get_state()
+    try:
+        yield lambda: not torch.equal(start, source.get_state())
+    finally:
+        source.set_state(before)
 
 
 def _device_module() -> Any:

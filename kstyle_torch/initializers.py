@@ -1,4 +1,4 @@
-"""Initial values of weights. Every initializer is called with a shape in Keras' layout: (..., inputs, outputs)."""
+"""Initial values of weights. Initializers are called with a shape in Keras' layout: (..., inputs, outputs)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ _left_out: ContextVar[bool] = ContextVar("initializers_left_out", default=False)
 
 @contextlib.contextmanager
 def left_out() -> Iterator[None]:
-    """Weights made inside the block are zeros: they will be read from a file."""
+    """Makes new weights zeros inside the block, since they will be loaded from a file."""
     token = _left_out.set(True)
     try:
         yield
@@ -77,7 +77,7 @@ def left_out() -> Iterator[None]:
 
 
 def are_left_out() -> bool:
-    """Returns whether weights need no values of their own: they will be read from a file, or are fake tensors."""
+    """Returns whether weights need no initial values, since they will be loaded from a file or are fake tensors."""
     return _left_out.get() or fake_mode() is not None
 
 
@@ -85,9 +85,9 @@ register = registry.register
 
 
 def as_dtype(dtype: DType) -> torch.dtype:
-    """Returns a torch dtype from itself, its name (`"float32"`) or None (`config.floatx()`).
+    """Returns the torch dtype for a dtype, its name (`"float32"`) or None (`config.floatx()`).
 
-    Raises: ValueError: for a name that is no dtype of torch.
+    Raises: ValueError: for an unknown name.
     """
     if isinstance(dtype, torch.dtype):
         return dtype
@@ -157,7 +157,7 @@ class Identity(Initializer):
 
 
 class RandomInitializer(Initializer):
-    """Base of those that draw. With an int `seed` every call draws the same numbers, those of Keras on torch.
+    """Base of random initializers. With an int `seed`, each call draws the same numbers, which are Keras' on torch.
 
     With a `random.SeedGenerator` or without a seed it draws new ones; after `utils.set_random_seed`, the seed is drawn when
     the initializer is made.
@@ -199,7 +199,7 @@ class RandomNormal(RandomInitializer):
 
 @register()
 class TruncatedNormal(RandomInitializer):
-    """Normal distribution without what lies more than two standard deviations from the mean.
+    """Normal distribution, truncated at two standard deviations from the mean.
 
     Args:
         mean: Mean before the cut.
@@ -439,9 +439,9 @@ def compute_fans(
 
 
 def get(identifier: Any) -> Callable[..., Tensor] | None:
-    """Returns the initializer that a name, config, class, callable or array of values means.
+    """Returns the initializer for a name, config, class, callable or array of values.
 
-    Raises: ValueError: for an unknown name, with the nearest ones.
+    Raises: ValueError: for an unknown name; the message suggests the nearest.
     """
     if isinstance(identifier, (np.ndarray, Tensor)):
         return Constant(identifier)
@@ -454,7 +454,7 @@ def serialize(initializer: Any) -> Any:
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """Returns the initializer that `serialize` described."""
+    """Returns the initializer for a result of `serialize`."""
     return serialization.deserialized(config, custom_objects, registry=registry)
 
 

@@ -1,4 +1,4 @@
-"""Mixed precision under the names that it has in Keras: a policy for all layers made from now on."""
+"""Mixed precision under Keras' names: a policy for all new layers."""
 
 from kstyle_torch.dtype_policies import DTypePolicy, Policy, dtype_policy, set_dtype_policy
 from kstyle_torch.dtype_policies import dtype_policy as global_policy

@@ -16,7 +16,7 @@ from kstyle_torch.compat import keras2
 
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
-    "": "Quantizer applications distribution quantizers wrappers",
+    "": "Quantizer applications distribution quantizers",
     "callbacks": "OrbaxCheckpoint",
     "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
 }
@@ -34,7 +34,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "callbacks": {"OrbaxCheckpoint": "Use ModelCheckpoint or BackupAndRestore."},
     "config": {
         "is_nnx_enabled": "There is no JAX here.",
-        "set_backend": "There is torch alone.",
+        "set_backend": "The backend is always torch.",
     },
     "initializers": {
         "kaiming_normal": "Use HeNormal.",

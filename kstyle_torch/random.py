@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kstyle_torch import config, draws, serialization
 from kstyle_torch._torch import sample_dirichlet, standard_gamma
-from kstyle_torch.draws import default_seed, generator, seeded
+from kstyle_torch.draws import default_seed, generator, seeded, shared_since_seeding
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.mode import running
 from kstyle_torch.ops.operation import TensorLike, as_tensor, operation
@@ -44,11 +44,11 @@ registry = serialization.registry("seed generator", "keras.random")
 
 @registry.register()
 class SeedGenerator(serialization.Configurable):
-    """A seed that moves on: every draw from it gives other numbers, and the same ones in every run of the program.
+    """A seed that advances: each draw returns new numbers, which are the same in every run of the program.
 
     Args:
         seed: Int where it starts; if None, a number from torch's random state.
-        name: What it is called.
+        name: Name of the generator.
         kwargs: `backend`, which must be None or torch's.
     Raises: ValueError: if `seed` is not an int.
 
@@ -109,7 +109,7 @@ def normal(shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: DType = 
 def truncated_normal(
     shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: DType = None, seed: Seed = None
 ) -> Tensor:
-    """Draws from a normal distribution without what lies more than two standard deviations from the mean.
+    """Draws from a normal distribution, truncated at two standard deviations from the mean.
 
     Args:
         shape: Shape of the result.
@@ -130,23 +130,23 @@ def uniform(shape: Shape, minval: float = 0.0, maxval: float = 1.0, dtype: DType
         maxval: Upper bound.
         dtype: A float type; `config.floatx()` if None.
         seed: As in `normal`.
-    Raises: ValueError: if `dtype` is no float type.
+    Raises: ValueError: if `dtype` is not a float type.
     """
     if not as_dtype(dtype).is_floating_point:
-        raise ValueError(f"uniform: dtype must be a float type; got {dtype!r}. For whole numbers there is randint.")
+        raise ValueError(f"uniform: dtype must be a float type; got {dtype!r}. Use randint for integers.")
     return draws.uniform(shape, minval, maxval, as_dtype(dtype), *_source(seed))
 
 
 def randint(shape: Shape, minval: int, maxval: int, dtype: DType = "int32", seed: Seed = None) -> Tensor:
-    """Draws whole numbers from minval to maxval - 1, all equally likely.
+    """Draws uniformly distributed integers from minval to maxval - 1.
 
     Args:
         shape: Shape of the result.
         minval: Lower bound.
-        maxval: Upper bound, itself left out.
+        maxval: Upper bound, exclusive.
         dtype: An integer type.
         seed: As in `normal`.
-    Raises: ValueError: if `dtype` is no integer type.
+    Raises: ValueError: if `dtype` is not an integer type.
     """
     whole = as_dtype(dtype or "int32")
     if whole.is_floating_point or whole.is_complex or whole is torch.bool:
@@ -161,7 +161,7 @@ def categorical(logits: TensorLike, num_samples: int, dtype: DType = "int32", se
 
     Args:
         logits: (batch, classes).
-        num_samples: How many to draw a row.
+        num_samples: Number of draws per row.
         dtype: Of the result.
         seed: As in `normal`.
     Returns: (batch, num_samples).
@@ -182,7 +182,7 @@ def dropout(
 
     Args:
         inputs: Tensor.
-        rate: Which part, 0 to 1.
+        rate: Share of values, 0 to 1.
         noise_shape: Shape of the drawn mask, broadcast over the inputs; None in it means the inputs' size.
         seed: As in `normal`.
     """
@@ -200,11 +200,11 @@ def dropout(
 
 @operation
 def shuffle(x: TensorLike, axis: int = 0, seed: Seed = None) -> Tensor:
-    """Returns `x` with the order along `axis` drawn anew, for every index of the axes before it on its own.
+    """Shuffles `x` along `axis`, independently for each index of the preceding axes.
 
     Args:
         x: Tensor.
-        axis: What is shuffled.
+        axis: The axis.
         seed: As in `normal`.
 
     Example:
@@ -232,12 +232,12 @@ def gamma(shape: Shape, alpha: Any, dtype: DType = None, seed: Seed = None) -> T
 
 
 def binomial(shape: Shape, counts: Any, probabilities: Any, dtype: DType = None, seed: Seed = None) -> Tensor:
-    """Draws how often something happens in `counts` tries.
+    """Draws from a binomial distribution.
 
     Args:
         shape: Shape of the result.
         counts: Number of tries; broadcasts to `shape`.
-        probabilities: How likely it is in one try, likewise.
+        probabilities: Probability of success in one try, likewise.
         dtype: `config.floatx()` if None.
         seed: As in `normal`.
     """
@@ -261,7 +261,7 @@ def beta(shape: Shape, alpha: Any, beta: Any, dtype: DType = None, seed: Seed = 
 
 
 def _source(seed: Seed, device: torch.device | None = None) -> tuple[torch.Generator | None, torch.device]:
-    """Returns what draws, and where; None for torch's own generator."""
+    """Returns the generator and its device; None for torch's own generator."""
     device = config.device() if device is None else device
     if seed is not None and not isinstance(seed, (numbers.Integral, SeedGenerator)):
         raise ValueError(f"seed must be an int, a SeedGenerator or None; got {seed!r}.")
@@ -271,13 +271,6 @@ def _source(seed: Seed, device: torch.device | None = None) -> tuple[torch.Gener
     return (None if seed is None else generator(seed, device)), device
 
 
-class _Shared:
-    """The seed generator of the draws without a seed, and the `seed_all` that it belongs to."""
-
-    generator: SeedGenerator | None = None
-    of = 0
-
-
 def _shared_generator() -> SeedGenerator | None:
     """Returns Keras' global seed generator, for draws outside of layers after `utils.set_random_seed`; None otherwise.
 
@@ -285,9 +278,7 @@ def _shared_generator() -> SeedGenerator | None:
     """
     if torch.compiler.is_compiling() or running.inside or running.losses is not None or not seeded():
         return None
-    if _Shared.of != seeded():
-        _Shared.generator, _Shared.of = SeedGenerator(), seeded()
-    return _Shared.generator
+    return shared_since_seeding(SeedGenerator)
 
 
 def _spread(shape: Shape, seed: Seed, *parameters: Any) -> tuple[Any, ...]:

@@ -1,7 +1,8 @@
-"""Strings and names -> objects: one table a kind, the names that layers get, and what the user registered."""
+"""Registries of objects by name, one for each kind; automatic names of layers; and objects registered by the user."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections import Counter
@@ -18,7 +19,7 @@ def snake_case(name: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns ` Did you mean 'mse'?`, or the known names where none is near."""
+    """Returns ` Did you mean 'mse'?`, or the known names if none is similar."""
     known = [word for word in known if isinstance(word, str)]
     exact = [word for word in known if word.lower() == str(name).lower()]
     close = exact or difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
@@ -28,7 +29,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 class Registry:
-    """The public objects of one kind, by every name that Keras knows them under.
+    """The public objects of one kind, by all of their names in Keras.
 
     Args:
         kind: What the objects are, for messages (`"loss"`).
@@ -40,7 +41,7 @@ class Registry:
         self._objects: dict[str, Any] = {}
 
     def register(self, *aliases: str) -> Callable[[T], T]:
-        """Enters a class or function under its name, its snake case and `aliases`."""
+        """Registers a class or function under its name, its snake case and `aliases`."""
 
         def enter(obj: T) -> T:
             name = obj.__name__  # type: ignore[attr-defined]
@@ -63,9 +64,9 @@ class Registry:
         return iter(self._objects)
 
     def lookup(self, name: str) -> Any:
-        """Returns the object called `name`, the user's own first.
+        """Returns the object with a name; the user's own take precedence.
 
-        Raises: ValueError: if there is none, with the nearest names.
+        Raises: ValueError: for an unknown name; the message suggests the nearest.
         """
         found = registered_object(name)
         if found is None:
@@ -82,7 +83,7 @@ _scopes: list[dict[str, Any]] = []  # innermost last
 
 
 def registered_object(name: str) -> Any | None:
-    """Returns what the user registered, or brought into scope, as `name`; None if nothing."""
+    """Returns the object that the user registered or scoped as `name`; None if there is none."""
     for scope in reversed(_scopes):
         if name in scope:
             return scope[name]
@@ -90,7 +91,7 @@ def registered_object(name: str) -> Any | None:
 
 
 class CustomObjectScope:
-    """A block in which every look-up by name knows the caller's classes and functions.
+    """A block in which lookups by name include the caller's classes and functions.
 
     Args:
         custom_objects: `{name: class or function}`.
@@ -137,5 +138,16 @@ def looks_automatic(cls: type, name: str) -> bool:
 
 
 def reset_names() -> None:
-    """Starts all names again at their first."""
+    """Resets the counts of all names."""
     _name_counts.clear()
+
+
+@contextlib.contextmanager
+def keeping_names() -> Iterator[None]:
+    """Takes back the names that objects get in a block: the next ones get them again."""
+    before = dict(_name_counts)
+    try:
+        yield
+    finally:
+        _name_counts.clear()
+        _name_counts.update(before)

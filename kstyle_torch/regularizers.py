@@ -89,7 +89,7 @@ class L1L2(Regularizer):
 
 @registry.register()
 class OrthogonalRegularizer(Regularizer):
-    """Pushes the rows (or columns) of a matrix to be orthogonal: `factor` times their mean absolute cosine.
+    """Penalizes rows (or columns) of a matrix that are not orthogonal: `factor` times their mean absolute cosine.
 
     Args:
         factor: Not negative.
@@ -120,9 +120,9 @@ def _factor(value: float | None, name: str, default: float) -> float:
 
 
 def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
-    """Returns the regularizer that a name, config, class or callable means.
+    """Returns the regularizer for a name, config, class or callable.
 
-    Raises: ValueError: for an unknown name, with the nearest ones.
+    Raises: ValueError: for an unknown name; the message suggests the nearest.
     """
     return serialization.get(identifier, registry)
 
@@ -133,7 +133,7 @@ def serialize(regularizer: Any) -> Any:
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """Returns the regularizer that `serialize` described."""
+    """Returns the regularizer for a result of `serialize`."""
     return serialization.deserialized(config, custom_objects, registry=registry)
 
 

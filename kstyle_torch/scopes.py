@@ -1,4 +1,4 @@
-"""Blocks that change what variables and layers do inside them: names of paths, values of their own, recomputing."""
+"""Scopes for variables and layers: stateless values, names of paths, devices, recomputation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ opened = Open()
 
 
 class StatelessScope:
-    """A block in which assignments to variables are noted instead of done, and variables have other values.
+    """A block in which assignments to variables are recorded instead of executed, and variables have other values.
 
     Layers compute with the values of `state_mapping`, and gradients flow to these. What torch's kernels change in place, as
     they do the statistics of BatchNormalization, stays out of the real variable where that is in `state_mapping`.
@@ -45,7 +45,7 @@ class StatelessScope:
     Args:
         state_mapping: Pairs of a variable and its value inside the block.
         collect_losses: Whether the losses that layers add are kept in `losses`.
-        initialize_variables: Taken for Keras' sake: variables made inside the block have their values at once.
+        initialize_variables: Accepted for compatibility with Keras; new variables are initialized immediately.
     Raises: ValueError: for a key that is not a variable, or a value of another shape.
 
     Example:
@@ -100,11 +100,11 @@ class StatelessScope:
         opened.stateless = self._around
 
     def add_loss(self, loss: Any) -> None:
-        """Notes a loss."""
+        """Records a loss."""
         self.losses.append(loss)
 
     def add_update(self, update: tuple[Any, Any]) -> None:
-        """Notes a variable's new value, given as a pair."""
+        """Records a variable's new value, given as a pair."""
         variable, value = update
         known = id(variable) in self._variables
         self._variables[id(variable)] = variable
@@ -115,7 +115,7 @@ class StatelessScope:
                 self._restore.append(restore)
 
     def get_current_value(self, variable: Any) -> Tensor | None:
-        """Returns the value that a variable has inside the block; None if that is its own."""
+        """Returns the value of a variable inside the block; None if it is the variable's own."""
         return self.state_mapping.get(id(variable))
 
 
@@ -142,7 +142,7 @@ class name_scope:  # noqa: N801, Keras' name
         name: The name.
         caller: The object that opens it.
         deduplicate: Whether the same caller does not open the same name inside itself again.
-        override_parent: A path in the place of the blocks around.
+        override_parent: A path that replaces those of the outer blocks.
     Raises: ValueError: if the name is not a string, or has a "/" in it.
 
     Example:
@@ -190,7 +190,7 @@ def path_of(name: str, around: str = "", first: int = 0) -> str:
 
 @contextlib.contextmanager
 def device(device_name: Any) -> Iterator[torch.device]:
-    """Makes weights, and tensors that functions of the package make, on a device inside the block.
+    """Creates weights, and tensors of the package's functions, on a device inside the block.
 
     Args:
         device_name: Keras' or torch's name of a device: `"cpu"`, `"gpu:0"` (the accelerator), `"cuda:1"`; or a torch device.
@@ -204,9 +204,9 @@ def device(device_name: Any) -> Iterator[torch.device]:
 
 
 class RematScope:
-    """A block in which new layers compute their forward pass again in the backward pass, instead of keeping its results.
+    """A block in which new layers recompute their forward pass in the backward pass, instead of storing its results.
 
-    Layers that are made in the block do so for good, with less memory and more time.
+    Layers created in the block keep this property, which takes less memory and more time.
 
     Args:
         mode: `"full"`: all layers; `"activations"`: their activation functions; `"larger_than"`: those whose outputs have

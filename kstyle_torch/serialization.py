@@ -1,6 +1,6 @@
-"""Objects <-> Keras' JSON form, and the identifiers (name, class, config, object) that users pass.
+"""Conversion of objects to and from Keras' JSON form, and of identifiers (name, class, config, object).
 
-A config is the constructor's arguments, remembered when the object is made: classes do not write `get_config`.
+A config consists of the constructor's arguments, which are stored on construction: classes do not define `get_config`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def registry(kind: str, module: str) -> Registry:
 
 
 class Configurable:
-    """Remembers its constructor's arguments: they are its config."""
+    """Object that stores its constructor's arguments as its config."""
 
     _arguments: dict[str, Any]
 
@@ -91,18 +91,18 @@ class Configurable:
         """Takes no arguments; without it, `object` would accept any, as `__new__` is defined."""
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments as plain data; `from_config` makes an equal object of them."""
+        """Returns the constructor's arguments as plain data, for `from_config`."""
         return {name: _plain(value) for name, value in self._arguments.items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Returns an object of this class from what `get_config` gave."""
+        """Returns an object of this class for a `get_config` dict."""
         with budget.in_force(config):
             return _made_of(cls, {name: _revive(value) for name, value in config.items()})
 
 
 class UnknownArgumentError(ValueError):
-    """A keyword that a class does not take."""
+    """Error for a keyword that a class does not take."""
 
     def __init__(self, owner: type, name: str, message: str):
         super().__init__(message)
@@ -137,7 +137,7 @@ def _leave_out(cls: type, name: str, arguments: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def lenient_configs() -> Iterator[None]:
-    """Configs read inside the block may have settings that are not known here."""
+    """Allows unknown settings in configs inside the block."""
     token = _lenient.set(True)
     try:
         yield
@@ -220,8 +220,8 @@ def _plain(value: Any) -> Any:
         return _plain_function(value)
     if isinstance(value, torch.nn.Module) and not hasattr(type(value), "get_config"):  # a wrapper may forward it
         raise TypeError(
-            f"The bare torch module {type(value).__name__} cannot be part of a config: nothing says how it was made. Put it "
-            "into a Layer of your own, or save the weights alone."
+            f"The bare torch module {type(value).__name__} cannot be part of a config: its arguments are unknown. Put it "
+            "into a Layer of your own, or save only the weights."
         )
     if not hasattr(value, "get_config"):
         raise TypeError(f"{value!r} cannot be part of a config: it has no get_config().")
@@ -262,7 +262,7 @@ def _nothing() -> None:
 
 @contextlib.contextmanager
 def whole_configs() -> Iterator[None]:
-    """Configs made inside the block say how layers were built and models compiled, as files do."""
+    """Makes configs inside the block include how layers were built and models compiled, as files do."""
     token = _whole.set(True)
     try:
         yield
@@ -290,19 +290,19 @@ def _plain_function(function: Callable[..., Any]) -> Any:
         return function.__name__
     name = CUSTOM_NAMES.get(function, function.__name__)
     if name == "<lambda>":
-        raise TypeError("A lambda cannot be part of a config; give it a name with def.")
+        raise TypeError("A lambda cannot be part of a config; define it with def.")
     return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
 
 
 def deserialize_keras_object(
     config: Any, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True, **kwargs: Any
 ) -> Any:
-    """Returns the object that a config in Keras' JSON form describes.
+    """Returns the object for a config in Keras' JSON form.
 
     Args:
-        config: What `serialize_keras_object` gave.
-        custom_objects: `{name: class or function}` that the config may name beside the public ones.
-        safe_mode: False to read functions that are stored as bytecode, too.
+        config: Result of `serialize_keras_object`.
+        custom_objects: `{name: class or function}` that the config may refer to, in addition to public ones.
+        safe_mode: False to allow functions that are stored as bytecode.
         kwargs: `module_objects`, more `{name: class or function}`: a string or a class of one of these names means it.
     Raises: ValueError: if the config names a class that is neither public nor the user's, or asks for gigabytes; see
         `saving.raise_limits`. TypeError: for any other keyword.
@@ -319,11 +319,11 @@ def deserialize_keras_object(
 
 
 def deserialized(config: Any, custom_objects: dict[str, Any] | None = None, *, registry: Registry | None = None) -> Any:
-    """Returns the object that a config describes.
+    """Returns the object for a config.
 
     Args:
-        config: What `serialize_keras_object` gave.
-        custom_objects: `{name: class or function}` that the config may name beside the public ones.
+        config: Result of `serialize_keras_object`.
+        custom_objects: `{name: class or function}` that the config may refer to, in addition to public ones.
         registry: The kind of object expected, for names and for configs that say no module.
     Raises: ValueError: as `deserialize_keras_object` does.
     """
@@ -365,7 +365,7 @@ def _builds_itself(cls: Any) -> bool:
 
 
 def lambda_from(value: Any, what: str) -> Callable[..., Any]:
-    """Returns the function that Keras wrote down as bytecode, where the caller allows that.
+    """Returns the function that Keras stored as bytecode, if the caller allows that.
 
     Args:
         value: Bytecode in base64, default arguments, values of the surrounding function.
@@ -374,8 +374,8 @@ def lambda_from(value: Any, what: str) -> Callable[..., Any]:
     """
     if in_safe_mode():
         raise ValueError(
-            f"{what} is a Python lambda, stored as bytecode that could do anything when loaded, so it is not. If you trust "
-            "whoever made the file, pass safe_mode=False; else make the model in code and load its weights."
+            f"{what} is a Python lambda, stored as bytecode that can run any code when loaded, so it is refused. If you trust "
+            "the file, pass safe_mode=False; otherwise make the model in code and load its weights."
         )
     code, defaults, closure = value if isinstance(value, (list, tuple)) else (value, None, None)
     try:
@@ -383,7 +383,7 @@ def lambda_from(value: Any, what: str) -> Callable[..., Any]:
     except (ValueError, EOFError, TypeError) as error:
         raise ValueError(f"{what} was written by another version of Python: {error}.") from error
     if not isinstance(made, types.CodeType):
-        raise ValueError(f"{what} is no function.")
+        raise ValueError(f"{what} is not a function.")
     cells = None if closure is None else tuple(types.CellType(each) for each in closure)
     arguments = None if defaults is None else tuple(defaults)
     return types.FunctionType(made, {"__builtins__": builtins}, "lambda_of_file", arguments, cells)
@@ -422,13 +422,13 @@ def _find(name: str, config: dict[str, Any], registry: Registry | None) -> Any:
         if name in home:
             return home.lookup(name)
     raise ValueError(
-        f"Unknown class {name!r}. If it is yours, pass custom_objects={{{name!r}: {name}}} or decorate it with "
+        f"Unknown class {name!r}. For a class of your own, pass custom_objects={{{name!r}: {name}}} or decorate it with "
         "@register_keras_serializable()."
     )
 
 
 def get(identifier: Any, registry: Registry) -> Any:
-    """Returns what a user's identifier means: None, a name, a class, a config or the object itself.
+    """Returns the object for a user's identifier: None, a name, a class, a config or the object itself.
 
     Raises: ValueError: for an unknown name, or anything that is not an identifier.
     """
@@ -457,10 +457,10 @@ def _article(kind: str) -> str:
 
 
 def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[T], T]:
-    """Lets configs and files name this class or function as `package>name`.
+    """Registers a class or function under the name `package>name` for configs and files.
 
     Args:
-        package: The namespace it is entered under.
+        package: Its namespace.
         name: Its name there; its own `__name__` if None.
     """
 

@@ -1,7 +1,7 @@
-"""Random numbers as functions of a counter: SplitMix64, in the signed integers that torch has.
+"""Counter-based random numbers: SplitMix64 in torch's signed integers.
 
-A generator object would not trace, would have to draw on the CPU to give the same numbers on every device, and would not
-be put back after a run for shapes.
+Unlike them, a generator object cannot be traced, has to draw on the CPU to return the same numbers on every device, and is
+not restored after shape inference.
 Source: Steele et al. 2014.
 """
 
@@ -20,7 +20,7 @@ PER_DRAW = 2**36  # more numbers than one draw takes
 
 
 def start_of(seed: int) -> int:
-    """Returns where the sequence of a seed starts."""
+    """Returns the start of the sequence of a seed."""
     return (int(seed) * PER_SEED + 2**63) % 2**64 - 2**63
 
 

@@ -1,4 +1,4 @@
-"""Shown tracebacks without the frames of this package and of torch.
+"""Filtering of printed tracebacks: without frames of this package and of torch.
 
 Exceptions keep all of their frames: only what Python and IPython print of those that nothing catches is shorter. So
 debuggers, loggers and `traceback` see everything, and calls of layers cost nothing more.
@@ -36,7 +36,7 @@ def enable_traceback_filtering() -> None:
 
 
 def disable_traceback_filtering() -> None:
-    """Shows tracebacks whole again."""
+    """Shows complete tracebacks again."""
     global _enabled
     _enabled = False
     if sys.excepthook is _show and _earlier_hook is not None:
@@ -67,7 +67,7 @@ def _shell() -> Any:
 
 
 def _filter_in_ipython() -> None:
-    """Lets IPython, where it runs, ask this module for the frames that it shows."""
+    """Installs the filter in IPython, if it runs."""
     shell = _shell()
     formatter: Any = getattr(shell, "InteractiveTB", None)
     given = getattr(formatter, "structured_traceback", None)

@@ -1,6 +1,6 @@
 """Nested lists, tuples and dicts of leaves, over torch's pytree.
 
-Nests are list, tuple, named tuple, dict, OrderedDict, defaultdict and deque; all else is a leaf, None too. Dicts are
+Nests are list, tuple, named tuple, dict, OrderedDict, defaultdict and deque; all else, including None, is a leaf. Dicts are
 read in the order of their sorted keys, OrderedDicts in their own.
 
 Example:
@@ -38,7 +38,7 @@ FLAT = (list, tuple)
 
 
 class MAP_TO_NONE:  # noqa: N801, Keras' name
-    """Result with which a function tells `traverse` to put None in the place of a subtree."""
+    """Result of a function by which `traverse` replaces a subtree with None."""
 
 
 def is_nested(structure: Any) -> bool:
@@ -51,12 +51,12 @@ def flatten(structure: Any) -> list[Any]:
     if not isinstance(structure, NESTS):
         return [structure]
     if type(structure) in FLAT and not any(isinstance(item, NESTS) for item in structure):
-        return [*structure]  # the usual nest, quickly
+        return [*structure]  # fast path of the usual nest
     return pytree.tree_leaves(_ordered(structure))
 
 
 def flatten_with_path(structure: Any) -> list[tuple[tuple[Any, ...], Any]]:
-    """Returns the leaves, each with the indices and keys that lead to it."""
+    """Returns the leaves, each with its path of indices and keys."""
     return [*_with_path(structure, ())]
 
 
@@ -73,9 +73,9 @@ def map_structure(func: Callable[..., Any], *structures: Any, none_is_leaf: bool
 
     Args:
         func: Takes as many leaves as there are structures.
-        structures: Nests of one form.
+        structures: Nests with the same structure.
         none_is_leaf: Whether `func` is called on None too; if not, None stays None.
-    Raises: ValueError: if the nests differ, or there is none.
+    Raises: ValueError: if the nests differ, or none is given.
     """
     if not structures:
         raise ValueError("map_structure: needs at least one structure.")
@@ -87,9 +87,9 @@ def map_structure(func: Callable[..., Any], *structures: Any, none_is_leaf: bool
 
 
 def map_structure_up_to(shallow_structure: Any, func: Callable[..., Any], *structures: Any) -> Any:
-    """Returns `func` of what stands in each structure where `shallow_structure` has a leaf.
+    """Returns `func` of the parts of each structure at the leaves of `shallow_structure`.
 
-    Raises: ValueError: if a structure is shallower, or there is none.
+    Raises: ValueError: if a structure is shallower, or none is given.
     """
     if not structures:
         raise ValueError("map_structure_up_to: needs at least one structure.")
@@ -106,9 +106,9 @@ def _is_shape(node: Any) -> bool:
 
 
 def pack_sequence_as(structure: Any, flat_sequence: Any) -> Any:
-    """Returns the leaves `flat_sequence`, in the nest that `structure` has.
+    """Arranges the leaves `flat_sequence` in the nest of `structure`.
 
-    Raises: ValueError: if there are more or fewer than it has.
+    Raises: ValueError: if the number of leaves is wrong.
     """
     if not isinstance(structure, NESTS) and len(flat_sequence) == 1:
         return flat_sequence[0]
@@ -153,11 +153,11 @@ def traverse(func: Callable[[Any], Any], structure: Any, top_down: bool = True) 
     """Returns `func` of every nest within `structure` and of every leaf.
 
     Args:
-        func: Gives what to put in the place of its argument, None to leave it (and, from the top, to go into it), or
+        func: Returns the replacement of its argument, None to keep it (and, from the top, to descend into it), or
             `MAP_TO_NONE`.
         structure: Nest.
         top_down: Whether a nest comes before what is in it.
-    Raises: TypeError: if `func` is no function.
+    Raises: TypeError: if `func` is not a function.
     """
     if not callable(func):
         raise TypeError(f"traverse: func must be a function; got {func!r}.")
@@ -174,7 +174,7 @@ def _visited(func: Callable[[Any], Any], node: Any, top_down: bool) -> Any:
 
 
 def lists_to_tuples(structure: Any) -> Any:
-    """Returns the nest with a tuple for every list."""
+    """Converts all lists in a nest to tuples."""
     return traverse(lambda node: tuple(node) if isinstance(node, list) else None, structure, top_down=False)
 
 
@@ -192,7 +192,7 @@ def _ordered(structure: Any) -> Any:
 
 
 def _with_children(node: Any, func: Callable[[Any], Any]) -> Any:
-    """Returns a nest with `func` of each of its children; a leaf as it is."""
+    """Applies `func` to the children of a nest; a leaf is returned unchanged."""
     if not is_nested(node):
         return node
     children, form = _one_level(node)
@@ -208,7 +208,7 @@ def _children(node: Any) -> list[tuple[Any, Any]]:
 
 
 def _one_level(node: Any) -> tuple[list[Any], Any]:
-    """Returns the children of a nest, and its form."""
+    """Returns the children of a nest, and its structure."""
     # torch's `tree_flatten` leaves a reference cycle that holds `is_leaf`, which therefore must not hold the nest.
     nest = [node]
     try:

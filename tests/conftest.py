@@ -15,6 +15,7 @@ from kstyle_torch.layer import added_losses
 from kstyle_torch.registry import reset_names
 from kstyle_torch.training.recorded import engine
 
+MANY_OBJECTS = 200_000  # beside the frozen ones
 collect_ignore = ["accelerator.py", "callbacks/interrupted.py", "training/replicas.py"]  # programs that tests start
 
 
@@ -28,6 +29,14 @@ def pytest_collection_finish():
     """What is there now stays until the end; collections need not look through it again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_objects_to_collect():
+    """What modules and tests before have left, such as torch's compiler, is no longer looked through: 1 s a collection."""
+    if len(gc.get_objects()) > MANY_OBJECTS:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

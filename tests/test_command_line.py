@@ -72,12 +72,12 @@ def test_a_target_that_is_there_stays_unless_forced(source, tmp_path, capsys):
 
 
 MISTAKES = {
-    "no source": (["convert", "no.keras", "b.pt"], "no file 'no.keras'"),
+    "no source": (["convert", "no.keras", "b.pt"], "'no.keras' does not exist"),
     "unknown ending": (["convert", "a.keras", "b.pb"], "'b.pb': the target must end in .keras"),
-    "no folder": (["convert", "a.keras", "no/b.pt"], "no folder 'no'"),
-    "weights alone": (["convert", "a.safetensors", "b.keras"], "weights alone"),
+    "no folder": (["convert", "a.keras", "no/b.pt"], "folder 'no' does not exist"),
+    "weights alone": (["convert", "a.safetensors", "b.keras"], "holds only weights"),
     "broken": (["convert", "broken.keras", "b.pt"], "Cannot load 'broken.keras'"),
-    "summary": (["summary", "no.keras"], "no file 'no.keras'"),
+    "summary": (["summary", "no.keras"], "'no.keras' does not exist"),
 }
 
 

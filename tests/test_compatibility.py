@@ -14,6 +14,7 @@ import compatibility
 import compatibility_reasons
 
 
+@pytest.mark.full
 def test_the_page_is_up_to_date():
     run = subprocess.run(
         [sys.executable, ROOT / "scripts" / "compatibility.py", "--check"], capture_output=True, text=True, check=False

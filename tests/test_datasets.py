@@ -233,7 +233,7 @@ def test_a_file_with_another_digest_is_not_read(cache, monkeypatch):
     monkeypatch.setattr("kstyle_torch.datasets.imdb.read_arrays", None)
     monkeypatch.setattr(files, "download", lambda origin, path: path.write_bytes(b"other"))
     for name in ("imdb", "cifar10"):
-        with pytest.warns(UserWarning, match="another digest"), pytest.raises(ValueError, match="has the digest"):
+        with pytest.warns(UserWarning, match="the expected digest"), pytest.raises(ValueError, match="has the digest"):
             getattr(datasets, name).load_data()
 
 

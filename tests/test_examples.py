@@ -31,7 +31,7 @@ def test_the_tutorials_models_are_shown_and_called(name):
     assert "Prediction" in run.stdout
 
 
-LEARN = [("quickstart", 0.95), ("digits", 0.97), ("tutorial_training", 0.9)]
+LEARN = [("quickstart", 0.95), ("digits", 0.97), ("tutorial_training", 0.9), ("sklearn_pipeline", 0.96)]
 
 
 @pytest.mark.parametrize(("name", "least"), parameters(LEARN, lambda row: None, lambda row: row[0]))

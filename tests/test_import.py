@@ -12,7 +12,10 @@ from tests.test_architecture import LATE_OWN_IMPORTS
 ROOT = Path(__file__).parent.parent
 HEAVY = {"sklearn", "matplotlib", "h5py", "torchinfo", "pandas", "keras", "torch._dynamo", "sympy", "safetensors"}
 HEAVY |= {"torch.nn.utils.prune"}
-LATE_PACKAGES = ("datasets", "distillation", "export", "preprocessing", "training.compiled", "visualization")  # of ours
+LATE_PACKAGES = (  # of ours
+    *("datasets", "distillation", "export", "preprocessing", "training.compiled", "visualization"),
+    "wrappers",
+)
 LATE_MODULES = LATE_OWN_IMPORTS | {f"kstyle_torch.utils.{name}" for name in utils.LAZY}
 
 

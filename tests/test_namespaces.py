@@ -16,10 +16,10 @@ import pytest
 import torch
 
 import kstyle_torch as ks
-from kstyle_torch import datasets, distillation, layers, namespaces, visualization
+from kstyle_torch import datasets, distillation, layers, namespaces, visualization, wrappers
 
 ROOT = Path(__file__).parent.parent
-LAZY = (datasets, distillation, visualization)
+LAZY = (datasets, distillation, visualization, wrappers)
 ALL = {module.__name__: module for start in (ks, *LAZY) for module in namespaces._namespaces(start)}
 
 MESSAGES = {

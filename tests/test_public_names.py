@@ -25,6 +25,7 @@ WHOLE = {
     "utils": {"legacy"},
     "utils.bounding_boxes": set(),
     "visualization": set(),
+    "wrappers": set(),
     "optimizers": set(),
     "optimizers.legacy": set(),
     "optimizers.schedules": set(),

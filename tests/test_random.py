@@ -250,3 +250,28 @@ WRONG = [
 def test_what_is_wrong_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_an_isolated_seed_leaves_no_trace():
+    """Also within another, and after an error."""
+
+    def drawn():
+        weights = layers.Dense(2)(torch.ones(1, 2)).tolist()
+        return torch.rand(2).tolist(), np.random.rand(), random.uniform((2,)).tolist(), weights
+
+    def inside(seed):
+        with draws.isolated_seed(seed):
+            return drawn()
+
+    utils.set_random_seed(5)
+    expected = [drawn(), drawn()]
+    utils.set_random_seed(5)
+    first = drawn()
+    assert inside(1) == inside(1) != inside(2)
+    with draws.isolated_seed(1):
+        around = drawn()
+        inside(2)
+        assert drawn() != around
+    with pytest.raises(ValueError, match="an error"), draws.isolated_seed(1):
+        raise ValueError("an error")
+    assert [first, drawn()] == expected

@@ -146,6 +146,13 @@ def compare_dispatch_modes(private, public):
         assert private() == 1
 
 
+def compare_saved_tensors_hooks(private, public):
+    assert private(True) is None
+    assert public(True) is not None  # assumes that there are some
+    with torch.autograd.graph.saved_tensors_hooks(torch.neg, torch.neg):
+        assert private(True) == (torch.neg, torch.neg)
+
+
 def compare_global_hooks(private, public):
     assert not private() and public()
     handle = nn.modules.module.register_module_forward_hook(lambda *arguments: None)
@@ -229,6 +236,25 @@ def is_off(private, public):
     assert callable(private) and public is None
 
 
+def compare_product(private, public):
+    assert public is None
+    x, weight, bias = torch.randn(9, 7), torch.randn(5, 7), torch.randn(5)
+    torch.testing.assert_close(private(x, weight, bias, "none", [], ""), nn.functional.linear(x, weight, bias))
+
+
+def compare_modes(private, public):
+    assert private() == []
+    assert public() == [None]  # some mode, which is not ours
+
+
+def compare_transforms(private, public):
+    assert private() is None
+    assert public() is not None
+    found = []
+    torch.vmap(lambda x: found.append(private()) or x)(torch.ones(2))
+    assert found[0] is not None
+
+
 def compare_static_address(private, public):
     assert callable(private) and public(torch.ones(1), guard=False) is None
 
@@ -296,12 +322,16 @@ CHECKS = {
     "torch._C._VariableFunctions": compare_bindings,
     "torch._C.TensorBase": compare_bindings,
     "torch._C._nn": compare_bindings,
+    "torch.ops.mkldnn._linear_pointwise": compare_product,
+    "torch.utils._python_dispatch._get_current_dispatch_mode_stack": compare_modes,
+    "torch._C._functorch.peek_interpreter_stack": compare_transforms,
     "torch._C._get_mkldnn_enabled": compare_setting("mkldnn", torch.backends.mkldnn.set_flags),
     "torch._C._get_cudnn_enabled": compare_setting("cudnn", torch.backends.cudnn.set_flags),
     "torch._C._get_flash_sdp_enabled": compare_setting("flash", torch.backends.cuda.enable_flash_sdp),
     "torch._C._get_mem_efficient_sdp_enabled": compare_setting("sdp", torch.backends.cuda.enable_mem_efficient_sdp),
     "torch._C._get_math_sdp_enabled": compare_setting("math", torch.backends.cuda.enable_math_sdp),
     "torch._C._len_torch_dispatch_stack": compare_dispatch_modes,
+    "torch._C._autograd._top_saved_tensors_default_hooks": compare_saved_tensors_hooks,
     "torch.nn.modules.module._has_any_global_hook": compare_global_hooks,
     "torch.utils._python_dispatch.TorchDispatchMode": compare_dispatch_mode_class,
     "torch._C._get_dispatch_mode": compare_fake_mode,

@@ -1,4 +1,4 @@
-"""`keras.backend`: facts about the process, and the functions over tensors that older programs call by it."""
+"""`keras.backend`: settings of the process, and the tensor functions that older programs call through it."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ constant, variable = ops.convert_to_tensor, Variable
 
 
 def int_shape(x: Any) -> tuple[int | None, ...]:
-    """Returns the sizes of the axes, with None for those that are not known.
+    """Returns the shape, with None for unknown sizes.
 
     Example:
         >>> int_shape(Input((3,)))
@@ -275,32 +275,32 @@ def int_shape(x: Any) -> tuple[int | None, ...]:
 
 
 def ndim(x: Any) -> int:
-    """Returns how many axes `x` has."""
+    """Returns the number of axes of `x`."""
     return len(x.shape)
 
 
 def argmax(x: Any, axis: int = -1) -> Tensor:
-    """Returns where the largest value along `axis` is; here the last axis if none is named."""
+    """Returns the index of the largest value along `axis`, by default the last axis."""
     return ops.argmax(x, axis)
 
 
 def concatenate(tensors: Sequence[Any], axis: int = -1) -> Tensor:
-    """Returns the tensors joined along `axis`; here the last axis if none is named."""
+    """Concatenates tensors along `axis`, by default the last axis."""
     return ops.concatenate(tensors, axis)
 
 
 def expand_dims(x: Any, axis: int = -1) -> Tensor:
-    """Returns `x` with a new axis of size 1; here a last one if no place is named."""
+    """Adds an axis of size 1, by default as the last one."""
     return ops.expand_dims(x, axis)
 
 
 def repeat_elements(x: Any, rep: int, axis: int) -> Tensor:
-    """Returns every element along `axis`, `rep` times."""
+    """Repeats each element along `axis` `rep` times."""
     return ops.repeat(x, rep, axis)
 
 
 def flatten(x: Any) -> Tensor:
-    """Returns all values in one axis."""
+    """Returns the flattened tensor."""
     return ops.reshape(x, (-1,))
 
 
@@ -328,7 +328,7 @@ def random_uniform(
 def set_value(x: Any, value: Any) -> None:
     """Sets a variable, such as `model.optimizer.learning_rate`.
 
-    Raises: TypeError: if `x` is no variable.
+    Raises: TypeError: if `x` is not a variable.
     """
     if isinstance(x, Tensor) and not hasattr(x, "assign"):
         with torch.no_grad():

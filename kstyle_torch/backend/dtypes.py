@@ -1,4 +1,4 @@
-"""Names of dtypes, and Keras' promotion of types, in which results have at most 32 bits unless they are alone."""
+"""Names of dtypes, and Keras' type promotion, whose results have at most 32 bits unless all dtypes are equal."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ IN_32_BITS = {"int64": "int32", "uint64": "uint32", "float64": "float32", "compl
 
 
 def is_float_dtype(dtype: Any) -> bool:
-    """Returns whether values of a dtype have fractions."""
+    """Returns whether a dtype is a floating-point dtype."""
     return standardize_dtype(dtype).startswith(("float", "bfloat"))
 
 
 def is_int_dtype(dtype: Any) -> bool:
-    """Returns whether values of a dtype are whole numbers; bools are not."""
+    """Returns whether a dtype is an integer dtype; bool is not."""
     return standardize_dtype(dtype).startswith(("int", "uint"))
 
 
 def result_type(*dtypes: Any) -> DTypeName:
-    """Returns the dtype of what is computed from values of some dtypes, by Keras' rules, which are JAX's.
+    """Returns the dtype of results computed from some dtypes, by Keras' rules, which are JAX's.
 
     Args:
         dtypes: Names or dtypes; `int` and `float` for Python numbers, which take the dtype of tensors beside them; None is
@@ -49,7 +49,7 @@ def result_type(*dtypes: Any) -> DTypeName:
 
 
 def _joined(names: set[str], weak: set[Any]) -> str:
-    """Returns the least dtype that holds values of all `names`, and of Python numbers of the types `weak`."""
+    """Returns the smallest dtype for values of all `names`, and for Python numbers of the types `weak`."""
     if unknown := names.difference(SIGNED, UNSIGNED, FLOATS, COMPLEX, ("bool",)):
         raise ValueError(f"{', '.join(sorted(unknown))} cannot be promoted to other dtypes.")
     precision = floatx()[-2:]

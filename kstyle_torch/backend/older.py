@@ -1,4 +1,4 @@
-"""Functions over tensors and variables that programs for Keras 2 call by `keras.backend`."""
+"""Functions of tensors and variables that programs for Keras 2 call through `keras.backend`."""
 
 from __future__ import annotations
 
@@ -89,26 +89,26 @@ __all__ = [
 
 
 class LearningPhase:
-    """An input of `function` whose value says whether the model runs in training mode."""
+    """An input of `function` whose value determines whether the model runs in training mode."""
 
 
 LEARNING_PHASE = LearningPhase()
 
 
 def learning_phase() -> LearningPhase:
-    """Returns the input of `function` that says whether the model runs in training mode: 1 or 0."""
+    """Returns the input of `function` for the mode: 1 for training, 0 for inference."""
     return LEARNING_PHASE
 
 
 def function(inputs: Any, outputs: Any, updates: Any = None, name: str | None = None) -> Callable[[Any], Any]:
-    """Returns a function of arrays that computes some tensors of a graph.
+    """Returns a function of arrays that computes tensors of a graph.
 
     Args:
         inputs: Symbolic tensors, such as `model.input`, and `learning_phase()`.
-        outputs: Symbolic tensors that depend on these alone, such as `model.layers[1].output`.
-        updates: Must be empty: there are no assignments in graphs.
+        outputs: Symbolic tensors that depend on these only, such as `model.layers[1].output`.
+        updates: Must be empty, since graphs have no assignments.
         name: Name of the model behind it.
-    Returns: A function of a list of arrays, one for each input, that gives arrays in the form of `outputs`; in inference
+    Returns: A function of a list of arrays, one for each input, that returns arrays in the form of `outputs`; in inference
         mode unless a learning phase of 1 is among the inputs.
     Raises: ValueError: if there are updates.
     """
@@ -140,7 +140,7 @@ def gradients(loss: Any, variables: Any) -> list[Tensor | None]:
     if any_symbolic(loss, listed):
         raise TypeError(
             "gradients() needs tensors with values, not symbolic ones. Call the model on a tensor with requires_grad=True, and "
-            "give its output and that tensor."
+            "pass its output and that tensor."
         )
     tensors = [each.value if hasattr(each, "assign") else each for each in listed]
     return list(torch.autograd.grad(ops.sum(loss), tensors, allow_unused=True, retain_graph=True))
@@ -153,9 +153,9 @@ def placeholder(
     sparse: bool = False,
     name: str | None = None,
 ) -> KerasTensor:
-    """Returns a symbolic tensor, of known sizes or of a number of axes.
+    """Returns a symbolic tensor with a shape or a number of axes.
 
-    A model does not take it as an input: use `Input` for that.
+    It cannot be an input of a model; use `Input` for that.
     """
     if shape is None and ndim is None:
         raise ValueError("placeholder() needs a shape or a number of axes (ndim).")
@@ -164,7 +164,7 @@ def placeholder(
 
 
 def image_dim_ordering() -> str:
-    """Returns `"tf"` where an image's channels are last, else `"th"`: Keras 1's words for `image_data_format`."""
+    """Returns `"tf"` for channels_last, else `"th"`: the names of Keras 1 for `image_data_format`."""
     return "tf" if config.image_data_format() == "channels_last" else "th"
 
 
@@ -172,11 +172,11 @@ def image_dim_ordering() -> str:
 
 
 def get_value(x: Any) -> Any:
-    """Returns the value of a variable or tensor as an array; a number stays one."""
+    """Returns the value of a variable or tensor as an array; a number is returned unchanged."""
     return x if isinstance(x, (int, float)) else np.asarray(ops.convert_to_numpy(x))
 
 
-eval = get_value  # older still
+eval = get_value  # even older name
 
 
 def batch_get_value(tensors: Sequence[Any]) -> list[Any]:
@@ -206,12 +206,12 @@ def update_sub(x: Any, decrement: Any) -> Any:
 
 
 def moving_average_update(x: Any, value: Any, momentum: float) -> Any:
-    """Moves a variable towards a value: `momentum` of it stays."""
+    """Updates a moving average: `momentum * variable + (1 - momentum) * value`."""
     return x.assign(x * momentum + ops.convert_to_tensor(value) * (1.0 - momentum))
 
 
 def count_params(x: Any) -> int:
-    """Returns how many elements a variable or tensor has."""
+    """Returns the number of elements of a variable or tensor."""
     return int(np.prod(x.shape))
 
 
@@ -219,7 +219,7 @@ def count_params(x: Any) -> int:
 
 
 def cast_to_floatx(x: Any) -> Any:
-    """Returns a tensor or array in `floatx()`."""
+    """Casts a tensor or array to `floatx()`."""
     if isinstance(x, Tensor) or any_symbolic(x) or hasattr(x, "assign"):
         return ops.cast(x, config.floatx())
     return np.asarray(x, dtype=config.floatx())
@@ -231,7 +231,7 @@ def gather(reference: Any, indices: Any) -> Tensor:
 
 
 def one_hot(indices: Any, num_classes: int) -> Tensor:
-    """Returns integers as vectors of zeros and a one, along a new last axis."""
+    """Returns one-hot vectors along a new last axis."""
     return ops.one_hot(indices, num_classes)
 
 
@@ -241,7 +241,7 @@ def repeat(x: Any, n: int) -> Tensor:
 
 
 def stop_gradient(variables: Any) -> Any:
-    """Returns tensors, or a list of them, as constants for gradients."""
+    """Returns tensors, or a list of them, without gradients."""
     return tree.map_structure(ops.stop_gradient, variables)
 
 
@@ -258,7 +258,7 @@ def relu(x: Any, alpha: float = 0.0, max_value: float | None = None, threshold: 
 
 
 def hard_sigmoid(x: Any) -> Tensor:
-    """Returns `clip(0.2 * x + 0.5, 0, 1)`, Keras 2's; that of `activations` is another line."""
+    """Returns `clip(0.2 * x + 0.5, 0, 1)`, Keras 2's definition, which differs from that of `activations`."""
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
@@ -268,7 +268,7 @@ def in_top_k(predictions: Any, targets: Any, k: int) -> Tensor:
 
 
 def switch(condition: Any, then_expression: Any, else_expression: Any) -> Any:
-    """Returns one of two tensors, or of their elements; functions that give tensors are called."""
+    """Selects one of two tensors, or of their elements; functions that return tensors are called."""
     then, other = (each() if callable(each) else each for each in (then_expression, else_expression))
     if len(condition.shape) and len(then.shape) > len(condition.shape):
         more = len(then.shape) - len(condition.shape)
@@ -277,7 +277,7 @@ def switch(condition: Any, then_expression: Any, else_expression: Any) -> Any:
 
 
 def map_fn(fn: Callable[..., Any], elems: Any, name: str | None = None, dtype: Any = None) -> Any:  # noqa: ARG001
-    """Returns the results of a function for each row, stacked."""
+    """Returns the stacked results of a function for each row."""
     results = ops.map(fn, elems)
     return results if dtype is None else ops.cast(results, dtype)
 
@@ -297,7 +297,7 @@ def foldr(fn: Callable[..., Any], elems: Any, initializer: Any = None, name: str
 
 
 def dropout(x: Any, level: float, noise_shape: Any = None, seed: Any = None) -> Tensor:
-    """Sets a part of the elements to 0, and scales up the others."""
+    """Sets a random share of the elements to 0, and scales up the others."""
     return random.dropout(x, level, noise_shape, seed)
 
 
@@ -389,17 +389,17 @@ def pool3d(
     data_format: str | None = None,
     pool_mode: str = "max",
 ) -> Tensor:
-    """Returns the same as `pool2d`, of volumes."""
+    """Returns the same as `pool2d`, for volumes."""
     return pool2d(x, pool_size, strides, padding, data_format, pool_mode)
 
 
 def temporal_padding(x: Any, padding: Sequence[int] = (1, 1)) -> Tensor:
-    """Puts zeros before and after the steps."""
+    """Pads steps with zeros."""
     return ops.pad(x, ((0, 0), tuple(padding), (0, 0)))
 
 
 def spatial_2d_padding(x: Any, padding: Any = ((1, 1), (1, 1)), data_format: str | None = None) -> Tensor:
-    """Puts zeros around images."""
+    """Pads images with zeros."""
     sides = [tuple(side) for side in padding]
     first = (data_format or config.image_data_format()) == "channels_first"
     return ops.pad(x, ((0, 0), (0, 0), *sides) if first else ((0, 0), *sides, (0, 0)))
@@ -414,8 +414,8 @@ def ctc_batch_cost(y_true: Any, y_pred: Any, input_length: Any, label_length: An
     Args:
         y_true: Labels, (batch, length).
         y_pred: Probabilities, (batch, time, classes).
-        input_length: How long each prediction is, (batch, 1).
-        label_length: How long each label is, (batch, 1).
+        input_length: Length of each prediction, (batch, 1).
+        label_length: Length of each label, (batch, 1).
     """
     targets, times = (ops.reshape(ops.cast(each, "int32"), (-1,)) for each in (label_length, input_length))
     logits = ops.log(ops.convert_to_tensor(y_pred) + config.epsilon())
@@ -426,14 +426,14 @@ def ctc_batch_cost(y_true: Any, y_pred: Any, input_length: Any, label_length: An
 def ctc_decode(
     y_pred: Any, input_length: Any, greedy: bool = True, beam_width: int = 100, top_paths: int = 1
 ) -> tuple[list[Tensor], Tensor]:
-    """Returns the likeliest labels, and the logarithms of their probabilities. The last class is the blank.
+    """Returns the most probable labels, and their log probabilities. The last class is the blank.
 
     Args:
         y_pred: Probabilities, (batch, time, classes).
-        input_length: How long each prediction is, (batch,).
-        greedy: Whether the likeliest class of each step is taken; else a beam search is done.
-        beam_width: How many sequences the search keeps.
-        top_paths: How many it gives.
+        input_length: Length of each prediction, (batch,).
+        greedy: Whether to take the most probable class of each step instead of a beam search.
+        beam_width: Number of sequences that the search keeps.
+        top_paths: Number of sequences that it returns.
     Returns: A list of labels, (batch, time), filled with -1; and (batch, top_paths).
     """
     logits = ops.log(ops.convert_to_tensor(y_pred) + config.epsilon())

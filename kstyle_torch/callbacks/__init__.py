@@ -1,4 +1,4 @@
-"""Callbacks: objects that act during training."""
+"""Callbacks: objects with hooks that training calls."""
 
 from kstyle_torch.callbacks.averages import SwapEMAWeights
 from kstyle_torch.callbacks.backup import BackupAndRestore

@@ -1,4 +1,4 @@
-"""Testing with the running means of the weights."""
+"""Evaluation with the running means of the weights."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from kstyle_torch.optimizers.variables import parameter_of
 
 
 class SwapEMAWeights(Callback):
-    """Puts the running means of the weights in their place while the model is tested or predicts.
+    """Replaces the weights by their running means during evaluation and prediction.
 
     The optimizer must keep them: `use_ema=True`.
 
     Args:
-        swap_on_epoch: Whether they stay there from the end of each epoch to the begin of the next, for callbacks after this
-            one, such as a `ModelCheckpoint`.
+        swap_on_epoch: Whether the means stay in place from the end of each epoch to the beginning of the next, for later
+            callbacks, such as a `ModelCheckpoint`.
     Raises: ValueError: in training, if the optimizer keeps no running means.
 
     Example:
@@ -41,7 +41,7 @@ class SwapEMAWeights(Callback):
         if not self.swap_on_epoch or self._swapped:
             return
         self._put(True)
-        if epoch == self.params["epochs"] - 1:  # or the end of `fit` would put the weights of the last step there
+        if epoch == self.params["epochs"] - 1:  # otherwise the end of `fit` would restore the weights of the last step
             for parameter, average in self._pairs():
                 average.copy_(parameter)
 

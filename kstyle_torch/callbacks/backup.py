@@ -1,4 +1,4 @@
-"""Backing up a training in course, so that it can go on after the process was killed."""
+"""Backups of a running training, from which it resumes after the process was killed."""
 
 from __future__ import annotations
 
@@ -26,24 +26,23 @@ LATEST, PREVIOUS = "latest.pt", "latest.pt.bkp"
 
 
 class BackupAndRestore(Callback):
-    """Saves the state of the training, and goes on from there when the same program is run again.
+    """Saves the state of the training, and resumes from it when the same program is run again.
 
-    The resumed training ends with the very weights, bit for bit on a CPU, that it would have had without the
-    interruption: weights, optimizers and schedules, all random numbers (torch's, NumPy's, Python's, seed generators), the
-    order of the data, the metrics of the running epoch, the `History` and the state of the other callbacks are saved. The
-    file is replaced whole or not at all, and holds plain data and tensors only.
+    The resumed training ends with the same weights, bit for bit on a CPU, as without the interruption. The backup holds
+    weights, optimizers and schedules, all random numbers (torch's, NumPy's, Python's, seed generators), the
+    order of the data, the metrics of the running epoch, the `History` and the state of the other callbacks. The file is
+    replaced atomically, and holds plain data and tensors only.
 
-    What can be restored of the data: arrays, tensors, frames, map-style `Dataset`s and `DataLoader`s wholly, their order
-    being drawn again from the same random numbers; of a generator as many batches are skipped as were used, so it must
-    give the same ones again; a data set that shuffles itself must do so from torch's, NumPy's or Python's random numbers as it
-    is iterated over.
+    Arrays, tensors, frames, map-style `Dataset`s and `DataLoader`s are restored completely: their order is drawn again
+    from the same random numbers. Of a generator, the batches that were used are skipped, so it must yield the same ones
+    again. A dataset that shuffles itself must use torch's, NumPy's or Python's random numbers during the iteration.
 
     Args:
-        backup_dir: A folder for this training alone; made if it is not there.
+        backup_dir: A folder for this training only; created if it does not exist.
         save_freq: `"epoch"`, or a number of batches.
-        double_checkpoint: Whether the backup before the last is kept too, in case that the last cannot be read.
-        delete_checkpoint: Whether the backup is deleted when the training has ended.
-    Raises: ValueError: for an empty `backup_dir` or an unknown `save_freq`; in `fit`, if the backup is another model's.
+        double_checkpoint: Whether to keep the previous backup too, in case the last one cannot be read.
+        delete_checkpoint: Whether to delete the backup at the end of training.
+    Raises: ValueError: for an empty `backup_dir` or an unknown `save_freq`; in `fit`, if the backup is of another model.
 
     Example:
         >>> BackupAndRestore("backup", save_freq=100).save_freq
@@ -66,13 +65,13 @@ class BackupAndRestore(Callback):
         self.double_checkpoint, self.delete_checkpoint = double_checkpoint, delete_checkpoint
         self._attached: weakref.ref[Any] | None = None  # weak, since the list holds this callback
         self._changes: Any = None
-        self._pending: dict[str, Any] | None = None  # of an epoch that was not at its end
+        self._pending: dict[str, Any] | None = None  # state of an unfinished epoch
         self._began: dict[str, Any] | None = None
         self._arrival: dict[str, Any] | None = None
         self._epoch = self._batch = self._unsaved = 0
 
     def attach(self, callbacks: Any) -> None:
-        """Attaches it to the `CallbackList`, which calls this callback last: what the others did is saved with the rest."""
+        """Attaches it to the `CallbackList`, which calls this callback last, so that the backup has the others' final state."""
         self._attached = weakref.ref(callbacks)
 
     @property
@@ -127,7 +126,7 @@ class BackupAndRestore(Callback):
     def on_train_end(self, logs: Any = None) -> None:
         if self.delete_checkpoint:
             self._delete()
-        elif self._path(LATEST).exists():  # a later fit goes on from here, but is another training
+        elif self._path(LATEST).exists():  # a later fit continues from these weights, but is another training
             state = _loaded(self._path(LATEST))
             self._write({**state, "finished": True})
 
@@ -138,7 +137,7 @@ class BackupAndRestore(Callback):
 
     def _save(self) -> None:
         model = self.model
-        model.get_metrics_result()  # takes in the batches whose metrics are not computed yet
+        model.get_metrics_result()  # computes the metrics of pending batches
         self._write(
             {
                 "version": VERSION,
@@ -169,7 +168,7 @@ class BackupAndRestore(Callback):
                 os.replace(latest, self._path(PREVIOUS))
 
     def _delete(self) -> None:
-        """Removes what this callback wrote, and the folder if nothing else is in it."""
+        """Removes the files of this callback, and the folder if it is empty then."""
         folder = Path(self.backup_dir)
         for file in [*folder.glob(f"{LATEST}*"), *folder.glob(f".{LATEST}.*.tmp")]:
             file.unlink()
@@ -179,7 +178,7 @@ class BackupAndRestore(Callback):
     # ------------------------------------------------------------------------------------------------------ restoring
 
     def _read(self) -> dict[str, Any] | None:
-        for unfinished in Path(self.backup_dir).glob(f".{LATEST}.*.tmp"):  # of a process killed while it wrote
+        for unfinished in Path(self.backup_dir).glob(f".{LATEST}.*.tmp"):  # from processes killed while writing
             unfinished.unlink()
         there = [path for path in (self._path(LATEST), self._path(PREVIOUS)) if path.exists()]
         for number, path in enumerate(there):
@@ -195,7 +194,7 @@ class BackupAndRestore(Callback):
         model = self.model
         for run in model._fit.runs:
             if run.first_check is not None:
-                run.first_check.try_rows()  # metrics must be there to be restored
+                run.first_check.try_rows()  # metrics must be built before they can be restored
         for optimizer, own in zip(snapshot.optimizers_of(model), state["optimizers"], strict=False):
             snapshot.build_optimizer(model, optimizer, own)
         _check(model, state, self._path(LATEST))
@@ -203,7 +202,7 @@ class BackupAndRestore(Callback):
         if state["batch"] and steps != state["steps"]:
             raise ValueError(
                 f"The backup in {str(self.backup_dir)!r} was made in an epoch of {state['steps']} batches; there are "
-                f"{steps} now. Pass the same data and batch_size, or delete the folder to begin anew."
+                f"{steps} now. Pass the same data and batch_size, or delete the folder to start over."
             )
         self._unsaved = state["unsaved"]
         self._list.first_epoch = state["epoch"]
@@ -235,17 +234,17 @@ class BackupAndRestore(Callback):
             self._changes.give_back(state["changes"])
 
     def _move(self, state: dict[str, Any]) -> None:
-        """Brings the data to where it was; the random state becomes that of the epoch's begin."""
+        """Restores the position in the data, and the random state of the beginning of the epoch."""
         for name, source in reversed(self._sources()):
             position = state["data"].get(name)
             if name == "train" and position is None and state["batch"]:
                 position = {"began": state["began"], "given": 0}
             if position is not None and not position.get("began", True):
-                position = {**position, "began": self._arrival}  # an iterator, which this process has begun anew
+                position = {**position, "began": self._arrival}  # an iterator, which this process has started again
             source.go_to(snapshot.revived(position))
 
     def _rest(self, batches: Any) -> Iterator[tuple[int, Any]]:
-        """Returns the batches of the resumed epoch that are left, in the order that was drawn for it."""
+        """Returns the remaining batches of the resumed epoch, in its original order."""
         state, self._pending = self._pending, None
         assert state is not None
         self._move(state)
@@ -263,23 +262,23 @@ def _layers(model: Any) -> list[tuple[str, Any]]:
 
 
 def _loaded(path: Path) -> dict[str, Any]:
-    """Returns what is in a backup.
+    """Returns the content of a backup.
 
     Raises: OSError: if it is damaged.
     """
     try:
         state = torch_file.load(path)
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # not before it is known that nothing in it swells
+            damaged = archive.testzip()  # after the check of sizes, since it decompresses everything
     except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as error:
-        raise OSError(f"The backup {str(path)!r} cannot be read ({error}); delete it to begin anew.") from error
+        raise OSError(f"The backup {str(path)!r} cannot be read ({error}); delete it to start over.") from error
     if damaged is not None or not isinstance(state, dict):
-        raise OSError(f"The backup {str(path)!r} is damaged; delete it to begin anew.")
+        raise OSError(f"The backup {str(path)!r} is damaged; delete it to start over.")
     return state
 
 
 def _check(model: Any, state: dict[str, Any], path: Path) -> None:
-    """Raises a ValueError if the backup is not that of such a model; nothing has changed then."""
+    """Raises a ValueError if the backup does not fit the model, before anything changes."""
     problems = []
     if state.get("version") != VERSION:
         problems.append(f"it is of version {state.get('version')}, this is {VERSION}")
@@ -292,20 +291,22 @@ def _check(model: Any, state: dict[str, Any], path: Path) -> None:
     ]
     optimizers = snapshot.optimizers_of(model)
     if len(optimizers) != len(state.get("optimizers", ())):
-        problems.append("it has another number of optimizers")
+        problems.append("it has a different number of optimizers")
     for optimizer, saved_state in zip(optimizers, state.get("optimizers", ()), strict=False):
         if not snapshot.fits(optimizer, saved_state):
-            problems.append(f"its optimizer is no {type(optimizer).__name__} of this model's weights")
+            problems.append(f"its optimizer is not a {type(optimizer).__name__} of this model's weights")
     if len(model.metrics) != len(state.get("metrics", ())):
-        problems.append("it has another number of metrics")
+        problems.append("it has a different number of metrics")
     elif state.get("batch") and not all(map(snapshot.fits_metric, model.metrics, state["metrics"])):
-        problems.append("its metrics have other variables")
+        problems.append("its metrics have different variables")
     cells = {name: snapshot.shape_of(cell) for name, cell in snapshot.cells_of(model).items()}
     others = {name: getattr(value, "shape", None) for name, value in state.get("cells", {}).items()}
-    problems += [f"{name} is another variable there" for name in cells if cells[name] != others.get(name, "missing")]
+    problems += [
+        f"{name} is a different variable there" for name in cells if cells[name] != others.get(name, "missing")
+    ]
     if {name for name, _ in _layers(model)} - state.get("trainable", {}).keys():
         problems.append("it does not say which layers are trained")
     if problems:
         raise ValueError(
-            f"The backup {str(path)!r} was made by another program: {'; '.join(problems[:8])}. Delete it to begin anew."
+            f"The backup {str(path)!r} was made by another program: {'; '.join(problems[:8])}. Delete it to start over."
         )

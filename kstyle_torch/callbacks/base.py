@@ -1,4 +1,4 @@
-"""The callback: hooks that training calls. A hook that nobody overrides is never called."""
+"""The base of callbacks: hooks that training calls. Hooks that are not overridden are not called."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ HOOKS = (
 
 
 def hook_if(wanted: Function[[Any], bool]) -> Function[[Function[..., None]], Function[..., None]]:
-    """Makes a hook that a callback only sometimes needs: it is called, and keeps `fit` from skipping it, only then.
+    """Returns a decorator for a conditional hook: `fit` calls it only for callbacks that need it.
 
-    A hook that the instance sets as its own attribute would be a reference cycle, and would hide a subclass's override.
+    A hook in an instance attribute instead would be a reference cycle, and would hide a subclass's override.
 
     Args:
-        wanted: Says of a callback whether it needs the hook.
+        wanted: Returns whether a callback needs the hook.
     """
 
     def decorate(hook: Function[..., None]) -> Function[..., None]:
@@ -48,10 +48,10 @@ def hook_if(wanted: Function[[Any], bool]) -> Function[[Function[..., None]], Fu
 class Callback:
     """Base class of callbacks: override the hooks you need.
 
-    `logs` is a dict of metric values. At the end of a batch it reads the device only when a value is looked at.
+    `logs` is a dict of metric values. At the end of a batch, it reads from the device only when a value is accessed.
 
     `BackupAndRestore` keeps the numbers, strings, arrays and tensors among a callback's attributes, and lists and dicts of
-    them; define `state_dict` and `load_state_dict` where that is not enough.
+    them; define `state_dict` and `load_state_dict` if that is not enough.
 
     Attributes: model: The model in training. params: `verbose`, `epochs` and `steps`.
 
@@ -73,19 +73,19 @@ class Callback:
         return self._model
 
     def set_model(self, model: Any) -> None:
-        """Receives the model, before training."""
+        """Sets the model, before training."""
         self._model = model
 
     def set_params(self, params: dict[str, Any]) -> None:
-        """Receives `verbose`, `epochs` and `steps`, before training."""
+        """Sets `verbose`, `epochs` and `steps`, before training."""
         self.params = params
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Returns what a resumed training needs of this callback, as plain data and tensors; None for its plain attributes."""
+        """Returns the state for resuming a training, as plain data and tensors; None for the plain attributes."""
         return None
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
+        """Loads the result of `state_dict`."""
         vars(self).update(state)
 
     def on_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -118,7 +118,7 @@ class Callback:
         """Runs before a batch of `predict`."""
 
     def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Runs after a batch of `predict`; `logs["outputs"]` is what it gave."""
+        """Runs after a batch of `predict`; `logs["outputs"]` holds its outputs."""
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Runs before the first epoch."""
@@ -140,17 +140,17 @@ class Callback:
 
 
 class LambdaCallback(Callback):
-    """A callback of functions.
+    """A callback made of functions.
 
     Args:
         on_epoch_begin: `f(epoch, logs)`, as are all others with `epoch` or `batch`.
-        on_epoch_end: The same.
+        on_epoch_end: Likewise.
         on_train_begin: `f(logs)`.
-        on_train_end: The same.
+        on_train_end: Likewise.
         on_train_batch_begin: `f(batch, logs)`.
-        on_train_batch_end: The same.
+        on_train_batch_end: Likewise.
         **kwargs: Any other hook by its name.
-    Raises: ValueError: for a hook that there is not.
+    Raises: ValueError: for an unknown hook.
 
     Example:
         >>> LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"])).on_epoch_end(0, {"loss": 0.5})

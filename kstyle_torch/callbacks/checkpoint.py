@@ -1,4 +1,4 @@
-"""Saving during training."""
+"""Checkpoints: saving during training."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 class ModelCheckpoint(Monitor):
-    """Saves the model, or its weights, after each epoch or some batches, or only the best.
+    """Saves the model or its weights after each epoch or every few batches, or only the best.
 
     Args:
         filepath: Ends in `.keras` (or `.h5`, as in older programs); with `save_weights_only` in `.weights.h5`,
-            `.safetensors` or `.pt`. It may hold `{epoch}`, `{batch}` and metrics, `"{epoch:02d}-{val_loss:.2f}.keras"`. A
-            folder in it is made.
+            `.safetensors` or `.pt`. It may contain `{epoch}`, `{batch}` and metrics, `"{epoch:02d}-{val_loss:.2f}.keras"`.
+            Missing folders are created.
         monitor: The metric's key in the logs, for `save_best_only`.
-        verbose: 1 says so when it saves.
+        verbose: 1 prints a message when it saves.
         save_best_only: Whether only an improvement is saved.
         save_weights_only: Whether the weights are saved, not the whole model.
-        mode: `"min"`, `"max"`, or `"auto"`: by what the metric is.
+        mode: `"min"`, `"max"`, or `"auto"`: inferred from the metric.
         save_freq: `"epoch"`, or a number of batches.
         initial_value_threshold: A value that must be beaten before anything is saved.
-        period: With `save_freq="epoch"`, after every how many epochs it looks; an argument of Keras 2.
+        period: With `save_freq="epoch"`, number of epochs between checks; an argument of Keras 2.
     Raises: ValueError: for another kind of file, or an unknown `save_freq`. KeyError: in training, if the logs do not have
         what `filepath` asks for.
 
@@ -77,7 +77,7 @@ class ModelCheckpoint(Monitor):
 
     @hook_if(lambda self: self.save_freq != "epoch")
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._unsaved += batch - self._last_batch if batch > self._last_batch else batch + 1  # an epoch has begun
+        self._unsaved += batch - self._last_batch if batch > self._last_batch else batch + 1  # a new epoch
         self._last_batch = batch
         if self._unsaved >= int(self.save_freq):
             self._unsaved = 0
@@ -97,19 +97,21 @@ class ModelCheckpoint(Monitor):
     def _path(self, known: dict[str, Any]) -> str:
         for _, field, _, _ in string.Formatter().parse(self.filepath):
             if field and field not in known:
-                hint = did_you_mean(field, known) or f" There is {', '.join(known)}."
-                raise KeyError(f"ModelCheckpoint: {self.filepath!r} asks for {field!r}, which the logs lack.{hint}")
+                hint = did_you_mean(field, known) or f" Available: {', '.join(known)}."
+                raise KeyError(f"ModelCheckpoint: {self.filepath!r} contains {field!r}, which the logs lack.{hint}")
         return self.filepath.format(**known)
 
     def _is_best(self, epoch: int, logs: Any) -> bool:
         if self.monitor not in logs and self.save_freq != "epoch":
-            warnings.warn(f"ModelCheckpoint: {self.monitor!r} is not known within an epoch; saving.", stacklevel=4)
+            warnings.warn(f"ModelCheckpoint: {self.monitor!r} is not available within an epoch; saving.", stacklevel=4)
             return True
         value = self.current(logs, "The model is saved.")
         if value is None:
             return True
         if getattr(value, "ndim", 0):
-            warnings.warn(f"ModelCheckpoint: {self.monitor!r} is no single number; the model is saved.", stacklevel=4)
+            warnings.warn(
+                f"ModelCheckpoint: {self.monitor!r} is not a single number; the model is saved.", stacklevel=4
+            )
             return True
         better = self.is_improvement(value, self.best)
         if self.verbose:

@@ -1,4 +1,4 @@
-"""Callbacks that watch training and act: stop it, or change its learning rate."""
+"""Callbacks that stop training or change its learning rate."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class EarlyStopping(Monitor):
 
     Args:
         monitor: The metric's key in the logs.
-        min_delta: What counts as an improvement.
-        patience: How many epochs without improvement are allowed.
-        verbose: 1 says so when it stops.
-        mode: `"min"`, `"max"`, or `"auto"`: by what the metric is.
+        min_delta: Smallest change that counts as an improvement.
+        patience: Number of epochs without improvement that are allowed.
+        verbose: 1 prints a message when it stops.
+        mode: `"min"`, `"max"`, or `"auto"`: inferred from the metric.
         baseline: A value that must be beaten within the patience.
-        restore_best_weights: Whether the model gets back the weights of its best epoch in the end.
-        start_from_epoch: Epochs before this one are not looked at.
+        restore_best_weights: Whether to restore the weights of the best epoch at the end.
+        start_from_epoch: Epochs before this one are ignored.
 
     Example:
         >>> EarlyStopping(monitor="val_loss", patience=3, restore_best_weights=True).patience
@@ -76,10 +76,10 @@ class EarlyStopping(Monitor):
             self.model.stop_training = True
 
     def get_monitor_value(self, logs: Any) -> Any:
-        """Returns the value to watch, for subclasses to override; None, with a warning, where the logs do not have it.
+        """Returns the monitored value; None, with a warning, if the logs lack it. Subclasses may override it.
 
         Args:
-            logs: Of the epoch.
+            logs: Logs of the epoch.
         """
         return self.current(logs, "Training goes on.")
 
@@ -96,7 +96,7 @@ class EarlyStopping(Monitor):
         self.best_epoch = epoch
         self.best_weights = [
             view.parameter.detach().clone() for view in self.model.weights
-        ]  # where they are: no copy to the host
+        ]  # on their device, to avoid a copy to the host
 
     @torch.no_grad()
     def _restore(self) -> None:
@@ -105,10 +105,10 @@ class EarlyStopping(Monitor):
 
 
 class TerminateOnNaN(Callback):
-    """Ends training when the loss is NaN or infinite. It looks at every batch, so the host waits for the device there.
+    """Ends training when the loss is NaN or infinite. It reads the loss of every batch, for which the host waits.
 
     Args:
-        raise_error: Whether it raises a RuntimeError instead of ending training as usual.
+        raise_error: Whether to raise a RuntimeError instead of ending training normally.
 
     Example:
         >>> TerminateOnNaN(raise_error=True).on_batch_end(2, {"loss": float("nan")})
@@ -135,13 +135,13 @@ class ReduceLROnPlateau(Monitor):
 
     Args:
         monitor: The metric's key in the logs.
-        factor: What the learning rate is multiplied by; below 1.
-        patience: How many epochs without improvement are allowed.
-        verbose: 1 says so when it acts.
-        mode: `"min"`, `"max"`, or `"auto"`: by what the metric is.
-        min_delta: What counts as an improvement.
-        cooldown: How many epochs after a reduction are not counted.
-        min_lr: The learning rate never becomes smaller.
+        factor: Factor of the learning rate; below 1.
+        patience: Number of epochs without improvement that are allowed.
+        verbose: 1 prints a message when it acts.
+        mode: `"min"`, `"max"`, or `"auto"`: inferred from the metric.
+        min_delta: Smallest change that counts as an improvement.
+        cooldown: Number of epochs after a reduction that do not count.
+        min_lr: Lower bound of the learning rate.
     Raises: ValueError: if `factor` is 1 or more.
 
     Example:
@@ -159,7 +159,7 @@ class ReduceLROnPlateau(Monitor):
         min_delta: float = 1e-4,
         cooldown: int = 0,
         min_lr: float = 0.0,
-        **kwargs: Any,  # older programs pass what later versions dropped, such as epsilon
+        **kwargs: Any,  # older programs pass removed arguments, such as epsilon
     ):
         super().__init__(monitor, mode, min_delta)
         if factor >= 1.0:
@@ -176,12 +176,12 @@ class ReduceLROnPlateau(Monitor):
         self._reset()
 
     def in_cooldown(self) -> bool:
-        """Returns whether the last reduction is so near that epochs are not counted."""
+        """Returns whether it is in the cooldown after a reduction."""
         return self.cooldown_counter > 0
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs = {} if logs is None else logs
-        value = self.current(logs, "The learning rate stays.")
+        value = self.current(logs, "The learning rate is not changed.")
         logs.update(learning_rates(self.model.optimizer))
         if value is None:
             return
@@ -211,12 +211,12 @@ class ReduceLROnPlateau(Monitor):
 
 
 class LearningRateScheduler(Callback):
-    """Sets the learning rate at the beginning of every epoch.
+    """Sets the learning rate at the beginning of each epoch.
 
     Args:
-        schedule: `f(epoch, learning_rate)` or `f(epoch)`, giving the new learning rate, a float; epochs count from 0.
-        verbose: 1 says what it sets.
-    Raises: ValueError: in training, if `schedule` gives no float.
+        schedule: `f(epoch, learning_rate)` or `f(epoch)` that returns the new learning rate, a float; epochs count from 0.
+        verbose: 1 prints the learning rate.
+    Raises: ValueError: in training, if `schedule` does not return a float.
 
     Example:
         >>> LearningRateScheduler(lambda epoch, rate: rate if epoch < 10 else rate * 0.9).schedule(10, 1.0)
@@ -239,12 +239,12 @@ class LearningRateScheduler(Callback):
     def _scheduled(self, epoch: int, rate: float) -> Any:
         try:
             new = self.schedule(epoch, rate)
-        except TypeError:  # the older form, of the epoch alone
+        except TypeError:  # the older form, which takes the epoch only
             new = self.schedule(epoch)
         if isinstance(new, Tensor) and new.ndim == 0:
             new = float(new)
         if not isinstance(new, (float, np.float32, np.float64)):
-            raise ValueError(f"LearningRateScheduler: schedule must give a float; got {new!r}.")
+            raise ValueError(f"LearningRateScheduler: schedule must return a float; got {new!r}.")
         return new
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -253,7 +253,7 @@ class LearningRateScheduler(Callback):
 
 
 def parts(optimizer: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the optimizers in an optimizer: itself, unnamed, or each part of a `MultiOptimizer` with its name and a space."""
+    """Yields a prefix for messages and each optimizer: itself, or the parts of a `MultiOptimizer` with their names."""
     several = getattr(optimizer, "optimizers", None)
     if several is None:
         yield "", optimizer
@@ -262,5 +262,5 @@ def parts(optimizer: Any) -> Iterator[tuple[str, Any]]:
 
 
 def learning_rates(optimizer: Any) -> dict[str, float]:
-    """Returns what the logs say of the learning rate."""
+    """Returns the logs' entry for the learning rate."""
     return {"_".join(["learning_rate", *name.split()]): float(each.learning_rate) for name, each in parts(optimizer)}

@@ -1,4 +1,4 @@
-"""History, the result of every `fit`."""
+"""The History object that `fit` returns."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from kstyle_torch.callbacks.base import Callback
 
 
 class History(Callback, Mapping[str, list[float]]):
-    """The metrics of all epochs. Every `fit` makes one, returns it and keeps it as `model.history`.
+    """The metrics of all epochs. `fit` returns it and stores it as `model.history`.
 
-    It reads like the dict `.history`: `pandas.DataFrame(history)` and `history["loss"]` work.
+    It can be used like the dict `.history`: `pandas.DataFrame(history)` and `history["loss"]` work.
 
     Attributes: history: `{name: value of each epoch}`. epoch: The number of each epoch, from 0.
 
@@ -41,7 +41,7 @@ class History(Callback, Mapping[str, list[float]]):
 
     @property
     def model(self) -> Any:
-        """The model that was trained; None once it is gone: the model keeps its history, not the other way round."""
+        """The trained model; None once it is freed, since the reference is weak: the model holds its history."""
         return None if self._model is None else self._model()
 
     def set_model(self, model: Any) -> None:

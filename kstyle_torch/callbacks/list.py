@@ -1,4 +1,4 @@
-"""The callbacks of one run, called in turn."""
+"""The list of callbacks of one run."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from kstyle_torch.callbacks.torch_scheduler import as_callback
 
 
 class CallbackList(Callback):
-    """Several callbacks as one: each hook calls that of all of them.
+    """Several callbacks as one: each of its hooks calls that of all callbacks.
 
     Args:
         callbacks: Callback objects, in the order in which they are called; a nest of them is flattened.
-        add_history: Whether a `History` is added where there is none.
-        add_progbar: Whether a `ProgbarLogger` is added where there is none.
-        model: What is run.
-        **params: What the callbacks see as `params`.
-    Attributes: sources: In a run, the batches for training (`"train"`) and `"validation"`. first_epoch: Where a callback
-        that resumes wants to begin; None for the beginning. resumed: What then gives the rest of that epoch's batches.
-    Raises: TypeError: for a class where an instance is meant, or what is no callback.
+        add_history: Whether to add a `History` if there is none.
+        add_progbar: Whether to add a `ProgbarLogger` if there is none.
+        model: The model that is run.
+        **params: The callbacks' `params`.
+    Attributes: sources: In a run, the batches for training (`"train"`) and `"validation"`. first_epoch: First
+        epoch of a resumed training; None otherwise. resumed: Function that returns the remaining batches of that epoch.
+    Raises: TypeError: for a class instead of an instance, or an object that is not a callback.
 
     Example:
         >>> callbacks = CallbackList([LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs))])
@@ -50,7 +50,7 @@ class CallbackList(Callback):
         self.set_params(params)
 
     def add_defaults(self, history: bool, progbar: bool) -> None:
-        """Adds what is not there yet of `History` and `ProgbarLogger`; what looks at all others comes last."""
+        """Adds missing `History` and `ProgbarLogger`; callbacks that save the state of all others come last."""
         for wanted, kind in ((history, History), (progbar, ProgbarLogger)):
             if wanted and not any(isinstance(callback, kind) for callback in self.callbacks):
                 self.callbacks.append(kind())
@@ -61,11 +61,11 @@ class CallbackList(Callback):
 
     @property
     def history(self) -> History | None:
-        """The `History` among them."""
+        """The `History` in the list."""
         return next((callback for callback in self.callbacks if isinstance(callback, History)), None)
 
     def set_model(self, model: Any) -> None:
-        """Hands the model to all callbacks."""
+        """Sets the model of all callbacks."""
         if model is None:
             return
         super().set_model(model)
@@ -75,23 +75,23 @@ class CallbackList(Callback):
             callback.set_model(model)
 
     def set_params(self, params: dict[str, Any]) -> None:
-        """Hands `verbose`, `epochs` and `steps` to all callbacks."""
+        """Sets `verbose`, `epochs` and `steps` of all callbacks."""
         self.params = params
         if params:
             for callback in self.callbacks:
                 callback.set_params(params)
 
     def hooks(self, name: str) -> tuple[Callable[..., Any], ...]:
-        """Returns the bound hooks called `name` of the callbacks that override it."""
+        """Returns the bound hooks `name` of the callbacks that override it."""
         return tuple(_taking_logs(getattr(callback, name)) for callback in self.callbacks if _overrides(callback, name))
 
     def only_bar(self, hooks: Sequence[Callable[..., Any]]) -> ProgbarLogger | None:
-        """Returns the progress bar, if no other callback has a batch hook: it need not be called before it is due."""
+        """Returns the progress bar if no other callback has a batch hook: then it is called only when a redraw is due."""
         owner = getattr(hooks[0], "__self__", None) if len(hooks) == 1 else None
         return owner if type(owner) is ProgbarLogger else None
 
     def numbered(self, batches: Any) -> Iterable[tuple[int, Any]]:
-        """Returns the batches of the next epoch with their numbers; of an epoch that is resumed, those that are left."""
+        """Returns the numbered batches of the next epoch; the remaining ones of a resumed epoch."""
         resumed, self.resumed = self.resumed, None
         return enumerate(batches.epoch()) if resumed is None else resumed(batches)
 
@@ -150,12 +150,12 @@ class CallbackList(Callback):
 
 
 def as_list(callbacks: Any, model: Any, *, add_history: bool = False, **params: Any) -> CallbackList:
-    """Returns what a user passed as `callbacks`, ready for a run; a bar is added if `verbose` asks for one.
+    """Returns the `CallbackList` for the user's `callbacks`, with a progress bar if `verbose` asks for one.
 
     Args:
         callbacks: A callback, a nest of them, a `CallbackList`, which is used as it is, or None.
-        model: What is run.
-        add_history: Whether there must be a `History`.
+        model: The model that is run.
+        add_history: Whether a `History` is required.
         **params: `verbose`, `epochs` and `steps`.
     Raises: TypeError: see `CallbackList`.
     """
@@ -169,7 +169,7 @@ def as_list(callbacks: Any, model: Any, *, add_history: bool = False, **params: 
 
 
 def flattened(callbacks: Any) -> list[Any]:
-    """Returns what the user passed as `callbacks`, as a flat list."""
+    """Returns the user's `callbacks` as a flat list."""
     if callbacks is None:
         return []
     if isinstance(callbacks, CallbackList):
@@ -182,10 +182,10 @@ def flattened(callbacks: Any) -> list[Any]:
 
 
 def _taking_logs(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a batch hook that can be given the logs by position; one with a place for them by name only is wrapped."""
+    """Returns a batch hook that takes the logs by position; a hook that takes them by keyword only is wrapped."""
     try:
         parameters = inspect.signature(hook).parameters.values()
-    except (TypeError, ValueError):  # of something compiled, nothing is known
+    except (TypeError, ValueError):  # compiled functions may have no signature
         return hook
     by_name = any(each.kind is each.KEYWORD_ONLY and each.name == "logs" for each in parameters)
     positional = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
@@ -195,7 +195,7 @@ def _taking_logs(hook: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _own(logs: Any) -> Any:
-    """Returns a copy of the logs, so that what one callback adds reaches those after it, but not the caller."""
+    """Returns a copy of the logs, so that entries of one callback reach later ones, but not the caller."""
     return dict(logs or {})
 
 
@@ -215,8 +215,8 @@ def _defines(callback: Any, name: str) -> bool:
 def _checked(callback: Any) -> Any:
     if isinstance(callback, type):
         raise TypeError(
-            f"callbacks must hold instances; got the class {callback.__name__}: write {callback.__name__}()."
+            f"callbacks must hold instances; got the class {callback.__name__}; pass {callback.__name__}(...)."
         )
-    if not all(hasattr(callback, name) for name in ("set_model", "set_params", *HOOKS)):  # another library's will do
+    if not all(hasattr(callback, name) for name in ("set_model", "set_params", *HOOKS)):  # duck typing
         raise TypeError(f"callbacks must hold Callback objects; got {callback!r}.")
     return callback

@@ -1,4 +1,4 @@
-"""Callbacks that write what happens: to a table, to a server."""
+"""Callbacks that write metrics to a CSV file or a server."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from kstyle_torch.callbacks.base import Callback
 
 
 class CSVLogger(Callback):
-    """Writes the metrics of every epoch to a table.
+    """Writes the metrics of each epoch to a CSV file.
 
     Args:
-        filename: Of the file, `"run/log.csv"`.
-        separator: Between the columns.
-        append: Whether an existing file is continued; else it is replaced.
+        filename: Path of the file, such as `"run/log.csv"`.
+        separator: Separator of the columns.
+        append: Whether to append to an existing file instead of replacing it.
 
     Example:
         >>> CSVLogger("training.log", separator=";").filename
@@ -48,7 +48,7 @@ class CSVLogger(Callback):
         logs = logs or {}
         if self.keys is None:
             self.keys = sorted(logs)
-            if not any(key.startswith("val_") for key in self.keys):  # an epoch with validation may come
+            if not any(key.startswith("val_") for key in self.keys):  # a later epoch may have validation
                 self.keys += [f"val_{key}" for key in self.keys]
         if self.writer is None:
             self.writer = csv.DictWriter(self.csv_file, ["epoch", *self.keys], delimiter=self.sep)
@@ -70,14 +70,14 @@ class CSVLogger(Callback):
         self.csv_file = self.writer = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the rows of this training, since a file that is not appended to is emptied when it begins again."""
+        """Returns the rows of this training, since a file that is not appended to is emptied when a training resumes."""
         with open(self.filename, "rb") as file:
             file.seek(self._start)
             rows = file.read().decode("utf-8")
         return {"rows": rows, "start": self._start, "keys": self.keys}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Brings the file back to where it was, later rows cut off."""
+        """Restores the file, without later rows."""
         self._close()
         self._start, self.keys, self._with_header = state["start"], state["keys"], not state["rows"]
         with open(self.filename, "r+b") as file:
@@ -94,14 +94,14 @@ def _cell(value: Any) -> Any:
 
 
 class RemoteMonitor(Callback):
-    """Sends the metrics of every epoch to a server, as HTTP POST. A server that is not there gets a warning.
+    """Sends the metrics of each epoch to a server by HTTP POST; warns if it cannot be reached.
 
     Args:
-        root: The server's address.
-        path: Of the request, on the server.
-        field: The form's field that holds the JSON, unless `send_as_json`.
-        headers: Of the request.
-        send_as_json: Whether the body is the JSON itself, instead of a form.
+        root: Address of the server.
+        path: Path of the request.
+        field: Form field for the JSON, unless `send_as_json`.
+        headers: Headers of the request.
+        send_as_json: Whether to send the JSON as the body instead of a form.
 
     Example:
         >>> RemoteMonitor(root="http://localhost:8000", send_as_json=True).path
@@ -130,6 +130,6 @@ class RemoteMonitor(Callback):
             with urllib.request.urlopen(request, timeout=10):
                 pass
         except urllib.error.HTTPError:
-            pass  # the server's own affair
+            pass  # errors of the server do not matter to the training
         except OSError:
-            warnings.warn(f"RemoteMonitor: no server at {self.root}.", stacklevel=2)
+            warnings.warn(f"RemoteMonitor: cannot reach the server at {self.root}.", stacklevel=2)

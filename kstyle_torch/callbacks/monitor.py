@@ -1,4 +1,4 @@
-"""Shared base of the callbacks that watch a metric."""
+"""Shared base of callbacks that monitor a metric."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from kstyle_torch.registry import did_you_mean
 
 
 class Monitor(Callback):
-    """Base of the callbacks that ask whether a metric has improved.
+    """Base of callbacks that check whether a metric has improved.
 
     Args:
         monitor: The metric's key in the logs.
-        mode: `"min"`, `"max"`, or `"auto"`: by what the metric is.
-        min_delta: What counts as an improvement.
-        best: The value to beat at first; None for any.
+        mode: `"min"`, `"max"`, or `"auto"`: inferred from the metric.
+        min_delta: Smallest change that counts as an improvement.
+        best: Initial value to beat; None for any.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class Monitor(Callback):
         self._direction: str | None = None
 
     def current(self, logs: Any, otherwise: str) -> Any:
-        """Returns the metric's value; None, with a warning, where the logs do not have it.
+        """Returns the metric's value; None, with a warning, if the logs lack it.
 
         Args:
-            logs: Of the epoch.
-            otherwise: What happens where there is no value, for the warning.
-        Raises: ValueError: for a key that the logs do not have, with the nearest, if its direction is not known either.
+            logs: Logs of the epoch.
+            otherwise: Consequence of a missing value, for the warning.
+        Raises: ValueError: for a key that the logs lack, if its direction is unknown too; the message suggests the nearest.
         """
         logs = logs or {}
         if self.monitor in logs:
@@ -44,13 +44,11 @@ class Monitor(Callback):
             return logs[self.monitor]
         name = type(self).__name__
         if self.monitor.startswith("val_") and not any(key.startswith("val_") for key in logs):
-            hint = (
-                f"there is no validation; pass validation_split or validation_data to fit(), or watch {_one_of(logs)}."
-            )
+            hint = f"fit() runs no validation; pass validation_split or validation_data, or monitor {_one_of(logs)}."
         else:
             self.goes_up(logs)
-            hint = f"there is no such metric.{did_you_mean(self.monitor, logs)} There is {_one_of(logs)}."
-        warnings.warn(f"{name} watches {self.monitor!r}, but {hint} {otherwise}", stacklevel=4)
+            hint = f"the logs lack it.{did_you_mean(self.monitor, logs)} Available: {_one_of(logs)}."
+        warnings.warn(f"{name} monitors {self.monitor!r}, but {hint} {otherwise}", stacklevel=4)
         return None
 
     def is_improvement(self, value: Any, than: Any) -> bool:
@@ -60,9 +58,9 @@ class Monitor(Callback):
         return bool(value - self.min_delta > than if self.goes_up() else value + self.min_delta < than)
 
     def goes_up(self, logs: Any = ()) -> bool:
-        """Returns whether more is better.
+        """Returns whether larger values are better.
 
-        Raises: ValueError: if that is not known.
+        Raises: ValueError: if that is unknown.
         """
         self._direction = self._direction or self._find_direction(logs)
         return self._direction == "up"
@@ -79,11 +77,11 @@ class Monitor(Callback):
             return found
         if logs and self.monitor not in logs:
             raise ValueError(
-                f"{type(self).__name__}: there is no metric {self.monitor!r}.{did_you_mean(self.monitor, logs)} There is "
+                f"{type(self).__name__}: the logs lack {self.monitor!r}.{did_you_mean(self.monitor, logs)} Available: "
                 f"{_one_of(logs)}."
             )
         raise ValueError(
-            f"{type(self).__name__}: whether {self.monitor!r} should grow or shrink is not known; pass mode='max' "
+            f"{type(self).__name__}: cannot infer whether {self.monitor!r} should rise or fall; pass mode='max' "
             "or mode='min'."
         )
 

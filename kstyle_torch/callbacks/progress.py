@@ -1,4 +1,4 @@
-"""The progress bar: tqdm's engine, Keras' looks. One line at an epoch's end where there is no terminal and no notebook."""
+"""The progress bar: drawn by tqdm in Keras' style. Without terminal or notebook, one line at the end of each epoch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from kstyle_torch.callbacks.base import Callback
 from kstyle_torch.messages import say
 
 REDRAW_SECONDS = 0.1
-LOOK_SECONDS = 1.0  # how often the terminal is asked how wide it is
+LOOK_SECONDS = 1.0  # interval between queries of the terminal's width
 WIDTH = 20
 
 
 class ProgbarLogger(Callback):
-    """Prints steps, time a step and the running metrics.
+    """Prints steps, time per step and the running metrics.
 
-    `params["verbose"]`: 0 nothing, 1 a bar (one line an epoch where none can be drawn), 2 one line an epoch.
+    `params["verbose"]`: 0 nothing, 1 a bar (one line per epoch if it cannot be drawn), 2 one line per epoch.
     """
 
     def __init__(self) -> None:
@@ -42,11 +42,11 @@ class ProgbarLogger(Callback):
         self._line.advance(batch + 1, logs)  # type: ignore[union-attr]
 
     def is_due(self) -> bool:
-        """Returns whether it is time to draw."""
+        """Returns whether a redraw is due."""
         return time.perf_counter() >= self._line.due  # type: ignore[union-attr]
 
     def note(self, done: int) -> None:
-        """Says how many steps are done, where it was not called after each."""
+        """Updates the number of steps after skipped calls."""
         self._line.done = done  # type: ignore[union-attr]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -83,18 +83,18 @@ class ProgbarLogger(Callback):
             self._line = None
 
     def abandon(self) -> None:
-        """Leaves the bar as it is, on a line of its own, after an error or Ctrl-C."""
+        """Ends the line of the bar after an error or Ctrl-C."""
         if self._line is not None:
             self._line.abandon()
             self._line = None
 
 
 class Line:
-    """One line, printed in the end.
+    """One line, printed at the end.
 
     Args:
-        title: Of the epoch, printed at once on a line of its own; or empty.
-        steps: How many there will be, if known.
+        title: Title of the epoch, printed immediately on a separate line; may be empty.
+        steps: Number of steps, if known.
     """
 
     def __init__(self, title: str, steps: int | None):
@@ -102,17 +102,17 @@ class Line:
         if title:
             say(title)
         self.began = time.perf_counter()
-        self.warm = self.began  # when the first step, which is not like the others, was done
-        self.due = self.began  # when to look again
+        self.warm = self.began  # end of the first step, which is slower than the others
+        self.due = self.began  # time of the next update
 
     def advance(self, done: int, logs: Any) -> None:
-        """Says that so many steps are done."""
+        """Sets the number of finished steps."""
         self.done = done
         if done == 1:
             self.warm, self.due = time.perf_counter(), math.inf
 
     def seconds_per_step(self) -> float:
-        """Returns the mean, without the first step where there are others."""
+        """Returns the mean time per step, without the first step if there are others."""
         if self.done > 1:
             return (time.perf_counter() - self.warm) / (self.done - 1)
         return (self.warm - self.began) if self.done else 0.0
@@ -135,18 +135,18 @@ class Bar(Line):
         self._bar = _Tqdm.made(steps)
 
     def advance(self, done: int, logs: Any) -> None:
-        """Redraws the bar if it is time to; only then are the logs read."""
+        """Redraws the bar if that is due; only then are the logs read."""
         self.done = done
         now = time.perf_counter()
         if done == 1:
             self.warm = now
         if now >= self.due:
-            if done > 1 or now - self.began > REDRAW_SECONDS:  # not at once: a short epoch is drawn at its end
+            if done > 1 or now - self.began > REDRAW_SECONDS:  # not immediately: a short epoch is drawn at its end only
                 self._draw(logs, ended=False)
             self.due = now + REDRAW_SECONDS
 
     def finish(self, logs: Any) -> None:
-        """Draws the bar for the last time, whole even where it is wider than the terminal."""
+        """Draws the final bar, in full even if it is wider than the terminal."""
         self._draw(logs, ended=True)
 
     def abandon(self) -> None:
@@ -162,10 +162,10 @@ class Bar(Line):
 
 
 class _Tqdm(tqdm):
-    monitor_interval = 0  # no thread
+    monitor_interval = 0  # no monitor thread
     text, rest, block = "", ".", "="
-    width, looked = 0, -math.inf  # of the terminal; when it was asked
-    _spare: _Tqdm | None = None  # that of the last epoch; making one takes longer than some epochs' steps
+    width, looked = 0, -math.inf  # width of the terminal, and the time of the query
+    _spare: _Tqdm | None = None  # bar of the last epoch, reused since creating one is slow
 
     @classmethod
     def made(cls, steps: int | None) -> _Tqdm:
@@ -175,19 +175,19 @@ class _Tqdm(tqdm):
             bar = cls(total=steps, file=sys.stdout, nrows=20, mininterval=0)
             bar.stream = sys.stdout
         bar.total, bar.text, bar.disable = steps, "", False
-        bar.sp = bar.status_printer(bar.fp)  # that knows of no line to wipe
+        bar.sp = bar.status_printer(bar.fp)  # a new printer, which has no previous line to erase
         tqdm._instances.add(bar)
         return bar
 
     def show(self, done: int, text: str) -> None:
-        """Draws the bar with a text behind it, cut to the terminal's width: a line that wraps could not be redrawn."""
+        """Draws the bar and a text, truncated to the terminal's width, since a wrapped line could not be redrawn."""
         self.text = self._line(done, text)[: self.width]
         self.refresh()
 
     def end(self, done: int, text: str) -> None:
-        """Draws it whole, for the last time on this line, and keeps itself for the next one."""
+        """Draws the final bar in full, and keeps the object for the next epoch."""
         line = self._line(done, text)
-        if self.pos:  # below somebody else's
+        if self.pos:  # below another tqdm bar
             self.text = line
             self.refresh()
             self.close()
@@ -195,7 +195,7 @@ class _Tqdm(tqdm):
         tqdm._instances.discard(self)
         self.fp.write(f"\r{line}{' ' * (len(self.text) - len(line))}\n")
         self.fp.flush()
-        self.disable = True  # there is nothing to close
+        self.disable = True  # nothing left to close
         _Tqdm._spare = self
 
     def _line(self, done: int, text: str) -> str:
@@ -213,7 +213,7 @@ class _Tqdm(tqdm):
 
 
 def can_encode(text: str, stream: Any) -> bool:
-    """Returns whether the stream's encoding has these characters."""
+    """Returns whether the stream's encoding supports these characters."""
     try:
         text.encode(getattr(stream, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -227,19 +227,19 @@ def can_redraw(stream: Any) -> bool:
 
 
 def resolve_verbose(verbose: Any) -> int:
-    """Returns 0, 1 or 2, of what the user passed.
+    """Returns the user's `verbose` as 0, 1 or 2; higher numbers are taken as 2.
 
-    Raises: ValueError: for anything but 0, 1, 2, True, False and "auto".
+    Raises: ValueError: for anything but a number from 0 on, True, False and "auto".
     """
     if verbose == "auto":
         return 1 if config.is_interactive_logging_enabled() else 2
-    if verbose not in (0, 1, 2):
+    if not isinstance(verbose, int) or verbose < 0:
         raise ValueError(f"verbose must be 'auto', 0, 1 or 2; got {verbose!r}.")
-    return int(verbose)
+    return min(int(verbose), 2)
 
 
 def formatted(logs: Any) -> str:
-    """Returns ` - accuracy: 0.5000 - loss: 0.6931`; small numbers with an exponent, of arrays the mean."""
+    """Returns ` - accuracy: 0.5000 - loss: 0.6931`; small numbers with an exponent, arrays as their mean."""
     parts = []
     for name, value in (logs or {}).items():
         number = float(value.mean()) if isinstance(value, np.ndarray) else value

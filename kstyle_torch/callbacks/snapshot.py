@@ -1,4 +1,4 @@
-"""All that a training would need to go on elsewhere as if nothing had happened, as plain data and tensors."""
+"""Snapshots of the complete state of a training, as plain data and tensors."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from kstyle_torch.optimizers.variables import HostNumber, parameter_of
 from kstyle_torch.random import SeedGenerator
 from kstyle_torch.variables import Variable
 
-ARRAY = "__array__"  # the key under which a NumPy array lies, as a tensor
-NOT_STATE = {"_model", "params", "validation_data"}  # of a callback
+ARRAY = "__array__"  # key of a NumPy array that is stored as a tensor
+NOT_STATE = {"_model", "params", "validation_data"}  # attributes of callbacks that are not saved
 _NOTHING = object()
 
 
@@ -26,7 +26,7 @@ _NOTHING = object()
 
 
 def plain(value: Any) -> Any:
-    """Returns a number, text, array, tensor, or nest of these, as what can be saved, copied; `_NOTHING` of anything else."""
+    """Returns a copy of a number, text, array, tensor or nest of these that can be saved; `_NOTHING` for other objects."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Tensor):
@@ -49,7 +49,7 @@ def plain(value: Any) -> Any:
 def saved(state: Any, name: str) -> Any:
     """Converts the result of an object's `state_dict` to data that can be saved.
 
-    Raises: TypeError: if there is anything else in it.
+    Raises: TypeError: if it contains other objects.
     """
     found = plain(state)
     if found is _NOTHING:
@@ -60,7 +60,7 @@ def saved(state: Any, name: str) -> Any:
 
 
 def revived(value: Any) -> Any:
-    """Returns what `plain` was given."""
+    """Inverts `plain`."""
     if isinstance(value, dict):
         return to_array(value[ARRAY]) if ARRAY in value else {key: revived(item) for key, item in value.items()}
     return type(value)(map(revived, value)) if isinstance(value, (list, tuple)) else value
@@ -73,7 +73,7 @@ def attributes(thing: Any, leave_out: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def prints(values: dict[str, Any]) -> dict[str, Any]:
-    """Returns a short print of each attribute, by which a change is seen."""
+    """Returns a fingerprint of each attribute, to detect changes."""
     return {name: _print(value) for name, value in values.items()}
 
 
@@ -89,8 +89,8 @@ def _print(value: Any) -> Any:
 class Changes:
     """The state of some objects.
 
-    What their `state_dict` gives, or else their plain attributes that change from now on, so that what the constructor
-    got is not among them.
+    It is the result of `state_dict`, or else the plain attributes that change after this object is made; this excludes the
+    constructor's arguments.
 
     Args:
         things: The objects, by name.
@@ -101,7 +101,7 @@ class Changes:
         self.before = {name: prints(_visible(thing)) for name, thing in things.items()}
 
     def take(self) -> dict[str, Any]:
-        """Returns the state by object; only of those that have some."""
+        """Returns the state by object name, for objects that have state."""
         taken = {name: self._state(name, thing) for name, thing in self.things.items()}
         return {name: state for name, state in taken.items() if state}
 
@@ -113,7 +113,7 @@ class Changes:
         return {key: value for key, value in _visible(thing).items() if before.get(key, _NOTHING) != _print(value)}
 
     def give_back(self, taken: dict[str, Any]) -> None:
-        """Sets the objects to what `take` gave in another process; one that is new is left alone."""
+        """Restores the objects from the result of `take` in another process; new objects are not changed."""
         for name, state in taken.items():
             thing = self.things.get(name)
             if thing is not None and hasattr(thing, "load_state_dict") and not isinstance(thing, nn.Module):
@@ -123,13 +123,13 @@ class Changes:
 
 
 def _visible(thing: Any) -> dict[str, Any]:
-    if isinstance(thing, nn.Module):  # what begins with _ is torch's and ours, and holds the weights
+    if isinstance(thing, nn.Module):  # attributes with _ are internal and hold the weights
         return attributes(thing, ["training", *(name for name in vars(thing) if name.startswith("_"))])
     return attributes(thing, NOT_STATE)
 
 
 def numbered(things: Iterable[Any]) -> dict[str, Any]:
-    """Objects by their class and, where there are several, its number: the same names in the next process."""
+    """Returns objects by class name, numbered if there are several: stable names across processes."""
     named: dict[str, Any] = {}
     for thing in things:
         name = type(thing).__qualname__
@@ -142,19 +142,19 @@ def numbered(things: Iterable[Any]) -> dict[str, Any]:
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Returns all parameters and buffers, also those that a `state_dict` leaves out."""
+    """Returns all parameters and buffers, including those that `state_dict` excludes."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def optimizers_of(model: Any) -> list[Any]:
-    """Returns the compiled optimizer, and those that the model has as attributes."""
+    """Returns the compiled optimizer, and those in attributes of the model."""
     own = [value for module in model.modules() for value in vars(module).values()]
     found = [model.optimizer, *(value for value in own if isinstance(value, (Optimizer, torch.optim.Optimizer)))]
     return list({id(each): each for each in found if each is not None}.values())
 
 
 def cells_of(model: Any) -> dict[str, Any]:
-    """Variables, seed generators and torch generators that the modules have as attributes, by name."""
+    """Returns variables, seed generators and torch generators in attributes of the modules, by name."""
     known = {id(tensor) for tensor in tensors_of(model).values()}
     found = {}
     for path, module in model.named_modules():
@@ -180,20 +180,20 @@ def read_cell(cell: Any) -> Any:
     if isinstance(cell, torch.Generator):
         return cell.get_state()
     if isinstance(cell, HostNumber):
-        return cell.number  # of more digits than its dtype
+        return cell.number  # with more digits than its dtype
     return (cell.parameter if isinstance(cell, Variable) else cell).detach().cpu().clone()
 
 
 @torch.no_grad()
 def write_cell(cell: Any, state: Any) -> None:
-    """Sets a variable, tensor or generator to what `read_cell` gave."""
+    """Restores a variable, tensor or generator from the result of `read_cell`."""
     if isinstance(cell, torch.Generator):
         cell.set_state(state)
     elif isinstance(cell, HostNumber):
         cell.number = state
     elif isinstance(cell, Tensor):
         cell.copy_(state)
-    elif cell.parameter is cell.parameter:  # its storage, and not made from a number when it is asked for
+    elif cell.parameter is cell.parameter:  # true for stored parameters, false if a property makes them from a number
         cell.parameter.copy_(state)
     else:
         cell.assign(state)
@@ -203,13 +203,13 @@ def write_cell(cell: Any, state: Any) -> None:
 
 
 def weights_of(model: Any) -> dict[str, Any]:
-    """Returns the weights that an optimizer is built with, by the names of their tensors."""
+    """Returns the names of the weights for which an optimizer is built."""
     names = {id(tensor): name for name, tensor in tensors_of(model).items()}
     return {names[id(view.parameter)]: view for view in model.weights if id(view.parameter) in names}
 
 
 def take_optimizer(model: Any, optimizer: Any) -> dict[str, Any]:
-    """Returns the state of an optimizer, ours or torch's, and of schedulers that it holds."""
+    """Returns the state of an optimizer, of this package or torch's, and of its schedulers."""
     if isinstance(optimizer, torch.optim.Optimizer):
         return {"torch": optimizer.state_dict()}
     names = {id(view.parameter): name for name, view in weights_of(model).items()}
@@ -225,14 +225,14 @@ def _built_with(optimizer: Any) -> list[Any]:
 
 
 def build_optimizer(model: Any, optimizer: Any, state: dict[str, Any]) -> None:
-    """Makes the state of an optimizer for the weights, in their order, that it had in what `take_optimizer` gave."""
+    """Builds an optimizer for the weights in the result of `take_optimizer`, in their order."""
     if state.get("weights"):
         known = weights_of(model)
         optimizer.build([known[name] for name in state["weights"] if name in known])
 
 
 def fits(optimizer: Any, state: dict[str, Any]) -> bool:
-    """Returns whether what `take_optimizer` gave is that of such an optimizer for such weights."""
+    """Returns whether the result of `take_optimizer` fits this optimizer and these weights."""
     if isinstance(optimizer, torch.optim.Optimizer) or "torch" in state:
         return isinstance(optimizer, torch.optim.Optimizer) and "torch" in state
     own, others = [read_cell(cell) for cell in optimizer.variables], state["cells"]
@@ -240,7 +240,7 @@ def fits(optimizer: Any, state: dict[str, Any]) -> bool:
 
 
 def give_optimizer(optimizer: Any, state: dict[str, Any]) -> None:
-    """Sets an optimizer to what `take_optimizer` gave."""
+    """Restores an optimizer from the result of `take_optimizer`."""
     if "torch" in state:
         optimizer.load_state_dict(state["torch"])
         return
@@ -256,18 +256,18 @@ def _torch_parts(optimizer: Any) -> list[tuple[str, Any]]:
 
 
 def shape_of(cell: Any) -> Any:
-    """Returns the shape of what `read_cell` gives; None of a plain number."""
+    """Returns the shape of the result of `read_cell`; None for a number."""
     return getattr(read_cell(cell), "shape", None)
 
 
 def fits_metric(metric: Any, state: dict[str, Any]) -> bool:
-    """Returns whether what `take_metric` gave is that of such a metric."""
+    """Returns whether the result of `take_metric` fits this metric."""
     return [shape_of(variable) for variable in metric.variables] == [cell.shape for cell in state["cells"]]
 
 
 def take_metric(metric: Any) -> dict[str, Any]:
-    """Returns what a metric has seen."""
-    inner = getattr(metric, "metric", None)  # another library's, in our form
+    """Returns the state of a metric."""
+    inner = getattr(metric, "metric", None)  # of another library, in an adapter
     return {
         "cells": [read_cell(variable) for variable in metric.variables],
         "inner": {} if inner is None or isinstance(inner, Metric) else attributes(inner),
@@ -275,7 +275,7 @@ def take_metric(metric: Any) -> dict[str, Any]:
 
 
 def give_metric(metric: Any, state: dict[str, Any]) -> None:
-    """Sets a metric to what `take_metric` gave."""
+    """Restores a metric from the result of `take_metric`."""
     for variable, value in zip(metric.variables, state["cells"], strict=True):
         variable.assign(value.to(variable.value.device))
     if state["inner"]:

@@ -1,4 +1,4 @@
-"""Writing what TensorBoard shows."""
+"""Writing of event files for TensorBoard."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class TensorBoard(Callback):
     It needs the tensorboard package: `pip install "kstyle-torch[tensorboard]"`.
 
     Args:
-        log_dir: The folder; `train` and `validation` in it are written to.
-        histogram_freq: Every how many epochs there are histograms of the weights; 0 for none.
-        write_graph: Whether the graph of a `Sequential` or functional model is written.
-        write_images: Whether the weights are written as images too, with the histograms.
-        write_steps_per_second: Whether the speed is.
-        update_freq: `"epoch"`, `"batch"`, or every how many batches the running metrics are written too.
-        profile_batch: Must be 0; to profile there is `torch.profiler`.
-        embeddings_freq: Every how many epochs the vectors of `Embedding` layers are written; 0 for never.
-        embeddings_metadata: File with a label a line for the embeddings, or `{layer name: file}`; relative to `log_dir`.
-    Raises: ValueError: for a `profile_batch`, or a layer name that is no `Embedding`. ImportError: without tensorboard.
+        log_dir: Folder for the subfolders `train` and `validation`.
+        histogram_freq: Number of epochs between histograms of the weights; 0 for none.
+        write_graph: Whether to write the graph of a `Sequential` or functional model.
+        write_images: Whether to write the weights as images too, with the histograms.
+        write_steps_per_second: Whether to write the speed.
+        update_freq: `"epoch"`, `"batch"`, or the number of batches after which the running metrics are written too.
+        profile_batch: Must be 0; use `torch.profiler` to profile.
+        embeddings_freq: Number of epochs between writes of the vectors of `Embedding` layers; 0 for never.
+        embeddings_metadata: File with one label per line, or `{layer name: file}`; relative to `log_dir`.
+    Raises: ValueError: for a `profile_batch`, or a name that is not that of an `Embedding`. ImportError: without tensorboard.
 
     Example:
         >>> TensorBoard("logs", histogram_freq=1).log_dir
@@ -55,7 +55,7 @@ class TensorBoard(Callback):
         super().__init__()
         if profile_batch:
             raise ValueError(
-                f"TensorBoard: profile_batch must be 0; got {profile_batch!r}. To profile use torch.profiler."
+                f"TensorBoard: profile_batch must be 0; got {profile_batch!r}. Use torch.profiler to profile."
             )
         if update_freq not in ("epoch", "batch") and not isinstance(update_freq, int):
             raise ValueError(f"TensorBoard: update_freq must be 'epoch', 'batch' or an int; got {update_freq!r}.")
@@ -82,7 +82,7 @@ class TensorBoard(Callback):
     # ---------------------------------------------------------------------------------------------------------- hooks
 
     def set_model(self, model: Any) -> None:
-        """Writes the graph, if it is to be written."""
+        """Writes the graph if requested."""
         super().set_model(model)
         self._close()
         if self.embeddings_freq:
@@ -162,7 +162,7 @@ class TensorBoard(Callback):
         except Exception as error:  # a layer of the user's without a config: no reason not to train  # noqa: BLE001
             warnings.warn(f"TensorBoard: the graph is not written, since the model has no JSON: {error}", stacklevel=2)
             return
-        if '"layers"' not in text:  # a subclass, of which only the code knows the graph
+        if '"layers"' not in text:  # a subclass, whose graph is in its code only
             return
         from tensorboard.compat.proto import summary_pb2, tensor_pb2, types_pb2
 
@@ -189,7 +189,7 @@ class TensorBoard(Callback):
         names = [layer.name for layer in self._embeddings()]
         for name in self.embeddings_metadata if isinstance(self.embeddings_metadata, dict) else ():
             if name not in names:
-                raise ValueError(f"TensorBoard: there is no Embedding layer {name!r}.{did_you_mean(name, names)}")
+                raise ValueError(f"TensorBoard: the model has no Embedding layer {name!r}.{did_you_mean(name, names)}")
 
     def _write_embeddings(self, epoch: int) -> None:
         for layer in self._embeddings():
@@ -201,7 +201,7 @@ class TensorBoard(Callback):
 
 
 def as_images(weight: Tensor) -> Tensor | None:
-    """Returns a weight as images between 0 and 1, (number, height, width, channels); None where it cannot be one."""
+    """Returns a weight as images between 0 and 1, (number, height, width, channels); None if its shape does not allow it."""
     image = weight.squeeze().float()
     if image.ndim == 1:
         image = image[None, :, None, None]

@@ -1,4 +1,4 @@
-"""A torch learning rate scheduler among the callbacks."""
+"""Adapter of torch's learning rate schedulers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kstyle_torch.optimizers.torch_optimizer import TorchOptimizer
 
 
 class TorchScheduler(Callback):
-    """Steps a `torch.optim.lr_scheduler` after every epoch. `fit(callbacks=[scheduler])` puts it around one by itself.
+    """Steps a `torch.optim.lr_scheduler` after each epoch. `fit(callbacks=[scheduler])` wraps schedulers in it.
 
     Args:
-        scheduler: Of the torch optimizer that `compile` got; or a class or `functools.partial` that makes one of it.
+        scheduler: Scheduler of the torch optimizer in `compile`; or a class or `functools.partial` that takes the optimizer.
         per: `"epoch"`, or `"batch"` for schedulers that count steps.
-        monitor: What a `ReduceLROnPlateau` looks at in the logs.
+        monitor: Key in the logs for `ReduceLROnPlateau`.
     Raises: ValueError: for another `per`; in training, if the model is trained by another optimizer, or the logs lack
         what is monitored.
 
@@ -50,7 +50,7 @@ class TorchScheduler(Callback):
         if not isinstance(self.scheduler, LRScheduler):
             self.scheduler = self.scheduler(optimizer.optimizer)
         if self.scheduler.optimizer is not optimizer.optimizer:
-            raise ValueError(f"The {type(self.scheduler).__name__} is of another optimizer than the model's.")
+            raise ValueError(f"The {type(self.scheduler).__name__} belongs to another optimizer than the model's.")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if logs is not None:
@@ -67,10 +67,10 @@ class TorchScheduler(Callback):
             self.scheduler.step()
             return
         if self.monitor not in logs:
-            raise ValueError(f"ReduceLROnPlateau looks at {self.monitor!r}, but the logs have {', '.join(logs)}.")
+            raise ValueError(f"ReduceLROnPlateau monitors {self.monitor!r}, but the logs have {', '.join(logs)}.")
         self.scheduler.step(logs[self.monitor])
 
 
 def as_callback(given: Any) -> Any:
-    """Returns a torch scheduler as a callback; anything else as it is."""
+    """Wraps a torch scheduler in a callback; returns other objects unchanged."""
     return TorchScheduler(given) if isinstance(given, LRScheduler) else given

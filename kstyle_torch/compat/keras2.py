@@ -75,6 +75,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "Model": {"input": "inputs", "output": "outputs"},
 }
 OF_WORKERS = dict.fromkeys(("workers", "use_multiprocessing", "max_queue_size"), IGNORED)  # today PyDataset takes them
+OF_OPTIMIZERS = {"lr": "learning_rate"}  # of any optimizer, users' subclasses too
 # Names, by namespace: where the object is today, "namespace.name". Those with a module or class of their own are not here.
 NAMES: dict[str, dict[str, str]] = {
     "": {"objectives": "losses", "optimizer_v2": "optimizers"},

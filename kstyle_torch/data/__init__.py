@@ -1,1 +1,1 @@
-"""Data: whatever users pass as x and y, as batches of tensors on the device."""
+"""Data: conversion of all kinds of x and y to batches of tensors on the device."""

@@ -14,7 +14,7 @@ from kstyle_torch.data.frames import NUMERIC, frame_to_array, is_frame, numbers_
 from kstyle_torch.data.rows import WHOLE_BYTES, Rows, as_tensor, is_lazy, is_mapped, torch_dtype
 from kstyle_torch.initializers import as_dtype
 
-# NumPy's dtypes that torch has too, so that a tensor can share the memory of an array
+# dtypes that NumPy and torch share, so that a tensor can share an array's memory
 SAME_IN_TORCH = {
     np.dtype(name): getattr(torch, name)
     for name in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
@@ -24,31 +24,33 @@ SAME_IN_TORCH = {
 def to_tensors(structure: Any, what: str, floats: torch.dtype | None = None) -> Any:
     """Converts a nest of arrays, frames, lists of numbers and tensors to the same nest of tensors.
 
-    What is in a file, or is sparse or to be converted and large, becomes `Rows`, which are read when they are needed.
+    Data that is in a file, sparse, or large and in need of conversion becomes `Rows`, which are read on demand.
 
     Args:
-        structure: What the user passed; None stays None.
-        what: What it is called, for messages (`"x"`).
+        structure: The user's data; None stays None.
+        what: Its name for messages (`"x"`).
         floats: The dtype of floating-point data; `config.floatx()` if None.
-    Raises: ValueError: for text, objects, rows of different lengths, or no rows at all.
+    Raises: ValueError: for text, objects, rows of different lengths, or data without rows.
     """
     return tree.map_structure(lambda leaf: to_tensor(leaf, what, floats), _as_nest(structure, what, floats))
 
 
 def is_array(data: Any) -> bool:
-    """Returns whether it is one array, tensor, frame or matrix of whatever library."""
+    """Returns whether it is a single array, tensor, frame or matrix of any library."""
     known = isinstance(data, (Tensor, Rows, np.ndarray, np.generic)) or is_frame(data)
     return known or any(hasattr(data, name) for name in ("__array__", "toarray", "numpy"))
 
 
 def num_samples(structure: Any, what: str = "x") -> int:
-    """Returns how many rows the tensors have.
+    """Returns the number of rows of the tensors.
 
-    Raises: ValueError: if they differ, or there is none.
+    Raises: ValueError: if the numbers differ, or there are no rows.
     """
     sizes = [leaf.shape[0] for leaf in tree.flatten(structure) if leaf is not None]
     if len(set(sizes)) > 1:
-        raise ValueError(f"All of {what} must have as many samples; got {', '.join(map(str, sizes))}.")
+        raise ValueError(
+            f"All arrays in {what} must have the same number of samples; got {', '.join(map(str, sizes))}."
+        )
     if not sizes or sizes[0] == 0:
         raise ValueError(f"{what} has 0 samples.")
     return sizes[0]
@@ -59,11 +61,11 @@ def check_lengths(**named: Any) -> None:
     sizes = {name: [t.shape[0] for t in tree.flatten(nest) if t is not None] for name, nest in named.items()}
     if len({size for listed in sizes.values() for size in listed}) > 1:
         listed = "; ".join(f"{name}: {', '.join(map(str, size))}" for name, size in sizes.items() if size)
-        raise ValueError(f"x, y and sample_weight must have as many samples; got {listed}.")
+        raise ValueError(f"x, y and sample_weight must have the same number of samples; got {listed}.")
 
 
 def _as_nest(structure: Any, what: str, floats: torch.dtype | None) -> Any:
-    """Lists of numbers become arrays; lists and dicts of arrays stay nests."""
+    """Converts lists of numbers to arrays; lists and dicts of arrays stay nests."""
     if isinstance(structure, dict):
         if not structure:
             raise ValueError(f"{what} is an empty dict; it must hold arrays.")
@@ -82,7 +84,7 @@ def _is_number(leaf: Any) -> bool:
 
 
 def _leaves(structure: Any) -> Any:
-    """Yields the first leaf of each item: enough to tell numbers from arrays, without walking through all."""
+    """Yields the first leaf of each item, which tells numbers from arrays without a walk over all leaves."""
     for item in structure:
         while isinstance(item, (list, tuple)) and item:
             item = item[0]
@@ -94,7 +96,7 @@ def _from_lists(structure: Any, what: str, floats: torch.dtype | None) -> np.nda
         array = np.asarray(structure)
     except ValueError as error:
         raise ValueError(
-            f"{what} is a list whose rows have different lengths; bring them to one length, such as with pad_sequences."
+            f"{what} is a list whose rows have different lengths; make them equal, for example with pad_sequences."
         ) from error
     narrow = array.dtype == np.float64 and floats is None
     return array.astype(config.floatx()) if narrow else array
@@ -125,7 +127,7 @@ def _as_array(leaf: Any) -> np.ndarray:
 
 
 def _usable(tensor: Tensor, what: str, floats: torch.dtype | None) -> Tensor:
-    """Returns a tensor without gradient, dense, its floats in one dtype."""
+    """Returns a dense tensor without gradient, floats cast to one dtype."""
     tensor = tensor.detach()
     if tensor.is_complex():
         raise ValueError(f"{what} must hold real numbers; got a tensor of dtype {tensor.dtype}.")
@@ -135,7 +137,7 @@ def _usable(tensor: Tensor, what: str, floats: torch.dtype | None) -> Tensor:
 
 
 def _from_sparse(matrix: Any, what: str, floats: torch.dtype | None) -> Tensor | Rows:
-    """Returns a scipy matrix: small ones dense at once, others a batch at a time."""
+    """Converts a scipy matrix: small ones at once, others one batch at a time."""
     rows = Rows(_checked(matrix.tocsr() if hasattr(matrix, "tocsr") else matrix, what), floats=floats)
     return rows if rows.nbytes > WHOLE_BYTES else rows.to("cpu")
 
@@ -143,7 +145,7 @@ def _from_sparse(matrix: Any, what: str, floats: torch.dtype | None) -> Tensor |
 def _from_array(array: np.ndarray, what: str, floats: torch.dtype | None) -> Tensor | Rows:
     if array.dtype.kind == "O" and array.ndim == 1:
         array = _from_object_rows(array)
-    if array.dtype.kind == "V" and array.dtype.name == "bfloat16":  # of ml_dtypes
+    if array.dtype.kind == "V" and array.dtype.name == "bfloat16":  # from ml_dtypes
         return _usable(from_array(array), what, floats)
     _checked(array, what)
     if is_mapped(array):
@@ -156,7 +158,7 @@ def _from_array(array: np.ndarray, what: str, floats: torch.dtype | None) -> Ten
 
 
 def _from_object_rows(array: np.ndarray) -> np.ndarray:
-    """Returns numbers, or rows of one length, that stand in an array of objects."""
+    """Converts an array of objects that holds numbers, or rows of equal length."""
     numeric = numbers_in(array)
     if numeric is not None and None not in array:
         return numeric
@@ -182,17 +184,17 @@ def _not_numbers(array: Any, what: str) -> str:
             "{name: array}, or stack them into one array."
         )
     if kind in "mM":
-        return f"{what} holds dates or times ({array.dtype}); turn them into numbers first, such as seconds or days."
+        return f"{what} holds dates or times ({array.dtype}); convert them to numbers first, such as seconds or days."
     if kind == "c":
         return f"{what} must hold real numbers; got an array of dtype {array.dtype}."
     items = [] if kind not in "OSU" else array.ravel()[:1000]
     if kind == "O" and len(items) and all(hasattr(item, "__len__") for item in items):
         if not any(isinstance(item, (str, bytes)) for item in items):
-            return f"{what} has rows of different lengths; bring them to one length, such as with pad_sequences."
+            return f"{what} has rows of different lengths; make them equal, for example with pad_sequences."
     text = next((item for item in items if isinstance(item, (str, bytes))), "" if kind in "US" else None)
     if text is not None:
         return (
-            f"{what} contains text, such as {str(text)[:40]!r}; turn it into numbers first (scikit-learn's "
+            f"{what} contains text, such as {str(text)[:40]!r}; convert it to numbers first (scikit-learn's "
             "LabelEncoder, or a StringLookup layer)."
         )
     if any(item is None for item in items):

@@ -1,4 +1,4 @@
-"""Datasets that read their batches when they are asked for, and what programs do to them: map, take, skip, cache."""
+"""Datasets that read batches on demand, with the methods map, take, skip and cache."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_format(value: str) -> None:
 class Chainable(PyDataset):
     """A `PyDataset` with the methods that programs call on the datasets of TensorFlow; `fit` keeps its order."""
 
-    keeps_order = True  # `fit(shuffle=True)` leaves it alone
+    keeps_order = True  # `fit(shuffle=True)` does not change it
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} must define __len__(self).")
@@ -34,7 +34,7 @@ class Chainable(PyDataset):
         """Returns a dataset of `function(*batch)`.
 
         Args:
-            function: Takes x, or x and y.
+            function: Called with x, or x and y.
             kwargs: Accepted, such as `num_parallel_calls`; the workers of the dataset call the function.
         """
         return Derived(self, lambda batch: function(*batch) if isinstance(batch, tuple) else function(batch))
@@ -48,29 +48,29 @@ class Chainable(PyDataset):
         return Derived(self, batches=range(min(count, len(self)), len(self)))
 
     def cache(self) -> Chainable:
-        """Returns the same batches, each read once only and kept in memory."""
+        """Returns the same batches, each read only once and then kept in memory."""
         return Cached(self)
 
     def prefetch(self, buffer_size: Any = None) -> Chainable:
-        """Returns the dataset itself: its workers read ahead already."""
+        """Returns the dataset itself, whose workers already read ahead."""
         return self
 
     def cardinality(self) -> int:
-        """Returns how many batches there are."""
+        """Returns the number of batches."""
         return len(self)
 
 
 class BatchDataset(Chainable):
-    """Reads samples by number, a batch at a time.
+    """Dataset of samples that are read by index, one batch at a time.
 
     Args:
-        num_samples: How many there are.
-        read: Takes an array of numbers and gives a batch.
+        num_samples: Number of samples.
+        read: Returns the batch for an array of indices.
         batch_size: Samples in a batch; the last one may be shorter.
-        shuffle: Whether they are in random order.
-        seed: Of that order.
-        reshuffle: Whether each epoch has an order of its own.
-        kwargs: Of `PyDataset`.
+        shuffle: Whether samples are in random order.
+        seed: Seed of that order.
+        reshuffle: Whether each epoch has a new order.
+        kwargs: Arguments of `PyDataset`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class BatchDataset(Chainable):
 
     def __getitem__(self, index: int) -> Any:
         if not 0 <= index < len(self):
-            raise IndexError(f"There are {len(self)} batches; got the number {index}.")
+            raise IndexError(f"There are {len(self)} batches; got the index {index}.")
         return self.read(self.order[index * self.batch_size : (index + 1) * self.batch_size])
 
     def on_epoch_end(self) -> None:
@@ -103,19 +103,19 @@ class BatchDataset(Chainable):
 
 
 class Derived(Chainable):
-    """Some batches of a dataset, changed by a function.
+    """Some batches of a dataset, transformed by a function.
 
     Args:
         base: The dataset.
-        function: Takes a batch and gives one; None leaves it as it is.
-        batches: The numbers of the batches; all if None.
+        function: Transforms a batch; None for no change.
+        batches: Indices of the batches; all if None.
     """
 
     def __init__(self, base: PyDataset, function: Callable[[Any], Any] | None = None, batches: range | None = None):
         super().__init__(base.workers, base.use_multiprocessing, base.max_queue_size)
         self.base, self.function, self.batches = base, function, batches
 
-    def __getattr__(self, name: str) -> Any:  # class_names and the like
+    def __getattr__(self, name: str) -> Any:  # for attributes such as class_names
         if name.startswith("_") or "base" not in self.__dict__:
             raise AttributeError(name)
         return getattr(self.base, name)
@@ -135,7 +135,7 @@ class Derived(Chainable):
 
 
 class Cached(Derived):
-    """Keeps the batches that were read; their order is mixed anew where the dataset below mixes its samples."""
+    """Cache of the batches of a dataset; shuffles their order if the dataset shuffles its samples."""
 
     def __init__(self, base: PyDataset):
         super().__init__(base)

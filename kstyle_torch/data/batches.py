@@ -1,6 +1,6 @@
-"""Batches of an epoch, on the device. Those of arrays are here; data that brings its own is in `stream`.
+"""Batches of an epoch, on the device. Batches of arrays are here; data that comes in batches is in `stream`.
 
-Arrays never go through a DataLoader: they are on the device once, permuted a chunk at a time, and batches are views.
+Arrays do not go through a DataLoader: they are moved to the device once and permuted in chunks, and batches are views.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kstyle_torch.data.transfer import Carrier, read_ahead
 from kstyle_torch.draws import random_state, set_random_state
 
 Batch = tuple[Any, Any, Any]  # x, y, sample_weight
-HOST_CHUNK_BYTES = 2**20  # what is permuted at once: stays in the processor's cache, and is all that is copied
+HOST_CHUNK_BYTES = 2**20  # size of a permuted chunk: fits into the processor's cache, and bounds the memory of copies
 DEVICE_CHUNK_BYTES = 64 * 2**20
 
 
@@ -30,26 +30,26 @@ class Batches:
     """Batches of an epoch.
 
     Args:
-        device: Where the batches are.
-        limit: How many batches make an epoch; all if None.
-        restarts: Whether each epoch begins with the first batch, though `limit` is given; else it goes on where the last
-            one stopped.
+        device: Device of the batches.
+        limit: Number of batches in an epoch; all if None.
+        restarts: Whether each epoch begins with the first batch even if `limit` is given; otherwise it continues where the
+            last one stopped.
     """
 
-    num_batches: int | None = None  # of all the data; None if only the end will tell
+    num_batches: int | None = None  # of all the data; None if unknown in advance
 
     def __init__(self, device: torch.device, limit: int | None = None, restarts: bool = False):
         self.device, self.limit, self.restarts = device, limit, restarts
-        self.inspect: Callable[[Any, Any, Any], None] | None = None  # looks at what was not seen before, on the host
-        self.first_check: Any = None  # of the model, for its first step; see `training.check`
+        self.inspect: Callable[[Any, Any, Any], None] | None = None  # checks new data on the host
+        self.first_check: Any = None  # the model's check of its first step; see `training.check`
         self._running: Iterator[Any] | None = None
         self._left: int | None = None
-        self._began: dict[str, Any] = {}  # the random state when the running pass over the data began
-        self._given = 0  # batches of it that earlier epochs had
+        self._began: dict[str, Any] = {}  # random state at the start of the current pass over the data
+        self._given = 0  # batches of the pass that earlier epochs used
 
     @property
     def steps(self) -> int | None:
-        """Batches in an epoch; None if only the end will tell."""
+        """Number of batches in an epoch; None if unknown in advance."""
         known = [number for number in (self.limit, self.num_batches) if number is not None]
         return min(known, default=None)
 
@@ -61,19 +61,19 @@ class Batches:
         """Returns all batches, once."""
         raise NotImplementedError
 
-    # ------------------------------------------------------------------------- for a training that goes on in another process
+    # ------------------------------------------------------------------------------------ resuming in another process
 
     @property
     def generators(self) -> list[torch.Generator]:
-        """Random generators of the order, beside the process's own random state."""
+        """Random generators that determine the order, beside the process's own random state."""
         return []
 
     def position(self) -> dict[str, Any] | None:
-        """Returns where the epoch in course, or the next one, begins within a pass over the data; None for at its beginning."""
+        """Returns where the current or next epoch begins within a pass over the data; None for its beginning."""
         return None if self._running is None or self.restarts else {"began": self._began, "given": self._given}
 
     def go_to(self, position: dict[str, Any] | None) -> None:
-        """Goes where `position()` said. It leaves the random state as it was when that pass began; nothing if None."""
+        """Restores a `position()`, and the random state at the start of that pass; does nothing for None."""
         self._running, self._given = None, 0
         if position is None:
             return
@@ -105,9 +105,9 @@ class Batches:
 
 
 def warn_of_end(taken: int, wanted: int | None) -> None:
-    """Says that there were fewer batches than an epoch should have."""
+    """Warns that there were fewer batches than an epoch needs."""
     warnings.warn(
-        f"The data ran out after {taken} of {wanted or 'an unknown number of'} batches. It must give steps_per_epoch * "
+        f"The data ran out after {taken} of {wanted or 'an unknown number of'} batches. It must yield steps_per_epoch * "
         "epochs batches; a generator can loop forever.",
         stacklevel=3,
     )
@@ -117,7 +117,7 @@ class ArrayBatches(Batches):
     """Batches of arrays.
 
     Args:
-        arrays: x, y and sample_weight: nests of tensors or `Rows` with as many rows, or None.
+        arrays: x, y and sample_weight: nests of tensors or `Rows` with equal numbers of rows, or None.
         batch_size: Rows in a batch; the last one may be shorter.
         shuffle: Whether each epoch has its own order; `"batch"` shuffles whole batches.
         device: See `Batches`.
@@ -138,7 +138,7 @@ class ArrayBatches(Batches):
         leaves = tree.flatten(arrays)
         self.kept = [leaf is not None for leaf in leaves]
         self.nest = arrays
-        self.is_plain = not any(tree.is_nested(part) for part in arrays)  # a zip of the batches is the batch
+        self.is_plain = not any(tree.is_nested(part) for part in arrays)  # then zip() of the parts makes the batches
         self.tensors: list[Any] = [leaf for leaf in leaves if leaf is not None]
         self.rows = self.tensors[0].shape[0]
         self.batch_size, self.shuffle = batch_size, shuffle
@@ -155,13 +155,13 @@ class ArrayBatches(Batches):
         return flat if self.is_plain else map(partial(_packed, self.nest), flat)
 
     def _split(self, chunk: list[Tensor]) -> Iterable[tuple[Any, ...]]:
-        """Returns the batches of a chunk, with None for what is missing."""
+        """Returns the batches of a chunk, with None for missing parts."""
         columns = iter([tensor.split(self.batch_size) for tensor in chunk])
         number = -(-chunk[0].shape[0] // self.batch_size)
         return zip(*(next(columns) if kept else itertools.repeat(None, number) for kept in self.kept), strict=True)
 
     def _chunks(self, order: Tensor | None) -> Iterable[list[Tensor]]:
-        """Returns the rows in their order, some batches at a time."""
+        """Yields the rows in order, several batches at a time."""
         if self.resident:
             if order is None:
                 return [self.tensors]
@@ -214,7 +214,7 @@ def _chunk_bytes(device: torch.device) -> int:
 
 
 def _fits(tensors: list[Any], device: torch.device) -> bool:
-    """Returns whether all are, or should be brought, on the device; what is in a file stays there."""
+    """Returns whether all data is on the device or should be moved there; data in files stays in them."""
     if device.type == "cpu":
         return not any(isinstance(tensor, Rows) for tensor in tensors)
     if any(isinstance(tensor, Rows) and tensor.mapped for tensor in tensors):
@@ -223,7 +223,7 @@ def _fits(tensors: list[Any], device: torch.device) -> bool:
 
 
 def _brought(tensor: Any, device: torch.device, chunk: int) -> Tensor:
-    """Returns the whole on the device; rows are read a chunk at a time, so that the host never has all of them twice."""
+    """Moves all data to the device, rows in chunks, so that the host never holds two copies."""
     if isinstance(tensor, Tensor):
         return tensor.to(device)
     whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)

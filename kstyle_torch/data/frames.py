@@ -1,4 +1,4 @@
-"""Frames, series and tables (pandas, polars, pyarrow, xarray) -> arrays of numbers. None of them is imported."""
+"""Conversion of frames, series and tables (pandas, polars, pyarrow, xarray) to arrays. None of them is imported."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def is_frame(data: Any) -> bool:
 
 
 def frame_to_array(frame: Any, what: str) -> np.ndarray:
-    """Returns the values, (rows,) of a series or (rows, columns) of a frame; numbers and booleans mixed at will.
+    """Returns the values, (rows,) of a series or (rows, columns) of a frame; columns may mix numbers and booleans.
 
-    A missing number becomes NaN.
+    Missing values become NaN.
 
     Args:
-        frame: What the user passed.
+        frame: The user's data.
         what: What it is called, for messages (`"x"`).
-    Raises: ValueError: that names the columns which are not numbers.
+    Raises: ValueError: if columns do not hold numbers; the message lists them.
     """
-    if hasattr(frame, "features") and not hasattr(frame, "columns"):  # of the library `datasets`
+    if hasattr(frame, "features") and not hasattr(frame, "columns"):  # from the library `datasets`
         raise ValueError(
             f"{what} is a {type(frame).__name__} with the columns {', '.join(map(repr, frame.column_names or ()))}, which "
             "does not say what are inputs and what are targets. Pass its columns, such as fit(np.asarray(data['image']), "
@@ -42,7 +42,7 @@ def frame_to_array(frame: Any, what: str) -> np.ndarray:
     if not columns:
         raise ValueError(f"{what} has no columns.")
     kinds = {str(getattr(column, "dtype", "")) for _, column in columns}
-    if len(kinds) == 1 and hasattr(frame, "to_numpy"):  # one type: maybe the frame's own memory
+    if len(kinds) == 1 and hasattr(frame, "to_numpy"):  # columns of one type may share the frame's memory
         array = np.asarray(frame.to_numpy())
         if array.dtype.kind in NUMERIC:
             return array
@@ -51,7 +51,7 @@ def frame_to_array(frame: Any, what: str) -> np.ndarray:
     if unfit:
         raise ValueError(
             f"{what} has columns that are not numbers: {', '.join(unfit)}. Encode them (pandas.get_dummies, "
-            "LabelEncoder) or leave them out."
+            "LabelEncoder) or drop them."
         )
     parts = [array for _, array, _ in arrays if array is not None]
     dtype = np.result_type(*parts)
@@ -73,12 +73,12 @@ def _columns(frame: Any) -> Iterator[tuple[str, Any]]:
 def _values(column: Any) -> np.ndarray:
     try:
         return np.asarray(column.to_numpy())
-    except (ValueError, TypeError, NotImplementedError):  # an array of pyarrow that would have to be copied
+    except (ValueError, TypeError, NotImplementedError):  # from pyarrow, for an array that would have to be copied
         return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
 def _numeric(column: Any) -> np.ndarray | None:
-    """Returns a column as numbers; None if it holds something else."""
+    """Returns a column as numbers; None if it holds other values."""
     kind = getattr(getattr(column, "dtype", None), "kind", None)  # pandas, its extension types too
     values = _values(column)
     if values.dtype.kind in NUMERIC:
@@ -91,7 +91,7 @@ def _numeric(column: Any) -> np.ndarray | None:
 
 
 def numbers_in(values: np.ndarray) -> np.ndarray | None:
-    """Returns numbers that stand in an array of objects; None if not all are (a missing one among booleans becomes NaN)."""
+    """Converts an array of objects to numbers, missing booleans to NaN; None if some are not numbers."""
     present = [value for value in values.flat if value is not None]
     if not present or not all(isinstance(value, (numbers.Number, np.bool_)) for value in present):
         return None

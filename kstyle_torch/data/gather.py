@@ -1,4 +1,4 @@
-"""Rows of a tensor by number, into memory that is used again."""
+"""Gathering of a tensor's rows into reused memory."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ MAX_BUFFERS = 4
 
 
 class Gatherer:
-    """Gathers rows of one tensor, call after call.
+    """Gatherer of rows of one tensor, for repeated calls.
 
-    On the CPU the memory of an earlier call is used again once no view of it is left. Memory of its own for each call lets
-    the heap grow in pieces between what a training step keeps: 0.5 GB more than the data in an epoch over 1 GB.
+    On the CPU, the memory of an earlier call is reused once all views of it are gone. New memory for each call would
+    fragment the heap between tensors that a training step keeps: 0.5 GB more than the data in an epoch over 1 GB.
 
     Args:
-        tensor: Where the rows come from.
+        tensor: The source of the rows.
     """
 
     def __init__(self, tensor: Tensor):
         self.tensor = tensor
         self.reuses = tensor.device.type == "cpu" and holders_of is not None
-        self.buffers: list[tuple[Tensor, int, int]] = []  # memory, its storage, how many hold that when nobody uses it
+        self.buffers: list[tuple[Tensor, int, int]] = []  # memory, its storage, reference count of that when unused
 
     def __call__(self, places: Tensor) -> Tensor:
         if not self.reuses:
@@ -32,7 +32,7 @@ class Gatherer:
         return torch.index_select(self.tensor, 0, places, out=buffer)
 
     def _buffer(self, rows: int) -> Tensor:
-        """Returns memory for so many rows to which no view is left."""
+        """Returns memory for a number of rows that is not in use."""
         assert holders_of is not None
         for buffer, storage, idle in self.buffers:
             if buffer.shape[0] >= rows and holders_of(storage) == idle:

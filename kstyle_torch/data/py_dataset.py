@@ -1,4 +1,4 @@
-"""A dataset of batches that is written by hand, and the workers that read it ahead."""
+"""User-defined datasets of batches, and the workers that read them ahead."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kstyle_torch._torch import stop_workers
 class PyDataset:
     """A dataset whose items are whole batches: override `__getitem__` and `__len__`.
 
-    A dataset without end has a property `num_batches` that is None instead of `__len__`. `on_epoch_begin` and
+    An infinite dataset defines a property `num_batches` that is None instead of `__len__`. `on_epoch_begin` and
     `on_epoch_end` may be overridden too, to change the data between epochs.
 
     Args:
-        workers: How many threads or processes read batches ahead; with 0 or 1 and no processes, `fit` reads them itself.
+        workers: Number of threads or processes that read ahead; with 0 or 1 and no processes, `fit` reads the batches itself.
         use_multiprocessing: Whether the workers are processes, each with a copy of the dataset.
-        max_queue_size: How many batches are read ahead at most.
-    Raises: ValueError: for a number of workers or batches that is no whole number.
+        max_queue_size: Largest number of batches that are read ahead.
+    Raises: ValueError: if the number of workers or batches is not a valid integer.
 
     Example:
         >>> class Squares(PyDataset):
@@ -38,7 +38,7 @@ class PyDataset:
         [torch.Size([4, 1]), torch.Size([4, 1]), torch.Size([4, 1])]
     """
 
-    keeps_order = False  # whether `fit(shuffle=True)` leaves the order of the batches as it is
+    keeps_order = False  # whether `fit(shuffle=True)` keeps the order of the batches
 
     def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10):
         for name, value, least in (("workers", workers, 0), ("max_queue_size", max_queue_size, 1)):
@@ -87,7 +87,7 @@ class PyDataset:
 
     def __getitem__(self, index: int) -> Any:
         """Returns a batch: `(x,)`, `(x, y)` or `(x, y, sample_weight)`, or x as an array or dict."""
-        raise NotImplementedError(f"{type(self).__name__} must define __getitem__(self, index), which gives a batch.")
+        raise NotImplementedError(f"{type(self).__name__} must define __getitem__(self, index), which returns a batch.")
 
     @property
     def num_batches(self) -> int | None:
@@ -109,12 +109,12 @@ class PyDataset:
 
 
 class PyDatasetPart(PyDataset):
-    """Some of the batches of a dataset, with its workers.
+    """Some batches of a dataset, read by its workers.
 
     Args:
-        dataset: The whole.
-        batches: The numbers of the batches.
-        hooks: Whether the dataset is told of the beginning and end of epochs.
+        dataset: The whole dataset.
+        batches: Indices of the batches.
+        hooks: Whether the epoch hooks of the dataset are called.
     """
 
     def __init__(self, dataset: PyDataset, batches: range, hooks: bool):
@@ -137,7 +137,7 @@ class PyDatasetPart(PyDataset):
 
 
 def iterate(dataset: PyDataset, shuffle: Any) -> Iterator[Any]:
-    """Returns the batches of an epoch, read ahead by the dataset's workers; in order, unless it is shuffled and has an end."""
+    """Returns the batches of an epoch, read ahead by the dataset's workers; shuffled if requested and the dataset is finite."""
     number = dataset.num_batches
     indices: Iterable[int] = itertools.count() if number is None else range(number)
     if shuffle and number is not None and not dataset.keeps_order:
@@ -164,7 +164,7 @@ def _threaded(dataset: PyDataset, indices: Iterator[int], workers: int) -> Itera
 
 
 def _in_processes(dataset: PyDataset, indices: Iterable[int], workers: int) -> Iterator[Any]:
-    """Yields torch's own worker processes: batches come back in order, through shared memory, with seeds of their own."""
+    """Yields batches from torch's worker processes: in order, through shared memory, with a seed for each worker."""
     ahead = max(1, dataset.max_queue_size // workers)
     loader = torch_data.DataLoader(
         _Items(dataset), batch_size=None, sampler=indices, num_workers=workers, prefetch_factor=ahead
@@ -173,11 +173,11 @@ def _in_processes(dataset: PyDataset, indices: Iterable[int], workers: int) -> I
     try:
         yield from batches
     finally:
-        stop_workers(batches)  # left to the garbage collector, it takes 5 s after an error
+        stop_workers(batches)  # the garbage collector would take 5 s to do it after an error
 
 
 class _Items(torch_data.Dataset[Any]):
-    """Hides from torch's DataLoader how many batches there are: its sampler knows."""
+    """Dataset without `__len__` for torch's DataLoader, whose sampler knows the number of batches."""
 
     def __init__(self, dataset: PyDataset):
         self.dataset = dataset

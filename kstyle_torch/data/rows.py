@@ -1,4 +1,4 @@
-"""Arrays that are read a few rows at a time: in a file, sparse, or too large to be converted as a whole."""
+"""Arrays that are read a few rows at a time: in files, sparse, or too large to convert at once."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 
 from kstyle_torch.initializers import as_dtype
 
-WHOLE_BYTES = 64 * 2**20  # what has to be converted, and is larger, is converted a part at a time
+WHOLE_BYTES = 64 * 2**20  # larger arrays that need conversion are converted in parts
 
 
 class Rows:
-    """An array on the host that answers like a tensor (`shape`, `dtype`, slices) and is read by `take` alone.
+    """An array on the host with a tensor's `shape`, `dtype` and slices, which is read by `take` only.
 
     Args:
-        source: NumPy array, scipy sparse matrix, or anything that has `shape`, `dtype` and is indexed by rows.
+        source: NumPy array, scipy sparse matrix, or another object with `shape` and `dtype` that is indexed by rows.
         start: First row.
-        stop: Row after the last; all if None.
+        stop: Row after the last; None for all.
         floats: The dtype of floating-point numbers; `config.floatx()` if None.
     """
 
@@ -41,7 +41,7 @@ class Rows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows, once they are tensors."""
+        """Size of all rows as tensors, in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def dim(self) -> int:
@@ -49,7 +49,7 @@ class Rows:
         return len(self.shape)
 
     def is_floating_point(self) -> bool:
-        """Returns whether the tensors that it gives are."""
+        """Returns whether the tensors from `take` are floating-point."""
         return self.dtype.is_floating_point
 
     def __len__(self) -> int:
@@ -58,23 +58,23 @@ class Rows:
     def __getitem__(self, rows: slice) -> Rows:
         first, last, step = rows.indices(len(self))
         if step != 1:
-            raise ValueError("Rows are taken in order: use a slice without a step, or take().")
+            raise ValueError("Rows support slices without a step only; for other rows use take().")
         return Rows(self.source, self.start + first, self.start + max(first, last), self.floats)
 
     def take(self, rows: Tensor | slice) -> Tensor:
-        """Returns the rows at these places, as a tensor of its own."""
+        """Returns the rows at these indices as a new tensor."""
         if isinstance(rows, slice):
             first, last, _ = rows.indices(len(self))
             return self._read(slice(self.start + first, self.start + last))
         places = rows.numpy() + self.start if self.start else rows.numpy()
         if not _in_file(self.source):
             return self._read(places)
-        ascending = np.argsort(places)  # files are read forwards
+        ascending = np.argsort(places)  # files are read in ascending order
         read = self._read(places[ascending])
         return torch.empty_like(read).index_copy_(0, torch.from_numpy(ascending), read)
 
     def to(self, device: Any) -> Tensor:
-        """Returns all rows, as a tensor there."""
+        """Returns all rows as a tensor on the device."""
         return self.take(slice(None)).to(device)
 
     def _read(self, rows: Any) -> Tensor:
@@ -84,7 +84,7 @@ class Rows:
 
 
 def as_tensor(array: np.ndarray, fresh: bool = False, floats: torch.dtype | None = None) -> Tensor:
-    """Returns a tensor of the array, in a dtype that torch works with; in memory of its own unless it is `fresh`."""
+    """Converts the array to a tensor of a dtype that torch supports; copies it unless it is `fresh`."""
     wanted = torch_dtype(array.dtype, floats)
     name = str(wanted).removeprefix("torch.")
     if name == "bfloat16":
@@ -93,7 +93,7 @@ def as_tensor(array: np.ndarray, fresh: bool = False, floats: torch.dtype | None
 
 
 def torch_dtype(dtype: Any, floats: torch.dtype | None = None) -> torch.dtype:
-    """Returns the torch dtype for a NumPy dtype: `floats` or `config.floatx()` for floats, int64 for integers torch lacks."""
+    """Returns the torch dtype for a NumPy dtype: `floats` or `config.floatx()` for floats, int64 for unsupported integers."""
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
         return floats or as_dtype(None)
@@ -103,7 +103,7 @@ def torch_dtype(dtype: Any, floats: torch.dtype | None = None) -> torch.dtype:
 
 
 def is_mapped(array: Any) -> bool:
-    """Returns whether the numbers are in a file that is mapped into memory."""
+    """Returns whether the array is a memory-mapped file."""
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap):
             return True
@@ -117,5 +117,5 @@ def _in_file(source: Any) -> bool:
 
 
 def is_lazy(array: Any) -> bool:
-    """Returns whether an array that is no NumPy array should be read by rows."""
+    """Returns whether an array other than NumPy's should be read by rows."""
     return _in_file(array) and hasattr(array, "shape") and hasattr(array, "dtype")

@@ -1,4 +1,4 @@
-"""Whatever the user brings as x -> the batches of an epoch."""
+"""Conversion of the user's x to the batches of an epoch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from kstyle_torch.data.arrays import check_lengths, is_array, num_samples, to_te
 from kstyle_torch.data.batches import ArrayBatches, Batch, Batches
 from kstyle_torch.data.split import unpack
 from kstyle_torch.data.stream import StreamBatches
+from kstyle_torch.errors import WrongTypeError
 
 
 def make_batches(
@@ -32,21 +33,21 @@ def make_batches(
     prepare: Callable[[Any, Any, Any], Batch] | None = None,
     floats: torch.dtype | None = None,
 ) -> Batches:
-    """Batches of whatever the user brings.
+    """Returns batches for any kind of data.
 
     Args:
         x: Arrays, or an iterable of batches.
-        y: Targets; None where x brings them.
-        sample_weight: Weights; None where x brings them.
-        batch_size: Rows in a batch of arrays; 32 if None, or as many as make `steps` batches.
+        y: Targets; None if x contains them.
+        sample_weight: Weights; None if x contains them.
+        batch_size: Rows in a batch of arrays; if None, 32, or the number that results in `steps` batches.
         shuffle: See `ArrayBatches`.
-        device: Where the batches are.
-        steps: How many batches make an epoch.
-        restarts: Whether each epoch begins with the first batch, though `steps` is given.
-        weigh: Makes sample weights of targets and weights.
-        prepare: Checks and changes x, y and weights of arrays, once.
+        device: Device of the batches.
+        steps: Number of batches in an epoch.
+        restarts: Whether each epoch begins with the first batch even if `steps` is given.
+        weigh: Computes sample weights from targets and weights.
+        prepare: Checks and converts x, y and weights of arrays, once.
         floats: The dtype of floating-point data; `config.floatx()` if None.
-    Raises: ValueError: for data that cannot be used, or arguments that do not go together.
+    Raises: ValueError: for unusable data, or contradictory arguments.
     """
     check_steps(steps)
     if is_iterable_data(x):
@@ -71,14 +72,14 @@ def make_batches(
 def _limited(steps: int | None, source: Any, restarts: bool) -> tuple[int | None, bool]:
     """Returns the number of batches of an epoch under `config.max_steps_per_epoch`, and whether each begins with the first.
 
-    The number is the caller's where that is smaller, and None where the data ends before.
+    The number is the caller's if that is smaller, and None if the data ends earlier.
     """
     limit = config.max_steps_per_epoch()
     if limit is None:
         return steps, restarts
     wanted = steps
     if wanted is None:
-        with contextlib.suppress(TypeError):  # of a loader of a stream
+        with contextlib.suppress(TypeError):  # from loaders of an IterableDataset
             wanted = len(source)
     if wanted is not None and wanted <= limit:
         return steps, restarts
@@ -86,12 +87,12 @@ def _limited(steps: int | None, source: Any, restarts: bool) -> tuple[int | None
 
 
 def as_arrays(x: Any, y: Any = None, sample_weight: Any = None, floats: torch.dtype | None = None) -> Batch:
-    """Returns all three as tensors on the host, with as many rows.
+    """Returns all three as tensors on the host, with equal numbers of rows.
 
-    Raises: ValueError: if that cannot be.
+    Raises: ValueError: if they cannot be converted, or the numbers differ.
     """
     if x is None:
-        raise ValueError("x is None: there is nothing to run on.")
+        raise ValueError("x is None; pass data.")
     x = to_tensors(x, "x", floats)
     num_samples(x, "x")
     if y is None and sample_weight is None:
@@ -105,7 +106,7 @@ def as_arrays(x: Any, y: Any = None, sample_weight: Any = None, floats: torch.dt
 
 
 def _check_one_weight(y: Any, sample_weight: Any) -> None:
-    """Raises a ValueError for a single array of weights, for several outputs, that is not one number a sample."""
+    """Raises a ValueError for a single array of weights for several outputs, unless it is one number per sample."""
     if (
         tree.is_nested(y)
         and len(tree.flatten(y)) > 1
@@ -114,13 +115,13 @@ def _check_one_weight(y: Any, sample_weight: Any) -> None:
     ):
         if len(sample_weight.shape) > 1 and tuple(sample_weight.shape[1:]) != (1,):
             raise ValueError(
-                f"sample_weight has shape {tuple(sample_weight.shape)}, but one array for several outputs must be one "
-                "number a sample, (samples,); for more, pass a list or dict with an array for each output."
+                f"sample_weight has shape {tuple(sample_weight.shape)}, but one array for several outputs must hold one "
+                "number per sample, (samples,); otherwise pass a list or dict with an array for each output."
             )
 
 
 def is_iterable_data(x: Any) -> bool:
-    """Returns whether x brings batches, or items to make them of, instead of being an array or a nest of arrays."""
+    """Returns whether x yields batches or items, rather than being an array or a nest of arrays."""
     if isinstance(x, (torch_data.Dataset, torch_data.DataLoader)):
         return True
     if isinstance(x, (list, tuple, dict, str, bytes)) or is_array(x):
@@ -129,30 +130,31 @@ def is_iterable_data(x: Any) -> bool:
 
 
 def is_one_batch(x: Any, batch_size: int | None) -> bool:
-    """Returns whether x is an array or tensor of no more rows than a batch has."""
+    """Returns whether x is an array or tensor that fits into one batch."""
     return type(x) in (np.ndarray, Tensor) and x.ndim > 0 and 0 < x.shape[0] <= checked_batch_size(batch_size)
 
 
 def checked_batch_size(batch_size: int | None) -> int:
     """Returns the batch size, 32 if None.
 
-    Raises: ValueError: if it is no positive whole number.
+    Raises: ValueError: if it is not a positive integer.
     """
     if batch_size is None:
         return 32
-    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or int(batch_size) <= 0:
-        raise ValueError(f"batch_size must be a positive int; got {batch_size!r}.")
+    is_int = not isinstance(batch_size, bool) and hasattr(batch_size, "__index__")
+    if not is_int or int(batch_size) <= 0:
+        raise (ValueError if is_int else WrongTypeError)(f"batch_size must be a positive int; got {batch_size!r}.")
     return int(batch_size)
 
 
 def check_steps(steps: Any) -> None:
-    """Raises a ValueError unless it is None or a positive whole number."""
+    """Raises a ValueError unless it is None or a positive integer."""
     if steps is not None and (not hasattr(steps, "__index__") or isinstance(steps, bool) or int(steps) <= 0):
         raise ValueError(f"The number of steps of an epoch must be a positive int or None; got {steps!r}.")
 
 
 def check_own_batches(x: Any, batch_size: int | None, what: str = "batch_size") -> None:
-    """Raises a ValueError for a batch size where x is a DataLoader, which has its own."""
+    """Raises a ValueError for a batch size with a DataLoader, which has its own."""
     if batch_size is not None and isinstance(x, torch_data.DataLoader) and x.batch_size != batch_size:
         raise ValueError(
             f"{what}={batch_size!r} was given, but the data is a DataLoader, which makes batches of "
@@ -163,11 +165,11 @@ def check_own_batches(x: Any, batch_size: int | None, what: str = "batch_size") 
 def _check_alone(x: Any, y: Any, sample_weight: Any) -> None:
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
-            raise ValueError(f"{name} must not be given when x is a {type(x).__name__}, whose batches bring it.")
+            raise ValueError(f"{name} must not be given when x is a {type(x).__name__}, whose batches contain it.")
 
 
 def _tensors_of(x: Any) -> Batch | None:
-    """Returns what is in a TensorDataset, which needs no loader; None for other data."""
+    """Returns the tensors of a TensorDataset, which needs no loader; None for other data."""
     return unpack(x.tensors) if type(x) is torch_data.TensorDataset else None
 
 

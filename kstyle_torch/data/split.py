@@ -1,4 +1,4 @@
-"""The part of the data that is kept for validation."""
+"""Splitting of data into training and validation parts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from torch.utils import data as torch_data
 
 from kstyle_torch import tree
 from kstyle_torch.data.py_dataset import PyDataset, PyDatasetPart
+from kstyle_torch.errors import WrongTypeError
 
 
 def check_split(validation_split: float) -> None:
     """Raises a ValueError unless it is a share in [0, 1)."""
-    if not isinstance(validation_split, (int, float)) or not 0 <= validation_split < 1:
-        raise ValueError(f"validation_split must be in [0, 1); got {validation_split!r}.")
+    is_number = isinstance(validation_split, (int, float))
+    if not is_number or not 0 <= validation_split < 1:
+        raise (ValueError if is_number else WrongTypeError)(
+            f"validation_split must be in [0, 1); got {validation_split!r}."
+        )
 
 
 def split_off(arrays: Any, validation_split: float, num_samples: int) -> tuple[Any, Any]:
-    """Returns the first samples for training, the last ones, before any shuffling, for validation.
+    """Splits samples, before any shuffling: the first for training, the last for validation.
 
     Raises: ValueError: if one of the two would be empty.
     """
@@ -31,9 +35,9 @@ def split_off(arrays: Any, validation_split: float, num_samples: int) -> tuple[A
 
 
 def split_source(source: Any, validation_split: float) -> tuple[Any, Any]:
-    """Returns a Dataset or PyDataset in two: the first samples, or batches, for training, the last ones for validation.
+    """Splits a Dataset or PyDataset: the first samples or batches for training, the last for validation.
 
-    Raises: ValueError: for data that is not read by number, or if one of the two would be empty.
+    Raises: ValueError: for data that is not read by index, or if one of the two would be empty.
     """
     if isinstance(source, PyDataset) and source.num_batches is not None:
         number = source.num_batches
@@ -43,7 +47,7 @@ def split_source(source: Any, validation_split: float) -> tuple[Any, Any]:
     by_number = isinstance(source, torch_data.Dataset) and not isinstance(source, torch_data.IterableDataset)
     if not by_number or not hasattr(source, "__len__"):
         raise ValueError(
-            "validation_split needs arrays or tensors, a Dataset read by number, or a PyDataset with an end; x is a "
+            "validation_split needs arrays or tensors, a map-style Dataset, or a finite PyDataset; x is a "
             f"{type(source).__name__}. Pass validation_data instead."
         )
     if type(source) is torch_data.TensorDataset:
@@ -65,7 +69,7 @@ def _boundary(validation_split: float, number: int, what: str) -> int:
 
 
 def unpack(data: Any) -> tuple[Any, Any, Any]:
-    """Converts `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)` to all three, None where there is none.
+    """Converts `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)` to all three, None for missing parts.
 
     Raises: ValueError: for a tuple of another length.
     """
@@ -79,7 +83,7 @@ def unpack(data: Any) -> tuple[Any, Any, Any]:
 
 
 def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
-    """Converts what `train_step` gets to x, y and sample_weight, None where there is none.
+    """Converts the argument of `train_step` to x, y and sample_weight, None for missing parts.
 
     Raises: ValueError: for a tuple of another length than 1 to 3.
 
@@ -91,7 +95,7 @@ def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
 
 
 def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
-    """Returns the tuple of what is there, as `train_step` gets it; x alone stays itself, unless it is a list or tuple.
+    """Packs the parts that are not None into a tuple, as for `train_step`; x alone is not packed unless it is a list or tuple.
 
     Example:
         >>> pack_x_y_sample_weight(1, 2), pack_x_y_sample_weight([1, 2])

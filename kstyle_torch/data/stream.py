@@ -1,4 +1,4 @@
-"""Batches that something else makes: a DataLoader, a PyDataset, a generator, any iterable of them."""
+"""Batches from other sources: a DataLoader, a PyDataset, a generator, or any iterable of batches."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class StreamBatches(Batches):
     """Batches of `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)` from an iterable.
 
     Args:
-        source: The iterable. An iterator goes on from epoch to epoch; what has `on_epoch_begin` and `on_epoch_end` is told.
+        source: The iterable. An iterator continues from epoch to epoch; its `on_epoch_begin` and `on_epoch_end` are called.
         device: See `Batches`.
         limit: See `Batches`.
         restarts: See `Batches`.
         shuffle: Whether the batches of a `PyDataset` have a new order in each epoch.
-        weigh: Makes sample weights of targets and weights.
+        weigh: Computes sample weights from targets and weights.
         floats: The dtype of floating-point data; `config.floatx()` if None.
     """
 
@@ -56,14 +56,14 @@ class StreamBatches(Batches):
     def first(self) -> Batch:
         """Returns the first batch, with which the next epoch will begin, on the host.
 
-        Raises: ValueError: if there is none.
+        Raises: ValueError: if the data is empty.
         """
         if not self._begun:
             self._begin()
         assert self._running is not None
         item = next(self._running, _NOTHING)
         if item is _NOTHING:
-            raise ValueError(f"The data, a {type(self.source).__name__}, gives no batches: it is empty.")
+            raise ValueError(f"The data, a {type(self.source).__name__}, yields no batches: it is empty.")
         self._running = itertools.chain([item], self._running)
         return self._prepared(item)
 
@@ -84,7 +84,7 @@ class StreamBatches(Batches):
             warn_of_end(taken, self.limit)
         if self.limit is None or self._left == 0 or taken < self.limit or self.restarts:
             self._running = None
-            for owner in self._counters:  # such as a DistributedSampler, whose order its epoch decides
+            for owner in self._counters:  # such as a DistributedSampler, whose order depends on its epoch
                 owner.set_epoch(owner.epoch + 1)
         if self.limit is None and not self.is_iterator:
             self.num_batches = taken
@@ -100,7 +100,7 @@ class StreamBatches(Batches):
 
     @property
     def _counters(self) -> list[Any]:
-        """Returns the samplers and data sets with `set_epoch` and `epoch`, which are told the number of the epoch."""
+        """Returns the samplers and datasets with `set_epoch` and `epoch`, which need the number of the epoch."""
         if not isinstance(self.source, torch_data.DataLoader):
             return []
         batches = self.source.batch_sampler
@@ -110,14 +110,14 @@ class StreamBatches(Batches):
 
     @property
     def generators(self) -> list[torch.Generator]:
-        """Those that the user gave a DataLoader or its sampler."""
+        """Random generators of a DataLoader and its sampler."""
         if not isinstance(self.source, torch_data.DataLoader):
             return []
         found = [getattr(owner, "generator", None) for owner in (self.source, self.source.sampler)]
         return list({id(each): each for each in found if each is not None}.values())
 
     def position(self) -> dict[str, Any] | None:
-        """Returns the position; see `Batches`. The state of a data set that has `state_dict` is in it."""
+        """Returns the position; see `Batches`. It includes the `state_dict` of a dataset that has one."""
         kept = self._owner()
         state: dict[str, Any] = {} if kept is None else {"source": kept.state_dict()}
         if self._counters:
@@ -127,7 +127,7 @@ class StreamBatches(Batches):
         return {**state, "began": self._began, "given": self._given, "begun": self._begun}
 
     def go_to(self, position: dict[str, Any] | None) -> None:
-        """Goes to a position; see `Batches`. Of an iterator that gives the same again, what was used is skipped."""
+        """Restores a position; see `Batches`. Skips the batches that were used of an iterator, which must repeat them."""
         position = position or {}
         if "source" in position:
             self._owner().load_state_dict(position["source"])
@@ -149,7 +149,7 @@ class StreamBatches(Batches):
             self.first()
 
     def _owner(self) -> Any:
-        """Returns the data set that keeps its own state, such as the order that it shuffles itself into."""
+        """Returns the dataset if it saves its own state, such as its shuffled order."""
         owner = self.source.dataset if isinstance(self.source, torch_data.DataLoader) else self.source
         return owner if hasattr(owner, "state_dict") and hasattr(owner, "load_state_dict") else None
 
@@ -167,7 +167,7 @@ class StreamBatches(Batches):
         return batches if self.device.type == "cpu" else self._carried(batches)
 
     def _carried(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yields the batches on the device; the next one is on its way while one is used."""
+        """Yields the batches on the device; the next one is copied while one is used."""
         nests: list[Any] = []
 
         def pieces() -> Iterator[list[Tensor]]:
@@ -179,12 +179,12 @@ class StreamBatches(Batches):
             yield tree.refilled(nests.pop(0), moved)
 
     def _prepared(self, item: Any) -> Batch:
-        """Returns a batch as tensors on the host, weighed and looked at."""
+        """Returns a batch as tensors on the host, with sample weights, after checking it."""
         x, y, weight = unpack(item if isinstance(item, (tuple, list)) else (item,))
         floats = self.floats
         x, y, weight = _tensors(x, "x", floats), _tensors(y, "y", floats), _tensors(weight, "sample_weight", floats)
         if x is not None and 0 in [leaf.shape[0] for leaf in ([x] if type(x) is Tensor else tree.flatten(x))]:
-            raise ValueError(f"The data, a {type(self.source).__name__}, gives a batch of 0 samples; leave it out.")
+            raise ValueError(f"The data, a {type(self.source).__name__}, yields a batch of 0 samples; remove it.")
         if self.weigh is not None:
             weight = self.weigh(y, weight)
         if self.inspect is not None:
@@ -195,7 +195,7 @@ class StreamBatches(Batches):
 
 
 def _tensors(part: Any, what: str, floats: torch.dtype | None) -> Any:
-    """Returns x, y or weights of a batch, as tensors; the common cases first."""
+    """Returns x, y or weights of a batch as tensors, with fast paths for the common cases."""
     if part is None or (type(part) is Tensor and part.dtype in AS_IT_IS and part.ndim and not part.requires_grad):
         return part
     if isinstance(part, (Tensor, np.ndarray)):
@@ -208,10 +208,10 @@ def _read(leaf: Any) -> Any:
 
 
 def _length(source: Any) -> int | None:
-    """Returns how many batches it has, if it says so."""
+    """Returns the number of batches; None if unknown."""
     if isinstance(source, PyDataset):
         return source.num_batches
     try:
         return len(source)
-    except (TypeError, NotImplementedError):  # also of what has __len__, and does not know
+    except (TypeError, NotImplementedError):  # TypeError also from a __len__ that does not know
         return None

@@ -1,4 +1,4 @@
-"""Host -> device, beside what the device computes: pinned memory, a stream of its own, one piece ahead."""
+"""Copies from host to device that overlap with computation: pinned memory, a separate stream, one piece ahead."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
-Parcel = tuple[list[Tensor], Any]  # tensors on their way, and the event that says when they are there
+Parcel = tuple[list[Tensor], Any]  # tensors being copied, and the event of their completion
 
 
 class Carrier:
     """Copies lists of tensors to a device without making the host wait for it.
 
     Args:
-        device: Where to.
+        device: Target device.
     """
 
     def __init__(self, device: torch.device):
@@ -34,13 +34,13 @@ class Carrier:
         return moved, self.stream.record_event()
 
     def receive(self, parcel: Parcel) -> list[Tensor]:
-        """Returns the tensors, for work on the device's current stream; it is the device that waits for the copies."""
+        """Returns the tensors for use on the current stream, which waits for the copies; the host does not."""
         tensors, event = parcel
         if event is not None:
             current = torch.accelerator.current_stream(self.device)
             current.wait_event(event)
             for tensor in tensors:
-                tensor.record_stream(current)  # its memory is not given away before that stream is done with it
+                tensor.record_stream(current)  # keeps its memory from being reused before that stream is done with it
         return tensors
 
     def _moved(self, tensor: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class Carrier:
 
 
 def carried(pieces: Iterable[list[Tensor]], carrier: Carrier) -> Iterator[list[Tensor]]:
-    """Yields the pieces on the device, in order; the next is on its way while one is used."""
+    """Yields the pieces on the device in order; the next one is copied while one is used."""
     parcel = None
     for piece in pieces:
         before, parcel = parcel, carrier.send(piece)
@@ -63,7 +63,7 @@ def carried(pieces: Iterable[list[Tensor]], carrier: Carrier) -> Iterator[list[T
 
 
 def read_ahead(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """Yields what the jobs give, in order; the next one is done by a thread while the result of one is used."""
+    """Yields the results of jobs in order; a thread runs the next job while a result is used."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="kstyle_torch-data")
     try:
         waiting = None
@@ -78,7 +78,7 @@ def read_ahead(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
 
 
 def _side_stream(device: torch.device) -> Any:
-    """Returns a stream for copies; None where the device cannot do this."""
+    """Returns a stream for copies; None if the device does not support this."""
     if device.type == "cpu":
         return None
     try:

@@ -1,4 +1,4 @@
-"""Class weights -> sample weights."""
+"""Conversion of class weights to sample weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from kstyle_torch.initializers import as_dtype
 
 
 def class_weigher(class_weight: dict[int, float] | None) -> Callable[[Any, Any], Any] | None:
-    """Returns a function `(y, sample_weight) -> sample_weight` that weighs samples by class; None without class weights.
+    """Returns a function `(y, sample_weight) -> sample_weight` that weights samples by class; None without class weights.
 
-    A class that `class_weight` does not name has weight 1.
+    Classes that are not in `class_weight` have weight 1.
 
-    Raises: ValueError: if it is no dict of class numbers.
+    Raises: ValueError: if it is not a dict of class numbers.
     """
     if class_weight is None:
         return None
@@ -47,7 +47,7 @@ def _is_whole(label: Any) -> bool:
 
 
 def _labels(y: Tensor) -> Tensor:
-    """Class numbers, from class numbers or one-hot rows."""
+    """Returns class numbers, from class numbers or one-hot rows."""
     if y.ndim > 1:
         y = y.argmax(-1) if y.shape[-1] > 1 else y.squeeze(-1)
     return y.round().long() if y.is_floating_point() else y.long()

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a small model is trained to do what a large one does."""
+"""Knowledge distillation: training of a small model to imitate a large one."""
 
 import sys
 

@@ -74,6 +74,7 @@ class Distiller(Model):
         for loss in self.distillation_losses:
             loss.validate_model_compatibility(teacher, student)
         self.teacher, self.student = teacher, student
+        set_unnoticed(self, built=teacher.built and student.built)
         self.teacher.trainable = False
         # Not as attributes, which would give the layers inside second names.
         set_unnoticed(self, _extractors={role: self._extractor(role) for role in ("teacher", "student")})

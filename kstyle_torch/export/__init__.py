@@ -1,4 +1,4 @@
-"""Ways out: programs of torch.export, ONNX, and plain torch source."""
+"""Export: programs of torch.export, ONNX, and plain torch source."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The modules of a model as classes of plain torch, each with the statements of its calls."""
+"""Generation of plain torch classes for the modules of a model, with the statements of their calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kstyle_torch.export.native import arguments_of
 from kstyle_torch.export.record import Frame, Recorder, Ref, Step, refs_in
 from kstyle_torch.export.render import Body, Statement, UnwritableError, identifier, live
 
-LARGEST_CONSTANT = 1024  # numbers that are written out
+LARGEST_CONSTANT = 1024  # number of elements that are written as literals
 MOST_SPLICED = 4
 Method = tuple[
     tuple[str, ...], tuple[Statement, ...], "tuple[Statement, ...] | None"
@@ -26,7 +26,7 @@ Method = tuple[
 
 
 def link(recorder: Recorder) -> None:
-    """Sees which tensors go in and out of each call beside its arguments and results."""
+    """Determines the tensors that each call needs and returns beside its arguments and results."""
     for frame in recorder.frames:
         for step in frame.steps:
             for ref in refs_in((step.args, step.kwargs)):
@@ -36,7 +36,7 @@ def link(recorder: Recorder) -> None:
 
 
 def splice(runs: tuple[Recorder, Recorder | None]) -> None:
-    """Puts the steps of calls of modules without weights, few and the same in both modes, where the calls are."""
+    """Inlines calls of modules without weights, if they have few steps that are equal in both modes."""
     inference, training = runs
     if training is None:
         return
@@ -110,7 +110,7 @@ def _reach(recorder: Recorder, key: int, frame: Frame) -> None:
 
 
 class ModesDifferError(UnwritableError):
-    """Training mode cannot be written beside inference mode."""
+    """Error for a module whose training mode cannot be written beside inference mode."""
 
 
 @dataclass
@@ -118,7 +118,7 @@ class Written:
     """Written calls of one module.
 
     Args:
-        methods: The different ones; the first is `forward`.
+        methods: The distinct methods; the first is `forward`.
         cls: Name of its class.
     """
 
@@ -130,8 +130,8 @@ class Classes:
     """Writes the classes of a model.
 
     Args:
-        model: Whose.
-        runs: What was recorded in inference mode, and in training mode if that could be.
+        model: The model.
+        runs: Records of inference mode, and of training mode if possible.
     """
 
     def __init__(self, model: nn.Module, native: dict[int, Any], runs: tuple[Recorder, Recorder | None]):
@@ -142,7 +142,7 @@ class Classes:
             for key, tensor in (*module._parameters.items(), *module._buffers.items()):
                 if tensor is not None:
                     self.paths.setdefault(id(tensor), []).append(f"{path}.{key}".lstrip("."))
-        self.constants: dict[int, dict[str, Tensor]] = {}  # module -> tensors that it holds but not as weights
+        self.constants: dict[int, dict[str, Tensor]] = {}  # module -> tensors in it that are not weights
         self.written: dict[int, Written] = {}
         self.variant: dict[Frame, int] = {}
         splice(runs)
@@ -165,7 +165,7 @@ class Classes:
             self._write_module(key)
 
     def _write_module(self, key: int) -> None:
-        """Writes all calls of a module, after those of the modules that it calls."""
+        """Writes all calls of a module, after those of its children."""
         if key in self.written:
             return
         inference, training = (found.get(key, []) for found in self.frames)
@@ -189,10 +189,10 @@ class Classes:
         return [Body(frame, run, self.attribute, self.method).write() for frame in frames] if run is not None else []
 
     def _pairs(self, inference: list[Any], training: list[Any]) -> tuple[list[Method], list[Method]]:
-        """Pairs the methods for inference and for training of every call."""
+        """Pairs the inference and training methods of each call."""
         if self.runs[1] is None:
             return [(names, body, None) for names, body in inference], []
-        if len({*inference}) <= 1 and len({*training}) <= 1:  # what is called in one mode only is written for both
+        if len({*inference}) <= 1 and len({*training}) <= 1:  # one mode only: written for both
             (names, body), (other_names, other) = (inference or training)[0], (training or inference)[0]
             if names == other_names:
                 return [(names, body, other)] * len(inference), [(names, body, other)] * len(training)
@@ -205,12 +205,12 @@ class Classes:
         """Returns the expression for calling a module from another."""
         head = self._place(frame, id(step.target))
         if head is None:
-            raise UnwritableError(f"it calls {self.describe(step.target)}, which is not a part of it")
+            raise UnwritableError(f"it calls {self.describe(step.target)}, which is not part of it")
         index = 0 if step.frame is None else self.variant[step.frame]
         return head if index == 0 else f"{head}.forward_{index + 1}"
 
     def attribute(self, frame: Frame, key: int) -> str | None:
-        """Returns the expression for a weight, or for a tensor that a module holds beside its weights."""
+        """Returns the expression for a weight or another tensor of a module."""
         found = self._place(frame, key)
         if found is not None or key in self.paths:
             if found is None:
@@ -231,7 +231,7 @@ class Classes:
         return f"self.{name}"
 
     def _place(self, frame: Frame, key: int) -> str | None:
-        """Returns where a module or weight is, seen from the module of a frame."""
+        """Returns the path of a module or weight relative to the module of a frame."""
         for home in self.paths.get(id(frame.module), ()):
             for path in self.paths.get(key, ()):
                 if not home:
@@ -241,7 +241,7 @@ class Classes:
         return None
 
     def describe(self, module: nn.Module) -> str:
-        """Returns a layer, for messages."""
+        """Returns a description of a layer for messages."""
         name = getattr(module, "name", None)
         kind = type(module).__name__
         return (
@@ -258,7 +258,7 @@ class Classes:
 
 
 def _access(keys: list[str]) -> str:
-    """Returns `self.a.b`, or `self.get_submodule("...")` for keys that are no identifiers."""
+    """Returns `self.a.b`, or `self.get_submodule("...")` for keys that are not identifiers."""
     expr = "self"
     for key in keys:
         expr = f"{expr}.{key}" if _is_plain(key) else f"getattr({expr}, {text(key)})"
@@ -287,13 +287,13 @@ class _Class:
 
 
 class Writer:
-    """Turns what was written of each module into classes; modules that are written alike share one."""
+    """Converts the code of each module to classes; modules with equal code share one."""
 
     def __init__(self, classes: Classes):
         self.classes, self.native = classes, classes.native
         self.by_module: dict[int, _Class] = {}
         self.all: list[_Class] = []
-        self.hoisted: dict[int, str] = {}  # what the model holds at several places -> a variable of its __init__
+        self.hoisted: dict[int, str] = {}  # object at several places in the model -> variable of __init__
         self.taken = {"nn", "F", "torch", "Model"}
         self._group(classes.model)
         self._find_shared(classes.model)
@@ -327,7 +327,7 @@ class Writer:
         self.by_module[id(module)] = made
 
     def _attributes(self, module: nn.Module) -> list[tuple[str, str, Any]]:
-        """Returns key, kind and value of all that a module holds."""
+        """Returns key, kind and value of all parts of a module."""
         found: list[tuple[str, str, Any]] = []
         found += [(key, "parameter", value) for key, value in module._parameters.items()]
         for key, value in module._buffers.items():
@@ -337,7 +337,7 @@ class Writer:
         return [entry for entry in found if entry[2] is not None]
 
     def _is_gone(self, module: nn.Module | None) -> bool:
-        """Returns whether nothing of it is left: no weights, and no call that was not put where it is."""
+        """Returns whether a module needs no class: it has no weights, and all its calls were inlined."""
         if module is None:
             return True
         inside = [*module.modules()]
@@ -431,7 +431,7 @@ class Writer:
         return any(name in line for name in self.hoisted.values())
 
     def _value(self, kind: str, value: Any) -> Expr:
-        """Returns the expression that makes what a module holds."""
+        """Returns the expression that creates a part of a module."""
         if value is None:
             return "None"
         if id(value) in self.hoisted:
@@ -469,7 +469,7 @@ class Writer:
             size = literal("()", [str(n) for n in value.shape]) if value.shape else "()"
             return call("torch.full", [size, _plain(flat[0].item())], dtype or {"dtype": "torch.float32"})
         if flat.numel() > LARGEST_CONSTANT:
-            raise UnwritableError(f"it holds {flat.numel()} numbers that are no weights")
+            raise UnwritableError(f"it holds a constant of {flat.numel()} numbers")
         return call("torch.tensor", [_nested(value.detach().cpu().tolist())], dtype)
 
     def _assignment(self, key: str, kind: str, value: Any, expr: Expr) -> list[str]:
@@ -536,7 +536,7 @@ def _nested(value: Any) -> Expr:
 
 
 def native_modules(model: nn.Module) -> dict[int, Any]:
-    """Returns torch's own modules in a model, by id, with the arguments that make them."""
+    """Returns torch's own modules in a model, by id, with their constructors' arguments."""
     found = {id(module): arguments_of(module) for module in model.modules()}
     return {key: arguments for key, arguments in found.items() if arguments is not None}
 

@@ -1,4 +1,4 @@
-"""Several functions of a model, each written as a program of torch.export."""
+"""ExportArchive: several functions of a model, each written as a program of torch.export."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OF_JAX = ("jax2tf_kwargs", "is_static")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A function to be written, what it is called on, and options of `torch.export.export`."""
+    """A function to export, its input signature, and options of `torch.export.export`."""
 
     fn: Callable[..., Any]
     input_signature: Any
@@ -33,8 +33,8 @@ class Endpoint:
 class ExportArchive:
     """A folder of programs, which `torch.export.load` reads without this package: `serve.pt2` for the endpoint `serve`.
 
-    Each program holds the weights that it uses, as they are when the folder is written. Programs run in inference mode unless a
-    function says otherwise, as `lambda x: model(x, training=True)` does.
+    Each program holds the weights that it uses at the time of writing. Programs run in inference mode unless a function
+    requests training mode, as `lambda x: model(x, training=True)` does.
 
     Args:
         format: `"pt2"`; SavedModel, the default of Keras, is a format of TensorFlow.
@@ -61,7 +61,7 @@ class ExportArchive:
 
     @property
     def variables(self) -> list[Any]:
-        """The variables of what is tracked."""
+        """The variables of all tracked objects."""
         return self._listed("variables")
 
     @property
@@ -71,18 +71,18 @@ class ExportArchive:
 
     @property
     def non_trainable_variables(self) -> list[Any]:
-        """The others."""
+        """The variables that are not trainable."""
         return self._listed("non_trainable_variables")
 
     def _listed(self, kind: str) -> list[Any]:
         return [variable for module in self._tracked if isinstance(module, Layer) for variable in getattr(module, kind)]
 
     def track(self, resource: Any) -> None:
-        """Says that endpoints use a layer or model. Those that a function names, or is a method of, are found without it.
+        """Registers a layer or model that endpoints use. Those in a function's closure, globals or `self` are found without it.
 
         Args:
             resource: The layer, model or torch module.
-        Raises: ValueError: if it is none, or not built.
+        Raises: ValueError: if it is not one of these, or not built.
         """
         if not isinstance(resource, nn.Module):
             raise ValueError(f"ExportArchive.track() needs a layer or model; got {type(resource).__name__}.")
@@ -96,23 +96,23 @@ class ExportArchive:
     def add_endpoint(
         self, name: str, fn: Callable[..., Any], input_signature: Any = None, **kwargs: Any
     ) -> Callable[..., Any]:
-        """Adds a function to be written.
+        """Adds a function to export.
 
         Args:
-            name: Of the endpoint, and of its file.
+            name: Name of the endpoint and its file.
             fn: Function of tensors; or a model.
             input_signature: List with an `InputSpec`, symbolic tensor, tensor or array, or a nest of them, for each
-                positional argument. Sizes that are None stay open. A model that says its inputs needs none.
-            kwargs: Of `torch.export.export`.
+                positional argument. Sizes that are None stay dynamic. Not needed for a model with known inputs.
+            kwargs: Arguments of `torch.export.export`.
         Returns: The function.
-        Raises: ValueError: for a name that is taken or cannot be that of a file, or without a needed signature.
+        Raises: ValueError: for a name that is taken or not valid for a file, or if a signature is missing.
         """
         self._check_name(name)
         if of_jax := [option for option in OF_JAX if option in kwargs]:
             raise ValueError(f"add_endpoint() got {of_jax[0]!r}, which is for JAX.")
         if input_signature is None and getattr(_model_of(fn), "graph", None) is None:
             raise ValueError(
-                f"The endpoint {name!r} does not say what it is called on; pass input_signature=, a list with an "
+                f"The endpoint {name!r} needs an input signature; pass input_signature=, a list with an "
                 "InputSpec(shape=(None, 10)) for each argument."
             )
         self._endpoints[name] = Endpoint(fn, input_signature, kwargs)
@@ -126,12 +126,12 @@ class ExportArchive:
         return self.add_endpoint(name, resource, input_signature, **kwargs)
 
     def add_variable_collection(self, name: str, variables: Any) -> None:
-        """Adds variables to be written, such as those of an optimizer: `NAME.pt`, a list of tensors for `torch.load`.
+        """Adds variables to write, such as those of an optimizer: `NAME.pt`, a list of tensors for `torch.load`.
 
         Args:
-            name: Of the file.
+            name: Name of the file.
             variables: List, tuple or set of variables.
-        Raises: ValueError: for anything else, or a name that is taken or cannot be that of a file.
+        Raises: ValueError: for anything else, or a name that is taken or not valid for a file.
         """
         self._check_name(name)
         if not isinstance(variables, (list, tuple, set)):
@@ -141,14 +141,14 @@ class ExportArchive:
         self._collections[name] = list(variables)
 
     def write_out(self, filepath: str | os.PathLike[str], options: Any = None, verbose: bool = True) -> None:
-        """Writes the folder; one that is there is replaced once the new one is whole.
+        """Writes the folder, and replaces an existing one when the new one is complete.
 
         Args:
             filepath: The folder.
-            options: None; in Keras, options of TensorFlow.
-            verbose: Whether it says what was written.
-        Raises: ValueError: without endpoints, for options, or for functions that decide on their data in a way that
-            torch.export cannot follow.
+            options: Must be None; options of TensorFlow in Keras.
+            verbose: Whether to print what was written.
+        Raises: ValueError: without endpoints, for options, or for functions with data-dependent control
+            flow that torch.export does not support.
         """
         if not self._endpoints:
             raise ValueError("The archive has no endpoint to write; call add_endpoint() first.")
@@ -201,7 +201,7 @@ class _Root(nn.Module):
             name = name if isinstance(name, str) and name.isidentifier() else type(module).__name__.lower()
             while hasattr(self, name):
                 name += "_"
-            self._modules[name] = module  # add_module would hand this one's mode to it, for good
+            self._modules[name] = module  # add_module would set its mode permanently
 
     def forward(self, *arguments: Any) -> Any:
         """Calls the function."""
@@ -209,13 +209,13 @@ class _Root(nn.Module):
 
 
 def _model_of(fn: Any) -> Any:
-    """Returns the module that `fn` is, or is a method of; None if it is a function."""
+    """Returns the module `fn`, or the module of the method `fn`; None for a function."""
     owner = fn if isinstance(fn, nn.Module) else getattr(fn, "__self__", None)
     return owner if isinstance(owner, nn.Module) else None
 
 
 def _modules_used_by(fn: Any) -> Iterator[nn.Module]:
-    """Yields the modules that a function is a method of, holds in its closure, or names as globals."""
+    """Yields the modules in a function's `self`, closure and globals."""
     if (owner := _model_of(fn)) is not None:
         yield owner
         return

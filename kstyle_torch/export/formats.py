@@ -1,4 +1,4 @@
-"""`model.export(path)`: which suffix, or Keras' name of a format, means which writer."""
+"""`model.export(path)`: choice of the writer by the suffix, or by Keras' name of the format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kstyle_torch.export.source import write_source
 from kstyle_torch.registry import did_you_mean
 
 WRITERS: dict[str, Callable[..., None]] = {".pt2": write_program, ".onnx": write_onnx, ".py": write_source}
-SUFFIXES = {"torch": ".pt2", "pt2": ".pt2", "onnx": ".onnx", "source": ".py"}  # Keras' names, and ours
+SUFFIXES = {"torch": ".pt2", "pt2": ".pt2", "onnx": ".onnx", "source": ".py"}  # Keras' names, and this package's
 OTHERS = ("tf_saved_model", "openvino", "litert")
 
 
@@ -26,15 +26,15 @@ def write(
     input_signature: Any = None,
     **options: Any,
 ) -> None:
-    """Writes the model in a form that runs without this package.
+    """Writes the model in a format that runs without this package.
 
     Args:
-        model: What to write; built.
-        filepath: Where to.
-        format: "torch", "onnx" or "source"; by the suffix if None.
+        model: A built model.
+        filepath: Path of the file.
+        format: "torch", "onnx" or "source"; determined by the suffix if None.
         input_signature: See `to_program`.
-        options: For the writer.
-    Raises: ValueError: for another format, or a model that cannot be written so. ImportError: without the format's extra.
+        options: Options of the writer.
+    Raises: ValueError: for another format, or an unsupported model. ImportError: without the format's extra.
     """
     if format in OTHERS:
         raise ValueError(f"export(format={format!r}) is for other frameworks; write a .pt2 or an .onnx file.")
@@ -43,7 +43,7 @@ def write(
     suffix = Path(filepath).suffix.lower() if format is None else SUFFIXES[format]
     if suffix not in WRITERS:
         raise ValueError(
-            f"export() writes {', '.join(WRITERS)} files, or what format= ({', '.join(SUFFIXES)}) says; got {str(filepath)!r}."
+            f"export() writes {', '.join(WRITERS)} files, or those of format= ({', '.join(SUFFIXES)}); got {str(filepath)!r}."
         )
     if not getattr(model, "built", True):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Expressions as text, broken into lines as `ruff format` breaks them."""
+"""Formatting of expressions, with the line breaks of `ruff format`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Group:
     """A call, or a literal with brackets.
 
     Args:
-        head: What stands in front of the bracket; nothing for a literal.
-        brackets: Both.
-        items: Between them: a prefix (`name=`) and an expression each.
+        head: Text before the bracket; empty for a literal.
+        brackets: Both brackets.
+        items: The items: a prefix (`name=`) and an expression each.
     """
 
     head: str
@@ -37,7 +37,7 @@ def literal(brackets: str, items: Sequence[Expr]) -> Group:
 
 
 def one_line(expr: Expr) -> str:
-    """Returns the expression in one line."""
+    """Returns the expression on one line."""
     if isinstance(expr, str):
         return expr
     items = ", ".join(prefix + one_line(item) for prefix, item in expr.items)
@@ -46,7 +46,7 @@ def one_line(expr: Expr) -> str:
 
 
 def lines(prefix: str, expr: Expr, indent: int, suffix: str = "") -> list[str]:
-    """Returns `prefix` and the expression, in as few lines as fit."""
+    """Returns `prefix` and the expression, on as few lines as possible."""
     space = " " * indent
     whole = space + prefix + one_line(expr) + suffix
     if len(whole) <= WIDTH or isinstance(expr, str) or not expr.items:
@@ -61,7 +61,7 @@ def lines(prefix: str, expr: Expr, indent: int, suffix: str = "") -> list[str]:
 
 
 def text(value: str) -> str:
-    """Returns a string as a literal that ruff leaves alone; nothing in it can end it."""
+    """Returns a string as a literal in ruff's style; quotes in it are escaped."""
     plain = repr(value)
     if plain[0] == "'" and '"' not in value and "'" not in value:
         return f'"{plain[1:-1]}"'

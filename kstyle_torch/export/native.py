@@ -1,4 +1,4 @@
-"""torch's own modules as the expressions that make them: `nn.Linear(3, 4)`."""
+"""Constructor expressions of torch's own modules: `nn.Linear(3, 4)`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ LITERALS = (bool, int, float, str, type(None), torch.dtype)
 
 
 def arguments_of(module: nn.Module) -> tuple[list[Any], dict[str, Any]] | None:
-    """Returns the arguments with which `nn.X(...)` is such a module.
+    """Returns the arguments with which `nn.X(...)` creates an equal module.
 
-    None if it is none of `torch.nn`, or was changed after it was made.
+    None if it is not of `torch.nn`, or was changed after its construction.
     """
     cls = type(module)
     if getattr(nn, cls.__name__, None) is not cls or module._forward_hooks or module._forward_pre_hooks:
         return None
     if isinstance(module, (nn.MultiheadAttention, nn.Transformer)) or any(True for _ in module.children()):
-        return None  # has children of its own
+        return None  # has children
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for parameter in inspect.signature(cls.__init__).parameters.values():
@@ -50,7 +50,7 @@ def _value(module: nn.Module, parameter: inspect.Parameter) -> tuple[bool, Any]:
 
 
 def _simple(value: Any) -> Any:
-    """Returns one number for several equal ones."""
+    """Returns a single number for equal ones."""
     return value[0] if isinstance(value, tuple) and len(value) > 1 and len({*value}) == 1 else value
 
 

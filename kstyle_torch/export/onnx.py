@@ -1,4 +1,4 @@
-"""`model.export("m.onnx")`: for onnxruntime and whatever else reads ONNX. Needs the extra `onnx`."""
+"""`model.export("m.onnx")`: export to ONNX, for onnxruntime and others. Needs the extra `onnx`."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def write_onnx(
     opset_version: int | None = None,
     verbose: bool | None = None,
 ) -> None:
-    """Writes the model in inference mode to one `.onnx` file; sizes that are None, the batch's too, stay open.
+    """Writes the model in inference mode to one `.onnx` file; sizes that are None, including the batch, stay dynamic.
 
-    Inputs and outputs are called as the model calls them.
+    Inputs and outputs keep their names.
 
     Args:
-        model: What to export; built.
-        filepath: Where to.
+        model: A built model.
+        filepath: Path of the file.
         input_signature: See `to_program`.
-        opset_version: Of ONNX; torch's choice if None.
-        verbose: Whether torch says what it does.
+        opset_version: Opset version of ONNX; torch's default if None.
+        verbose: Whether torch prints its progress.
     Raises: ImportError: without the extra `onnx`. ValueError: if the model cannot be traced, has an operation that ONNX
-        lacks, or weighs over 2 GB.
+        lacks, or is larger than 2 GB.
     """
     check_installed()
     if sum(tensor.nbytes for tensor in model.state_dict().values()) > MAX_BYTES:
@@ -73,12 +73,12 @@ def write_onnx(
 
 
 def check_installed() -> None:
-    """Raises: ImportError: if a package of the extra `onnx` is not there."""
+    """Raises: ImportError: if a package of the extra `onnx` is missing."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(
             f"Writing .onnx needs {' and '.join(missing)}: pip install 'kstyle-torch[onnx]'. "
-            "A .pt2 file needs nothing more."
+            "A .pt2 file needs no extra."
         )
 
 
@@ -93,7 +93,7 @@ def _output_names(model: nn.Module, program: Any) -> list[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hides what torch's exporter says of its own dependencies."""
+    """Hides the warnings of torch's exporter about its dependencies."""
     logger = logging.getLogger(ONNX_LOGGER)
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -108,4 +108,6 @@ def _quiet() -> Iterator[None]:
 def _refused(model: nn.Module, error: Exception) -> str:
     cause = error.__cause__ or error
     reason = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-    return f"{getattr(model, 'name', type(model).__name__)!r} cannot be written as ONNX: {reason} A .pt2 file may do."
+    return (
+        f"{getattr(model, 'name', type(model).__name__)!r} cannot be written as ONNX: {reason} Try a .pt2 file instead."
+    )

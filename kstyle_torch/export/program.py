@@ -18,26 +18,25 @@ from kstyle_torch.saving.atomic import replacing
 
 
 def to_program(model: nn.Module, input_signature: Any = None, **options: Any) -> Any:
-    """Returns the model in inference mode as a `torch.export.ExportedProgram`; sizes that are None, the batch's too, stay open.
+    """Returns the model in inference mode as a `torch.export.ExportedProgram`, with dynamic sizes for None and the batch.
 
     Args:
-        model: What to export; built.
-        input_signature: What it is called on, where the model's own inputs do not say it or say it too loosely: an
-            `InputSpec`, a symbolic tensor, or a tensor or array to copy (then only the batch size is open); a nest of them
-            for several inputs.
-        options: For `torch.export.export`.
-    Raises: ValueError: if the inputs are not known, or the model decides on its data in a way that torch.export cannot
+        model: A built model.
+        input_signature: The inputs, if those of the model are unknown or too general: an `InputSpec`, a symbolic tensor, or
+            an example tensor or array (then only the batch size is dynamic); a nest of them for several inputs.
+        options: Arguments of `torch.export.export`.
+    Raises: ValueError: if the inputs are unknown, or the model has control flow on data that torch.export cannot
         follow.
     """
     signature = Signature.of(model, input_signature)
     options.setdefault("dynamic_shapes", signature.open_axes())
-    if len(signature.leaves) == 1:  # what from_torch wraps may have children called as a Model's properties are
+    if len(signature.leaves) == 1:  # a module in from_torch may have children with the names of a Model's properties
         model = vars(model).get("wrapped", model)
     with inference(model):
         try:
             return torch.export.export(model, signature.example(), **options)
         except refusals() as error:
-            try:  # conditions on open sizes become checks in the program
+            try:  # conditions on dynamic sizes become checks in the program
                 options.setdefault("prefer_deferred_runtime_asserts_over_guards", True)
                 return torch.export.export(model, signature.example(), **options)
             except refusals():
@@ -59,34 +58,34 @@ def write_program(
     if verbose:
         print(program)
     with replacing(Path(filepath)) as unfinished, unfinished.open("wb") as file, warnings.catch_warnings():
-        # torch measures channels_last weights wrongly and warns; it writes them right
+        # torch warns about channels_last weights, but writes them correctly
         warnings.filterwarnings("ignore", message="No complete tensor found")
         torch.export.save(program, file)
 
 
 @contextlib.contextmanager
 def inference(model: nn.Module) -> Iterator[None]:
-    """Enters inference mode without gradients; losses that the run adds are taken off again."""
+    """Enters inference mode without gradients; restores the model's losses afterwards."""
     with in_mode(model, False), torch.no_grad():
         yield
 
 
 def refusals() -> tuple[type[Exception], ...]:
-    """Returns the errors by which torch.export says that it cannot follow a model."""
+    """Returns the errors of torch.export for unsupported models."""
     from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, GuardOnDataDependentSymNode
 
     return (
         ConstraintViolationError,
         GuardOnDataDependentSymNode,
-        RuntimeError,  # those of the compiler are derived from it
+        RuntimeError,  # base class of the compiler's errors
         ValueError,
     )
 
 
 def refusal(name: str, error: Exception) -> str:
-    """Returns a message of one line that torch.export's, and advice, are made to."""
+    """Returns torch.export's message on one line, with advice."""
     reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return (
-        f"{name!r} cannot be exported: {reason} Where a size is open (None) "
-        "that the model needs to know, give it with input_signature=InputSpec(shape=...)."
+        f"{name!r} cannot be exported: {reason} If a size is dynamic (None) "
+        "that the model needs to know, pass it with input_signature=InputSpec(shape=...)."
     )

@@ -1,6 +1,6 @@
-"""One run of a model, written down: which modules were called, and which torch functions inside each of them.
+"""Recording of one run of a model: the calls of modules, and the torch functions in each of them.
 
-The run is on fake tensors (shapes without numbers) whose open sizes are symbols, so that what is written holds for any.
+The run is on fake tensors (shapes without values) with symbolic dynamic sizes, so that the code is valid for any size.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from kstyle_torch.export.signature import Signature
 from kstyle_torch.mode import in_mode
 from kstyle_torch.symbolic.infer import untouched
 
-ROWS, OPEN_SIZE = 6, 64  # stand for open sizes; equal ones become one symbol, so each axis has its own
+ROWS, OPEN_SIZE = 6, 64  # hints for dynamic sizes; equal ones would become one symbol, so each axis gets its own
 FUSED = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Stands for a tensor of the run."""
+    """Reference to a tensor of the run."""
 
     key: int
 
 
 @dataclass(slots=True, eq=False)
 class Step:
-    """One call: of a torch function, or of a module; of one that is not torch's own, `frame` says what happened in it."""
+    """Call of a torch function or a module; `frame` records the steps in a module that is not torch's own."""
 
     target: Any
     args: tuple[Any, ...]
@@ -51,11 +51,11 @@ class Frame:
     """One call of a module.
 
     Args:
-        module: Which.
+        module: The module.
         above: Weak reference to the call that it is part of, which holds this one; None for the model's.
-        inputs: Name of each argument that holds tensors -> its nest.
-        steps: What happened, in order.
-        outputs: What it gave back.
+        inputs: Name of each argument with tensors -> its nest.
+        steps: The calls in it, in order.
+        outputs: Its outputs.
         owned: Keys of the tensors that are arguments or were made here.
         taken: Keys of other tensors that it needs: further arguments.
         given: Keys of tensors made here that others need: further outputs.
@@ -80,20 +80,20 @@ class Frame:
         self.above = None if frame is None else weakref.ref(frame)
 
     def chain(self) -> list[Frame]:
-        """Returns this frame and those that it is part of, up to the model's."""
+        """Returns this frame and its parents, up to the model's."""
         return [self, *([] if self.parent is None else self.parent.chain())]
 
 
 class Recorder(TorchFunctionMode):
-    """Writes down every torch function, in the frame of the module that calls it."""
+    """Recorder of torch functions, in the frame of the module that calls them."""
 
     def __init__(self, model: nn.Module, native: dict[int, Any], device: str) -> None:
         super().__init__()
         self.device = device
         self.plain = _without_methods(model)
         self.is_native = native  # ids of torch's own modules
-        self.tensors: dict[int, Tensor] = {}  # all are kept, so that no two share an id
-        self.makers: dict[int, Frame] = {}  # tensor -> where it was made
+        self.tensors: dict[int, Tensor] = {}  # kept alive, so that ids stay unique
+        self.makers: dict[int, Frame] = {}  # tensor -> frame that made it
         self.frames: list[Frame] = []  # in the order in which they end
         self.stack: list[Frame] = []
         self.native: list[nn.Module] = []  # torch's own modules that run now
@@ -113,7 +113,7 @@ class Recorder(TorchFunctionMode):
         return outputs
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Notes the call of a module; a hook in front of it."""
+        """Records the call of a module; a forward pre-hook."""
         if self.native or id(module) in self.is_native:
             self.native.append(module)
             return
@@ -126,7 +126,7 @@ class Recorder(TorchFunctionMode):
         self.stack.append(frame)
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> None:
-        """Notes the outputs of the call; a hook behind it."""
+        """Records the outputs of the call; a forward hook."""
         step = Step(module, self.refs(args), self.refs(kwargs), self.refs(outputs))
         if self.native:
             self.native.pop()
@@ -148,7 +148,7 @@ class Recorder(TorchFunctionMode):
             frame.owned.add(ref.key)
 
     def refs(self, structure: Any) -> Any:
-        """Returns the nest with its tensors kept, and a `Ref` in the place of each."""
+        """Keeps the tensors of a nest alive, and replaces them by `Ref`s."""
 
         def ref(leaf: Any) -> Any:
             if not is_tensor(leaf):
@@ -160,9 +160,9 @@ class Recorder(TorchFunctionMode):
 
 
 def record(model: nn.Module, signature: Signature, training: bool, native: dict[int, Any]) -> Recorder:
-    """Returns a run of the model; `native` has the ids of torch's own modules in it.
+    """Records a run of the model; `native` has the ids of torch's own modules in it.
 
-    Raises: whatever the model raises, and torch where it decides on data.
+    Raises: The errors of the model, and torch's for data-dependent control flow.
     """
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
@@ -186,7 +186,7 @@ def record(model: nn.Module, signature: Signature, training: bool, native: dict[
     for leaf in filter(is_tensor, tree.flatten(inputs)):
         for axis, size in enumerate(leaf.shape):
             if isinstance(size, torch.SymInt) and size.node.maybe_as_int() is not None:
-                raise ValueError(f"axis {axis} of an input is open, but the model works for one size of it only")
+                raise ValueError(f"axis {axis} of an input is dynamic, but the model supports only one size of it")
     return recorder
 
 
@@ -196,7 +196,7 @@ def is_tensor(leaf: Any) -> bool:
 
 
 def _without_methods(model: nn.Module) -> dict[int, Tensor]:
-    """Returns the weights of `add_weight`, by id, as the plain tensors that fake tensors go along with."""
+    """Returns the weights of `add_weight`, by id, as plain tensors, which fake tensors support."""
     weights = (*model.parameters(), *model.buffers())
     return {id(w): w.detach().as_subclass(Tensor) for w in weights if type(w) not in (Tensor, nn.Parameter)}
 
@@ -221,7 +221,7 @@ def _hooks(model: nn.Module, recorder: Recorder) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _compiling() -> Iterator[None]:
-    """Layers take the ways that they take in compiled code, which suit every device and read no data."""
+    """Makes layers use the code paths of compiled code, which work on every device and do not read data."""
     before = torch.compiler.is_compiling
     torch.compiler.is_compiling = lambda: True
     try:
@@ -241,7 +241,7 @@ def _stand_in(leaf: Any, fake: Any, device: Any) -> Tensor:
 
 
 def _named(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments that hold tensors, by the names that `forward` gives them."""
+    """Returns the arguments with tensors, by parameter name."""
     bound = inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments
     named = dict(list(bound.items())[1:])
     for name, parameter in inspect.signature(type(module).forward).parameters.items():
@@ -253,7 +253,7 @@ def _named(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _fused_outputs(name: str, x: Tensor, states: Any, weights: Any, *options: Any) -> Any:  # noqa: ARG001
-    """Returns what torch's recurrent kernels give, in shape: their own fake versions fix the number of steps."""
+    """Returns fake results of torch's recurrent kernels; torch's own fake versions fix the number of steps."""
     directions = 2 if options[4] else 1
     first = states[0] if name == "lstm" else states
     outputs = x.new_empty(*x.shape[:-1], first.shape[-1] * directions)

@@ -1,4 +1,4 @@
-"""Statements of a `forward`, from what happened in one call of a module."""
+"""Generation of the statements of a `forward` from a recorded call of a module."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OPERATORS = dict(
     )
 )
 SIGNS = {name: OPERATORS[name] for name in "add sub mul div matmul eq ne lt le gt ge".split()} | {"rsub": "-"}
-PARTS = {  # what the several results of a function are called
+PARTS = {  # names of the results of functions with several
     "lstm": ("output", "h", "c"),
     "gru": ("output", "h"),
     "rnn_tanh": ("output", "h"),
@@ -57,7 +57,7 @@ RESERVED = {"self", "torch", "nn", "F", *dir(builtins), *keyword.kwlist, *keywor
 
 
 class UnwritableError(ValueError):
-    """Something that cannot be written as plain torch."""
+    """Error for code that cannot be written as plain torch."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class Statement:
     """One statement: `target = expr`, `return expr`, or only an expression.
 
     Args:
-        prefix: What stands in front of the expression.
+        prefix: Text before the expression.
         expr: The expression.
-        shape: Of what it makes, for a comment.
-        context: What is around it: `torch.no_grad()`, say.
+        shape: Shape of the result, for a comment.
+        context: Context manager around it, such as `torch.no_grad()`.
     """
 
     prefix: str
@@ -78,7 +78,7 @@ class Statement:
 
 
 def identifier(wish: str, taken: Iterable[str] = ()) -> str:
-    """Returns an ordinary identifier that resembles `wish` and is not among `taken`, no keyword and no builtin."""
+    """Returns a valid identifier like `wish` that is not in `taken`, a keyword or a builtin."""
     base = re.sub(r"[^A-Za-z0-9_]", "_", wish, flags=re.ASCII)[:40].strip("_") or "value"
     base = f"_{base}" if base[0].isdigit() else base
     names = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(2)))
@@ -89,9 +89,9 @@ class Body:
     """Writes the statements of one frame.
 
     Args:
-        frame: Which.
-        recorder: What holds its tensors.
-        attribute: `attribute(module, key)` is the expression, in a module, for a weight or a constant: `self.linear.weight`.
+        frame: The frame.
+        recorder: The recorder with its tensors.
+        attribute: `attribute(module, key)` returns the expression for a weight or a constant: `self.linear.weight`.
         method: The expression for calling a module: `self.dense`.
     """
 
@@ -106,7 +106,7 @@ class Body:
         self.names: dict[int, str] = {}
         self.taken: set[str] = set()
         self.sizes: dict[str, str] = {}  # a symbolic size -> its variable
-        self.sizes_from: dict[str, str] = {}  # where each of these variables comes from
+        self.sizes_from: dict[str, str] = {}  # source of each of these variables
         self.statements: list[Statement] = []
         self.parameters: list[str] = []
 
@@ -152,7 +152,7 @@ class Body:
     # ------------------------------------------------------------------------------------------------------ statements
 
     def _step(self, step: Step) -> None:
-        given = {ref.key for ref in refs_in(step.args)}  # in-place functions give back what they got
+        given = {ref.key for ref in refs_in(step.args)}  # in-place functions return their argument
         new = [ref for ref in refs_in(step.outputs) if ref.key not in self.names and ref.key not in given]
         extra = step.frame.given if step.frame is not None else []
         new += [Ref(key) for key in extra if key not in self.names]
@@ -203,7 +203,7 @@ class Body:
         self.statements.append(Statement(prefix, expr, shape, context))
 
     def _expression(self, step: Step) -> tuple[Expr, str]:
-        """Returns the right-hand side, and what to call the result."""
+        """Returns the right-hand side, and a name for the result."""
         if isinstance(step.target, nn.Module):
             head = self.method(self.frame, step)
             wish = snake_case(head.split(".")[-1].split("[")[0])
@@ -307,7 +307,7 @@ class Body:
             return self.names[key]
         found = self.attribute(self.frame, key)
         if found is None:
-            raise UnwritableError("it uses a tensor that is no weight of the model")
+            raise UnwritableError("it uses a tensor that is not a weight of the model")
         return found
 
     def _device(self) -> str:
@@ -319,10 +319,10 @@ class Body:
                 found = self.attribute(self.frame, ref.key)
                 if found is not None:
                     return found
-        raise UnwritableError("it makes a tensor on a device that no input and no weight tells")
+        raise UnwritableError("it creates a tensor on a device that no input or weight is on")
 
     def _size(self, value: Any) -> str:
-        """Returns a size, in terms of the inputs' sizes."""
+        """Returns a size as an expression of the inputs' sizes."""
         if not hasattr(value, "node"):
             return repr(value)
         expr = value.node.expr
@@ -370,7 +370,7 @@ class Body:
     # -------------------------------------------------------------------------------------------------------- inlining
 
     def _inline(self, statements: list[Statement]) -> list[Statement]:
-        """Returns a value that only the next statement uses, and once, moves into it where that stays short."""
+        """Inlines values that are used once, by the next statement, if the line stays short."""
         kept: list[Statement] = []
         for position, statement in enumerate(statements):
             previous = kept[-1] if kept else None
@@ -425,7 +425,7 @@ def shape_text(tensor: Tensor) -> str:
 
 
 def live(frame: Frame) -> list[Step]:
-    """Returns the steps whose results are used, or that change something."""
+    """Returns the steps whose results are used, or that have side effects."""
     needed = {ref.key for ref in refs_in(frame.outputs)} | {*frame.given}
     kept: list[Step] = []
     for step in reversed(frame.steps):
@@ -486,11 +486,11 @@ def _home(function: Any, name: str) -> str:
             return "F" if prefix == "torch.nn.functional" else prefix
     if getattr(Tensor, name, None) is function:
         return "Tensor"
-    raise UnwritableError(f"it calls {resolved or name}, which is no public function of torch")
+    raise UnwritableError(f"it calls {resolved or name}, which is not a public function of torch")
 
 
 def _trimmed(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Leaves out the keyword arguments that have their default."""
+    """Removes keyword arguments that equal their default."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):

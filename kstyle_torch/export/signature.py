@@ -1,4 +1,4 @@
-"""Signature of a model's inputs: shapes, dtypes and the nest that they come in."""
+"""Signature of a model's inputs: shapes, dtypes and nest."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ OPEN_SIZE = 64  # survives the halvings of a U-Net
 
 @dataclass(frozen=True)
 class Leaf:
-    """One input: its shape, None for what varies, its dtype and its name."""
+    """One input: its shape, None for dynamic sizes, dtype and name."""
 
     shape: tuple[int | None, ...]
     dtype: torch.dtype
     name: str
 
     def tensor(self, rows: int = ROWS, open_size: int = OPEN_SIZE, device: Any = None) -> Tensor:
-        """Returns an input of this kind: random floats, or zeros (which are in any vocabulary)."""
+        """Returns an example input: random floats, or zeros, which are in any vocabulary."""
         sizes = [rows if size is None else size for size in self.shape[:1]]
         sizes += [open_size if size is None else size for size in self.shape[1:]]
         if self.dtype.is_floating_point:
@@ -45,9 +45,9 @@ class Signature:
 
     @classmethod
     def of(cls, model: Any, given: Any = None) -> Signature:
-        """Returns that of a model's own inputs, or what the user gives instead (see `to_program`).
+        """Returns the signature of a model's inputs, or the user's (see `to_program`).
 
-        Raises: ValueError: if neither says it.
+        Raises: ValueError: if neither is known.
         """
         device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), config.device())
         graph = graph_of(model)
@@ -58,7 +58,7 @@ class Signature:
             return cls(given, [_leaf(spec, name) for spec, name in zip(flat, names, strict=True)], device)
         if graph is None:
             raise ValueError(
-                f"{getattr(model, 'name', type(model).__name__)!r} does not say what it is called on. Pass "
+                f"{getattr(model, 'name', type(model).__name__)!r} has no known input signature. Pass "
                 "input_signature=, an InputSpec(shape=(None, 10)) or an example batch."
             )
         specs = [graph.specs[ref.index] for ref in tree.flatten(graph.inputs)]
@@ -73,12 +73,12 @@ class Signature:
         return (self.pack(made),)
 
     def open_axes(self) -> tuple[Any, ...]:
-        """Returns the axes of the arguments that have open sizes, for `torch.export`."""
+        """Returns the dynamic axes of the arguments, for `torch.export`."""
         dynamic = torch.export.Dim.DYNAMIC
         return (self.pack([{a: dynamic for a, size in enumerate(leaf.shape) if size is None} for leaf in self.leaves]),)
 
     def pack(self, flat: list[Any]) -> Any:
-        """Returns one value for every input, in the nest that the model takes; in no nest if it takes one."""
+        """Arranges one value for each input in the model's nest of inputs."""
         if not tree.is_nested(self.nest):
             return flat[0]
         holders = [_Holder(value) for value in flat]  # a value may be a nest itself

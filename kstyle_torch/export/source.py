@@ -1,4 +1,4 @@
-"""`to_source(model)`: the model as one file of plain torch, to read, to change and to keep."""
+"""`to_source(model)`: the model as one file of plain torch code."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ Its weights are not in here:
 
 
 def to_source(model: nn.Module, input_signature: Any = None) -> str:
-    """Returns the source of a module `Model` that needs nothing but torch, with the model's `state_dict` keys and its outputs.
+    """Returns the source of a module `Model` that needs only torch, with the model's `state_dict` keys and outputs.
 
-    What happens in each layer is recorded in inference and in training mode and written down as calls of torch; layers that
-    do the same share a class. The result is run beside the model before it is returned.
+    The calls in each layer are recorded in inference and training mode and written as torch code; equal layers share a
+    class. The result is compared with the model before it is returned.
 
     Args:
-        model: What to write; built.
-        input_signature: What it is called on, where it has no graph that says it; see `Model.export`.
+        model: A built model.
+        input_signature: The inputs of a model without a graph; see `Model.export`.
     Returns: Python source; `exec` it, or write it to a file and import that. In training mode a layer whose training could
         not be written raises an error.
-    Raises: ValueError: if a layer decides on its data, leaves torch or holds large constants; it names the layer.
+    Raises: ValueError: if a layer has data-dependent control flow, leaves torch or holds large constants; it names the layer.
 
     Example:
         >>> from kstyle_torch import Input, Sequential
@@ -57,7 +57,7 @@ def to_source(model: nn.Module, input_signature: Any = None) -> str:
         except ModesDifferError:
             source = Classes(model, native, (_run(model, signature, native), None)).source(HEADER)
     except UnwritableError as error:
-        raise ValueError(f"to_source() cannot write {error}. model.export('model.pt2') may do instead.") from error
+        raise ValueError(f"to_source() cannot write {error}. Try model.export('model.pt2') instead.") from error
     _check(model, source, signature)
     return source
 
@@ -75,7 +75,7 @@ def write_source(
 def _run(model: nn.Module, signature: Signature, native: dict[int, Any]) -> Recorder:
     try:
         return record(model, signature, False, native)
-    except Exception as error:  # whatever the layers raise where there are no numbers
+    except Exception as error:  # layers may raise any error for fake tensors
         where = getattr(error, "kstyle_layer", None) or getattr(model, "name", type(model).__name__)
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UnwritableError(f"{where!r}: {reason}") from error
@@ -89,7 +89,7 @@ def _training_run(model: nn.Module, signature: Signature, native: dict[int, Any]
 
 
 def _check(model: nn.Module, source: str, signature: Signature) -> None:
-    """Runs the source beside the model.
+    """Compares the source with the model.
 
     Raises: ValueError: if keys or outputs differ.
     """
@@ -107,6 +107,6 @@ def _check(model: nn.Module, source: str, signature: Signature) -> None:
                     got, expected, rtol=1e-4, atol=1e-5, equal_nan=True
                 ):
                     raise ValueError(
-                        "to_source() gave other outputs than the model, which it must not: please report this. "
-                        "model.export('model.pt2') does not go this way."
+                        "the outputs of to_source() differ from the model's, which is a bug; please report it. "
+                        "model.export('model.pt2') is not affected."
                     )

@@ -16,7 +16,13 @@ from kstyle_torch import config, dtype_policies, regularizers, tree
 from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer import added_losses
-from kstyle_torch.layer.call_arguments import named_arguments, refuse_misfit, refuse_other_than_tensors, shapes_for
+from kstyle_torch.layer.call_arguments import (
+    named_arguments,
+    refuse_misfit,
+    refuse_other_than_tensors,
+    refuse_several,
+    shapes_for,
+)
 from kstyle_torch.layer.call_pairs import pair_again, pair_call_and_forward
 from kstyle_torch.layer.checks import check_initialized
 from kstyle_torch.layer.containers import metrics_in, tracked
@@ -31,6 +37,7 @@ from kstyle_torch.layer.shapes import as_shape, declared_shape, shapes_of
 from kstyle_torch.layer.stateless import stateless_call
 from kstyle_torch.layer.tracing import Traced
 from kstyle_torch.layer.unbuilt import warn_of_unbuilt
+from kstyle_torch.layer.users_calls import OWN_CALLS
 from kstyle_torch.layer.weight_holder import sync_trainable
 from kstyle_torch.mode import apart_from_holds, holding, holds, modeless, running
 from kstyle_torch.registry import snake_case, unique_name
@@ -42,6 +49,10 @@ from kstyle_torch.symbolic.tensor import any_symbolic
 layer_registry = registry("layer", "keras.layers")
 # in Keras' configs; accepted while they are disabled
 KERAS_ONLY = ("lora_alpha", "lora_rank", "quantization_config")
+# arguments of the package's layers that Keras' configs have in the form of the attribute: `(3, 3)` for 3
+SETTLED = frozenset(
+    "kernel_size strides dilation_rate pool_size padding output_size size cropping data_format value_dim".split()
+)
 
 
 class Layer(Configurable, Traced):
@@ -146,6 +157,8 @@ class Layer(Configurable, Traced):
         if "build" in vars(cls):
             cls.build = _build_once(vars(cls)["build"])  # type: ignore[method-assign]
         pair_call_and_forward(cls, Layer)
+        if "__call__" in vars(cls) and cls.__module__.startswith("kstyle_torch."):
+            OWN_CALLS[vars(cls)["__call__"]] = Layer  # which it calls in turn
         let_none_give_way(cls)
         cls._builds_weights = vars(cls).get("_builds_weights", "build" in vars(cls) or cls._builds_weights)
         cls._makes_mask = cls.compute_mask is not Layer.compute_mask
@@ -177,6 +190,8 @@ class Layer(Configurable, Traced):
         set_since = {name: serialize_keras_object(getattr(self, name)) for name in self._set_arguments}
         config = {**super().get_config(), **set_since, **own}
         config.pop("autocast", None)  # Keras' layers have no such setting in files
+        if type(self).__module__.startswith("kstyle_torch."):
+            config.update((name, getattr(self, name, config[name])) for name in SETTLED & config.keys())
         return config
 
     # --------------------------------------------------------------------------------------------- building weights
@@ -301,8 +316,7 @@ class Layer(Configurable, Traced):
         """Calls the layer with other values in the place of its variables, and leaves its own as they are.
 
         The state of random numbers is among the variables: the same values give the same result, and the values that are
-        returned give other numbers. Layers that draw without a seed draw as their listed seeds say. Recurrent dropout and
-        random image layers are not among them yet, and draw other numbers in each call.
+        returned give other numbers. Layers that draw without a seed draw as their listed seeds say.
 
         Args:
             trainable_variables: Tensors or arrays, one for each of `layer.trainable_variables`.
@@ -338,10 +352,12 @@ class Layer(Configurable, Traced):
     def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs the general call: symbolic inputs, conversion of arguments, building and masks."""
         if any_symbolic(args, kwargs):
+            refuse_several(self, args)
             if self.input_spec is not None:
                 self._check_input_spec(args, kwargs)
             return self._symbolic_call(args, kwargs)
         args, kwargs = tree.map_structure(self._to_tensor, (_with_arrays(args), kwargs))
+        refuse_several(self, args)
         for arg in args:
             if type(arg) is not Tensor and not self._allow_non_tensor_positional_args:
                 refuse_other_than_tensors(self, arg)
@@ -516,6 +532,7 @@ class Layer(Configurable, Traced):
 
 
 Layer.forward = Layer._own_call = Layer.call
+OWN_CALLS[Layer.__call__] = None  # which calls that of torch, and that is looked at elsewhere
 
 
 def lacks_weights(module: nn.Module) -> bool:

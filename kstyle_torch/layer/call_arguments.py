@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +74,24 @@ def _is_of_tensors(value: Any) -> bool:
     leaves = tree.flatten(value) if tree.is_nested(value) else [value]
     tensors = [isinstance(leaf, (Tensor, SymbolicTensor)) for leaf in leaves]
     return any(tensors) and all(known or leaf is None for known, leaf in zip(tensors, leaves, strict=True))
+
+
+def refuse_several(layer: Any, args: tuple[Any, ...]) -> None:
+    """Raises an error for several tensors where a layer of the package takes one, as a list or by position.
+
+    Raises: ValueError: for a list. TypeError: for a tensor in the place of `training`.
+    """
+    if len(args) > 1 and isinstance(args[1], (Tensor, SymbolicTensor)) and layer._parameter_names[1:2] == ("training",):
+        raise TypeError(
+            f"{describe(layer)}: got a tensor as training, which is True, False or None. Inputs go in a list."
+        )
+    if not args or not isinstance(args[0], (list, tuple)) or len(args[0]) < 2 or not _is_of_tensors(args[0]):
+        return
+    call = type(layer)._own_call
+    first = next(itertools.islice(inspect.signature(call).parameters.values(), 1, None), None)
+    if first is not None and first.annotation == "Tensor" and (call.__module__ or "").startswith("kstyle_torch."):
+        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in tree.flatten(args[0]) if leaf is not None)
+        raise ValueError(f"{describe(layer)} takes one tensor; got a list of {len(args[0])}, of shapes {shapes}.")
 
 
 def refuse_other_than_tensors(layer: Any, value: Any) -> None:

@@ -19,6 +19,7 @@ from torch import nn
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.precision import PreciseForward
+from kstyle_torch.layer.users_calls import has_users_call
 from kstyle_torch.mode import fills_training
 
 CALLS = ("call", "forward")
@@ -126,10 +127,10 @@ def drop_casts(layer: Any) -> None:
 
 
 def has_other_call(layer: Any) -> bool:
-    """Returns whether a user has put another function in the place of the `call` that the layer's class was made with."""
+    """Returns whether a user has put another function in the place of `call`, or of the `__call__` of its class."""
     cls = type(layer)
     pair_again((cls,))
-    return "call" in vars(layer) or cls.forward is not cls._own_call
+    return "call" in vars(layer) or cls.forward is not cls._own_call or has_users_call(cls)
 
 
 def _takes_training(function: Any) -> bool:

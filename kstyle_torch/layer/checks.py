@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
+from kstyle_torch.errors import WrongTypeError
 from kstyle_torch.layer.paths import is_building
 from kstyle_torch.symbolic.infer import probing
 
@@ -16,8 +17,10 @@ def positive_int(value: Any, name: str, layer: Any) -> int:
 
     Raises: ValueError: if it is not a positive integer.
     """
-    if isinstance(value, bool) or (not isinstance(value, int) and not hasattr(value, "__index__")) or value <= 0:
-        raise ValueError(f"{type(layer).__name__}: {name} must be a positive int; got {value!r}.")
+    is_int = not isinstance(value, bool) and hasattr(value, "__index__")
+    if not is_int or value <= 0:
+        kind = ValueError if is_int else WrongTypeError
+        raise kind(f"{type(layer).__name__}: {name} must be a positive int; got {value!r}.")
     return int(value)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from kstyle_torch._torch import has_global_hook
+from kstyle_torch.layer.users_calls import OWN_CALLS, has_users_call
 
 CALL_MODULE = nn.Module.__call__  # as it is when the package is imported
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -32,5 +33,8 @@ def anybody_listens(modules: Iterable[nn.Module], besides: Collection[Callable[.
         ) and not all(hook in besides for name in HOOKS for hook in fields[name].values()):
             return True
         if fields.get("_compiled_call_impl") is not None:
+            return True
+        cls: Any = module.__class__
+        if OWN_CALLS.get(cls.__call__, cls) is not None and has_users_call(cls):
             return True
     return False

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kstyle_torch import initializers
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.checks import positive_int
 from kstyle_torch.layer.weight_holder import ListedWeight, sync_trainable
@@ -126,6 +125,5 @@ class LoraLayer(Layer):
     def load_own_variables(self, store: Any) -> None:
         super().load_own_variables(store)
         if self.lora_enabled:
-            a, b = (getattr(self, f"lora_{self._lora_target}_{each}") for each in "ab")
-            a.assign(torch.as_tensor(initializers.HeUniform()(tuple(a.shape), dtype=a.dtype)))
-            b.assign(torch.zeros(b.shape))  # Keras sets both to zero, which can never train
+            b = getattr(self, f"lora_{self._lora_target}_b")
+            b.assign(torch.zeros(b.shape))  # and the product is zero; Keras sets both to zero, which can never train

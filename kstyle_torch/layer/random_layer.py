@@ -10,14 +10,13 @@ from torch import Tensor
 
 from kstyle_torch import config, splitmix64
 from kstyle_torch.layer.base import Layer
-from kstyle_torch.layer.module_walk import OwnList, set_unnoticed
-from kstyle_torch.layer.seed_states import TorchSeed
+from kstyle_torch.layer.seed_states import DrawsFromTorch, seed_states_in
 from kstyle_torch.layer.weights import Weight
 
 DRAWS = Weight("_draws", name="seed_generator_state")
 
 
-class RandomLayer(Layer):
+class RandomLayer(DrawsFromTorch, Layer):
     """Base of the layers that draw random numbers.
 
     Args:
@@ -25,8 +24,6 @@ class RandomLayer(Layer):
             draws so far; None for torch's random state.
     Raises: ValueError: if `seed` is not an int.
     """
-
-    _torch_seed: OwnList | None = None  # made when it is listed
 
     def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -40,12 +37,8 @@ class RandomLayer(Layer):
 
     def _seed_states(self) -> list[Any]:
         if getattr(self, "rate", getattr(self, "stddev", None)) == 0:
-            return super()._seed_states()  # Keras makes a seed generator only where something is drawn
-        if self.seed is not None:
-            return [self._view(DRAWS), *super()._seed_states()]
-        if self._torch_seed is None:
-            set_unnoticed(self, _torch_seed=OwnList([TorchSeed(self)]))
-        return [*(self._torch_seed or ()), *super()._seed_states()]
+            return seed_states_in(self)  # Keras makes a seed generator only where something is drawn
+        return super()._seed_states() if self.seed is None else [self._view(DRAWS), *seed_states_in(self)]
 
     def _uniform(self, shape: Sequence[int], device: torch.device) -> Tensor:
         """Returns new float32 numbers, uniform in [0, 1)."""

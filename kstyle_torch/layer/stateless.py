@@ -11,7 +11,7 @@ from torch.func import functional_call
 from kstyle_torch.arrays import from_array
 from kstyle_torch.layer.added_weights import State, TrainableWeight
 from kstyle_torch.layer.layout import SAME
-from kstyle_torch.layer.seed_states import TorchSeed, drawing_from, held
+from kstyle_torch.layer.seed_states import drawing_from_seeds, held
 from kstyle_torch.layer.weights import WeightView
 from kstyle_torch.mode import running
 from kstyle_torch.variables import Variable
@@ -54,7 +54,7 @@ def stateless_call(
     outer, running.losses = running.losses, {}
     try:
         with held(apart, apart_values):
-            with drawing_from([seed for seed in seeds if isinstance(seed, TorchSeed)]):
+            with drawing_from_seeds(layer):
                 outputs = functional_call(layer, state, args, kwargs)
             moved = {id(seed): seed._tensor for seed in seeds}
         added = [loss for each in layer._flatten_layers() for loss in running.losses.get(id(each), ())]

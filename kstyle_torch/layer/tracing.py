@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import inspect
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from kstyle_torch import tree
+from kstyle_torch import draws, tree
 from kstyle_torch.layer.call_arguments import named_arguments, shapes_for
 from kstyle_torch.layer.children import HasChildren
 from kstyle_torch.layer.masks import (
@@ -23,6 +26,7 @@ from kstyle_torch.layer.paths import building_inside
 from kstyle_torch.layer.policy import HasPolicy
 from kstyle_torch.layer.shapes import as_leaves
 from kstyle_torch.mode import running
+from kstyle_torch.registry import keeping_names
 from kstyle_torch.symbolic.infer import describe, infer
 from kstyle_torch.symbolic.tensor import (
     RecordedCall,
@@ -96,9 +100,10 @@ class Traced(HasChildren, HasPolicy):
         A subclass that overrides it, or `compute_output_shape`, says itself what its calls give: `call` is not run.
         """
         if not is_users(self, "compute_output_shape"):
-            if not self.built:
-                self._build_for(args, kwargs)
-            return symbolic_outputs(*infer(self, args, kwargs, is_symbolic))
+            with built_apart(self) as layer:
+                if not layer.built:
+                    layer._build_for(args, kwargs)
+                return symbolic_outputs(*infer(layer, args, kwargs, is_symbolic))
         shapes = shapes_for(self.compute_output_shape, self, named_arguments(self, args, kwargs))
         shape = self.compute_output_shape(**shapes)
         try:
@@ -177,9 +182,10 @@ class Traced(HasChildren, HasPolicy):
         ]
         args, names = tuple(tensors[:1]), [name.removesuffix("_shape") for name in known]
         kwargs = dict(zip(names[1:], tensors[1:], strict=True))
-        if not self.built:
-            self._build_for(args, kwargs)
-        leaves, nest = infer(self, args, kwargs, is_symbolic)
+        with built_apart(self) as layer:
+            if not layer.built:
+                layer._build_for(args, kwargs)
+            leaves, nest = infer(layer, args, kwargs, is_symbolic)
         return tree.pack_sequence_as(nest, [None if leaf is None else leaf.shape for leaf in leaves])
 
     def _first_argument(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -208,3 +214,28 @@ def is_users(layer: Any, method: str) -> bool:
     """Returns whether a method of a layer is not the package's own: a user's class, or the instance, has it."""
     found = inspect.unwrap(getattr(layer, method))
     return not getattr(found, "__module__", "").startswith("kstyle_torch.")
+
+
+@contextlib.contextmanager
+def built_apart(layer: Any) -> Iterator[Any]:
+    """Yields a layer whose output shapes are asked for: itself; a copy, to be built, if it is not built yet.
+
+    The block leaves names and random numbers alone, and the layer unbuilt, as Keras does. A layer that cannot be copied is
+    built.
+    """
+    if layer.built:
+        yield layer
+        return
+    try:
+        apart = copy.deepcopy(layer)
+    except Exception:  # whatever attributes of the user's raise  # noqa: BLE001
+        apart = None
+    if apart is None:
+        yield layer
+        return
+    state = draws.random_state()
+    try:
+        with keeping_names():
+            yield apart
+    finally:
+        draws.set_random_state(state)

@@ -1,4 +1,4 @@
-"""Activation, and the activations that have arguments or weights."""
+"""Activation, and activation layers with arguments or weights."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Activation(Layer):
 
 @register()
 class ReLU(Layer):
-    """`max(x, 0)`; with the arguments a capped, leaky or shifted one.
+    """`max(x, 0)`; optionally capped, leaky or shifted.
 
     Args:
         max_value: Upper bound of the output; none if None.
         negative_slope: Slope below `threshold`.
-        threshold: Values under it count as negative.
+        threshold: Values below it count as negative.
     Output shape: that of the input.
     Raises: ValueError: if an argument is negative.
 
@@ -107,7 +107,7 @@ class PReLU(Layer):
         alpha_initializer: Of alpha, which has the shape of a sample.
         alpha_regularizer: Penalty on alpha.
         alpha_constraint: What alpha is projected to after each step.
-        shared_axes: Axis or axes of the input along which alpha is one number: `[1, 2]` for one per channel of an image.
+        shared_axes: Axis or axes of the input along which alpha is shared: `[1, 2]` for one alpha per channel of an image.
     Output shape: that of the input.
     Source: He et al. 2015.
 
@@ -192,10 +192,10 @@ class ELU(Layer):
 
 @register()
 class Softmax(Layer):
-    """`exp(x)`, divided by its sum along one axis or several.
+    """`exp(x)`, divided by its sum along one or several axes.
 
-    Called with `mask`, which broadcasts to the input, it gives 0 where that is False (or not over 0.5) and leaves those
-    places out of the sum.
+    With a `mask`, which broadcasts to the input, the output is 0 where it is False (or at most 0.5), and those elements
+    are excluded from the sum.
 
     Args:
         axis: The axis, or a sequence of them.
@@ -227,7 +227,7 @@ class Softmax(Layer):
                 f"got a mask of shape {tuple(mask.shape)}."
             )
         hidden = ~mask if mask.dtype == torch.bool else mask <= 0.5
-        # again afterwards: where all is hidden, all would be equal
+        # masks the result too, since a fully masked row would be uniform
         return self._softmax(inputs.masked_fill(hidden, torch.finfo(inputs.dtype).min)).masked_fill(hidden, 0)
 
     def _softmax(self, x: Tensor) -> Tensor:

@@ -34,11 +34,11 @@ class BatchNormalization(Layer):
         mask: The inputs' shape without its last axis; where it is False, an input does not count for the statistics.
 
     Args:
-        axis: The features' axis.
-        momentum: How much of the moving statistics stays at each step.
+        axis: Axis of the features.
+        momentum: Share of the moving statistics that is kept at each step.
         epsilon: Added to the variance.
-        center: Whether there is a shift (beta).
-        scale: Whether there is a factor (gamma).
+        center: Whether to add a shift (beta).
+        scale: Whether to multiply by a factor (gamma).
         beta_initializer: Of beta, shape (features,).
         gamma_initializer: Of gamma.
         moving_mean_initializer: Of the moving mean.
@@ -49,7 +49,7 @@ class BatchNormalization(Layer):
         gamma_constraint: What gamma is projected to after each step.
         renorm: Whether training corrects the batch's statistics towards moving ones, for small batches.
         renorm_clipping: Limits of the correction: a dict with any of `"rmin"`, `"rmax"`, `"dmax"`.
-        renorm_momentum: How much of the statistics it corrects towards stays at each step.
+        renorm_momentum: Share of the statistics for the correction that is kept at each step.
         synchronized: Whether the replicas of `torch.distributed` share the batch's statistics; Keras on torch cannot.
     Output shape: that of the input.
     Raises: ValueError: if `axis` is not an int, a limit is unknown or impossible, or a mask has the wrong number of axes.
@@ -134,7 +134,7 @@ class BatchNormalization(Layer):
             x = x.to(self._dtype)
         features_second = x.ndim == 2 or self.axis == 1
         if x.ndim < 2 or x.shape[1 if features_second else self.axis] != self.running_mean.shape[0]:
-            check_sizes(self, x.shape, self.axis)  # statistics of one feature would be taken for those of all
+            check_sizes(self, x.shape, self.axis)  # statistics of a single feature would broadcast to all
         y = x if features_second else x.movedim(self.axis, 1)
         if not (self._mode_of_call(training) and self.trainable):
             y = self._normalize(y)
@@ -168,13 +168,13 @@ class BatchNormalization(Layer):
     # -------------------------------------------------------------------------- statistics that torch's kernel has not
 
     def _moments(self, x: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Returns the mean and biased variance of the features (axis 1) over what is kept, in all replicas if synchronized."""
+        """Returns mean and biased variance of the features (axis 1) over unmasked values, of all replicas if synchronized."""
         axes = [axis for axis in range(x.ndim) if axis != 1]
         if kept is None:
             count, values = x.new_full((x.shape[1],), x.numel() // max(x.shape[1], 1)), x
         else:
             count, values = kept.sum(axes).to(x.dtype), x.where(kept, 0.0)
-        count = self._over_replicas(count) + config.epsilon()  # where nothing is kept, the mean is 0
+        count = self._over_replicas(count) + config.epsilon()  # the mean is 0 if everything is masked
         mean = self._over_replicas(values.sum(axes)) / count
         deviations = x - _along_features(mean, x)
         deviations = deviations if kept is None else deviations.where(kept, 0.0)
@@ -187,7 +187,7 @@ class BatchNormalization(Layer):
         return x
 
     def _normalize_by(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        """Normalizes by these statistics, which are then tracked."""
+        """Normalizes by these statistics, and updates the moving ones with them."""
         factor: Any = self.weight
         shift: Any = self.bias
         if self.renorm:
@@ -203,7 +203,7 @@ class BatchNormalization(Layer):
         return y if shift is None else y + _along_features(shift, x)
 
     def _correction(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns what takes values normalized by the batch to what the tracked statistics would have made of them."""
+        """Returns factor and offset from batch-normalized values to values normalized by the moving statistics."""
         tracked_std = self.running_renorm_std.clamp_min(math.sqrt(self.epsilon))
         ratio = (variance + self.epsilon).sqrt() / tracked_std
         offset = (mean - self.running_renorm_mean) / tracked_std
@@ -220,7 +220,7 @@ class BatchNormalization(Layer):
 
 
 class _SumOverReplicas(torch.autograd.Function):
-    """The sum of a tensor over all replicas; its gradient is summed likewise."""
+    """Sum of a tensor over all replicas; its gradient is summed likewise."""
 
     @staticmethod
     def forward(context: Any, inputs: Tensor) -> Tensor:  # noqa: ARG004
@@ -236,12 +236,12 @@ class _SumOverReplicas(torch.autograd.Function):
 
 
 def _along_features(x: Tensor, like: Tensor) -> Tensor:
-    """Converts (features,) to (1, features, 1, ...), to go with `like`."""
+    """Reshapes (features,) to (1, features, 1, ...), which broadcasts with `like`."""
     return x.view(-1, *(1,) * (like.ndim - 2))
 
 
 def _checked_clipping(clipping: dict[str, float], layer: Layer) -> dict[str, float]:
-    """Returns the limits, with those that limit nothing where they were left out."""
+    """Returns the limits, with infinite ones for those that are missing."""
     if clipping.keys() - {*CLIPS}:
         raise ValueError(f"{layer.name}: renorm_clipping knows {', '.join(CLIPS)}; got {clipping}.")
     limits = {"rmin": 0.0, "rmax": math.inf, "dmax": math.inf, **{k: v for k, v in clipping.items() if v is not None}}

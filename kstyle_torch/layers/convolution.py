@@ -1,4 +1,4 @@
-"""Convolutions: what they all share, and the plain ones, a class a rank."""
+"""Convolutions: the base class of all, and plain convolutions of each rank."""
 
 from __future__ import annotations
 
@@ -36,18 +36,19 @@ def _kernel_to_torch(kernel: Tensor) -> Tensor:
     return kernel.movedim((-1, -2), (0, 1))
 
 
-KERNEL = Layout(_kernel_to_keras, _kernel_to_torch)  # of every rank; transposed convolutions swap in and out in both
+# for all ranks; transposed convolutions swap input and output channels in both layouts
+KERNEL = Layout(_kernel_to_keras, _kernel_to_torch)
 
 
 class AnyConvolution(SpatialLayer):
     """Base class of all convolutions.
 
     Args:
-        kernel_size: Size of the window; an int or one an axis.
-        strides: Step of the window; an int or one an axis.
+        kernel_size: Size of the window; an int or one for each axis.
+        strides: Step of the window; an int or one for each axis.
         padding: `"valid"` (none) or `"same"` (as many windows as `size / stride`, rounded up).
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        dilation_rate: Distance between the points of the window; an int or one an axis.
+        dilation_rate: Distance between the points of the window; an int or one for each axis.
         activation: Name, function or None (identity).
         use_bias: Whether there is a bias.
         bias_initializer: Of the bias.
@@ -57,8 +58,8 @@ class AnyConvolution(SpatialLayer):
     """
 
     native_class: ClassVar[type[nn.Module]]
-    convolution_op: Any = None  # of the plain convolutions
-    _changes_op = False  # whether this very layer is adapted by LoRA, or was given a `convolution_op` of its own
+    convolution_op: Any = None  # method of the plain convolutions
+    _changes_op = False  # whether this instance uses LoRA or a replaced `convolution_op`
     paddings: ClassVar[tuple[str, ...]] = ("valid", "same")
 
     def __init__(
@@ -89,14 +90,14 @@ class AnyConvolution(SpatialLayer):
         self._plan_padding()
 
     def _plan_padding(self) -> None:
-        """Leaves to torch what it can pad, the same before and after; the rest is padded in front of it."""
+        """Assigns symmetric padding to torch's module; the rest is padded before it."""
         self._native_padding: Any = 0
         self._pad: Any = None
         spread = [(length - 1) * step for length, step in zip(self.kernel_size, self.dilation_rate)]
         if self.padding == "causal":
             self._pad = functools.partial(F.pad, pad=(spread[0], 0))
         elif self.padding == "same" and any(spread):
-            if max(self.strides) > 1:  # then it depends on the input's size
+            if max(self.strides) > 1:  # then padding depends on the input's size
                 self._pad = functools.partial(
                     pad_same, window=self.kernel_size, strides=self.strides, dilation=self.dilation_rate
                 )
@@ -113,7 +114,7 @@ class AnyConvolution(SpatialLayer):
             )
 
     def _channels(self, input_shape: Shape) -> int:
-        """Returns how many channels the input has; raises where its shape does not fit the layer."""
+        """Returns the number of input channels; raises an error if the shape does not fit the layer."""
         self._check_rank(input_shape)
         if self.padding == "valid":
             window = [(length - 1) * step + 1 for length, step in zip(self.kernel_size, self.dilation_rate)]
@@ -121,7 +122,7 @@ class AnyConvolution(SpatialLayer):
         return known_size(input_shape, -1 if self._permutes else 1, self)
 
     def _make_conv(self, in_channels: int, out_channels: int, **more: Any) -> nn.Module:
-        """Returns the native module, its kernel in the memory format that the input will have."""
+        """Returns the native module, with its kernel in the memory format of the input."""
         settings = {"padding": self._native_padding, "bias": self.use_bias, "dtype": self._dtype, **more}
         conv = native(
             self.native_class,
@@ -132,7 +133,7 @@ class AnyConvolution(SpatialLayer):
             dilation=self.dilation_rate,
             **settings,
         )
-        if self._permutes and self.rank > 1:  # not by conv.to(), which fake tensors refuse
+        if self._permutes and self.rank > 1:  # conv.to() fails for fake tensors
             conv.weight = nn.Parameter(conv.weight.detach().contiguous(memory_format=MEMORY_FORMATS[self.rank]))
         return conv
 
@@ -146,7 +147,7 @@ class AnyConvolution(SpatialLayer):
             return self.forward
 
         def run(x: Tensor) -> Tensor:
-            fresh = type(self._modules["conv"]) is self.native_class  # its output is not shared and not a view
+            fresh = type(self._modules["conv"]) is self.native_class  # its output is neither shared nor a view
             return self.convolve(x, torch.relu_) if fresh and self.activation is activations.relu else self.forward(x)
 
         return run
@@ -178,7 +179,7 @@ class AnyConvolution(SpatialLayer):
         return y.permute(self._to_last) if self._permutes else y
 
     def _convolve_by_op(self, x: Tensor, finish: Callable[[Tensor], Tensor] | None) -> Tensor:
-        """Returns the output of `convolution_op`, which a user has replaced or LoRA gives another kernel, and the bias."""
+        """Returns the output of `convolution_op`, which is user-defined or gets LoRA's kernel, plus the bias."""
         if self.padding == "causal":
             x = self._pad(x.permute(self._to_first)).permute(self._to_last) if self._permutes else self._pad(x)
         y = self.convolution_op(x, self._kernel_for_op(x))
@@ -186,14 +187,14 @@ class AnyConvolution(SpatialLayer):
         if bias is not None:
             y = y + (bias if self._permutes else bias.reshape(-1, *(1,) * self.rank))
         elif finish is not None:
-            y = y.clone()  # what a user's function gives may be held elsewhere
+            y = y.clone()  # the output of a user's function may be referenced elsewhere
         return y if finish is None else finish(y)
 
     def _kernel_for_op(self, x: Tensor) -> Any:
         raise NotImplementedError
 
     def _suits_rows(self, x: Tensor) -> bool:
-        """Returns whether to treat a sequence as an image of one row: only for images has torch kernels for channels_last."""
+        """Returns whether to treat a sequence as an image of one row, since torch has channels_last kernels for images only."""
         if type(x) is not Tensor or not x.is_cpu or x.dtype is not torch.float32 or torch.compiler.is_compiling():
             return False
         conv: Any = self._modules["conv"]
@@ -201,7 +202,7 @@ class AnyConvolution(SpatialLayer):
         return usual and not anybody_listens((conv,))
 
     def _convolve_row(self, x: Tensor, finish: Callable[[Tensor], Tensor] | None) -> Tensor:
-        """Returns (batch, steps, channels), which `nn.Conv1d` would copy to channels_first, and copy back what follows."""
+        """Convolves (batch, steps, channels) without the copies to channels_first and back of `nn.Conv1d`."""
         conv: Any = self._modules["conv"]
         weights = conv._parameters
         if self._pad is not None:
@@ -224,13 +225,13 @@ class Convolution(AnyConvolution, LoraLayer):
 
     Args:
         filters: Number of output channels.
-        kernel_size: Size of the window; an int or one an axis.
-        strides: Step of the window; an int or one an axis.
+        kernel_size: Size of the window; an int or one for each axis.
+        strides: Step of the window; an int or one for each axis.
         padding: `"valid"` (none), `"same"` (as many windows as `size / stride`, rounded up) or, for `Conv1D`,
-            `"causal"` (a step sees itself and what was before it).
+            `"causal"` (a step depends on itself and earlier steps).
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        dilation_rate: Distance between the points of the window; an int or one an axis.
-        groups: Into how many groups the channels are split.
+        dilation_rate: Distance between the points of the window; an int or one for each axis.
+        groups: Number of groups of channels.
         activation: Name, function or None (identity).
         use_bias: Whether there is a bias.
         kernel_initializer: Of the kernel, Keras' shape (*kernel_size, channels / groups, filters).
@@ -240,8 +241,8 @@ class Convolution(AnyConvolution, LoraLayer):
         activity_regularizer: Penalty on the output.
         kernel_constraint: What the kernel is projected to after each step.
         bias_constraint: What the bias is projected to after each step.
-        lora_rank: Inner size of two thin tensors that are trained instead of the kernel (LoRA); no such thing if None.
-        lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
+        lora_rank: Rank of the two LoRA factors that are trained instead of the kernel; no LoRA if None.
+        lora_alpha: Their product is scaled by `lora_alpha / lora_rank`; by 1 if None.
     """
 
     kernel = AdaptedWeight("conv.weight", KERNEL)
@@ -305,7 +306,7 @@ class Convolution(AnyConvolution, LoraLayer):
 
         A subclass that changes the kernel first, as weight standardization does, overrides it.
         """
-        padding = "valid" if self.padding == "causal" else self.padding  # padded already
+        padding = "valid" if self.padding == "causal" else self.padding  # already padded
         return ops.conv(inputs, kernel, self.strides, padding, self.data_format, self.dilation_rate)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -319,7 +320,7 @@ class Convolution(AnyConvolution, LoraLayer):
         return self._merged_matrix().to(x.dtype)
 
 
-OPS = (None, Convolution.convolution_op)  # the classes with one of these run torch's module
+OPS = (None, Convolution.convolution_op)  # implementations with which torch's module can run
 
 
 @register("Convolution1D")

@@ -1,4 +1,4 @@
-"""Cropping and zero padding: less or more around sequences, images and volumes."""
+"""Cropping and zero padding of sequences, images and volumes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Pairs = tuple[tuple[int, int], ...]
 
 
 def pairs(value: Any, rank: int, name: str, layer: Any) -> Pairs:
-    """Returns (before, after) for every axis; from one number for all, one an axis, or the pairs themselves.
+    """Returns (before, after) for each axis, from one number for all, one for each axis, or pairs.
 
     Raises: ValueError: if their number is not `rank` or one is negative.
     """
     entries = tuple(value) if isinstance(value, Iterable) else (value,) * rank
-    if rank == 1:  # the two numbers of a sequence are its pair
+    if rank == 1:  # two numbers for a sequence are a pair
         entries = (value,)
     if len(entries) != rank:
         raise ValueError(
@@ -32,10 +32,10 @@ def pairs(value: Any, rank: int, name: str, layer: Any) -> Pairs:
 
 
 class Cropping(SpatialLayer):
-    """Base of the layers that cut off the border.
+    """Base of cropping layers.
 
     Args:
-        cropping: How much; an int, one an axis, or a pair (before, after) an axis.
+        cropping: Amount; an int, one for each axis, or a pair (before, after) for each axis.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     """
 
@@ -57,10 +57,10 @@ class Cropping(SpatialLayer):
 
 @register()
 class Cropping1D(Cropping):
-    """Cuts off steps at both ends of a sequence.
+    """Crops steps at both ends of a sequence.
 
     Args:
-        cropping: How many; an int, or a pair (before, after).
+        cropping: Number of steps; an int, or a pair (before, after).
     Input shape: (batch, steps, channels).
     Raises: ValueError: if nothing is left of an input.
 
@@ -77,10 +77,10 @@ class Cropping1D(Cropping):
 
 @register()
 class Cropping2D(Cropping):
-    """Cuts off the border of an image.
+    """Crops an image.
 
     Args:
-        cropping: How much; an int, one for height and for width, or ((top, bottom), (left, right)).
+        cropping: Amount; an int, one for height and one for width, or ((top, bottom), (left, right)).
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
     Raises: ValueError: if nothing is left of an input.
@@ -98,10 +98,10 @@ class Cropping2D(Cropping):
 
 @register()
 class Cropping3D(Cropping):
-    """Cuts off the border of a volume.
+    """Crops a volume.
 
     Args:
-        cropping: How much; an int, one an axis, or a pair (before, after) an axis.
+        cropping: Amount; an int, one for each axis, or a pair (before, after) for each axis.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Input shape: (batch, depth, height, width, channels), or with the channels after the batch for channels_first.
     Raises: ValueError: if nothing is left of an input.
@@ -118,7 +118,7 @@ class Cropping3D(Cropping):
 
 
 class ZeroPadding(SpatialLayer):
-    """Base of the layers that put zeros around.
+    """Base of zero-padding layers.
 
     Args:
         padding: How many; an int, one an axis, or a pair (before, after) an axis. For `ZeroPadding1D`, whose axis is one,
@@ -140,7 +140,7 @@ class ZeroPadding(SpatialLayer):
 
 @register()
 class ZeroPadding1D(ZeroPadding):
-    """Puts zeros before and after a sequence. The arguments are those of `ZeroPadding`.
+    """Pads a sequence with zeros. The arguments are those of `ZeroPadding`.
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
 
@@ -155,7 +155,7 @@ class ZeroPadding1D(ZeroPadding):
 @register()
 @defaults(padding=(1, 1))
 class ZeroPadding2D(ZeroPadding):
-    """Puts zeros around an image. The arguments are those of `ZeroPadding`.
+    """Pads an image with zeros. The arguments are those of `ZeroPadding`.
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
 
@@ -170,7 +170,7 @@ class ZeroPadding2D(ZeroPadding):
 @register()
 @defaults(padding=((1, 1), (1, 1), (1, 1)))
 class ZeroPadding3D(ZeroPadding):
-    """Puts zeros around a volume. The arguments are those of `ZeroPadding`.
+    """Pads a volume with zeros. The arguments are those of `ZeroPadding`.
 
     Input shape: (batch, depth, height, width, channels), or with the channels after the batch for channels_first.
 

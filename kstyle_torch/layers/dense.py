@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
+from kstyle_torch.dense_product import SHORTEST, dense_product, through_module
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import check_sizes, known_size, positive_int, refuse_quantization
 from kstyle_torch.layer.layout import permuted
@@ -36,9 +37,9 @@ class Dense(LoraLayer):
         activity_regularizer: Penalty on the output.
         kernel_constraint: What the matrix is projected to after each step.
         bias_constraint: What the bias is projected to after each step.
-        lora_rank: Inner size of two thin matrices that are trained instead of the matrix (LoRA); no such thing if None.
-        lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
-        quantization_config: None; quantization is not built yet.
+        lora_rank: Rank of the two LoRA factors that are trained instead of the matrix; no LoRA if None.
+        lora_alpha: Their product is scaled by `lora_alpha / lora_rank`; by 1 if None.
+        quantization_config: Must be None; quantization is not supported yet.
     Input shape: (batch, ..., features). Output shape: (batch, ..., units).
     Raises: ValueError: if `units` is not a positive int.
     Source: Glorot & Bengio 2010 (default initializer).
@@ -49,7 +50,7 @@ class Dense(LoraLayer):
     """
 
     supports_masking = True
-    _resolves_mode = True  # `training` is accepted, and changes nothing
+    _resolves_mode = True  # `training` is accepted without effect
     kernel = AdaptedWeight("linear.weight", permuted(1, 0))
     bias = Weight("linear.bias")
 
@@ -86,7 +87,7 @@ class Dense(LoraLayer):
 
     @property
     def variable_serialization_spec(self) -> dict[str | None, list[str]]:
-        """The names of the weights in files, in their order, by quantization mode: None is the only one so far."""
+        """The names of the weights in files, in their order, by quantization mode; None is the only one so far."""
         return {None: ["kernel", "bias"]}
 
     def build(self, input_shape: Shape) -> None:
@@ -96,10 +97,10 @@ class Dense(LoraLayer):
         self._build_lora()
 
     def forward(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        if inputs.dtype in INTEGERS:  # an attribute and no call: the usual path pays next to nothing
+        if inputs.dtype in INTEGERS:  # reads an attribute, since a call would cost more on the common path
             inputs = inputs.to(self._dtype)
         try:
-            y = self.linear(inputs)
+            y = self.linear(inputs) if self.units < SHORTEST else through_module(self.linear, inputs)
         except RuntimeError:
             check_sizes(self, inputs.shape, -1)
             raise
@@ -111,8 +112,10 @@ class Dense(LoraLayer):
     def _direct(self) -> Callable[[Tensor], Tensor]:
         child, forwards = self._modules["linear"], (Dense.forward, nn.Linear.forward)
         if type(self) is not Dense or forwards != FORWARDS or "forward" in {*vars(self), *vars(child)}:
-            return self.forward  # a user has put another function in the place of one
-        children, linear = self._modules, F.linear
+            return self.forward  # a method was replaced by a user
+        children = self._modules
+        is_large = type(child) is nn.Linear and min(child.weight.shape) >= SHORTEST
+        linear = dense_product if is_large else F.linear
 
         def run(x: Tensor, training: bool | None = None) -> Tensor:  # noqa: ARG001
             child = children["linear"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers
+from kstyle_torch.dense_product import dense_product, is_chosen
 from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import check_sizes, refuse_quantization
@@ -22,15 +23,16 @@ EQUATION = re.compile(
     r"(?P<left>(?:\.\.\.)?)(?P<input>[a-zA-Z]+)(?P<right>(?:\.\.\.)?),"
     r"(?P<kernel>[a-zA-Z]+)->(?P=left)(?P<output>[a-zA-Z]+)(?P=right)"
 )
+MATRIX_PRODUCT = re.compile(r"((?:\.\.\.)?[a-zA-Z]*)([a-zA-Z]),\2([a-zA-Z])->\1\3")
 
 
 class Einsum(nn.Module):
     """`einsum(equation, x, weight) + bias`.
 
     Args:
-        equation: Of the input and the weight.
+        equation: Equation of the input and the weight.
         weight: The second operand.
-        bias: What is added, or None.
+        bias: Bias to add, or None.
     """
 
     def __init__(self, equation: str, weight: Tensor, bias: Tensor | None):
@@ -38,25 +40,29 @@ class Einsum(nn.Module):
         self.equation = equation
         self.weight = nn.Parameter(weight)
         self.bias = None if bias is None else nn.Parameter(bias)
+        self.is_matrix_product = MATRIX_PRODUCT.fullmatch(equation) is not None
 
     def forward(self, inputs: Tensor, change: Tensor | None = None) -> Tensor:
-        """Returns the product, of the weight with `change` added to it where that is given."""
+        """Returns the product with the weight, plus `change` if given."""
         weight = self.weight if change is None else self.weight + change
-        y = torch.einsum(self.equation, inputs, weight)
+        if self.is_matrix_product and is_chosen():
+            y = dense_product(inputs, weight.t())
+        else:
+            y = torch.einsum(self.equation, inputs, weight)
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:
-        """Returns what `print` shows of it."""
+        """Returns its description for `print`."""
         return f"{self.equation!r}, weight={tuple(self.weight.shape)}, bias={self.bias is not None}"
 
 
 @layer_registry.register()
 class EinsumDense(LoraLayer):
-    """Multiplies by a weight tensor along the axes that an equation says, adds a bias, applies an activation.
+    """Multiplies by a weight tensor along the axes in an equation, adds a bias, applies an activation.
 
     Args:
-        equation: `"ab,bc->ac"`: a letter an axis, of the input, of the kernel and of the output. Axes that only pass
-            through may be `...`, in front (`"...x,xy->...y"`) or behind (`"ab...,bc->ac..."`).
+        equation: `"ab,bc->ac"`: a letter for each axis of input, kernel and output. Other axes may be `...`, at
+            the front (`"...x,xy->...y"`) or the end (`"ab...,bc->ac..."`).
         output_shape: Sizes of the output's axes without the batch and without `...`; None where the input has the axis.
         activation: Name, function or None (identity).
         bias_axes: The output's letters along which the bias varies; no bias if None.
@@ -66,10 +72,10 @@ class EinsumDense(LoraLayer):
         bias_regularizer: Penalty on the bias.
         kernel_constraint: What the kernel is projected to after each step.
         bias_constraint: What the bias is projected to after each step.
-        lora_rank: Inner size of two thin tensors that are trained instead of the kernel (LoRA); no such thing if None.
-        lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
+        lora_rank: Rank of the two LoRA factors that are trained instead of the kernel; no LoRA if None.
+        lora_alpha: Their product is scaled by `lora_alpha / lora_rank`; by 1 if None.
         gptq_unpacked_column_size: Columns of the kernel before quantization packed them; kept in the config only.
-        quantization_config: None; quantization is not built yet.
+        quantization_config: Must be None; quantization is not supported yet.
     Raises: ValueError: for an equation of another form, or letters or sizes that do not fit together.
 
     Example:
@@ -77,7 +83,7 @@ class EinsumDense(LoraLayer):
         torch.Size([2, 5, 64])
     """
 
-    _resolves_mode = True  # `training` is accepted, and changes nothing
+    _resolves_mode = True  # `training` is accepted without effect
     kernel = AdaptedWeight("einsum.weight")
     bias = Weight("einsum.bias")
 
@@ -135,7 +141,7 @@ class EinsumDense(LoraLayer):
 
     @property
     def variable_serialization_spec(self) -> dict[str | None, list[str]]:
-        """The names of the weights in files, in their order, by quantization mode: None is the only one so far."""
+        """The names of the weights in files, in their order, by quantization mode; None is the only one so far."""
         return {None: ["kernel", "bias"]}
 
     def build(self, input_shape: Shape) -> None:
@@ -157,13 +163,13 @@ class EinsumDense(LoraLayer):
         self._build_lora()
 
     def _sizes(self, input_shape: Shape) -> dict[str, int | None]:
-        """Returns the size of every letter's axis, None where it is not known."""
+        """Returns the size of each letter's axis, None if unknown."""
         passed = len(input_shape) - len(self._parts["input"])
         left, has_ellipsis = self._parts["left"], self._parts["left"] or self._parts["right"]
         if passed < 0 or (passed and not has_ellipsis):
             raise ValueError(f"{self.name}: {self.equation!r} does not fit an input of shape {input_shape}.")
         sizes = dict(zip(self._parts["input"], input_shape[passed if left else 0 :], strict=False))
-        batch = () if left and passed else input_shape[:1]  # `...` holds it
+        batch = () if left and passed else input_shape[:1]  # `...` includes the batch
         given = (*batch, *self.partial_output_shape)
         if len(given) != len(self._parts["output"]):
             raise ValueError(
@@ -184,7 +190,7 @@ class EinsumDense(LoraLayer):
         return None if shape is None else torch.empty(shape, dtype=self._dtype, device=config.device())
 
     def _initializer(self, kernel: str, output: str) -> Any:
-        """Returns the kernel's, told which of its axes are the outputs."""
+        """Returns the initializer of the kernel for its output axes."""
         inputs = (axis for axis, letter in enumerate(kernel) if letter not in output)
         outputs = (axis for axis, letter in enumerate(kernel) if letter in output)
         return with_axes(self.kernel_initializer, inputs, outputs)
@@ -196,7 +202,7 @@ class EinsumDense(LoraLayer):
         if self.lora_enabled:
             a, b = self._thin_matrices(self.einsum.weight.dtype)
             change = a @ b
-        if 1 in inputs.shape[1:]:  # einsum would repeat it
+        if 1 in inputs.shape[1:]:  # einsum would broadcast it
             self._check_sizes(inputs)
         try:
             y = self.einsum(inputs) if change is None else self.einsum(inputs, change)
@@ -206,7 +212,7 @@ class EinsumDense(LoraLayer):
         return self.activation(y)
 
     def _check_sizes(self, inputs: Tensor) -> None:
-        """Raises a ValueError where an axis that the kernel has too is not as long as in the kernel."""
+        """Raises a ValueError if an axis shared with the kernel has another size there."""
         read = [n for n, letter in enumerate(self._parts["input"]) if letter in self._parts["kernel"]]
         from_end = 0 if self._parts["right"] else len(self._parts["input"])
         check_sizes(self, inputs.shape, *(n - from_end for n in read))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import constraints, initializers, regularizers
+from kstyle_torch.errors import OutOfRangeError
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import positive_int, refuse_quantization
@@ -23,19 +24,19 @@ register = layer_registry.register
 
 @register()
 class Embedding(LoraLayer):
-    """Looks up a vector for every whole number.
+    """Looks up a vector for each integer.
 
     Args:
-        input_dim: How many numbers there are: they go from 0 to `input_dim - 1`.
+        input_dim: Size of the vocabulary: indices go from 0 to `input_dim - 1`.
         output_dim: Size of a vector.
         embeddings_initializer: Of the table, shape (input_dim, output_dim).
         embeddings_regularizer: Penalty on the table.
         embeddings_constraint: What the table is projected to after each step.
-        mask_zero: Whether 0 is padding, to be ignored by the layers and the loss behind.
-        weights: A table to start from, or a list of it.
-        lora_rank: Inner size of two thin matrices that are trained instead of the table (LoRA); no such thing if None.
-        lora_alpha: Their product counts `lora_alpha / lora_rank` times; once if None.
-        quantization_config: None; quantization is not built yet.
+        mask_zero: Whether 0 is padding, which later layers and the loss ignore.
+        weights: Initial table, or a list with it.
+        lora_rank: Rank of the two LoRA factors that are trained instead of the table; no LoRA if None.
+        lora_alpha: Their product is scaled by `lora_alpha / lora_rank`; by 1 if None.
+        quantization_config: Must be None; quantization is not supported yet.
         input_length: Older spelling of `input_shape=(input_length,)`.
     Input shape: (batch, ...), whole numbers. Output shape: (batch, ..., output_dim).
     Raises: ValueError: if a number in a call is not in the table.
@@ -46,7 +47,7 @@ class Embedding(LoraLayer):
     """
 
     integer_inputs = True
-    _autocast = False  # numbers of rows stay exact
+    _autocast = False  # half precision would round indices
     embeddings = AdaptedWeight("embedding.weight")
     _lora_target = "embeddings"
 
@@ -86,13 +87,13 @@ class Embedding(LoraLayer):
                 f"{self.name}: weights must be a table of shape {(self.input_dim, self.output_dim)}; "
                 f"got shape {np.shape(table)}."
             )
-        self._arguments["weights"] = None  # a config is no place for a table
+        self._arguments["weights"] = None  # configs hold no weights
         self.build()
         self._target_view().assign(table)
 
     @property
     def variable_serialization_spec(self) -> dict[str | None, list[str]]:
-        """The names of the weights in files, in their order, by quantization mode: None is the only one so far."""
+        """The names of the weights in files, in their order, by quantization mode; None is the only one so far."""
         return {None: ["embeddings"]}
 
     def build(self, input_shape: Any = None) -> None:
@@ -103,14 +104,14 @@ class Embedding(LoraLayer):
     def forward(self, inputs: Tensor) -> Tensor:
         if inputs.dtype is not torch.int64 and inputs.dtype is not torch.int32:
             inputs = inputs.long()
-        if probing.active:  # positions in made-up data may be beyond the table, which ends the process on a GPU
+        if probing.active:  # made-up indices may be out of range, which would end the process on a GPU
             inputs = inputs.clamp(0, self.input_dim - 1)
         try:
             y = self.embedding(inputs)
         except IndexError:
             worst = int(inputs.min()) if int(inputs.min()) < 0 else int(inputs.max())
-            raise ValueError(
-                f"{self.name}: number {worst} is not in the table; with input_dim={self.input_dim} the numbers "
+            raise OutOfRangeError(
+                f"{self.name}: index {worst} is out of range; with input_dim={self.input_dim} indices "
                 f"go from 0 to {self.input_dim - 1}."
             ) from None
         if self.lora_enabled:
@@ -124,18 +125,18 @@ class Embedding(LoraLayer):
 
 @register()
 class ReversibleEmbedding(Embedding):
-    """An embedding that also goes back: `layer(x, reverse=True)` projects vectors to a score for every number.
+    """An embedding with an inverse: `layer(x, reverse=True)` projects vectors to a score for each index.
 
     Args:
-        input_dim: How many numbers there are: they go from 0 to `input_dim - 1`.
+        input_dim: Size of the vocabulary: indices go from 0 to `input_dim - 1`.
         output_dim: Size of a vector.
-        tie_weights: Whether the way back uses the same table; otherwise it has its own, `reverse_embeddings`.
+        tie_weights: Whether the inverse uses the same table; otherwise it has its own, `reverse_embeddings`.
         embeddings_initializer: Of the tables, shape (input_dim, output_dim) and (output_dim, input_dim).
         embeddings_regularizer: Penalty on the table.
         embeddings_constraint: What the table is projected to after each step.
-        mask_zero: Whether 0 is padding, to be ignored by the layers and the loss behind.
-        reverse_dtype: In which the way back is computed; the layer's if None.
-        logit_soft_cap: The scores become `tanh(scores / logit_soft_cap) * logit_soft_cap`, where it is given.
+        mask_zero: Whether 0 is padding, which later layers and the loss ignore.
+        reverse_dtype: Compute dtype of the inverse; the layer's if None.
+        logit_soft_cap: If given, the scores become `tanh(scores / logit_soft_cap) * logit_soft_cap`.
     Input shape: (batch, ...), whole numbers; (batch, ..., output_dim) with `reverse`.
     Output shape: (batch, ..., output_dim); (batch, ..., input_dim) with `reverse`.
     Source: Press & Wolf 2017.
@@ -161,7 +162,7 @@ class ReversibleEmbedding(Embedding):
         logit_soft_cap: float | None = None,
         **kwargs: Any,
     ):
-        self.tie_weights = tie_weights  # the base class builds at once where it is given weights
+        self.tie_weights = tie_weights  # set first, since the base class builds immediately if it is given weights
         super().__init__(
             input_dim,
             output_dim,
@@ -176,11 +177,11 @@ class ReversibleEmbedding(Embedding):
 
     @property
     def variable_serialization_spec(self) -> dict[str | None, list[str]]:
-        """The names of the weights in files, in their order, by quantization mode: None is the only one so far."""
+        """The names of the weights in files, in their order, by quantization mode; None is the only one so far."""
         return {None: ["embeddings"] + ["reverse_embeddings"] * (not self.tie_weights)}
 
     def compute_output_shape(self, input_shape: Any, reverse: bool = False) -> Any:
-        """Returns the output's shape, on the way back with `reverse`."""
+        """Returns the output's shape, with `reverse` that of the inverse."""
         return (*(input_shape[:-1] if reverse else input_shape), self.input_dim if reverse else self.output_dim)
 
     def build(self, input_shape: Any = None) -> None:
@@ -201,7 +202,7 @@ class ReversibleEmbedding(Embedding):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if isinstance(inputs, Tensor) and inputs.is_floating_point():
-            return None  # vectors, on their way back
+            return None  # vectors, for the inverse
         return super().compute_mask(inputs, mask)
 
     def _symbolic_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ register = layer_registry.register
 
 @register()
 class Identity(Layer):
-    """Gives back its input.
+    """Returns its input.
 
     Output shape: that of the input.
 

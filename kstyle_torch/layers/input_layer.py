@@ -1,4 +1,4 @@
-"""Input and the layer behind it."""
+"""Input and InputLayer."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ register = layer_registry.register
 
 @register()
 class InputLayer(Layer):
-    """The place where data enters a model: gives back what it gets, and holds its name, shape and dtype.
+    """Input of a model: returns its argument, and holds its name, shape and dtype.
 
     Args:
         shape: Shape of one sample; None for sizes that vary.
-        batch_size: Number of samples, where it is fixed.
+        batch_size: Number of samples, if it is fixed.
         dtype: Of the data; floats become `config.floatx()` and whole numbers are kept for layers that take them if None.
         sparse: Not supported.
         ragged: Not supported.
         batch_shape: `(batch_size, *shape)`, instead of the two.
-        input_tensor: A symbolic tensor that is to be the input, instead of a new one; the others, where given, must agree.
-        optional: Whether None may be passed for the data. Layers behind get it as it is.
+        input_tensor: A symbolic tensor to use as the input instead of a new one; other arguments must agree with it.
+        optional: Whether the data may be None, which is passed on to later layers.
         name: What the data is called in dicts of inputs.
     Raises: ValueError: if not just one of shape and batch_shape is given, or they differ from those of `input_tensor`.
 
@@ -73,7 +73,9 @@ class InputLayer(Layer):
         if (shape is None) == (batch_shape is None):
             raise ValueError("Input needs either shape or batch_shape: Input(shape=(10,)).")
         if batch_shape is not None and batch_size is not None:
-            raise ValueError("Input takes batch_shape or batch_size, not both: the batch's size is in the first.")
+            raise ValueError(
+                "Input takes batch_shape or batch_size, not both, since batch_shape includes the batch size."
+            )
         if isinstance(shape, int) or isinstance(batch_shape, int):
             raise ValueError(f"Input: shape must be a tuple, such as ({shape or batch_shape},); got {shape!r}.")
         self.batch_shape: Shape = tuple(batch_shape) if batch_shape is not None else (batch_size, *(shape or ()))
@@ -85,24 +87,24 @@ class InputLayer(Layer):
             self._take(input_tensor)
 
     def _take(self, tensor: SymbolicTensor) -> None:
-        """Makes a symbolic tensor the input that this layer stands for."""
+        """Makes a symbolic tensor the input of this layer."""
         tensor.source, tensor.name = self, self.name
         self._calls[:] = [RecordedCall(tensor, tensor)]
 
     @property
     def output(self) -> SymbolicTensor:
-        """The symbolic tensor that the layer stands for."""
+        """The symbolic tensor of this input."""
         ends = self._calls[0].ends() if self._calls else None
         return input_tensor(self) if ends is None else ends["output"]
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments; data have a dtype, not a policy."""
+        """Returns the constructor's arguments, with a dtype instead of a policy."""
         config = {**super().get_config(), "dtype": self.dtype, "sparse": self.sparse, "ragged": self.ragged}
         del config["input_tensor"]
         return config
 
     def forward(self, *inputs: Tensor) -> Tensor | None:
-        return inputs[0] if inputs else None  # Keras' own takes none
+        return inputs[0] if inputs else None  # Keras' InputLayer takes no arguments
 
     def _direct(self) -> None:
         return None
@@ -119,18 +121,18 @@ def Input(  # noqa: N802, a class to its callers
     tensor: SymbolicTensor | None = None,
     optional: bool = False,
 ) -> SymbolicTensor:
-    """Begins a model: a symbolic tensor to call layers on, or the first entry of a Sequential.
+    """Returns the input of a model: a symbolic tensor to call layers on, or the first entry of a Sequential.
 
     Args:
         shape: Shape of one sample; None for sizes that vary.
-        batch_size: Number of samples, where it is fixed.
+        batch_size: Number of samples, if it is fixed.
         dtype: Of the data; floats become `config.floatx()` and whole numbers are kept for layers that take them if None.
         sparse: Not supported.
         ragged: Not supported.
         batch_shape: `(batch_size, *shape)`, instead of the two.
         name: What the data is called in dicts of inputs.
-        tensor: A symbolic tensor that is to be the input, instead of a new one; it is given back.
-        optional: Whether None may be passed for the data. Layers behind get it as it is.
+        tensor: A symbolic tensor to use as the input instead of a new one; it is returned.
+        optional: Whether the data may be None, which is passed on to later layers.
     Raises: ValueError: if not just one of shape and batch_shape is given, or they differ from those of `tensor`.
 
     Example:
@@ -149,7 +151,7 @@ def input_tensor(layer: InputLayer) -> SymbolicTensor:
 
 
 def _check_tensor(tensor: Any, shape: Any, batch_size: Any, batch_shape: Any, dtype: DType) -> None:
-    """Raises a ValueError where a tensor is not symbolic, or what is said of it beside is not so."""
+    """Raises a ValueError if a tensor is not symbolic, or other arguments contradict it."""
     if not is_symbolic(tensor):
         raise ValueError(
             f"Input: tensor must be symbolic, made by Input() or by calling a layer on one; got {type(tensor).__name__}."
@@ -162,4 +164,4 @@ def _check_tensor(tensor: Any, shape: Any, batch_size: Any, batch_shape: Any, dt
     }
     for name, (given, found) in said.items():
         if given is not None and given != found:
-            raise ValueError(f"Input: {name}={given} does not fit the given tensor, which has {found}; leave it out.")
+            raise ValueError(f"Input: {name}={given} does not fit the given tensor, which has {found}; omit it.")

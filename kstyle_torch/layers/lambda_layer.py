@@ -17,13 +17,14 @@ from kstyle_torch.serialization import in_safe_mode, lambda_from, safe_mode_scop
 class Lambda(Layer):
     """Applies a function.
 
-    A Python lambda works in memory only: it cannot be part of a config, a file or a pickle, since it has no name to find
-    it by. A function made with `def` can. Weights that the function uses are not the layer's; subclass `Layer` for that.
+    A Python lambda works in memory only: it cannot be part of a config, a file or a pickle, since it has no importable
+    name. A function defined with `def` can. Weights that the function uses do not belong to the layer; subclass `Layer`
+    for that.
 
     Args:
-        function: Called with the input, and with `mask` and `training` where it has parameters of these names.
-        output_shape: Shape of one output sample, or a function of the input's shape, for `compute_output_shape`; found
-            by running the function if None, as it always is for graphs.
+        function: Called with the input, and with `mask` and `training` if it has such parameters.
+        output_shape: Shape of one output sample, or a function of the input's shape, for `compute_output_shape`; if
+            None, and always in graphs, it is inferred by running the function.
         mask: Mask of the output, or a function `mask(inputs, previous_mask)`; the output has none if None.
         arguments: Further keyword arguments of the function.
     Raises: TypeError: if `function` cannot be called, or a lambda is asked for its config.
@@ -57,10 +58,10 @@ class Lambda(Layer):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if self.mask is None or callable(self.mask):
             return self.mask and self.mask(inputs, mask)
-        return tree.flatten(inputs)[0].new_ones(()).bool() & self.mask  # a constant becomes a value of the graph
+        return tree.flatten(inputs)[0].new_ones(()).bool() & self.mask  # makes a constant a value of the graph
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Returns the output's shape: what `output_shape` says, else from a run on zero rows."""
+        """Returns the output's shape: `output_shape`, or that of a run on zero rows."""
         if self._output_shape is None:
             return super().compute_output_shape(input_shape)
         if callable(self._output_shape):
@@ -75,7 +76,7 @@ class Lambda(Layer):
         for function in _nameless(self._functions(), "<lambda>"):
             raise TypeError(
                 f"{self.name}: a Python lambda ({_place(function)}) cannot be part of a config or a file, since it has no "
-                "name to find it by. Define the function with def and decorate it with @register_keras_serializable()."
+                "importable name. Define the function with def and decorate it with @register_keras_serializable()."
             )
         return super().get_config()
 
@@ -83,12 +84,12 @@ class Lambda(Layer):
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None, safe_mode: bool | None = None
     ) -> Any:
-        """Returns a layer from what `get_config` gave.
+        """Returns a layer for a `get_config` dict.
 
         Args:
             config: The config.
-            custom_objects: Functions by name, beside those that are registered.
-            safe_mode: Whether to refuse bytecode; what the function that loads a file was told if None.
+            custom_objects: Functions by name, in addition to registered ones.
+            safe_mode: Whether to refuse bytecode; if None, the setting of the function that loads the file.
         Raises: ValueError: if a function in it is a lambda that Keras wrote as bytecode, unless `safe_mode=False` allows it.
         """
         safe = in_safe_mode() if safe_mode is None else safe_mode
@@ -97,11 +98,11 @@ class Lambda(Layer):
 
     @staticmethod
     def _with_functions(config: dict[str, Any]) -> dict[str, Any]:
-        """Returns a config with functions in the place of bytecode, and without what Keras 2 wrote beside them."""
+        """Returns a config with functions instead of bytecode, and without additional entries of Keras 2."""
         for key in ("function", "mask", "output_shape"):
             value = config.get(key)
             if isinstance(value, dict) and value.get("class_name") == "__lambda__":
-                parts = value["config"]  # other versions of Keras have them in a list
+                parts = value["config"]  # in a list in other versions of Keras
                 stored = parts.get("value", [parts.get(part) for part in ("code", "defaults", "closure")])
                 config[key] = lambda_from(stored, f"The {key} of Lambda layer {config.get('name')!r}")
             elif key == "function" and isinstance(value, (list, tuple)):  # Keras 2
@@ -118,19 +119,19 @@ class Lambda(Layer):
 
 
 class _PickleCheck:
-    """Comes first in a pickled Lambda, so that a function which cannot be pickled is reported with the layer's name."""
+    """First object in a pickled Lambda, which reports a function that cannot be pickled with the layer's name."""
 
     def __init__(self, layer_name: str, functions: Sequence[Any]):
         self.layer_name, self.functions = layer_name, functions
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _PickleCheck:
-        return self  # copying needs no name
+        return self  # a copy needs no name
 
     def __reduce__(self) -> Any:
         for function in _nameless(self.functions, "<"):
             raise pickle.PicklingError(
                 f"{self.layer_name}: the function {function.__qualname__} ({_place(function)}) cannot be pickled, since "
-                "it has no name to find it by. Define it with def at the top of a module."
+                "it has no importable name. Define it with def at the top of a module."
             )
         return type(None), ()
 
@@ -146,5 +147,5 @@ def _place(function: Any) -> str:
 def _parameters(function: Callable[..., Any]) -> frozenset[str]:
     try:
         return frozenset(inspect.signature(function).parameters)
-    except ValueError:  # a builtin that does not say
+    except ValueError:  # a builtin without a signature
         return frozenset()

@@ -1,4 +1,4 @@
-"""Layers <-> Keras' JSON form."""
+"""Conversion of layers to and from Keras' JSON form."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def serialize(layer: Layer) -> dict[str, Any]:
 
 
 def deserialize(config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Layer:
-    """Returns the layer that `serialize` described, not built.
+    """Returns the unbuilt layer for a result of `serialize`.
 
     Args:
-        config: What `serialize` gave.
-        custom_objects: `{name: class or function}` that the config may name beside the public ones.
+        config: Result of `serialize`.
+        custom_objects: `{name: class or function}` that the config may refer to, in addition to public ones.
     Raises: ValueError: if it names an unknown class, or describes something else than a layer.
     """
     layer = deserialized(config, custom_objects, registry=layer_registry)

@@ -15,9 +15,9 @@ register = layer_registry.register
 
 @register()
 class Masking(Layer):
-    """Marks the steps whose values all are `mask_value` as padding, and sets them to 0.
+    """Masks steps whose values all equal `mask_value`, and sets them to 0.
 
-    Layers behind it that take a mask, and the loss, leave those steps out.
+    Later layers that support masks, and the loss, ignore those steps.
 
     Args:
         mask_value: The value.

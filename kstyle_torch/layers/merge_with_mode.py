@@ -1,4 +1,4 @@
-"""`Merge` of Keras 1: it joins branches that it holds, the first layer of a `Sequential` with several inputs."""
+"""`Merge` of Keras 1: joins branches, as the first layer of a `Sequential` with several inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODES = {"sum": Add, "mul": Multiply, "ave": Average, "max": Maximum, "concat": 
 
 @layer_registry.register()
 class Merge(Layer):
-    """Runs a branch on each of its inputs and makes one tensor of what they give.
+    """Runs a branch on each of its inputs and merges the outputs.
 
     Args:
         layers: Layers or models, one for each input.

@@ -1,4 +1,4 @@
-"""Layers that make one tensor of several."""
+"""Layers that merge several tensors into one."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class BaseMerge(Layer):
 
 
 class ElementwiseMerge(BaseMerge):
-    """Base of those that combine element by element.
+    """Base of elementwise merging layers.
 
-    A tensor of lower rank gets axes behind the batch, and sizes of 1 are repeated. Subclasses say how to `_combine` them.
+    Tensors of lower rank get axes after the batch, and sizes of 1 are broadcast. Subclasses define `_combine`.
     """
 
     def build(self, input_shape: list[Shape]) -> None:
@@ -72,7 +72,7 @@ def _aligned(xs: Sequence[Tensor]) -> list[Tensor]:
 
 
 class MaskedMerge(ElementwiseMerge):
-    """Base of those to which a masked step must not count: it has no value that changes nothing."""
+    """Base of layers that must skip masked steps, since no value is neutral for them."""
 
     def forward(self, inputs: Sequence[Tensor], *, mask: Sequence[Tensor | None] | None = None) -> Tensor:
         if mask is None or len({x.ndim for x in inputs}) > 1:
@@ -81,7 +81,7 @@ class MaskedMerge(ElementwiseMerge):
         return self._combine_masked([*inputs], [None if m is None else m.unsqueeze(-1).expand_as(x) for x, m in pairs])
 
     def _combine_masked(self, xs: list[Tensor], masks: list[Tensor | None]) -> Tensor:
-        """Returns where one of two is masked, the other one counts alone."""
+        """Combines two tensors; where one of them is masked, the other one is returned."""
         merged, merged_mask = xs[0], masks[0]
         for x, mask in zip(xs[1:], masks[1:], strict=True):
             if mask is not None:
@@ -95,7 +95,7 @@ class MaskedMerge(ElementwiseMerge):
 
 @register()
 class Add(ElementwiseMerge):
-    """The sum of tensors of one shape.
+    """The sum of tensors of the same shape.
 
     Example:
         >>> Add()([torch.ones(1, 2), torch.ones(1, 2)])
@@ -108,7 +108,7 @@ class Add(ElementwiseMerge):
 
 @register()
 class Subtract(ElementwiseMerge):
-    """The first of two tensors less the second.
+    """The first of two tensors minus the second.
 
     Example:
         >>> Subtract()([torch.ones(1, 2), torch.ones(1, 2)])
@@ -125,7 +125,7 @@ class Subtract(ElementwiseMerge):
 
 @register()
 class Multiply(MaskedMerge):
-    """The product of tensors of one shape.
+    """The product of tensors of the same shape.
 
     Example:
         >>> Multiply()([torch.full((1, 2), 3.0), torch.full((1, 2), 2.0)])
@@ -145,7 +145,7 @@ class Multiply(MaskedMerge):
 
 @register()
 class Average(ElementwiseMerge):
-    """The mean of tensors of one shape.
+    """The mean of tensors of the same shape.
 
     Example:
         >>> Average()([torch.full((1, 2), 3.0), torch.full((1, 2), 2.0)])
@@ -158,7 +158,7 @@ class Average(ElementwiseMerge):
 
 @register()
 class Maximum(MaskedMerge):
-    """The largest of the values at each place of tensors of one shape.
+    """The elementwise maximum of tensors of the same shape.
 
     Example:
         >>> Maximum()([torch.full((1, 2), 3.0), torch.full((1, 2), 2.0)])
@@ -171,7 +171,7 @@ class Maximum(MaskedMerge):
 
 @register()
 class Minimum(MaskedMerge):
-    """The smallest of the values at each place of tensors of one shape.
+    """The elementwise minimum of tensors of the same shape.
 
     Example:
         >>> Minimum()([torch.full((1, 2), 3.0), torch.full((1, 2), 2.0)])
@@ -188,7 +188,7 @@ class Dot(BaseMerge):
 
     Args:
         axes: The axis of both, or one for each; not the batch.
-        normalize: Whether the vectors are brought to length 1 first, so that the result is the cosine between them.
+        normalize: Whether to normalize the vectors to length 1, so that the result is the cosine similarity.
     Output shape: (batch, other axes of the first, other axes of the second); (batch, 1) where there are no others.
     Raises: ValueError: if `axes` is neither of the two, or the sizes along them differ.
 
@@ -231,7 +231,7 @@ class Dot(BaseMerge):
         return torch.bmm(products[0], products[1].mT).reshape(shape if len(shape) > 1 else (*shape, 1))
 
     def _unit_length(self, x: Tensor) -> Tensor:
-        """Returns `x` over its length along the last axis; divides by no less than Keras' epsilon."""
+        """Returns `x` divided by its length along the last axis, which is at least Keras' epsilon."""
         x = x.to(self._compute_dtype) if x.dtype in INTEGERS else x
         return F.normalize(x, dim=-1, eps=config.epsilon())
 
@@ -241,7 +241,7 @@ class Dot(BaseMerge):
 
 def _check_batch(layer: Layer, shapes: list[Shape]) -> None:
     if len({shape[0] for shape in shapes} - {None}) > 1:
-        raise ValueError(f"{layer.name}: expected tensors of one batch size; got {', '.join(map(str, shapes))}.")
+        raise ValueError(f"{layer.name}: expected tensors with the same batch size; got {', '.join(map(str, shapes))}.")
 
 
 def _check_two(layer: Layer, shapes: list[Shape]) -> None:
@@ -251,10 +251,10 @@ def _check_two(layer: Layer, shapes: list[Shape]) -> None:
 
 @register()
 class Concatenate(BaseMerge):
-    """Tensors behind each other, along an axis.
+    """Concatenation of tensors along an axis.
 
     Args:
-        axis: Which; the shapes must agree in all others.
+        axis: The axis; the shapes must agree in all others.
 
     Example:
         >>> Concatenate()([torch.ones(1, 2), torch.ones(1, 3)]).shape
@@ -292,37 +292,37 @@ def _full_mask(x: Any, mask: Any) -> Any:
 
 
 def add(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns the sum of tensors of one shape; the same as `Add(**kwargs)(inputs)`."""
+    """Returns the sum of tensors of the same shape; the same as `Add(**kwargs)(inputs)`."""
     return Add(**kwargs)(inputs)
 
 
 def subtract(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns the first of two tensors less the second; the same as `Subtract(**kwargs)(inputs)`."""
+    """Returns the first of two tensors minus the second; the same as `Subtract(**kwargs)(inputs)`."""
     return Subtract(**kwargs)(inputs)
 
 
 def multiply(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns the product of tensors of one shape; the same as `Multiply(**kwargs)(inputs)`."""
+    """Returns the product of tensors of the same shape; the same as `Multiply(**kwargs)(inputs)`."""
     return Multiply(**kwargs)(inputs)
 
 
 def average(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns the mean of tensors of one shape; the same as `Average(**kwargs)(inputs)`."""
+    """Returns the mean of tensors of the same shape; the same as `Average(**kwargs)(inputs)`."""
     return Average(**kwargs)(inputs)
 
 
 def maximum(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns the largest values of tensors of one shape; the same as `Maximum(**kwargs)(inputs)`."""
+    """Returns the elementwise maximum of tensors; the same as `Maximum(**kwargs)(inputs)`."""
     return Maximum(**kwargs)(inputs)
 
 
 def minimum(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns the smallest values of tensors of one shape; the same as `Minimum(**kwargs)(inputs)`."""
+    """Returns the elementwise minimum of tensors; the same as `Minimum(**kwargs)(inputs)`."""
     return Minimum(**kwargs)(inputs)
 
 
 def concatenate(inputs: Sequence[Any], axis: int = -1, **kwargs: Any) -> Any:
-    """Tensors behind each other along `axis`; the same as `Concatenate(axis, **kwargs)(inputs)`."""
+    """Concatenates tensors along `axis`; the same as `Concatenate(axis, **kwargs)(inputs)`."""
     return Concatenate(axis=axis, **kwargs)(inputs)
 
 

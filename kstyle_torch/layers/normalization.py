@@ -1,4 +1,4 @@
-"""Normalization of every sample by itself: layer, group, RMS and unit norm."""
+"""Normalization of single samples: layer, group, RMS and unit normalization."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import constraints, initializers, regularizers
+from kstyle_torch.errors import OutOfRangeError
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.checks import check_sizes, known_size, positive_int
 from kstyle_torch.layer.precision import INTEGERS
@@ -22,10 +23,10 @@ Axes = int | Sequence[int]
 
 
 class AxesNorm(Layer):
-    """Base of the layers with a native norm of the last axes: brings other axes there and back.
+    """Base of the layers whose native module normalizes the last axes: moves other axes there and back.
 
     Args:
-        axis: The axis, or the axes together, that are normalized.
+        axis: Axis, or axes that are normalized together.
         epsilon: Added to the variance or mean square.
     """
 
@@ -60,20 +61,20 @@ class AxesNorm(Layer):
 
 @register()
 class LayerNormalization(AxesNorm):
-    """Brings every sample to mean 0 and variance 1 over its features, then scales and shifts them.
+    """Normalizes each sample to mean 0 and variance 1 over its features, then scales and shifts them.
 
     Args:
-        axis: The features' axis, or a list of axes that are normalized together.
+        axis: Axis of the features, or a list of axes that are normalized together.
         epsilon: Added to the variance.
-        center: Whether there is a shift (beta).
-        scale: Whether there is a factor (gamma).
+        center: Whether to add a shift (beta).
+        scale: Whether to multiply by a factor (gamma).
         beta_initializer: Of beta, shape (*normalized axes).
         gamma_initializer: Of gamma.
         beta_regularizer: Penalty on beta.
         gamma_regularizer: Penalty on gamma.
         beta_constraint: What beta is projected to after each step.
         gamma_constraint: What gamma is projected to after each step.
-        rms_scaling: Deprecated: divides by the standard deviation, without taking the mean off and without beta. Use
+        rms_scaling: Deprecated: divides by the standard deviation, without subtracting the mean and without beta. Use
             RMSNormalization.
     Output shape: that of the input.
     Raises: TypeError: if `axis` is not an int or a list of ints. ValueError: if the input has no such axis.
@@ -85,7 +86,7 @@ class LayerNormalization(AxesNorm):
     """
 
     supports_masking = True
-    _autocast = False  # statistics are those of the inputs as they come, in the dtype of the weights
+    _autocast = False  # statistics are computed from the uncast inputs, in the dtype of the weights
     gamma = Weight("norm.weight")
     beta = Weight("norm.bias")
 
@@ -138,10 +139,10 @@ class LayerNormalization(AxesNorm):
 
 @register()
 class RMSNormalization(AxesNorm):
-    """Divides every sample by the root of the mean square of its features, then scales them.
+    """Divides each sample by the root mean square of its features, then scales them.
 
     Args:
-        axis: The features' axis, or a list of axes that are normalized together.
+        axis: Axis of the features, or a list of axes that are normalized together.
         epsilon: Added to the mean square.
     Output shape: that of the input.
     Raises: TypeError: if `axis` is not an int or a list of ints. ValueError: if the input has no such axis.
@@ -173,14 +174,14 @@ class RMSNormalization(AxesNorm):
 
 @register()
 class GroupNormalization(Layer):
-    """Brings every group of channels of a sample to mean 0 and variance 1, then scales and shifts the channels.
+    """Normalizes each group of channels of a sample to mean 0 and variance 1, then scales and shifts the channels.
 
     Args:
-        groups: Number of groups; -1 for every channel by itself (instance normalization).
-        axis: The channels' axis.
+        groups: Number of groups; -1 for one channel per group (instance normalization).
+        axis: Axis of the channels.
         epsilon: Added to the variance.
-        center: Whether there is a shift (beta).
-        scale: Whether there is a factor (gamma).
+        center: Whether to add a shift (beta).
+        scale: Whether to multiply by a factor (gamma).
         beta_initializer: Of beta, shape (channels,).
         gamma_initializer: Of gamma.
         beta_regularizer: Penalty on beta.
@@ -197,7 +198,7 @@ class GroupNormalization(Layer):
     """
 
     supports_masking = True
-    _autocast = False  # statistics are those of the inputs as they come, in the dtype of the weights
+    _autocast = False  # statistics are computed from the uncast inputs, in the dtype of the weights
     gamma = Weight("norm.weight")
     beta = Weight("norm.bias")
 
@@ -253,9 +254,9 @@ class GroupNormalization(Layer):
         return y if self._compute_dtype is self._dtype else y.to(self._compute_dtype)
 
     def _normalize(self, x: Tensor) -> Tensor:
-        if x.shape[1] != self._num_channels:  # without weights, torch's kernel takes any number
+        if x.shape[1] != self._num_channels:  # without weights, torch's kernel accepts any number
             check_sizes(self, x.movedim(1, self.axis).shape, self.axis)
-        # two holes in the backward of torch's kernel (2.13): it crashes on channels_last memory that asks for no
+        # two bugs in the backward pass of torch's kernel (2.13): it crashes for channels_last memory that requires no
         # gradient, and on a bias without a weight
         if torch.is_grad_enabled() and not x.requires_grad:
             x = x.contiguous()
@@ -266,10 +267,10 @@ class GroupNormalization(Layer):
 
 @register()
 class UnitNormalization(Layer):
-    """Divides every sample by its Euclidean length.
+    """Divides each sample by its Euclidean norm.
 
     Args:
-        axis: The features' axis, or a list of axes whose length is taken together.
+        axis: Axis of the features, or a list of axes that are normalized together.
     Output shape: that of the input.
     Raises: TypeError: if `axis` is not an int or a list of ints.
 
@@ -294,7 +295,7 @@ class UnitNormalization(Layer):
 
 
 def _without(norm: nn.Module, *, weight: bool, bias: bool) -> nn.Module:
-    """Returns the norm without the parameters that it shall not have; torch's own arguments do not know a bias alone."""
+    """Removes unused parameters from the module, since torch's constructors do not support a bias without a weight."""
     norm.weight = None if weight else norm.weight  # type: ignore[assignment]
     norm.bias = None if bias else norm.bias  # type: ignore[assignment]
     return norm
@@ -310,5 +311,5 @@ def _checked_axes(axis: Any, layer: Layer) -> int | list[int]:
 def _positive_axes(axis: Axes, rank: int, layer: Layer) -> list[int]:
     axes = [axis] if isinstance(axis, int) else axis
     if not all(-rank <= item < rank for item in axes):
-        raise ValueError(f"{layer.name}: axis {axis} is not among the {rank} axes of the input.")
+        raise OutOfRangeError(f"{layer.name}: axis {axis} is out of range for an input of {rank} axes.")
     return sorted(item % rank for item in axes)

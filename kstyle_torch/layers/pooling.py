@@ -1,4 +1,4 @@
-"""Pooling over windows, over a grid of any size, and over whole images."""
+"""Pooling: over windows, adaptive, and global."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ register = layer_registry.register
 class Pooling(SpatialLayer):
     """Base of the layers that pool over windows.
 
-    There is no native module inside: it would hold no weights, and `padding="same"` depends on each input's size.
+    It has no native module, which would hold no weights; and `padding="same"` depends on each input's size.
 
     Args:
-        pool_size: Size of the window; an int or one an axis.
+        pool_size: Size of the window; an int or one for each axis.
         strides: Step of the window; `pool_size` if None.
         padding: `"valid"` (none) or `"same"` (as many windows as `size / stride`, rounded up).
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
@@ -45,7 +45,7 @@ class Pooling(SpatialLayer):
         self.pool_size = sizes(pool_size, self.rank, "pool_size", self)
         self.strides = self.pool_size if strides is None else sizes(strides, self.rank, "strides", self)
         self.padding = check_padding(padding, self)
-        # one row more in front where one behind is needed and `ceil_mode` gives none; its window is dropped
+        # an additional row before if one is needed after and `ceil_mode` adds none; its window is dropped
         self._extra = [int(step == 1 and size % 2 == 0) for size, step in zip(self.pool_size, self.strides)]
         dropped = (slice(None), slice(None), *(slice(n, None) for n in self._extra))
         self._kept = dropped if any(self._extra) else None
@@ -59,7 +59,7 @@ class Pooling(SpatialLayer):
         return self.pool(inputs)
 
     def pool(self, x: Tensor, finish: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Returns the output; `finish` may change it where it lies."""
+        """Returns the output; `finish` may change it in place."""
         if x.ndim != self.rank + 2:
             self._check_rank(x.shape)
         if self._permutes:
@@ -72,7 +72,7 @@ class Pooling(SpatialLayer):
         return y.permute(self._to_last) if self._permutes else y
 
     def _pool_same(self, x: Tensor) -> Tensor:
-        """Pools without a padded copy: torch itself pads evenly, and `ceil_mode` is what Keras adds at the end alone."""
+        """Pools without a padded copy: torch pads symmetrically, and `ceil_mode` covers Keras' padding at the end."""
         axes = zip(x.shape[2:], self.pool_size, self.strides, self._extra)
         padding = [same_padding(size, window, stride)[0] + extra for size, window, stride, extra in axes]
         y = self.kernel(x, self.pool_size, self.strides, padding, ceil_mode=True, **self.options)
@@ -86,11 +86,11 @@ class AveragePooling(Pooling):
 
 
 class GlobalPooling(SpatialLayer):
-    """Base of the layers that pool over everything but batch and channels.
+    """Base of the layers that pool over all axes except batch and channels.
 
     Args:
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        keepdims: Whether the pooled axes stay, with size 1.
+        keepdims: Whether to keep the pooled axes with size 1.
     """
 
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any):
@@ -120,10 +120,10 @@ class GlobalMaxPooling(GlobalPooling):
 
 
 class AdaptivePooling(SpatialLayer):
-    """Base of the layers that cut any input into the same number of windows.
+    """Base of the layers that divide any input into the same number of windows.
 
     Args:
-        output_size: How many windows; an int or one an axis.
+        output_size: Number of windows; an int or one for each axis.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     """
 
@@ -146,13 +146,13 @@ def _max_pool1d(
 ) -> Tensor:
     """Returns `torch.max_pool1d` of (batch, channels, steps), as an image of one row.
 
-    Up to six times as fast where no gradient is asked for, if the channels are last in memory.
+    Up to six times as fast without gradients, if the channels are last in memory.
     """
     return torch.max_pool2d(x.unsqueeze(2), (1, *size), (1, *strides), (0, *padding), ceil_mode=ceil_mode).squeeze(2)
 
 
 def _max_pool3d(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Returns `torch.max_pool3d`, of bytes too, in which torch's kernel counts the elements of a volume."""
+    """Returns `torch.max_pool3d`; 8-bit integers run in int32, since torch's kernel also counts elements in their dtype."""
     if x.dtype in (torch.uint8, torch.int8):
         return torch.max_pool3d(x.int(), *args, **kwargs).to(x.dtype)
     return torch.max_pool3d(x, *args, **kwargs)
@@ -313,7 +313,7 @@ class GlobalAveragePooling1D(GlobalAveragePooling):
         return inputs.masked_fill(~mask, 0).sum(axis, self.keepdims) / mask.sum(axis, self.keepdims)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
-        """Returns None: the output has no steps."""
+        """Returns None, since the output has no steps."""
 
 
 GlobalAveragePooling1D._makes_mask = False  # its output has no mask, so calls may take the fast path

@@ -1,4 +1,4 @@
-"""Layers that disturb the signal in training, or penalise it."""
+"""Regularization layers: dropout, noise and activity penalties."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Dropout(RandomLayer):
     """In training, sets a random part of the input to 0 and scales the rest by `1 / (1 - rate)`.
 
     Args:
-        rate: Which part, 0 up to 1.
+        rate: Share of elements, 0 to 1.
         noise_shape: Shape of the drawn mask, broadcast over the input; None in it means the input's size.
-        seed: Int for the same masks at every run.
+        seed: Int for reproducible masks.
     Output shape: that of the input.
     Raises: ValueError: if `rate` is not within 0 and 1, or `noise_shape` no sequence of positive ints and None.
     Source: Srivastava et al. 2014.
@@ -69,7 +69,7 @@ class Dropout(RandomLayer):
         return inputs * (self._kept(inputs).to(inputs.dtype) * scale)
 
     def _kept(self, x: Tensor) -> Tensor:
-        """Returns what is not dropped, True or False."""
+        """Returns the mask of elements that are kept."""
         shape = _noise_shape(x, self.noise_shape)
         if self.seed is None and not _is_fused(x):
             return _random_int16(shape) >= min(round(self.rate * 2**16) - 2**15, 2**15 - 1)
@@ -81,12 +81,12 @@ def _is_size(size: Any) -> bool:
 
 
 def _is_fused(x: Tensor) -> bool:
-    """Returns whether drawing a mask and applying it is one fast kernel: on an accelerator, and in compiled code."""
+    """Returns whether the mask is drawn and applied in one fast kernel: on accelerators, and in compiled code."""
     return x.device.type != "cpu" or torch.compiler.is_compiling()
 
 
 def _random_int16(shape: Sequence[int]) -> Tensor:
-    """Returns random bits, four numbers at a draw: a quarter of the time of torch's `bernoulli_` on the CPU."""
+    """Draws the mask from random bits, four elements per draw: a quarter of the time of torch's `bernoulli_` on the CPU."""
     numel = math.prod(shape)
     bits = torch.empty(-(-numel // 4), dtype=torch.int64, device="cpu").random_(-(2**63), None)
     return bits.view(torch.int16)[:numel].view(*shape)
@@ -99,13 +99,13 @@ def _noise_shape(x: Tensor, wanted: Sequence[int | None] | None) -> Sequence[int
 
 
 class SpatialDropout(Dropout):
-    """Base of the layers that drop whole channels: what lies side by side in a feature map is too much alike.
+    """Base of the layers that drop whole channels, since neighbors in a feature map are correlated.
 
     Args:
-        rate: Which part of the channels, 0 up to 1.
+        rate: Share of the channels, 0 to 1.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None. Not for 1D, which is
             channels_last.
-        seed: Int for the same masks at every run.
+        seed: Int for reproducible masks.
     Output shape: that of the input.
     Source: Tompson et al. 2015.
 
@@ -126,7 +126,7 @@ class SpatialDropout(Dropout):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data."""
         config = super().get_config()
-        del config["trainable"]  # which Keras refuses here
+        del config["trainable"]  # Keras' constructor does not take it
         return config
 
 
@@ -146,7 +146,7 @@ class SpatialDropout1D(SpatialDropout):
 
 
 class ImageDropout(SpatialDropout):
-    """Base of those with two or three spatial axes, which have a data format.
+    """Base of the layers with two or three spatial axes, which have a data format.
 
     Example:
         >>> SpatialDropout2D(0.5)(torch.ones(1, 4, 4, 3)).shape
@@ -191,8 +191,8 @@ class GaussianDropout(RandomLayer):
     """In training, multiplies by noise of mean 1 and standard deviation `sqrt(rate / (1 - rate))`.
 
     Args:
-        rate: 0 up to, but not, 1; the noise has as much variance as a Dropout of that rate gives.
-        seed: Int for the same noise at every run.
+        rate: 0 to 1, exclusive; the noise has the variance of a Dropout with that rate.
+        seed: Int for reproducible noise.
     Output shape: that of the input.
     Raises: ValueError: if `rate` is not within 0 and 1.
     Source: Srivastava et al. 2014.
@@ -229,7 +229,7 @@ class GaussianNoise(RandomLayer):
 
     Args:
         stddev: Its standard deviation.
-        seed: Int for the same noise at every run.
+        seed: Int for reproducible noise.
     Output shape: that of the input.
     Raises: ValueError: if `stddev` is negative.
 
@@ -258,12 +258,12 @@ class GaussianNoise(RandomLayer):
 
 @register()
 class AlphaDropout(RandomLayer):
-    """In training, sets a random part of the input to the lowest value of `selu`; mean and variance stay as they are.
+    """In training, sets a random part of the input to the lowest value of `selu`; mean and variance are preserved.
 
     Args:
-        rate: Which part, 0 up to, but not, 1.
+        rate: Share of elements, 0 to 1, exclusive.
         noise_shape: Shape of the drawn mask, broadcast over the input; None in it means the input's size.
-        seed: Int for the same masks at every run.
+        seed: Int for reproducible masks.
     Output shape: that of the input.
     Raises: ValueError: if `rate` is not within 0 and 1.
     Source: Klambauer et al. 2017.
@@ -300,17 +300,17 @@ class AlphaDropout(RandomLayer):
 
 def _rate_below_one(rate: Any, layer: Layer) -> float:
     if not_negative(rate, "rate", layer) >= 1:
-        raise ValueError(f"{type(layer).__name__}: rate must be a number from 0 up to, but not, 1; got {rate!r}.")
+        raise ValueError(f"{type(layer).__name__}: rate must be a number of at least 0 and below 1; got {rate!r}.")
     return float(rate)
 
 
 @register()
 class ActivityRegularization(Layer):
-    """Gives back its input and adds a penalty on it to the loss: a sample's `l1 * sum(|x|) + l2 * sum(x**2)`, on average.
+    """Returns its input and adds a penalty to the loss: the mean over samples of `l1 * sum(|x|) + l2 * sum(x**2)`.
 
     Args:
-        l1: Factor of the first, not negative.
-        l2: Factor of the second, not negative.
+        l1: Factor of the first term, not negative.
+        l2: Factor of the second term, not negative.
     Output shape: that of the input.
 
     Example:

@@ -1,4 +1,4 @@
-"""Layers that change the shape and nothing else."""
+"""Layers that change the shape of their input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ register = layer_registry.register
 
 @register()
 class Flatten(Layer):
-    """Joins all axes but the batch into one, channels varying fastest.
+    """Flattens all axes except the batch, channels varying fastest.
 
     Args:
         data_format: `"channels_first"` moves the channels to the end before; `"channels_last"` if None.
@@ -40,10 +40,10 @@ class Flatten(Layer):
 
 @register()
 class Reshape(Layer):
-    """Gives every sample a new shape.
+    """Reshapes each sample.
 
     Args:
-        target_shape: Shape of one sample; one size may be -1 or None, for what is left.
+        target_shape: Shape of one sample; one size may be -1 or None, and is inferred.
     Input shape: (batch, ...). Output shape: (batch, *target_shape).
     Raises: ValueError: if a sample does not hold as many numbers as the shape.
 
@@ -63,21 +63,21 @@ class Reshape(Layer):
     def forward(self, inputs: Tensor) -> Tensor:
         size = math.prod(inputs.shape[1:])
         sizes = [-1 if n is None else n for n in self.target_shape]
-        rest = math.prod([n for n in sizes if n != -1])  # dynamo knows no generators
+        rest = math.prod([n for n in sizes if n != -1])  # dynamo does not support generators
         target = tuple(size // max(rest, 1) if n == -1 else n for n in sizes)
         if math.prod(target) != size:
             raise ValueError(
-                f"{self.name}: a sample of shape {tuple(inputs.shape[1:])} cannot have the shape {self.target_shape}."
+                f"{self.name}: a sample of shape {tuple(inputs.shape[1:])} cannot be reshaped to {self.target_shape}."
             )
         return inputs.reshape(inputs.shape[0], *target)
 
 
 @register()
 class Permute(Layer):
-    """Puts the axes of every sample in another order.
+    """Permutes the axes of each sample.
 
     Args:
-        dims: Which axis comes where, counted from 1: `(2, 1)` swaps the two axes of a sample.
+        dims: New order of the axes, counted from 1: `(2, 1)` swaps the two axes of a sample.
     Input shape: (batch, ...), with as many axes as `dims`. Output shape: (batch, ...).
     Raises: ValueError: if `dims` is not a permutation of 1, 2, ...
 
@@ -91,7 +91,7 @@ class Permute(Layer):
         self.dims = (dims,) if isinstance(dims, int) else tuple(dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
             raise ValueError(
-                f"{self.name}: dims must name every axis once, counted from 1, as (2, 1) does; got {dims!r}."
+                f"{self.name}: dims must contain each axis once, counted from 1, such as (2, 1); got {dims!r}."
             )
         self._order = (0, *self.dims)
 
@@ -105,10 +105,10 @@ class Permute(Layer):
 
 @register()
 class RepeatVector(Layer):
-    """Repeats every vector as the steps of a sequence.
+    """Repeats each vector as the steps of a sequence.
 
     Args:
-        n: How often; positive int.
+        n: Number of steps, a positive int.
     Input shape: (batch, features). Output shape: (batch, n, features), a view that holds every vector once.
     Raises: ValueError: if `n` is not a positive int.
 

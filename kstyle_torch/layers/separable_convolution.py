@@ -1,4 +1,4 @@
-"""Convolutions of each channel by itself: depthwise, and depthwise followed by a mixture of the channels."""
+"""Depthwise and separable convolutions."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def depthwise_layout(layer: Any) -> Layout:
 
 
 class DepthwiseConvolution(AnyConvolution):
-    """Base of the convolutions that give every channel its own kernels and mix none.
+    """Base of the convolutions that process each channel separately.
 
     Args:
-        kernel_size: Size of the window; an int or one an axis.
-        strides: Step of the window; an int or one an axis.
+        kernel_size: Size of the window; an int or one for each axis.
+        strides: Step of the window; an int or one for each axis.
         padding: `"valid"` (none) or `"same"` (as many windows as `size / stride`, rounded up).
-        depth_multiplier: Number of output channels for every channel.
+        depth_multiplier: Number of output channels for each channel.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        dilation_rate: Distance between the points of the window; an int or one an axis.
+        dilation_rate: Distance between the points of the window; an int or one for each axis.
         activation: Name, function or None (identity).
         use_bias: Whether there is a bias.
         depthwise_initializer: Of the kernel, Keras' shape (*kernel_size, channels, depth_multiplier).
@@ -93,7 +93,7 @@ class DepthwiseConvolution(AnyConvolution):
         )
         self.depth_multiplier = positive_int(depth_multiplier, "depth_multiplier", self)
         self.depthwise_initializer = initializers.get(depthwise_initializer)
-        # also under the weight's name, where its view looks for them
+        # also under the weight's name, by which its view finds them
         self.depthwise_regularizer = self.kernel_regularizer = regularizers.get(depthwise_regularizer)
         self.depthwise_constraint = self.kernel_constraint = constraints.get(depthwise_constraint)
 
@@ -105,7 +105,7 @@ class DepthwiseConvolution(AnyConvolution):
 
 @register()
 class DepthwiseConv1D(DepthwiseConvolution):
-    """Convolution of each channel of a sequence by itself. The arguments are those of `DepthwiseConvolution`.
+    """Depthwise convolution over sequences. The arguments are those of `DepthwiseConvolution`.
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
     Output shape: likewise, with `channels * depth_multiplier` channels.
@@ -122,7 +122,7 @@ class DepthwiseConv1D(DepthwiseConvolution):
 @register()
 @defaults(strides=(1, 1), dilation_rate=(1, 1))
 class DepthwiseConv2D(DepthwiseConvolution):
-    """Convolution of each channel of an image by itself. The arguments are those of `DepthwiseConvolution`.
+    """Depthwise convolution over images. The arguments are those of `DepthwiseConvolution`.
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
     Output shape: likewise, with `channels * depth_multiplier` channels.
@@ -137,16 +137,16 @@ class DepthwiseConv2D(DepthwiseConvolution):
 
 
 class SeparableConvolution(AnyConvolution):
-    """Base of the convolutions of each channel by itself that are followed by a mixture of the channels.
+    """Base of the depthwise convolutions followed by a pointwise one, which mixes channels.
 
     Args:
         filters: Number of output channels.
-        kernel_size: Size of the window; an int or one an axis.
-        strides: Step of the window; an int or one an axis.
+        kernel_size: Size of the window; an int or one for each axis.
+        strides: Step of the window; an int or one for each axis.
         padding: `"valid"` (none) or `"same"` (as many windows as `size / stride`, rounded up).
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        dilation_rate: Distance between the points of the window; an int or one an axis.
-        depth_multiplier: Number of channels that the first step makes of every channel.
+        dilation_rate: Distance between the points of the window; an int or one for each axis.
+        depth_multiplier: Number of channels of the depthwise step for each channel.
         activation: Name, function or None (identity).
         use_bias: Whether there is a bias, after the mixture.
         depthwise_initializer: Of the first kernel, Keras' shape (*kernel_size, channels, depth_multiplier).
@@ -207,7 +207,7 @@ class SeparableConvolution(AnyConvolution):
         self.depth_multiplier = positive_int(depth_multiplier, "depth_multiplier", self)
         self.depthwise_initializer = initializers.get(depthwise_initializer)
         self.pointwise_initializer = initializers.get(pointwise_initializer)
-        # also under the weights' names, where their views look for them
+        # also under the weights' names, by which their views find them
         self.depthwise_regularizer = self.depthwise_kernel_regularizer = regularizers.get(depthwise_regularizer)
         self.pointwise_regularizer = self.pointwise_kernel_regularizer = regularizers.get(pointwise_regularizer)
         self.depthwise_constraint = self.depthwise_kernel_constraint = constraints.get(depthwise_constraint)

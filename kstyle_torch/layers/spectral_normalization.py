@@ -28,7 +28,7 @@ class SpectralNormalization(Wrapper):
 
     Args:
         layer: A layer with a `kernel` or `embeddings`.
-        power_iterations: How often the estimate is refined at each call.
+        power_iterations: Number of refinements of the estimate at each call.
     Output shape: that of the layer.
     Raises: ValueError: if `layer` is not a layer or has no such weight, or `power_iterations` is not a positive int.
     Source: Miyato et al. 2018.
@@ -56,7 +56,7 @@ class SpectralNormalization(Wrapper):
 
     @property
     def kernel(self) -> Any:
-        """The weight that is normalized; of a layer with LoRA, the frozen matrix."""
+        """The weight that is normalized; the frozen matrix of a layer with LoRA."""
         if isinstance(self.layer, LoraLayer) and self.layer.lora_enabled:
             return self.layer._target_view()
         return self.layer.kernel if hasattr(self.layer, "kernel") else getattr(self.layer, "embeddings", None)
@@ -77,12 +77,12 @@ class SpectralNormalization(Wrapper):
         return functional_call(self.layer, {self.kernel._row.path: self.kernel.parameter.clone()}, (inputs,))
 
     def normalized_weights(self) -> tuple[Tensor, Tensor]:
-        """Returns the next estimate of the singular vector, and the kernel divided by the value that belongs to it."""
+        """Returns the next estimate of the singular vector, and the kernel divided by the singular value."""
         kernel, u = self.kernel.read(), self.vector_u
         matrix = kernel.reshape(-1, kernel.shape[-1])
         for _ in range(self.power_iterations):
             v = F.normalize(u @ matrix.T, eps=config.epsilon())
             u = F.normalize(v @ matrix, eps=config.epsilon())
         norm = (v @ matrix @ u.T).squeeze()
-        is_zero = (kernel == 0).all()  # such a kernel has no direction: it and the vector stay
+        is_zero = (kernel == 0).all()  # no direction is defined then: kernel and vector are not changed
         return torch.where(is_zero, self.vector_u, u), torch.where(is_zero, kernel, kernel / norm)

@@ -23,8 +23,8 @@ class TorchModule(Layer):
     """Any `nn.Module` as a layer, so that it has a name and can be called on symbolic tensors.
 
     Args:
-        module: The module; it is used itself, not copied.
-        output_shape: Shape of one output sample, for `compute_output_shape`; found by running the module if None.
+        module: The module, which is not copied.
+        output_shape: Shape of one output sample, for `compute_output_shape`; inferred by running the module if None.
 
     Example:
         >>> TorchModule(torch.nn.Linear(3, 2))(torch.ones(1, 3)).shape
@@ -33,7 +33,7 @@ class TorchModule(Layer):
 
     _has_nothing_to_build = True
     _allow_non_tensor_positional_args = True
-    _says_where_masks_end = False  # torch's modules know of no masks
+    _says_where_masks_end = False  # torch modules do not support masks
     _resolves_mode = True
 
     def __init__(
@@ -51,7 +51,7 @@ class TorchModule(Layer):
             self._follow_weights_of(module)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Returns the output's shape: what `output_shape` says, else from a run on zero rows."""
+        """Returns the output's shape: `output_shape`, or that of a run on zero rows."""
         if self.output_shape is None:
             return super().compute_output_shape(input_shape)
         return tuple(self.output_shape)
@@ -60,7 +60,7 @@ class TorchModule(Layer):
         if training is not None:
             with holding(self, bool(training)) as held:
                 return held.module(*args, **kwargs)
-        if self.module.training and not self.trainable:  # normalization below runs in inference mode
+        if self.module.training and not self.trainable:  # normalization layers in it run in inference mode
             with holding(self, True) as held:
                 return held.module(*args, **kwargs)
         return self.module(*args, **kwargs)
@@ -69,20 +69,20 @@ class TorchModule(Layer):
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None, safe_mode: bool | None = None
     ) -> Any:
-        """Returns a layer from what `get_config` gave.
+        """Returns a layer for a `get_config` dict.
 
         Args:
             config: The config.
-            custom_objects: Classes and functions by name, beside those that are registered.
-            safe_mode: Whether to refuse a pickle; what the function that loads a file was told if None.
+            custom_objects: Classes and functions by name, in addition to registered ones.
+            safe_mode: Whether to refuse a pickle; if None, the setting of the function that loads the file.
         Raises: ValueError: in safe mode, for Keras' config of such a layer, which holds the module as a pickle.
         """
         stored = config.get("module")
         if isinstance(stored, str):
             if in_safe_mode() if safe_mode is None else safe_mode:
                 raise ValueError(
-                    f"The torch module of layer {config.get('name')!r} is stored as a pickle, which could do anything when "
-                    "loaded, so it is not. If you trust whoever made the file, pass safe_mode=False; else make the model in "
+                    f"The torch module of layer {config.get('name')!r} is stored as a pickle, which can run any code when "
+                    "loaded, so it is refused. If you trust the file, pass safe_mode=False; otherwise make the model in "
                     "code and load its weights."
                 )
             config = {**config, "module": torch.load(io.BytesIO(base64.b64decode(stored)), weights_only=False)}

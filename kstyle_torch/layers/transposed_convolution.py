@@ -1,4 +1,4 @@
-"""Transposed convolutions: what a convolution does to its gradients, so that images grow."""
+"""Transposed convolutions: gradients of convolutions, which enlarge images."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class TransposedConvolution(AnyConvolution):
 
     Args:
         filters: Number of output channels.
-        kernel_size: Size of the window; an int or one an axis.
-        strides: How many times larger the output is; an int or one an axis.
+        kernel_size: Size of the window; an int or one for each axis.
+        strides: How many times larger the output is; an int or one for each axis.
         padding: `"valid"` (all that a window reaches) or `"same"` (`size * stride`).
-        output_padding: How many rows the output has beyond the smallest that would give the input back, less than the
-            strides; an int or one an axis. None for what `padding` says.
+        output_padding: Additional rows of the output beyond the smallest size, less than the strides; an int or one for
+            each axis. None to derive it from `padding`.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        dilation_rate: Distance between the points of the window; an int or one an axis.
+        dilation_rate: Distance between the points of the window; an int or one for each axis.
         activation: Name, function or None (identity).
         use_bias: Whether there is a bias.
         kernel_initializer: Of the kernel, Keras' shape (*kernel_size, filters, channels).
@@ -89,7 +89,7 @@ class TransposedConvolution(AnyConvolution):
         self.kernel_constraint = constraints.get(kernel_constraint)
 
     def _plan_padding(self) -> None:
-        """Splits what is cut off into what torch cuts, the same on both ends, and one row more at the end."""
+        """Splits the cropping into torch's, which is symmetric, and an additional row at the end."""
         added: Sequence[int | None] = self.output_padding or (None,) * self.rank
         if any(n is not None and n >= stride for n, stride in zip(added, self.strides)):
             raise ValueError(
@@ -109,7 +109,7 @@ class TransposedConvolution(AnyConvolution):
         self.initialize(kernel=self.kernel_initializer, bias=self.bias_initializer)
 
     def _check_window(self, shape: Shape, window: Sequence[int], what: str) -> None:
-        """Accepts every window: it lies over the output, where it always fits."""
+        """Accepts every window, since windows lie over the output, where they always fit."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         if inputs.ndim != self.rank + 2:
@@ -127,7 +127,7 @@ class TransposedConvolution(AnyConvolution):
 
 
 def _cut(window: int, stride: int, output_padding: int | None, padding: str) -> tuple[int, int]:
-    """Returns what Keras cuts off before and after, from all that the windows reach; a negative number is added instead."""
+    """Returns Keras' cropping before and after the full output of the windows; negative numbers mean padding."""
     if padding == "valid":
         return 0, -(max(stride - window, 0) if output_padding is None else output_padding)
     total = stride + window - 2 if output_padding is None else window + window % 2 - 2 + output_padding

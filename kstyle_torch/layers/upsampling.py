@@ -1,4 +1,4 @@
-"""Upsampling: sequences, images and volumes grow by whole factors."""
+"""Upsampling of sequences, images and volumes by integer factors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 
 
 class UpSampling(SpatialLayer):
-    """Base of the layers that repeat every value along every axis.
+    """Base of the layers that repeat each value along each axis.
 
     Args:
-        size: How often; an int or one an axis.
+        size: Number of repeats; an int or one for each axis.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     """
 
@@ -29,13 +29,13 @@ class UpSampling(SpatialLayer):
         super().__init__(data_format, **kwargs)
         self._factors = sizes(size, self.rank, "size", self)
         self.size: Any = self._factors if self.rank > 1 else self._factors[0]
-        with_repeats = (slice(None), None)  # an axis of size 1 behind every axis that grows
+        with_repeats = (slice(None), None)  # an axis of size 1 after each axis that is repeated
         self._spread = (*(slice(None),) * self._first_axis, *with_repeats * self.rank)
 
     def forward(self, inputs: Tensor) -> Tensor:
         if inputs.ndim != self.rank + 2:
             self._check_rank(inputs.shape)
-        # one copy for all axes, and exact: torch's nearest interpolation picks neighbours with some large factors
+        # one copy for all axes, and exact: torch's nearest interpolation is off by one for some large factors
         first, last = self._first_axis, self._first_axis + self.rank
         before, lengths, after = inputs.shape[:first], inputs.shape[first:last], inputs.shape[last:]
         spread = [n for pair in zip(lengths, self._factors) for n in pair]
@@ -45,10 +45,10 @@ class UpSampling(SpatialLayer):
 
 @register()
 class UpSampling1D(UpSampling):
-    """Repeats every step of a sequence.
+    """Repeats each step of a sequence.
 
     Args:
-        size: How often; positive int.
+        size: Number of repeats, a positive int.
     Input shape: (batch, steps, channels). Output shape: (batch, size * steps, channels).
     Raises: ValueError: if `size` is not a positive int.
 
@@ -65,12 +65,12 @@ class UpSampling1D(UpSampling):
 
 @register()
 class UpSampling2D(UpSampling):
-    """Makes images larger.
+    """Enlarges images.
 
     Args:
-        size: How many times; an int, or one for height and one for width.
+        size: Factor; an int, or one for height and one for width.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        interpolation: `"nearest"` (every pixel is repeated), `"bilinear"` or `"bicubic"`.
+        interpolation: `"nearest"` (each pixel is repeated), `"bilinear"` or `"bicubic"`.
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
     Raises: ValueError: for an interpolation that torch does not have, Keras' lanczos3 and lanczos5 among them.
 
@@ -112,7 +112,7 @@ class UpSampling2D(UpSampling):
 @register()
 @defaults(size=(2, 2, 2))
 class UpSampling3D(UpSampling):
-    """Repeats every value of a volume. The arguments are those of `UpSampling`.
+    """Repeats each value of a volume. The arguments are those of `UpSampling`.
 
     Input shape: (batch, depth, height, width, channels), or with the channels after the batch for channels_first.
 

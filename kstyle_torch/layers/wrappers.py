@@ -1,4 +1,4 @@
-"""Layers around one other layer."""
+"""Wrapper layers: Wrapper and TimeDistributed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH_NORMS = (BatchNormalization, BATCH_NORM)
 
 @register()
 class Wrapper(TakesCustomObjects, Layer):
-    """Base of the layers around one other layer; a subclass says in `call` what it does with `self.layer`.
+    """Base of wrapper layers; a subclass uses `self.layer` in its `call`.
 
     Args:
         layer: The layer.
@@ -35,7 +35,7 @@ class Wrapper(TakesCustomObjects, Layer):
         torch.Size([1, 3])
     """
 
-    _has_precision = False  # the layers inside see to it
+    _has_precision = False  # the inner layer handles it
     _opens_call = True
 
     def __init__(self, layer: Layer, **kwargs: Any):
@@ -51,10 +51,10 @@ class Wrapper(TakesCustomObjects, Layer):
 
 @register()
 class TimeDistributed(Wrapper):
-    """Applies a layer or a model to every step of a sequence.
+    """Applies a layer or a model to each step of a sequence.
 
-    All steps go through it as one large batch; one after the other only where the batch matters to it, that is with
-    batch normalization in training.
+    All steps are one large batch, except for layers whose output depends on the batch, that is, with batch normalization
+    in training.
 
     Args:
         layer: The layer or model; its input is one step.

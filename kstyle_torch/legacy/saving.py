@@ -1,4 +1,4 @@
-"""Objects <-> plain data in the form of Keras 2: `{"class_name": ..., "config": ...}`, without modules."""
+"""Conversion of objects to and from the config format of Keras 2: `{"class_name": ..., "config": ...}`, without modules."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def deserialize_keras_object(
     custom_objects: dict[str, Any] | None = None,
     printable_module_name: str = "object",
 ) -> Any:
-    """Returns the object that a name or a config in the form of Keras 2 means.
+    """Returns the object for a name or a config in the format of Keras 2.
 
     Args:
-        identifier: What `serialize_keras_object` gave; a function, which is returned; or None.
-        module_objects: `{name: class or function}` of the library: a config may name these and the user's alone.
+        identifier: Result of `serialize_keras_object`; a function, which is returned; or None.
+        module_objects: `{name: class or function}` of the library; a config may refer to these and the user's only.
         custom_objects: `{name: class or function}` of the user.
         printable_module_name: The kind of object, for messages.
-    Raises: ValueError: for a name that neither knows, or an object of a type that is not an identifier.
+    Raises: ValueError: for an unknown name, or an object of a type that is not an identifier.
     """
     if identifier is None or inspect.isfunction(identifier):
         return identifier
@@ -69,7 +69,7 @@ def deserialize_keras_object(
 
 
 def _revived(key: str, value: Any, known: dict[str, Any], custom_objects: dict[str, Any] | None) -> Any:
-    """Returns an entry of a config: an object or a function where it stands for one."""
+    """Returns an entry of a config, deserialized if it describes an object or a function."""
     if isinstance(value, dict) and NESTED in value:
         return deserialize_keras_object(value, known, custom_objects, "config_item")
     if isinstance(value, str) and key != "name":
@@ -81,5 +81,5 @@ def _revived(key: str, value: Any, known: dict[str, Any], custom_objects: dict[s
 def _find(name: str, known: dict[str, Any], custom_objects: dict[str, Any] | None, kind: str) -> Any:
     found = get_registered_object(name, custom_objects, known)
     if found is None:
-        raise ValueError(f"Unknown {kind}: {name!r}. If it is yours, pass custom_objects={{{name!r}: {name}}}.")
+        raise ValueError(f"Unknown {kind}: {name!r}. For a name of your own, pass custom_objects={{{name!r}: {name}}}.")
     return found

@@ -1,4 +1,4 @@
-"""Losses: the functions that training minimises."""
+"""Losses: functions that training minimizes."""
 
 from typing import Any
 
@@ -109,7 +109,7 @@ __all__ = [
     "tversky",
 ]
 
-# Keras 2's names for the same
+# names of Keras 2
 mse = MSE = mean_squared_error
 mae = MAE = mean_absolute_error
 mape = MAPE = mean_absolute_percentage_error
@@ -120,7 +120,7 @@ logcosh = log_cosh
 
 
 class Reduction:
-    """Keras 2's names for what `reduction=` takes."""
+    """Values of `reduction=`, under their names of Keras 2."""
 
     AUTO = SUM_OVER_BATCH_SIZE = "sum_over_batch_size"
     SUM = "sum"
@@ -128,9 +128,9 @@ class Reduction:
 
 
 def get(identifier: Any) -> Any:
-    """Returns the loss function or object that a name, config, class or the object itself means.
+    """Returns the loss function or object for a name, config, class or object.
 
-    Raises: ValueError: for an unknown name, with the nearest. TypeError: for what is no identifier.
+    Raises: ValueError: for an unknown name; the message suggests the nearest. TypeError: if it is not an identifier.
     """
     return serialization.get(identifier, registry)
 
@@ -141,5 +141,5 @@ def serialize(loss: Any) -> Any:
 
 
 def deserialize(name: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """Returns the loss that a config or a name describes."""
+    """Returns the loss for a config or a name."""
     return serialization.deserialized(name, custom_objects, registry=registry)

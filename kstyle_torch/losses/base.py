@@ -1,4 +1,4 @@
-"""The loss: values of each sample, weighted and reduced to the one number that training minimises."""
+"""The base of losses: values for each sample, weighted and reduced to a scalar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kstyle_torch.initializers import as_dtype
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable
 
-MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")  # the same where nothing is weighted
+MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")  # equal without weights
 REDUCTIONS = (*MEANS, "sum", "none", None)
 F = TypeVar("F", bound=Callable[..., Any])
 registry = serialization.registry("loss", "keras.losses")
@@ -24,13 +24,13 @@ registry = serialization.registry("loss", "keras.losses")
 
 @registry.register()
 class Loss(Configurable):
-    """Base class of losses. Subclass it with `call(y_true, y_pred)`, which gives a value for each sample.
+    """Base class of losses. Subclasses define `call(y_true, y_pred)`, which returns a value for each sample.
 
     Args:
-        name: What it is called; made from the class, and counted, if None.
+        name: Name of the loss; the numbered class name if None.
         reduction: `"sum_over_batch_size"` (the same as `"mean"`: over all values), `"mean_with_sample_weight"` (over the
-            sum of the weights), `"sum"`, or None (`"none"`): the values as they are.
-        dtype: What targets and predictions are converted to, and the loss has; `config.floatx()` if None.
+            sum of the weights), `"sum"`, or None (`"none"`): no reduction.
+        dtype: Dtype of the loss, to which targets and predictions are cast; `config.floatx()` if None.
     Raises: ValueError: for another reduction.
 
     Example:
@@ -41,10 +41,10 @@ class Loss(Configurable):
         tensor(4.5000)
     """
 
-    sparse = False  # whether the targets are class numbers, which stay as they are
-    makes_mask = False  # whether its values may carry a mask
-    rowwise = False  # whether each sample's value is its own, whatever else is in the batch
-    _calls_as_made: tuple[Any, Any]  # the functions `call` and `__call__` of the class; users may set others
+    sparse = False  # whether the targets are class numbers, which are not cast
+    makes_mask = False  # whether its values may have a mask
+    rowwise = False  # whether each sample's value is independent of the rest of the batch
+    _calls_as_made: tuple[Any, Any]  # original `call` and `__call__` of the class; users may replace them
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None):
         if reduction not in REDUCTIONS:
@@ -56,7 +56,7 @@ class Loss(Configurable):
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         if {"call", "__call__"} & vars(cls).keys():
-            cls.rowwise = False  # what the user does with a batch is not known
+            cls.rowwise = False  # a user's method may combine samples
         cls._calls_as_made = cls.call, cls.__call__
 
     @property
@@ -65,7 +65,7 @@ class Loss(Configurable):
         return str(self._dtype).removeprefix("torch.")
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
-        """Returns the loss of each sample, not yet reduced."""
+        """Returns the loss of each sample, before reduction."""
         raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred).")
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
@@ -73,9 +73,9 @@ class Loss(Configurable):
 
         Args:
             y_true: Targets.
-            y_pred: Predictions; a mask on them (`_keras_mask`) leaves out what it hides.
+            y_pred: Predictions; values that are masked (`_keras_mask`) do not count.
             sample_weight: Weight of each sample, (batch,), or of each value.
-        Returns: A scalar, or the values where `reduction` is None.
+        Returns: A scalar, or the values if `reduction` is None.
         """
         mask = getattr(y_pred, "_keras_mask", None)
         if isinstance(y_pred, Tensor) and isinstance(y_true, Tensor):
@@ -93,12 +93,12 @@ class Loss(Configurable):
         return reduce_weighted(values, sample_weight, mask, self.reduction)
 
     def check_targets(self, y_true: Tensor, output: torch.Size) -> None:
-        """Looks through targets on the host, before they are used, for what no step has the time to look for.
+        """Checks targets on the host before training, since a check in every step would be too slow.
 
         Args:
             y_true: All targets, or those of a batch.
             output: The shape of the output for some samples.
-        Raises: ValueError: for a class number that the output has no place for, and the like.
+        Raises: ValueError: for invalid targets, such as class numbers out of range.
         """
 
     def _prediction(self, y_pred: Any) -> Tensor:
@@ -124,7 +124,7 @@ Loss._calls_as_made = Loss.call, CALL_LOSS
 
 
 def is_as_made(loss: Any) -> bool:
-    """Returns whether no user has set another `call` or `__call__` on a loss or on its class since that was made."""
+    """Returns whether `call` and `__call__` of a loss and its class are unchanged since the class was created."""
     cls = type(loss)
     return "call" not in vars(loss) and (cls.call, cls.__call__) == cls._calls_as_made and Loss.__call__ is CALL_LOSS
 
@@ -134,7 +134,7 @@ class FunctionLoss(Loss):
     """A function `(y_true, y_pred) -> values` as a loss.
 
     Args:
-        fn: The function; keyword arguments of the loss that it does not know itself are passed to it.
+        fn: The function; it gets further keyword arguments of the loss.
         reduction: As for every loss.
         name: That of the function if None.
         dtype: As for every loss.
@@ -158,11 +158,11 @@ class FunctionLoss(Loss):
 
 
 class _Values:
-    """A function in the place of that of a loss.
+    """A function bound to a loss's own arguments.
 
     Args:
         function: The function.
-        arguments: The loss's own arguments, which it is passed.
+        arguments: The loss's own arguments, which are passed to it.
     """
 
     def __init__(self, function: Callable[..., Tensor], arguments: dict[str, Any]):
@@ -175,23 +175,23 @@ class _Values:
 
 
 class PlainLoss(Loss):
-    """Base of the built-in losses, which takes the short way where nothing is weighted or masked."""
+    """Base of the built-in losses, with a fast path for calls without weights and masks."""
 
     @property
     def fn(self) -> Callable[..., Tensor]:
-        """The function of targets and predictions, and of the loss's arguments, that gives the values; may be set."""
+        """The function of targets, predictions and the loss's arguments that returns the values; it may be replaced."""
         found = (function for function, cls in CLASS_OF.items() if isinstance(self, cls))
         function: Any = vars(self).get("fn") or next(found, None)
         if function is None:
             raise AttributeError(
-                f"{type(self).__name__} has no fn: it is not made of a function; set its call instead."
+                f"{type(self).__name__} has no fn, since it does not wrap a function; override call instead."
             )
         return function
 
     @fn.setter
     def fn(self, function: Callable[..., Tensor]) -> None:
         vars(self)["fn"] = function
-        if type(self).call.__module__.startswith("kstyle_torch."):  # a user's own `call` may not use it
+        if type(self).call.__module__.startswith("kstyle_torch."):  # a user-defined `call` may not use it
             given = {key: value for key, value in self._arguments.items() if key not in ("name", "reduction", "dtype")}
             self.call = _Values(function, given)  # type: ignore[method-assign]
 
@@ -208,7 +208,7 @@ class PlainLoss(Loss):
             and y_pred.dtype is self._dtype
             and not self.makes_mask
             and not hasattr(y_pred, "_keras_mask")
-            and "call" not in self.__dict__  # `is_as_made`, without a call
+            and "call" not in self.__dict__  # like `is_as_made`, inlined for speed
             and self.__class__.call is self.__class__._calls_as_made[0]
             and Loss.__call__ is CALL_LOSS
         ):
@@ -217,11 +217,11 @@ class PlainLoss(Loss):
 
 
 class KernelLoss(PlainLoss):
-    """Base of the losses of which torch's kernel gives the values, or their mean at once."""
+    """Base of the losses for which a torch kernel returns the values, or directly their mean."""
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
-        if "call" in vars(cls):  # a user's, on top of ours
+        if "call" in vars(cls):  # overridden by a user
             cls.mean = PlainLoss.mean  # type: ignore[method-assign]
 
     def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
@@ -235,11 +235,11 @@ class KernelLoss(PlainLoss):
         return self.values(y_true, y_pred, "mean")
 
 
-CLASS_OF: dict[Any, type[Loss]] = {}  # function -> the class with the same values
+CLASS_OF: dict[Any, type[Loss]] = {}  # function -> class that computes the same values
 
 
 def same_values_as(function: Callable[..., Tensor]) -> Callable[[type], type]:
-    """Marks the loss class that computes what `function` does; a decorator."""
+    """Returns a decorator that registers the loss class for `function`."""
 
     def enter(cls: type) -> type:
         CLASS_OF[function] = cls
@@ -250,19 +250,19 @@ def same_values_as(function: Callable[..., Tensor]) -> Callable[[type], type]:
 
 
 def rowwise(function: F) -> F:
-    """Marks a function that gives each sample a value of its own, whatever else is in the batch."""
+    """Marks a function whose value for each sample is independent of the rest of the batch."""
     function.rowwise = True  # type: ignore[attr-defined]
     return function
 
 
 def object_name(obj: Any) -> str:
-    """Returns what Keras calls an object: its `name`, or its own or its class's `__name__` in snake case."""
+    """Returns Keras' name for an object: its `name`, or its own or its class's `__name__` in snake case."""
     name = getattr(obj, "name", None)
     return name if isinstance(name, str) else snake_case(getattr(obj, "__name__", type(obj).__name__))
 
 
 def same_rank(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns both with as many axes, where one has a last axis of size 1 that the other lacks."""
+    """Equalizes the number of axes if one tensor has an additional last axis of size 1."""
     if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
         return (y_true, y_pred.unsqueeze(-1)) if y_pred.ndim == 1 else (y_true.squeeze(-1), y_pred)
     if y_pred.ndim == y_true.ndim + 1 and y_pred.shape[-1] == 1:
@@ -271,7 +271,7 @@ def same_rank(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def same_shape(y_true: Tensor, y_pred: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Returns both with one shape and dtype.
+    """Returns both with the same shape and dtype.
 
     Raises: ValueError: if the shapes differ by more than a last axis of size 1.
     """
@@ -285,9 +285,9 @@ def same_shape(y_true: Tensor, y_pred: Tensor, name: str) -> tuple[Tensor, Tenso
 
 
 def broadcast(y_true: Tensor, y_pred: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Returns both with one shape and dtype, for a loss of each value by itself.
+    """Returns both with the same shape and dtype, for an elementwise loss.
 
-    Axes of size 1 are broadcast, as in Keras, with one warning for each pair of shapes: it is nearly always a mistake.
+    Axes of size 1 are broadcast, as in Keras, with one warning for each pair of shapes, since it is nearly always a mistake.
 
     Raises: ValueError: if the shapes do not broadcast, or differ in the number of axes by more than a last one of size 1.
     """
@@ -300,9 +300,7 @@ def broadcast(y_true: Tensor, y_pred: Tensor, name: str) -> tuple[Tensor, Tensor
     return same_shape(y_true, y_pred, name)
 
 
-_told: set[tuple[Any, ...]] = (
-    set()
-)  # losses and shapes, but for the samples, of which it was said that they are broadcast
+_told: set[tuple[Any, ...]] = set()  # losses, and shapes without the batch axis, for which the warning was given
 
 
 def _warn_of_broadcast(name: str, target: torch.Size, output: torch.Size) -> None:
@@ -315,10 +313,10 @@ def _warn_of_broadcast(name: str, target: torch.Size, output: torch.Size) -> Non
 
 
 def mismatch(name: str, target: Any, output: Any) -> str:
-    """Returns what to say of a target that does not fit the output."""
+    """Returns the message for a target that does not fit the output."""
     classes, hint = output[-1] if output else 1, ""
     if len(output) > 2 and tuple(target) in (tuple(output[:-1]), (*output[:-1], 1)):
-        hint = f" If the targets are class numbers, give this loss utils.to_categorical(y, {classes})."
+        hint = f" If the targets are class numbers, pass utils.to_categorical(y, {classes})."
     elif len(output) > len(target) + 1 or (len(output) == len(target) + 1 and len(output) > 2):
         hint = " Is a Flatten() missing before the last layer?"
     elif len(output) == 2 and classes > 1 and (len(target) == 1 or target[-1] == 1):
@@ -327,7 +325,7 @@ def mismatch(name: str, target: Any, output: Any) -> str:
 
 
 def reduce_weighted(values: Tensor, sample_weight: Any, mask: Tensor | None, reduction: str | None) -> Tensor:
-    """Returns the values, times weights and mask, reduced."""
+    """Applies weights and mask to the values, and reduces them."""
     weight = None
     if sample_weight is not None:
         weight = sample_weight if isinstance(sample_weight, Tensor) else tensor_of(sample_weight)
@@ -351,13 +349,13 @@ def reduce_weighted(values: Tensor, sample_weight: Any, mask: Tensor | None, red
 def _check_broadcast(weight: torch.Size, values: torch.Size) -> None:
     if len(weight) > len(values) or any(size not in (1, wanted) for size, wanted in zip(weight, values)):
         raise ValueError(
-            f"sample_weight of shape {tuple(weight)} does not fit losses of shape {tuple(values)}: give a weight for each "
+            f"sample_weight of shape {tuple(weight)} does not fit losses of shape {tuple(values)}: pass a weight for each "
             "sample, or for each value."
         )
 
 
 def apply_mask(weight: Tensor | None, mask: Any, dtype: torch.dtype, rescale: bool) -> Tensor | None:
-    """Weights that are 0 where the mask is; the others grow by `all / unmasked` if a mean follows (`rescale`)."""
+    """Returns weights that are 0 for masked values; `rescale` multiplies the others by `all / unmasked`, for a mean."""
     if mask is None:
         return weight
     kept = mask.to(dtype)
@@ -371,7 +369,7 @@ def apply_mask(weight: Tensor | None, mask: Any, dtype: torch.dtype, rescale: bo
 
 
 def tensors(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
-    """Returns both as tensors on one device, the predictions of a float type."""
+    """Returns both as tensors on one device, the predictions as floats."""
     y_pred = y_pred if isinstance(y_pred, Tensor) else tensor_of(y_pred)
     y_true = y_true if isinstance(y_true, Tensor) else tensor_of(y_true)
     y_pred = y_pred if y_pred.is_floating_point() else y_pred.to(torch.float32)
@@ -379,7 +377,7 @@ def tensors(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
 
 
 def _each_tensor(function: Callable[[Any], Tensor], nest: Any) -> Any:
-    """Calls a function on every tensor of a nest; a list of numbers is one tensor."""
+    """Applies a function to every tensor of a nest; a list of numbers counts as one tensor."""
     is_nest = tree.is_nested(nest) and isinstance(tree.flatten(nest)[0], (Tensor, np.ndarray))
     return tree.map_structure(function, nest) if is_nest else function(nest)
 

@@ -1,4 +1,4 @@
-"""Losses between distributions that are no crossentropy: Kullback-Leibler, Poisson, and one that noise bends less."""
+"""Losses between distributions: Kullback-Leibler divergence, Poisson, and a crossentropy robust to label noise."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ register = registry.register
 @register("kld", "KLD", "kullback_leibler_divergence")
 @rowwise
 def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
-    """Returns `sum(y_true * log(y_true / y_pred))` over the last axis, of values cut off at epsilon and 1.
+    """Returns `sum(y_true * log(y_true / y_pred))` over the last axis, of values clipped to [epsilon, 1].
 
     Args:
         y_true: Probabilities, (batch, ..., values).
-        y_pred: Of the same shape.
+        y_pred: Predictions of the same shape.
     Returns: (batch, ...).
     Raises: ValueError: if the shapes differ.
     """
@@ -34,11 +34,11 @@ def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
 @register()
 @rowwise
 def poisson(y_true: Any, y_pred: Any) -> Tensor:
-    """Returns `mean(y_pred - y_true * log(y_pred + epsilon))` over the last axis: of counts, whose mean is predicted.
+    """Returns `mean(y_pred - y_true * log(y_pred + epsilon))` over the last axis, for counts whose mean is predicted.
 
     Args:
         y_true: Counts, (batch, ..., values).
-        y_pred: Their means, positive; of the same shape.
+        y_pred: Predicted means, positive, of the same shape.
     Returns: (batch, ...).
     Raises: ValueError: if the shapes differ.
     """
@@ -71,7 +71,7 @@ class KLDivergence(PlainLoss):
 
     Args:
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -89,11 +89,11 @@ class KLDivergence(PlainLoss):
 @register()
 @same_values_as(poisson)
 class Poisson(PlainLoss):
-    """Mean of `y_pred - y_true * log(y_pred)`: of counts, whose mean is predicted.
+    """Mean of `y_pred - y_true * log(y_pred)`, for counts whose mean is predicted.
 
     Args:
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -111,12 +111,12 @@ class Poisson(PlainLoss):
 @register()
 @same_values_as(categorical_generalized_cross_entropy)
 class CategoricalGeneralizedCrossEntropy(PlainLoss):
-    """Mean of `(1 - p**q) / q`, which wrong labels bend less than a crossentropy. Source: Zhang & Sabuncu 2018.
+    """Mean of `(1 - p**q) / q`, which is less sensitive to wrong labels than crossentropy. Source: Zhang & Sabuncu 2018.
 
     Args:
         q: Between 0 (crossentropy) and 1 (absolute error).
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
     Raises: ValueError: for another `q`.
 

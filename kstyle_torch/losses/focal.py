@@ -1,4 +1,4 @@
-"""Crossentropies that look less at what is predicted well already. Source: Lin et al. 2017."""
+"""Focal crossentropies, which give well-predicted samples less weight. Source: Lin et al. 2017."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def binary_focal_crossentropy(
         y_pred: Probabilities, or logits; same shape.
         apply_class_balancing: Whether ones are weighted by `alpha` and zeros by `1 - alpha`.
         alpha: The weight of ones.
-        gamma: How much less is looked at what is predicted well; 0 for the plain crossentropy.
+        gamma: Focusing parameter: how much less well-predicted values count; 0 for the plain crossentropy.
         from_logits: Whether `y_pred` are logits.
-        label_smoothing: How far targets move towards 0.5; 0 to 1.
-        axis: The axis averaged over.
+        label_smoothing: Share by which targets are moved towards 0.5; 0 to 1.
+        axis: Axis of the mean.
     Returns: (batch, ...).
     Raises: ValueError: if the shapes differ.
     """
@@ -69,10 +69,10 @@ def categorical_focal_crossentropy(
         y_true: A probability for each class, such as one-hot rows, (batch, ..., classes).
         y_pred: Probabilities (rescaled to sum 1, clipped at 1e-7), or logits; same shape.
         alpha: A weight for all classes, or for each.
-        gamma: How much less is looked at what is predicted well; 0 for the plain crossentropy.
+        gamma: Focusing parameter: how much less well-predicted values count; 0 for the plain crossentropy.
         from_logits: Whether `y_pred` are logits.
-        label_smoothing: How far targets move towards the uniform distribution; 0 to 1.
-        axis: The classes' axis.
+        label_smoothing: Share by which targets are moved towards the uniform distribution; 0 to 1.
+        axis: Axis of the classes.
     Returns: (batch, ...).
     Raises: ValueError: if the shapes differ.
     """
@@ -88,17 +88,17 @@ def categorical_focal_crossentropy(
 @register()
 @same_values_as(binary_focal_crossentropy)
 class BinaryFocalCrossentropy(PlainLoss):
-    """Binary crossentropy that looks less at what is predicted well already. Source: Lin et al. 2017.
+    """Binary crossentropy that gives well-predicted values less weight. Source: Lin et al. 2017.
 
     Args:
         apply_class_balancing: Whether ones are weighted by `alpha` and zeros by `1 - alpha`.
         alpha: The weight of ones.
-        gamma: How much less is looked at what is predicted well; 0 for the plain crossentropy.
+        gamma: Focusing parameter: how much less well-predicted values count; 0 for the plain crossentropy.
         from_logits: Whether the predictions are logits instead of probabilities.
-        label_smoothing: How far targets move towards 0.5; 0 to 1.
-        axis: The axis averaged over.
+        label_smoothing: Share by which targets are moved towards 0.5; 0 to 1.
+        axis: Axis of the mean.
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -138,16 +138,16 @@ class BinaryFocalCrossentropy(PlainLoss):
 @register()
 @same_values_as(categorical_focal_crossentropy)
 class CategoricalFocalCrossentropy(PlainLoss):
-    """Categorical crossentropy that looks less at what is predicted well already. Source: Lin et al. 2017.
+    """Categorical crossentropy that gives well-predicted samples less weight. Source: Lin et al. 2017.
 
     Args:
         alpha: A weight for all classes, or for each.
-        gamma: How much less is looked at what is predicted well; 0 for the plain crossentropy.
+        gamma: Focusing parameter: how much less well-predicted values count; 0 for the plain crossentropy.
         from_logits: Whether the predictions are logits instead of probabilities.
-        label_smoothing: How far targets move towards the uniform distribution; 0 to 1.
-        axis: The classes' axis.
+        label_smoothing: Share by which targets are moved towards the uniform distribution; 0 to 1.
+        axis: Axis of the classes.
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:

@@ -1,8 +1,9 @@
-"""A crossentropy and the gradient at the logits, computed together and without autograd.
+"""Crossentropy and its gradient with respect to the logits, computed together and without autograd.
 
-Where a sigmoid or softmax is a model's last step, its derivative and that of the crossentropy cancel: what is left is the
+If a sigmoid or softmax is the last operation of a model, its derivative and that of the crossentropy simplify to the
 difference of prediction and target, zero where Keras clips the probability. Training starts the backward pass there.
-`hardtanh_backward` masks the gradient in one kernel, with bounds that make it what the installed torch's `clamp` does.
+`hardtanh_backward` masks the gradient in one kernel, with bounds that reproduce the gradient of the installed torch's
+`clamp`.
 Source: Bridle 1990.
 """
 
@@ -30,9 +31,9 @@ Head = Callable[[Tensor, Any], tuple[Tensor, Tensor, Tensor] | None]  # y_true, 
 
 
 def head_of(loss: Loss) -> Head | None:
-    """Returns the function that computes `loss` with the gradient at the logits; None where it must go through autograd.
+    """Returns the function that computes `loss` and the gradient of the logits; None if the loss needs autograd.
 
-    The function gives None for predictions that it cannot take, such as those of another activation.
+    The function returns None for predictions that it does not support, such as those of another activation.
     """
     if loss.reduction not in ("sum_over_batch_size", "mean") or loss.dtype != "float32":
         return None
@@ -54,13 +55,13 @@ def head_of(loss: Loss) -> Head | None:
 
 
 def binary(y_true: Tensor, y_pred: Any, smoothing: float = 0.0) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Computes it of probabilities that a sigmoid gave.
+    """Computes binary crossentropy of the outputs of a sigmoid.
 
     Args:
         y_true: 0, 1 or between, (batch, ..., values).
-        y_pred: What the sigmoid gave, the same shape.
-        smoothing: How far targets move towards 0.5.
-    Returns: The mean loss, the logits, and the gradient there.
+        y_pred: Outputs of the sigmoid, of the same shape.
+        smoothing: Share by which targets are moved towards 0.5.
+    Returns: The mean loss, the logits, and their gradient.
     """
     logits = _source(y_pred, "_sigmoid_of")
     if logits is None:
@@ -78,19 +79,19 @@ def binary(y_true: Tensor, y_pred: Any, smoothing: float = 0.0) -> tuple[Tensor,
 
 
 def sparse(y_true: Tensor, y_pred: Any) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Computes it of probabilities that a softmax gave, and targets that are class numbers.
+    """Computes crossentropy of the outputs of a softmax, with class numbers as targets.
 
     Args:
         y_true: Class numbers, (batch, ...) or (batch, ..., 1).
-        y_pred: What the softmax gave, (batch, ..., classes).
-    Returns: The mean loss, the logits, and the gradient there.
+        y_pred: Outputs of the softmax, (batch, ..., classes).
+    Returns: The mean loss, the logits, and their gradient.
     """
     logits = _source(y_pred, "_keras_logits")
     if logits is None or y_true.dtype is not torch.int64:
         return None
     y_true = y_true.unsqueeze(-1) if y_true.ndim == y_pred.ndim - 1 else y_true
     if y_true.shape != (*y_pred.shape[:-1], 1):
-        return None  # the usual way says what is wrong
+        return None  # the regular loss raises the error
     chosen = logits.detach().log_softmax(-1).gather(-1, y_true)
     clipped = chosen.clamp(LOG_BOTTOM, LOG_TOP)
     inside = torch.ops.aten.hardtanh_backward(torch.full_like(chosen, 1 / chosen.numel()), chosen, *LOG_BOUNDS)
@@ -99,16 +100,16 @@ def sparse(y_true: Tensor, y_pred: Any) -> tuple[Tensor, Tensor, Tensor] | None:
 
 
 def categorical(y_true: Tensor, y_pred: Any, smoothing: float = 0.0) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Computes it of probabilities that a softmax gave, and targets with a probability for each class.
+    """Computes crossentropy of the outputs of a softmax, with a target probability for each class.
 
     Args:
         y_true: Probabilities, (batch, ..., classes).
-        y_pred: What the softmax gave, the same shape.
-        smoothing: How far targets move towards the uniform distribution.
-    Returns: The mean loss, the logits, and the gradient there.
+        y_pred: Outputs of the softmax, of the same shape.
+        smoothing: Share by which targets are moved towards the uniform distribution.
+    Returns: The mean loss, the logits, and their gradient.
     """
     logits = _source(y_pred, "_keras_logits")
-    if logits is None or y_true.shape != y_pred.shape or y_pred.shape[-1] == 1:  # the usual way warns of one class
+    if logits is None or y_true.shape != y_pred.shape or y_pred.shape[-1] == 1:  # the regular loss warns of one class
         return None
     y_true = y_true.detach().to(y_pred.dtype)
     if smoothing:
@@ -122,17 +123,17 @@ def categorical(y_true: Tensor, y_pred: Any, smoothing: float = 0.0) -> tuple[Te
 
 
 def _source(y_pred: Any, tag: str) -> Tensor | None:
-    """Returns the logits that an activation was computed of; None where the gradient cannot start there."""
+    """Returns the logits from which an activation was computed; None if the gradient cannot start there."""
     logits = getattr(y_pred, tag, None)
     usable = logits is not None and logits.requires_grad and y_pred.dtype is torch.float32
     return logits if usable and not hasattr(y_pred, "_keras_mask") else None
 
 
 def clamp_bounds(low: float, high: float) -> tuple[float, ...]:
-    """Returns the bounds with which `hardtanh_backward`, which excludes them, is the backward of torch's `clamp`.
+    """Returns the bounds for which `hardtanh_backward`, which excludes them, equals the backward pass of torch's `clamp`.
 
     At a bound itself torch 2.13 passes the gradient on and torch 2.14 does not; empty where neither holds. The node of
-    `clamp` is asked without the autograd engine, whose threads would keep a process from training after a fork.
+    `clamp` is called without the autograd engine, whose threads would prevent training in forked processes.
     """
     with torch.inference_mode(False), torch.enable_grad():
         at = torch.tensor([low, high], dtype=torch.float32, device="cpu", requires_grad=True)

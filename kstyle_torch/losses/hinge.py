@@ -1,4 +1,4 @@
-"""Losses that are 0 beyond a margin: hinge losses, and circle loss of embeddings."""
+"""Margin losses: hinge losses, and the circle loss of embeddings."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def hinge(y_true: Any, y_pred: Any) -> Tensor:
     """Returns `mean(max(1 - y_true * y_pred, 0))` over the last axis; (batch, ..., values) -> (batch, ...).
 
     Args:
-        y_true: -1 and 1; or 0 and 1, if there is nothing else in the batch.
-        y_pred: Of the same shape, or with a last axis of size 1 more or less.
+        y_true: -1 and 1; or 0 and 1, if the batch holds no other values.
+        y_pred: Predictions of the same shape; one of the two may have an additional last axis of size 1.
     Raises: ValueError: if the shapes differ.
     """
     return _mean(_margin(y_true, y_pred, "hinge"))
@@ -37,8 +37,8 @@ def categorical_hinge(y_true: Any, y_pred: Any) -> Tensor:
     """Returns `max(largest wrong prediction - right prediction + 1, 0)`; (batch, ..., classes) -> (batch, ...).
 
     Args:
-        y_true: 0 and 1, one-hot rows.
-        y_pred: Of the same shape.
+        y_true: One-hot rows.
+        y_pred: Predictions of the same shape.
     Raises: ValueError: if the shapes differ.
     """
     y_true, y_pred = broadcast(*tensors(y_true, y_pred), "categorical_hinge")
@@ -57,17 +57,17 @@ def circle(
     gamma: float = 80,
     margin: float = 0.4,
 ) -> Tensor:
-    """Pulls embeddings of one label together and pushes those of others apart.
+    """Pulls embeddings with the same label together and pushes others apart.
 
     Args:
         y_true: Labels, (batch,) or (batch, 1).
         y_pred: Embeddings of length 1, (batch, features).
-        ref_labels: Labels of what to compare with, (others,); the batch itself if None.
-        ref_embeddings: Embeddings to compare with, (others, features); the batch itself if None.
+        ref_labels: Labels of `ref_embeddings`, (others,); those of the batch if None.
+        ref_embeddings: Embeddings to compare with, (others, features); those of the batch if None.
         remove_diagonal: Whether an embedding is not compared with itself.
         gamma: Scale of the similarities.
-        margin: How far apart the labels are to be.
-    Returns: (batch,), with a mask that hides what has no loss.
+        margin: Relaxation of the target similarities.
+    Returns: (batch,), with a mask that excludes samples without pairs.
     Source: Sun et al. 2020.
     """
     labels, embeddings = tensors(y_true, y_pred)
@@ -93,7 +93,7 @@ class Hinge(PlainLoss):
 
     Args:
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -115,7 +115,7 @@ class SquaredHinge(PlainLoss):
 
     Args:
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -137,7 +137,7 @@ class CategoricalHinge(PlainLoss):
 
     Args:
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -157,14 +157,14 @@ class CategoricalHinge(PlainLoss):
 @register()
 @same_values_as(circle)
 class Circle(PlainLoss):
-    """Pulls embeddings of one label together and pushes those of others apart. Source: Sun et al. 2020.
+    """Pulls embeddings with the same label together and pushes others apart. Source: Sun et al. 2020.
 
     Args:
         gamma: Scale of the similarities.
-        margin: How far apart the labels are to be.
+        margin: Relaxation of the target similarities.
         remove_diagonal: Whether an embedding is not compared with itself.
-        reduction: See `Loss`; samples without a loss are left out.
-        name: What it is called.
+        reduction: See `Loss`; samples without pairs do not count.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -194,12 +194,12 @@ class Circle(PlainLoss):
 def _margin(y_true: Any, y_pred: Any, name: str) -> Tensor:
     y_true, y_pred = broadcast(*tensors(y_true, y_pred), name)
     is_binary = ((y_true == 0) | (y_true == 1)).all()
-    y_true = torch.where(is_binary, 2 * y_true - 1, y_true)  # the host need not know which
+    y_true = torch.where(is_binary, 2 * y_true - 1, y_true)  # on the device, so that the host does not wait
     return _positive(1 - y_true * y_pred)
 
 
 def _positive(x: Tensor) -> Tensor:
-    return torch.maximum(x, x.new_zeros(()))  # half a gradient at 0, as in Keras
+    return torch.maximum(x, x.new_zeros(()))  # the gradient at 0 is one half, as in Keras
 
 
 def _mean(values: Tensor) -> Tensor:

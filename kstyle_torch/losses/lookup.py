@@ -12,9 +12,9 @@ from kstyle_torch.losses.torch_loss import TorchLoss, is_torch_loss
 
 
 def to_loss(identifier: Any, name: str | None = None) -> Loss:
-    """Returns the loss object that `compile(loss=...)` means.
+    """Returns the loss object for a value of `compile(loss=...)`.
 
-    Raises: ValueError: for an unknown name. TypeError: for what is no loss.
+    Raises: ValueError: for an unknown name. TypeError: if it is not a loss.
     """
     if isinstance(identifier, Loss):
         return identifier

@@ -38,8 +38,8 @@ def binary_crossentropy(
         y_true: 0, 1 or between, (batch, ..., values).
         y_pred: Probabilities (clipped at 1e-7), or logits.
         from_logits: Whether `y_pred` are logits.
-        label_smoothing: How far targets move towards 0.5; 0 to 1.
-        axis: The axis averaged over.
+        label_smoothing: Share by which targets are moved towards 0.5; 0 to 1.
+        axis: Axis of the mean.
     Returns: (batch, ...).
     Raises: ValueError: if the shapes differ.
     """
@@ -57,8 +57,8 @@ def categorical_crossentropy(
         y_true: A probability for each class, such as one-hot rows, (batch, ..., classes).
         y_pred: Probabilities (rescaled to sum 1, clipped at 1e-7), or logits; same shape.
         from_logits: Whether `y_pred` are logits.
-        label_smoothing: How far targets move towards the uniform distribution; 0 to 1.
-        axis: The classes' axis.
+        label_smoothing: Share by which targets are moved towards the uniform distribution; 0 to 1.
+        axis: Axis of the classes.
     Returns: (batch, ...).
     Raises: ValueError: if the shapes differ.
     """
@@ -76,8 +76,8 @@ def sparse_categorical_crossentropy(
         y_true: Class numbers, (batch, ...) or (batch, ..., 1).
         y_pred: Probabilities (rescaled to sum 1, clipped at 1e-7), or logits, (batch, ..., classes).
         from_logits: Whether `y_pred` are logits.
-        ignore_class: A class number whose samples count 0.
-        axis: The classes' axis.
+        ignore_class: Class number whose samples have loss 0.
+        axis: Axis of the classes.
     Returns: (batch, ...).
     Raises: ValueError: if the shapes do not fit.
     """
@@ -87,14 +87,14 @@ def sparse_categorical_crossentropy(
 @register()
 @same_values_as(binary_crossentropy)
 class BinaryCrossentropy(KernelLoss):
-    """Crossentropy of yes-or-no targets.
+    """Crossentropy of binary targets.
 
     Args:
         from_logits: Whether the predictions are logits instead of probabilities.
-        label_smoothing: How far targets move towards 0.5; 0 to 1.
-        axis: The axis averaged over.
+        label_smoothing: Share by which targets are moved towards 0.5; 0 to 1.
+        axis: Axis of the mean.
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -116,7 +116,7 @@ class BinaryCrossentropy(KernelLoss):
         self.label_smoothing = check_smoothing(label_smoothing)
 
     def check_targets(self, y_true: Tensor, output: torch.Size) -> None:
-        if not self.from_logits:  # with logits, the formula takes any number
+        if not self.from_logits:  # with logits, the formula allows any targets
             check_probabilities(y_true, self.name)
 
     def values(self, y_true: Tensor, y_pred: Tensor, reduction: str) -> Tensor:
@@ -127,14 +127,14 @@ class BinaryCrossentropy(KernelLoss):
 @register()
 @same_values_as(categorical_crossentropy)
 class CategoricalCrossentropy(PlainLoss):
-    """Crossentropy of one-hot (or any) class probabilities.
+    """Crossentropy of one-hot (or other) class probabilities.
 
     Args:
         from_logits: Whether the predictions are logits instead of probabilities.
-        label_smoothing: How far targets move towards the uniform distribution; 0 to 1.
-        axis: The classes' axis.
+        label_smoothing: Share by which targets are moved towards the uniform distribution; 0 to 1.
+        axis: Axis of the classes.
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -162,14 +162,14 @@ class CategoricalCrossentropy(PlainLoss):
 @register()
 @same_values_as(sparse_categorical_crossentropy)
 class SparseCategoricalCrossentropy(KernelLoss):
-    """Crossentropy of targets that are class numbers.
+    """Crossentropy with class numbers as targets.
 
     Args:
         from_logits: Whether the predictions are logits instead of probabilities.
-        ignore_class: A class number whose samples count 0.
+        ignore_class: Class number whose samples have loss 0.
         reduction: See `Loss`.
-        axis: The classes' axis.
-        name: What it is called.
+        axis: Axis of the classes.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -224,7 +224,7 @@ def _sparse(
         valid = y_true != ignore_class
         y_true = y_true.where(valid, 0)
     log_p = _log_probabilities(y_pred, from_logits, axis)
-    if log_p.ndim != 2:  # torch's kernel for images cannot go back through a channels_last view
+    if log_p.ndim != 2:  # the backward pass of torch's kernel for images fails for channels_last views
         log_p = log_p.movedim(axis, -1).reshape(-1, log_p.shape[axis])
     values = F.nll_loss(log_p, y_true.flatten(), reduction=reduction)
     values = values.reshape(y_true.shape) if reduction == "none" else values
@@ -235,7 +235,7 @@ def _sparse(
 
 
 def categorical_targets(y_true: Tensor, y_pred: Tensor, smoothing: float, axis: int, name: str) -> Tensor:
-    """Returns a probability for every class, in the predictions' dtype, smoothed.
+    """Returns smoothed target probabilities in the predictions' dtype.
 
     Raises: ValueError: if the shapes differ.
     """
@@ -245,7 +245,7 @@ def categorical_targets(y_true: Tensor, y_pred: Tensor, smoothing: float, axis: 
         raise ValueError(_looks_sparse(y_true, y_pred, name))
     if y_pred.shape[axis] == 1:
         warnings.warn(
-            f"Loss {name!r} got one class only, predictions of shape {tuple(y_pred.shape)}; for two classes use "
+            f"Loss {name!r} got a single class: predictions of shape {tuple(y_pred.shape)}; for two classes use "
             f"{name.replace('categorical', 'binary')!r} after a sigmoid.",
             SyntaxWarning,
             stacklevel=2,
@@ -254,7 +254,7 @@ def categorical_targets(y_true: Tensor, y_pred: Tensor, smoothing: float, axis: 
 
 
 def class_numbers(y_true: Tensor, y_pred: Tensor, axis: int, name: str) -> Tensor:
-    """Returns the number of every class, int64, without an axis in the classes' place.
+    """Returns class numbers, int64, without an axis in place of the classes.
 
     Raises: ValueError: if the shapes do not fit.
     """
@@ -267,7 +267,7 @@ def class_numbers(y_true: Tensor, y_pred: Tensor, axis: int, name: str) -> Tenso
 
 
 def _log_probabilities(y_pred: Tensor, from_logits: bool, axis: int) -> Tensor:
-    """Takes the logarithm of a softmax's output before it: the same numbers in fewer kernels, and no underflow."""
+    """Returns the log-softmax from which a softmax's output comes: the same numbers in fewer kernels, without underflow."""
     if from_logits:
         return y_pred.log_softmax(axis)
     epsilon = config.epsilon()
@@ -278,16 +278,16 @@ def _log_probabilities(y_pred: Tensor, from_logits: bool, axis: int) -> Tensor:
     return (y_pred / y_pred.sum(axis, keepdim=True)).clamp(epsilon, 1 - epsilon).log()
 
 
-LOG_TOP = math.log1p(-(2.0**-23))  # of 1 - 1e-7 in float32
+LOG_TOP = math.log1p(-(2.0**-23))  # log(1 - 1e-7) in float32
 
 
 def mean_over(values: Tensor, axis: int) -> Tensor:
-    """Returns the mean over an axis, of what has one."""
+    """Returns the mean over an axis; a scalar is returned unchanged."""
     return values.mean(axis) if values.ndim else values
 
 
 def check_smoothing(value: float) -> float:
-    """Returns the value itself, if it may be a `label_smoothing`."""
+    """Returns a `label_smoothing` after checking its range."""
     if not 0 <= value <= 1:
         raise ValueError(f"label_smoothing must be between 0 and 1; got {value!r}.")
     return value

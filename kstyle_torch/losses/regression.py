@@ -1,4 +1,4 @@
-"""Losses of predicted numbers."""
+"""Regression losses."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
 @register("msle", "MSLE")
 @rowwise
 def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
-    """Returns `mean((log(1 + y_true) - log(1 + y_pred))**2)` over the last axis, of values cut off at epsilon below."""
+    """Returns `mean((log(1 + y_true) - log(1 + y_pred))**2)` over the last axis, of values clipped to at least epsilon."""
     y_true, y_pred = broadcast(*tensors(y_true, y_pred), "mean_squared_logarithmic_error")
     logs = [(y.clamp(min=config.epsilon()) + 1).log() for y in (y_pred, y_true)]
     return _mean((logs[0] - logs[1]).square())
@@ -57,12 +57,12 @@ def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
 @register()
 @rowwise
 def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
-    """Minus the cosine of the angle between the vectors along `axis`: -1 where they point the same way.
+    """Returns the negative cosine similarity of vectors along `axis`: -1 for the same direction.
 
     Args:
         y_true: Vectors.
-        y_pred: Of the same shape.
-        axis: The vectors' axis, or several.
+        y_pred: Predictions of the same shape.
+        axis: Axis or axes of the vectors.
     Raises: ValueError: if the shapes differ.
     """
     y_true, y_pred = (ops.normalize(vectors, axis) for vectors in same_rank(*tensors(y_true, y_pred)))
@@ -73,16 +73,16 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
 @register("logcosh")
 @rowwise
 def log_cosh(y_true: Any, y_pred: Any) -> Tensor:
-    """Returns `mean(log(cosh(y_pred - y_true)))` over the last axis: squared where small, straight where large."""
+    """Returns `mean(log(cosh(y_pred - y_true)))` over the last axis: quadratic for small errors, linear for large ones."""
     y_true, y_pred = broadcast(*tensors(y_true, y_pred), "log_cosh")
     error = y_pred - y_true
-    return _mean(error + F.softplus(-2 * error) - math.log(2))  # which does not overflow
+    return _mean(error + F.softplus(-2 * error) - math.log(2))  # this form does not overflow
 
 
 @register()
 @rowwise
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
-    """Returns half the squared error up to `delta`, straight beyond, averaged over the last axis. Source: Huber 1964."""
+    """Returns half the squared error up to `delta`, linear beyond, averaged over the last axis. Source: Huber 1964."""
     return Huber(delta).call(*tensors(y_true, y_pred))
 
 
@@ -102,7 +102,7 @@ class MeanSquaredError(_RegressionLoss):
 
     Args:
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -126,7 +126,7 @@ class MeanAbsoluteError(_RegressionLoss):
 
     Args:
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -146,12 +146,12 @@ class MeanAbsoluteError(_RegressionLoss):
 @register()
 @same_values_as(huber)
 class Huber(_RegressionLoss):
-    """Returns half the squared error up to `delta`, straight beyond. Source: Huber 1964.
+    """Half the squared error up to `delta`, linear beyond. Source: Huber 1964.
 
     Args:
-        delta: Where the straight part begins; positive.
+        delta: Start of the linear part; positive.
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
     Raises: ValueError: if `delta` is not positive.
 
@@ -183,7 +183,7 @@ class MeanAbsolutePercentageError(PlainLoss):
 
     Args:
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -210,7 +210,7 @@ class MeanSquaredLogarithmicError(PlainLoss):
 
     Args:
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -233,12 +233,12 @@ class MeanSquaredLogarithmicError(PlainLoss):
 @register()
 @same_values_as(cosine_similarity)
 class CosineSimilarity(PlainLoss):
-    """Mean of minus the cosine of the angle between target and prediction: -1 where they point the same way.
+    """Mean negative cosine similarity of target and prediction: -1 for the same direction.
 
     Args:
-        axis: The vectors' axis, or several.
+        axis: Axis or axes of the vectors.
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:
@@ -263,11 +263,11 @@ class CosineSimilarity(PlainLoss):
 @register()
 @same_values_as(log_cosh)
 class LogCosh(PlainLoss):
-    """Mean of `log(cosh(y_pred - y_true))`: squared where small, straight where large.
+    """Mean of `log(cosh(y_pred - y_true))`: quadratic for small errors, linear for large ones.
 
     Args:
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:

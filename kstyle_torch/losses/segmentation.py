@@ -1,4 +1,4 @@
-"""Losses by how much two regions overlap."""
+"""Segmentation losses from the overlap of regions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def dice(y_true: Any, y_pred: Any, axis: Axis = None) -> Tensor:
     """Returns `1 - 2 * overlap / (size of one + size of the other)`.
 
     Args:
-        y_true: Where the region is, 0 to 1.
-        y_pred: Where it is predicted; same shape.
-        axis: Over which axes regions extend; all of them, the batch too, if None.
-    Returns: The axes that are left; a scalar if none.
+        y_true: The true region, 0 to 1.
+        y_pred: The predicted region, of the same shape.
+        axis: Axes of the regions; all, including the batch, if None.
+    Returns: The remaining axes; a scalar if none remain.
     Raises: ValueError: if the shapes differ.
     Source: Milletari et al. 2016.
     """
@@ -31,15 +31,15 @@ def dice(y_true: Any, y_pred: Any, axis: Axis = None) -> Tensor:
 
 @register()
 def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Axis = None) -> Tensor:
-    """Returns `1 - overlap / (overlap + alpha * missed + beta * too much)`.
+    """Returns `1 - overlap / (overlap + alpha * false_negatives + beta * false_positives)`.
 
     Args:
-        y_true: Where the region is, 0 to 1.
-        y_pred: Where it is predicted; same shape.
+        y_true: The true region, 0 to 1.
+        y_pred: The predicted region, of the same shape.
         alpha: What it costs to miss.
         beta: What it costs to predict too much.
-        axis: Over which axes regions extend; all of them, the batch too, if None.
-    Returns: The axes that are left; a scalar if none.
+        axis: Axes of the regions; all, including the batch, if None.
+    Returns: The remaining axes; a scalar if none remain.
     Raises: ValueError: if the shapes differ.
     Source: Salehi et al. 2017.
     """
@@ -56,8 +56,8 @@ class Dice(PlainLoss):
 
     Args:
         reduction: See `Loss`.
-        name: What it is called.
-        axis: Over which axes regions extend; all of them, the batch too, if None.
+        name: Name of the loss.
+        axis: Axes of the regions; all, including the batch, if None.
         dtype: See `Loss`.
 
     Example:
@@ -82,14 +82,14 @@ class Dice(PlainLoss):
 @register()
 @same_values_as(tversky)
 class Tversky(PlainLoss):
-    """`1 - overlap / (overlap + alpha * missed + beta * too much)`. Source: Salehi et al. 2017.
+    """`1 - overlap / (overlap + alpha * false_negatives + beta * false_positives)`. Source: Salehi et al. 2017.
 
     Args:
         alpha: What it costs to miss.
         beta: What it costs to predict too much.
         reduction: See `Loss`.
-        name: What it is called.
-        axis: Over which axes regions extend; all of them, the batch too, if None.
+        name: Name of the loss.
+        axis: Axes of the regions; all, including the batch, if None.
         dtype: See `Loss`.
 
     Example:

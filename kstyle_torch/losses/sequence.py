@@ -1,4 +1,4 @@
-"""The loss of sequences whose alignment is unknown."""
+"""Connectionist temporal classification: the loss of sequences with unknown alignment."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ register = registry.register
 @register()
 @rowwise
 def ctc(y_true: Any, y_pred: Any) -> Tensor:
-    """Minus the logarithm of the probability that the outputs mean the targets, in whatever rhythm.
+    """Returns the negative log probability of the targets, summed over all alignments with the outputs.
 
     Args:
-        y_true: Class numbers from 1 on, filled up with 0, (batch, longest target).
+        y_true: Class numbers from 1, padded with 0, (batch, longest target).
         y_pred: Logits, (batch, time, classes), where class 0 is the blank.
     Returns: (batch,).
     Raises: ValueError: for other ranks, or if the batch sizes differ.
@@ -43,7 +43,7 @@ class CTC(PlainLoss):
 
     Args:
         reduction: See `Loss`.
-        name: What it is called.
+        name: Name of the loss.
         dtype: See `Loss`.
 
     Example:

@@ -1,4 +1,4 @@
-"""Losses of torch, which are called `(prediction, target)`: modules, and functions of `torch.nn.functional`."""
+"""Adapter of torch's losses, called as `(prediction, target)`: modules, and functions of `torch.nn.functional`."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ ELEMENTWISE |= {F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss}
 ELEMENTWISE |= {F.binary_cross_entropy, F.binary_cross_entropy_with_logits}
 OF_CLASSES = {nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss, F.cross_entropy, F.nll_loss, F.multi_margin_loss}
 OF_LABEL_SETS = {nn.MultiLabelMarginLoss, F.multilabel_margin_loss}
-KERAS_ORDER = ("y_true", "target", "targets", "label", "labels", "true")  # a first parameter of such a name
+KERAS_ORDER = ("y_true", "target", "targets", "label", "labels", "true")  # first parameters that are the target
 
 
 class TorchLoss(Loss):
-    """A loss of torch, which may weight and reduce by itself.
+    """Adapter of a torch loss, which may apply weights and reduction itself.
 
-    It is called `(prediction, target)`, unless the first parameter of a module of the user's own is named `y_true`,
+    It is called as `(prediction, target)`, unless the first parameter of a user-defined module is named `y_true`,
     `target(s)`, `label(s)` or `true`.
 
-    Class numbers may go with predictions whose classes are the last axis, as in Keras, or the second, as in torch.
+    With class numbers as targets, the classes may be the last axis of predictions, as in Keras, or the second, as in torch.
 
     Args:
         module: `nn.BCELoss()`, `nn.CrossEntropyLoss(weight=...)`, `F.mse_loss` and so on.
-        name: Its own, in snake case, if None.
+        name: Name of the loss; the module's in snake case if None.
 
     Example:
         >>> TorchLoss(torch.nn.L1Loss())([[1.0], [2.0]], torch.tensor([[1.0], [4.0]]))
@@ -50,7 +50,7 @@ class TorchLoss(Loss):
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         """Returns the loss of a batch; see `Loss.__call__`.
 
-        Raises: ValueError: if the target does not fit, or if weights or masks meet a loss that is one number already.
+        Raises: ValueError: if the target does not fit, or for weights or masks if the module returns a reduced loss.
         """
         mask = getattr(y_pred, "_keras_mask", None)
         target, y_pred = self._fitted(torch.as_tensor(y_true).to(y_pred.device), y_pred)
@@ -62,8 +62,8 @@ class TorchLoss(Loss):
         values = self._run(self._unreduced(), y_pred, target)
         if values.ndim == 0:
             raise ValueError(
-                f"Loss {self.name!r} gives one number for the whole batch, so that samples cannot be weighted or masked; "
-                "give it an attribute reduction, and let it return a value for each sample where that is 'none'."
+                f"Loss {self.name!r} returns one number for the whole batch, so samples cannot be weighted or masked; "
+                "give it an attribute reduction, and return a value for each sample if that is 'none'."
             )
         return reduce_weighted(values, sample_weight, mask, self.reduction)
 
@@ -88,7 +88,7 @@ class TorchLoss(Loss):
         if self.sparse and y_true.shape != y_pred.shape:
             y_true = y_true.squeeze(-1) if y_true.ndim == y_pred.ndim else y_true
             if y_pred.ndim > 2 and y_true.shape == y_pred.shape[:-1]:
-                y_pred = y_pred.movedim(-1, 1).contiguous()  # torch's kernel cannot go back through a view
+                y_pred = y_pred.movedim(-1, 1).contiguous()  # torch's backward kernel fails for views
             return y_true.long(), y_pred
         aligned, shaped = same_rank(y_true, y_pred)
         if aligned.shape == shaped.shape:
@@ -99,7 +99,7 @@ class TorchLoss(Loss):
 
 
 def is_torch_loss(obj: Any) -> bool:
-    """Returns whether it is a module, a function of torch, or one whose parameters are named `(input, target)` as in torch."""
+    """Returns whether it is a module, a torch function, or a function with the parameters `(input, target)` as in torch."""
     bare = _bare(obj)
     if isinstance(obj, nn.Module) or getattr(F, getattr(bare, "__name__", ""), None) is bare:
         return True

@@ -1,4 +1,4 @@
-"""Metrics: measures of training beside the loss."""
+"""Metrics: measures of a model's quality beside the loss."""
 
 from typing import Any
 
@@ -155,9 +155,9 @@ __all__ = [
 
 
 def get(identifier: Any) -> Any:
-    """Returns the metric object or function that a name, config, class or the object itself means.
+    """Returns the metric object or function for a name, config, class or object.
 
-    Raises: ValueError: for an unknown name, with the nearest. TypeError: for what is no identifier.
+    Raises: ValueError: for an unknown name; the message suggests the nearest. TypeError: if it is not an identifier.
     """
     return serialization.get(identifier, registry)
 
@@ -168,5 +168,5 @@ def serialize(metric: Any) -> Any:
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """Returns the metric that a config describes."""
+    """Returns the metric for a config."""
     return serialization.deserialized(config, custom_objects, registry=registry)

@@ -1,4 +1,4 @@
-"""Accuracies: the share of predictions that are right."""
+"""Accuracies: the share of correct predictions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def accuracy(y_true: Any, y_pred: Any) -> Tensor:
 
 @rowwise
 def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
-    """Returns 1 where `y_pred > threshold` is what `y_true` says, else 0; shape of the targets."""
+    """Returns 1 where `y_pred > threshold` equals `y_true`, else 0; shape of the targets."""
     y_true, y_pred = aligned(y_true, y_pred, "binary_accuracy")
     return (y_true == (y_pred > threshold).to(y_true.dtype)).to(torch.float32)
 
@@ -59,10 +59,10 @@ def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5, from
 
     Args:
         y_true: (batch, ...) or (batch, ..., 1).
-        y_pred: Scores, (batch, ..., classes); or the numbers of classes, the best first.
-        k: How many count.
-        from_sorted_ids: Whether `y_pred` holds numbers of classes.
-    Returns: Of the shape of `y_true`.
+        y_pred: Scores, (batch, ..., classes); or class numbers, the best first.
+        k: Number of predictions that count.
+        from_sorted_ids: Whether `y_pred` holds class numbers.
+    Returns: Tensor shaped like `y_true`.
     """
     y_true, y_pred = pair(y_true, y_pred)
     if from_sorted_ids:
@@ -107,7 +107,7 @@ class Accuracy(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> float(Accuracy()(torch.tensor([1, 2]), torch.tensor([1, 3])))
@@ -126,7 +126,7 @@ class BinaryAccuracy(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
         threshold: Predictions above it mean 1.
     Raises: ValueError: if the threshold is not between 0 and 1.
 
@@ -150,7 +150,7 @@ class CategoricalAccuracy(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> float(CategoricalAccuracy()(torch.eye(2), torch.tensor([[0.9, 0.1], [0.8, 0.2]])))
@@ -169,7 +169,7 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> float(SparseCategoricalAccuracy()(torch.tensor([0, 1]), torch.tensor([[0.9, 0.1], [0.8, 0.2]])))
@@ -187,9 +187,9 @@ class TopKCategoricalAccuracy(MeanMetricWrapper):
     """Share of samples whose class, in a one-hot target, is among those with the largest predictions.
 
     Args:
-        k: How many count.
+        k: Number of predictions that count.
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> float(TopKCategoricalAccuracy(k=2)(torch.eye(3)[:2], torch.tensor([[0.5, 0.9, 0], [0.3, 0, 0.1]])))
@@ -208,10 +208,10 @@ class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
     """Share of samples whose class, given by its number, is among those with the largest predictions.
 
     Args:
-        k: How many count.
+        k: Number of predictions that count.
         name: The key in logs and history.
-        dtype: Of the state.
-        from_sorted_ids: Whether predictions are the numbers of classes, the best first.
+        dtype: Dtype of the state.
+        from_sorted_ids: Whether predictions are class numbers, the best first.
 
     Example:
         >>> float(SparseTopKCategoricalAccuracy(k=1)([2, 1], [[0.1, 0.9, 0.8], [0.05, 0.95, 0]]))
@@ -232,7 +232,7 @@ class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
 
 
 def resolve_accuracy(name: str, y_true: Any, y_pred: Any) -> MeanMetricWrapper:
-    """Returns what `"accuracy"` means for targets and predictions of these shapes; it keeps the user's name."""
+    """Returns the metric for `"accuracy"` by the shapes of targets and predictions, under the user's name."""
     if y_pred.shape[-1] == 1:
         return BinaryAccuracy(name)
     if y_true.ndim < y_pred.ndim or y_true.shape[-1] == 1:

@@ -1,4 +1,4 @@
-"""The area under a curve of what a classifier does at all thresholds."""
+"""The area under a curve of a classifier's rates over all thresholds."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ METHODS = ("interpolation", "majoring", "minoring")
 
 @registry.register()
 class AUC(ConfusionMetric):
-    """The area under the ROC curve (or another), from counts at thresholds: a sum over the strips between them.
+    """Area under the ROC curve (or another), approximated by a sum over intervals between thresholds.
 
     Args:
-        num_thresholds: How many thresholds there are, at equal distances; more than 1.
-        curve: `"ROC"`, `"PR"` (precision by recall) or `"PRGAIN"`.
-        summation_method: `"interpolation"` (strips as high as the middle of their ends; for PR, counts and not
-            precision are interpolated), `"majoring"` (the higher end) or `"minoring"` (the lower).
+        num_thresholds: Number of evenly spaced thresholds; more than 1.
+        curve: `"ROC"`, `"PR"` (precision over recall) or `"PRGAIN"`.
+        summation_method: `"interpolation"` (trapezoids; for PR, counts and not precision are interpolated),
+            `"majoring"` (the larger value of each interval) or `"minoring"` (the smaller).
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
-        thresholds: These instead, without the ends.
-        multi_label: Whether each column has its own area, and the result is their mean.
-        num_labels: Columns, for `multi_label`; else the first batch tells.
-        label_weights: Weight of each column: of its area with `multi_label`, else of its predictions.
-        from_logits: Whether predictions are logits, which a sigmoid makes probabilities.
+        thresholds: Thresholds to use instead, without the ends.
+        multi_label: Whether to average the areas of the columns.
+        num_labels: Number of columns, for `multi_label`; inferred from the first batch if None.
+        label_weights: Weight of each column's area with `multi_label`, else of its predictions.
+        from_logits: Whether predictions are logits, to which a sigmoid is applied.
     Raises: ValueError: for arguments out of their range.
     Source: Davis & Goadrich 2006 (interpolation of the PR curve); Flach & Kull 2015 (PRGAIN).
 
@@ -80,11 +80,11 @@ class AUC(ConfusionMetric):
 
     @torch.no_grad()
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Takes a batch in.
+        """Updates the state with a batch.
 
         Args:
-            y_true: Targets; what is not 0 is true. (samples, labels) with `multi_label`, else of any shape.
-            y_pred: Predictions, of the same shape or with a last axis of size 1 more or less.
+            y_true: Targets; nonzero values are positive. (samples, labels) with `multi_label`, else of any shape.
+            y_pred: Predictions of the same shape; one of the two may have an additional last axis of size 1.
             sample_weight: Weight of each sample or value, or one for all.
         Raises: ValueError: if the shapes do not fit.
         """
@@ -123,7 +123,7 @@ class AUC(ConfusionMetric):
         return self._of_strips((x[:-1] - x[1:]) * _heights(y, self.summation_method))
 
     def _of_strips(self, areas: Tensor) -> Tensor:
-        """Returns the mean over the labels of the sum of strips under the curve."""
+        """Returns the area under the curve, averaged over the labels."""
         by_label = areas.sum(0)
         if not self.multi_label:
             return by_label
@@ -139,7 +139,7 @@ class AUC(ConfusionMetric):
         return self._gain(self.false_negatives.value, 0.0).clamp(min=0), self._gain(self.false_positives.value, 1.0)
 
     def _gain(self, wrong: Tensor, without_hits: float) -> Tensor:
-        """Returns recall or precision on Flach and Kull's scale, where always saying yes is 0."""
+        """Returns recall or precision on Flach and Kull's scale, where the always-positive classifier is at 0."""
         hits = self.true_positives.value
         odds = divide_no_nan(hits + self.false_negatives.value, self.true_negatives.value + self.false_positives.value)
         return torch.where(hits == 0, without_hits, 1 - odds * divide_no_nan(wrong, hits))

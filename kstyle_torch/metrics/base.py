@@ -1,4 +1,4 @@
-"""The metric: state on the device, updated by batches, read when somebody looks."""
+"""The base of metrics: state on the device, updated by batches and read on demand."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ registry = serialization.registry("metric", "keras.metrics")
 
 
 class State(Variable):
-    """A piece of a metric's state."""
+    """Variable of a metric's state."""
 
     can_be_weight = False
 
     def assign_add(self, value: Any) -> Variable:
-        """Adds to the value. The sum is a new tensor, so what was read before stays as it was."""
+        """Adds to the value. The sum is a new tensor, so values read before do not change."""
         old = self._tensor
         simple = type(value) is Tensor and not value.requires_grad and opened.stateless is None
         if not simple or value.dtype is not old.dtype or value.shape != old.shape:
@@ -38,10 +38,10 @@ class State(Variable):
 
 
 class Metric(keras2.OlderMetricMethods, Configurable):
-    """Base class of metrics. Subclass it with `update_state` and `result`, over variables of `add_variable`.
+    """Base class of metrics. Subclasses define `update_state` and `result` on variables of `add_variable`.
 
     Args:
-        dtype: What it computes in, a policy too; `config.floatx()` if None. Variables say theirs themselves.
+        dtype: Dtype or policy of computations; `config.floatx()` if None. Variables have dtypes of their own.
         name: The key in logs and history; made from the class if None.
 
     Example:
@@ -59,11 +59,11 @@ class Metric(keras2.OlderMetricMethods, Configurable):
     """
 
     _variables: list[Variable]
-    direction: str | None = None  # "up" or "down": where better is
-    rowwise = False  # whether several batches may be joined to one before update_state
-    is_metric = True  # for packages below this one
-    _update_as_made: Any  # the function `update_state` of the class; users may set another
-    _only_added = True  # whether no attribute may hold state but what `add_variable` has made
+    direction: str | None = None  # of improvement: "up" or "down"
+    rowwise = False  # whether several batches may be joined into one before update_state
+    is_metric = True  # for lower packages, which cannot import Metric
+    _update_as_made: Any  # original `update_state` of the class; users may replace it
+    _only_added = True  # whether all state comes from `add_variable`
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls, *args, **kwargs)
@@ -73,7 +73,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "update_state" in vars(cls) and "rowwise" not in vars(cls):
-            cls.rowwise = False  # what the user does with a batch is not known
+            cls.rowwise = False  # a user's method may combine samples
         cls._update_as_made = cls.update_state
 
     def __init__(self, dtype: Any = None, name: str | None = None):
@@ -88,7 +88,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
 
     @property
     def dtype(self) -> str:
-        """The name of the dtype that it computes in."""
+        """Name of the compute dtype."""
         return self._dtype
 
     def add_variable(
@@ -99,13 +99,13 @@ class Metric(keras2.OlderMetricMethods, Configurable):
         aggregation: Any = "sum",
         name: str | None = None,
     ) -> Variable:
-        """Makes a piece of state.
+        """Adds a variable to the state.
 
         Args:
             shape: Its shape.
-            initializer: What it starts with; "zeros" if None.
+            initializer: Initializer of its value; "zeros" if None.
             dtype: `config.floatx()` if None.
-            aggregation: Accepted for Keras' sake.
+            aggregation: Accepted for compatibility with Keras.
             name: Any string.
         Raises: RuntimeError: before `super().__init__()`.
         """
@@ -125,7 +125,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
 
     @property
     def variables(self) -> list[Variable]:
-        """The state: what was added, then that of metrics in attributes."""
+        """State variables: the metric's own, then those of metrics in attributes."""
         own = list(self._variables)
         if self._only_added:
             return own
@@ -134,13 +134,13 @@ class Metric(keras2.OlderMetricMethods, Configurable):
 
     @property
     def takes_joined(self) -> bool:
-        """True if several batches may be joined to one before `update_state`, which no user has replaced."""
+        """True if several batches may be joined into one before `update_state`, and users have not replaced that."""
         classes: Any = [cls for cls in type(self).__mro__ if "_update_as_made" in vars(cls)]
         as_made = all(cls.update_state is cls._update_as_made for cls in classes)
         return self.rowwise and as_made and "update_state" not in vars(self)
 
     def update_state(self, *args: Any, **kwargs: Any) -> Any:
-        """Takes a batch in."""
+        """Updates the state with a batch."""
         raise NotImplementedError(f"{type(self).__name__} must define update_state().")
 
     def result(self) -> Any:
@@ -148,7 +148,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
         raise NotImplementedError(f"{type(self).__name__} must define result().")
 
     def reset_state(self) -> None:
-        """Forgets all batches: sets the state to zeros, as Keras does, whatever it started with."""
+        """Sets the state to zeros, as Keras does, regardless of its initializers."""
         for variable in self.variables:
             zeros = torch.zeros_like(variable.value)
             if type(variable) is State:
@@ -157,7 +157,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
                 variable.assign(zeros)
 
     def stateless_update_state(self, metric_variables: Any, *args: Any, **kwargs: Any) -> list[Tensor]:
-        """Returns the state after a batch, from that before it; the metric's own stays as it is.
+        """Returns the state after a batch from the state before it; the metric's own does not change.
 
         Args:
             metric_variables: A value for each of `variables`.
@@ -170,19 +170,19 @@ class Metric(keras2.OlderMetricMethods, Configurable):
             return [variable.value for variable in self.variables]
 
     def stateless_result(self, metric_variables: Any) -> Any:
-        """Returns what `result` gives for a state; see `stateless_update_state`."""
+        """Returns the `result` for a state; see `stateless_update_state`."""
         with self._holding(metric_variables):
             return self.result()
 
     def stateless_reset_state(self) -> list[Tensor]:
-        """Returns the state that `reset_state` gives; the metric's own stays as it is."""
+        """Returns the state after `reset_state`; the metric's own does not change."""
         with self._holding([variable.value for variable in self.variables]):
             self.reset_state()
             return [variable.value for variable in self.variables]
 
     @contextlib.contextmanager
     def _holding(self, values: Any) -> Iterator[None]:
-        """Lets the variables have other values; those that are made inside start at zero."""
+        """Swaps in other values of the variables for a block; variables made in the block start at zero."""
         variables = self.variables
         if len(values) != len(variables):
             raise ValueError(
@@ -212,7 +212,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Returns a metric of this class from what `get_config` gave; its name is set for every class."""
+        """Returns a metric of this class for a `get_config` dict; the name is set even if the constructor takes none."""
         parameters = inspect.signature(cls.__init__).parameters
         arguments = {key: value for key, value in config.items() if key in parameters or key not in ("name", "dtype")}
         if "dtype" not in parameters and _differs(config.get("dtype")) and _takes_any(parameters):
@@ -223,7 +223,7 @@ class Metric(keras2.OlderMetricMethods, Configurable):
         return metric
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Takes a batch in and gives the value so far."""
+        """Updates the state with a batch. Returns: The value so far."""
         self.update_state(*args, **kwargs)
         return self.result()
 

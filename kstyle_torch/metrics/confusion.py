@@ -1,4 +1,4 @@
-"""Counts of true and false positives and negatives, and what is made of them at each threshold."""
+"""Counts of true and false positives and negatives at thresholds, and metrics computed from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ register = registry.register
 
 
 class ConfusionMetric(Metric):
-    """Base of metrics that add up counts at thresholds."""
+    """Base of metrics that accumulate counts at thresholds."""
 
     rowwise = True
     kept: tuple[str, ...] = Counts._fields  # which counts are state, in the order of `variables`
@@ -40,11 +40,11 @@ class ConfusionMetric(Metric):
 
     @torch.no_grad()
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Takes a batch in.
+        """Updates the state with a batch.
 
         Args:
-            y_true: Targets; what is not 0 is true.
-            y_pred: Predictions, of the same shape or with a last axis of size 1 more or less.
+            y_true: Targets; nonzero values are positive.
+            y_pred: Predictions of the same shape; one of the two may have an additional last axis of size 1.
             sample_weight: Weight of each sample or value, or one for all.
         Raises: ValueError: if the shapes do not fit.
         """
@@ -59,7 +59,7 @@ class ConfusionMetric(Metric):
             getattr(self, name).assign_add(getattr(counts, name))
 
     def _share(self, part: Variable, rest: Variable) -> Tensor:
-        """Returns `part / (part + rest)`; 0 where there is neither."""
+        """Returns `part / (part + rest)`; 0 where both are 0."""
         return divide_no_nan(part.value, part.value + rest.value)
 
     def _single(self, values: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class _Count(ConfusionMetric):
     """Base of the four counts.
 
     Args:
-        thresholds: A number or several between 0 and 1; what is above is positive. 0.5 if None.
+        thresholds: One or several numbers between 0 and 1; predictions above are positive. 0.5 if None.
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a threshold that is not between 0 and 1.
@@ -95,7 +95,7 @@ class _Count(ConfusionMetric):
 
 @register()
 class TruePositives(_Count):
-    """Number of true targets that have a prediction above the threshold; for the arguments see `FalsePositives`.
+    """Number of positive targets with a prediction above the threshold; for the arguments see `FalsePositives`.
 
     Example:
         >>> float(TruePositives()([0, 1, 1, 1], [1, 0, 1, 1]))
@@ -107,10 +107,10 @@ class TruePositives(_Count):
 
 @register()
 class FalsePositives(_Count):
-    """Number of false targets that have a prediction above the threshold.
+    """Number of negative targets with a prediction above the threshold.
 
     Args:
-        thresholds: A number or several between 0 and 1; 0.5 if None.
+        thresholds: One or several numbers between 0 and 1; 0.5 if None.
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a threshold that is not between 0 and 1.
@@ -125,7 +125,7 @@ class FalsePositives(_Count):
 
 @register()
 class TrueNegatives(_Count):
-    """Number of false targets that have no prediction above the threshold; for the arguments see `FalsePositives`.
+    """Number of negative targets with a prediction up to the threshold; for the arguments see `FalsePositives`.
 
     Example:
         >>> float(TrueNegatives()([0, 1, 0, 0], [1, 1, 0, 0]))
@@ -137,7 +137,7 @@ class TrueNegatives(_Count):
 
 @register()
 class FalseNegatives(_Count):
-    """Number of true targets that have no prediction above the threshold; for the arguments see `FalsePositives`.
+    """Number of positive targets with a prediction up to the threshold; for the arguments see `FalsePositives`.
 
     Example:
         >>> float(FalseNegatives()([0, 1, 1, 1], [0, 1, 0, 0]))
@@ -172,12 +172,12 @@ class _Share(ConfusionMetric):
 
 @register()
 class Precision(_Share):
-    """Share of the positive predictions that is true: TP / (TP + FP).
+    """Share of positive predictions that are correct: TP / (TP + FP).
 
     Args:
-        thresholds: A number or several between 0 and 1; what is above is positive. 0.5 if None and `top_k` is None.
-        top_k: Only the largest predictions of each row are positive.
-        class_id: The only column looked at.
+        thresholds: One or several numbers between 0 and 1; predictions above are positive. 0.5 if this and `top_k` are None.
+        top_k: If given, only the `top_k` largest predictions of each row are positive.
+        class_id: If given, only this column is used.
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a threshold that is not between 0 and 1.
@@ -192,7 +192,7 @@ class Precision(_Share):
 
 @register()
 class Recall(_Share):
-    """Share of the true targets that has a positive prediction: TP / (TP + FN); for the arguments see `Precision`.
+    """Share of positive targets with a positive prediction: TP / (TP + FN); for the arguments see `Precision`.
 
     Example:
         >>> round(float(Recall()([0, 1, 1, 1], [1, 0, 1, 1])), 4)

@@ -21,7 +21,7 @@ def _floats(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
 
 @rowwise
 def pearson_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
-    """Returns Pearson's coefficient along `axis`: the mean of the product of both, standardised; NaN where one is constant."""
+    """Returns Pearson's correlation coefficient along `axis`; NaN where targets or predictions are constant."""
     standardised = []
     for values in _floats(y_true, y_pred, "pearson_correlation"):
         centred = values - values.mean(axis, keepdim=True)
@@ -31,11 +31,11 @@ def pearson_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
 
 @rowwise
 def concordance_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Tensor:
-    """Returns the concordance coefficient along `axis`: how near values are to the line of equality. Source: Lin 1989."""
+    """Returns the concordance correlation coefficient along `axis`: agreement of targets and predictions. Source: Lin 1989."""
     y_true, y_pred = _floats(y_true, y_pred, "concordance_correlation")
     mean_true, mean_pred = y_true.mean(axis, keepdim=True), y_pred.mean(axis, keepdim=True)
     spread = y_true.var(axis, correction=0, keepdim=True) + y_pred.var(axis, correction=0, keepdim=True)
-    covariance = (y_true - mean_pred) * (y_pred - mean_pred)  # the same mean in sum, whichever y_true is moved by
+    covariance = (y_true - mean_pred) * (y_pred - mean_pred)  # any constant may be subtracted from y_true
     return (2 * covariance / (spread + (mean_true - mean_pred) ** 2 + config.epsilon())).mean(axis)
 
 
@@ -55,8 +55,8 @@ class PearsonCorrelation(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
-        axis: Along which axis or axes values correlate.
+        dtype: Dtype of the state.
+        axis: Axis or axes of the values.
 
     Example:
         >>> round(float(PearsonCorrelation()([[0, 1, 0.5], [1, 1, 0.2]], [[0.1, 0.9, 0.5], [1, 0.9, 0.2]])), 4)
@@ -76,8 +76,8 @@ class ConcordanceCorrelation(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
-        axis: Along which axis or axes values correlate.
+        dtype: Dtype of the state.
+        axis: Axis or axes of the values.
     Source: Lin 1989.
 
     Example:
@@ -98,8 +98,8 @@ class CosineSimilarity(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
-        axis: Along which axis the vectors lie.
+        dtype: Dtype of the state.
+        axis: Axis of the vectors.
 
     Example:
         >>> round(float(CosineSimilarity(axis=1)([[0.0, 1.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]])), 4)

@@ -1,4 +1,4 @@
-"""The F-scores: one number of precision and recall."""
+"""F-scores: weighted harmonic means of precision and recall."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class FBetaScore(Metric):
     """`(1 + b) * precision * recall / (b * precision + recall)`, with `b = beta ** 2`.
 
     Args:
-        average: None for one score by class; `"micro"` counts over all classes; `"macro"` is the classes' mean,
-            `"weighted"` that by how often they are true.
+        average: None for one score for each class; `"micro"` counts over all classes; `"macro"` averages over classes,
+            `"weighted"` with the number of true samples as weights.
         beta: How many times recall matters more than precision; a positive float.
-        threshold: What is above is positive, in (0, 1]; None for the largest of each row.
+        threshold: Scores above it are positive, in (0, 1]; None for the largest of each row.
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
     Raises: ValueError: for arguments out of their range.
 
     Example:
@@ -69,7 +69,7 @@ class FBetaScore(Metric):
 
     @torch.no_grad()
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Takes a batch in.
+        """Updates the state with a batch.
 
         Args:
             y_true: 0 or 1, (batch, classes).
@@ -99,7 +99,7 @@ class FBetaScore(Metric):
     def _positive(self, y_pred: Tensor) -> Tensor:
         if self.threshold is not None:
             return y_pred > self.threshold
-        return (y_pred >= y_pred.amax(-1, keepdim=True)) & (y_pred.abs() > 1e-9)  # a row of zeros has no largest
+        return (y_pred >= y_pred.amax(-1, keepdim=True)) & (y_pred.abs() > 1e-9)  # rows of zeros have no class
 
     def _total(self, values: Tensor, weight: Tensor | None) -> Tensor:
         values = values if weight is None else values * weight
@@ -128,7 +128,7 @@ class F1Score(FBetaScore):
         average: See `FBetaScore`.
         threshold: See `FBetaScore`.
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
     Raises: ValueError: for arguments out of their range.
 
     Example:

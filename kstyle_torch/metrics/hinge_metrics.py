@@ -17,7 +17,7 @@ class Hinge(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> round(float(Hinge()([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])), 4)
@@ -36,7 +36,7 @@ class SquaredHinge(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> round(float(SquaredHinge()([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])), 4)
@@ -55,7 +55,7 @@ class CategoricalHinge(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> round(float(CategoricalHinge()([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])), 4)

@@ -1,4 +1,4 @@
-"""Intersection over union: how far the regions of classes, true and predicted, lie on each other."""
+"""Intersection over union: overlap of the true and predicted regions of classes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ register = registry.register
 
 @register()
 class IoU(Metric):
-    """The mean, over some classes, of `TP / (TP + FP + FN)`, from a matrix of how often which class was taken for which.
+    """The mean, over some classes, of `TP / (TP + FP + FN)`, computed from a confusion matrix.
 
-    Classes that occur nowhere are left out of the mean; class numbers out of range count nowhere.
+    Classes that do not occur are excluded from the mean; class numbers out of range are ignored.
 
     Args:
-        num_classes: How many classes there are.
+        num_classes: Number of classes.
         target_class_ids: The classes of the mean.
         name: The key in logs and history.
-        dtype: Of the matrix; `"int32"` if None, and then fractions of weights are cut off.
-        ignore_class: A class number in the targets that counts nowhere, such as -1 or 255.
-        sparse_y_true: Whether targets are class numbers; else the place of the largest value along `axis`.
-        sparse_y_pred: The same of predictions.
-        axis: The classes' axis, where it is not sparse.
+        dtype: Dtype of the matrix; `"int32"` if None, which truncates fractional weights.
+        ignore_class: Class number in the targets that is ignored, such as -1 or 255.
+        sparse_y_true: Whether targets are class numbers; otherwise the class is the argmax along `axis`.
+        sparse_y_pred: The same for predictions.
+        axis: Axis of the classes, if not sparse.
     Raises: ValueError: for a class to average over that is not between 0 and `num_classes`.
 
     Example:
@@ -68,7 +68,7 @@ class IoU(Metric):
 
     @torch.no_grad()
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Takes a batch in.
+        """Updates the state with a batch.
 
         Args:
             y_true: Class numbers, (batch, ...), or a value for each class.
@@ -100,15 +100,15 @@ class IoU(Metric):
         return y_true, y_pred if self.sparse_y_pred else largest(y_pred, self.axis)
 
     def _weights(self, weight: Any, y_true: Tensor) -> Tensor:
-        """Returns the weight of each value, flat."""
+        """Returns the weight of each value, flattened."""
         dtype = as_dtype(self.dtype)
         if weight is None:
             return torch.ones(y_true.numel(), dtype=dtype, device=y_true.device)
         weight = as_tensor(weight, device=y_true.device).to(y_true.device)
         if weight.is_floating_point() and not dtype.is_floating_point:
             warnings.warn(
-                f"Metric {self.name!r} cuts fractions off the weights, since its dtype is {self.dtype!r}; for weights that "
-                "are no whole numbers, pass dtype='float32'.",
+                f"Metric {self.name!r} truncates fractional weights, since its dtype is {self.dtype!r}; for weights that "
+                "are not integers, pass dtype='float32'.",
                 stacklevel=4,
             )
         weight = weight.to(dtype)
@@ -145,11 +145,11 @@ class IoU(Metric):
 
 @register()
 class BinaryIoU(IoU):
-    """IoU of two classes, of which a threshold chooses.
+    """IoU of two classes, separated by a threshold.
 
     Args:
         target_class_ids: `[0]`, `[1]`, or both for their mean.
-        threshold: Predictions that reach it mean 1.
+        threshold: Predictions of at least this are class 1.
         name: The key in logs and history.
         dtype: See `IoU`.
     Raises: ValueError: for a class other than 0 and 1.
@@ -174,9 +174,9 @@ class MeanIoU(IoU):
     """The mean IoU of all classes.
 
     Args:
-        num_classes: How many classes there are.
+        num_classes: Number of classes.
         name: The key in logs and history.
-        dtype: See `IoU`, and so for the others.
+        dtype: See `IoU`, as are all others.
 
     Example:
         >>> round(float(MeanIoU(num_classes=2)([0, 0, 1, 1], [0, 1, 0, 1])), 4)
@@ -198,13 +198,13 @@ class MeanIoU(IoU):
 
 @register()
 class OneHotIoU(IoU):
-    """IoU where the targets are one-hot.
+    """IoU for one-hot targets.
 
     Args:
-        num_classes: How many classes there are.
+        num_classes: Number of classes.
         target_class_ids: The classes of the mean.
         name: The key in logs and history.
-        dtype: See `IoU`, and so for the others.
+        dtype: See `IoU`, as are all others.
     Raises: ValueError: for a class to average over that is not between 0 and `num_classes`.
 
     Example:
@@ -227,12 +227,12 @@ class OneHotIoU(IoU):
 
 @register()
 class OneHotMeanIoU(MeanIoU):
-    """The mean IoU of all classes where the targets are one-hot.
+    """The mean IoU of all classes for one-hot targets.
 
     Args:
-        num_classes: How many classes there are.
+        num_classes: Number of classes.
         name: The key in logs and history.
-        dtype: See `IoU`, and so for the others.
+        dtype: See `IoU`, as are all others.
 
     Example:
         >>> round(float(OneHotMeanIoU(3)(torch.eye(3), torch.tensor([[0.9, 0, 0], [0, 0, 1], [0, 0, 1]]))), 4)

@@ -14,14 +14,14 @@ from kstyle_torch.registry import did_you_mean
 
 
 def is_accuracy(identifier: Any) -> bool:
-    """Returns whether it is the name that means another metric for each kind of target."""
+    """Returns whether it is a name whose metric depends on the kind of targets."""
     return isinstance(identifier, str) and identifier.lower() in ("accuracy", "acc")
 
 
 def to_metric(identifier: Any) -> Any:
-    """Returns the metric object that `compile(metrics=[...])` means. One of another library, with `update` and `compute`, too.
+    """Returns the metric object for an item of `compile(metrics=[...])`; objects of torchmetrics' kind are wrapped.
 
-    Raises: ValueError: for an unknown name. TypeError: for what is no metric.
+    Raises: ValueError: for an unknown name. TypeError: if it is not a metric.
     """
     if is_torch_metric(identifier):
         return TorchMetric(identifier() if inspect.isclass(identifier) else identifier)
@@ -34,5 +34,5 @@ def to_metric(identifier: Any) -> Any:
 
 
 def unknown_metric(name: str) -> str:
-    """Returns what to say of a name that is no metric."""
+    """Returns the message for an unknown metric name."""
     return f"Unknown metric {name!r}.{did_you_mean(name, [*registry, 'accuracy', 'acc'])}"

@@ -1,4 +1,4 @@
-"""The best of one share where another is high enough: four kinds of it."""
+"""Metrics at an operating point: the best X subject to Y >= value."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ SPECIFICITY = ("true_negatives", "false_positives")
 
 
 class _BestUnder(ConfusionMetric):
-    """Base of the best value of one share where another is at least `value`.
+    """Base of metrics at an operating point: the best share subject to another share of at least `value`.
 
     Args:
-        value: What the other must reach; between 0 and 1.
-        num_thresholds: How many thresholds are tried.
-        class_id: The only column looked at.
+        value: Smallest value of the other share, between 0 and 1.
+        num_thresholds: Number of thresholds to try.
+        class_id: If given, only this column is used.
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     """
 
     direction = "up"
-    best: tuple[str, str]  # part and rest of the share that is looked for
-    bound: tuple[str, str]  # and of that which must reach `value`
+    best: tuple[str, str]  # counts (part, rest) of the share to maximize
+    bound: tuple[str, str]  # counts of the share that must reach `value`
 
     def __init__(self, value: float, num_thresholds: int, class_id: int | None, name: str | None, dtype: Any):
         super().__init__(name=name, dtype=dtype)
@@ -45,7 +45,7 @@ class _BestUnder(ConfusionMetric):
         self._add_counts()
 
     def result(self) -> Tensor:
-        """Returns the best share so far; 0 where the other never reaches `value`."""
+        """Returns the best share so far; 0 if the other never reaches `value`."""
         best, bound = (self._share(*(getattr(self, name) for name in names)) for names in (self.best, self.bound))
         return torch.where(bound >= self.value, best, 0).amax()
 
@@ -55,9 +55,9 @@ class SensitivityAtSpecificity(_BestUnder):
     """The best sensitivity, TP / (TP + FN), at a threshold where specificity, TN / (TN + FP), is high enough.
 
     Args:
-        specificity: What must be reached; between 0 and 1.
-        num_thresholds: How many thresholds are tried.
-        class_id: The only column looked at.
+        specificity: Smallest value to reach, between 0 and 1.
+        num_thresholds: Number of thresholds to try.
+        class_id: If given, only this column is used.
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a number out of its range.
@@ -86,9 +86,9 @@ class SpecificityAtSensitivity(_BestUnder):
     """The best specificity, TN / (TN + FP), at a threshold where sensitivity, TP / (TP + FN), is high enough.
 
     Args:
-        sensitivity: What must be reached; between 0 and 1.
-        num_thresholds: How many thresholds are tried.
-        class_id: The only column looked at.
+        sensitivity: Smallest value to reach, between 0 and 1.
+        num_thresholds: Number of thresholds to try.
+        class_id: If given, only this column is used.
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a number out of its range.
@@ -117,9 +117,9 @@ class PrecisionAtRecall(_BestUnder):
     """The best precision, TP / (TP + FP), at a threshold where recall, TP / (TP + FN), is high enough.
 
     Args:
-        recall: What must be reached; between 0 and 1.
-        num_thresholds: How many thresholds are tried.
-        class_id: The only column looked at.
+        recall: Smallest value to reach, between 0 and 1.
+        num_thresholds: Number of thresholds to try.
+        class_id: If given, only this column is used.
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a number out of its range.
@@ -148,9 +148,9 @@ class RecallAtPrecision(_BestUnder):
     """The best recall, TP / (TP + FN), at a threshold where precision, TP / (TP + FP), is high enough.
 
     Args:
-        precision: What must be reached; between 0 and 1.
-        num_thresholds: How many thresholds are tried.
-        class_id: The only column looked at.
+        precision: Smallest value to reach, between 0 and 1.
+        num_thresholds: Number of thresholds to try.
+        class_id: If given, only this column is used.
         name: The key in logs and history.
         dtype: Accepted; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for a number out of its range.

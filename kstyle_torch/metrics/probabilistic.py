@@ -19,13 +19,13 @@ register = registry.register
 
 @register("bce", "BCE")
 class BinaryCrossentropy(MeanMetricWrapper):
-    """The mean crossentropy of yes-or-no targets.
+    """The mean crossentropy of binary targets.
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
         from_logits: Whether the predictions are logits instead of probabilities.
-        label_smoothing: How far targets move towards 0.5; 0 to 1.
+        label_smoothing: Share by which targets are moved towards 0.5; 0 to 1.
 
     Example:
         >>> round(float(BinaryCrossentropy()([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])), 4)
@@ -51,10 +51,10 @@ class CategoricalCrossentropy(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
         from_logits: Whether the predictions are logits instead of probabilities.
-        label_smoothing: How far targets move towards the uniform distribution; 0 to 1.
-        axis: The classes' axis.
+        label_smoothing: Share by which targets are moved towards the uniform distribution; 0 to 1.
+        axis: Axis of the classes.
 
     Example:
         >>> round(float(CategoricalCrossentropy()([[0, 1, 0], [0, 0, 1]], [[0.05, 0.95, 0], [0.1, 0.8, 0.1]])), 4)
@@ -78,14 +78,14 @@ class CategoricalCrossentropy(MeanMetricWrapper):
 
 @register()
 class SparseCategoricalCrossentropy(MeanMetricWrapper):
-    """The mean crossentropy of targets that are class numbers.
+    """The mean crossentropy with class numbers as targets.
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
         from_logits: Whether the predictions are logits instead of probabilities.
-        ignore_class: A class number whose samples count 0.
-        axis: The classes' axis.
+        ignore_class: Class number whose samples have loss 0.
+        axis: Axis of the classes.
 
     Example:
         >>> round(float(SparseCategoricalCrossentropy()([1, 2], [[0.05, 0.95, 0], [0.1, 0.8, 0.1]])), 4)
@@ -113,7 +113,7 @@ class KLDivergence(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> round(float(KLDivergence()([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])), 4)
@@ -132,7 +132,7 @@ class Poisson(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> round(float(Poisson()([[0, 1], [0, 0]], [[1, 1], [0, 0]])), 4)

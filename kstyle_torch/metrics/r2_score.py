@@ -26,7 +26,7 @@ class R2Score(Metric):
         class_aggregation: `"uniform_average"` or `"variance_weighted_average"` over the columns; None for one score each.
         num_regressors: How many regressors the adjusted score allows for; 0 for the plain score.
         name: The key in logs and history.
-        dtype: What it computes in; the state is of `config.floatx()`, as in Keras.
+        dtype: Compute dtype; the state is of `config.floatx()`, as in Keras.
     Raises: ValueError: for arguments out of their range.
 
     Example:
@@ -65,12 +65,12 @@ class R2Score(Metric):
 
     @torch.no_grad()
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Takes a batch in.
+        """Updates the state with a batch.
 
         Args:
             y_true: Numbers, (batch, columns).
             y_pred: Likewise.
-            sample_weight: (batch,), or of each value.
+            sample_weight: (batch,), or one for each value.
         Raises: ValueError: if the shapes do not fit.
         """
         y_true, y_pred = pair(y_true, y_pred)
@@ -80,7 +80,7 @@ class R2Score(Metric):
             y_true, y_pred = y_true.unsqueeze(1), y_pred.unsqueeze(1)
         if y_pred.ndim != 2 or y_true.shape != y_pred.shape:
             raise ValueError(
-                f"Metric {self.name!r} needs targets and predictions of one shape, (batch, columns); got "
+                f"Metric {self.name!r} needs targets and predictions of the same shape, (batch, columns); got "
                 f"{tuple(y_true.shape)} and {tuple(y_pred.shape)}."
             )
         if len(self._variables) == 1:
@@ -109,11 +109,11 @@ class R2Score(Metric):
         return self._adjusted(scores) if self.num_regressors else scores
 
     def _adjusted(self, score: Tensor) -> Tensor:
-        samples = float(self.num_samples.value)  # host waits for the device here
+        samples = float(self.num_samples.value)  # the host waits for the device here
         if self.num_regressors >= samples - 1:
             warnings.warn(
                 f"Metric {self.name!r}: {self.num_regressors} regressors are too many for {samples:.0f} values; the plain "
-                "score is given instead of the adjusted one.",
+                "score is returned instead of the adjusted one.",
                 stacklevel=3,
             )
             return score

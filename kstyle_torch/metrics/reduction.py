@@ -1,4 +1,4 @@
-"""Sums and means, and the mean of a function."""
+"""Sums and means of values, and means of functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kstyle_torch.ops.operation import as_tensor
 from kstyle_torch.serialization import deserialize_keras_object
 
 Reduce = Callable[..., Tensor]
-FUNCTIONS: dict[str, Callable[..., Tensor]] = {}  # by name, as configs give the functions of this package
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {}  # functions of this package, by their names in configs
 
 
 @registry.register()
@@ -25,7 +25,7 @@ class Sum(Metric):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> total = Sum()
@@ -42,7 +42,7 @@ class Sum(Metric):
 
     @torch.no_grad()
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
-        """Takes values in; see `Mean.update_state`."""
+        """Adds values; see `Mean.update_state`."""
         values, _ = of_samples(values, sample_weight, torch.sum, as_dtype(self.dtype))
         self.total.assign_add(values.sum())
 
@@ -57,7 +57,7 @@ class Mean(Metric):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> mean = Mean()
@@ -75,7 +75,7 @@ class Mean(Metric):
 
     @torch.no_grad()
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
-        """Takes values in.
+        """Adds values.
 
         Args:
             values: (batch, ...), or a scalar.
@@ -83,8 +83,8 @@ class Mean(Metric):
         Raises: ValueError: if the weights do not fit the values.
         """
         values, weight = of_samples(values, sample_weight, torch.mean, as_dtype(self.dtype))
-        self.total.assign_add(values.sum() if values.ndim else values)  # the loss of a step is one number
-        if weight is None:  # filled on the device: a number would have to be copied there
+        self.total.assign_add(values.sum() if values.ndim else values)  # scalars need no sum
+        if weight is None:  # filled on the device, since a number would have to be copied there
             self.count.assign_add(values.new_full((), values.shape[0] if values.ndim else 1))
         else:
             self.count.assign_add(weight.sum() if weight.ndim else weight)
@@ -103,7 +103,7 @@ class MeanMetricWrapper(Mean):
     Args:
         fn: The function; further keyword arguments are passed to it.
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> metric = MeanMetricWrapper(lambda y_true, y_pred: (y_true - y_pred).abs(), name="gap")
@@ -117,18 +117,18 @@ class MeanMetricWrapper(Mean):
 
     def __init__(self, fn: Callable[..., Tensor], name: str | None = None, dtype: Any = None, **kwargs: Any):
         super().__init__(name=name, dtype=dtype)
-        object.__setattr__(self, "_fn", fn)  # past the search for state, of which there is none
+        object.__setattr__(self, "_fn", fn)  # bypasses the search of attributes for state, since a function holds none
         object.__setattr__(self, "_fn_kwargs", kwargs)
         by_row = getattr(fn, "rowwise", False) and not _joins_rows(kwargs.get("axis", -1))
         self.rowwise = type(self).rowwise and by_row
 
     @torch.no_grad()
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
-        """Takes a batch in.
+        """Updates the state with a batch.
 
         Args:
             y_true: Targets.
-            y_pred: Predictions; a mask on them (`_keras_mask`) leaves out what it hides.
+            y_pred: Predictions; values that are masked (`_keras_mask`) do not count.
             sample_weight: As for `Mean`.
         """
         mask = getattr(y_pred, "_keras_mask", None)
@@ -153,7 +153,7 @@ class MeanMetricWrapper(Mean):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Returns a metric from what `get_config` gave."""
+        """Returns a metric for a `get_config` dict."""
         return super().from_config({**config, "fn": _function(config["fn"])} if "fn" in config else config)
 
 
@@ -165,7 +165,7 @@ def _function(config: Any) -> Any:
 
 
 def _joins_rows(axis: Any) -> bool:
-    """Returns whether an axis that a function goes along may be that of the samples."""
+    """Returns whether a function's axis may be that of the samples."""
     return any(number != -1 and number < 1 for number in (axis if isinstance(axis, (list, tuple)) else [axis]))
 
 
@@ -176,7 +176,7 @@ def pair(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
 
 
 def aligned(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
-    """Returns both as tensors of one shape on one device; a last axis of size 1 may be more or less.
+    """Returns both as tensors of the same shape on one device; one may have an additional last axis of size 1.
 
     Raises: ValueError: if the shapes differ by more; torch would broadcast.
     """
@@ -188,18 +188,18 @@ def aligned(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
 
 
 def largest(values: Tensor, axis: int = -1) -> Tensor:
-    """Returns where the largest value along an axis is."""
+    """Returns the index of the largest value along an axis."""
     return (values.to(torch.uint8) if values.dtype is torch.bool else values).argmax(axis)
 
 
 def of_samples(values: Any, weight: Any, reduce: Reduce, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """Returns the value of each sample times its weight, and the weights, as far as they go.
+    """Returns the weighted values and the weights, reduced to the axes that the weights have.
 
     Args:
         values: (batch, ...), or a scalar.
-        weight: Of as many leading axes as there are weights for; None for no weights.
-        reduce: `torch.mean` or `torch.sum`, for what is beyond the first axis.
-        dtype: Of both results.
+        weight: Weights of some leading axes; None for no weights.
+        reduce: `torch.mean` or `torch.sum`, for the axes after the first.
+        dtype: Dtype of both results.
     Raises: ValueError: if the weights do not fit the values.
     """
     mask = getattr(values, "_keras_mask", None)
@@ -221,7 +221,7 @@ def of_samples(values: Any, weight: Any, reduce: Reduce, dtype: torch.dtype) -> 
 
 
 def fitting(weight: Tensor, values: Tensor) -> Tensor:
-    """Returns the weights, of the values' shape.
+    """Broadcasts the weights to the shape of the values.
 
     Raises: ValueError: if they do not fit.
     """

@@ -28,7 +28,7 @@ class MeanSquaredError(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> float(MeanSquaredError()(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]])))
@@ -47,7 +47,7 @@ class RootMeanSquaredError(Mean):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> float(RootMeanSquaredError()(torch.zeros(2, 1), torch.tensor([[2.0], [2.0]])))
@@ -62,14 +62,14 @@ class RootMeanSquaredError(Mean):
 
     @torch.no_grad()
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
-        """Takes a batch of targets, predictions and weights in."""
+        """Updates the state with a batch of targets, predictions and weights."""
         dtype = as_dtype(self.dtype)
         y_true, y_pred = pair(y_true, y_pred)
         y_true, y_pred = broadcast(y_true.to(dtype), y_pred.to(dtype), self.name)
         super().update_state((y_pred - y_true).square(), sample_weight)
 
     def result(self) -> Tensor:
-        """Returns the root so far; 0 before the first value."""
+        """Returns the root mean square so far; 0 before the first value."""
         return super().result().sqrt()
 
 
@@ -79,7 +79,7 @@ class MeanAbsoluteError(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> float(MeanAbsoluteError()(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]])))
@@ -98,7 +98,7 @@ class MeanAbsolutePercentageError(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> float(MeanAbsolutePercentageError()([[2.0], [4.0]], [[1.0], [4.0]]))
@@ -117,7 +117,7 @@ class MeanSquaredLogarithmicError(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> round(float(MeanSquaredLogarithmicError()([[0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]])), 4)
@@ -136,7 +136,7 @@ class LogCoshError(MeanMetricWrapper):
 
     Args:
         name: The key in logs and history.
-        dtype: Of the state.
+        dtype: Dtype of the state.
 
     Example:
         >>> round(float(LogCoshError()([[0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]])), 4)

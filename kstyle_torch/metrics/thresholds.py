@@ -1,8 +1,8 @@
 """True and false positives and negatives at thresholds, for a whole batch and all thresholds at once.
 
-N predictions, L labels, T thresholds. A prediction is positive at the thresholds that it is above. How many those are is
-all that is needed of it: the predictions are counted by that number, and sums from either end of the counts are what is
-wanted. That takes N + T steps, where comparing each prediction with each threshold takes N * T.
+N predictions, L labels, T thresholds. A prediction is positive at the thresholds below it. Predictions are binned by the
+number of these thresholds, and cumulative sums of the bins from either end are the counts. That takes N + T operations,
+while comparing each prediction with each threshold takes N * T.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from kstyle_torch.metrics.reduction import fitting, pair
 from kstyle_torch.ops.operation import as_tensor
 
 BYTES_A_THRESHOLD = 150  # three lists, a number and its place in the order
-LOWEST = -1e10  # the threshold that all predictions are above but those that `top_k` leaves out
+LOWEST = -1e10  # below all predictions, except those that `top_k` excludes
 
 
 class Counts(NamedTuple):
-    """At each threshold: (T,), or (T, L) by label."""
+    """Counts at each threshold: (T,), or (T, L) by label."""
 
     true_positives: Tensor
     false_positives: Tensor
@@ -36,8 +36,8 @@ class Thresholds:
     """The thresholds of a metric.
 
     Args:
-        values: In any order.
-        even: Whether they are 0, 1 / (T - 1), ..., 1, with ends that may be pushed outwards; found out if None.
+        values: The thresholds in any order.
+        even: Whether they are 0, 1 / (T - 1), ..., 1, except that the ends may lie outside; detected if None.
     """
 
     def __init__(self, values: Any, even: bool | None = None):
@@ -50,7 +50,7 @@ class Thresholds:
         return len(self.values)
 
     def num_below(self, y_pred: Tensor) -> Tensor:
-        """Returns how many thresholds each prediction is above; none, if it is NaN."""
+        """Returns the number of thresholds below each prediction; 0 for NaN."""
         if self.even:
             last = len(self) - 1
             number = (y_pred.clamp(0, 1) * last).ceil()
@@ -61,13 +61,13 @@ class Thresholds:
         return torch.searchsorted(rising, y_pred.nan_to_num(-math.inf, math.inf, -math.inf))
 
     def in_given_order(self, counts: Tensor) -> Tensor:
-        """Counts at the rising thresholds, (T, ...), at the thresholds as they were given."""
+        """Reorders counts at the sorted thresholds, (T, ...), to the user's order."""
         if self.even or self.order == [*range(len(self))]:
             return counts
         return counts[self._on(counts)[1]]
 
     def _on(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the rising thresholds and the way back, kept on each device: copying them there waits for it."""
+        """Returns the sorted thresholds and the inverse order, cached for each device, since copying them would wait for it."""
         found = self._tensors.get(like.device)
         if found is None:
             rising = torch.tensor([self.values[index] for index in self.order], dtype=torch.float32)
@@ -77,7 +77,7 @@ class Thresholds:
 
 
 def given_thresholds(thresholds: Any, default: float) -> Thresholds:
-    """Returns the thresholds that a user passed: a number, several, or None.
+    """Returns the thresholds from an argument: a number, several, or None.
 
     Raises: ValueError: for one that is not between 0 and 1.
     """
@@ -91,7 +91,7 @@ def given_thresholds(thresholds: Any, default: float) -> Thresholds:
 
 
 def spaced(number: int) -> list[float]:
-    """Returns numbers from 0 to 1 at equal distances, without the ends."""
+    """Returns evenly spaced numbers between 0 and 1, without the ends."""
     budget.take(BYTES_A_THRESHOLD * number, "thresholds")
     return [index / (number - 1) for index in range(1, number - 1)]
 
@@ -106,15 +106,15 @@ def _are_even(values: list[float]) -> bool:
 def prepared(
     y_true: Any, y_pred: Any, weight: Any, top_k: int | None, class_id: int | None, name: str
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Targets (bool), predictions (float32) and weights of one shape.
+    """Returns targets (bool), predictions (float32) and weights, of the same shape.
 
     Args:
         y_true: 0 or 1.
-        y_pred: Scores, of the same shape or with a last axis of size 1 more or less.
-        weight: A weight for each sample or value, or one for all; None for none.
-        top_k: Leave all but the largest of each row out.
-        class_id: The only column looked at.
-        name: Of the metric, for messages.
+        y_pred: Scores of the same shape; one of the two may have an additional last axis of size 1.
+        weight: A weight for each sample or value, or one for all; None for no weights.
+        top_k: If given, only the `top_k` largest of each row can be positive.
+        class_id: If given, only this column is used.
+        name: Name of the metric, for messages.
     Raises: ValueError: if the shapes do not fit.
     """
     y_true, y_pred = pair(y_true, y_pred)
@@ -157,12 +157,12 @@ def _mismatch(name: str, y_true: Tensor, y_pred: Tensor) -> str:
 
 
 def count(y_true: Tensor, y_pred: Tensor, weight: Tensor | None, thresholds: Thresholds) -> Counts:
-    """Counts, or sums of weights, at each threshold.
+    """Returns the counts, or sums of weights, at each threshold.
 
     Args:
         y_true: bool, (N,), or (N, L) to count by label.
         y_pred: float32, likewise.
-        weight: float32, likewise; None to count. Counts are whole numbers, so that none is lost among millions.
+        weight: float32, likewise; None to count. Counts are integers, since float32 would lose ones beyond 2**24.
         thresholds: T of them.
     """
     if len(thresholds) == 1:

@@ -1,4 +1,4 @@
-"""Metric objects of torchmetrics' kind, in a model of this package. The library itself is not needed."""
+"""Adapter of metrics with torchmetrics' interface. The library itself is not needed."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from kstyle_torch.metrics.base import Metric
 from kstyle_torch.registry import snake_case
 
 PROTOCOL = ("update", "compute", "reset")
-UNFIT = (TypeError, ValueError, RuntimeError)  # what a metric says of targets in a form that it does not take
+UNFIT = (TypeError, ValueError, RuntimeError)  # errors of a metric for targets in a form that it does not support
 
 
 class TorchMetric(Metric):
-    """An object with `update(prediction, target)`, `compute()` and `reset()`.
+    """Adapter of an object with `update(prediction, target)`, `compute()` and `reset()`.
 
-    Predictions and targets come as torchmetrics wants them: without a last axis of size 1, the steps of sequences and the
-    pixels of images as rows beside their classes, without what a mask hides; and targets as class numbers where the metric
-    has `num_classes`, as whole numbers where it does not take them as they are.
+    Predictions and targets are converted to torchmetrics' form: without a last axis of size 1 and without masked values,
+    with the steps of sequences and the pixels of images as rows; targets as class numbers if the metric has `num_classes`,
+    and as integers if it rejects them otherwise.
 
     Args:
-        metric: The object. What it computes may be a number, a tensor, or a dict of them.
+        metric: The object; its result may be a number, a tensor, or a dict of these.
     """
 
     def __init__(self, metric: Any):
         super().__init__(name=snake_case(type(metric).__name__))
         self.metric = metric
         self._num_classes = getattr(metric, "num_classes", None)
-        self._wants_integers: bool | None = None  # not known before the first batch
+        self._wants_integers: bool | None = None  # unknown before the first batch
 
     @torch.no_grad()
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Takes a batch in.
+        """Updates the state with a batch.
 
-        Raises: ValueError: for weights, which such a metric has no place for.
+        Raises: ValueError: for weights, which such metrics do not take.
         """
         if sample_weight is not None:
             raise ValueError(no_weights(self.name))
@@ -53,7 +53,7 @@ class TorchMetric(Metric):
             self._wants_integers = self._first_update(prediction, target)
 
     def _first_update(self, prediction: Tensor, target: Tensor) -> bool:
-        """Returns whether the metric refused the targets as they are, but not as whole numbers."""
+        """Returns whether the metric rejects the targets unchanged, but accepts them as integers."""
         try:
             self.metric.update(prediction, target)
         except UNFIT as refused:
@@ -67,11 +67,11 @@ class TorchMetric(Metric):
         return False
 
     def result(self) -> Any:
-        """Returns what `compute()` gives."""
+        """Returns the result of `compute()`."""
         return self.metric.compute()
 
     def reset_state(self) -> None:
-        """Forgets all batches."""
+        """Resets the state."""
         self.metric.reset()
 
     def to(self, device: Any) -> None:
@@ -81,14 +81,14 @@ class TorchMetric(Metric):
 
 
 def is_torch_metric(identifier: Any) -> bool:
-    """Returns whether it has what metrics of torchmetrics have, and is none of ours."""
+    """Returns whether it has torchmetrics' interface and is not a metric of this package."""
     ours = isinstance(identifier, Metric) or (isinstance(identifier, type) and issubclass(identifier, Metric))
     return not ours and all(callable(getattr(identifier, name, None)) for name in PROTOCOL)
 
 
 def no_weights(name: str) -> str:
-    """Returns what to say of a metric of torchmetrics' kind that is to be weighted."""
-    return f"Metric {name!r} is called as update(prediction, target) and takes no weights: give it in metrics=[...]."
+    """Returns the message for a torchmetrics object among the weighted metrics."""
+    return f"Metric {name!r} is called as update(prediction, target) and takes no weights: pass it in metrics=[...]."
 
 
 def _as_rows(target: Tensor, prediction: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -102,6 +102,6 @@ def _as_rows(target: Tensor, prediction: Tensor, mask: Tensor | None) -> tuple[T
             return target[kept], prediction[kept]
     if (
         prediction.ndim == target.ndim + 1 and prediction.ndim > 2
-    ):  # classes are last, where torchmetrics has them second
+    ):  # classes are the last axis; torchmetrics has them second
         return target.flatten(), prediction.flatten(0, -2)
     return target, prediction

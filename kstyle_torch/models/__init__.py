@@ -1,4 +1,4 @@
-"""The user's object."""
+"""Models: Sequential, functional and subclassed, with compile, fit and save."""
 
 from kstyle_torch.models.cloning import clone_model
 from kstyle_torch.models.files import model_from_json

@@ -1,4 +1,4 @@
-"""Names of the layers in a model, and the keys under which it has them as children."""
+"""Names of the layers in a model, and their keys among its children."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from kstyle_torch.registry import snake_case
 
 
 def free_key(owner: nn.Module, module: nn.Module) -> str:
-    """Returns the key of a child: its name where the user gave it one, else its class numbered within the owner.
+    """Returns the key of a child: its name if the user gave it one, else its class name numbered within the owner.
 
-    A name that cannot be a key is changed in the key only.
+    Characters that are invalid in keys are replaced in the key only.
     """
     given = getattr(module, "_name_given", False)
     base = re.sub(r"[.\s/]", "_", str(module.name) if given else snake_case(type(module).__name__)) or "layer"
@@ -29,7 +29,7 @@ def free_key(owner: nn.Module, module: nn.Module) -> str:
 def check_names(modules: list[Any]) -> None:
     """Checks the names of a graph's layers and operations.
 
-    Raises: ValueError: if two have one name, and one of them was given it.
+    Raises: ValueError: if two have the same name, unless both names were generated.
     """
     names: dict[str, Any] = {}
     for module in modules:
@@ -38,4 +38,4 @@ def check_names(modules: list[Any]) -> None:
             continue
         other = names.setdefault(name, module)
         if other is not module and any(getattr(each, "_name_given", True) for each in (module, other)):
-            raise ValueError(f"Two layers or operations of one model are called {name!r}; names must differ.")
+            raise ValueError(f"Two layers or operations of one model have the name {name!r}; names must be unique.")

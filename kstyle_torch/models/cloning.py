@@ -1,4 +1,4 @@
-"""A model made anew: the same layers with weights of their own, or others in their place."""
+"""Cloning of models: layers with new weights, or with replacements."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def clone_model(
     """Returns a model with the same architecture and new weights.
 
     Args:
-        model: What to clone.
-        input_tensors: What `Input` gave, to build the clone on; new inputs if None.
-        clone_function: `f(layer)` gives the layer to use in the place of `layer`; one of the same config if None.
-        call_function: `f(layer, *args, **kwargs)` calls a cloned layer, for a graph; it is just called if None.
-        recursive: Whether `clone_function` is given the layers inside nested models too.
-        kwargs: `cache`, a dict of clones by `id` of the layer, which are used again, and to which new ones are added.
+        model: The model to clone.
+        input_tensors: Results of `Input`, for the clone; new inputs if None.
+        clone_function: `f(layer)` returns the replacement of `layer`; a layer with the same config if None.
+        call_function: `f(layer, *args, **kwargs)` calls a cloned layer of a graph; a plain call if None.
+        recursive: Whether `clone_function` is also called with the layers inside nested models.
+        kwargs: `cache`, a dict of clones by `id` of the layer, which are reused, and to which new ones are added.
     Returns: The clone.
     Raises: ValueError: for a subclassed model with any of the arguments, which only its own `from_config` can make, or a
         Sequential with `call_function`; for unknown arguments. TypeError: if `model` is not a model.
@@ -68,13 +68,13 @@ def _cloned(
                 f"clone_model(): {type(model).__name__} is a subclass of Model, which only its from_config() can make; "
                 "input_tensors, clone_function and call_function do not apply."
             )
-        with raise_limits():  # there is such a model already
+        with raise_limits():  # safe, since a model of this size exists already
             return type(model).from_config(model.get_config())
     return _clone_graph(model, input_tensors, copy)
 
 
 class _Copies:
-    """Layer -> its clone, the same at every meeting."""
+    """Mapping of layers to their clones, so that a shared layer is cloned once."""
 
     def __init__(
         self,

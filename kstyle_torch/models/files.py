@@ -10,33 +10,33 @@ from torch import nn
 from kstyle_torch.budget import Budget
 from kstyle_torch.compat import keras2
 from kstyle_torch.models.state_tree import set_state_tree, tree_of
-from kstyle_torch.saving import api, compiling, keras_file, strangers
+from kstyle_torch.saving import api, compiling, keras_file, untrusted
 from kstyle_torch.serialization import custom_object_scope, serialize_keras_object, whole_configs
 
 
 def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Any:
-    """Returns the model that `model.to_json()` wrote down, with new weights.
+    """Returns the model described by the result of `model.to_json()`, with new weights.
 
     Args:
-        json_string: The text; Keras' own is understood too.
-        custom_objects: `{name: class or function}` for what it names and no library has.
-    Raises: ValueError: if it describes no model, names a class that is not known, or asks for more than 4 GiB of
+        json_string: The text, of this package or Keras.
+        custom_objects: `{name: class or function}` of your own that it refers to.
+    Raises: ValueError: if it does not describe a model, names an unknown class, or needs more than 4 GiB of
         weights (1 GiB in one), which `saving.raise_limits` allows.
     """
     text = str(json_string)
     with custom_object_scope(custom_objects), keras_file.explained("the JSON of a model"), Budget(None, len(text)):
-        return keras_file.model_from_config(strangers.parse_json(text, "the text"))
+        return keras_file.model_from_config(untrusted.parse_json(text, "the text"))
 
 
 class Files(nn.Module):
     """Mixin of a model's methods for files."""
 
-    if TYPE_CHECKING:  # nn.Module says that every unknown attribute is a tensor or a module
+    if TYPE_CHECKING:  # nn.Module types every unknown attribute as a tensor or a module
 
         def __getattr__(self, name: str) -> Any: ...
 
     def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
-        """Writes the whole model: layers, weights, what `compile` was given, and the optimizer's state.
+        """Writes the whole model: layers, weights, the arguments of `compile`, and the optimizer's state.
 
         See `saving.save_model`.
         """
@@ -44,7 +44,7 @@ class Files(nn.Module):
 
     @keras2.takes_older("save_weights", {"save_format": keras2.IGNORED, "options": keras2.IGNORED})
     def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
-        """Writes the weights alone, to `.weights.h5` as Keras does, `.safetensors` or `.pt`.
+        """Writes the weights only, to `.weights.h5` as Keras does, `.safetensors` or `.pt`.
 
         See `saving.save_weights`.
         """
@@ -52,7 +52,7 @@ class Files(nn.Module):
 
     @keras2.takes_older("load_weights", {"options": keras2.IGNORED})
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
-        """Reads the weights; nothing changes unless all of it fits.
+        """Loads weights; nothing changes unless everything fits.
 
         See `saving.load_weights`.
         """
@@ -70,10 +70,10 @@ class Files(nn.Module):
         return tree_of(self, value_format)
 
     def set_state_tree(self, state_tree: dict[str, Any]) -> None:
-        """Sets the variables that a state tree has values for; the others stay as they are.
+        """Sets the variables in a state tree; others are not changed.
 
         Args:
-            state_tree: What `get_state_tree` gave, or part of it.
+            state_tree: Result of `get_state_tree`, or a part of it.
         Raises: ValueError: for an unknown kind of variables, or if a shape differs.
         """
         set_state_tree(self, state_tree)
@@ -82,17 +82,17 @@ class Files(nn.Module):
         """Returns the architecture as text, for `models.model_from_json`.
 
         Args:
-            kwargs: Of `json.dumps`.
+            kwargs: Arguments of `json.dumps`.
         """
         with whole_configs():
             return json.dumps(serialize_keras_object(self), **kwargs)
 
     def get_compile_config(self) -> dict[str, Any]:
-        """Returns what `compile` was given, as plain data."""
+        """Returns the arguments of `compile` as plain data."""
         return compiling.compile_config(self)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles the model as `get_compile_config` says."""
+        """Compiles the model with the result of `get_compile_config`."""
         compiling.compile_from_config(self, config)
 
     def export(
@@ -105,13 +105,13 @@ class Files(nn.Module):
     ) -> None:
         """Writes the model for use without this package: `.pt2` for plain torch, `.onnx` for onnxruntime, or `.py`.
 
-        Sizes that are None, the batch's too, stay open. `torch.export.load("m.pt2").module()` is the model again.
+        Sizes that are None, including the batch, stay dynamic. `torch.export.load("m.pt2").module()` is the model again.
 
         Args:
-            filepath: Where to; the suffix says the format.
-            format: "torch", "onnx" or "source", where the suffix does not say it; the last is `export.to_source`.
-            verbose: Whether more is printed.
-            input_signature: What the model is called on, where it has no graph that says it: an `InputSpec`, a symbolic
+            filepath: Path; the suffix determines the format.
+            format: "torch", "onnx" or "source", if the suffix does not determine it; the last is `export.to_source`.
+            verbose: Whether to print more.
+            input_signature: The inputs of a model without a graph: an `InputSpec`, a symbolic
                 tensor, or an example batch; a nest of them for several inputs.
             kwargs: `opset_version` for ONNX; for torch those of `torch.export.export`.
         Raises: ValueError: for another format, or a model that cannot be exported. ImportError: for ONNX without the
@@ -125,9 +125,9 @@ class Files(nn.Module):
         """Writes the model as a folder of the Hugging Face Hub: `config.json` and `model.safetensors`.
 
         Args:
-            save_directory: Where to; made if it is not there.
-            push_to_hub: Whether the folder is uploaded.
-            kwargs: For `push_to_hub`.
+            save_directory: The folder; created if it does not exist.
+            push_to_hub: Whether to upload the folder.
+            kwargs: Arguments of `push_to_hub`.
         Raises: ValueError: if the model has no weights. TypeError: if a layer has no config.
         """
         from kstyle_torch.saving import hub
@@ -143,15 +143,15 @@ class Files(nn.Module):
         safe_mode: bool = True,
         **kwargs: Any,
     ) -> Any:
-        """Returns the model in such a folder, or in a repository of the Hub (extra `hub`).
+        """Returns the model in a folder of `save_pretrained`, or in a repository of the Hub (extra `hub`).
 
         Args:
             pretrained_model_name_or_path: A folder, or `"user/name"`.
-            custom_objects: `{name: class or function}` for what the config names; the class this is called on is known.
-            compile: Whether the model is compiled as it was; the optimizer starts anew.
-            safe_mode: Whether lambdas, which are code, are refused.
+            custom_objects: `{name: class or function}` that the config refers to; it includes this class.
+            compile: Whether the model is compiled as before; the optimizer starts with new state.
+            safe_mode: Whether lambdas, which contain code, are refused.
             kwargs: For the download: `revision`, `token`, `cache_dir`, `local_files_only`.
-        Raises: FileNotFoundError: if a file is missing. ValueError: if they do not fit, or name a class that is not known.
+        Raises: FileNotFoundError: if a file is missing. ValueError: if they do not fit, or name an unknown class.
         """
         from kstyle_torch.saving import hub
 
@@ -159,7 +159,7 @@ class Files(nn.Module):
         model = hub.from_pretrained(pretrained_model_name_or_path, known, compile, safe_mode, **kwargs)
         if not isinstance(model, cls):
             raise ValueError(
-                f"{str(pretrained_model_name_or_path)!r} holds a {type(model).__name__}, no {cls.__name__}."
+                f"{str(pretrained_model_name_or_path)!r} holds a {type(model).__name__}, not a {cls.__name__}."
             )
         return model
 
@@ -167,9 +167,9 @@ class Files(nn.Module):
         """Uploads the model, and a model card, to the Hugging Face Hub (extra `hub`).
 
         Args:
-            repo_id: `"user/name"`; made if it is not there.
+            repo_id: `"user/name"`; created if it does not exist.
             kwargs: `commit_message`, `private`, `token`, and those of `HfApi.upload_folder`.
-        Returns: What the Hub says of the commit.
+        Returns: The Hub's description of the commit.
         Raises: ImportError: without the extra `hub`.
         """
         from kstyle_torch.saving import hub

@@ -14,14 +14,14 @@ from kstyle_torch.models.model import Model
 def from_torch(module: nn.Module, name: str | None = None) -> TorchModel:
     """Returns a model around any `nn.Module`: `fit`, `evaluate` and `predict` train and run the module itself.
 
-    Parameters, buffers and children are the module's own, so that `state_dict` has its keys, and what is trained, loaded or
-    moved here is so there.
+    Parameters, buffers and children are the module's own, so `state_dict` has its keys, and training, loading or moving the
+    model changes the module.
 
     Args:
-        module: The module; used itself, not copied. Lists of inputs become its positional arguments where it takes several,
-            dicts its keyword arguments where it has those.
-        name: Of the model; made from the module's class if None.
-    Raises: TypeError: for what is no module.
+        module: The module, which is not copied. Lists of inputs become positional arguments if it takes several, dicts
+            become keyword arguments if it has them.
+        name: Name of the model; made from the module's class if None.
+    Raises: TypeError: if it is not a module.
 
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
@@ -35,11 +35,11 @@ def from_torch(module: nn.Module, name: str | None = None) -> TorchModel:
 
 
 class TorchModel(Model):
-    """Model that `from_torch` makes; see there.
+    """Model that `from_torch` returns; see there.
 
     Args:
-        module: The module; used itself, not copied.
-        name: Of the model.
+        module: The module, which is not copied.
+        name: Name of the model.
 
     Example:
         >>> TorchModel(torch.nn.Linear(3, 2))(torch.ones(1, 3)).shape
@@ -50,9 +50,9 @@ class TorchModel(Model):
         if not isinstance(module, nn.Module):
             raise TypeError(f"from_torch() wraps an nn.Module; got {type(module).__name__}.")
         if isinstance(module, Model):
-            raise TypeError(f"{module.name!r} is a Model already; compile and fit it itself.")
+            raise TypeError(f"{module.name!r} is already a Model; compile and fit it directly.")
         super().__init__(name=name, **kwargs)
-        module.eval()  # as every model starts
+        module.eval()  # models start in inference mode
         own = {"_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"}
         parameters = [*inspect.signature(module.forward).parameters.values()]
         shared = {key: vars(module)[key] for key in own}
@@ -64,7 +64,7 @@ class TorchModel(Model):
         return (self.wrapped,) if "wrapped" in vars(self) else ()
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:  # type: ignore[override]
-        """Returns what the module gives for a batch of inputs."""
+        """Returns the module's outputs for a batch of inputs."""
         module = self.wrapped
         if isinstance(inputs, dict) and inputs.keys() <= {p.name for p in self._parameter_list}:
             return module(**inputs)
@@ -73,7 +73,7 @@ class TorchModel(Model):
         return module(inputs)
 
     def _takes(self, count: int) -> bool:
-        """Returns whether `forward` has so many positional arguments."""
+        """Returns whether `forward` takes a number of positional arguments."""
         kinds = [p.kind for p in self._parameter_list]
         positional = sum(
             kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds
@@ -85,7 +85,7 @@ class TorchModel(Model):
         return self.wrapped
 
     def train(self, mode: bool = True) -> Any:
-        """Sets training or inference mode, the module's too."""
+        """Sets training or inference mode of the model and the module."""
         if "wrapped" in self.__dict__:
             self.wrapped.training = mode
         return super().train(mode)
@@ -93,6 +93,6 @@ class TorchModel(Model):
     def get_config(self) -> dict[str, Any]:
         """Raises a TypeError: a bare module has no config; its weights can be saved."""
         raise TypeError(
-            f"{self.name!r} wraps a {type(self.wrapped).__name__}, which cannot be written down. "
-            "save_weights() and export() do without."
+            f"{self.name!r} wraps a {type(self.wrapped).__name__}, which has no config. "
+            "save_weights() and export() do not need one."
         )

@@ -1,4 +1,4 @@
-"""The model made of inputs and outputs."""
+"""The functional model, made of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from kstyle_torch.registry import HOMES
 
 @layer_registry.register()
 class Functional(Model):
-    """Model that `Model(inputs, outputs)` makes; see `Model`."""
+    """Model that `Model(inputs, outputs)` returns; see `Model`."""
 
     _allow_non_tensor_positional_args = True
 
 
 Model._functional = Functional
 layer_registry.register()(Model)
-HOMES.update({Functional: "keras.src.models.functional", Model: "keras"})  # what Keras says in its own configs
+HOMES.update({Functional: "keras.src.models.functional", Model: "keras"})  # modules in Keras' configs

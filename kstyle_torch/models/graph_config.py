@@ -1,6 +1,6 @@
-"""A graph of layers <-> plain data, in the form that Keras' functional models have.
+"""Conversion of a graph of layers to and from the config of Keras' functional models.
 
-Masks are left out: the layers hand them on again when the graph is built.
+Masks are omitted, since the layers propagate them when the graph is rebuilt.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ OPERATORS = {
     *"abs add and eq floordiv ge getitem gt invert le lt matmul mod mul ne neg or pos pow rpow".split(),
     *"radd rand rfloordiv rmatmul rmod rmul ror rsub rtruediv rxor sub truediv xor".split(),
 }
-# looks behind the tensor, calls back, moves memory about, or is a kernel for others to check the arguments of
+# exposes memory, calls back, changes storage, or is a kernel that does not check its arguments
 UNWANTED = re.compile(
     "unsafe|quant|miopen|cudnn|fbgemm|mkldnn|backward|data_ptr|storage|hook|stream|module_load|as_strided|pin_memory|share|"
     "batch_norm_(stats|elemt|gather|update)|^(apply|map|numpy|tolist|item|cuda|xpu|cpu|set|resize|retain_grad)$"
 )
-GIVEN = "training_given"  # in a node: the user said `training=` in the call
+GIVEN = "training_given"  # in a node: the call had a `training=` argument
 PROPERTIES = ("T", "mT", "H", "mH", "real", "imag")  # what `record(getattr, ...)` may read
 
 
 def to_config(graph: Graph) -> dict[str, Any]:
-    """Returns the layers, the calls of each, and which tensors go in and come out.
+    """Returns the layers with their calls, and the references of inputs and outputs.
 
     Raises: TypeError: if a layer has no config, or a function is not one of torch's, of `ops`, or registered.
     """
@@ -66,7 +66,7 @@ def to_config(graph: Graph) -> dict[str, Any]:
         written = functools.partial(_written, graph=graph, made=made)
         op = op_nodes.as_keras(call.target, call.args, given) if position in names else None
         if op is not None:
-            # older Keras takes no name where there are settings
+            # older Keras accepts no name beside other settings
             config = _map_leaves(written, op.config) if op.op.settings else {"name": name}
             entries[name] = _op_entry(op.op, name, config, _map_leaves(written, op.args))
             for place, ref in enumerate(tree.flatten(call.outputs)):
@@ -87,7 +87,7 @@ def to_config(graph: Graph) -> dict[str, Any]:
 
     ends = {"input_layers": graph.inputs, "output_layers": graph.outputs}
     written_ends = {key: _map_leaves(history, end) for key, end in ends.items()}
-    # a list around a single one, without which older Keras does not read it
+    # a single one in a list, which older Keras requires
     written_ends = {key: [end] if isinstance(ends[key], Ref) else end for key, end in written_ends.items()}
     return {"layers": list(entries.values()), **written_ends}
 
@@ -95,7 +95,7 @@ def to_config(graph: Graph) -> dict[str, Any]:
 def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
     """Returns the symbolic inputs and outputs of the graph that a config describes.
 
-    Raises: ValueError: if it names an unknown class or function, or a call that nothing leads to.
+    Raises: ValueError: if it names an unknown class or function, or a call without a path from the inputs.
     """
     layers = {entry["name"]: _target(entry) for entry in config["layers"]}
     values: dict[tuple[str, int, int], Any] = {
@@ -111,10 +111,12 @@ def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
     while waiting:
         ready = [(key, node) for key, node in waiting if all(needed in values for needed in _histories(node))]
         if not ready:
-            raise ValueError(f"The config of {config.get('name')!r} has calls that no input leads to: {waiting[0][0]}.")
+            raise ValueError(
+                f"The config of {config.get('name')!r} has calls that do not depend on an input: {waiting[0][0]}."
+            )
         for (name, number), node in ready:
             args, kwargs = _read((node["args"], node["kwargs"]), values)
-            # of layers, Keras writes a mode down always, and never goes by it
+            # Keras always writes a mode for layers, and ignores it
             if not node.get(GIVEN) and not isinstance(layers[name], Operation):
                 kwargs.pop("training", None)
             outputs = _call(layers[name], args, kwargs)
@@ -124,13 +126,13 @@ def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _single(ends: Any) -> Any:
-    """Inputs or outputs without the list around a single one: to Keras a list of one is the one."""
+    """Unpacks inputs or outputs from a list of one, which Keras treats as the item."""
     is_one = isinstance(ends, list) and len(ends) == 1 and isinstance(ends[0], list) and len(_triples(ends)) == 1
     return ends[0] if is_one else ends
 
 
 def _first_numbers(config: dict[str, Any]) -> dict[str, int]:
-    """Returns the number of each layer's first call: 1 for the nested models of older Keras, which had a call of their own."""
+    """Returns the number of each layer's first call: 1 for nested models of older Keras, which count their own call."""
     highest: dict[str, int] = {}
     ends = [_triples(config[key]) for key in ("input_layers", "output_layers")]
     nodes = (node for entry in config["layers"] for node in entry["inbound_nodes"])
@@ -146,7 +148,7 @@ def _first_numbers(config: dict[str, Any]) -> dict[str, int]:
 
 
 def _needed_calls(graph: Graph) -> list[int]:
-    """Returns the calls that the outputs need when masks are left out."""
+    """Returns the calls on which the outputs depend, without masks."""
     maker = {ref.index: position for position, call in enumerate(graph.calls) for ref in call.writes()}
     needed: set[int] = set()
     stack = [ref for ref in tree.flatten(graph.outputs) if isinstance(ref, Ref)]
@@ -162,7 +164,7 @@ def _needed_calls(graph: Graph) -> list[int]:
 
 
 def _function_names(graph: Graph, needed: list[int]) -> dict[int, str]:
-    """Returns a name for every call of a function, different from the layers'."""
+    """Returns a name for each call of a function, different from the layers'."""
     taken = {getattr(target, "name", "") for target in (*graph.modules, *graph.operations)}
     names: dict[int, str] = {}
     for position in needed:
@@ -222,7 +224,7 @@ def _written(leaf: Any, graph: Graph, made: dict[int, tuple[str, int, int]]) -> 
 
 
 def _map_leaves(function: Callable[[Any], Any], structure: Any, mark_tuples: bool = False) -> Any:
-    """Returns a nest with other leaves. JSON makes lists of tuples, which torch's functions tell apart: those are marked."""
+    """Maps the leaves of a nest. Tuples are marked, since JSON turns them into lists, which torch's functions distinguish."""
     if isinstance(structure, dict):
         return {key: _map_leaves(function, item, mark_tuples) for key, item in structure.items()}
     if isinstance(structure, (list, tuple)):
@@ -245,24 +247,26 @@ def _target(entry: dict[str, Any]) -> Any:
 
 
 def _function(path: Any) -> Callable[..., Any]:
-    """Returns the function that `_function_path` wrote; nothing but torch's own, those of `ops` and registered ones."""
+    """Returns the function for a path of `_function_path`; only torch's, those of `ops`, and registered ones are allowed."""
     if not isinstance(path, str):
         return deserialize_keras_object(path)
     found = {"getattr": _property}.get(path) or torch_functions().get(path) or registered_object(path)
     if found is None:
-        raise ValueError(f"The config names the function {path!r}, which is none that a graph may call.")
+        raise ValueError(f"The config names the function {path!r}, which is not allowed in a graph.")
     return found
 
 
 def _property(x: Any, name: str) -> Any:
     if name not in PROPERTIES:
-        raise ValueError(f"A graph may read {', '.join(PROPERTIES)} of a tensor; the config names {name!r}.")
+        raise ValueError(
+            f"A graph may read the attributes {', '.join(PROPERTIES)} of a tensor; the config names {name!r}."
+        )
     return getattr(x, name)
 
 
 @functools.cache
 def torch_functions() -> dict[str, Callable[..., Any]]:
-    """Returns the functions that a graph in a file may call: torch's public ones that compute a tensor and do nothing else."""
+    """Returns the functions that a graph in a file may call: torch's public ones that compute a tensor without side effects."""
     functions = (function for group in get_overridable_functions().values() for function in group)
     named = {name: function for function in functions if (name := resolve_name(function))}
     return {name: function for name, function in named.items() if _is_harmless(*name.rpartition(".")[::2])}
@@ -316,7 +320,7 @@ def _call(target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
 
 
 def _triples(structure: Any) -> list[tuple[str, int, int]]:
-    """Returns all `[layer, call, output]` in a nest of them."""
+    """Returns all `[layer, call, output]` in a nest."""
     if isinstance(structure, dict):
         return [found for item in structure.values() for found in _triples(item)]
     if len(structure) == 3 and isinstance(structure[0], str) and isinstance(structure[1], int):
@@ -325,7 +329,7 @@ def _triples(structure: Any) -> list[tuple[str, int, int]]:
 
 
 def _ends(structure: Any, values: dict[tuple[str, int, int], Any]) -> Any:
-    """Returns the nest of tensors that `[layer, call, output]` stand for."""
+    """Replaces `[layer, call, output]` in a nest by the tensors."""
     if isinstance(structure, dict):
         return {key: _ends(item, values) for key, item in structure.items()}
     if len(structure) == 3 and isinstance(structure[0], str) and isinstance(structure[1], int):
@@ -341,12 +345,12 @@ class Operations:
             return self
         model.follow_children()
         if model.graph is None:
-            raise AttributeError("Only a model of inputs and outputs has operations.")
+            raise AttributeError("Only functional models have operations.")
         return list(model.graph.operations)
 
 
 class HasGraphConfig(nn.Module):
-    """The part of a model that is about its graph: the operations in it, its shapes, and its config."""
+    """Mixin of a model's methods for its graph: operations, shapes and config."""
 
     operations = Operations()
     graph: Graph | None = None
@@ -354,15 +358,15 @@ class HasGraphConfig(nn.Module):
     trainable: bool
 
     def _unpack(self, inputs: Any) -> list[Any]:
-        """Returns the inputs of a call as a flat list, in the order of the graph's."""
+        """Returns the inputs of a call as a flat list, in the order of the graph's inputs."""
         raise NotImplementedError
 
     def follow_children(self) -> None:
-        """Makes the graph call what is in the place of its modules now."""
+        """Makes the graph call the current children."""
         raise NotImplementedError
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Returns the outputs' shapes for a nest of input shapes; layers whose hooks say what they give are not run."""
+        """Returns the outputs' shapes for a nest of input shapes; layers with hooks for output shapes are not run."""
         self.follow_children()
         if self.graph is None:
             return super().compute_output_shape(input_shape)  # type: ignore[misc]
@@ -373,9 +377,9 @@ class HasGraphConfig(nn.Module):
             return tree.map_structure(lambda tensor: tensor.shape, _replayed(self, inputs))
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the graph as plain data, for `from_config`; of a class with a constructor of its own, the arguments.
+        """Returns the graph as plain data, for `from_config`; for classes with their own constructor, its arguments.
 
-        Raises: TypeError: if a layer or function in it cannot be written down.
+        Raises: TypeError: if a layer or function in it has no config.
         """
         self.follow_children()
         if self.graph is None or not takes_graph(type(self)):
@@ -385,11 +389,11 @@ class HasGraphConfig(nn.Module):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
-        """Returns a model from what `get_config` gave, with new weights.
+        """Returns a model with new weights for a `get_config` dict.
 
         Args:
-            custom_objects: `{name: class or function}` for what it names and no library has.
-        Raises: ValueError: if the config names a class or function that is neither public nor the user's.
+            custom_objects: `{name: class or function}` of your own that it refers to.
+        Raises: ValueError: if the config names a class or function that is neither public nor registered by the user.
         """
         with custom_object_scope(custom_objects):
             if not ({"layers", "input_layers", "output_layers"} <= config.keys() and takes_graph(cls)):
@@ -400,7 +404,7 @@ class HasGraphConfig(nn.Module):
 
 
 def _replayed(model: Any, inputs: list[SymbolicTensor]) -> Any:
-    """Returns the symbolic outputs of a model's graph, layer for layer, also of the models in it."""
+    """Returns the symbolic outputs of a model's graph, layer by layer, including nested models."""
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         is_graph = isinstance(layer, HasGraphConfig) and layer.graph is not None
@@ -412,6 +416,6 @@ def _replayed(model: Any, inputs: list[SymbolicTensor]) -> Any:
 
 
 def takes_graph(cls: type) -> bool:
-    """Returns whether a class of models can be made of inputs and outputs: it passes on whatever its constructor gets."""
+    """Returns whether a class of models can be made of inputs and outputs, that is, its constructor passes on all arguments."""
     spec = inspect.getfullargspec(cls.__init__)  # type: ignore[misc]
     return spec.args[1:4] == ["inputs", "outputs", "name"] or bool(spec.varargs and spec.varkw)

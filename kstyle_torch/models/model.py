@@ -1,4 +1,4 @@
-"""The model: a layer that can be compiled, fitted and saved. Made of a graph, or by subclassing with `call`."""
+"""The model: a layer with compile, fit and save. It has a graph, or is a subclass with `call`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from kstyle_torch.layer.module_walk import modules_of, set_unnoticed, uncounted_
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layer.reserved import refuse_own
 from kstyle_torch.layer.shapes import open_shapes
+from kstyle_torch.layer.users_calls import call_by_users, with_users_call
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.layers.input_layer import InputLayer
 from kstyle_torch.mode import holding, passing, running
 from kstyle_torch.models.child_names import check_names, free_key
-from kstyle_torch.models.emitted import Emitted
+from kstyle_torch.models.emitted import Emitted, masked_graph
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.graph_config import HasGraphConfig
 from kstyle_torch.models.trainer import Trainer
@@ -31,21 +32,21 @@ from kstyle_torch.registry import did_you_mean
 from kstyle_torch.symbolic.emit import Emitter
 from kstyle_torch.symbolic.graph import Graph, checked, nodes_behind, trace
 from kstyle_torch.symbolic.replay import replay
-from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, mask_on
+from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic
 from kstyle_torch.training.fit_state import FitState
 
 
 class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
     """A layer with `compile`, `fit`, `evaluate` and `predict`.
 
-    `Model(inputs, outputs)` makes one of what leads from inputs to outputs. A subclass defines `call` instead.
+    `Model(inputs, outputs)` consists of the layers between inputs and outputs. A subclass defines `call` instead.
 
     Args:
-        inputs: What `Input` gave: one, or a list or dict of them; or tensors inside another model's graph.
-        outputs: What calling layers on them gave: one, or a list or dict.
+        inputs: Results of `Input`: one, or a list or dict; or tensors inside another model's graph.
+        outputs: Results of calls of layers on them: one, or a list or dict.
         name: Unique among models; made from the class if None.
         trainable: Whether training changes the weights.
-    Raises: ValueError: if the outputs need other inputs, or two layers have one name.
+    Raises: ValueError: if the outputs need other inputs, or two layers have the same name.
 
     Example:
         >>> inputs = Input((3,))
@@ -54,12 +55,12 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         torch.Size([4, 2])
     """
 
-    _has_precision = False  # its layers see to it
+    _has_precision = False  # its layers handle it
     _resolves_mode = True
     _opens_call = True
     _functional: ClassVar[type[Model] | None] = None
     graph: Graph | None = None
-    _places: Mapping[str, nn.Module] = {}  # key -> the module of the graph that was there when its code was written
+    _places: Mapping[str, nn.Module] = {}  # key -> module at the time when the code was generated
     code: str | None = None  # source of the forward function
     _emitted: Emitted | None = None
     _emitted_dtypes: Any = None
@@ -86,7 +87,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
     # ------------------------------------------------------------------------------------------------------ the graph
 
     def _set_graph(self, inputs: Any, outputs: Any) -> None:
-        """Takes the modules between inputs and outputs as children and writes the forward function."""
+        """Registers the modules between inputs and outputs as children, and generates the forward function."""
         inputs, outputs = _only(inputs), _only(outputs)
         sources = [_source_of(tensor) for tensor in checked(inputs, "inputs")]
         graph = trace(inputs, outputs, sources)
@@ -102,7 +103,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         self._emit()
 
     def _follow_dtype(self, fn: Callable[[Tensor], Tensor]) -> None:
-        """Takes the dtype of moved weights, and writes the forward function anew where inputs follow them."""
+        """Adopts the dtype of converted weights, and regenerates the forward function if inputs follow it."""
         super()._follow_dtype(fn)
         if self.graph is not None and self._input_dtypes() != self._emitted_dtypes:
             self._emit()
@@ -113,20 +114,24 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
 
     def _emit(self) -> None:
         assert self.graph is not None
-        set_unnoticed(self, _emitted=None)
         keys = {id(module): key for key, module in self._modules.items() if module is not None}
-        emitter = Emitter(self.graph, keys, Model._adapt)
-        run, code = emitter.emit(Model._unpack, self._input_checks())
         places = {keys[id(module)]: module for module in self.graph.modules if id(module) in keys}
+        set_unnoticed(self, _emitted=None, _places=places)
+        run, code = self._emitter(self.graph).emit(Model._unpack, self._input_checks())
         emitted, dtypes = Emitted(run, self.graph.modules), self._input_dtypes()
-        set_unnoticed(self, _emitted=emitted, code=code, _places=places, _emitted_dtypes=dtypes)
+        set_unnoticed(self, _emitted=emitted, code=code, _emitted_dtypes=dtypes)
+
+    def _emitter(self, graph: Graph, users: tuple[Any, ...] = (), direct: Any = None) -> Emitter:
+        """Returns the writer of a function of the model's graph; modules of the classes `users` are called by them."""
+        keys = {id(module): key for key, module in self._places.items()}
+        return Emitter(graph, keys, Model._adapt, direct, dict.fromkeys(users, call_by_users))
 
     # ------------------------------------------------------------------------------------------- replaced children
 
     def follow_children(self) -> None:
-        """Makes the graph call what is in the place of its modules now: users may put others there at any time.
+        """Makes the graph call the current children, since users may replace them at any time.
 
-        Raises: ValueError: if a module is gone, or another does not fit; the graph stays as it was.
+        Raises: ValueError: if a module was removed, or a replacement does not fit; the graph is not changed then.
         """
         places, children = self._places, self._modules
         if self.graph is None:
@@ -135,6 +140,8 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
             if children.get(key) is not module:
                 break
         else:
+            if self._emitted is not None and self._emitted.run is _follow_and_run:  # one was put back
+                self._emit()
             return
         instead: dict[int, nn.Module] = {}
         for key, module in places.items():
@@ -142,12 +149,12 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
             if child is None or (child is not module and isinstance(module, InputLayer)):
                 raise ValueError(
                     f"{self.name}: the graph needs its child {key!r}, which was {'removed' if child is None else 'replaced'}. "
-                    "Put a layer in the place of a layer (Identity() for none), or make a new model."
+                    "Replace a layer by another one (Identity() to skip it), or make a new model."
                 )
             instead[id(module)] = child
         behind = nodes_behind(tree.flatten(self._ends["output"]))
         before = {module: [*module._calls] for module in self.graph.modules if isinstance(module, Layer)}
-        for module, calls in before.items():  # what layers remember of the calls of the old graph
+        for module, calls in before.items():  # records of calls in the old graph
             kept = [(call, call.ends()) for call in calls]
             module._calls[:] = [
                 call for call, ends in kept if ends is not None and tree.flatten(ends["output"])[0].node not in behind
@@ -161,7 +168,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
             raise
 
     def _replace(self, instead: dict[int, nn.Module]) -> None:
-        """Makes the graph anew with other modules, by the ids of those that it calls."""
+        """Rebuilds the graph with replacements of modules, given by id."""
         assert self.graph is not None
         inputs = self._ends["input"]
         outputs = replay(self.graph, tree.flatten(inputs), lambda target: instead.get(id(target), target))
@@ -180,21 +187,21 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         self._note_child(name)
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
-        """Adds a child; the graph calls it where it takes the place of another."""
+        """Adds a child; if it replaces another one, the graph calls it."""
         super().add_module(name, module)
         self._note_child(name)
 
     def _note_child(self, name: str) -> None:
-        """Lets the next call look whether the graph must follow; single layers may be replaced one after the other."""
+        """Makes the next call check whether the graph must be rebuilt, so that several layers can be replaced in turn."""
         if name in self._places and self._modules.get(name) is not self._places[name]:
             set_unnoticed(self, _emitted=Emitted(_follow_and_run))
 
     def straight_run(self, eagerly: bool = False) -> Callable[[Any, Any], Any] | None:
-        """Returns `run(model, inputs)`: the forward function for the inner loops, without what nobody would miss.
+        """Returns `run(model, inputs)`: the forward function for the inner loops, which bypasses modules without hooks.
 
         Args:
-            eagerly: Whether modules are to be called nevertheless; the numbers are the same.
-        Returns: None where users would: they hook modules, override the call, or replaced a function of torch.
+            eagerly: Whether to call modules nevertheless; the numbers are the same.
+        Returns: None if modules have hooks, the call is overridden, or a function of torch was replaced.
         """
         pair_again((type(self),))
         if self.graph is None:
@@ -208,18 +215,17 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
             return None
         assert self._emitted is not None
         pair_again(self._emitted.classes)
-        # a layer's dtype may change, and users may set `forward` of an object or a class
+        # layers' dtypes may change, and users may set `forward` of an object or a class
         key = (eagerly, *[vars(module).get("forward", type(module).forward) for module in modules])
         runs = self._emitted.straight
         if key not in runs:
-            keys = {id(module): key for key, module in self._modules.items() if module is not None}
             if eagerly:
                 parts = [(id(module), module._part(True)) for module in self.graph.modules if isinstance(module, Model)]
                 instead = {**eager_runs(self.graph), **{key: run for key, run in parts if run is not None}}
             else:
                 direct = {id(module): module._direct() for module in self.graph.modules if isinstance(module, Layer)}
                 instead = straight_runs(self.graph, direct)
-            emitter = Emitter(self.graph, keys, Model._adapt, instead)
+            emitter = self._emitter(self.graph, direct=instead)
             runs[key] = emitter.emit(Model._unpack, self._input_checks())[0] if instead else None
         return runs[key]
 
@@ -227,20 +233,20 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         return self._part(eagerly=False) or self.forward
 
     def _part(self, eagerly: bool) -> Callable[..., Any] | None:
-        """Returns what its straight run is to a model around this one; None where that is the usual call."""
+        """Returns the straight run of this model for the graph of an outer model; None for the regular call."""
         run, emitted = self.straight_run(eagerly), self._emitted
         if run is None:
             return None
 
         def part(inputs: Any, **arguments: Any) -> Any:
-            if arguments or self._emitted is not emitted:  # a mask; or it has got another graph
+            if arguments or self._emitted is not emitted:  # with a mask, or after a change of the graph
                 return self.forward(inputs, **arguments)
             return run(self, inputs)
 
         return part
 
     def _input_checks(self) -> list[str]:
-        """Returns, for each input, when it must be adapted; nothing is interpolated but numbers and names of dtypes."""
+        """Returns the condition for adapting each input; only numbers and names of dtypes are interpolated into the code."""
         assert self.graph is not None
         checks, readers, dtypes = [], self.integer_readers(), self._input_dtypes()
         for position, ref in enumerate(tree.flatten(self.graph.inputs)):
@@ -258,7 +264,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         return [source._dtype if spec.dtype.is_floating_point else spec.dtype for spec, source in pairs]
 
     def integer_readers(self) -> dict[int, Layer]:
-        """Returns the inputs, by position, that only go into layers which take whole numbers, with the first such layer."""
+        """Returns the inputs, by position, that are read by layers of integers only, with the first such layer."""
         if self.graph is None:
             return {}
         if self._emitted is None:
@@ -278,7 +284,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         return readers
 
     def _adapt(self, x: Tensor, position: int) -> Tensor:
-        """Returns an input in the dtype and rank that the graph was made for.
+        """Converts an input to the dtype and rank of the graph.
 
         Raises: ValueError: if the rank differs by more than a last axis of size 1.
         """
@@ -299,7 +305,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         return x
 
     def _unpack(self, inputs: Any) -> list[Any]:
-        """Returns whatever nest the caller passes, as a flat list in the graph's order.
+        """Flattens the caller's nest of inputs in the order of the graph.
 
         Raises: ValueError: if an input is missing or there are too many.
         """
@@ -322,7 +328,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         return flat
 
     def check_inputs(self, x: Any) -> None:
-        """Raises a ValueError if the arrays do not have the shapes that the model was made for."""
+        """Raises a ValueError if the arrays do not have the shapes of the model's inputs."""
         if self.graph is None:
             return
         for position, array in enumerate(self._unpack(x)):
@@ -361,12 +367,12 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         Args:
             training: The mode; that of the call around this one if None.
             mask: Nest of boolean masks of the inputs, each None or (batch, steps).
-            kwargs: None are known.
+            kwargs: Not supported.
         """
         if inputs.__class__ is Proxy:
             raise TypeError(
-                f"{self.name}: torch.fx.symbolic_trace() cannot follow a model, which looks at the shape and dtype of its "
-                "inputs. torch.export.export(model, (example,)) gives a graph."
+                f"{self.name}: torch.fx.symbolic_trace() cannot trace a model, which reads the shape and dtype of its "
+                "inputs. Use torch.export.export(model, (example,)) instead."
             )
         if kwargs:
             raise TypeError(f"{self.name}: call() got the unknown argument {next(iter(kwargs))!r}.")
@@ -375,45 +381,45 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
                 return held.call(inputs, mask=mask)
         if self.graph is None:
             raise NotImplementedError(
-                f"{type(self).__name__} must define call(self, inputs), or be made of inputs and outputs."
+                f"{type(self).__name__} must define call(self, inputs), or be made from inputs and outputs."
             )
         emitted = self._emitted
         assert emitted is not None
         pair_again(emitted.classes)
-        return emitted.run(self, inputs) if mask is None else self._run_masked(inputs, mask)
+        users = with_users_call(emitted.types)
+        if mask is not None:
+            return self._run_masked(inputs, mask, users)
+        return self._run_users(inputs, users) if users else emitted.run(self, inputs)
 
-    def _run_masked(self, inputs: Any, mask: Any) -> Any:
-        """Returns the outputs, with the masks handed on to the layers; the code for it is written when it is first needed."""
+    def _run_users(self, inputs: Any, users: tuple[Any, ...]) -> Any:
+        assert self.graph is not None
+        assert self._emitted is not None
+        runs = self._emitted.users
+        if users not in runs:
+            runs[users] = self._emitter(self.graph, users).emit(Model._unpack, self._input_checks())[0]
+        return runs[users](self, inputs)
+
+    def _run_masked(self, inputs: Any, mask: Any, users: tuple[Any, ...]) -> Any:
+        """Returns the outputs, with masks passed to the layers; the code is generated on first use."""
         self.follow_children()
         flat, masks = self._unpack(inputs), tree.flatten(mask) if tree.is_nested(mask) else [mask]
         axes = tuple(None if one is None else one.dim() for one in masks)
+        assert self.graph is not None
         assert self._emitted is not None
         runs = self._emitted.masked
-        if axes not in runs:
-            runs[axes] = self._emit_masked(axes)
+        if (axes, users) not in runs:
+            with uncounted_calls(self):
+                emitter = self._emitter(masked_graph(self.graph, axes), users)
+            runs[axes, users] = emitter.emit(lambda _, flat: flat, self._input_checks())[0]
         for tensor, one in zip(flat, masks, strict=True):
             if one is not None:
                 tensor._keras_mask = one
-        return runs[axes](self, flat)
-
-    def _emit_masked(self, axes: tuple[int | None, ...]) -> Callable[..., Any]:
-        assert self.graph is not None
-        graph, inputs = self.graph, []
-        for ref, source, num_axes in zip(tree.flatten(graph.inputs), graph.sources, axes, strict=True):
-            spec = graph.specs[ref.index]
-            tensor = SymbolicTensor(spec.shape, spec.dtype, name=source.name)
-            tensor.mask = None if num_axes is None else mask_on(tensor, num_axes)
-            inputs.append(tensor)
-        with uncounted_calls(self):
-            outputs = replay(graph, inputs)
-        masked = trace(inputs, outputs, graph.sources)
-        keys = {id(module): key for key, module in self._modules.items() if module is not None}
-        return Emitter(masked, keys, Model._adapt).emit(lambda _, flat: flat, self._input_checks())[0]
+        return runs[axes, users](self, flat)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().__call__(*args, **kwargs)
-        except (RuntimeError, IndexError):  # torch's message says nothing of layers
+        except (RuntimeError, IndexError):  # torch's message does not name the layer
             if self.graph is not None and args and isinstance(args[0], Tensor):
                 self.check_inputs(args[0])
             raise
@@ -422,7 +428,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
 
     @own_property
     def layers(self) -> list[Any]:
-        """The layers, in order; an InputLayer counts, as in Keras, but not in a Sequential."""
+        """The layers in order; InputLayers are included as in Keras, except in a Sequential."""
         if self.graph is not None:
             self.follow_children()
             return list(self.graph.modules)
@@ -430,9 +436,9 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         return list({id(child): child for child in children}.values())
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
-        """Returns the layer of a name, or at a place.
+        """Returns a layer by name or index.
 
-        Raises: ValueError: if there is none, or not just one of the two is given.
+        Raises: ValueError: if it does not exist, or unless exactly one of the two is given.
         """
         if (name is None) == (index is None):
             raise ValueError("get_layer() needs either a name or an index.")
@@ -466,7 +472,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
 
     @property
     def output_names(self) -> list[str] | None:
-        """The names of the layers that give the outputs, those of a dict in the order of its keys; None if not known."""
+        """The names of the layers that return the outputs, those of a dict in the order of its keys; None if unknown."""
         if self.graph is None:
             return None
         names = []
@@ -493,10 +499,10 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
 
         Args:
             line_length: Width of the table.
-            positions: Where its columns end, as shares or characters.
+            positions: Ends of the columns, as shares or characters.
             print_fn: Called with the text instead of `print`.
-            expand_nested: Whether the layers of nested models are listed.
-            show_trainable: Whether there is a column that says what is trained.
+            expand_nested: Whether to list the layers of nested models.
+            show_trainable: Whether to add a column for `trainable`.
             layer_range: First and last name of the layers to list.
         """
         from kstyle_torch.utils.summary import summary
@@ -507,10 +513,10 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
     # -------------------------------------------------------------------------------------------------- being a module
 
     def build(self, input_shape: Any) -> None:
-        """Makes the weights for an input of this shape, by calling the model on a symbolic input.
+        """Creates the weights for an input of this shape, by a call on a symbolic input.
 
         Args:
-            input_shape: With None for the batch; a list or dict of shapes for several inputs.
+            input_shape: Shape with None for the batch; a list or dict of shapes for several inputs.
         """
         set_unnoticed(self, built=True)
         try:
@@ -535,10 +541,10 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         return super().get_build_config()
 
     def _saved_children(self) -> list[tuple[str, Any]]:
-        """Returns the layers of a graph come first; those of a subclass where the name `layers` comes, as in Keras."""
+        """Orders the saved parts as Keras does: the layers of a graph first, those of a subclass at the name `layers`."""
         found = dict(super()._saved_children())
         layers = {"layers": self.layers}
-        if hasattr(self.optimizer, "save_own_variables"):  # torch's have no place in Keras' files
+        if hasattr(self.optimizer, "save_own_variables"):  # Keras' files cannot hold torch optimizers
             found["optimizer"] = self.optimizer
         if self._is_graph():
             return [*layers.items(), *found.items()]
@@ -565,18 +571,18 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
 
 
 def _only(ends: Any) -> Any:
-    """Returns what is in a list of one; as in Keras, a model of `[x]` and `[y]` takes and gives tensors."""
+    """Unpacks a list of one: as in Keras, a model of `[x]` and `[y]` takes and returns tensors."""
     return ends[0] if isinstance(ends, (list, tuple)) and len(ends) == 1 else ends
 
 
 def _follow_and_run(model: Model, inputs: Any) -> Any:
-    """Stands for the forward function of a model whose children were replaced, until it is called."""
+    """Replaces the forward function of a model whose children were replaced, until the next call."""
     model.follow_children()
     assert model._emitted is not None
     return model._emitted.run(model, inputs)
 
 
-GRAPH_CALLS = {Model.forward}  # the calls that do nothing but run the graph
+GRAPH_CALLS = {Model.forward}  # implementations of `call` that only run the graph
 
 
 def _source_of(tensor: SymbolicTensor) -> InputLayer:
@@ -589,5 +595,5 @@ def _source_of(tensor: SymbolicTensor) -> InputLayer:
 
 
 def is_graph_input(value: Any) -> bool:
-    """Returns whether it is what `Input` gave."""
+    """Returns whether it is a result of `Input`."""
     return is_symbolic(value) and value.source is not None

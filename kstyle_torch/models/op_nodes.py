@@ -1,7 +1,7 @@
-"""The operations in Keras' graphs <-> the functions of `ops`, and torch's own where Keras has the same.
+"""Conversion between the operations in Keras' graphs and functions of `ops` or torch.
 
-Keras has a class for each operation: some arguments are its constructor's, and stand in its config; the others, tensors
-first, are those of the call.
+Keras has a class for each operation: some arguments belong to the constructor, and are in the config; the others, tensors
+first, belong to the call.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ CLASSES = {
         SobelEdges(data_format)
     """,
 }
-FUNCTIONS = {  # where the function is not the class' name in snake case
+FUNCTIONS = {  # exceptions to the class name in snake case
     **{"AllClose": "allclose", "IsIn": "isin", "SearchSorted": "searchsorted", "CDist": "cdist"},
     **{"BatchNorm": "batch_normalization", "RMSNorm": "rms_normalization", "LayerNorm": "layer_normalization"},
 }
@@ -129,7 +129,7 @@ SWAPPED = {"__rsub__": "subtract", "__rtruediv__": "true_divide", "__rpow__": "p
 
 
 class Op(NamedTuple):
-    """One class of Keras: its module and name, what its config holds, and our function."""
+    """One class of Keras: its module and name, the keys of its config, and the function of `ops`."""
 
     module: str
     class_name: str
@@ -152,7 +152,7 @@ def by_class() -> dict[str, Op]:
 
 @functools.cache
 def by_function() -> dict[Callable[..., Any], Op]:
-    """Returns all operations, by our function."""
+    """Returns all operations, by the function of `ops`."""
     return {**{op.function: op for op in by_class().values()}, rows_of_nonzero: by_class()["Nonzero"]}
 
 
@@ -165,7 +165,7 @@ def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
 
 
 class OpCall(NamedTuple):
-    """A call as Keras writes it down."""
+    """A call in Keras' format."""
 
     op: Op
     config: dict[str, Any]
@@ -194,7 +194,7 @@ def as_keras(target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         else:
             rest.append(value)
     if any(isinstance(leaf, Ref) for leaf in tree.flatten(config)):
-        return None  # computed, where Keras has a constant
+        return None  # a symbolic value; Keras' config holds a constant
     while rest and rest[-1] is None:
         rest.pop()
     return OpCall(op, config, rest)
@@ -224,9 +224,9 @@ def is_op(entry: dict[str, Any]) -> bool:
 
 
 def function_of(entry: dict[str, Any], settings: dict[str, Any]) -> Callable[..., Any]:
-    """Returns the function that an entry means, with the arguments in its config filled in.
+    """Returns the function for an entry, with the arguments from its config.
 
-    Raises: ValueError: if there is no such operation here.
+    Raises: ValueError: for an unknown operation.
     """
     name = entry["class_name"]
     if str(entry["module"]).startswith("keras.src.activations"):
@@ -234,7 +234,7 @@ def function_of(entry: dict[str, Any], settings: dict[str, Any]) -> Callable[...
     elif name in by_class():
         function = by_class()[name].function
     else:
-        raise ValueError(f"The graph calls Keras' operation {name!r}, which is not known here.")
+        raise ValueError(f"The graph calls Keras' operation {name!r}, which is not supported.")
     return functools.partial(_call, function, _known_settings(function, settings))
 
 
@@ -259,5 +259,5 @@ def _call(function: Callable[..., Any], settings: dict[str, Any], *args: Any, **
         return function(*leading, *args, **kwargs)
     names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
     if len(args) > len(names):
-        raise ValueError(f"{function.__name__} takes {len(names)} tensors; the graph gives it {len(args)}.")
+        raise ValueError(f"{function.__name__} takes {len(names)} tensors; the graph passes {len(args)}.")
     return function(**dict(zip(names, args)), **settings, **kwargs)

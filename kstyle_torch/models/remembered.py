@@ -1,4 +1,4 @@
-"""Attributes of a model that live in its `FitState`."""
+"""Attributes of a model that are stored in its `FitState`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kstyle_torch.training.run import stop
 
 
 class Remembered:
-    """Attribute of a model that lives in its `FitState`: setting it does not change what a training step computes."""
+    """Attribute that is stored in the model's `FitState`, since setting it does not change what a training step computes."""
 
     def __init__(self, field: str, doc: str):
         self.field, self.__doc__ = field, doc
@@ -21,10 +21,10 @@ class Remembered:
 
 
 class StopFlag(Remembered):
-    """Attribute that ends a run: that of the thread which sets it, else those of all threads.
+    """Attribute that ends a run: that of the current thread if it has one, else those of all threads.
 
     Args:
-        kind: Of the run.
+        kind: Kind of run.
     """
 
     def __init__(self, kind: str, doc: str):

@@ -1,4 +1,4 @@
-"""The model that is a chain of layers."""
+"""The sequential model: a chain of layers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from kstyle_torch.symbolic.tensor import record
 
 @layer_registry.register()
 class Sequential(Model):
-    """Layers one behind the other. Any `nn.Module` can be one of them.
+    """Model of layers that are called in turn. Any `nn.Module` can be one of them.
 
-    It is built as soon as the size of its input is known: from an `Input` in front, from `input_shape=` on the first
+    It is built as soon as the shape of its input is known: from a leading `Input`, from `input_shape=` of the first
     layer, or from the first data.
 
     Args:
-        layers: A list, to which `add` may add; any `nn.Module` can be in it.
+        layers: List of layers and `nn.Module`s; `add` appends to it.
         trainable: Whether training changes the weights.
         name: Unique among models; made from the class if None.
-    Raises: ValueError: for what is not a layer, or a layer that cannot be called on what comes before it.
+    Raises: ValueError: for an object that is not a layer, or a layer that cannot be called on the previous output.
 
     Example:
         >>> model = Sequential([Input((3,)), Dense(4, activation="relu"), Dense(1)])
@@ -53,12 +53,12 @@ class Sequential(Model):
         self._connect()
 
     def add(self, layer: Any, rebuild: bool = True) -> None:
-        """Puts a layer at the end.
+        """Appends a layer.
 
         Args:
-            rebuild: Accepted for Keras' sake; adding a layer calls no other one again.
-        Raises: ValueError: for what is not a layer; if it cannot be called on what comes before it, or its name is taken.
-            The model stays as it was.
+            rebuild: Accepted for compatibility with Keras; other layers are not called again.
+        Raises: ValueError: for an object that is not a layer; if it cannot be called on the previous output, or its name
+            is taken. The model is not changed then.
         """
         self.follow_children()
         before = list(self._modules.items()), list(self._chain), self._input_layer
@@ -73,13 +73,13 @@ class Sequential(Model):
             raise
 
     def pop(self, rebuild: bool = True) -> Any:
-        """Takes the last layer away and gives it back.
+        """Removes and returns the last layer.
 
-        Raises: IndexError: if there is none.
+        Raises: IndexError: if there are no layers.
         """
         self.follow_children()
         if not self._chain:
-            raise IndexError(f"{self.name} has no layer to take away.")
+            raise IndexError(f"{self.name} has no layer to remove.")
         layer = self._chain.pop()
         if not any(other is layer for other in self._chain):
             key = next(key for key, child in self._modules.items() if child is layer)
@@ -100,7 +100,7 @@ class Sequential(Model):
             self._set_input(layer)
             return
         if isinstance(layer, type) and issubclass(layer, nn.Module):
-            raise ValueError(f"Sequential takes layers, not classes: write {layer.__name__}(...).")
+            raise ValueError(f"Sequential takes layers, not classes; pass {layer.__name__}(...).")
         if not isinstance(layer, nn.Module):
             raise ValueError(f"Sequential takes layers and torch modules; got {layer!r}.")
         if not self._chain and self._input_layer is None and (shape := _shape_wanted(layer)) is not None:
@@ -109,14 +109,14 @@ class Sequential(Model):
         if isinstance(name, str) and any(
             getattr(other, "name", None) == name and other is not layer for other in self._chain
         ):
-            raise ValueError(f"Two layers of {self.name} are called {name!r}; names must differ.")
+            raise ValueError(f"Two layers of {self.name} have the name {name!r}; names must be unique.")
         if not any(other is layer for other in self._chain):
             self.add_module(free_key(self, layer), layer)
         self._chain.append(layer)
 
     def _set_input(self, layer: InputLayer) -> None:
         if self._chain or self._input_layer is not None:
-            raise ValueError(f"{self.name}: an Input can only come first; there is one, or a layer, already.")
+            raise ValueError(f"{self.name}: an Input must come first, but the model already has an Input or a layer.")
         set_unnoticed(self, _input_layer=layer)
         others = dict(self._modules)
         self._modules.clear()
@@ -124,7 +124,7 @@ class Sequential(Model):
         self._modules.update(others)
 
     def _connect(self) -> None:
-        """Calls the layers on a symbolic input, if its size is known, and writes the forward function."""
+        """Calls the layers on a symbolic input, if its shape is known, and generates the forward function."""
         if self._input_layer is None or not self._chain:
             set_unnoticed(
                 self, graph=None, code=None, _emitted=None, inputs=None, outputs=None, built=False, _tensors=[]
@@ -140,7 +140,7 @@ class Sequential(Model):
                 x = layer(tensors[-1]) if isinstance(layer, Layer) else record(layer, (tensors[-1],), {})
             if len(tree.flatten(x)) != 1:
                 raise ValueError(
-                    f"{self.name}: every layer must give one tensor; {layer} gives {len(tree.flatten(x))}."
+                    f"{self.name}: every layer must return one tensor; {layer} returns {len(tree.flatten(x))}."
                 )
             tensors.append(x)
         graph = trace(tensors[0], tensors[-1], [self._input_layer])
@@ -165,7 +165,7 @@ class Sequential(Model):
             set_unnoticed(self, _chain=[value if layer is old else layer for layer in self._chain])
 
     def build(self, input_shape: Any = None) -> None:
-        """Makes the weights for an input of this shape, with None for the batch."""
+        """Creates the weights for an input of this shape, with None for the batch."""
         if self._input_layer is not None:
             return
         if input_shape is None:
@@ -173,7 +173,7 @@ class Sequential(Model):
         if not self._chain:
             raise ValueError(f"{self.name} has no layers; add() some before it is built.")
         if isinstance(input_shape, list) and all(isinstance(shape, (list, tuple)) for shape in input_shape):
-            super().build(input_shape)  # several inputs, which the first layer takes: there is no graph
+            super().build(input_shape)  # several inputs for the first layer, without a graph
             return
         chain = self._chain
         set_unnoticed(self, _chain=[])
@@ -192,7 +192,7 @@ class Sequential(Model):
     def get_config(self) -> dict[str, Any]:
         """Returns the layers as plain data, for `from_config`.
 
-        Raises: TypeError: if a layer cannot be written down.
+        Raises: TypeError: if a layer has no config.
         """
         self.follow_children()
         if type(self).__init__ is not Sequential.__init__:
@@ -206,10 +206,10 @@ class Sequential(Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
-        """Returns a model of the same layers, with new weights.
+        """Returns a model with the same layers and new weights.
 
         Args:
-            custom_objects: `{name: class or function}` for what it names and no library has.
+            custom_objects: `{name: class or function}` of your own that it refers to.
         """
         if "layers" not in config:
             return super().from_config(config, custom_objects)
@@ -227,10 +227,10 @@ class Sequential(Model):
             training: The mode; that of the call around this one if None.
         """
         if inputs.__class__ is Proxy:
-            return super().call(inputs)  # torch.fx traces, and there is an error that says so
+            return super().call(inputs)  # raises the error for torch.fx
         if self.graph is not None or kwargs:
             return super().call(inputs, training, mask, **kwargs)
-        for layer in self._chain:  # no layers, or a size not known yet
+        for layer in self._chain:  # no layers, or an unknown input shape
             inputs = (
                 layer(inputs) if training is None or not isinstance(layer, Layer) else layer(inputs, training=training)
             )
@@ -244,7 +244,7 @@ class Sequential(Model):
 
 
 def _shape_wanted(layer: Any) -> Any:
-    """Returns the batch shape that a first layer says it is for; None if it does not."""
+    """Returns the batch shape that a first layer declares; None if it does not."""
     if getattr(layer, "_batch_input_shape", None) is not None:
         return layer._batch_input_shape
     if isinstance(layer, Model) and layer.graph is not None and len(layer.graph.sources) == 1:
@@ -255,4 +255,4 @@ def _shape_wanted(layer: Any) -> Any:
 
 
 GRAPH_CALLS.add(Sequential.forward)
-HOMES[Sequential] = "keras"  # what Keras says in its own configs
+HOMES[Sequential] = "keras"  # module in Keras' configs

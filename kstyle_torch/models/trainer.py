@@ -47,11 +47,11 @@ from kstyle_torch.training.validation.arguments import check_epochs, check_switc
 class Trainer(StepHooks):
     """Base class of models: compile, fit, evaluate and predict."""
 
-    _compile_arguments: dict[str, Any] | None = None  # for files
-    _device: torch.device | None = None  # that compile() was given
-    _optimizer_before_compile: Any = None  # before compile()
+    _compile_arguments: dict[str, Any] | None = None  # for saving
+    _device: torch.device | None = None  # argument of compile()
+    _optimizer_before_compile: Any = None  # set by the user
     _loss_as_given: Any = None
-    _says_where_masks_end = False  # its layers do
+    _says_where_masks_end = False  # its layers determine it
 
     history = Remembered("history", "The `History` of the last fit.")
     stop_training = StopFlag("training", "Whether `fit` ends after this batch; a callback may set it.")
@@ -62,13 +62,13 @@ class Trainer(StepHooks):
         known = getattr(type(self), name, None)
         is_fixed = isinstance(known, property) and known.fset is None and not name.startswith("_")
         if isinstance(known, Remembered) or is_fixed:
-            object.__setattr__(self, name, value)  # recorded steps stay valid; a property says that it cannot be set
+            object.__setattr__(self, name, value)  # bypasses __setattr__, which invalidates steps
         else:
             super().__setattr__(name, value)
 
     # -------------------------------------------------------------------------------------------------------- compile
 
-    def compile(  # nn.Module.compile is torch.compile(model), which is still there
+    def compile(  # replaces nn.Module.compile; torch.compile(model) still works
         self,
         optimizer: Any = "rmsprop",
         loss: Any = None,
@@ -82,38 +82,38 @@ class Trainer(StepHooks):
         *,
         device: str | torch.device | None = None,
     ) -> None:
-        """Says how the model is trained.
+        """Configures training.
 
         Args:
-            optimizer: Name, object or class; a `torch.optim` optimizer too.
+            optimizer: Name, object or class; also of `torch.optim`.
             loss: Name, object, function `(y_true, y_pred) -> values`, or a torch loss; a list or dict by output for
                 several outputs.
             loss_weights: Factor of each output's loss.
             metrics: List of names, objects or functions; by output for several outputs.
-            weighted_metrics: The same, but weighted by `sample_weight` and `class_weight`.
-            run_eagerly: Whether every step is plain Python, so that it can be looked into.
-            steps_per_execution: How many batches there are from one call of batch-level callbacks to the next. `"epoch"`, with
-                `jit_compile=True`: all whole batches of an epoch are one compiled call, where no callback looks at batches,
-                the arrays are in memory on the CPU, and the optimizer is SGD, RMSprop, Adam or AdamW without accumulation of
-                gradients; else a warning says why, and steps are single.
-            jit_compile: `"auto"`: where enough steps lie ahead, one is recorded and run again without modules and autograd,
-                with the same numbers. `"record"` asks for that for the user's own layers and losses too, whose decisions in
-                Python are then made once; not beside callbacks with batch-level methods, and not in `train_on_batch`.
+            weighted_metrics: Likewise, weighted by `sample_weight` and `class_weight`.
+            run_eagerly: Whether every step is plain Python, for debugging.
+            steps_per_execution: Number of batches between calls of batch-level callbacks. `"epoch"`, with
+                `jit_compile=True`: all full batches of an epoch are one compiled call, if no callback has batch-level hooks,
+                the arrays are in memory on the CPU, and the optimizer is SGD, RMSprop, Adam or AdamW without gradient
+                accumulation; otherwise a warning gives the reason, and steps are single.
+            jit_compile: `"auto"`: if enough steps follow, one is recorded and replayed without modules and autograd,
+                with the same numbers. `"record"` requests that for user-defined layers and losses too, whose Python control
+                flow is then fixed; not with callbacks with batch-level hooks, and not in `train_on_batch`.
                 True, a mode of `torch.compile` or a dict of its arguments: a step is compiled to one graph, with SGD,
-                RMSprop, Adam or AdamW in it; its decisions in Python are made once. With another optimizer, forward and
-                backward pass are compiled. Layers without a seed draw other numbers than in ordinary steps, the same ones
+                RMSprop, Adam or AdamW in it; its Python control flow is fixed. With another optimizer, forward and
+                backward pass are compiled. Layers without a seed draw other numbers than in eager steps, but the same ones
                 after the same `torch.manual_seed`. `evaluate` and `predict` run a compiled forward pass for batch shapes
-                that come again. False: neither.
-                Before each epoch we compare what the user's own code reads: attributes, containers, arrays of up to 1 MiB,
+                that recur. False: neither.
+                Before each epoch, the values that user code reads are compared: attributes, containers, arrays of up to 1 MiB,
                 closures, globals, class attributes, and those of the functions that it calls. A recorded step is also
-                compared with an ordinary one, once in each epoch. What code reads from elsewhere (files, clocks, large
-                arrays, objects of other libraries' compiled code, names made up at run time) counts as of the start of the
-                epoch in recorded steps, and is not noticed in compiled ones.
-            auto_scale_loss: Whether a `mixed_float16` model gets a `LossScaleOptimizer` around its optimizer.
-            device: Where to move the model; it stays where it is if None.
-        Raises: ValueError: for an unknown name, with the nearest. TypeError: for what cannot be meant.
+                compared with an eager one, once in each epoch. Values that code reads from elsewhere (files, clocks, large
+                arrays, objects of other libraries' compiled code, names computed at run time) are those of the start of
+                the epoch in recorded steps; compiled ones do not notice changes.
+            auto_scale_loss: Whether to wrap the optimizer of a `mixed_float16` model in a `LossScaleOptimizer`.
+            device: Device to which the model is moved; None for no move.
+        Raises: ValueError: for an unknown name; the message suggests the nearest. TypeError: for unsupported objects.
         """
-        given = {name: value for name, value in locals().items() if name != "self"}  # for files
+        given = {name: value for name, value in locals().items() if name != "self"}  # for saving
         check_switches(jit_compile, steps_per_execution)
         compiled = Objective(optimizer, loss, loss_weights, metrics, weighted_metrics)
         if auto_scale_loss and self.dtype_policy.name == "mixed_float16":
@@ -143,7 +143,7 @@ class Trainer(StepHooks):
 
     @property
     def optimizer(self) -> Any:
-        """The optimizer: what `compile` got, or was set since; before `compile` what was set, or None."""
+        """The optimizer: that of `compile`, or the one set since; before `compile` the one that was set, or None."""
         return self._optimizer_before_compile if self._compiled is None else self._compiled.optimizer
 
     @optimizer.setter
@@ -156,7 +156,7 @@ class Trainer(StepHooks):
 
     @property
     def loss(self) -> Any:
-        """The loss that `compile` got. Another one that is set here is for the user's own code alone, as in Keras."""
+        """The loss of `compile`. As in Keras, `fit` ignores another one that is set here."""
         return self._loss_as_given
 
     @loss.setter
@@ -165,7 +165,7 @@ class Trainer(StepHooks):
 
     @property
     def metrics(self) -> list[Any]:
-        """The metrics: of the loss, of `compile` (as one), and those that the model and its layers have as attributes."""
+        """The metrics: of the loss, of `compile` (as one), and those in attributes of the model and its layers."""
         found: list[Any] = []
         if self._compiled is not None:
             metrics = self._compiled.metrics
@@ -190,7 +190,7 @@ class Trainer(StepHooks):
         return [] if self._compiled is None else [(entry.key, entry.metric) for entry in self._compiled.metrics.entries]
 
     def reset_metrics(self) -> None:
-        """Sets all metrics back."""
+        """Resets all metrics."""
         run = run_by(self)
         if run is not None:
             run.meter = None
@@ -238,22 +238,22 @@ class Trainer(StepHooks):
             x: Array, tensor, DataFrame; a list or dict of them for several inputs; or a `Dataset`, `DataLoader` or
                 generator of `(x, y)` or `(x, y, sample_weight)`.
             y: Targets.
-            batch_size: Samples a step; 32 if None.
+            batch_size: Samples per step; 32 if None.
             epochs: The number of the last epoch.
-            verbose: 0 silent, 1 progress bar, 2 one line an epoch; "auto" is 1.
+            verbose: 0 silent, 1 progress bar, 2 one line per epoch; "auto" is 1.
             callbacks: Callback objects.
-            validation_split: Share of the data, the last samples before shuffling, that is validated on; in [0, 1).
+            validation_split: Share of the data, the last samples before shuffling, for validation; in [0, 1).
             validation_data: `(x, y)` or `(x, y, sample_weight)`, or a `Dataset` or `DataLoader`.
-            shuffle: Whether each epoch has its own order.
+            shuffle: Whether each epoch has a new order.
             class_weight: `{class number: weight}`.
             sample_weight: A weight for each sample.
-            initial_epoch: How many epochs there have been.
-            steps_per_epoch: Batches an epoch; all of them if None.
-            validation_steps: Batches a validation; all of them if None.
+            initial_epoch: Number of epochs that were trained before.
+            steps_per_epoch: Batches per epoch; all if None.
+            validation_steps: Batches per validation; all if None.
             validation_batch_size: That of `fit` if None.
-            validation_freq: Every how many epochs there is a validation, or a list of those epochs.
+            validation_freq: Number of epochs between validations, or a list of epochs.
         Returns: The `History`: `.history` is `{name: value of each epoch}`.
-        Raises: ValueError: if the model is not compiled, or the data does not fit it; nothing has changed then.
+        Raises: ValueError: if the model is not compiled, or the data does not fit it; nothing changes then.
         """
         self._require_compiled("fit")
         check_replicas(self)
@@ -301,22 +301,22 @@ class Trainer(StepHooks):
         return_dict: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Loss and metrics on some data, in inference mode.
+        """Computes loss and metrics on data, in inference mode.
 
         Args:
             x: As for `fit`.
             y: Targets.
-            batch_size: Samples a step; 32 if None.
+            batch_size: Samples per step; 32 if None.
             verbose: As for `fit`.
             sample_weight: A weight for each sample.
-            steps: Batches; all of them if None.
+            steps: Number of batches; all if None.
             callbacks: Callback objects.
-            return_dict: Whether a dict is given back.
-            kwargs: None are known.
-        Returns: The loss, `[loss, metrics...]` where there are metrics, or a dict of all.
-        Raises: ValueError: as `fit`, or for an unknown argument.
+            return_dict: Whether to return a dict.
+            kwargs: Not supported.
+        Returns: The loss, `[loss, metrics...]` if there are metrics, or a dict of all.
+        Raises: ValueError: like `fit`, or for an unknown argument.
         """
-        kwargs.pop("_use_cached_eval_dataset", None)  # Keras' own `fit`, in a subclass, passes it
+        kwargs.pop("_use_cached_eval_dataset", None)  # subclasses with Keras' own `fit` pass it
         if kwargs:
             raise ValueError(f"evaluate() got the unknown argument {next(iter(kwargs))!r}.")
         self._require_compiled("evaluate")
@@ -334,13 +334,13 @@ class Trainer(StepHooks):
         steps: int | None = None,
         callbacks: Any = None,
     ) -> Any:
-        """Returns the outputs for some data, as arrays, in inference mode. The model need not be compiled.
+        """Returns the outputs for data as arrays, in inference mode. The model does not have to be compiled.
 
         Args:
             x: As for `fit`.
-            batch_size: Samples a step; 32 if None.
+            batch_size: Samples per step; 32 if None.
             verbose: As for `fit`.
-            steps: Batches; all of them if None.
+            steps: Number of batches; all if None.
             callbacks: Callback objects.
         Returns: An array (samples, ...); a list or dict of them for several outputs.
         Raises: ValueError: if the data does not fit the model.
@@ -366,10 +366,10 @@ class Trainer(StepHooks):
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
     ) -> Any:
-        """Returns one step on one batch.
+        """Runs one training step on one batch.
 
-        Returns: The loss and metrics of this batch: as `evaluate`.
-        Raises: ValueError: as `fit`.
+        Returns: The loss and metrics of this batch, in the form of `evaluate`.
+        Raises: ValueError: like `fit`.
         """
         self._require_compiled("train_on_batch")
         check_replicas(self)
@@ -388,10 +388,10 @@ class Trainer(StepHooks):
         return self._as_results(logs, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """Loss and metrics of one batch.
+        """Computes loss and metrics of one batch.
 
-        Returns: As `evaluate`.
-        Raises: ValueError: as `fit`.
+        Returns: The same as `evaluate`.
+        Raises: ValueError: like `fit`.
         """
         self._require_compiled("test_on_batch")
         data, first = self._one_batch(x, y, sample_weight, None)
@@ -413,7 +413,7 @@ class Trainer(StepHooks):
     def trainable_weights(self) -> list[Any]:
         """The weights that training changes: one for each of `parameters()` that requires a gradient.
 
-        Loops of a user's own ask at every step, so the list is kept until the weights change.
+        Custom loops read it at every step, so the list is cached until the weights change.
         """
         now, known = step.what_counts(modules_of(self)), self._fit.known_weights
         if known is None or known[0] != now:
@@ -443,7 +443,7 @@ class Trainer(StepHooks):
         return (self._device or config.device()) if weight is None else weight.device
 
     def _floats(self) -> torch.dtype | None:
-        """Returns the dtype of floating-point data: a model in float64 loses no digits of them."""
+        """Returns the dtype of floating-point data: float64 for models in float64, so that no digits are lost."""
         return torch.float64 if self._compute_dtype is torch.float64 else None
 
     def _batches(
@@ -457,7 +457,7 @@ class Trainer(StepHooks):
         weigh: Callable[..., Any] | None = None,
         restarts: bool = False,
     ) -> Batches:
-        """Batches on the model's device, checked against model and loss."""
+        """Returns batches on the model's device, checked against model and loss."""
         waiting: list[first_batch.FirstBatch] = []
         prepare = functools.partial(self._checked, waiting, batch_size=checked_batch_size(batch_size))
         batches = make_batches(
@@ -487,7 +487,7 @@ class Trainer(StepHooks):
         sample_weight: Any,
         batch_size: int | None = None,
     ) -> Batch:
-        """Returns the data as the model and its loss take them; a check that waits for the first step goes to `waiting`."""
+        """Converts the data to the form of the model and its loss; a check that needs the first step is stored in `waiting`."""
         needs_loss = not step.owns_step(self, "train", "compute_loss")
         if needs_loss and self._compiled is not None:
             first_batch.check_given(self._compiled, x, y)
@@ -508,7 +508,7 @@ class Trainer(StepHooks):
         """Raises a ValueError if x does not fit the model."""
 
     def integer_readers(self) -> dict[int, Any]:
-        """Returns the inputs, by position, that only go into layers which take whole numbers."""
+        """Returns the inputs, by position, that are read by layers of integers only."""
         return {}
 
     def _predict_batch(self, x: Any, in_tuple: bool = False) -> Any:
@@ -526,7 +526,7 @@ class Trainer(StepHooks):
         return batch, waiting[-1] if waiting else None
 
     def _as_results(self, logs: dict[str, float], return_dict: bool) -> Any:
-        """Returns a dict, or a list in Keras' order: that of `metrics`, then what has a key of its own, by name."""
+        """Returns a dict, or a list in Keras' order: that of `metrics`, followed by other keys, sorted."""
         if return_dict:
             return logs
         names = [part.name for metric in self.metrics for part in getattr(metric, "metrics", [metric])]
@@ -535,7 +535,7 @@ class Trainer(StepHooks):
         return ordered[0] if len(ordered) == 1 else ordered
 
 
-_METHODS = SimpleNamespace(  # as they are here; users may set others
+_METHODS = SimpleNamespace(  # originals; users may replace them
     train_step=Trainer.train_step,
     test_step=Trainer.test_step,
     predict_step=Trainer.predict_step,

@@ -1,6 +1,6 @@
 """Keras' operations as plain functions over torch, on tensors, arrays and symbolic tensors.
 
-Every namespace says in its `__all__` what is here.
+Each namespace lists its public names in `__all__`.
 """
 
 from kstyle_torch.ops import core, image, linalg, math, nn, numpy

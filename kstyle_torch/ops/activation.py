@@ -1,4 +1,4 @@
-"""The activation functions as operations: Keras' defaults for `ops`, and lists and arrays taken as well."""
+"""The activation functions as operations: with Keras' defaults for `ops`, and for lists and arrays too."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def hard_shrink(x: TensorLike, threshold: float = 0.5) -> Tensor:
 
 @operation
 def soft_shrink(x: TensorLike, threshold: float = 0.5) -> Tensor:
-    """Returns `x` moved `threshold` towards 0, and 0 where it would cross it."""
+    """Returns `x` shrunk by `threshold` towards 0, and 0 where `|x| <= threshold`."""
     return activations.soft_shrink(x, threshold)
 
 
@@ -192,11 +192,11 @@ def sparsemax(x: TensorLike, axis: int = -1) -> Tensor:
 
 @operation
 def softmax(x: TensorLike, axis: Axis = -1) -> Tensor:
-    """Returns `exp(x)`, divided by its sum.
+    """Returns `exp(x)` divided by its sum.
 
     Args:
         x: Tensor of logits.
-        axis: Over which axis, or axes together, the result sums to 1; all for None.
+        axis: Axis or axes over which the result sums to 1; all if None.
 
     Example:
         >>> ops.softmax(torch.zeros(2, 4))
@@ -205,7 +205,7 @@ def softmax(x: TensorLike, axis: Axis = -1) -> Tensor:
     """
     if isinstance(axis, int) and x.shape[axis] == 1:
         warnings.warn(
-            f"softmax: axis {axis} of shape {tuple(x.shape)} has size 1, so all results are 1; sigmoid may be meant.",
+            f"softmax: axis {axis} of shape {tuple(x.shape)} has size 1, so all results are 1. Did you mean sigmoid?",
             stacklevel=3,
         )
     return x.softmax(axis) if isinstance(axis, int) else _over_axes(torch.softmax, x, axis)

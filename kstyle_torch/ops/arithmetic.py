@@ -1,7 +1,7 @@
 """Arithmetic with two operands.
 
-Everywhere `x1` and `x2` are tensors or what becomes one. Their shapes are broadcast together; their dtypes are promoted,
-and a Python number takes the dtype of the tensor next to it.
+`x1` and `x2` are tensors or convertible to tensors. Their shapes are broadcast; their dtypes are promoted, and a Python
+number takes the dtype of the tensor next to it.
 
 Example:
     >>> ops.add(torch.ones(2, dtype=torch.float16), 2.5)
@@ -51,7 +51,7 @@ def floor_divide(x1: TensorLike, x2: Operand) -> Tensor:
 
 @operation
 def fmax(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """Returns the greater; of a number and NaN, the number."""
+    """Returns the larger; of a number and NaN, the number."""
     return torch.fmax(x1, x2)
 
 
@@ -105,13 +105,13 @@ def logaddexp2(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 @operation
 def maximum(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """Returns the greater; NaN where either is."""
+    """Returns the larger; NaN where either is NaN."""
     return torch.maximum(x1, x2)
 
 
 @operation
 def minimum(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """Returns the smaller; NaN where either is."""
+    """Returns the smaller; NaN where either is NaN."""
     return torch.minimum(x1, x2)
 
 
@@ -129,7 +129,7 @@ def multiply(x1: TensorLike, x2: Operand) -> Tensor:
 
 @operation
 def nextafter(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """Returns the next number that the dtype has, from `x1` towards `x2`."""
+    """Returns the next representable number from `x1` towards `x2`."""
     return torch.nextafter(*in_common_dtype(x1, x2, floating=True))
 
 
@@ -159,16 +159,16 @@ def true_divide(x1: TensorLike, x2: Operand) -> Tensor:
 def ldexp(x1: TensorLike, x2: TensorLike) -> Tensor:
     """Returns `x1 * 2**x2`.
 
-    Raises: TypeError: if `x2` is not of integers.
+    Raises: TypeError: if `x2` does not have an integer dtype.
     """
     if x2.is_floating_point() or x2.dtype is torch.bool:
         raise TypeError(
-            f"ldexp: the exponent x2 must be of integers; got {x2.dtype}. Use x1 * ops.exp2(x2) for others."
+            f"ldexp: the exponent x2 must have an integer dtype; got {x2.dtype}. Use x1 * ops.exp2(x2) for floats."
         )
     return torch.ldexp(x1, x2).to(result_type(x1.dtype, float))
 
 
 def _number(x1: Tensor, x2: Tensor | float) -> Tensor:
-    """Returns `x1`, which torch would divide as bools where both are, as int32."""
+    """Returns `x1`, cast to int32 if both operands are bools, which torch would divide as such."""
     both = x1.dtype is torch.bool and getattr(x2, "dtype", torch.bool) is torch.bool
     return x1.int() if both else x1

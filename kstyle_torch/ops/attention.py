@@ -32,12 +32,12 @@ def dot_product_attention(
     Args:
         query: (batch, time, heads, features).
         key: (batch, other time, key heads, features); `heads` is a multiple of `key heads`.
-        value: As `key`.
+        value: Shaped like `key`.
         bias: Added to the logits; broadcasts to (batch, heads, time, other time).
-        mask: What may be attended to, bool, likewise; a query that may attend to nothing takes the mean.
+        mask: Bool, broadcast likewise: True where attention is allowed; a query with nothing allowed takes the mean.
         scale: Factor of the logits; `1 / sqrt(features)` if None.
-        is_causal: Whether a step attends only to those up to it.
-        flash_attention: True for the flash kernel or an error; else torch chooses.
+        is_causal: Whether a step attends only to itself and earlier steps.
+        flash_attention: True requires the flash kernel; otherwise torch chooses.
         attn_logits_soft_cap: Not supported here.
     Returns: (batch, time, heads, features).
     Raises: ValueError: if a rank is not 4, or both `bias` and `mask` are given.
@@ -51,7 +51,7 @@ def dot_product_attention(
     if attn_logits_soft_cap is not None:
         raise ValueError("dot_product_attention: attn_logits_soft_cap is not supported; leave it None.")
     if bias is not None and mask is not None:
-        raise ValueError("dot_product_attention: give bias or mask, not both; add the mask to the bias.")
+        raise ValueError("dot_product_attention: pass bias or mask, not both; add the mask to the bias.")
     tensors = query, key, value
     if any(x.ndim != 4 for x in tensors):
         shapes = [tuple(x.shape) for x in tensors]
@@ -73,9 +73,9 @@ def dot_product_attention(
 
 
 def _added_logits(bias: Tensor | None, mask: Tensor | None, is_causal: bool, q: Tensor, k: Tensor) -> Tensor | None:
-    """Returns what is added to the logits; finite where masked, so that no row becomes NaN."""
+    """Returns the additive mask; finite where masked, since a row of minus infinities would become NaN."""
     if bias is None and mask is None:
-        return None  # a kernel of its own does what is only causal
+        return None  # torch's causal kernels need no mask
     lowest = 0.7 * torch.finfo(q.dtype).min
     allowed = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device)
     allowed = allowed.tril() if is_causal else allowed

@@ -1,4 +1,4 @@
-"""Comparison, logic and bits of two operands, whose shapes are broadcast together.
+"""Comparison, logic and bit operations on two operands, whose shapes are broadcast.
 
 Example:
     >>> ops.greater([1, 2, 3], 2)
@@ -70,31 +70,31 @@ def logical_xor(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 @operation
 def bitwise_and(x: TensorLike, y: Operand) -> Tensor:
-    """Returns the bits that both have."""
+    """Returns the bitwise AND."""
     return torch.bitwise_and(x, y)
 
 
 @operation
 def bitwise_or(x: TensorLike, y: Operand) -> Tensor:
-    """Returns the bits that either has."""
+    """Returns the bitwise OR."""
     return torch.bitwise_or(x, y)
 
 
 @operation
 def bitwise_xor(x: TensorLike, y: Operand) -> Tensor:
-    """Returns the bits that exactly one has."""
+    """Returns the bitwise XOR."""
     return torch.bitwise_xor(x, y)
 
 
 @operation
 def bitwise_left_shift(x: TensorLike, y: Operand) -> Tensor:
-    """Returns the bits moved `y` places up."""
+    """Returns the bits shifted left by `y` places."""
     return torch.bitwise_left_shift(x, y)
 
 
 @operation
 def bitwise_right_shift(x: TensorLike, y: Operand) -> Tensor:
-    """Returns the bits moved `y` places down."""
+    """Returns the bits shifted right by `y` places."""
     return torch.bitwise_right_shift(x, y)
 
 
@@ -138,8 +138,8 @@ def isin(x1: TensorLike, x2: TensorLike, assume_unique: bool = False, invert: bo
     Args:
         x1: Tensor.
         x2: Tensor of any shape.
-        assume_unique: Whether both are known to hold nothing twice, which is faster.
-        invert: Whether to say which are not.
+        assume_unique: Whether neither has duplicates, which allows a faster search.
+        invert: Whether to return the opposite.
     """
     x1, x2 = in_common_dtype(x1, x2)
     if x1.dtype is torch.bool:

@@ -1,7 +1,7 @@
 """Branches, loops and maps over the first axis.
 
-What is looped over may be a nest (list, tuple, dict) of tensors. The functions that are called get real tensors, in a
-symbolic graph too, so they should be named functions if the model is to be pickled.
+Values may be nests (lists, tuples, dicts) of tensors. User functions get real tensors, in a symbolic graph too; a model
+that is to be pickled needs named functions.
 
 Example:
     >>> ops.fori_loop(0, 3, lambda i, total: total + i, 10)
@@ -23,10 +23,10 @@ from kstyle_torch.symbolic.tensor import is_symbolic
 
 
 def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> Any:
-    """Returns what `true_fn()` gives if `pred` holds, else what `false_fn()` gives.
+    """Returns the result of `true_fn()` if `pred` is true, else that of `false_fn()`.
 
     Args:
-        pred: Bool, or tensor of one. Of a symbolic one both functions are run, and the result is chosen at run time.
+        pred: Bool or tensor of one bool. For a symbolic tensor both functions run, and the result is selected at run time.
         true_fn: Function without arguments.
         false_fn: Function without arguments, whose result is of the same nest, shapes and dtypes.
     """
@@ -37,12 +37,12 @@ def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> 
 
 @operation
 def switch(index: Nest, branches: Any, *operands: Nest) -> Any:
-    """Returns what `branches[index](*operands)` gives.
+    """Returns the result of `branches[index](*operands)`.
 
     Args:
-        index: Which branch; below 0 the first, beyond the end the last.
+        index: Index of the branch, clipped to the valid range.
         branches: Functions.
-        operands: What they are called with.
+        operands: Arguments of the branch.
     """
     return branches[min(max(int(index), 0), len(branches) - 1)](*operands)
 
@@ -51,19 +51,19 @@ def switch(index: Nest, branches: Any, *operands: Nest) -> Any:
 def while_loop(
     cond: Callable[..., Any], body: Callable[..., Any], loop_vars: Nest, maximum_iterations: int | None = None
 ) -> Any:
-    """Returns `loop_vars = body(*loop_vars)`, again and again while `cond(*loop_vars)` holds.
+    """Repeats `loop_vars = body(*loop_vars)` while `cond(*loop_vars)` is true. Returns: The last `loop_vars`.
 
     Args:
-        cond: Gives a bool.
-        body: Gives the next values.
+        cond: Returns a bool.
+        body: Returns the next values.
         loop_vars: First values, a tuple or list or a single one.
-        maximum_iterations: When to stop at the latest.
+        maximum_iterations: Largest number of iterations.
     """
     single = not isinstance(loop_vars, (list, tuple))
     values = tree.map_structure(as_tensor, (loop_vars,) if single else tuple(loop_vars))
     count = 0
     if probing.active and _keeps_form(values, after := _as_tuple(body(*values))):
-        return after[0] if single else after  # on made-up data `cond` may hold forever
+        return after[0] if single else after  # for the zeros of shape inference `cond` may stay true forever
     while (maximum_iterations is None or count < maximum_iterations) and cond(*values):
         values = _as_tuple(body(*values))
         count += 1
@@ -82,12 +82,12 @@ def _keeps_form(before: Any, after: Any) -> bool:
 
 @operation
 def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_val: Nest) -> Any:
-    """Returns `value = body_fun(i, value)` for `i` from `lower` up to, but not with, `upper`.
+    """Repeats `value = body_fun(i, value)` for `i` from `lower` to `upper - 1`. Returns: The last value.
 
     Args:
         lower: First `i`.
-        upper: Where it ends.
-        body_fun: Gives the next value.
+        upper: End of the range, exclusive.
+        body_fun: Returns the next value.
         init_val: First value.
     """
     for i in range(int(lower), int(upper)):
@@ -99,13 +99,13 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
 
 @operation
 def map(f: Callable[[Any], Any], xs: Nest) -> Any:
-    """Returns `f` of each slice along the first axis, stacked."""
+    """Returns the stacked results of `f` for each slice along the first axis."""
     return _stacked([f(_at(xs, i)) for i in range(_length(xs))])
 
 
 @operation
 def vectorized_map(function: Callable[[Any], Any], elements: Nest) -> Any:
-    """Returns `function` of each slice along the first axis, all of them at once, by `torch.vmap`."""
+    """Returns the results of `function` for each slice along the first axis, vectorized by `torch.vmap`."""
     return torch.vmap(function)(elements)
 
 
@@ -118,16 +118,16 @@ def scan(
     reverse: bool = False,
     unroll: int | bool = 1,  # noqa: ARG001
 ) -> tuple[Any, Any]:
-    """Returns a loop that carries a value from slice to slice.
+    """Runs a loop over slices that carries a value from one to the next.
 
     Args:
-        f: `f(carry, x)` gives `(carry, y)`: the next carry and what to keep of this step.
+        f: `f(carry, x)` returns `(carry, y)`: the next carry, and the output of this step.
         init: First carry.
-        xs: What to loop over, slice by slice along the first axis; None for `length` steps in which `x` is None.
-        length: How many steps; those that `xs` has if None.
-        reverse: Whether from the last slice to the first; `y` of a slice stays in its place.
-        unroll: Taken for Keras' sake; every step is run as it comes.
-    Returns: The last carry, and the `y`s stacked.
+        xs: Tensors to iterate over along the first axis; None for `length` steps in which `x` is None.
+        length: Number of steps; the length of `xs` if None.
+        reverse: Whether to run from the last slice to the first; each `y` keeps the place of its slice.
+        unroll: Accepted for compatibility with Keras; has no effect.
+    Returns: The last carry, and the stacked `y`s.
     Raises: ValueError: if neither `xs` nor `length` is given.
     """
     if xs is None and length is None:
@@ -143,12 +143,12 @@ def scan(
 
 @operation
 def associative_scan(f: Callable[[Any, Any], Any], elems: Nest, reverse: bool = False, axis: int = 0) -> Any:
-    """Returns all partial results of a fold, `[a, f(a, b), f(f(a, b), c), ...]`, in log2 many calls of `f`.
+    """Returns all partial results of a fold, `[a, f(a, b), f(f(a, b), c), ...]`, in log2(n) calls of `f`.
 
     Args:
-        f: Associative function of two nests such as `elems`, applied to many slices at once.
-        elems: Tensor or nest of tensors of one length along `axis`.
-        reverse: Whether to begin at the end.
+        f: Associative function of two nests like `elems`, applied to many slices at once.
+        elems: Tensor or nest of tensors with equal lengths along `axis`.
+        reverse: Whether to start at the end.
         axis: Along which axis.
     Raises: ValueError: if the lengths differ.
     Source: Hillis & Steele 1986, Data parallel algorithms.
@@ -157,7 +157,7 @@ def associative_scan(f: Callable[[Any, Any], Any], elems: Nest, reverse: bool = 
     lengths = {leaf.shape[axis] for leaf in leaves}
     if len(lengths) > 1:
         raise ValueError(
-            f"associative_scan: all tensors must be of one length along axis {axis}; got {sorted(lengths)}."
+            f"associative_scan: all tensors must have the same length along axis {axis}; got {sorted(lengths)}."
         )
     leaves = [leaf.flip(axis) for leaf in leaves] if reverse else leaves
     (length,) = lengths
@@ -172,12 +172,12 @@ def associative_scan(f: Callable[[Any, Any], Any], elems: Nest, reverse: bool = 
 
 
 def vectorize(pyfunc: Callable[..., Any], *, excluded: Any = None, signature: str | None = None) -> Callable[..., Any]:
-    """Returns a function of single elements (or of vectors, matrices, ...) made one of tensors, by `torch.vmap`.
+    """Vectorizes a function of single elements (or of vectors, matrices, ...) by `torch.vmap`.
 
     Args:
         pyfunc: Function.
-        excluded: Positions and names of arguments that are handed on as they are.
-        signature: What `pyfunc` takes and gives, as in `"(n),(m,n)->(m)"`; single elements if None.
+        excluded: Positions and names of arguments that are passed on unchanged.
+        signature: Core shapes of arguments and result, as in `"(n),(m,n)->(m)"`; single elements if None.
     Raises: ValueError: if `pyfunc` cannot be called.
 
     Example:
@@ -190,7 +190,7 @@ def vectorize(pyfunc: Callable[..., Any], *, excluded: Any = None, signature: st
 
 
 class _Vectorized:
-    """Vectorized function: it broadcasts the axes that are looped over, and maps over each of them."""
+    """Vectorized function: broadcasts the loop axes, and maps over each of them."""
 
     def __init__(self, function: Callable[..., Any], excluded: frozenset[Any], signature: str | None):
         self.function, self.excluded = function, excluded

@@ -1,4 +1,4 @@
-"""Convolutions with given kernels, and pixels moved between an image's area and its channels.
+"""Convolutions with given kernels, windows as columns, and rearrangement between space and channels.
 
 Kernels have Keras' shape, (*window, input channels / groups, output channels).
 """
@@ -52,10 +52,10 @@ def conv(
     Args:
         inputs: (batch, *sizes, channels), or channels second with channels_first.
         kernel: (*window, channels / groups, filters); the groups follow from it.
-        strides: Step of the window; an int or one an axis.
+        strides: Step of the window; an int or one for each axis.
         padding: `"valid"` (none) or `"same"` (as many windows as `size / stride`, rounded up).
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        dilation_rate: Distance between the points of the window; an int or one an axis.
+        dilation_rate: Distance between the points of the window; an int or one for each axis.
     Raises: ValueError: if the ranks or channels of inputs and kernel do not fit.
 
     Example:
@@ -74,11 +74,11 @@ def depthwise_conv(
     data_format: str | None = None,
     dilation_rate: Sizes = 1,
 ) -> Tensor:
-    """Convolves every channel on its own.
+    """Convolves each channel separately.
 
     Args:
         inputs: As in `conv`.
-        kernel: (*window, channels, filters a channel).
+        kernel: (*window, channels, filters per channel).
         strides: As in `conv`.
         padding: As in `conv`.
         data_format: As in `conv`.
@@ -97,12 +97,12 @@ def separable_conv(
     data_format: str | None = None,
     dilation_rate: Sizes = 1,
 ) -> Tensor:
-    """Returns a `depthwise_conv`, then a `conv` of window 1 that mixes channels.
+    """Returns a `depthwise_conv` followed by a `conv` with window 1, which mixes channels.
 
     Args:
         inputs: As in `conv`.
-        depthwise_kernel: (*window, channels, filters a channel).
-        pointwise_kernel: (*ones, channels * filters a channel, filters).
+        depthwise_kernel: (*window, channels, filters per channel).
+        pointwise_kernel: (*ones, channels * filters per channel, filters).
         strides: As in `conv`.
         padding: As in `conv`.
         data_format: As in `conv`.
@@ -123,7 +123,7 @@ def conv_transpose(
     data_format: str | None = None,
     dilation_rate: Sizes = 1,
 ) -> Tensor:
-    """Returns the gradient of a convolution: a larger image from a smaller one.
+    """Returns the transposed convolution, which is the gradient of a convolution: a larger image from a smaller one.
 
     Args:
         inputs: As in `conv`.
@@ -143,13 +143,13 @@ def conv_transpose(
     last, rank = is_channels_last(data_format, name), _rank(inputs, kernel, name)
     x, weight = to_channels_first(inputs) if last else inputs, _to_torch(kernel)
     if x.shape[1] != weight.shape[0]:
-        raise ValueError(f"{name}: the kernel {tuple(kernel.shape)} is not for {x.shape[1]} channels.")
+        raise ValueError(f"{name}: the kernel {tuple(kernel.shape)} does not fit {x.shape[1]} input channels.")
     strides = per_axis(strides, rank, "strides", name)
     dilation = per_axis(dilation_rate, rank, "dilation_rate", name)
     extra = per_axis(output_padding, rank, "output_padding", name)
     same = is_same(padding, name)
     pads = [transposed_pads(*axis) for axis in zip(weight.shape[2:], strides, dilation, [same] * rank, extra)]
-    even = [max(min(-before, -after), 0) for before, after in pads]  # torch's kernels cut these for nothing
+    even = [max(min(-before, -after), 0) for before, after in pads]  # torch's kernels crop these at no cost
     y = TRANSPOSED[rank](x, weight, stride=strides, padding=even, dilation=dilation)
     y = pad(y, [(before + cut, after + cut) for (before, after), cut in zip(pads, even)])
     return to_channels_last(y) if last else y
@@ -177,10 +177,10 @@ def unfold(x: TensorLike, kernel_size: Sizes, dilation: Sizes = 1, padding: Size
 def fold(
     x: TensorLike, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
 ) -> Tensor:
-    """Returns the images whose windows are given; values of windows that overlap are added.
+    """Returns images from their windows; values of overlapping windows are added.
 
     Args:
-        x: (batch, channels * window, number of windows), as `unfold` gives.
+        x: (batch, channels * window, number of windows), as `unfold` returns.
         output_size: Height and width of the images.
         kernel_size: As in `unfold`.
         dilation: As in `unfold`.
@@ -196,7 +196,7 @@ def fold(
 
 @operation
 def depth_to_space(x: TensorLike, block_size: int, data_format: str | None = "channels_last") -> Tensor:
-    """Makes a block of pixels of every pixel's channels.
+    """Rearranges the channels of each pixel into a block of pixels.
 
     Args:
         x: (batch, height, width, block_size**2 * channels), or channels second with channels_first.
@@ -220,7 +220,7 @@ def depth_to_space(x: TensorLike, block_size: int, data_format: str | None = "ch
 
 @operation
 def space_to_depth(x: TensorLike, block_size: int, data_format: str | None = "channels_last") -> Tensor:
-    """Makes one pixel of every block of pixels: `depth_to_space` backwards.
+    """Rearranges each block of pixels into the channels of one pixel: the inverse of `depth_to_space`.
 
     Args:
         x: (batch, height, width, channels), or channels second with channels_first; sizes are multiples of a block's.
@@ -229,7 +229,7 @@ def space_to_depth(x: TensorLike, block_size: int, data_format: str | None = "ch
     Raises: ValueError: if `block_size` is under 2.
     """
     _check_block(block_size, "space_to_depth")
-    if not is_channels_last(data_format, "space_to_depth"):  # F.pixel_unshuffle does nothing to a batch of no rows
+    if not is_channels_last(data_format, "space_to_depth"):  # F.pixel_unshuffle returns an empty batch unchanged
         n, channels, height, width = x.shape
         height, width = height // block_size, width // block_size
         blocks = x.reshape(n, channels, height, block_size, width, block_size).permute(0, 1, 3, 5, 2, 4)
@@ -247,24 +247,26 @@ def _conv(
     x, weight = to_channels_first(inputs) if last else inputs, _to_torch(kernel)
     groups, rest = divmod(x.shape[1], weight.shape[1])
     if rest:
-        raise ValueError(f"{name}: {x.shape[1]} input channels are no multiple of the kernel's, {tuple(kernel.shape)}.")
+        raise ValueError(
+            f"{name}: {x.shape[1]} input channels are not a multiple of the kernel's, {tuple(kernel.shape)}."
+        )
     strides = per_axis(strides, rank, "strides", name)
     dilation = per_axis(dilation_rate, rank, "dilation_rate", name)
     even = [0] * rank
     if is_same(padding, name):
         pads = same_pads(x, weight.shape[2:], strides, dilation)
-        even = [min(pair) for pair in pads]  # torch's kernels add these for nothing
+        even = [min(pair) for pair in pads]  # torch's kernels add these at no cost
         x = pad(x, [(before - least, after - least) for (before, after), least in zip(pads, even)])
     y = CONVOLUTIONS[rank](x, weight, stride=strides, padding=even, dilation=dilation, groups=groups)
     return to_channels_last(y) if last else y
 
 
 def _depthwise(inputs: Tensor, kernel: Tensor, *arguments: Any) -> Tensor:
-    """Returns `_conv`, with the kernel's (channels, filters a channel) as (1, channels * filters a channel)."""
+    """Returns `_conv` of the kernel reshaped from (channels, filters per channel) to (1, channels * filters per channel)."""
     data_format, name = arguments[2], arguments[-1]
     channels = inputs.shape[-1 if is_channels_last(data_format, name) else 1]
     if channels != kernel.shape[-2]:
-        raise ValueError(f"{name}: the kernel {tuple(kernel.shape)} is not for {channels} channels.")
+        raise ValueError(f"{name}: the kernel {tuple(kernel.shape)} does not fit {channels} input channels.")
     return _conv(inputs, kernel.flatten(-2).unsqueeze(-2), *arguments)
 
 

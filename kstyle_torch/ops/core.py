@@ -57,7 +57,7 @@ __all__ = [
 
 @operation
 def cast(x: TensorLike, dtype: Any) -> Tensor:
-    """Returns the values in another dtype, given as torch's or by name."""
+    """Casts to a dtype, a torch dtype or its name."""
     return x.to(as_dtype(dtype))
 
 
@@ -65,22 +65,22 @@ def cast(x: TensorLike, dtype: Any) -> Tensor:
 def convert_to_tensor(
     x: TensorLike, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None
 ) -> Tensor:
-    """Returns a tensor of a number, list, array or weight view; a tensor stays as it is.
+    """Converts a number, list, array or weight view to a tensor; a tensor is returned unchanged.
 
     Args:
-        x: What to convert. Python numbers become int32 and `config.floatx()`; arrays keep their dtype.
-        dtype: Of the result; None leaves it to `x`.
-        sparse: Taken for Keras' sake; must not be true.
+        x: The value. Python numbers become int32 and `config.floatx()`; arrays keep their dtype.
+        dtype: Dtype of the result; that of `x` if None.
+        sparse: Accepted for compatibility with Keras; must not be true.
         ragged: Likewise.
     Raises: ValueError: if `sparse` or `ragged` is true.
     """
     if sparse or ragged:
-        raise ValueError(f"convert_to_tensor: only dense tensors are made; got sparse={sparse}, ragged={ragged}.")
+        raise ValueError(f"convert_to_tensor: only dense tensors are supported; got sparse={sparse}, ragged={ragged}.")
     return x if dtype is None else x.to(as_dtype(dtype))
 
 
 def convert_to_numpy(x: TensorLike) -> np.ndarray:
-    """Returns an array of the values; waits for the device.
+    """Converts to a NumPy array; waits for the device.
 
     bfloat16 becomes the dtype of that name of `ml_dtypes` where that package is installed, else float32.
     """
@@ -97,7 +97,7 @@ def is_tensor(x: Any) -> bool:
 
 
 def shape(x: TensorLike) -> tuple[Any, ...]:
-    """Returns the sizes; None where a symbolic tensor does not know one."""
+    """Returns the shape; None for unknown sizes of a symbolic tensor."""
     return tuple(x.shape if hasattr(x, "shape") else as_tensor(x).shape)
 
 
@@ -108,7 +108,7 @@ def dtype(x: TensorLike) -> str:
 
 @operation
 def saturate_cast(x: TensorLike, dtype: Any) -> Tensor:
-    """Returns `cast` in which values beyond the range of `dtype` become its least or greatest, instead of wrapping around."""
+    """Casts, with values beyond the range of `dtype` clipped to it instead of wrapping around."""
     dtype = as_dtype(dtype)
     if x.dtype is torch.bool or x.dtype is dtype:
         return x.to(dtype)
@@ -116,14 +116,14 @@ def saturate_cast(x: TensorLike, dtype: Any) -> Tensor:
 
 
 def _shared_range(source: torch.dtype, target: torch.dtype) -> tuple[Any, Any]:
-    """Returns the least and the greatest number of `source` that `target` can hold."""
+    """Returns the smallest and the largest number of `source` that `target` can represent."""
     lows, highs = zip(_range_of(source), _range_of(target))
     low, high = max(lows), min(highs)
     return (_held(low, source), _held(high, source)) if source.is_floating_point else (low, high)
 
 
 def _held(bound: Any, dtype: torch.dtype) -> float:
-    """Returns the nearest number of a float dtype, towards 0: 2147483647 is none of float32, which would round it up."""
+    """Rounds a bound towards 0 in a float dtype: 2147483647 is not representable in float32, which would round it up."""
     size = int(abs(bound))
     step = int(torch.finfo(dtype).eps * 2.0 ** (size.bit_length() - 1))
     return float(bound) if step <= 1 else math.copysign(size // step * step, bound)
@@ -138,18 +138,18 @@ def _range_of(dtype: torch.dtype) -> tuple[Any, Any]:
 
 @operation
 def stop_gradient(variable: TensorLike) -> Tensor:
-    """Returns the same values, through which no gradient flows."""
+    """Returns the values without a gradient."""
     return variable.detach()
 
 
 def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorates a function that says its own gradient.
+    """Decorates a function that defines its own gradient.
 
     Args:
-        f: `f(*args)` gives `(output, gradient)`: a tensor, and a function that is called as
-            `gradient(*args, upstream=upstream)`, or as `gradient(upstream)` if it takes no more, and gives the gradient
-            of each argument.
-    Returns: A function that gives the output.
+        f: `f(*args)` returns `(output, gradient)`: a tensor, and a function that is called as
+            `gradient(*args, upstream=upstream)`, or as `gradient(upstream)` if it takes one argument, and returns the
+            gradient of each argument.
+    Returns: A function that returns the output.
 
     Example:
         >>> @ops.custom_gradient
@@ -180,7 +180,7 @@ class _CustomGradient(torch.autograd.Function):
         given = upstream[0] if len(upstream) == 1 else upstream
         try:
             inspect.signature(ctx.gradient).bind(*ctx.saved_tensors, upstream=given)
-        except TypeError:  # it was written for one argument, as for JAX
+        except TypeError:  # a function of one argument, as written for JAX
             gradients = ctx.gradient(given)
         else:
             gradients = ctx.gradient(*ctx.saved_tensors, upstream=given)

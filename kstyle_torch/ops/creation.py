@@ -1,7 +1,7 @@
 """New tensors, on `config.device()`: constants, ranges, identity matrices, windows.
 
-`shape` is an int or a sequence of them; `dtype` a dtype or its name. Where it is None, constants are of
-`config.floatx()`, and the dtype of the others follows from what they are made of.
+`shape` is an int or a sequence of ints; `dtype` a dtype or its name. If it is None, constants are of
+`config.floatx()`, and the dtype of other results follows from the arguments.
 
 Example:
     >>> ops.arange(3), ops.ones((2,))
@@ -29,7 +29,7 @@ def _sizes(shape: Shape) -> tuple[int, ...]:
 
 @operation
 def array(x: TensorLike, dtype: Any = None) -> Tensor:
-    """Returns a tensor of a number, list or array; a tensor stays as it is. `dtype` None leaves that to `x`."""
+    """Converts a number, list or array to a tensor; a tensor is returned unchanged. If `dtype` is None, that of `x` is kept."""
     return x if dtype is None else x.to(as_dtype(dtype))
 
 
@@ -44,37 +44,37 @@ def ones(shape: Shape, dtype: Any = None) -> Tensor:
 
 
 def empty(shape: Shape, dtype: Any = None) -> Tensor:
-    """Returns a tensor of whatever the memory holds."""
+    """Returns an uninitialized tensor."""
     return torch.empty(_sizes(shape), dtype=as_dtype(dtype), device=config.device())
 
 
 def full(shape: Shape, fill_value: Any, dtype: Any = None) -> Tensor:
-    """Returns a tensor of one value, or of a tensor of them that is broadcast to `shape`."""
+    """Returns a tensor filled with a value, or with a tensor that is broadcast to `shape`."""
     value = as_tensor(fill_value, as_dtype(dtype))
     return value.broadcast_to(_sizes(shape)).clone()
 
 
 @operation
 def zeros_like(x: TensorLike, dtype: Any = None) -> Tensor:
-    """Zeros of the shape of `x`, and of its dtype if that is None."""
+    """Returns zeros with the shape of `x`, and its dtype if `dtype` is None."""
     return torch.zeros_like(x, dtype=as_dtype(dtype or x.dtype))
 
 
 @operation
 def ones_like(x: TensorLike, dtype: Any = None) -> Tensor:
-    """Ones of the shape of `x`, and of its dtype if that is None."""
+    """Returns ones with the shape of `x`, and its dtype if `dtype` is None."""
     return torch.ones_like(x, dtype=as_dtype(dtype or x.dtype))
 
 
 @operation
 def empty_like(x: TensorLike, dtype: Any = None) -> Tensor:
-    """Returns memory of the shape of `x`, and of its dtype if that is None."""
+    """Returns an uninitialized tensor with the shape of `x`, and its dtype if `dtype` is None."""
     return torch.empty_like(x, dtype=as_dtype(dtype or x.dtype))
 
 
 @operation
 def full_like(x: TensorLike, fill_value: Operand, dtype: Any = None) -> Tensor:
-    """Returns one value, or a tensor that is broadcast, in the shape of `x`, and in its dtype if that is None."""
+    """Returns a tensor with the shape of `x` filled with a value, of the dtype of `x` if `dtype` is None."""
     dtype = as_dtype(dtype or x.dtype)
     if isinstance(fill_value, Tensor):
         return fill_value.to(dtype).broadcast_to(x.shape).clone()
@@ -99,13 +99,13 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor: 
 
 
 def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) -> Tensor:
-    """Returns the numbers from `start` up to, but not with, `stop`; from 0 up to `start` if `stop` is None.
+    """Returns the numbers from `start` to `stop`, exclusive; from 0 to `start` if `stop` is None.
 
     Args:
         start: First number.
-        stop: Where it ends.
+        stop: End, exclusive.
         step: Distance between two; 1 if None.
-        dtype: Of the result; if None, int32 for Python ints, `config.floatx()` for floats.
+        dtype: Dtype of the result; if None, int32 for Python ints, `config.floatx()` for floats.
     """
     if dtype is None:
         dtype = result_type(*[dtype_of(number) for number in (start, stop, step) if number is not None])
@@ -123,16 +123,16 @@ def linspace(
     dtype: Any = None,
     axis: int = 0,
 ) -> Any:
-    """Returns `num` numbers at equal distances.
+    """Returns `num` evenly spaced numbers.
 
     Args:
-        start: First number, or a tensor of them.
+        start: First number, or a tensor of first numbers.
         stop: Last number, likewise.
-        num: How many.
+        num: Number of samples.
         endpoint: Whether `stop` is one of them.
-        retstep: Whether to give `(numbers, distance)`.
-        dtype: Of the result; a float type if None.
-        axis: Where the new axis is, if `start` or `stop` is a tensor.
+        retstep: Whether to return `(numbers, distance)`.
+        dtype: Dtype of the result; a float type if None.
+        axis: Position of the new axis, if `start` or `stop` is a tensor.
     """
     dtype = result_type(dtype_of(start), dtype_of(stop), float) if dtype is None else as_dtype(dtype)
     num_steps = num - 1 if endpoint else num
@@ -159,7 +159,7 @@ def logspace(
     dtype: Any = None,
     axis: int = 0,
 ) -> Tensor:
-    """Returns `base` to the power of the numbers of `linspace`, whose other arguments are meant."""
+    """Returns `base` to the power of the numbers of `linspace`. The other arguments are those of `linspace`."""
     dtype = result_type(dtype_of(start), dtype_of(stop), float) if dtype is None else as_dtype(dtype)
     exponents = linspace(start, stop, num, endpoint, dtype=result_type(dtype, torch.float32), axis=axis)
     return torch.pow(base, exponents).to(dtype)
@@ -169,7 +169,7 @@ def logspace(
 def geomspace(
     start: TensorLike, stop: TensorLike, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
 ) -> Tensor:
-    """Returns `num` numbers of which each is the same multiple of the one before. The arguments are those of `linspace`."""
+    """Returns `num` numbers in geometric progression. The arguments are those of `linspace`."""
     dtype = result_type(start.dtype, stop.dtype, float) if dtype is None else as_dtype(dtype)
     start, stop = start.to(result_type(dtype, torch.float32)), stop.to(result_type(dtype, torch.float32))
     exponents = linspace(torch.log(torch.abs(start)), torch.log(torch.abs(stop)), num, endpoint, axis=axis)

@@ -1,4 +1,4 @@
-"""Crossentropies of single values, not averaged, and the encodings of classes that they take."""
+"""Crossentropies without reduction, and encodings of class numbers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def categorical_crossentropy(
         target: A probability for every class, such as one-hot rows.
         output: Probabilities (rescaled to sum 1, clipped at `config.epsilon()`), or logits, of the same shape.
         from_logits: Whether `output` are logits.
-        axis: The classes' axis.
+        axis: Axis of the classes.
     Raises: ValueError: if the shapes differ or are empty.
     """
     _check_equal(target, output, "categorical_crossentropy")
@@ -68,10 +68,10 @@ def sparse_categorical_crossentropy(
     """Returns `-log p` of the true class.
 
     Args:
-        target: Class numbers, with or without an axis of size 1 in the classes' place.
+        target: Class numbers, with or without an axis of size 1 in place of the classes.
         output: Probabilities (rescaled to sum 1, clipped at `config.epsilon()`), or logits.
         from_logits: Whether `output` are logits.
-        axis: The classes' axis.
+        axis: Axis of the classes.
     Raises: ValueError: if the shapes do not fit.
     """
     target = target.long()
@@ -84,18 +84,19 @@ def sparse_categorical_crossentropy(
             f"sparse_categorical_crossentropy: target must have the shape of output without its classes; got "
             f"{tuple(target.shape)} and {tuple(output.shape)}."
         )
-    rows = log_p.reshape(-1, log_p.shape[-1])  # torch's kernel for images cannot go back through a channels_last view
+    # the backward pass of torch's kernel for images fails for channels_last views
+    rows = log_p.reshape(-1, log_p.shape[-1])
     return F.nll_loss(rows, target.flatten(), reduction="none").reshape(target.shape)
 
 
 @operation
 def one_hot(x: TensorLike, num_classes: int, axis: int = -1, dtype: DType = None, sparse: bool = False) -> Tensor:
-    """Returns 1 at the index that every value names, else 0; all 0 for values outside of the classes.
+    """Returns one-hot encodings; all 0 for values that are not valid class numbers.
 
     Args:
         x: Class numbers.
         num_classes: Size of the new axis.
-        axis: Where the new axis is.
+        axis: Position of the new axis.
         dtype: `config.floatx()` if None.
         sparse: Not supported here.
     Raises: ValueError: if `sparse`.
@@ -120,12 +121,12 @@ def multi_hot(
     sparse: bool = False,
     **kwargs: Any,
 ) -> Tensor:
-    """Returns 1 at all the indices that a row names, else 0.
+    """Returns multi-hot encodings: 1 at each class number in a row, else 0.
 
     Args:
         inputs: Class numbers, (classes,) or (batch, classes, ...).
         num_classes: Size of the new axis.
-        axis: Where the new axis would be before rows are combined.
+        axis: Position of the new axis before rows are combined.
         dtype: `config.floatx()` if None.
         sparse: Not supported here.
         kwargs: `num_tokens`, an old name of `num_classes`.

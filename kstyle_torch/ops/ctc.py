@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: the loss, and what was said.
+"""Connectionist temporal classification: loss and decoding.
 
 Letters of shapes: `b` batch, `t` time, `c` classes, `w` and `v` width of the beam.
 """
@@ -22,13 +22,13 @@ HASH_FACTOR = 6364136223846793005  # of Knuth's MMIX generator; odd, so that no 
 def ctc_loss(
     target: TensorLike, output: TensorLike, target_length: TensorLike, output_length: TensorLike, mask_index: int = 0
 ) -> Tensor:
-    """Returns the negative logarithm of the probability that `output` means `target`.
+    """Returns the negative log probability of `target` given `output`.
 
     Args:
         target: Class numbers, (batch, longest target).
         output: Logits, (batch, time, classes).
-        target_length: How long each target is, (batch,).
-        output_length: How long each output is, (batch,).
+        target_length: Length of each target, (batch,).
+        output_length: Length of each output, (batch,).
         mask_index: The blank class.
     Returns: (batch,).
     Source: Graves et al. 2006.
@@ -47,15 +47,15 @@ def ctc_decode(
     merge_repeated: bool = True,
     mask_index: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Returns the likeliest sequences of classes, blanks taken out.
+    """Returns the most probable sequences of classes, without blanks.
 
     Args:
         inputs: Logits, (batch, time, classes).
-        sequence_lengths: How long each input is, (batch,).
+        sequence_lengths: Length of each input, (batch,).
         strategy: `"greedy"` or `"beam_search"`.
-        beam_width: How many sequences a beam search keeps.
-        top_paths: How many of them it gives.
-        merge_repeated: Whether a greedy search takes a class that repeats itself once.
+        beam_width: Number of sequences that a beam search keeps.
+        top_paths: Number of sequences that it returns.
+        merge_repeated: Whether a greedy search merges repeated classes.
         mask_index: The blank class.
     Returns: Sequences, int32 of shape (top_paths, batch, time), filled with -1; and their scores, (batch, top_paths): the
         logarithm of the probability, or for a greedy search minus the sum of the largest logits.
@@ -84,20 +84,20 @@ def _greedy(logits: Tensor, lengths: Tensor, merge_repeated: bool, blank: int) -
     if merge_repeated:
         repeated = class_bt[:, 1:] == class_bt[:, :-1]
         dropped = dropped | F.pad(repeated, (1, 0))
-    order = time_t.where(~dropped, logits.shape[1]).argsort(dim=-1, stable=True)  # what is left moves to the front
+    order = time_t.where(~dropped, logits.shape[1]).argsort(dim=-1, stable=True)  # kept classes move to the front
     path = class_bt.masked_fill(dropped, -1).gather(1, order).int()
     return path.unsqueeze(0), -score_bt.masked_fill(over, 0).sum(1, keepdim=True)
 
 
 class _Beam(NamedTuple):
-    """The likeliest prefixes of every row; those with no probability are fillers."""
+    """The most probable prefixes of each row; those with probability 0 are padding."""
 
     path_bwt: Tensor  # filled with -1
     length_bw: Tensor
     last_bw: Tensor  # the last class
-    hash_bw: Tensor  # stands for the whole path
-    blank_bw: Tensor  # log probability of all the ways that end with a blank
-    class_bw: Tensor  # log probability of all the ways that end with the last class
+    hash_bw: Tensor  # of the whole path
+    blank_bw: Tensor  # log probability of all alignments that end with a blank
+    class_bw: Tensor  # log probability of all alignments that end with the last class
 
 
 def _beam_search(logits: Tensor, lengths: Tensor, width: int, top: int, blank: int) -> tuple[Tensor, Tensor]:
@@ -116,7 +116,7 @@ def _beam_search(logits: Tensor, lengths: Tensor, width: int, top: int, blank: i
 
 
 def _empty_beam(log_p: Tensor, width: int) -> _Beam:
-    """Returns one certain prefix, the empty one."""
+    """Returns the initial beam: the empty prefix, with probability 1."""
     batch, time, _ = log_p.shape
     numbers = torch.zeros(batch, width, dtype=torch.int64, device=log_p.device)
     never = log_p.new_full((batch, width), -torch.inf)
@@ -125,14 +125,14 @@ def _empty_beam(log_p: Tensor, width: int) -> _Beam:
 
 
 def _extended(beam: _Beam, log_p_bc: Tensor, blank: int) -> _Beam:
-    """Returns the beam after one more step: every prefix stays (by a blank or its last class) or grows by a class."""
+    """Returns the beam after one more step: each prefix stays (by a blank or its last class) or is extended by a class."""
     classes = log_p_bc.shape[1]
     width = beam.last_bw.shape[1]
     total_bw = torch.logaddexp(beam.blank_bw, beam.class_bw)
     is_last_bwc = F.one_hot(beam.last_bw, classes).bool() & (beam.length_bw > 0).unsqueeze(2)
     stay_blank = total_bw + log_p_bc[:, blank, None]
     stay_class = beam.class_bw + log_p_bc.gather(1, beam.last_bw)
-    # a class twice in a row is one class, unless a blank was between
+    # a class twice in a row counts once, unless a blank separates the two
     grow_bwc = torch.where(is_last_bwc, beam.blank_bw.unsqueeze(2), total_bw.unsqueeze(2)) + log_p_bc.unsqueeze(1)
     grow_bwc[:, :, blank] = -torch.inf
     stay_class, grow_bwc = _merged(beam, total_bw, is_last_bwc, stay_class, grow_bwc)
@@ -157,7 +157,7 @@ def _extended(beam: _Beam, log_p_bc: Tensor, blank: int) -> _Beam:
 def _merged(
     beam: _Beam, total_bw: Tensor, is_last_bwc: Tensor, stay_class: Tensor, grow_bwc: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Returns a prefix that grows into another one of the beam adds to it instead."""
+    """Merges extended prefixes that equal another prefix of the beam into it."""
     grown_hash_bwv = beam.hash_bw.unsqueeze(2) * HASH_FACTOR + beam.last_bw.unsqueeze(1) + 1
     lengths_fit = beam.length_bw.unsqueeze(2) + 1 == beam.length_bw.unsqueeze(1)
     real = (total_bw > -torch.inf).unsqueeze(1)

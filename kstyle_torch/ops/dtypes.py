@@ -1,7 +1,7 @@
 """Type promotion: Keras' rules, which are JAX's, on torch's dtypes.
 
-A Python number has no dtype of its own: it takes that of the tensor next to it, unless a float meets integers, which
-gives `config.floatx()`. Unlike in JAX, and as in torch, 64-bit types stay 64-bit, and bools with a Python int give int64.
+A Python number has no dtype of its own: it takes that of the tensor next to it, except that a float with integers gives
+`config.floatx()`. Unlike in JAX, and as in torch, 64-bit types stay 64-bit, and bools with a Python int give int64.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kstyle_torch import config
 from kstyle_torch.initializers import as_dtype as dtype_named
 
 PYTHON_TYPES = {bool: torch.bool, int: torch.int32, complex: torch.complex64}
-WIDER = {"uint16": torch.int32, "uint32": torch.int64}  # torch has these names, but hardly a kernel for them
+WIDER = {"uint16": torch.int32, "uint32": torch.int64}  # torch has these dtypes, but hardly any kernels for them
 SMALL_INTEGERS = {torch.bool, torch.uint8, torch.int8, torch.int16}
 
 
@@ -26,9 +26,9 @@ def floatx() -> torch.dtype:
 
 
 def as_dtype(dtype: Any) -> torch.dtype:
-    """Returns a torch dtype from itself, its name, a NumPy or a Python type; None is `config.floatx()`.
+    """Returns the torch dtype for a dtype, its name, or a NumPy or Python type; `config.floatx()` for None.
 
-    Raises: ValueError: for what is no dtype of torch.
+    Raises: ValueError: if torch has no such dtype.
     """
     if isinstance(dtype, torch.dtype):
         return dtype
@@ -42,7 +42,7 @@ def as_dtype(dtype: Any) -> torch.dtype:
 
 
 def result_type(*dtypes: Any) -> torch.dtype:
-    """Returns the dtype that holds values of all `dtypes`.
+    """Returns the dtype to which all `dtypes` are promoted.
 
     Args:
         dtypes: torch dtypes or their names; `int` and `float` for Python numbers.
@@ -62,19 +62,19 @@ def result_type(*dtypes: Any) -> torch.dtype:
 
 
 def dtype_of(x: Any) -> Any:
-    """Returns what `result_type` takes for a tensor, an array or a Python number."""
+    """Returns the argument of `result_type` for a tensor, an array or a Python number."""
     return getattr(x, "dtype", type(x))
 
 
 def with_float_dtype(x: torch.Tensor) -> torch.Tensor:
-    """Returns `x`, or integers and bools in `config.floatx()`."""
+    """Returns `x`, integers and bools cast to `config.floatx()`."""
     return x if x.is_floating_point() or x.is_complex() else x.to(floatx())
 
 
 def in_common_dtype(*tensors: torch.Tensor, floating: bool = False) -> list[torch.Tensor]:
-    """Returns `tensors` in one dtype, for the functions of torch that do not promote.
+    """Casts `tensors` to one dtype, for functions of torch that do not promote.
 
-    Those without axes give way to those with, as everywhere in torch: they may have been numbers.
+    As in torch, tensors without axes do not raise the dtype within a category: they may have been numbers.
 
     Args:
         tensors: One or more.
@@ -93,5 +93,5 @@ def _weak(dtype: torch.dtype) -> Any:
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """Returns the dtype in which a sum of `dtype` is kept: int32 for bools and small integers, else itself."""
+    """Returns the accumulation dtype of a sum: int32 for bools and small integers, else the dtype itself."""
     return torch.int32 if dtype in SMALL_INTEGERS else dtype

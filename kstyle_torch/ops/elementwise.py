@@ -1,6 +1,6 @@
-"""Functions of each element of one tensor.
+"""Elementwise functions of one tensor.
 
-Everywhere `x` is a tensor or what becomes one. Where the result cannot be an integer, integers give `config.floatx()`.
+`x` is a tensor or convertible to one. If the result is not an integer in general, integers give `config.floatx()`.
 
 Example:
     >>> ops.sqrt([1, 4, 9])
@@ -26,7 +26,7 @@ def abs(x: TensorLike) -> Tensor:
 
 @operation
 def absolute(x: TensorLike) -> Tensor:
-    """Returns the value without its sign."""
+    """Returns the absolute value."""
     return x if x.dtype is torch.bool else torch.abs(x)
 
 
@@ -74,7 +74,7 @@ def arctanh(x: TensorLike) -> Tensor:
 
 @operation
 def bitwise_invert(x: TensorLike) -> Tensor:
-    """Returns every bit turned."""
+    """Returns the bitwise complement."""
     return torch.bitwise_not(x)
 
 
@@ -93,7 +93,7 @@ def cbrt(x: TensorLike) -> Tensor:
 
 @operation
 def ceil(x: TensorLike) -> Tensor:
-    """Returns the next whole number above."""
+    """Returns the value rounded up."""
     return torch.ceil(with_float_dtype(x))
 
 
@@ -111,7 +111,7 @@ def conjugate(x: TensorLike) -> Tensor:
 
 @operation
 def copy(x: TensorLike) -> Tensor:
-    """Returns a copy in memory of its own."""
+    """Returns a copy of the tensor."""
     return torch.clone(x)
 
 
@@ -129,7 +129,7 @@ def cosh(x: TensorLike) -> Tensor:
 
 @operation
 def deg2rad(x: TensorLike) -> Tensor:
-    """Radians from degrees."""
+    """Converts degrees to radians."""
     return torch.deg2rad(x)
 
 
@@ -153,13 +153,13 @@ def expm1(x: TensorLike) -> Tensor:
 
 @operation
 def fabs(x: TensorLike) -> Tensor:
-    """Returns the value without its sign, as a float."""
+    """Returns the absolute value as a float."""
     return torch.abs(with_float_dtype(x))
 
 
 @operation
 def floor(x: TensorLike) -> Tensor:
-    """Returns the next whole number below."""
+    """Returns the value rounded down."""
     return torch.floor(with_float_dtype(x))
 
 
@@ -243,13 +243,13 @@ def logical_not(x: TensorLike) -> Tensor:
 
 @operation
 def negative(x: TensorLike) -> Tensor:
-    """Returns the value with its sign turned."""
+    """Returns the negated value."""
     return torch.negative(x)
 
 
 @operation
 def rad2deg(x: TensorLike) -> Tensor:
-    """Degrees from radians."""
+    """Converts radians to degrees."""
     return torch.rad2deg(x)
 
 
@@ -261,7 +261,7 @@ def real(x: TensorLike) -> Tensor:
 
 @operation
 def reciprocal(x: TensorLike) -> Tensor:
-    """Returns 1 over x."""
+    """Returns `1 / x`."""
     return torch.reciprocal(x)
 
 
@@ -273,7 +273,7 @@ def sign(x: TensorLike) -> Tensor:
 
 @operation
 def signbit(x: TensorLike) -> Tensor:
-    """Returns where the sign bit is set; true of -0.0."""
+    """Returns where the sign bit is set, which includes -0.0."""
     return torch.signbit(x)
 
 
@@ -303,7 +303,7 @@ def sqrt(x: TensorLike) -> Tensor:
 
 @operation
 def square(x: TensorLike) -> Tensor:
-    """Returns x times x."""
+    """Returns `x * x`."""
     return torch.square(x.int() if x.dtype is torch.bool else x)
 
 
@@ -321,21 +321,21 @@ def tanh(x: TensorLike) -> Tensor:
 
 @operation
 def trunc(x: TensorLike) -> Tensor:
-    """Returns the whole part, rounded towards 0."""
+    """Returns the value rounded towards 0."""
     return x if x.dtype is torch.bool else torch.trunc(x)
 
 
 @operation
 def clip(x: TensorLike, x_min: Operand, x_max: Operand) -> Tensor:
-    """Returns the values, brought between two bounds.
+    """Clips the values to a range.
 
     Args:
         x: Tensor.
-        x_min: Lower bound, a number or a tensor; None for none.
+        x_min: Lower bound, a number or a tensor; unbounded if None.
         x_max: Upper bound, likewise.
     """
     x = x.int() if x.dtype is torch.bool else x
-    if isinstance(x_min, Tensor) != isinstance(x_max, Tensor):  # torch takes two tensors or two numbers
+    if isinstance(x_min, Tensor) != isinstance(x_max, Tensor):  # torch.clamp takes two tensors or two numbers
         return torch.clip(torch.clip(x, min=x_min), max=x_max)
     return torch.clip(x, x_min, x_max)
 
@@ -346,16 +346,16 @@ def nan_to_num(x: TensorLike, nan: float = 0.0, posinf: float | None = None, neg
 
     Args:
         x: Tensor.
-        nan: In place of NaN.
-        posinf: In place of infinity; the greatest number of the dtype if None.
-        neginf: In place of minus infinity; the least number if None.
+        nan: Replacement of NaN.
+        posinf: Replacement of infinity; the largest number of the dtype if None.
+        neginf: Replacement of minus infinity; the lowest number if None.
     """
     return torch.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
 
 
 @operation
 def round(x: TensorLike, decimals: int = 0) -> Tensor:
-    """Returns the nearest number of `decimals` digits after the point, the even one of two; negative counts zeros before it."""
+    """Rounds to `decimals` digits after the decimal point, or before it if negative; ties go to the even number."""
     if x.is_floating_point():
         return torch.round(x, decimals=decimals)
     return x if decimals >= 0 else torch.round(x.double(), decimals=decimals).to(x.dtype)
@@ -363,5 +363,5 @@ def round(x: TensorLike, decimals: int = 0) -> Tensor:
 
 @operation
 def view(x: TensorLike, dtype: Any = None) -> Tensor:
-    """Returns the same bytes, read as another dtype."""
+    """Reinterprets the bytes as another dtype."""
     return x if dtype is None else x.view(as_dtype(dtype))

@@ -1,4 +1,4 @@
-"""Fourier transforms, of whole signals and of their windows. Complex numbers are pairs (real, imaginary)."""
+"""Fourier transforms of signals and of their windows. Complex numbers are pairs (real, imaginary)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def fft(x: Nest) -> Pair:
 
     Args:
         x: Pair of real and imaginary part, of the same shape.
-    Returns: Such a pair.
-    Raises: ValueError: if `x` is no such pair of floats.
+    Returns: A pair of the same form.
+    Raises: ValueError: if `x` is not such a pair of floats.
     """
     return _pair(torch.fft.fft(_complex(x, "fft")))
 
@@ -42,11 +42,11 @@ def ifft2(x: Nest) -> Pair:
 
 @operation
 def rfft(x: TensorLike, fft_length: int | None = None) -> Pair:
-    """Returns the first half of the Fourier transform of real numbers, along the last axis; the second one mirrors it.
+    """Returns the first half of the Fourier transform of real numbers along the last axis; the other half mirrors it.
 
     Args:
         x: Real numbers.
-        fft_length: To what length they are cut or filled up with 0 first.
+        fft_length: Length to which they are cut or padded with 0 first.
     Returns: Pair of real and imaginary part, `fft_length // 2 + 1` long.
     """
     return _pair(torch.fft.rfft(x, fft_length))
@@ -100,7 +100,7 @@ def stft(
         window: `"hann"`, `"hamming"`, factors (sequence_length,), or None for no weighting.
         center: Whether a window's middle is at its sample; the signal is mirrored at its ends.
     Returns: Pair of real and imaginary part, (..., windows, fft_length // 2 + 1).
-    Raises: ValueError: for lengths or a window that do not fit. TypeError: if `x` is no float32 or float64.
+    Raises: ValueError: for lengths or a window that do not fit. TypeError: if `x` is not float32 or float64.
     """
     if x.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"stft: x must be float32 or float64; got {x.dtype}.")
@@ -126,14 +126,14 @@ def istft(
     window: Nest = "hann",
     center: bool = True,
 ) -> Tensor:
-    """Returns the signal whose `stft` is given.
+    """Returns the signal for an `stft`.
 
     Args:
         x: Pair of real and imaginary part, (..., windows, fft_length // 2 + 1).
         sequence_length: As in `stft`.
         sequence_stride: As in `stft`.
         fft_length: As in `stft`.
-        length: How long the signal is; as long as the windows reach if None.
+        length: Length of the signal; up to the end of the last window if None.
         window: As in `stft`.
         center: As in `stft`.
     Returns: (..., samples).
@@ -159,7 +159,10 @@ def istft(
 
 
 def _dual_window(window: Tensor, length: int, stride: int) -> Tensor:
-    """Returns what makes overlapping windows add up to the signal: the window by the sum of the squares of its shifts."""
+    """Returns the synthesis window, for which overlapping windows add up to the signal.
+
+    It is the window divided by the sum of the squares of its shifts.
+    """
     before = (length - window.shape[0]) // 2
     window = F.pad(window, (before, length - window.shape[0] - before))
     shifts = -(-length // stride)
@@ -168,7 +171,7 @@ def _dual_window(window: Tensor, length: int, stride: int) -> Tensor:
 
 
 def _overlapped(parts: Tensor, stride: int) -> Tensor:
-    """Adds every window in its place: (batch, windows, length) to (batch, samples)."""
+    """Adds each window at its position: (batch, windows, length) to (batch, samples)."""
     _, windows, length = parts.shape
     samples = stride * (windows - 1) + length
     return F.fold(parts.mT, (1, samples), (1, length), stride=(1, stride)).reshape(-1, samples)

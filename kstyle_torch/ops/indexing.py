@@ -1,6 +1,6 @@
-"""Elements taken out by position or condition, and written in.
+"""Indexing: selection and update of elements by position or condition.
 
-Negative positions count from the end. Nothing is changed in place: what writes gives a new tensor.
+Negative indices count from the end. Updates return new tensors; nothing is changed in place.
 
 Example:
     >>> ops.scatter_update([0, 0, 0], [[2]], [7])
@@ -37,12 +37,12 @@ def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
 
     Args:
         x: Tensor.
-        indices: Integers, of any shape, which takes the place of the axis.
-        axis: Along which axis; the flat tensor if None.
+        indices: Integers of any shape, which replaces the axis.
+        axis: The axis; None for the flattened tensor.
     """
     x, axis = (x.flatten(), 0) if axis is None else (x, axis % x.ndim)
     indices = _from_start(indices, x.shape[axis])
-    if axis == 0 and x.ndim == 2:  # a table: this kernel's gradient is the faster one
+    if axis == 0 and x.ndim == 2:  # the gradient of this kernel is faster for tables
         return F.embedding(indices, x)
     taken = torch.index_select(x, axis, indices.flatten())
     return taken.reshape(x.shape[:axis] + indices.shape + x.shape[axis + 1 :])
@@ -50,7 +50,7 @@ def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
 
 @operation
 def take_along_axis(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
-    """Returns, for every place in `indices`, the element at that index along `axis`; in the flat tensor if None."""
+    """Returns the elements at `indices` along `axis`, elementwise; of the flattened tensor if None."""
     size = x.numel() if axis is None else x.shape[axis]
     return torch.take_along_dim(x, _from_start(indices, size), axis)
 
@@ -62,10 +62,10 @@ def _from_start(indices: Tensor, size: int) -> Tensor:
 
 @operation
 def where(condition: TensorLike, x1: Operand = None, x2: Operand = None) -> Tensor:
-    """Returns `x1` where the condition holds, `x2` elsewhere; without them, where it holds: a row of positions for each axis.
+    """Returns `x1` where the condition holds, else `x2`; without them the indices where it holds, a row for each axis.
 
     Args:
-        condition: Tensor; what is not bool holds where it is not 0.
+        condition: Tensor; unless it is bool, it holds where it is not 0.
         x1: Tensor or number.
         x2: Tensor or number.
     """
@@ -77,23 +77,23 @@ def where(condition: TensorLike, x1: Operand = None, x2: Operand = None) -> Tens
 
 
 def nonzero(x: TensorLike) -> Tensor | tuple[Any, ...]:
-    """Returns where elements are not 0: a row of positions for each axis. int32. For a symbolic tensor, a tuple of rows."""
+    """Returns the indices of elements that are not 0, int32, a row for each axis; a tuple of rows for symbolic tensors."""
     return record(rows_of_nonzero, (x,), {}) if is_symbolic(x) else torch.nonzero(as_tensor(x)).T.int()
 
 
 def rows_of_nonzero(x: Tensor) -> tuple[Tensor, ...]:
-    """Returns the rows of `nonzero` as a tuple, as graphs hold them."""
+    """Returns the rows of `nonzero` as a tuple, for graphs."""
     return torch.nonzero(x).T.int().unbind()
 
 
 @operation
 def select(condlist: TensorList, choicelist: TensorList, default: Operand = 0) -> Tensor:
-    """Returns, for each place, the choice of the first condition that holds there.
+    """Returns, for each element, the choice of the first condition that holds.
 
     Args:
         condlist: Bool tensors.
         choicelist: As many tensors.
-        default: What is chosen where none holds.
+        default: Value where none holds.
     """
     chosen = default
     for condition, choice in reversed(list(zip(condlist, choicelist))):
@@ -103,7 +103,7 @@ def select(condlist: TensorList, choicelist: TensorList, default: Operand = 0) -
 
 @operation
 def unravel_index(indices: TensorLike, shape: Sequence[int]) -> tuple[Tensor, ...]:
-    """Returns the positions along each axis of `shape`, for positions in the flat tensor."""
+    """Converts indices of the flattened tensor to indices along each axis of `shape`."""
     return tuple(place.to(indices.dtype) for place in torch.unravel_index(indices, tuple(shape)))
 
 
@@ -113,8 +113,8 @@ def slice(inputs: TensorLike, start_indices: Nest, shape: Sequence[int]) -> Tens
 
     Args:
         inputs: Tensor.
-        start_indices: Where it begins along each axis: ints or a tensor.
-        shape: Its size along each axis; -1 is up to the end, where the beginning is an int.
+        start_indices: Start along each axis: ints or a tensor.
+        shape: Size along each axis; -1 for the rest, if the start is an int.
     """
     if isinstance(start_indices, Tensor):
         for axis, size in enumerate(shape):
@@ -123,7 +123,7 @@ def slice(inputs: TensorLike, start_indices: Nest, shape: Sequence[int]) -> Tens
         return inputs
     ends = [None if size == -1 else start + size for start, size in zip(start_indices, shape)]
     block = inputs[tuple(map(builtins.slice, start_indices, ends))]
-    if probing.active:  # made-up data may be shorter than the block
+    if probing.active:  # the zeros of shape inference may be smaller than the block
         return block.new_zeros([found if size == -1 else size for found, size in zip(block.shape, shape)])
     return block
 
@@ -134,7 +134,7 @@ def slice_update(inputs: TensorLike, start_indices: Nest, updates: TensorLike) -
 
     Args:
         inputs: Tensor.
-        start_indices: Where the block begins along each axis: ints or a tensor.
+        start_indices: Start of the block along each axis: ints or a tensor.
         updates: The block.
     """
     updates = updates.to(inputs.dtype)
@@ -147,11 +147,11 @@ def slice_update(inputs: TensorLike, start_indices: Nest, updates: TensorLike) -
 
 @operation
 def scatter(indices: TensorLike, values: TensorLike, shape: Sequence[int]) -> Tensor:
-    """Zeros with values added in.
+    """Returns zeros to which values are added.
 
     Args:
-        indices: Places, of shape (..., n): n positions each, along the first n axes.
-        values: What is added there, of shape (..., *shape[n:]).
+        indices: Indices into the first n axes, of shape (..., n).
+        values: Values to add, of shape (..., *shape[n:]).
         shape: Shape of the result.
     """
     return _put(values.new_zeros(tuple(shape)), indices, values, "add")
@@ -165,9 +165,9 @@ def scatter_update(
 
     Args:
         inputs: Tensor.
-        indices: Places, of shape (num_updates, n): n positions each, along the first n axes.
-        updates: What comes there, of shape (num_updates, *inputs.shape[n:]).
-        reduction: None puts the updates in; `"add"`, `"max"`, `"min"` or `"mul"` join them to what is there.
+        indices: Indices into the first n axes, of shape (num_updates, n).
+        updates: New values, of shape (num_updates, *inputs.shape[n:]).
+        reduction: None replaces values; `"add"`, `"max"`, `"min"` or `"mul"` combines them with the updates.
     Raises: ValueError: for another reduction.
     """
     reduction = reduction.lower() if reduction else None

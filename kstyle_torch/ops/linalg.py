@@ -1,4 +1,4 @@
-"""Linear algebra: what `keras.ops.linalg` holds. Matrices are the last two axes; all others are batches."""
+"""Linear algebra: Keras' `ops.linalg`. Matrices are the last two axes; all others are batch axes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cholesky(x: TensorLike, upper: bool = False) -> Tensor:
 
     Args:
         x: Symmetric positive definite matrices, (..., n, n).
-        upper: Whether to give the transpose of L.
+        upper: Whether to return the transpose of L.
     Raises: ValueError: if a matrix is not square or not positive definite.
 
     Example:
@@ -54,11 +54,11 @@ def cholesky(x: TensorLike, upper: bool = False) -> Tensor:
 
 @operation
 def cholesky_inverse(x: TensorLike, upper: bool = False) -> Tensor:
-    """Returns the inverse of the matrix whose Cholesky factor is given.
+    """Returns the inverse of a matrix from its Cholesky factor.
 
     Args:
         x: Triangular factors, (..., n, n).
-        upper: Whether they are upper ones.
+        upper: Whether they are upper triangular.
     Raises: ValueError: if a matrix is not square.
     """
     return torch.cholesky_inverse(_square(x, "cholesky_inverse"), upper=upper)
@@ -84,7 +84,7 @@ def eig(x: TensorLike) -> tuple[Tensor, Tensor]:
 
 @operation
 def eigh(x: TensorLike) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (..., n), rising, and eigenvectors (..., n, n) of symmetric (..., n, n).
+    """Returns ascending eigenvalues (..., n) and eigenvectors (..., n, n) of symmetric (..., n, n).
 
     Raises: ValueError: if a matrix is not square.
     """
@@ -121,8 +121,8 @@ def norm(
     Args:
         x: Tensor.
         ord: Order, `"fro"`, `"nuc"` or an infinity as in NumPy; the root of the sum of squares if None.
-        axis: One axis or two; all for None.
-        keepdims: Whether they stay, with size 1.
+        axis: One axis or two; all if None.
+        keepdims: Whether to keep them with size 1.
 
     Example:
         >>> ops.norm(torch.tensor([3.0, 4.0]))
@@ -149,7 +149,7 @@ def qr(x: TensorLike, mode: str = "reduced") -> tuple[Tensor, Tensor]:
 
 @operation
 def solve(a: TensorLike, b: TensorLike) -> Tensor:
-    """Returns the x with `a @ x = b`.
+    """Solves `a @ x = b` for x.
 
     Args:
         a: (..., n, n).
@@ -162,12 +162,12 @@ def solve(a: TensorLike, b: TensorLike) -> Tensor:
 
 @operation
 def solve_triangular(a: TensorLike, b: TensorLike, lower: bool = False) -> Tensor:
-    """Returns the x with `a @ x = b`, for triangular `a`.
+    """Solves `a @ x = b` for x, with triangular `a`.
 
     Args:
         a: (..., n, n); the other triangle is not read.
         b: (..., n) or (..., n, k).
-        lower: Whether `a` is a lower triangle.
+        lower: Whether `a` is lower triangular.
     Raises: ValueError: if the shapes do not fit.
     """
     a, b = _system(a, b, "solve_triangular")
@@ -178,12 +178,12 @@ def solve_triangular(a: TensorLike, b: TensorLike, lower: bool = False) -> Tenso
 
 @operation
 def svd(x: TensorLike, full_matrices: bool = True, compute_uv: bool = True) -> Any:
-    """Returns the singular values, falling, and vectors: `U @ diag(S) @ V = x`.
+    """Returns the singular value decomposition `U @ diag(S) @ V = x`, S descending.
 
     Args:
         x: (..., m, n).
         full_matrices: Whether U and V are square.
-        compute_uv: Whether U and V are wanted.
+        compute_uv: Whether to return U and V.
     Returns: U, S, V; or S alone.
     """
     x = _matrix(x, "svd")
@@ -192,27 +192,27 @@ def svd(x: TensorLike, full_matrices: bool = True, compute_uv: bool = True) -> A
 
 @operation
 def lstsq(a: TensorLike, b: TensorLike, rcond: float | None = None) -> Tensor:
-    """Returns the x that makes `a @ x - b` least in squares.
+    """Returns the least-squares solution x of `a @ x = b`.
 
     Args:
         a: (m, n).
         b: (m,) or (m, k).
-        rcond: Singular values under this part of the largest count as 0.
+        rcond: Singular values below this fraction of the largest count as 0.
     """
     if rcond is None:
         return torch.linalg.lstsq(a, b).solution
-    if a.is_cuda:  # no driver there cuts off singular values
+    if a.is_cuda:  # the drivers on CUDA do not cut off singular values
         return torch.linalg.pinv(a, rtol=rcond) @ b
     return torch.linalg.lstsq(a, b, rcond=rcond, driver="gelsd").solution
 
 
 @operation
 def matrix_rank(x: TensorLike, tol: float | None = None) -> Tensor:
-    """Returns how many singular values exceed `tol` (if None, what rounding makes of 0), int32.
+    """Returns the rank of matrices: how many singular values exceed `tol`, int32.
 
     Args:
         x: (..., m, n).
-        tol: The least singular value that counts.
+        tol: Tolerance; if None, the rounding error of the largest singular value.
     """
     return torch.linalg.matrix_rank(_matrix(x, "matrix_rank"), atol=tol).int()
 
@@ -223,21 +223,21 @@ def pinv(x: TensorLike, rcond: float | None = None) -> Tensor:
 
     Args:
         x: (..., m, n).
-        rcond: Singular values under this part of the largest count as 0.
+        rcond: Singular values below this fraction of the largest count as 0.
     """
     return torch.linalg.pinv(_matrix(x, "pinv"), rtol=rcond)
 
 
 @operation
 def jvp(fun: Callable[..., Any], primals: Nest, tangents: Nest, has_aux: bool = False) -> Any:
-    """Returns the value of a function and its derivative in a direction.
+    """Returns the value of a function and its directional derivative (Jacobian-vector product).
 
     Args:
         fun: The function.
         primals: Its arguments.
         tangents: The direction, one tensor for each of them.
-        has_aux: Whether `fun` gives, beside its value, something that is handed on.
-    Returns: Value and derivative; and what was handed on.
+        has_aux: Whether `fun` also returns auxiliary data.
+    Returns: Value and derivative, and the auxiliary data.
 
     Example:
         >>> ops.jvp(torch.square, (torch.tensor(3.0),), (torch.tensor(1.0),))
@@ -247,7 +247,7 @@ def jvp(fun: Callable[..., Any], primals: Nest, tangents: Nest, has_aux: bool = 
 
 
 def _plain(parts: Any) -> Any:
-    """Returns a tuple: torch's own kind of it cannot be the output of a graph."""
+    """Converts torch's named tuples, which cannot be outputs of a graph, to tuples."""
     return tuple(parts)
 
 

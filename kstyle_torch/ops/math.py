@@ -44,7 +44,7 @@ def erf(x: TensorLike) -> Tensor:
 
 @operation
 def erfc(x: TensorLike) -> Tensor:
-    """Returns `1 - erf(x)`, exact where `erf(x)` is close to 1."""
+    """Returns `1 - erf(x)`, accurate where `erf(x)` is close to 1."""
     return torch.erfc(x)
 
 
@@ -72,8 +72,8 @@ def logsumexp(x: TensorLike, axis: int | tuple[int, ...] | list[int] | None = No
 
     Args:
         x: Tensor.
-        axis: Over which axis or axes; all for None.
-        keepdims: Whether they stay, with size 1.
+        axis: Axis or axes to reduce; all if None.
+        keepdims: Whether to keep them with size 1.
 
     Example:
         >>> ops.logsumexp(torch.tensor([1000.0, -torch.inf]))
@@ -88,7 +88,7 @@ def top_k(x: TensorLike, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
 
     Args:
         x: Tensor.
-        k: How many.
+        k: Number of values.
         sorted: Whether the largest comes first.
     Returns: Values and indices.
     """
@@ -103,7 +103,7 @@ def in_top_k(targets: TensorLike, predictions: TensorLike, k: int) -> Tensor:
     Args:
         targets: Class numbers, (batch,).
         predictions: (batch, classes).
-        k: How many.
+        k: Number of values.
     Returns: bool, (batch,).
     """
     of_target = predictions.take_along_dim(targets.long().unsqueeze(-1), -1)
@@ -117,14 +117,14 @@ def segment_sum(
     num_segments: int | None = None,
     sorted: bool = False,  # noqa: ARG001
 ) -> Tensor:
-    """Returns the sum of the rows with the same number.
+    """Returns the sum of the rows of each segment.
 
     Args:
         data: (rows, ...).
-        segment_ids: The number of every row, (rows,); rows with numbers out of range are left out.
-        num_segments: How many numbers there are; one more than the largest if None (waits for the device).
-        sorted: Whether the numbers rise; makes no difference here.
-    Returns: (num_segments, ...), with 0 where no row is.
+        segment_ids: Segment of each row, (rows,); rows with ids out of range are ignored.
+        num_segments: Number of segments; one more than the largest id if None, for which the host waits for the device.
+        sorted: Whether the ids are sorted; has no effect.
+    Returns: (num_segments, ...), 0 for empty segments.
     Raises: ValueError: if the shapes do not fit.
 
     Example:
@@ -141,7 +141,7 @@ def segment_max(
     num_segments: int | None = None,
     sorted: bool = False,  # noqa: ARG001
 ) -> Tensor:
-    """Returns the largest of the rows with the same number; the lowest value of the dtype where no row is.
+    """Returns the maximum of the rows of each segment; the lowest value of the dtype for empty segments.
 
     Args:
         data: As in `segment_sum`.
@@ -159,7 +159,7 @@ def segment_min(
     num_segments: int | None = None,
     sorted: bool = False,  # noqa: ARG001
 ) -> Tensor:
-    """Returns the least of the rows with the same number; the highest value of the dtype where no row is.
+    """Returns the minimum of the rows of each segment; the largest value of the dtype for empty segments.
 
     Args:
         data: As in `segment_sum`.
@@ -177,7 +177,7 @@ def segment_prod(
     num_segments: int | None = None,
     sorted: bool = False,  # noqa: ARG001
 ) -> Tensor:
-    """Returns the product of the rows with the same number; 1 where no row is.
+    """Returns the product of the rows of each segment; 1 for empty segments.
 
     Args:
         data: As in `segment_sum`.
@@ -209,9 +209,9 @@ def cdist(x: TensorLike, y: TensorLike) -> Tensor:
 
 @operation
 def view_as_complex(x: TensorLike) -> Tensor:
-    """Returns complex numbers of the pairs (real, imaginary) along the last axis, which goes.
+    """Converts pairs (real, imaginary) along the last axis to complex numbers, without that axis.
 
-    Raises: ValueError: if the last axis has not size 2.
+    Raises: ValueError: if the size of the last axis is not 2.
     """
     if x.shape[-1:] != (2,):
         raise ValueError(
@@ -223,7 +223,7 @@ def view_as_complex(x: TensorLike) -> Tensor:
 
 @operation
 def view_as_real(x: TensorLike) -> Tensor:
-    """Pairs (real, imaginary) along a new last axis, of complex numbers."""
+    """Converts complex numbers to pairs (real, imaginary) along a new last axis."""
     return torch.view_as_real(x.resolve_conj())
 
 
@@ -231,10 +231,10 @@ def _segments(data: Tensor, segment_ids: Tensor, num_segments: int | None, reduc
     data, ids = data, segment_ids.long()
     if ids.ndim != 1 or ids.shape[0] != data.shape[0]:
         raise ValueError(
-            f"segment_ids must be one number a row of data; got shapes {tuple(ids.shape)} and {tuple(data.shape)}."
+            f"segment_ids must have one id for each row of data; got shapes {tuple(ids.shape)} and {tuple(data.shape)}."
         )
-    count = int(ids.max()) + 1 if num_segments is None else num_segments  # host waits for the device without a number
-    ids = ids.where((ids >= 0) & (ids < count), count)  # to one more segment, which is left out
+    count = int(ids.max()) + 1 if num_segments is None else num_segments  # the host waits for the device
+    ids = ids.where((ids >= 0) & (ids < count), count)  # to one more segment, which is dropped
     start = data.new_full((count + 1, *data.shape[1:]), _neutral(reduction, data.dtype))
     index = ids.reshape(-1, *[1] * (data.ndim - 1)).expand_as(data)
     return start.scatter_reduce(0, index, data, reduction)[:-1]

@@ -1,4 +1,4 @@
-"""Reductions that leave NaN out. `axis` and `keepdims` mean what they mean in `reduction`.
+"""Reductions that ignore NaN. `axis` and `keepdims` are those of `reduction`.
 
 Example:
     >>> ops.nanmean([1.0, float("nan"), 3.0])
@@ -44,13 +44,13 @@ def nancumprod(x: TensorLike, axis: int | None = None, dtype: Any = None) -> Ten
 
 @operation
 def nanmax(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Returns the greatest number; NaN where there is none."""
+    """Returns the largest number; NaN if all are NaN."""
     return _extreme(reduction.amax, x, float("-inf"), axis, keepdims)
 
 
 @operation
 def nanmin(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Returns the smallest number; NaN where there is none."""
+    """Returns the smallest number; NaN if all are NaN."""
     return _extreme(reduction.amin, x, float("inf"), axis, keepdims)
 
 
@@ -63,13 +63,13 @@ def _extreme(function: Any, x: Tensor, fill: float, axis: Axis, keepdims: bool) 
 
 @operation
 def nanargmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Returns where the greatest number is, -1 where there is none. int32."""
+    """Returns the index of the largest number, int32; -1 if all are NaN."""
     return _where_extreme(reduction.argmax, x, float("-inf"), axis, keepdims)
 
 
 @operation
 def nanargmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Returns where the smallest number is, -1 where there is none. int32."""
+    """Returns the index of the smallest number, int32; -1 if all are NaN."""
     return _where_extreme(reduction.argmin, x, float("inf"), axis, keepdims)
 
 
@@ -82,13 +82,13 @@ def _where_extreme(function: Any, x: Tensor, fill: float, axis: int | None, keep
 
 @operation
 def nanmean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Returns the mean of the numbers."""
+    """Returns the mean, without NaN."""
     return x if is_empty(axis) else torch.nanmean(with_float_dtype(x), axes_of(x, axis), keepdim=keepdims)
 
 
 @operation
 def nanvar(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Returns the variance of the numbers."""
+    """Returns the variance, without NaN."""
     x = with_float_dtype(x)
     if is_empty(axis):
         return torch.where(torch.isnan(x), x, 0.0)
@@ -105,7 +105,7 @@ def nanstd(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @operation
 def nanmedian(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Returns the median of the numbers."""
+    """Returns the median, without NaN."""
     if is_empty(axis):
         return x
     return reduction.quantile_with(torch.nanquantile, x, as_tensor(0.5, device=x.device), axis, "linear", keepdims)
@@ -115,7 +115,7 @@ def nanmedian(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tenso
 def nanquantile(
     x: TensorLike, q: TensorLike, axis: Axis = None, method: str = "linear", keepdims: bool = False
 ) -> Tensor:
-    """Returns `quantile` of the numbers, with its arguments."""
+    """Returns `quantile`, without NaN. The arguments are those of `quantile`."""
     return reduction.quantile_with(torch.nanquantile, x, q, axis, method, keepdims)
 
 
@@ -123,10 +123,10 @@ def nanquantile(
 def nanpercentile(
     x: TensorLike, q: TensorLike, axis: Axis = None, method: str = "linear", keepdims: bool = False
 ) -> Tensor:
-    """Returns `percentile` of the numbers, with its arguments."""
+    """Returns `percentile`, without NaN. The arguments are those of `percentile`."""
     return reduction.quantile_with(torch.nanquantile, x, q / 100, axis, method, keepdims)
 
 
 def _filled(x: Tensor, value: float) -> Tensor:
-    """Returns `x` with `value` for NaN."""
+    """Replaces NaN with `value`."""
     return torch.where(torch.isnan(x), value, x) if x.is_floating_point() else x

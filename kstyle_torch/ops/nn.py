@@ -1,4 +1,4 @@
-"""Operations of neural networks: what `keras.ops.nn` holds."""
+"""Operations of neural networks: Keras' `ops.nn`."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def psnr(x1: TensorLike, x2: TensorLike, max_val: TensorLike) -> Tensor:
     Args:
         x1: First image, or a batch of them.
         x2: Second, of the same shape.
-        max_val: The largest value that a pixel may have.
+        max_val: Largest possible value of a pixel.
     Raises: ValueError: if the shapes differ.
     """
     if x1.shape != x2.shape:

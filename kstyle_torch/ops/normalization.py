@@ -32,9 +32,9 @@ def batch_normalization(
 
     Args:
         x: Tensor of any rank.
-        mean: One number for every index of `axis`.
+        mean: One number for each index of `axis`.
         variance: Likewise.
-        axis: The axis that the other arguments run along, mostly the channels'.
+        axis: Axis of the other arguments, usually the channels.
         offset: Likewise; 0 if None.
         scale: Likewise; 1 if None.
         epsilon: Added to the variance.
@@ -70,7 +70,7 @@ def layer_normalization(
         beta: Offsets, likewise; 0 if None.
         axis: One axis or several.
         epsilon: Added to the variance; `config.epsilon()` if None.
-        kwargs: `rms_scaling`, which is deprecated: divides by the standard deviation without taking off the mean.
+        kwargs: `rms_scaling`, which is deprecated: divides by the standard deviation without subtracting the mean.
     Source: Ba et al. 2016.
     """
     rms_scaling = _rms_scaling(kwargs)
@@ -119,7 +119,7 @@ def normalize(x: TensorLike, axis: Axes | None = -1, order: int = 2, epsilon: fl
         x: Tensor of any rank; a scalar counts as a vector of one.
         axis: One axis or several; all for None.
         order: Order of the norm, a positive int.
-        epsilon: The least norm; `config.epsilon()` if None.
+        epsilon: Smallest norm; `config.epsilon()` if None.
     Raises: ValueError: if `order` is not a positive int.
 
     Example:
@@ -137,12 +137,12 @@ def normalize(x: TensorLike, axis: Axes | None = -1, order: int = 2, epsilon: fl
 
 @operation
 def moments(x: TensorLike, axes: Axes, keepdims: bool = False, synchronized: bool = False) -> tuple[Tensor, Tensor]:
-    """Returns the mean and (biased) variance; of float16 computed in float32 and cut at the largest float16.
+    """Returns the mean and (biased) variance; of float16 computed in float32 and clipped to its range.
 
     Args:
         x: Tensor of any rank.
-        axes: Over which axes.
-        keepdims: Whether they stay, with size 1.
+        axes: Axes to reduce.
+        keepdims: Whether to keep them with size 1.
         synchronized: Whether over all devices; not supported here.
     Raises: ValueError: if `synchronized`.
 

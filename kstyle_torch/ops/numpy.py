@@ -1,4 +1,4 @@
-"""Keras' `ops.numpy`: functions that NumPy has, under its names."""
+"""Keras' `ops.numpy`: functions of NumPy, under its names."""
 
 from kstyle_torch.ops.arithmetic import (
     add,

@@ -1,7 +1,7 @@
-"""Decorator of operations: they take arrays and weight views, and work on symbolic tensors.
+"""Decorator of operations: converts arrays and weight views, and records calls on symbolic tensors.
 
-The annotation of a parameter says what the body sees: of `TensorLike` a tensor, of `Operand` a tensor or a Python number,
-of `TensorList` a list of tensors, of `Nest` a nest in which arrays became tensors; all else arrives as it was given.
+The annotation of a parameter determines what the body gets: for `TensorLike` a tensor, for `Operand` a tensor or a Python
+number, for `TensorList` a list of tensors, for `Nest` a nest with arrays converted to tensors; other arguments unchanged.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, tree
+from kstyle_torch.arrays import shown
+from kstyle_torch.errors import WrongTypeError
 from kstyle_torch.ops.dtypes import WIDER, floatx
 from kstyle_torch.symbolic.tensor import is_symbolic, record
 from kstyle_torch.variables import Variable
@@ -36,11 +38,11 @@ READY = {"TensorLike": READY_TENSORS, "Operand": READY_OPERANDS, "TensorList": L
 def operation(function: F) -> F:
     """Decorates a function over tensors.
 
-    On symbolic tensors, its call becomes one node of the graph; the shapes come from running it, so the body sees real
+    On symbolic tensors, its call becomes one node of the graph; shapes come from running it, so the body gets real
     tensors only.
 
-    Plain tensors cost no more than a look at their types. A function that annotates none of its parameters with a kind
-    has every argument treated as a `Nest`.
+    For plain tensors the overhead is a check of their types. If no parameter has one of these annotations, every argument
+    is treated as a `Nest`.
     """
     code = function.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
@@ -98,7 +100,7 @@ def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
 
 
 def _device_of(leaves: list[Any]) -> torch.device:
-    """Returns where the first tensor is: what comes with it goes there."""
+    """Returns the device of the first tensor, to which converted arguments go."""
     for leaf in leaves:
         if isinstance(leaf, (Tensor, Variable)):
             return leaf.device
@@ -123,14 +125,14 @@ def _with_tensor(leaf: Any, device: torch.device) -> Any:
 
 
 def as_tensor(x: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Tensor:
-    """Returns what a caller passes where a tensor is meant: a number, a list, an array, a weight view or a tensor.
+    """Converts an argument to a tensor: a number, a list, an array, a weight view or a tensor.
 
     Python numbers become int32 and `config.floatx()`; arrays keep their dtype.
 
     Args:
-        x: What it was.
-        dtype: What it shall be in; None leaves that to `x`.
-        device: Where it shall be, unless `x` is a tensor; `config.device()` if None.
+        x: The argument.
+        dtype: Dtype of the result; that of `x` if None.
+        device: Device of the result, unless `x` is a tensor; `config.device()` if None.
     """
     if isinstance(x, Variable):
         x = x.read()
@@ -155,9 +157,11 @@ def _dtype_of_number(x: Any) -> torch.dtype:
 
 def _of_array(x: Any, dtype: torch.dtype | None, device: torch.device) -> Tensor:
     array = np.asarray(x)
+    if array.dtype.kind in "OSU":
+        raise WrongTypeError(f"A tensor holds numbers or bools; got {shown(x)} of type {array.dtype.name}.")
     if dtype is None and isinstance(x, (list, tuple)):
         dtype = {"float64": floatx(), "int64": torch.int32, "complex128": torch.complex64}.get(array.dtype.name)
-    if array.dtype.name == "bfloat16":  # of ml_dtypes; torch cannot read it
+    if array.dtype.name == "bfloat16":  # from ml_dtypes; torch.from_numpy does not accept it
         array, dtype = array.astype("float32"), dtype or torch.bfloat16
     if array.dtype.name in WIDER:
         array = array.astype("int64")

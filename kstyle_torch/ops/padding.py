@@ -1,6 +1,6 @@
 """Position of an image's channels, and amounts of `padding="same"`: shared by operations and layers.
 
-Images are channels_last for the user. `to_channels_first` gives a view that already is torch's channels_last memory
+Images are channels_last for the user. `to_channels_first` returns a view, which has torch's channels_last memory
 format, so nothing is copied.
 """
 
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from kstyle_torch import config
 
-Pads = list[tuple[int, int]]  # before and after, an axis
+Pads = list[tuple[int, int]]  # (before, after) for each axis
 
 
 def is_channels_last(data_format: str | None, name: str) -> bool:
-    """Returns whether channels come last, as `config.image_data_format()` says for None.
+    """Returns whether channels come last; None means `config.image_data_format()`.
 
     Raises: ValueError: if `data_format` is neither `"channels_last"` nor `"channels_first"`.
     """
@@ -39,7 +39,7 @@ def is_same(padding: str, name: str) -> bool:
 
 
 def per_axis(value: Any, rank: int, argument: str, name: str) -> tuple[Any, ...]:
-    """Returns one value an axis, from a single one or a sequence.
+    """Returns one value for each axis, from a single one or a sequence.
 
     Raises: ValueError: if their number is not `rank`.
     """
@@ -60,7 +60,7 @@ def to_channels_last(x: Tensor) -> Tensor:
 
 
 def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """Returns what goes before and after an axis so that it has `ceil(size / stride)` windows; the odd one goes after."""
+    """Returns the padding before and after an axis for `ceil(size / stride)` windows; an odd element goes after."""
     total = max((-(-size // stride) - 1) * stride + (window - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
 
@@ -71,31 +71,31 @@ def same_pads(x: Tensor, window: Sequence[int], strides: Sequence[int], dilation
 
 
 def flat_pads(pads: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """Returns what `F.pad` takes for (before, after) an axis: from the last axis to the first."""
+    """Converts (before, after) for each axis to the order of `F.pad`: from the last axis to the first."""
     return tuple(amount for pair in reversed(pads) for amount in pair)
 
 
 def pad(x: Tensor, pads: Pads, mode: str = "constant") -> Tensor:
-    """Returns a channels_first tensor with `pads` around it, zeros unless by `mode`; negative ones cut it."""
+    """Pads a channels_first tensor, with zeros unless `mode` is given; negative pads crop it."""
     flat = flat_pads(pads)
     return F.pad(x, flat, mode=mode) if any(flat) else x
 
 
 def pad_same(x: Tensor, window: Sequence[int], strides: Sequence[int], dilation: Sequence[int]) -> Tensor:
-    """Returns a channels_first tensor with zeros around it, for `padding="same"`."""
+    """Pads a channels_first tensor with zeros for `padding="same"`."""
     return pad(x, same_pads(x, window, strides, dilation))
 
 
 def transposed_pads(window: int, stride: int, dilation: int, same: bool, output_padding: int | None) -> tuple[int, int]:
-    """Returns what Keras adds before and after an axis of torch's unpadded transposed convolution; negative where it cuts.
+    """Returns Keras' padding before and after an axis of torch's unpadded transposed convolution; negative to crop.
 
     Args:
         window: Size of the kernel.
         stride: Stride.
         dilation: Dilation.
         same: Whether `padding` is `"same"`.
-        output_padding: How much longer the output is than its shortest possible length; None for `size * stride` with
-            `same`, without for `(size - 1) * stride + max(window, stride)`.
+        output_padding: Length of the output beyond the shortest possible one; None for a length of `size * stride` with
+            `same`, and `(size - 1) * stride + max(window, stride)` without.
     """
     reach = (window - 1) * dilation + 1
     if not same:

@@ -1,4 +1,4 @@
-"""Pooling over windows of one, two or three axes, and to a wanted size."""
+"""Pooling over windows of one, two or three axes, and adaptive pooling."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def max_pool(
 
     Args:
         inputs: (batch, *sizes, channels), or channels second with channels_first.
-        pool_size: Size of the window; an int or one an axis.
+        pool_size: Size of the window; an int or one for each axis.
         strides: Step of the window; `pool_size` if None.
         padding: `"valid"` (none) or `"same"` (as many windows as `size / stride`, rounded up).
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
@@ -66,7 +66,7 @@ def average_pool(
         inputs: As in `max_pool`.
         pool_size: As in `max_pool`.
         strides: As in `max_pool`.
-        padding: As in `max_pool`; what is added counts only where it cannot be even, and then repeats the edge.
+        padding: As in `max_pool`. Padding is not averaged, except that uneven padding repeats the edge.
         data_format: As in `max_pool`.
     Raises: ValueError: if `inputs` has another rank than 3, 4 or 5.
     """
@@ -76,11 +76,11 @@ def average_pool(
 
 @operation
 def adaptive_max_pool(inputs: TensorLike, output_size: Sizes, data_format: str | None = None) -> Tensor:
-    """Returns the largest value of each of `output_size` windows, spread evenly.
+    """Returns the largest value of each of `output_size` evenly spaced windows.
 
     Args:
         inputs: (batch, *sizes, channels), or channels second with channels_first.
-        output_size: Sizes of the output; an int or one an axis.
+        output_size: Sizes of the output; an int or one for each axis.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Raises: ValueError: if `inputs` has another rank than 3, 4 or 5.
     """
@@ -89,7 +89,7 @@ def adaptive_max_pool(inputs: TensorLike, output_size: Sizes, data_format: str |
 
 @operation
 def adaptive_average_pool(inputs: TensorLike, output_size: Sizes, data_format: str | None = None) -> Tensor:
-    """Returns the mean of each of `output_size` windows, spread evenly.
+    """Returns the mean of each of `output_size` evenly spaced windows.
 
     Args:
         inputs: As in `adaptive_max_pool`.

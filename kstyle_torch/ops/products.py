@@ -1,6 +1,6 @@
 """Products of vectors, matrices and tensors.
 
-Where torch does not promote, both operands are brought to one dtype first. Integers are multiplied in float64 on
+Where torch does not promote, operands are cast to one dtype first. Integers are multiplied in float64 on
 accelerators, which have no kernel for them: exact up to 2**53.
 
 Example:
@@ -22,7 +22,7 @@ from kstyle_torch.ops.operation import TensorLike, operation
 
 
 def _multiplied(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """Returns `function` of the tensors in their common dtype."""
+    """Returns `function` of the tensors, cast to their common dtype."""
     tensors = tuple(in_common_dtype(*tensors))
     dtype = tensors[0].dtype
     if dtype.is_floating_point or dtype.is_complex or (dtype is not torch.bool and tensors[0].device.type == "cpu"):
@@ -40,7 +40,7 @@ def matmul(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 @operation
 def dot(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """Sums over the last axis of `x1` and the last but one of `x2` (its only one, if it has one)."""
+    """Sums over the last axis of `x1` and the second to last of `x2` (or its only one)."""
     if x1.ndim == 0 or x2.ndim == 0:
         return torch.multiply(x1, x2)
     if x2.ndim <= 2:
@@ -62,7 +62,7 @@ def inner(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 @operation
 def outer(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """Returns every element of `x1` times every element of `x2`, both flattened."""
+    """Returns the outer product: every element of `x1` times every element of `x2`, both flattened."""
     return torch.outer(x1.flatten(), x2.flatten())
 
 
@@ -79,7 +79,7 @@ def tensordot(x1: TensorLike, x2: TensorLike, axes: int | Sequence[Any] = 2) -> 
     Args:
         x1: Tensor.
         x2: Tensor.
-        axes: How many: the last of `x1` and the first of `x2`; or two ints or lists, which of each.
+        axes: Number of axes: the last of `x1` and the first of `x2`; or two ints or lists, the axes of each.
     """
     if not isinstance(axes, int):
         axes = [[each] if isinstance(each, int) else list(each) for each in axes]
@@ -88,12 +88,12 @@ def tensordot(x1: TensorLike, x2: TensorLike, axes: int | Sequence[Any] = 2) -> 
 
 @operation
 def einsum(subscripts: str, *operands: TensorLike, **kwargs: Any) -> Tensor:  # noqa: ARG001
-    """Sums of products after Einstein's convention; of int8 in int32.
+    """Returns sums of products in Einstein's notation; of int8 in int32.
 
     Args:
         subscripts: The axes of each operand and of the result, as in `"bij,bjk->bik"`.
         operands: Tensors.
-        kwargs: Taken for Keras' sake (`optimize`); torch orders the products itself.
+        kwargs: Accepted for compatibility with Keras (`optimize`); torch orders the products itself.
     """
     if all(operand.dtype is torch.int8 for operand in operands):
         operands = tuple(operand.int() for operand in operands)
@@ -109,9 +109,9 @@ def cross(
     Args:
         x1: Tensor.
         x2: Tensor.
-        axisa: Which axis of `x1` holds the vectors.
-        axisb: Which axis of `x2`.
-        axisc: Which axis of the result; of two times 2 elements, only the third is given, without an axis.
+        axisa: Axis of the vectors in `x1`.
+        axisb: Axis of the vectors in `x2`.
+        axisc: Axis of the vectors in the result; of vectors of 2 elements, only the third element is returned, without an axis.
         axis: All three at once.
     """
     if axis is not None:
@@ -130,8 +130,8 @@ def correlate(x1: TensorLike, x2: TensorLike, mode: str = "valid") -> Tensor:
     Args:
         x1: Vector.
         x2: Vector that moves along it.
-        mode: `"full"`: wherever they touch; `"same"`: as many as `x1` has, from the middle; `"valid"`: where one is
-            wholly within the other.
+        mode: `"full"`: wherever they overlap; `"same"`: the central part, as long as `x1`; `"valid"`: only where one lies
+            entirely within the other.
     """
     x1, x2 = in_common_dtype(x1, x2, floating=True)
     num_first, num_second = len(x1), len(x2)
@@ -152,6 +152,6 @@ def slogdet(x: TensorLike) -> tuple[Tensor, Tensor]:
 
 @operation
 def vander(x: TensorLike, N: int | None = None, increasing: bool = False) -> Tensor:  # noqa: N803
-    """Returns the powers of a vector as columns, falling from `N - 1`, or rising; `N` is its length if None."""
+    """Returns the powers of a vector as columns, descending from `N - 1`, or ascending; `N` is its length if None."""
     powers = torch.linalg.vander(x, N=N).to(x.dtype)
     return powers if increasing else powers.flip(-1)

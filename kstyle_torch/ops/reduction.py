@@ -1,7 +1,7 @@
-"""Sums, means, extremes: over one axis, several or all.
+"""Sums, means and extremes over one axis, several or all.
 
-Everywhere `x` is a tensor or what becomes one; `axis` is an int, a tuple of ints or None (all axes), negative counts from
-the end, and over no axes, `()`, each element stands for itself; `keepdims` keeps reduced axes with size 1.
+`x` is a tensor or convertible to one; `axis` is an int, a tuple of ints or None (all axes), and negative axes count from
+the end; over no axes, `()`, elements are unchanged; `keepdims` keeps reduced axes with size 1.
 
 Example:
     >>> ops.sum([[1, 2], [3, 4]], axis=0)
@@ -23,7 +23,7 @@ Axis = int | Sequence[int] | None
 
 
 def axes_of(x: Tensor, axis: Axis) -> tuple[int, ...]:
-    """Returns the axes that are meant, from 0 on, in order."""
+    """Returns the axes as sorted numbers from 0."""
     if axis is None:
         return tuple(range(x.ndim))
     axes = (axis,) if isinstance(axis, int) else axis
@@ -31,7 +31,7 @@ def axes_of(x: Tensor, axis: Axis) -> tuple[int, ...]:
 
 
 def is_empty(axis: Axis) -> bool:
-    """Returns whether `axis` names no axis: torch reads `()` as all of them."""
+    """Returns whether `axis` is empty, which torch would take for all axes."""
     return axis is not None and not isinstance(axis, int) and len(axis) == 0
 
 
@@ -49,7 +49,7 @@ def any(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @operation
 def amax(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Returns the greatest element."""
+    """Returns the largest element."""
     return x if is_empty(axis) else torch.amax(x, axes_of(x, axis), keepdim=keepdims)
 
 
@@ -61,7 +61,7 @@ def amin(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @operation
 def max(x: TensorLike, axis: Axis = None, keepdims: bool = False, initial: Operand = None) -> Tensor:
-    """Returns the greatest element; `initial` if that is greater, or if there is none."""
+    """Returns the largest element; `initial` if that is larger, or the tensor is empty."""
     if initial is None:
         return amax(x, axis, keepdims)
     if x.numel() == 0:
@@ -71,7 +71,7 @@ def max(x: TensorLike, axis: Axis = None, keepdims: bool = False, initial: Opera
 
 @operation
 def min(x: TensorLike, axis: Axis = None, keepdims: bool = False, initial: Operand = None) -> Tensor:
-    """Returns the smallest element; `initial` if that is smaller, or if there is none."""
+    """Returns the smallest element; `initial` if that is smaller, or the tensor is empty."""
     if initial is None:
         return amin(x, axis, keepdims)
     if x.numel() == 0:
@@ -81,20 +81,20 @@ def min(x: TensorLike, axis: Axis = None, keepdims: bool = False, initial: Opera
 
 @operation
 def ptp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Returns the distance from the smallest element to the greatest."""
+    """Returns the difference of the largest and the smallest element."""
     return amax(x, axis, keepdims) - amin(x, axis, keepdims)
 
 
 @operation
 def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Returns where the greatest element is, the first of several; of the flat tensor if `axis` is None. int32."""
+    """Returns the index of the (first) largest element, int32; in the flattened tensor if `axis` is None."""
     x = x.byte() if x.dtype is torch.bool else x
     return torch.argmax(x, axis, keepdim=keepdims).int()
 
 
 @operation
 def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Returns where the smallest element is, the first of several; of the flat tensor if `axis` is None. int32."""
+    """Returns the index of the (first) smallest element, int32; in the flattened tensor if `axis` is None."""
     x = x.byte() if x.dtype is torch.bool else x
     return torch.argmin(x, axis, keepdim=keepdims).int()
 
@@ -126,8 +126,8 @@ def average(x: TensorLike, axis: Axis = None, weights: TensorLike = None) -> Ten
 
     Args:
         x: Tensor.
-        axis: Over which axes.
-        weights: Of the shape of `x`, or of its axis `axis`; None is `mean`.
+        axis: Axes to reduce.
+        weights: Shaped like `x`, or like its axis `axis`; if None, the result is the `mean`.
     """
     x = with_float_dtype(x)
     if weights is None or is_empty(axis):
@@ -156,19 +156,19 @@ def std(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @operation
 def count_nonzero(x: TensorLike, axis: Axis = None) -> Tensor:
-    """Returns how many elements are not 0. int32."""
+    """Returns the number of elements that are not 0, int32."""
     return (x != 0).int() if is_empty(axis) else torch.sum(x != 0, axes_of(x, axis), dtype=torch.int32)
 
 
 @operation
 def cumsum(x: TensorLike, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """Returns the sums up to each element along `axis`, of the flat tensor if None; of bools in int32."""
+    """Returns the cumulative sums along `axis`, of the flattened tensor if None; of bools in int32."""
     return _cumulative(torch.cumsum, x, axis, dtype)
 
 
 @operation
 def cumprod(x: TensorLike, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """Returns the products up to each element along `axis`, of the flat tensor if None; of bools in int32."""
+    """Returns the cumulative products along `axis`, of the flattened tensor if None; of bools in int32."""
     return _cumulative(torch.cumprod, x, axis, dtype)
 
 
@@ -190,10 +190,10 @@ def quantile(x: TensorLike, q: TensorLike, axis: Axis = None, method: str = "lin
 
     Args:
         x: Tensor.
-        q: Share, 0 to 1, or a tensor of several, which becomes the first axis of the result.
-        axis: Over which axes.
-        method: `"linear"`, `"lower"`, `"higher"`, `"midpoint"` or `"nearest"`, where it lies between two elements.
-        keepdims: Whether reduced axes stay, with size 1.
+        q: Share, 0 to 1, or a tensor of shares, which becomes the first axis of the result.
+        axis: Axes to reduce.
+        method: Interpolation between two elements: `"linear"`, `"lower"`, `"higher"`, `"midpoint"` or `"nearest"`.
+        keepdims: Whether to keep reduced axes with size 1.
     """
     return quantile_with(torch.quantile, x, q, axis, method, keepdims)
 
@@ -207,7 +207,7 @@ def percentile(
 
 
 def quantile_with(function: Any, x: Tensor, q: Tensor, axis: Axis, method: str, keepdims: bool) -> Tensor:
-    """Returns torch's quantile takes one axis, and neither integers nor half precision."""
+    """Converts arguments for torch's quantile, which takes one axis, and neither integers nor half precision."""
     result_dtype = result_type(x.dtype, float)
     x = x.to(torch.promote_types(result_dtype, torch.float32))
     axes = axes_of(x, axis)
@@ -223,7 +223,7 @@ def quantile_with(function: Any, x: Tensor, q: Tensor, axis: Axis, method: str, 
 
 @operation
 def diff(a: TensorLike, n: int = 1, axis: int = -1) -> Tensor:
-    """Returns the differences of neighbours along `axis`, `n` times over."""
+    """Returns the `n`-th differences of neighbors along `axis`."""
     return torch.diff(a, n=n, dim=axis)
 
 
@@ -232,10 +232,10 @@ def trapezoid(y: TensorLike, x: TensorLike = None, dx: Operand = 1.0, axis: int 
     """Returns the area under `y` by the trapezoidal rule.
 
     Args:
-        y: Heights.
-        x: Where they stand; None for steps of `dx`.
+        y: Function values.
+        x: Their positions; None for steps of `dx`.
         dx: Distance between two.
-        axis: Along which axis.
+        axis: The axis.
     """
     y = with_float_dtype(y) if y.dtype is torch.bool else y
     return torch.trapezoid(y, dx=1.0, dim=axis) * dx if x is None else torch.trapezoid(y, x=x, dim=axis)
@@ -243,7 +243,7 @@ def trapezoid(y: TensorLike, x: TensorLike = None, dx: Operand = 1.0, axis: int 
 
 @operation
 def corrcoef(x: TensorLike) -> Tensor:
-    """Returns the correlation of every row (a variable; columns are observations) with every other."""
+    """Returns the correlation matrix of variables (rows; columns are observations)."""
     x = with_float_dtype(x)
     distance = x - x.mean(-1, keepdim=True)
     unit = distance / torch.linalg.vector_norm(distance, dim=-1, keepdim=True)
@@ -256,7 +256,7 @@ def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Ten
 
     Args:
         x: Tensor of two axes or more.
-        offset: How far above the main diagonal; negative is below.
+        offset: Position above the main diagonal; negative below.
         axis1: Axis of the rows.
         axis2: Axis of the columns.
     """

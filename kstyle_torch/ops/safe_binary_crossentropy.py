@@ -1,4 +1,4 @@
-"""The crossentropy of yes-or-no probabilities by torch's kernel, also where some are NaN."""
+"""Binary crossentropy by torch's kernel, extended to probabilities that are NaN."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kstyle_torch._torch import binary_cross_entropy
 
-REDUCTIONS = {"none": 0, "mean": 1}  # as the kernel counts them
+REDUCTIONS = {"none": 0, "mean": 1}  # codes of the kernel
 
 
 def crossentropy_of(p: Tensor, target: Tensor, reduction: str) -> Tensor:
@@ -21,9 +21,10 @@ def crossentropy_of(p: Tensor, target: Tensor, reduction: str) -> Tensor:
 
 
 def safe_kernel(p: Tensor, target: Tensor, weight: Tensor | None, reduction: int) -> Tensor:
-    """Returns the kernel, with its own arguments, for p that may be NaN.
+    """Returns the kernel's result, for the kernel's own arguments, with NaN where p is NaN.
 
-    It refuses NaN: on a CPU with an error, which costs nothing where there is none, on CUDA by ending the process.
+    The kernel refuses NaN. On the CPU it raises an error, so the check is free for valid numbers; on CUDA its assertion
+    would end the process, so NaN is always replaced there.
     """
     if p.device.type == "cpu":
         try:
@@ -35,7 +36,7 @@ def safe_kernel(p: Tensor, target: Tensor, weight: Tensor | None, reduction: int
 
 
 def guarded(p: Tensor, target: Tensor, reduction: int) -> Tensor:
-    """Returns the same, with numbers for the kernel where p is NaN."""
+    """Returns the same; the kernel gets 0.5 where p is NaN, and the NaN is added to its result."""
     numbers = p.nan_to_num(0.5)
     gaps = (p - numbers).detach()  # 0, or NaN
     values = binary_cross_entropy(numbers, target, None, reduction)

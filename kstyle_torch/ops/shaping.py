@@ -1,6 +1,6 @@
-"""The shape of a tensor: order of axes, new axes, padding, diagonals.
+"""Shape of tensors: order of axes, new axes, padding, diagonals.
 
-Everywhere `x` is a tensor or what becomes one; negative axes count from the end. What torch can show as a view is one.
+`x` is a tensor or convertible to one; negative axes count from the end. Results are views where possible.
 
 Example:
     >>> ops.expand_dims(torch.ones(2, 3), axis=(0, -1)).shape
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kstyle_torch.errors import OutOfRangeError
 from kstyle_torch.ops.operation import Nest, Operand, TensorLike, as_tensor, operation
 from kstyle_torch.symbolic.tensor import sizes_of_reshape
 
@@ -26,19 +27,19 @@ Axes = int | Sequence[int]
 
 @operation
 def reshape(x: TensorLike, newshape: Axes) -> Tensor:
-    """Returns the same elements in another shape; one size may be -1, or None as `ops.shape` gives it for a batch."""
+    """Reshapes a tensor; one size may be -1, or None, which `ops.shape` returns for a batch axis."""
     return torch.reshape(x, (newshape,) if isinstance(newshape, int) else sizes_of_reshape(newshape))
 
 
 @operation
 def ravel(x: TensorLike) -> Tensor:
-    """Returns the elements in one axis."""
+    """Returns the flattened tensor."""
     return torch.ravel(x)
 
 
 @operation
 def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
-    """Axis `i` of the result is axis `axes[i]`; the axes in reverse order if None."""
+    """Permutes the axes: axis `i` of the result is axis `axes[i]`; reverses them if None."""
     return torch.permute(x, tuple(range(x.ndim - 1, -1, -1)) if axes is None else tuple(axes))
 
 
@@ -50,15 +51,19 @@ def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
 
 @operation
 def moveaxis(x: TensorLike, source: Axes, destination: Axes) -> Tensor:
-    """Axes `source` at the places `destination`, the others in order."""
+    """Moves axes from `source` to `destination`; the others keep their order."""
     return torch.moveaxis(x, source, destination)  # type: ignore[arg-type]
 
 
 @operation
 def expand_dims(x: TensorLike, axis: Axes) -> Tensor:
-    """Adds axes of size 1, at the places `axis` of the result."""
+    """Adds axes of size 1 at the positions `axis` of the result."""
     if isinstance(axis, int):
-        return torch.unsqueeze(x, axis)
+        try:
+            return torch.unsqueeze(x, axis)
+        except IndexError as error:
+            ndim = x.ndim + 1
+            raise OutOfRangeError(f"expand_dims: the result has {ndim} axes; got axis={axis}.") from error
     ndim = x.ndim + len(axis)
     for each in sorted(each % ndim for each in axis):
         x = torch.unsqueeze(x, each)
@@ -73,32 +78,32 @@ def squeeze(x: TensorLike, axis: Axes | None = None) -> Tensor:
 
 @operation
 def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
-    """Repeats along axes of size 1, and along new ones in front, to `shape`."""
+    """Broadcasts to `shape`: repeats along axes of size 1, and along new leading axes."""
     return torch.broadcast_to(x, tuple(shape))
 
 
 @operation
 def flip(x: TensorLike, axis: Axes | None = None) -> Tensor:
-    """Returns the elements backwards along `axis`, or along all axes."""
+    """Reverses the order along `axis`, or along all axes if None."""
     axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
     return torch.flip(x, axes)
 
 
 @operation
 def fliplr(x: TensorLike) -> Tensor:
-    """Returns the columns (axis 1) backwards."""
+    """Reverses the columns (axis 1)."""
     return torch.fliplr(x)
 
 
 @operation
 def flipud(x: TensorLike) -> Tensor:
-    """Returns the rows (axis 0) backwards."""
+    """Reverses the rows (axis 0)."""
     return torch.flipud(x)
 
 
 @operation
 def rot90(array: TensorLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
-    """Rotates by `k` quarters, from the first of `axes` to the second.
+    """Rotates by `k` quarter turns, from the first of `axes` to the second.
 
     Raises: ValueError: if `axes` are not two different axes of the tensor.
     """
@@ -111,13 +116,13 @@ def rot90(array: TensorLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor
 
 @operation
 def rearrange(tensor: TensorLike, pattern: str, **axes_lengths: int) -> Tensor:
-    """Axes split, reordered and merged, in einops' notation.
+    """Splits, reorders and merges axes, in einops' notation.
 
     Args:
         tensor: Tensor.
-        pattern: The axes before and after, such as `"b (h h1) w c -> b h w (h1 c)"`; brackets hold the axes of one.
-        axes_lengths: Sizes of axes in brackets before; one of each bracket may be left out.
-    Raises: ValueError: if the pattern does not fit the tensor, or names other axes after than before.
+        pattern: Axes before and after, such as `"b (h h1) w c -> b h w (h1 c)"`; parentheses group axes that form one.
+        axes_lengths: Sizes of axes in groups; one in each group may be omitted.
+    Raises: ValueError: if the pattern does not fit the tensor, or its sides name different axes.
 
     Example:
         >>> ops.rearrange(torch.ones(2, 6, 3), "b (h1 h) c -> (b h1) h c", h1=2).shape
@@ -143,17 +148,17 @@ def _axis_groups(side: str) -> list[list[str]]:
 
 @operation
 def roll(x: TensorLike, shift: Axes, axis: Axes | None = None) -> Tensor:
-    """Returns the elements moved by `shift` along `axis`, last to first; through the flat tensor if None."""
+    """Shifts the elements cyclically by `shift` along `axis`; in the flattened tensor if None."""
     return torch.roll(x, shift, axis)  # type: ignore[arg-type]
 
 
 @operation
 def repeat(x: TensorLike, repeats: Nest, axis: int | None = None) -> Tensor:
-    """Returns each element several times in a row.
+    """Repeats each element.
 
     Args:
         x: Tensor.
-        repeats: How often, one int for all or one for each element along `axis`.
+        repeats: Number of repeats, an int for all or one for each element along `axis`.
         axis: Along which axis; the flat tensor if None.
     """
     x, axis = (x.flatten(), 0) if axis is None else (x, axis % x.ndim)
@@ -163,27 +168,27 @@ def repeat(x: TensorLike, repeats: Nest, axis: int | None = None) -> Tensor:
         return torch.repeat_interleave(x, torch.tensor(repeats, device=x.device), dim=axis, output_size=sum(repeats))
     count = int(repeats[0] if isinstance(repeats, (list, tuple)) else repeats)
     repeated = x.unsqueeze(axis + 1).expand(*x.shape[: axis + 1], count, *x.shape[axis + 1 :])
-    return repeated.flatten(axis, axis + 1)  # repeat_interleave has no shape that torch.export knows
+    return repeated.flatten(axis, axis + 1)  # torch.export cannot infer the shape of repeat_interleave
 
 
 @operation
 def tile(x: TensorLike, repeats: Any) -> Tensor:
-    """Returns the whole tensor several times along each axis; `repeats` is an int or one for each of the last axes."""
+    """Repeats the whole tensor along each axis; `repeats` is an int or one for each of the last axes."""
     repeats = repeats.tolist() if hasattr(repeats, "tolist") else repeats
     return torch.tile(x, (repeats,) if isinstance(repeats, int) else tuple(repeats))
 
 
 @operation
 def pad(x: TensorLike, pad_width: Any, mode: str = "constant", constant_values: Operand = None) -> Tensor:
-    """Adds elements at the ends of each axis.
+    """Pads a tensor at the ends of each axis.
 
     Args:
         x: Tensor.
-        pad_width: How many before and after: an int or one pair for all axes, or a pair for each.
-        mode: What they are: `"constant"`; `"edge"`, the last element; `"reflect"`, the mirror image without the last
-            element; `"symmetric"`, with it; `"wrap"` or `"circular"`, the other end.
+        pad_width: Widths before and after: an int or one pair for all axes, or a pair for each.
+        mode: `"constant"`; `"edge"`, the last element; `"reflect"`, the mirror image without the last element;
+            `"symmetric"`, with it; `"wrap"` or `"circular"`, the elements at the other end.
         constant_values: The constant; 0 if None.
-    Raises: ValueError: for another mode, a width for every axis that does not fit, or a constant that is not used.
+    Raises: ValueError: for another mode, a wrong number of pairs, or a constant that is not used.
     """
     if mode != "constant" and constant_values is not None:
         raise ValueError(f"pad: constant_values needs mode='constant'; got mode={mode!r}.")
@@ -223,7 +228,7 @@ def _symmetric(places: Tensor, size: int) -> Tensor:
     return torch.where(places >= size, 2 * size - 1 - places, places)
 
 
-SOURCES: dict[str, Callable[[Tensor, int], Tensor]] = {  # which element stands at a place outside
+SOURCES: dict[str, Callable[[Tensor, int], Tensor]] = {  # maps a position outside to an element
     "edge": lambda places, size: places.clamp(0, size - 1),
     "reflect": _reflected,
     "symmetric": _symmetric,
@@ -234,13 +239,13 @@ SOURCES: dict[str, Callable[[Tensor, int], Tensor]] = {  # which element stands 
 
 @operation
 def diag(x: TensorLike, k: int = 0) -> Tensor:
-    """Returns the matrix with a vector on its diagonal `k`, or that diagonal of a matrix."""
+    """Returns a matrix with a vector on its diagonal `k`, or the diagonal `k` of a matrix."""
     return torch.diag(x, k)
 
 
 @operation
 def diagflat(x: TensorLike, k: int = 0) -> Tensor:
-    """Returns the matrix with all elements on its diagonal `k`."""
+    """Returns a matrix with all elements on its diagonal `k`."""
     return torch.diagflat(x, k)
 
 
@@ -250,7 +255,7 @@ def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> 
 
     Args:
         x: Tensor of two axes or more.
-        offset: How far above the main diagonal; negative is below.
+        offset: Position above the main diagonal; negative below.
         axis1: Axis of the rows.
         axis2: Axis of the columns.
     """
@@ -270,12 +275,12 @@ def triu(x: TensorLike, k: int = 0) -> Tensor:
 
 
 def ndim(x: TensorLike) -> int:
-    """Returns how many axes there are."""
+    """Returns the number of axes."""
     return len(_shape_of(x))
 
 
 def size(x: TensorLike) -> int | None:
-    """Returns how many elements there are; None where a symbolic tensor does not know."""
+    """Returns the number of elements; None if it is unknown, as for symbolic tensors."""
     count: int | None = 1
     for each in _shape_of(x):
         count = None if count is None or each is None else count * each

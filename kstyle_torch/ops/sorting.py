@@ -1,6 +1,6 @@
-"""Order, search and counts.
+"""Sorting, search and counts.
 
-Everywhere `axis` None means the flat tensor. Positions and counts are int32, as in Keras.
+`axis=None` means the flattened tensor. Indices and counts are int32, as in Keras.
 
 Example:
     >>> ops.argsort([3, 1, 2])
@@ -22,16 +22,16 @@ from kstyle_torch.symbolic.infer import probing
 
 @operation
 def sort(x: TensorLike, axis: int | None = -1) -> Tensor:
-    """Returns the elements in rising order along `axis`."""
+    """Sorts along `axis` in ascending order."""
     x, axis = (x.flatten(), 0) if axis is None else (x, axis)
-    if x.dtype is torch.bool:  # CUDA cannot sort them
+    if x.dtype is torch.bool:  # CUDA cannot sort bools
         return torch.sort(x.byte(), axis).values.bool()
     return torch.sort(x, axis).values
 
 
 @operation
 def argsort(x: TensorLike, axis: int | None = -1) -> Tensor:
-    """Returns the positions that would sort `x` along `axis`; equal elements stay in order."""
+    """Returns the indices that would sort `x` along `axis`; the sort is stable."""
     x, axis = (x.flatten(), 0) if axis is None else (x, axis)
     x = x.byte() if x.dtype is torch.bool else x
     return torch.argsort(x, dim=axis, stable=True).int()
@@ -39,22 +39,22 @@ def argsort(x: TensorLike, axis: int | None = -1) -> Tensor:
 
 @operation
 def argpartition(x: TensorLike, kth: int, axis: int | None = -1) -> Tensor:  # noqa: ARG001
-    """Positions along `axis` such that element `kth` is where sorting puts it, smaller ones before it, greater behind.
+    """Returns indices that partition `x` along `axis`: element `kth` is in its sorted place, smaller ones before it.
 
-    It sorts: torch has nothing cheaper that gives all positions.
+    It sorts, since torch has nothing cheaper that returns all indices.
     """
     return argsort(x, axis)
 
 
 @operation
 def searchsorted(sorted_sequence: TensorLike, values: TensorLike, side: str = "left") -> Tensor:
-    """Returns where values would be inserted into a sorted vector.
+    """Returns the indices at which values would be inserted into a sorted vector.
 
     Args:
-        sorted_sequence: Vector in rising order.
+        sorted_sequence: Vector in ascending order.
         values: Tensor.
-        side: `"left"`: before elements that are equal; `"right"`: behind them.
-    Raises: ValueError: if `sorted_sequence` is no vector.
+        side: `"left"`: before equal elements; `"right"`: after them.
+    Raises: ValueError: if `sorted_sequence` is not a vector.
     """
     if sorted_sequence.ndim != 1:
         raise ValueError(
@@ -66,11 +66,11 @@ def searchsorted(sorted_sequence: TensorLike, values: TensorLike, side: str = "l
 
 @operation
 def digitize(x: TensorLike, bins: TensorLike) -> Tensor:
-    """Returns the bin of each element.
+    """Returns the index of the bin of each element.
 
     Args:
         x: Tensor.
-        bins: Edges in rising order: bin `i` goes from `bins[i - 1]` up to, but not with, `bins[i]`.
+        bins: Edges in ascending order: bin `i` covers `bins[i - 1]` to `bins[i]`, exclusive.
     """
     x = x.byte() if x.dtype is torch.bool else x
     return torch.bucketize(x, bins, right=True, out_int32=True)
@@ -78,13 +78,13 @@ def digitize(x: TensorLike, bins: TensorLike) -> Tensor:
 
 @operation
 def bincount(x: TensorLike, weights: TensorLike = None, minlength: int = 0, sparse: bool = False) -> Tensor:
-    """Returns how often each of the integers 0, 1, ... occurs, in each row where `x` has two axes.
+    """Counts the integers 0, 1, ...; in each row if `x` has two axes.
 
     Args:
-        x: Integers, not negative, of one or two axes.
-        weights: What each counts, of the shape of `x`; 1 if None.
-        minlength: Least length of the result.
-        sparse: Taken for Keras' sake; must be False.
+        x: Non-negative integers, with one or two axes.
+        weights: Weight of each element, shaped like `x`; 1 if None.
+        minlength: Smallest length of the result.
+        sparse: Accepted for compatibility with Keras; must be False.
     Raises: ValueError: if `sparse` is true.
     """
     if sparse:
@@ -92,19 +92,19 @@ def bincount(x: TensorLike, weights: TensorLike = None, minlength: int = 0, spar
     dtype = torch.int32 if weights is None else result_type(x.dtype, weights.dtype)
     if x.ndim == 1:
         return torch.bincount(x, weights, minlength).to(dtype)
-    length = max(int(x.max()) + 1 if x.numel() else 0, minlength)  # host waits for the device here
+    length = max(int(x.max()) + 1 if x.numel() else 0, minlength)  # the host waits for the device here
     rows = torch.zeros(len(x), length, dtype=dtype, device=x.device)
     return rows.scatter_add(1, x.long(), torch.ones_like(x, dtype=dtype) if weights is None else weights.to(dtype))
 
 
 @operation
 def histogram(x: TensorLike, bins: int = 10, range: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]:
-    """Returns how many elements lie in each of `bins` equal bins, and the edges of the bins.
+    """Returns the counts of elements in `bins` bins of equal width, and the edges of the bins.
 
     Args:
-        x: Tensor, taken flat.
-        bins: How many; positive.
-        range: First and last edge, the last one included; what lies outside is not counted. The least and the greatest
+        x: Tensor; it is flattened.
+        bins: Number of bins; positive.
+        range: First and last edge, the last one included; elements outside are not counted. The smallest and the largest
             element if None.
     """
     x = with_float_dtype(x).flatten()
@@ -133,18 +133,18 @@ def unique(
     size: int | None = None,
     fill_value: Any = None,
 ) -> Any:
-    """Returns every element, or every slice along `axis`, once.
+    """Returns the distinct elements, or the distinct slices along `axis`.
 
     Args:
         x: Tensor.
-        sorted: Whether in rising order.
-        return_index: Whether to also give where each is first.
-        return_inverse: Whether to also give which one each element of `x` is.
-        return_counts: Whether to also give how often each occurs.
-        axis: Along which axis slices are compared; None compares elements.
-        size: How many to give: more are cut off, fewer are filled up.
-        fill_value: What to fill up with; 0 if None.
-    Returns: The values, or a tuple of them and what else was asked for, in the order above.
+        sorted: Whether to sort them.
+        return_index: Whether to also return the first index of each.
+        return_inverse: Whether to also return, for each element of `x`, the index of its value.
+        return_counts: Whether to also return the count of each.
+        axis: Axis along which slices are compared; None compares elements.
+        size: Length of the result: more values are cut off, fewer are padded.
+        fill_value: Padding value; 0 if None.
+    Returns: The values, or a tuple of the values and the other results, in the order above.
     """
     values, inverse, counts = torch.unique(x, sorted=sorted, return_inverse=True, return_counts=True, dim=axis)
     dim = 0 if axis is None else axis % x.ndim

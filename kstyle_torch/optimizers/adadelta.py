@@ -9,6 +9,7 @@ from torch import Tensor
 from kstyle_torch._torch import foreach_add_, foreach_addcmul_, foreach_div_, foreach_mul_, foreach_sqrt_
 from kstyle_torch.optimizers import foreach
 from kstyle_torch.optimizers.base import VarListOptimizer, registry
+from kstyle_torch.optimizers.subclasses import UPDATE_STEPS
 
 
 @registry.register()
@@ -75,3 +76,6 @@ class Adadelta(VarListOptimizer):
         root = foreach.add(squares, self.epsilon)
         foreach_sqrt_(root)
         return list(root)
+
+
+UPDATE_STEPS.add(Adadelta.update_step)

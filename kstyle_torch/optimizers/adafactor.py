@@ -82,7 +82,7 @@ class Adafactor(VarListOptimizer):
             view.path = f"{self.name}/{view.name}" if view.ndim else view.name
         return view
 
-    def _update(self, part: Part, gradients: list[Tensor], rate: float) -> None:
+    def _update_all(self, part: Part, gradients: list[Tensor], rate: float) -> None:
         size = min(rate, 1 / math.sqrt(self.local_step))
         for index, (variable, gradient) in enumerate(zip(part.variables, gradients, strict=True)):
             layout = layout_of(variable)

@@ -85,7 +85,7 @@ class Adam(VarListOptimizer):
             and part.fused
             and len(part.decayed) == len(part.parameters)
             and self._taken_back is None
-            and type(self).update is Adam.update
+            and type(self).update is UPDATE
             and not self._by_variable
         )
         if not self._decays_in_kernel:
@@ -93,6 +93,9 @@ class Adam(VarListOptimizer):
 
     def is_fused(self, parameter: Tensor) -> bool:
         return has_fused_adam(parameter.device, parameter.dtype)
+
+
+UPDATE = Adam.update  # as it is made; users may replace it
 
 
 @registry.register("adamw")

@@ -24,21 +24,13 @@ from kstyle_torch.optimizers.parameter_group import MANY, Part, carried, is_shar
 from kstyle_torch.optimizers.rate import current_rate, learning_rate_of, replaced_rate
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
 from kstyle_torch.optimizers.state_by_parameter import StateByParameter
+from kstyle_torch.optimizers.subclasses import UPDATE_STEPS, Forgotten, goes_by_variable, has_users_update
 from kstyle_torch.optimizers.variables import HostNumber, SlotView, in_keras, layout_of, parameter_of, path_of
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable, reject_unknown
 from kstyle_torch.variables import Variable, assign_all
 
 registry = serialization.registry("optimizer", "keras.optimizers")
-
-
-class Forgotten:
-    """An attribute that `__init__` sets, for a subclass that forgets to call it."""
-
-    def __get__(self, optimizer: Any, owner: type) -> Any:
-        if optimizer is None:
-            return self
-        raise RuntimeError(f"{owner.__name__}.__init__() must call super().__init__() first.")
 
 
 class Optimizer(StateByParameter, OwnVariables, Configurable):
@@ -94,6 +86,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         name: str | None = None,
         **kwargs: Any,
     ):
+        kwargs = keras2.renamed(type(self).__name__, keras2.OF_OPTIMIZERS, kwargs)
         learning_rate = self._legacy(kwargs, learning_rate)
         reject_unknown(self, kwargs)
         self.name = name or unique_name(snake_case(type(self).__name__))
@@ -118,16 +111,22 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         self._packed: dict[int, set[int]] = {}  # place -> places that its state is packed with
         self.state: dict[str, list[Any]] = {slot: [] for group in self._groups() for slot in group}
         self._taken_back: Tensor | None = None  # counted steps that a `LossScaleOptimizer` reverted on the device
-        self._by_variable = _defined_in(type(self), "update_step") < _defined_in(type(self), "update")
-        if self._by_variable or _defined_in(type(self), "update") < _defined_in(type(self), "packs"):
-            self.packs = None  # a subclass overrides `update`
+        self._by_variable = False
+        self._choose_update()
+
+    def _choose_update(self) -> None:
+        """Takes `update_step` or `update` for the next steps, whichever a user has defined; users may replace them."""
+        before, self._by_variable = self._by_variable, goes_by_variable(self, Optimizer)
+        if before is not self._by_variable:
+            self._part = None
+            self._parts.clear()
+        vars(self).pop("packs", None)
+        if self._by_variable or (self.packs and has_users_update(type(self))):
+            self.packs = None
 
     def _legacy(self, kwargs: dict[str, Any], learning_rate: Any) -> Any:
-        if "lr" in kwargs:
-            learning_rate = kwargs.pop("lr")
-            self._arguments["learning_rate"] = learning_rate
-            name = type(self).__name__
-            keras2.tell(f"{name}(lr=...)", f"{name}(learning_rate=...)")
+        if "learning_rate" in kwargs:  # from `lr`, since the argument itself is not in `kwargs`
+            learning_rate = self._arguments["learning_rate"] = kwargs.pop("learning_rate")
         if kwargs.pop("decay", None):
             warnings.warn(
                 f"{type(self).__name__}: decay is ignored, as in Keras; pass "
@@ -240,6 +239,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         Raises: ValueError: if the optimizer makes its own variables in `build`, and one of the variables is new.
         """
         variables = list(variables)
+        self._choose_update()
         if not self.built:
             self.build(variables)
         elif self._part is not None and self._part.holds(variables) and self._part.is_named():
@@ -423,7 +423,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         elif self.clipvalue:
             gradients = clipping.clip_by_value(gradients, self.clipvalue)
         self._decay(part, rate)
-        self._update(part, gradients, rate)
+        (self._update_each if self._by_variable else self._update_all)(part, gradients, rate)
 
     def _decay(self, part: Part, rate: float) -> None:
         if self.weight_decay and part.decayed:
@@ -432,11 +432,12 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
             else:
                 foreach_add_(part.decayed, part.decayed, alpha=-rate * self.weight_decay)
 
-    def _update(self, part: Part, gradients: list[Tensor], rate: float) -> None:
-        if self._by_variable:
-            for variable, gradient in zip(part.variables, gradients, strict=True):
-                self.update_step(layout_of(variable).to_keras(gradient), variable, rate)
-        elif part.pack is None:
+    def _update_each(self, part: Part, gradients: list[Tensor], rate: float) -> None:
+        for variable, gradient in zip(part.variables, gradients, strict=True):
+            self.update_step(layout_of(variable).to_keras(gradient), variable, rate)
+
+    def _update_all(self, part: Part, gradients: list[Tensor], rate: float) -> None:
+        if part.pack is None:
             self.update(part.parameters, gradients, part.state, rate)
         else:
             self.update(part.pack.begin(), gradients, part.pieces, rate)
@@ -493,9 +494,11 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
             learning_rate: Learning rate of this step.
         """
         place = self._get_variable_index(variable)
-        state = {slot: [tensors[place]] for slot, tensors in self.state.items()}
         gradient = layout_of(variable).to_torch(gradient)
-        self.update([parameter_of(variable)], [gradient], state, learning_rate)
+        if type(self)._update_all is not Optimizer._update_all:
+            return self._update_all(Part(self, [place]), [gradient], learning_rate)
+        state = {slot: [tensors[place]] for slot, tensors in self.state.items()}
+        return self.update([parameter_of(variable)], [gradient], state, learning_rate)
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         """Takes one step from gradients computed by hand, as in an overridden `train_step`.
@@ -581,11 +584,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
 
 
 APPLY, SCALE_LOSS = Optimizer.apply, Optimizer.scale_loss  # as they are made; users may replace them
-
-
-def _defined_in(cls: type, method: str) -> int:
-    """Returns the position in the MRO of the class that defines a method."""
-    return next(place for place, base in enumerate(cls.__mro__) if method in vars(base))
+UPDATE_STEPS.add(Optimizer.update_step)
 
 
 class VarListOptimizer(Optimizer):

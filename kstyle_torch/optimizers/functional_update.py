@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kstyle_torch.optimizers.adam import Adam, AdamW
 from kstyle_torch.optimizers.adam_step import correction_of, functional_step
-from kstyle_torch.optimizers.base import APPLY, SCALE_LOSS
+from kstyle_torch.optimizers.base import APPLY, SCALE_LOSS, Optimizer
 from kstyle_torch.optimizers.rate import current_rate
 from kstyle_torch.optimizers.rmsprop import RMSprop
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
@@ -43,6 +43,8 @@ def why_not_pure(optimizer: Any) -> str | None:
     for name, method in (("apply", APPLY), ("scale_loss", SCALE_LOSS)):
         if name in vars(optimizer) or getattr(type(optimizer), name) is not method:
             return f"the optimizer's {name}() is the user's"
+    if optimizer._by_variable or "update" in vars(optimizer) or type(optimizer).update is not UPDATES[type(optimizer)]:
+        return "the optimizer's update is the user's"
     for name in PREVENTING:
         if getattr(optimizer, name):
             return f"the optimizer has {name}"
@@ -185,9 +187,10 @@ def _rmsprop(
 
 
 ADAM = PureStep(_adam, ("beta_1", "beta_2", "epsilon", "amsgrad"))
-STEPS: dict[type, PureStep] = {
+STEPS: dict[type[Optimizer], PureStep] = {
     SGD: PureStep(_sgd, ("momentum", "nesterov")),
     RMSprop: PureStep(_rmsprop, ("rho", "momentum", "epsilon", "centered")),
     Adam: ADAM,
     AdamW: ADAM,
 }
+UPDATES = {cls: cls.update for cls in STEPS}  # as they are made; users may replace them

@@ -109,7 +109,7 @@ class Muon(VarListOptimizer):
             if share and self.decays(variable):
                 parameter.mul_(1 - rate * share)
 
-    def _update(self, part: Part, gradients: list[Tensor], rate: float) -> None:
+    def _update_all(self, part: Part, gradients: list[Tensor], rate: float) -> None:
         adam: list[int] = []
         for index, (momentum, velocity) in enumerate(zip(part.state["momentum"], part.state["velocity"], strict=True)):
             if velocity is not None:

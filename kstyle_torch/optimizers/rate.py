@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from kstyle_torch import config
+from kstyle_torch.errors import WrongTypeError
 from kstyle_torch.optimizers.schedules import LearningRateSchedule
 from kstyle_torch.optimizers.variables import HostNumber
 from kstyle_torch.serialization import deserialize_keras_object
@@ -22,7 +23,7 @@ def learning_rate_of(value: Any, owner: str) -> Any:
     if isinstance(value, dict):
         value = deserialize_keras_object(value)
     if isinstance(value, type):
-        raise TypeError(f"learning_rate got the class {value.__name__}; pass an instance: {value.__name__}(...).")
+        raise WrongTypeError(f"learning_rate got the class {value.__name__}; pass an instance: {value.__name__}(...).")
     if isinstance(value, LearningRateSchedule) or (callable(value) and not isinstance(value, (Tensor, Variable))):
         return value
     return HostNumber(_number(value), config.floatx(), "learning_rate", f"{owner}/learning_rate")
@@ -30,7 +31,7 @@ def learning_rate_of(value: Any, owner: str) -> Any:
 
 def _number(value: Any) -> float:
     if isinstance(value, (str, bool)) or value is None:
-        raise TypeError(f"learning_rate must be a number, a LearningRateSchedule or a function; got {value!r}.")
+        raise WrongTypeError(f"learning_rate must be a number, a LearningRateSchedule or a function; got {value!r}.")
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"learning_rate must be finite; got {number!r}.")

@@ -78,7 +78,7 @@ class ExponentialDecay(LearningRateSchedule):
         decay_steps: After how many steps it is `decay_rate` times as large; positive.
         decay_rate: Factor.
         staircase: Whether it stays the same in between.
-        name: What it is called.
+        name: Name of the schedule.
     Raises: ValueError: if `decay_steps` is not positive.
 
     Example:
@@ -112,7 +112,7 @@ class InverseTimeDecay(LearningRateSchedule):
         decay_steps: Positive.
         decay_rate: Positive for a rate that falls.
         staircase: Whether it stays the same for `decay_steps` steps.
-        name: What it is called.
+        name: Name of the schedule.
     Raises: ValueError: if `decay_steps` is not positive.
 
     Example:
@@ -144,7 +144,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     Args:
         boundaries: Steps, ascending.
         values: Rates, one more than boundaries.
-        name: What it is called.
+        name: Name of the schedule.
     Raises: ValueError: if the numbers do not go together, or the boundaries do not ascend.
 
     Example:
@@ -177,7 +177,7 @@ class PolynomialDecay(LearningRateSchedule):
         end_learning_rate: The rate at their end.
         power: 1 falls in a straight line.
         cycle: Whether it starts again at the end, from the initial rate, for a longer fall each time.
-        name: What it is called.
+        name: Name of the schedule.
     Raises: ValueError: if `decay_steps` is not positive.
 
     Example:
@@ -214,7 +214,7 @@ class CosineDecay(LearningRateSchedule):
         initial_learning_rate: The rate at step 0.
         decay_steps: How many steps it falls for; positive.
         alpha: What is left at the end, as a share of the rate that it fell from.
-        name: What it is called.
+        name: Name of the schedule.
         warmup_target: The rate at the end of the rise; no rise if None.
         warmup_steps: How many steps the rise takes.
     Raises: ValueError: if `decay_steps` is not positive.
@@ -258,7 +258,7 @@ class CosineDecayRestarts(LearningRateSchedule):
         t_mul: How many times as long each fall is as the one before.
         m_mul: How many times as high each one starts.
         alpha: What is left at the end, as a share of `initial_learning_rate`.
-        name: What it is called.
+        name: Name of the schedule.
     Raises: ValueError: if `first_decay_steps` is not positive.
     Source: Loshchilov & Hutter 2016.
 

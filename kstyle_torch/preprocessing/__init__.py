@@ -1,4 +1,4 @@
-"""Tools of older Keras programs that prepare images, sequences and texts."""
+"""Preprocessing of images, sequences and texts, as in older Keras programs."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Images, as older Keras programs prepare them; the layers `RandomFlip`, `RandomRotation`, ... are the newer way."""
+"""Image preprocessing of older Keras programs; newer ones use layers such as `RandomFlip` and `RandomRotation`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ __all__ = [
 def smart_resize(
     x: Any, size: Sequence[int], interpolation: str = "bilinear", data_format: str = "channels_last", **kwargs: Any
 ) -> Any:
-    """Returns images of another size, cut to its proportions around the middle instead of distorted.
+    """Resizes images, after a center crop to the target's aspect ratio.
 
     Args:
         x: One image or a batch.
         size: Height and width.
         interpolation: See `ops.image.resize`.
         data_format: `"channels_last"` or `"channels_first"`.
-        kwargs: None are known.
+        kwargs: Not supported.
     Returns: An array for an array, else a tensor.
     Raises: ValueError: for a bad size, number of axes or interpolation. TypeError: for unknown arguments.
     """
@@ -47,33 +47,33 @@ def smart_resize(
 
 
 class ImageDataGenerator:
-    """Batches of images that are changed at random, and normalised.
+    """Generator of batches of randomly augmented and normalized images.
 
     Args:
-        featurewise_center: Whether the mean of the data is taken off, see `fit`.
-        samplewise_center: Whether each image's mean is.
-        featurewise_std_normalization: Whether they are divided by the data's standard deviation, see `fit`.
-        samplewise_std_normalization: Whether each is by its own.
-        zca_whitening: Whether pixels are made uncorrelated, see `fit`.
-        zca_epsilon: Keeps that from dividing by 0.
-        rotation_range: Degrees, either way.
-        width_shift_range: Share of the width, or pixels from 1 on, or a list of them.
-        height_shift_range: The same of the height.
+        featurewise_center: Whether to subtract the mean of the data, see `fit`.
+        samplewise_center: Whether to subtract the mean of each image.
+        featurewise_std_normalization: Whether to divide by the standard deviation of the data, see `fit`.
+        samplewise_std_normalization: Whether to divide each image by its standard deviation.
+        zca_whitening: Whether to decorrelate pixels, see `fit`.
+        zca_epsilon: Prevents a division by 0 in it.
+        rotation_range: Largest angle in degrees, in both directions.
+        width_shift_range: Share of the width, pixels if at least 1, or a list of pixels.
+        height_shift_range: Likewise for the height.
         brightness_range: Smallest and largest factor.
-        shear_range: Degrees.
+        shear_range: Largest shear in degrees.
         zoom_range: Smallest and largest zoom, or a number z for 1 - z to 1 + z.
-        channel_shift_range: What is added at most.
-        fill_mode: What is outside: `"nearest"`, `"constant"`, `"reflect"` or `"wrap"`.
+        channel_shift_range: Largest number that is added.
+        fill_mode: Pixels outside: `"nearest"`, `"constant"`, `"reflect"` or `"wrap"`.
         cval: The constant.
-        horizontal_flip: Whether half of them are mirrored.
-        vertical_flip: The same upside down.
+        horizontal_flip: Whether to mirror half of the images.
+        vertical_flip: Whether to turn half of them upside down.
         rescale: Factor.
-        preprocessing_function: Takes and gives an image, after all changes.
+        preprocessing_function: Function of an augmented image that returns an image.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        validation_split: Share that `subset="validation"` takes.
-        interpolation_order: 0 or 1, ... of the splines.
-        dtype: Of the batches; `config.floatx()` if None.
-    Raises: ValueError: for a range that is none.
+        validation_split: Share of the data for `subset="validation"`.
+        interpolation_order: Order of the splines, from 0.
+        dtype: Dtype of the batches; `config.floatx()` if None.
+    Raises: ValueError: for an invalid range.
 
     Example:
         >>> generator = ImageDataGenerator(rescale=1 / 255, horizontal_flip=True)
@@ -173,14 +173,14 @@ class ImageDataGenerator:
         interpolation: str = "nearest",
         keep_aspect_ratio: bool = False,
     ) -> DirectoryIterator:
-        """Batches of the images in a folder, one folder in it a class; see `DirectoryIterator`."""
+        """Batches of the images in a folder with one subfolder per class; see `DirectoryIterator`."""
         return DirectoryIterator(
             directory, self, target_size, color_mode, classes, class_mode, batch_size, shuffle, seed, save_to_dir,
             save_prefix, save_format, follow_links, subset, interpolation, keep_aspect_ratio,
         )  # fmt: skip
 
     def standardize(self, x: np.ndarray) -> np.ndarray:
-        """Returns one image or several, rescaled and normalised, in place where that can be."""
+        """Rescales and normalizes one or several images, in place if possible."""
         if self.preprocessing_function is not None:
             x = self.preprocessing_function(x)
         if self.rescale:
@@ -203,7 +203,7 @@ class ImageDataGenerator:
         return statistic is not None
 
     def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
-        """Draws a change for an image of this shape from NumPy's random state; see `apply_transform`."""
+        """Draws the parameters of `apply_transform` for an image of this shape from NumPy's random state."""
         if seed is not None:
             np.random.seed(seed)
         uniform, degrees, shear = np.random.uniform, self.rotation_range, self.shear_range
@@ -225,12 +225,12 @@ class ImageDataGenerator:
         }
 
     def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, Any]) -> np.ndarray:
-        """Returns an image changed.
+        """Transforms an image.
 
         Args:
             x: One image.
             transform_parameters: `theta` and `shear` in degrees, shifts `tx` (down) and `ty`, zooms `zx` and `zy`,
-                `flip_horizontal`, `flip_vertical`, `channel_shift_intensity`, `brightness`; each may be left out.
+                `flip_horizontal`, `flip_vertical`, `channel_shift_intensity`, `brightness`; all are optional.
         """
         given = transform_parameters
         channel = self.channel_axis - 1
@@ -246,17 +246,17 @@ class ImageDataGenerator:
         return x
 
     def random_transform(self, x: np.ndarray, seed: int | None = None) -> np.ndarray:
-        """Returns an image changed at random."""
+        """Transforms an image randomly."""
         return self.apply_transform(x, self.get_random_transform(x.shape, seed))
 
     def fit(self, x: Any, augment: bool = False, rounds: int = 1, seed: int | None = None) -> None:
-        """Takes mean, standard deviation and correlations from some images.
+        """Computes mean, standard deviation and correlations of some images.
 
         Args:
             x: (images, height, width, channels).
-            augment: Whether they are changed at random before.
-            rounds: How often each is then.
-            seed: For that.
+            augment: Whether to augment the images before.
+            rounds: Number of augmentations per image.
+            seed: Seed of the augmentation.
         Raises: ValueError: for another shape.
         """
         x = np.array(x, dtype=self.dtype)
@@ -299,7 +299,7 @@ class ImageDataGenerator:
 
 
 def _matrix(given: dict[str, Any]) -> np.ndarray:
-    """Returns rotation, shift, shear and zoom as one matrix."""
+    """Returns the matrix of rotation, shift, shear and zoom."""
     theta, shear = np.deg2rad(given.get("theta", 0)), np.deg2rad(given.get("shear", 0))
     turn = [[np.cos(theta), -np.sin(theta), 0], [np.sin(theta), np.cos(theta), 0], [0, 0, 1]]
     move = [[1, 0, given.get("tx", 0)], [0, 1, given.get("ty", 0)], [0, 0, 1]]
@@ -308,7 +308,7 @@ def _matrix(given: dict[str, Any]) -> np.ndarray:
 
 
 def _shift(given: Any, size: int) -> float:
-    """Pixels, drawn from a share of the size, a number of pixels, or a list."""
+    """Draws a shift in pixels, from a share of the size, a number of pixels, or a list."""
     if not np.any(given):
         return 0
     if isinstance(given, float):

@@ -1,4 +1,4 @@
-"""The batches of an `ImageDataGenerator`: a `PyDataset` that can be iterated without end, as older programs do."""
+"""The batches of an `ImageDataGenerator`: a `PyDataset` that is also an infinite iterator, as older programs expect."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 
 
 class Iterator(PyDataset):
-    """Batches by number, and one after the other without end.
+    """Batches by index, and as an infinite iterator.
 
     Args:
-        n: How many samples there are.
+        n: Number of samples.
         batch_size: Samples in a batch.
-        shuffle: Whether each round has its own order.
-        seed: Of orders and changes.
+        shuffle: Whether each pass has a new order.
+        seed: Seed of orders and augmentations.
     """
 
     keeps_order = True
@@ -51,7 +51,7 @@ class Iterator(PyDataset):
 
     def __getitem__(self, index: int) -> Any:
         if not 0 <= index < len(self):
-            raise IndexError(f"There are {len(self)} batches; got the number {index}.")
+            raise IndexError(f"There are {len(self)} batches; got the index {index}.")
         with self._lock:
             self._count()
             if self.index_array is None:
@@ -75,7 +75,7 @@ class Iterator(PyDataset):
         return next(self)
 
     def reset(self) -> None:
-        """Begins anew."""
+        """Starts again with the first batch."""
         self.batch_index = 0
 
     def on_epoch_end(self) -> None:
@@ -109,7 +109,7 @@ class _Images(Iterator):
         raise NotImplementedError
 
     def _images(self, rows: np.ndarray) -> np.ndarray:
-        """Images of these rows, changed and normalised."""
+        """Returns the augmented and normalized images of some rows."""
         generator = self.image_data_generator
         changed = (generator.random_transform(self._image(row).astype(generator.dtype)) for row in rows)
         images = np.stack([generator.standardize(np.array(image)) for image in changed]).astype(generator.dtype)
@@ -124,19 +124,19 @@ class NumpyArrayIterator(_Images):
     """Batches of images in memory.
 
     Args:
-        x: (images, height, width, channels); or a pair of that and an array, or list of arrays, that come along.
+        x: (images, height, width, channels); or a pair of that and an array or list of arrays, which are batched along.
         y: Targets, or None.
-        image_data_generator: Changes the images.
+        image_data_generator: Augments the images.
         batch_size: Images in a batch.
-        shuffle: Whether each round has its own order.
+        shuffle: Whether each pass has a new order.
         sample_weight: A weight for each image.
-        seed: Of orders and changes.
-        save_to_dir: Where the changed images are written, to be looked at.
-        save_prefix: Of their names.
+        seed: Seed of orders and augmentations.
+        save_to_dir: Folder to which augmented images are written, for inspection.
+        save_prefix: Prefix of their names.
         save_format: `"png"` or `"jpeg"`.
-        subset: `"training"`, or `"validation"` for the first ones, as many as `validation_split` says.
-        ignore_class_split: Whether the two may hold different classes.
-    Raises: ValueError: if lengths differ, or it is no array of images.
+        subset: `"training"`, or `"validation"` for the first `validation_split` of the data.
+        ignore_class_split: Whether the two may contain different classes.
+    Raises: ValueError: if lengths differ, or `x` is not an array of images.
     """
 
     def __init__(
@@ -162,7 +162,9 @@ class NumpyArrayIterator(_Images):
         targets, weights = (None if part is None else np.asarray(part) for part in (y, sample_weight))
         lengths = [len(part) for part in (*parts, targets, weights) if part is not None]
         if len(set(lengths)) > 1:
-            raise ValueError(f"x, y and sample_weight must have as many samples; got {', '.join(map(str, lengths))}.")
+            raise ValueError(
+                f"x, y and sample_weight must have the same number of samples; got {', '.join(map(str, lengths))}."
+            )
         if subset is not None:
             chosen = _subset(len(x), image_data_generator.validation_split, subset)
             _check_classes(targets, chosen, ignore_class_split)
@@ -191,22 +193,22 @@ class DirectoryIterator(_Images):
     """Batches of the images in a folder.
 
     Args:
-        directory: The folder; each folder in it is a class.
-        image_data_generator: Changes the images.
-        target_size: (height, width) that all are brought to.
+        directory: The folder; each subfolder is a class.
+        image_data_generator: Augments the images.
+        target_size: (height, width) to which all are resized.
         color_mode: `"grayscale"`, `"rgb"` or `"rgba"`.
-        classes: The folders, in the order of their numbers; all, sorted, if None.
+        classes: The subfolders in the order of class numbers; all, sorted, if None.
         class_mode: Targets: `"categorical"` one-hot, `"binary"` or `"sparse"` numbers, `"input"` the images, None none.
         batch_size: Images in a batch.
-        shuffle: Whether each round has its own order.
-        seed: Of orders and changes.
-        save_to_dir: Where the changed images are written, to be looked at.
-        save_prefix: Of their names.
+        shuffle: Whether each pass has a new order.
+        seed: Seed of orders and augmentations.
+        save_to_dir: Folder to which augmented images are written, for inspection.
+        save_prefix: Prefix of their names.
         save_format: `"png"` or `"jpeg"`.
-        follow_links: Whether linked folders are entered.
-        subset: `"training"`, or `"validation"` for the first files of each class, as many as `validation_split` says.
+        follow_links: Whether to follow links to folders.
+        subset: `"training"`, or `"validation"` for the first `validation_split` of the files of each class.
         interpolation: See `load_img`.
-        keep_aspect_ratio: See there.
+        keep_aspect_ratio: See `load_img`.
     Raises: ValueError: for unknown modes.
     """
 
@@ -289,5 +291,5 @@ def _check_classes(y: Any, chosen: slice, ignored: bool) -> None:
         return
     if not np.array_equal(np.unique(y[chosen]), np.unique(np.delete(y, np.arange(len(y))[chosen], axis=0))):
         raise ValueError(
-            "Training and validation hold different classes; shuffle sorted data before, or pass ignore_class_split=True."
+            "Training and validation contain different classes; shuffle sorted data before, or pass ignore_class_split=True."
         )

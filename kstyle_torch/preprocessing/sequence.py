@@ -1,4 +1,4 @@
-"""Sequences, as older Keras programs prepare them."""
+"""Preprocessing of sequences in older Keras programs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class TimeseriesGenerator(PyDataset):
 
     Args:
         data: The series, (steps, ...).
-        targets: As many.
-        length: Steps that a window reaches back.
-        sampling_rate: Steps from one step in a window to the next.
-        stride: Steps from one window to the next.
+        targets: Targets, as many as steps.
+        length: Number of steps that a window covers.
+        sampling_rate: Distance between steps in a window.
+        stride: Distance between windows.
         start_index: First step that is used.
         end_index: Last step that is used; all if None.
-        shuffle: Whether windows are drawn at random.
-        reverse: Whether a window runs backwards.
+        shuffle: Whether windows are drawn randomly.
+        reverse: Whether windows are in reverse order.
         batch_size: Windows in a batch.
-        kwargs: Of `PyDataset`.
+        kwargs: Arguments of `PyDataset`.
     Raises: ValueError: if the lengths differ, or no window is left.
     """
 
@@ -49,7 +49,9 @@ class TimeseriesGenerator(PyDataset):
     ):
         super().__init__(**kwargs)
         if len(data) != len(targets):
-            raise ValueError(f"data and targets must have as many steps; got {len(data)} and {len(targets)}.")
+            raise ValueError(
+                f"data and targets must have the same number of steps; got {len(data)} and {len(targets)}."
+            )
         self.data, self.targets, self.length = data, targets, length
         self.sampling_rate, self.stride, self.batch_size = sampling_rate, stride, batch_size
         self.start_index = start_index + length
@@ -76,11 +78,11 @@ class TimeseriesGenerator(PyDataset):
 
 
 def make_sampling_table(size: int, sampling_factor: float = 1e-05) -> np.ndarray:
-    """Returns, for each rank of a word, the probability that `skipgrams` takes it: the frequent are taken less often.
+    """Returns the sampling probability of each word rank for `skipgrams`, which is lower for frequent words.
 
     Args:
-        size: How many words there are.
-        sampling_factor: Of word2vec; words more frequent than this are thinned out.
+        size: Number of words.
+        sampling_factor: Frequency above which words are subsampled, as in word2vec.
     Source: Mikolov et al. 2013; frequencies by Zipf's law.
 
     Example:
@@ -102,17 +104,17 @@ def skipgrams(
     sampling_table: Any = None,
     seed: int | None = None,
 ) -> tuple[list[list[int]], list[Any]]:
-    """Pairs of words that stand near each other, label 1, and of a word with one drawn at random, label 0.
+    """Returns pairs of neighboring words, label 1, and pairs of a word with a random one, label 0.
 
     Args:
-        sequence: The text as numbers; 0 is no word.
-        vocabulary_size: Numbers that are drawn are below this.
-        window_size: How far away a word may stand.
-        negative_samples: How many pairs are drawn for each that is found.
-        shuffle: Whether the pairs are in random order.
+        sequence: The text as word indices; 0 is padding.
+        vocabulary_size: Upper bound, exclusive, of random words.
+        window_size: Largest distance of neighbors.
+        negative_samples: Number of random pairs for each pair of neighbors.
+        shuffle: Whether to shuffle the pairs.
         categorical: Whether labels are [0, 1] and [1, 0].
         sampling_table: See `make_sampling_table`.
-        seed: Of the order.
+        seed: Seed of the order.
     Source: Mikolov et al. 2013.
 
     Example:

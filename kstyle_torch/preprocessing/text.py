@@ -1,4 +1,4 @@
-"""Words and their numbers, as older Keras programs make them; `layers.TextVectorization` is the newer way."""
+"""Tokenization of texts in older Keras programs; newer ones use `layers.TextVectorization`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def text_to_word_sequence(input_text: str, filters: str = FILTERS, lower: bool =
 
     Args:
         input_text: The text.
-        filters: Characters that separate words as `split` does.
-        lower: Whether it is made lower case.
-        split: What stands between words.
+        filters: Characters that are replaced by `split`.
+        lower: Whether to convert to lower case.
+        split: Separator of words.
 
     Example:
         >>> text_to_word_sequence("Well, well: hello!")
@@ -43,16 +43,16 @@ def hashing_trick(
     split: str = " ",
     analyzer: Callable[[str], list[str]] | None = None,
 ) -> list[int]:
-    """Returns the words of a text as numbers from 1 to n - 1; different words may share one.
+    """Returns the words of a text as hashes from 1 to n - 1, which may collide.
 
     Args:
         text: The text.
-        n: How many numbers there are.
-        hash_function: `"md5"`, which is the same in every process; None for Python's `hash`; or a function of a word.
+        n: Size of the hash space.
+        hash_function: `"md5"`, which is stable across processes; None for Python's `hash`; or a function of a word.
         filters: See `text_to_word_sequence`.
-        lower: See there.
-        split: See there.
-        analyzer: Splits the text in another way.
+        lower: See `text_to_word_sequence`.
+        split: See `text_to_word_sequence`.
+        analyzer: Function that splits the text instead.
 
     Example:
         >>> hashing_trick("to be or not to be", 50, "md5")
@@ -71,7 +71,7 @@ def one_hot(
     split: str = " ",
     analyzer: Callable[[str], list[str]] | None = None,
 ) -> list[int]:
-    """Returns `hashing_trick` with Python's `hash`: numbers that differ from process to process."""
+    """Returns `hashing_trick` with Python's `hash`, which differs between processes."""
     return hashing_trick(input_text, n, hash, filters, lower, split, analyzer)
 
 
@@ -80,16 +80,16 @@ def _md5(word: str) -> int:
 
 
 class Tokenizer:
-    """Numbers words by how frequent they are: the most frequent is 1; 0 is left for padding.
+    """Vocabulary that numbers words by frequency: the most frequent word is 1; 0 is reserved for padding.
 
     Args:
-        num_words: How many numbers are used: only the `num_words - 1` most frequent words are kept; all if None.
-        filters: Characters that separate words.
-        lower: Whether texts are made lower case.
-        split: What stands between words.
+        num_words: Size of the vocabulary: only the `num_words - 1` most frequent words are used; all if None.
+        filters: Characters that are replaced by `split`.
+        lower: Whether to convert texts to lower case.
+        split: Separator of words.
         char_level: Whether each character is a word.
-        oov_token: Stands for words that are not known, as number 1; they are left out if None.
-        analyzer: Splits a text into words in another way.
+        oov_token: Token for unknown words, with number 1; they are dropped if None.
+        analyzer: Function that splits a text instead.
 
     Example:
         >>> tokenizer = Tokenizer(oov_token="?")
@@ -112,7 +112,7 @@ class Tokenizer:
         self.document_count: int = kwargs.pop("document_count", 0)
         kwargs.pop("nb_words", None)
         if kwargs:
-            raise TypeError(f"Tokenizer does not know the argument {next(iter(kwargs))!r}.")
+            raise TypeError(f"Tokenizer got the unknown argument {next(iter(kwargs))!r}.")
         self.num_words, self.filters, self.lower, self.split = num_words, filters, lower, split
         self.char_level, self.oov_token, self.analyzer = char_level, oov_token, analyzer
         self.word_counts: OrderedDict[str, int] = OrderedDict()
@@ -122,7 +122,7 @@ class Tokenizer:
         self.index_word: dict[int, str] = {}
 
     def fit_on_texts(self, texts: Iterable[Any]) -> None:
-        """Counts the words of texts (or of lists of words), and numbers them anew."""
+        """Counts the words of texts (or of lists of words), and renumbers all words."""
         for text in texts:
             self.document_count += 1
             words = self._words(text)
@@ -138,7 +138,7 @@ class Tokenizer:
             self.index_docs[self.word_index[word]] = count
 
     def fit_on_sequences(self, sequences: Any) -> None:
-        """Counts in how many sequences each number is."""
+        """Counts in how many sequences each number occurs."""
         self.document_count += len(sequences)
         for sequence in sequences:
             for number in set(sequence):
@@ -149,7 +149,7 @@ class Tokenizer:
         return list(self.texts_to_sequences_generator(texts))
 
     def texts_to_sequences_generator(self, texts: Iterable[Any]) -> Iterator[list[int]]:
-        """Yields the same, one after the other."""
+        """Yields the same items one by one."""
         unknown = None if self.oov_token is None else self.word_index.get(self.oov_token)
         for text in texts:
             numbers = (self._kept(self.word_index.get(word)) for word in self._words(text))
@@ -157,11 +157,11 @@ class Tokenizer:
             yield [number for number in numbers if number is not None]
 
     def sequences_to_texts(self, sequences: Iterable[Any]) -> list[str]:
-        """Returns each list of numbers as a text, its words joined by blanks."""
+        """Returns each list of numbers as a text, with words joined by spaces."""
         return list(self.sequences_to_texts_generator(sequences))
 
     def sequences_to_texts_generator(self, sequences: Iterable[Any]) -> Iterator[str]:
-        """Yields the same, one after the other."""
+        """Yields the same items one by one."""
         for sequence in sequences:
             words = (self.index_word.get(self._kept(number) or 0, self.oov_token) for number in sequence)
             yield " ".join(word for word in words if word is not None)
@@ -171,18 +171,18 @@ class Tokenizer:
         return self.sequences_to_matrix(self.texts_to_sequences(texts), mode)
 
     def sequences_to_matrix(self, sequences: Any, mode: str = "binary") -> np.ndarray:
-        """Returns a row for each sequence, a column for each number.
+        """Returns a matrix with a row for each sequence and a column for each number.
 
         Args:
             sequences: Lists of numbers.
-            mode: What stands there: `"binary"` 1, `"count"` how often it occurs, `"freq"` that by the length, `"tfidf"`.
-        Raises: ValueError: for another mode, or if the number of columns is not known.
+            mode: Values: `"binary"` for presence, `"count"` for counts, `"freq"` for counts by the length, or `"tfidf"`.
+        Raises: ValueError: for another mode, or if the number of columns is unknown.
         """
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}.")
         columns = self.num_words or (len(self.word_index) + 1 if self.word_index else 0)
         if not columns:
-            raise ValueError("Give num_words, or call fit_on_texts() first.")
+            raise ValueError("Pass num_words, or call fit_on_texts() first.")
         if mode == "tfidf" and not self.document_count:
             raise ValueError("Mode 'tfidf' needs documents: call fit_on_texts() first.")
         matrix = np.zeros((len(sequences), columns))
@@ -210,7 +210,7 @@ class Tokenizer:
         return None if number is None or (self.num_words and number >= self.num_words) else number
 
     def get_config(self) -> dict[str, Any]:
-        """Settings, and what was counted, as Keras writes it: each table is JSON inside."""
+        """Returns settings and counts in Keras' form, in which each table is a JSON string."""
         tables = ("word_counts", "word_docs", "index_docs", "index_word", "word_index")
         settings = ("num_words", "filters", "lower", "split", "char_level", "oov_token", "document_count")
         return {
@@ -219,16 +219,16 @@ class Tokenizer:
         }
 
     def to_json(self, **kwargs: Any) -> str:
-        """Returns all of it as JSON, which `tokenizer_from_json` reads.
+        """Returns the config as JSON, for `tokenizer_from_json`.
 
         Args:
-            kwargs: For `json.dumps`.
+            kwargs: Arguments of `json.dumps`.
         """
         return json.dumps({"class_name": type(self).__name__, "config": self.get_config()}, **kwargs)
 
 
 def tokenizer_from_json(json_string: str) -> Tokenizer:
-    """Returns the tokenizer that `to_json` wrote, here or in Keras."""
+    """Returns the tokenizer for the result of `to_json`, of this package or Keras."""
     config = json.loads(json_string)["config"]
     tables = {
         name: json.loads(config.pop(name))

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from kstyle_torch.errors import MissingFileError
 from kstyle_torch.saving import keras_file, weights
 from kstyle_torch.serialization import custom_object_scope, whole_configs
 
@@ -22,14 +23,15 @@ def save_model(
 ) -> None:
     """Writes a whole model to a file that Keras opens too.
 
-    The file is replaced once the new one is whole and on the disk: a crash, or a full disk, leaves the old one.
+    The file is replaced only after the new one is complete and on the disk: after a crash, or if the disk is full, the
+    old file is still there.
 
     Args:
         model: Any model.
         filepath: Ends in `.keras`, or in `.h5` for the older format; a folder with `zipped=False`.
-        overwrite: Whether a file of that name is replaced.
-        zipped: False for a folder with the same files in it.
-        kwargs: `include_optimizer` and `save_format`, from older Keras.
+        overwrite: Whether an existing file is replaced.
+        zipped: False writes a folder with the same files instead.
+    kwargs: `include_optimizer` and `save_format`, from older Keras.
     Raises: ValueError: for another ending. FileExistsError: see `overwrite`. TypeError: if a layer has no config.
 
     Example:
@@ -70,9 +72,9 @@ def _is_hdf5(path: Path) -> bool:
 
 
 def _check_kind(path: Path) -> None:
-    """Says what a file or folder is that this cannot read."""
+    """Raises the error for a file or folder that cannot be loaded, with what it is."""
     if not path.exists():
-        raise FileNotFoundError(f"There is no file {str(path)!r}.")
+        raise MissingFileError(f"The file {str(path)!r} does not exist.")
     if path.is_dir() and (path / "saved_model.pb").exists():
         raise ValueError(
             f"{str(path)!r} is a SavedModel of TensorFlow, which only TensorFlow opens. Save the model as '.keras' there."
@@ -87,17 +89,17 @@ def load_model(
     compile: bool = True,
     safe_mode: bool = True,
 ) -> Any:
-    """Returns the model in a file that `save_model`, or Keras, wrote.
+    """Returns the model in a file that `save_model` or Keras wrote.
 
-    No code from the file is run, and nothing is imported because the file names it.
+    Code in the file is not run, and modules that it names are not imported.
 
     Args:
         filepath: A `.keras` file, a folder with the same in it, or an `.h5` file of Keras 2 or 3.
-        custom_objects: `{name: class or function}` for what the file names and no library has.
-        compile: Whether the model is compiled as it was, with the optimizer's state.
-        safe_mode: Whether lambdas, which are code, are refused.
-    Raises: FileNotFoundError: if there is no such file. ValueError: if it is broken, unsafe or of another kind, or names a
-        class that is not known.
+        custom_objects: `{name: class or function}` of your own that the file refers to.
+        compile: Whether the model is compiled as before, with the optimizer's state.
+        safe_mode: Whether lambdas, which contain code, are refused.
+    Raises: FileNotFoundError: if the file does not exist. ValueError: if it is broken, unsafe or of another kind, or names
+        an unknown class.
 
     Example:
         >>> import tempfile
@@ -109,7 +111,7 @@ def load_model(
     path = Path(filepath)
     _check_kind(path)
     with custom_object_scope(custom_objects):
-        # Judged by content, which may be of the other kind; a file that is of neither kind, by its name.
+        # Decided by content, since suffixes can be wrong; by suffix for a file that is neither.
         is_neither = path.suffix in LEGACY and path.is_file() and not zipfile.is_zipfile(path)
         if not _is_hdf5(path) and not is_neither:
             return keras_file.load(path, compile, safe_mode)
@@ -125,13 +127,13 @@ def save_weights(
     max_shard_size: float | None = None,
     **kwargs: Any,
 ) -> None:
-    """Writes a model's weights, to be read into a model of the same layers.
+    """Writes a model's weights, which can be loaded into a model with the same layers.
 
     Args:
         model: A model that is built.
         filepath: Ends in `.weights.h5` or `.weights.json` (shards), which Keras reads too, `.safetensors` or `.pt`.
-        overwrite: Whether a file of that name is replaced.
-        max_shard_size: Gigabytes of one file; the others lie beside `.weights.json`, which says what is where.
+        overwrite: Whether an existing file is replaced.
+        max_shard_size: Largest size of one file in gigabytes; the files are listed in `.weights.json`, which lies beside them.
         kwargs: `objects_to_skip`, for `.weights.h5` files and shards: layers that are left out.
     Raises: ValueError: for another ending, or a model without weights. FileExistsError: see `overwrite`.
     """
@@ -147,15 +149,15 @@ def load_weights(
     skip_mismatch: bool = False,
     **kwargs: Any,
 ) -> None:
-    """Reads weights into a model; nothing changes unless all of it fits.
+    """Loads weights into a model; nothing changes unless everything fits.
 
     Args:
         model: A model that is built.
-        filepath: What `save_weights` or `save_model` wrote, here or in Keras 2 or 3.
-        skip_mismatch: Whether layers that do not fit are left as they are, with a warning.
+        filepath: A file that `save_weights` or `save_model` wrote, here or in Keras 2 or 3.
+        skip_mismatch: Whether layers that do not fit are skipped, with a warning.
         kwargs: `by_name`, for `.h5` files of Keras 2: whether layers are looked up by name. `objects_to_skip`, for
-            `.weights.h5` files and shards: layers that are left as they are.
-    Raises: FileNotFoundError: if there is no such file. ValueError: if it does not fit, or for an unknown argument.
+            `.weights.h5` files and shards: layers that are skipped.
+    Raises: FileNotFoundError: if the file does not exist. ValueError: if it does not fit, or for an unknown argument.
     """
     by_name, skipped = kwargs.pop("by_name", None), kwargs.pop("objects_to_skip", None)
     if kwargs:

@@ -1,4 +1,4 @@
-"""The container of a `.keras` file: a zip file, or a folder with the same names in it. It may be anybody's."""
+"""The container of a `.keras` file: a zip file, or a folder with the same members. It is untrusted input."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from kstyle_torch.saving import strangers
+from kstyle_torch.saving import untrusted
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets"
 MAX_EXPANSION = 100  # how many times its stored size a compressed member may have
-FREE_SIZE = 1 << 20  # bytes; smaller members are not worth a look
+FREE_SIZE = 1 << 20  # bytes; smaller members are not checked for expansion
 MAX_CONFIG = 1 << 28
 MAX_MEMBERS = 100_000
 IN_MEMORY = 1 << 28  # larger weights are unpacked to the disk
@@ -30,7 +30,7 @@ class Source:
     def text(self, name: str) -> str:
         """Returns a whole file, as text.
 
-        Raises: ValueError: if there is none, it is too large, or no text.
+        Raises: ValueError: if it is missing, too large, or not text.
         """
         self._need(name)
         if self.size(name) > MAX_CONFIG:
@@ -39,33 +39,33 @@ class Source:
             with self.binary(name) as file:
                 return file.read().decode()
         except UnicodeDecodeError as error:
-            raise ValueError(f"{name} is no text.") from error
+            raise ValueError(f"{name} is not text.") from error
 
     def json(self, name: str) -> Any:
-        """Returns what a JSON file says.
+        """Returns the content of a JSON file.
 
-        Raises: ValueError: if it is none, or nested too deeply.
+        Raises: ValueError: if it is not JSON, or nested too deeply.
         """
-        return strangers.parse_json(self.text(name), name)
+        return untrusted.parse_json(self.text(name), name)
 
     def _need(self, name: str) -> None:
         if name not in self.names:
             raise ValueError(f"It has no {name}; it has {', '.join(sorted(self.names)[:8]) or 'nothing'}.")
 
     def size(self, name: str) -> int:
-        """Returns how many bytes a file has; 0 if there is none."""
+        """Returns the size of a file in bytes; 0 if it does not exist."""
         raise NotImplementedError
 
     def stored(self, name: str) -> int:
-        """Returns how many bytes a file takes where it is, which may be fewer."""
+        """Returns the stored size of a file in bytes, which is smaller if it is compressed."""
         return self.size(name)
 
     def binary(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
-        """Returns an open file, which can seek."""
+        """Returns an open, seekable file."""
         raise NotImplementedError
 
     def folder(self, name: str) -> contextlib.AbstractContextManager[Path | None]:
-        """Returns a folder of files on the disk; None if there is no such."""
+        """Returns the path of a folder of files on the disk; None if it does not exist."""
         raise NotImplementedError
 
 
@@ -74,9 +74,9 @@ class ZipSource(Source):
 
     Args:
         file: The zip file.
-        archive_size: How many bytes it has.
-    Raises: ValueError: for members outside the archive's own folder, links, members that say to be much larger than they
-        are, or a file that is no zip file.
+        archive_size: Its size in bytes.
+    Raises: ValueError: for members outside the archive's own folder, links, members that declare a much larger size than
+        is stored, or a file that is not a zip file.
     """
 
     def __init__(self, file: zipfile.ZipFile, archive_size: int):
@@ -90,7 +90,7 @@ class ZipSource(Source):
             raise ValueError("Its members claim to be longer than it is.")
         self.names = frozenset(member.filename for member in members if not member.is_dir())
         if len({member.filename for member in members}) < len(members):
-            raise ValueError("It has two members of one name.")
+            raise ValueError("It has two members with the same name.")
 
     def size(self, name: str) -> int:
         return self.file.getinfo(name).file_size if name in self.names else 0
@@ -127,9 +127,9 @@ def check_member(member: zipfile.ZipInfo) -> None:
     name, path = member.filename, PurePosixPath(member.filename)
     is_outside = path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name
     if is_outside or not path.parts:
-        raise ValueError(f"Its member {strangers.shortened(name)} lies outside of it.")
-    if any(len(part.encode()) > strangers.MAX_NAME for part in path.parts):
-        raise ValueError(f"Its member {strangers.shortened(name)} has too long a name.")
+        raise ValueError(f"Its member {untrusted.shortened(name)} lies outside of the archive.")
+    if any(len(part.encode()) > untrusted.MAX_NAME for part in path.parts):
+        raise ValueError(f"Its member {untrusted.shortened(name)} has a name that is too long.")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise ValueError(f"Its member {name!r} is a link.")
     if member.flag_bits & 1:
@@ -143,7 +143,7 @@ def check_member(member: zipfile.ZipInfo) -> None:
 
 @contextlib.contextmanager
 def broken_zip() -> Iterator[None]:
-    """Turns whatever zipfile raises about a broken file into a ValueError."""
+    """Converts the errors of zipfile for a broken file to ValueError."""
     try:
         yield
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
@@ -153,14 +153,14 @@ def broken_zip() -> Iterator[None]:
 class FolderSource(Source):
     """A folder as `save_model(zipped=False)` writes it.
 
-    Raises: ValueError: if there is a link, pipe or device among the files of the model; others are left alone.
+    Raises: ValueError: if a file of the model is a link, pipe or device; other files in the folder are not checked.
     """
 
     def __init__(self, root: Path):
         self.root = root
         there = [root / name for name in (CONFIG, METADATA, WEIGHTS, ASSETS) if os.path.lexists(root / name)]
         for path in there:
-            strangers.check_members(path, root)
+            untrusted.check_members(path, root)
         files = [path for each in there for path in ([each] if each.is_file() else each.rglob("*")) if path.is_file()]
         self.names = frozenset(path.relative_to(root).as_posix() for path in files)
 
@@ -183,22 +183,22 @@ class FolderSource(Source):
 def opened(path: Path) -> Iterator[Source]:
     """Opens the source at a path.
 
-    Raises: FileNotFoundError: if there is none. ValueError: if it is neither a zip file nor a folder of a model.
+    Raises: FileNotFoundError: if it does not exist. ValueError: if it is neither a zip file nor a folder of a model.
     """
     if path.is_dir():
         yield FolderSource(path)
         return
-    strangers.check_file(path)
+    untrusted.check_file(path)
     try:
         file = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"It is no zip file, or it is truncated: {error}.") from error
+        raise ValueError(f"It is not a zip file, or it is truncated: {error}.") from error
     with file:
         yield ZipSource(file, path.stat().st_size)
 
 
 def write_zip(target: Path, folder: Path) -> None:
-    """Packs a folder as Keras does: nothing compressed, metadata and config first."""
+    """Packs a folder as Keras does: uncompressed, metadata and config first."""
     with zipfile.ZipFile(target, "w") as file:
         first = [folder / name for name in (METADATA, CONFIG, WEIGHTS)]
         rest = sorted(path for path in folder.rglob("*") if path.is_file() and path not in first)
@@ -207,7 +207,7 @@ def write_zip(target: Path, folder: Path) -> None:
 
 
 def make_scratch(beside: Path) -> contextlib.AbstractContextManager[str]:
-    """Returns a folder for what is being written, on the disk where it will be."""
+    """Returns a temporary folder on the disk of the target, so that the result can be renamed into place."""
     return tempfile.TemporaryDirectory(
         dir=beside, prefix=".keras-", suffix=".tmp", ignore_cleanup_errors=os.name == "nt"
     )

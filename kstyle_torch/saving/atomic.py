@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all: whatever happens in between, the old one or the new one is there."""
+"""Atomic replacement of files and folders: after a crash at any point, either the old or the new one is there."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(filepath: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives an empty file beside `filepath` to write to; when the block ends well, it is on the disk and takes the place.
+    """Yields an empty file beside `filepath`; when the block ends without an error, it is synced and replaces `filepath`.
 
     Args:
-        filepath: What to replace or make; a link is followed.
-    Raises: FileNotFoundError: if there is no such folder. OSError: if the disk is full, say; the old file is untouched.
+        filepath: File to replace or create; a link is followed.
+    Raises: FileNotFoundError: if its folder does not exist. OSError: for example if the disk is full; the old file is kept.
 
     Example:
         >>> import pathlib, tempfile
@@ -43,7 +43,7 @@ def replacing(filepath: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Does what `replacing` does, for a folder. Between the two renames at the end, the old one is called `.NAME.old-...`."""
+    """Does what `replacing` does, for a folder. Between the two renames at the end, the old one is named `.NAME.old-...`."""
     path = _target(folder)
     unfinished = path.with_name(_hidden(path.name))
     unfinished.mkdir()
@@ -76,7 +76,7 @@ def write_text(filepath: str | os.PathLike[str], content: str) -> None:
 def _target(filepath: str | os.PathLike[str]) -> Path:
     path = Path(os.path.realpath(filepath))
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"Cannot save {str(filepath)!r}: there is no folder {str(path.parent)!r}.")
+        raise FileNotFoundError(f"Cannot save {str(filepath)!r}: the folder {str(path.parent)!r} does not exist.")
     return path
 
 
@@ -89,7 +89,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        was = "the file of that name is as it was" if path.exists() else "nothing was written"
+        was = "the existing file is unchanged" if path.exists() else "nothing was written"
         raise type(error)(error.errno, f"Cannot save {str(path)!r}: {error.strerror or error}; {was}") from error
 
 
@@ -99,7 +99,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    if os.name == "posix":  # on other systems a folder cannot be opened
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)

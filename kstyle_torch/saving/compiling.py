@@ -13,7 +13,7 @@ KEYS = (
 
 
 def compile_config(model: Any) -> dict[str, Any]:
-    """Returns what `model.compile` was given, as plain data; empty for a model that was not compiled, or cannot be that way."""
+    """Returns the arguments of `model.compile` as plain data; empty if it was not called, or they have no config."""
     given = model._compile_arguments
     if model.optimizer is None or given is None:
         return {}
@@ -30,9 +30,9 @@ def compile_config(model: Any) -> dict[str, Any]:
 
 
 def compile_from_config(model: Any, config: dict[str, Any]) -> None:
-    """Compiles a model, and makes the state of its optimizer, ready to be read from a file.
+    """Compiles a model and builds its optimizer, so that the optimizer's state can be loaded.
 
-    Raises: ValueError: if the config names what is neither public nor the user's.
+    Raises: ValueError: if the config names an object that is neither public nor registered by the user.
     """
     settings = deserialize_keras_object({key: value for key, value in config.items() if key in KEYS})
     model.compile(**settings)

@@ -1,4 +1,4 @@
-"""Looking into weights files, and changing them after a change of the architecture."""
+"""Editor of weights files, for use after a change of the architecture."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MAX_DEPTH = 100
 
 
 class KerasFileEditor:
-    """Shows, changes and writes again what a `.keras` or `.weights.h5` file holds.
+    """Shows, edits and saves the weights of a `.keras` or `.weights.h5` file.
 
     Args:
-        filepath: The file; it stays as it is.
+        filepath: The file; it is not changed.
     Raises: ValueError: if it is neither, or broken.
 
     Example:
@@ -58,7 +58,7 @@ class KerasFileEditor:
                 print(f"    {name}: {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}")
 
     def compare(self, reference_model: Any) -> dict[str, Any]:
-        """Prints where the file and a built model differ.
+        """Prints the differences between the file and a built model.
 
         Returns: `status` ("success" or "error"), `error_count` and `match_count`.
         """
@@ -78,12 +78,12 @@ class KerasFileEditor:
         return {"status": status, "error_count": len(differing), "match_count": len(both)}
 
     def rename_object(self, object_name: str, new_name: str) -> None:
-        """Gives an object another name in its place.
+        """Renames an object.
 
         Args:
             object_name: Its name or path (`"layers/dense"`).
             new_name: A name, not a path.
-        Raises: ValueError: if there is no such object, or several, or `new_name` is a path.
+        Raises: ValueError: if the object does not exist or is ambiguous, or `new_name` is a path.
         """
         if "/" in new_name:
             raise ValueError(f"new_name must be a name, not a path; got {new_name!r}.")
@@ -91,20 +91,20 @@ class KerasFileEditor:
         home[new_name] = home.pop(name)
 
     def delete_object(self, object_name: str) -> None:
-        """Takes an object, and all in it, out.
+        """Removes an object and everything in it.
 
-        Raises: ValueError: if there is no such object, or several.
+        Raises: ValueError: if the object does not exist or is ambiguous.
         """
         home, name = self._home_of(object_name)
         del home[name]
 
     def add_object(self, object_path: str, weights: dict[str, Any]) -> None:
-        """Puts an object in.
+        """Adds an object.
 
         Args:
-            object_path: Where to; all but the last name must be there.
+            object_path: Its path; all but the last name must exist.
             weights: Name (`"0"`, `"1"`, ...) -> array.
-        Raises: ValueError: if there is no such place, or `weights` is no dict.
+        Raises: ValueError: if the parent of `object_path` does not exist, or `weights` is not a dict.
         """
         above, _, name = object_path.rpartition("/")
         home = self.weights_dict
@@ -115,9 +115,9 @@ class KerasFileEditor:
         home[name] = dict(_checked(weights))
 
     def delete_weight(self, object_name: str, weight_name: str) -> None:
-        """Takes one weight of an object out.
+        """Removes one weight of an object.
 
-        Raises: ValueError: if there is no such object or weight.
+        Raises: ValueError: if the object or the weight does not exist.
         """
         home, name = self._home_of(object_name)
         if weight_name not in home[name]:
@@ -125,22 +125,22 @@ class KerasFileEditor:
         del home[name][weight_name]
 
     def add_weights(self, object_name: str, weights: dict[str, Any]) -> None:
-        """Puts weights into an object.
+        """Adds weights to an object.
 
-        Raises: ValueError: if there is no such object, or `weights` is no dict.
+        Raises: ValueError: if the object does not exist, or `weights` is not a dict.
         """
         home, name = self._home_of(object_name)
         home[name].update(_checked(weights))
 
     def save(self, filepath: str | os.PathLike[str]) -> None:
-        """Writes all of it to a `.weights.h5` file.
+        """Writes everything to a `.weights.h5` file.
 
         Raises: ValueError: for another ending.
         """
         path = Path(filepath)
         if not path.name.endswith(".weights.h5"):
             raise ValueError(f"Expected a file that ends in '.weights.h5'; got {str(filepath)!r}.")
-        with replacing(path) as unfinished, unfinished.open("wb") as file, hdf5.opened(file, "w") as root:
+        with replacing(path) as unfinished, hdf5.created(unfinished) as root:
             for at, weights in _objects(self.weights_dict, empty=True):
                 group = root.require_group(f"{at}/vars" if at else "vars")
                 for name, value in weights.items():
@@ -164,7 +164,7 @@ class KerasFileEditor:
 
 
 class _Shapes(dict[str, Any]):
-    """Stands for an HDF5 group of which only the shapes matter."""
+    """Stand-in for an HDF5 group of which only the shapes are used."""
 
     attrs: dict[str, Any]
 
@@ -184,13 +184,13 @@ def _checked(weights: Any) -> dict[str, Any]:
 
 
 def _extract(group: Any, met: set[Any] | None = None, depth: int = 0) -> dict[str, Any]:
-    """Returns all arrays below a group, without the level `vars`. The file may be anybody's, and have a loop in it."""
+    """Returns all arrays below a group, without the level `vars`. An untrusted file may contain cycles."""
     import h5py
 
     met = set() if met is None else met
     place = h5py.h5o.get_info(group.id).addr
     if depth > MAX_DEPTH or place in met:
-        raise ValueError("its groups are nested too deeply, or one is in two places.")
+        raise ValueError("its groups are nested too deeply, or one of them is in two places.")
     met.add(place)
     found: dict[str, Any] = {}
     for name in group:
@@ -211,7 +211,7 @@ def _dicts(tree: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str
 
 
 def _objects(tree: dict[str, Any], empty: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields path and weights of every object that has some; of all objects if `empty`."""
+    """Yields path and weights of each object that has weights; of all objects if `empty`."""
     for path, home in _dicts(tree):
         weights = {name: value for name, value in home.items() if not isinstance(value, dict)}
         if weights or empty:

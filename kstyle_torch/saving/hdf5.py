@@ -1,7 +1,7 @@
-"""HDF5 files, written in Keras' layout and read with distrust: the file may be anybody's.
+"""HDF5 files in Keras' layout; files that are read are untrusted input.
 
 Nothing outside the file is opened: soft and external links, virtual datasets and external storage are refused. An array
-is read only if it says no larger than what is stored for it.
+is read only if its declared size is in proportion to what is stored for it.
 """
 
 from __future__ import annotations
@@ -21,39 +21,48 @@ from torch import Tensor
 
 from kstyle_torch import budget
 from kstyle_torch.arrays import from_array
-from kstyle_torch.saving import strangers
+from kstyle_torch.saving import untrusted
 
 LARGEST_CHUNK = 1 << 24  # bytes of a chunk of a dataset that is smaller: a whole chunk is read for any value in it
 MAX_EXPANSION = 1000  # how many times its stored size an array may have, as in Keras
 HEAP = re.compile(b"GCOL\x01\0\0\0")
-FREE_SIZE = 1 << 20  # bytes; smaller ones are not worth a look
+FREE_SIZE = 1 << 20  # bytes; smaller arrays are not checked
 
 
 @contextlib.contextmanager
-def opened(file: str | os.PathLike[str] | IO[bytes], mode: str = "r") -> Iterator[Any]:
-    """Opens an `h5py.File`.
+def created(path: Path) -> Iterator[Any]:
+    """Yields an `h5py.File` for writing.
 
-    Raises: ValueError: if what is to be read is no HDF5 file, or is broken.
+    It writes through a Python file, whose errors tell of a full disk. That must be readable too: the HDF5 library reads
+    back what no longer fits into its cache, from some 300 groups on.
     """
     import h5py
 
-    if mode == "w":
-        with h5py.File(file, "w") as handle:
-            yield handle
-        return
+    with path.open("w+b") as file, h5py.File(file, "w") as handle:
+        yield handle
+
+
+@contextlib.contextmanager
+def opened(file: str | os.PathLike[str] | IO[bytes]) -> Iterator[Any]:
+    """Opens an `h5py.File` for reading.
+
+    Raises: ValueError: if the file is not an HDF5 file, or is broken.
+    """
+    import h5py
+
     if isinstance(file, (str, os.PathLike)):
-        strangers.check_file(file)
+        untrusted.check_file(file)
     try:
         handle = h5py.File(file, "r")
     except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise ValueError(f"This is no HDF5 file, or it is truncated: {error}.") from error
+        raise ValueError(f"This is not an HDF5 file, or it is truncated: {error}.") from error
     with handle, readable():
         yield handle
 
 
 @contextlib.contextmanager
 def readable() -> Iterator[None]:
-    """Turns whatever h5py raises about a broken file into a ValueError."""
+    """Converts the errors of h5py for a broken file to ValueError."""
     try:
         yield
     except (OSError, RuntimeError, KeyError, TypeError, UnicodeDecodeError, OverflowError) as error:
@@ -61,19 +70,19 @@ def readable() -> Iterator[None]:
 
 
 def check_heaps(path: Path) -> int:
-    """Looks through the heaps that a file's long attributes are in: the HDF5 library runs in circles in a broken one.
+    """Checks the heaps that hold a file's long attributes: the HDF5 library loops forever in a broken one.
 
-    Returns: Bytes of the longest text in them.
+    Returns: Size in bytes of the longest text in them.
     Raises: ValueError: if one is broken, or the path is not that of an ordinary file.
     """
-    strangers.check_file(path)
+    untrusted.check_file(path)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        starts = [found.start() for found in HEAP.finditer(content)]  # a match that is alive keeps the map open
+        starts = [found.start() for found in HEAP.finditer(content)]  # keeps no match, which would keep the map open
         return max((_check_heap(content, start) for start in starts), default=0)
 
 
 def _check_heap(content: mmap.mmap, start: int) -> int:
-    """Returns the size of the largest object. A heap has their sizes in front; number 0 is what is free at its end."""
+    """Returns the size of the largest object. Each object follows its size; number 0 is the free space at the end."""
     place, largest = start + 16, 0
     end = start + int.from_bytes(content[start + 8 : place], "little")
     while place + 16 <= end <= len(content):
@@ -92,7 +101,7 @@ def _check_heap(content: mmap.mmap, start: int) -> int:
 
 
 def child(group: Any, name: str) -> Any:
-    """Returns the group or dataset called `name` in a group, where it is in the file itself; None if there is none.
+    """Returns the group or dataset `name` in a group, which must be stored in the file itself; None if it does not exist.
 
     Raises: ValueError: for a link to elsewhere, a virtual dataset, or one with external storage.
     """
@@ -106,14 +115,14 @@ def child(group: Any, name: str) -> Any:
     found = group[name]
     if isinstance(found, h5py.Dataset):
         if found.is_virtual or found.external:
-            raise ValueError(f"The HDF5 dataset {found.name} takes its values from elsewhere, which is not allowed.")
+            raise ValueError(f"The HDF5 dataset {found.name} refers to values outside the file, which is not allowed.")
     elif not isinstance(found, h5py.Group):
         raise ValueError(f"The HDF5 file has a {type(found).__name__} at {group.name}/{name}; expected weights.")
     return found
 
 
 def group_at(root: Any, path: str) -> Any:
-    """Returns the group at a path, each step of it checked; None if there is none.
+    """Returns the group at a path, after a check of each step; None if it does not exist.
 
     Raises: ValueError: see `child`.
     """
@@ -127,9 +136,9 @@ def group_at(root: Any, path: str) -> Any:
 
 
 def shape_of(dataset: Any) -> tuple[int, ...]:
-    """Returns the shape of an array that may be read.
+    """Returns the shape of an array, after checking that it is safe to read.
 
-    Raises: ValueError: if it has none, or is said to be much larger than what is stored for it.
+    Raises: ValueError: if it has none, or its declared size is much larger than what is stored for it.
     """
     if dataset.shape is None:
         raise ValueError(f"The HDF5 dataset {dataset.name} holds nothing.")
@@ -142,14 +151,14 @@ def shape_of(dataset: Any) -> tuple[int, ...]:
 
 
 def _is_bfloat16(dataset: Any) -> bool:
-    return dataset.dtype.kind == "V" and dataset.dtype.itemsize == 2  # no other numbers are kept that way
+    return dataset.dtype.kind == "V" and dataset.dtype.itemsize == 2  # h5py reads bfloat16 as opaque pairs of bytes
 
 
 def _check_numbers(dataset: Any) -> None:
     shape_of(dataset)
     is_number = dataset.dtype.kind in "biufc" and dataset.dtype.itemsize <= (16 if dataset.dtype.kind == "c" else 8)
     if not is_number and not _is_bfloat16(dataset):
-        raise ValueError(f"The HDF5 dataset {dataset.name} holds {strangers.shortened(dataset.dtype)}, not numbers.")
+        raise ValueError(f"The HDF5 dataset {dataset.name} holds {untrusted.shortened(dataset.dtype)}, not numbers.")
     chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
     if chunk > max(LARGEST_CHUNK, math.prod(dataset.shape) * dataset.dtype.itemsize) * budget.times():
         raise ValueError(
@@ -159,10 +168,10 @@ def _check_numbers(dataset: Any) -> None:
 
 
 def check_values(dataset: Any, target: Tensor) -> None:
-    """Checks that a tensor can take what a dataset of its shape holds, so that nothing fails half-way.
+    """Checks that a tensor can hold the values of a dataset of its shape, so that a load does not fail half-way.
 
-    Raises: ValueError: if the tensor has no memory, the values are not numbers, are complex where the tensor is real, or
-        cannot be read.
+    Raises: ValueError: if the tensor has no memory, or the values are not numbers, are complex while the tensor is real,
+        or cannot be read.
     """
     if target.is_meta:
         raise ValueError(
@@ -173,8 +182,8 @@ def check_values(dataset: Any, target: Tensor) -> None:
         raise ValueError(f"The HDF5 dataset {dataset.name} holds complex numbers; the weight is real.")
     with readable():
         if dataset.dtype.kind == "f" and not target.dtype.is_floating_point and not np.isfinite(dataset[()]).all():
-            raise ValueError(f"The HDF5 dataset {dataset.name} holds what is not a number; the weight is an integer.")
-        if dataset.chunks is not None:  # compressed, say: a part may be broken
+            raise ValueError(f"The HDF5 dataset {dataset.name} holds NaN or infinity; the weight is an integer.")
+        if dataset.chunks is not None:  # chunks may be compressed, and a broken one is found only by reading it
             for piece in dataset.iter_chunks():
                 dataset[piece]
             return
@@ -184,7 +193,7 @@ def check_values(dataset: Any, target: Tensor) -> None:
 
 
 def attribute(home: Any, name: str) -> Any:
-    """Returns an attribute of a group, text as `str`; None if there is none.
+    """Returns an attribute of a group, text as `str`; None if it does not exist.
 
     Raises: ValueError: if it claims to be larger than the file, or is longer than the budget allows.
     """
@@ -195,7 +204,7 @@ def attribute(home: Any, name: str) -> Any:
         count = math.prod(kept.shape or ())
         if count * kept.dtype.itemsize > home.file.id.get_filesize():
             raise ValueError(f"The attribute {name!r} claims to be larger than the file.")
-        if count > 1 and kept.dtype.kind == "O":  # many may refer to one long text
+        if count > 1 and kept.dtype.kind == "O":  # many elements may refer to one long text
             budget.take(count * check_heaps(Path(home.file.filename)), f"the attribute {name!r}")
         value = home.attrs[name]
         return value.decode() if isinstance(value, bytes) else value
@@ -204,37 +213,37 @@ def attribute(home: Any, name: str) -> Any:
 def array_of(dataset: Any) -> Any:
     """Returns the values: an array, or a tensor of bfloat16, which NumPy does not have.
 
-    Raises: ValueError: if they are no numbers, or see `shape_of`.
+    Raises: ValueError: if they are not numbers; see also `shape_of`.
     """
     _check_numbers(dataset)
     with readable():
         values = np.asarray(dataset[()])
-        values = values.astype(values.dtype.newbyteorder("="), copy=False)  # torch takes no other order
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)  # torch takes the native byte order only
     if _is_bfloat16(dataset):
         return torch.from_numpy(values.view(np.int16).copy()).view(torch.bfloat16)
     return values
 
 
 def counted_array_of(dataset: Any) -> Any:
-    """Reads like `array_of`, for a dataset whose shape nobody has compared: the budget in force decides."""
+    """Reads like `array_of`, for a dataset whose shape was not compared with a model's: the current budget limits it."""
     budget.take(math.prod(shape_of(dataset)) * dataset.dtype.itemsize, "an array")
     return array_of(dataset)
 
 
 class Entries(Mapping[str, Any]):
-    """The arrays of one group, each read when it is asked for.
+    """The arrays of one group, each read on access.
 
     Args:
         group: An `h5py.Group`; None stands for an empty one.
     """
 
-    expected = False  # whether shapes have been compared, so that the model bounds what is read
+    expected = False  # whether shapes have been compared, so that the model's sizes bound what is read
 
     def __init__(self, group: Any = None):
         self.group = group
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """Returns an array's shape; nothing is read."""
+        """Returns an array's shape without reading its values."""
         return shape_of(self._dataset(key))
 
     def check_values(self, key: str, target: Tensor) -> None:
@@ -256,7 +265,7 @@ class Entries(Mapping[str, Any]):
         return found
 
     def __contains__(self, key: object) -> bool:
-        return self.group is not None and key in self.group  # a mapping would read it
+        return self.group is not None and key in self.group  # Mapping's own test would read the array
 
     def __iter__(self) -> Iterator[str]:
         return iter(() if self.group is None else self.group)
@@ -269,7 +278,7 @@ class Entries(Mapping[str, Any]):
 
 
 class NewEntries(MutableMapping[str, Any]):
-    """The arrays of one group that is being written: whatever is set is in the file.
+    """The arrays of one group that is being written; each assignment writes to the file.
 
     Args:
         group: An `h5py.Group`.
@@ -298,7 +307,7 @@ class NewEntries(MutableMapping[str, Any]):
 
 
 def write_array(group: Any, key: str, value: Any) -> Any:
-    """Writes a variable, tensor, array or number; gives the dataset."""
+    """Writes a variable, tensor, array or number. Returns: The dataset."""
     value = value.read() if hasattr(value, "read") else getattr(value, "value", value)
     value = from_array(value) if str(getattr(value, "dtype", "")) == "bfloat16" else value
     if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""Folders as the Hugging Face Hub keeps them: `config.json` and `model.safetensors`, nothing that runs code."""
+"""Folders in the format of the Hugging Face Hub: `config.json` and `model.safetensors`, neither of which contains code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from kstyle_torch import initializers
 from kstyle_torch.budget import Budget
-from kstyle_torch.saving import keras_file, strangers, weights
+from kstyle_torch.saving import keras_file, untrusted, weights
 from kstyle_torch.saving.atomic import write_text
 from kstyle_torch.serialization import custom_object_scope, safe_mode_scope, serialize_keras_object, whole_configs
 
@@ -39,25 +39,25 @@ def save_pretrained(model: Any, folder: str | os.PathLike[str], push_to_hub: boo
     """Writes `config.json` (the layers, and how the model was compiled) and `model.safetensors` (the weights).
 
     Args:
-        model: What to write; built.
-        folder: Where to; made if it is not there.
-        push_to_hub: Whether `push_to_hub` follows.
-        kwargs: For `push_to_hub`; `repo_id` is the folder's name if it is not among them.
-    Raises: ValueError: if the model has no weights. TypeError: if a layer has no config. NotADirectoryError: if there is a
-        file of that name.
+        model: A built model.
+        folder: The folder; created if it does not exist.
+        push_to_hub: Whether to call `push_to_hub` afterwards.
+        kwargs: For `push_to_hub`; `repo_id` defaults to the folder's name.
+    Raises: ValueError: if the model has no weights. TypeError: if a layer has no config. NotADirectoryError: if `folder`
+        is a file.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"save_pretrained() writes a folder, and {str(folder)!r} is a file.")
     with whole_configs():
-        # in the model's order; and which save it is, in case that the next one is killed between the two files
+        # in the model's order; `save_id` detects a later save that is killed between the two files
         save_id = secrets.token_hex(8)
         more = {"library_name": LIBRARY, "weight_keys": [*model.state_dict()], "save_id": save_id}
         config = json.dumps({**serialize_keras_object(model), **more}, indent=1)
     if not model.state_dict():
         raise ValueError(f"{model.name!r} has no weights yet: build it or call it on data before saving.")
     folder.mkdir(parents=True, exist_ok=True)
-    # the weights come with their config: from here on the folder is whole, whether or not the next line is reached
+    # the weights file also holds the config, so the folder is complete even if the process is killed before the next line
     weights.save_weights(model, folder / WEIGHTS, metadata={"config": config, "save_id": save_id})
     write_text(folder / CONFIG, config)
     if push_to_hub:
@@ -75,15 +75,15 @@ def from_pretrained(
 ) -> Any:
     """Returns the model in a folder that `save_pretrained` wrote, or in a repository of the Hub.
 
-    No code from either is run, and nothing is imported because they name it.
+    Code in either is not run, and modules that they name are not imported.
 
     Args:
         name_or_folder: A folder, or `"user/name"`.
-        custom_objects: `{name: class or function}` for what the config names and no library has.
-        compile: Whether the model is compiled as it was; the optimizer starts anew.
-        safe_mode: Whether lambdas, which are code, are refused.
+        custom_objects: `{name: class or function}` of your own that the config refers to.
+        compile: Whether the model is compiled as before; the optimizer starts with new state.
+        safe_mode: Whether lambdas, which contain code, are refused.
         kwargs: For the download: `revision`, `token`, `cache_dir`, `local_files_only`.
-    Raises: FileNotFoundError: if a file is missing. ValueError: if they do not fit, or name a class that is not known.
+    Raises: FileNotFoundError: if a file is missing. ValueError: if they do not fit, or name an unknown class.
         ImportError: for a repository, without the extra `hub`.
     """
     folder = Path(name_or_folder)
@@ -91,13 +91,13 @@ def from_pretrained(
         folder = _download(str(name_or_folder), **kwargs)
     for name in (CONFIG, WEIGHTS):
         if not os.path.lexists(folder / name):
-            raise FileNotFoundError(f"There is no {name} in {str(name_or_folder)!r}.")
+            raise FileNotFoundError(f"{str(name_or_folder)!r} has no {name}.")
     with custom_object_scope(custom_objects), safe_mode_scope(safe_mode), keras_file.explained(name_or_folder):
         text, stored = _member(folder, CONFIG), _member(folder, WEIGHTS)
         with Budget(stored.stat().st_size, text.stat().st_size):
-            config, beside = strangers.read_json(text, MAX_CONFIG_BYTES), weights.metadata_of(folder / WEIGHTS)
+            config, beside = untrusted.read_json(text, MAX_CONFIG_BYTES), weights.metadata_of(folder / WEIGHTS)
             if "save_id" in beside and isinstance(config, dict) and beside["save_id"] != config.get("save_id"):
-                config = strangers.parse_json(beside.get("config", ""), f"the config in {WEIGHTS}")
+                config = untrusted.parse_json(beside.get("config", ""), f"the config in {WEIGHTS}")
             with initializers.left_out():
                 model = keras_file.model_from_config(config, compile)
             weights.load_weights(model, folder / WEIGHTS, keys=config.get("weight_keys"))
@@ -105,7 +105,7 @@ def from_pretrained(
 
 
 def _member(folder: Path, name: str) -> Path:
-    """Returns a file of a folder that may be anybody's. Links are not followed, but for those into the Hub's cache.
+    """Returns a file of an untrusted folder. Links are not followed, except those within the Hub's cache.
 
     There, `models--user--name/snapshots/REVISION/config.json` is a link to `models--user--name/blobs/HASH`.
     """
@@ -114,8 +114,8 @@ def _member(folder: Path, name: str) -> Path:
         target = Path(os.path.normpath(home / (home / name).readlink()))
         blobs = home.parents[1] / "blobs"
         if target.parent == blobs and not blobs.is_symlink():
-            return strangers.check_member(target, blobs)
-    return strangers.check_member(home / name, home)
+            return untrusted.check_member(target, blobs)
+    return untrusted.check_member(home / name, home)
 
 
 def push_to_hub(
@@ -129,14 +129,14 @@ def push_to_hub(
     """Uploads what `save_pretrained` writes, and a model card, to the Hub.
 
     Args:
-        model: What to upload; built.
-        repo_id: `"user/name"`; made if it is not there. A model card that is there stays.
-        commit_message: Of the commit.
+        model: A built model.
+        repo_id: `"user/name"`; created if it does not exist. An existing model card is kept.
+        commit_message: Message of the commit.
         private: Whether a new repository is private.
-        token: Of the account; the one that is logged in if None.
+        token: Access token; if None, that of the logged-in account.
         kwargs: For `HfApi.upload_folder`: `revision`, `create_pr`, ...
-    Returns: What the Hub says of the commit.
-    Raises: ImportError: without the extra `hub`. What `huggingface_hub` raises, where the Hub refuses.
+    Returns: The Hub's description of the commit.
+    Raises: ImportError: without the extra `hub`; and the errors of `huggingface_hub` if the Hub refuses.
     """
     _hub()
     with tempfile.TemporaryDirectory() as folder:
@@ -168,7 +168,9 @@ def _upload(
 
 def _download(repo_id: str, **kwargs: Any) -> Path:
     if repo_id.count("/") != 1 or repo_id.startswith((".", "/")):
-        raise FileNotFoundError(f"There is no folder {repo_id!r}, and it is no name on the Hub ('user/name').")
+        raise FileNotFoundError(
+            f"The folder {repo_id!r} does not exist, and it is not a name on the Hub ('user/name')."
+        )
     return Path(_hub().snapshot_download(repo_id, allow_patterns=[CONFIG, WEIGHTS], **kwargs))
 
 

@@ -1,4 +1,4 @@
-"""The configs of Keras 2, and those that Keras 3 still writes into `.h5` files, in the form that they have today."""
+"""Conversion of the configs of Keras 2, and of those that Keras 3 writes into `.h5` files, to the current format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WRAPPERS = ("MeanMetricWrapper", "LossFunctionWrapper", "SumOverBatchSizeMetricW
 
 
 def modern(config: Any) -> Any:
-    """Returns the config of a layer or model, and of all in it, as Keras 3 would write it."""
+    """Returns the config of a layer or model, nested ones included, as Keras 3 would write it."""
     if isinstance(config, list):
         return [modern(item) for item in config]
     if not isinstance(config, dict):
@@ -29,7 +29,7 @@ def modern(config: Any) -> Any:
         inner["axis"] = inner["axis"][0]
     if inner.get("groups") == 1 and config["class_name"].startswith(("Depthwise", "Separable")):
         del inner["groups"]
-    for ends in ("input_layers", "output_layers"):  # a list of one stood for the one
+    for ends in ("input_layers", "output_layers"):  # Keras 2 wrote a single layer as a list of one
         if isinstance(inner.get(ends), list) and len(inner[ends]) == 1 and _is_triple(inner[ends][0]):
             inner[ends] = inner[ends][0]
     if isinstance(config.get("inbound_nodes"), list):
@@ -40,7 +40,7 @@ def modern(config: Any) -> Any:
 
 
 def _node(node: Any) -> Any:
-    """Returns a call: today a dict, before a list of `[layer, call, output, keyword arguments]` for every tensor."""
+    """Converts a call to a dict; Keras 2 wrote `[layer, call, output, keyword arguments]` for every tensor."""
     if not isinstance(node, list):
         return modern(node)
     tensors = [_tensor(entry) for entry in node]
@@ -62,7 +62,7 @@ def _tensor(entry: Any) -> dict[str, Any]:
 
 
 def compile_config(training: dict[str, Any]) -> dict[str, Any]:
-    """Returns what `compile` was given, from the `training_config` of an `.h5` file."""
+    """Returns the arguments of `compile` from the `training_config` of an `.h5` file."""
     made = {key: training.get(key) for key in ("loss", "loss_weights", "weighted_metrics")}
     made = {key: _named(value) for key, value in made.items()}
     made["metrics"] = _named(training.get("metrics"))

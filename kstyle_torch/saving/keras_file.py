@@ -1,4 +1,4 @@
-"""Keras' own files: `.keras`, and the folder that holds the same. Neither reading nor writing needs Keras."""
+"""Keras' own format: `.keras` files, and folders with the same content. Neither reading nor writing needs Keras."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from kstyle_torch.serialization import (
     serialize_keras_object,
 )
 
-FORMAT_VERSION = "3.15.0"  # the Keras whose files these are
-# what a constructor may raise when a config gives it nonsense
+FORMAT_VERSION = "3.15.0"  # version of Keras whose format this is
+# errors that a constructor may raise for an invalid config
 NONSENSE = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NotImplementedError, RuntimeError),
     *(RecursionError, TypeError),
@@ -30,7 +30,7 @@ NONSENSE = (
 
 
 def save(model: Any, path: Path, zipped: bool = True) -> None:
-    """Writes a model to a `.keras` file or a folder; what is there is replaced once the new one is whole."""
+    """Writes a model to a `.keras` file or a folder, and replaces an existing one when the new one is complete."""
     config = json.dumps(serialize_keras_object(model))
     if not zipped:
         with replacing_folder(path) as folder:
@@ -51,7 +51,7 @@ def _write_folder(model: Any, config: str, folder: Path) -> None:
 
 def write_weights(model: Any, path: Path, assets: Path | None = None, skipped: Sequence[Any] = ()) -> None:
     """Writes all variables to an HDF5 file in Keras' layout."""
-    with path.open("wb") as file, hdf5.opened(file, "w") as root:  # through Python, which says when the disk is full
+    with hdf5.created(path) as root:
         warn_of_computed(model, f"The file of {model.name}")
         weight_tree.write(model, lambda at: root.create_group(f"{at}/vars" if at else "vars"), assets, skipped)
 
@@ -62,7 +62,7 @@ def write_weights(model: Any, path: Path, assets: Path | None = None, skipped: S
 def load(path: Path, compile: bool = True, safe_mode: bool = True) -> Any:
     """Returns the model in a `.keras` file or a folder.
 
-    Raises: ValueError: if it is broken, or is no model. FileNotFoundError: if there is none.
+    Raises: ValueError: if it is broken, or not a model. FileNotFoundError: if it does not exist.
     """
     with (
         explained(path),
@@ -81,7 +81,7 @@ def load(path: Path, compile: bool = True, safe_mode: bool = True) -> Any:
 def model_from_config(config: Any, compile: bool = True) -> Any:
     """Returns a model with new weights, compiled if the config says how.
 
-    Raises: ValueError: if the config is none of a model.
+    Raises: ValueError: if the config is not that of a model.
     """
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
         raise ValueError("config.json does not describe a model.")
@@ -100,7 +100,7 @@ def model_from_config(config: Any, compile: bool = True) -> Any:
 def read_weights(
     model: Any, file: Any, assets: Path | None = None, skip_mismatch: bool = False, skipped: Sequence[Any] = ()
 ) -> None:
-    """Sets all variables from an HDF5 file in Keras' layout; nothing changes unless all of it fits.
+    """Sets all variables from an HDF5 file in Keras' layout; nothing changes unless everything fits.
 
     Raises: ValueError: if it does not fit, or is broken.
     """
@@ -111,7 +111,7 @@ def read_weights(
 
 
 def entries_at(root: Any, path: str) -> hdf5.Entries:
-    """Returns the variables that a file has for the object at a path."""
+    """Returns the variables of the object at a path in a file."""
     group = hdf5.group_at(root, f"{path}/vars" if path else "vars")
     if group is None and "_layer_checkpoint_dependencies" in root:  # Keras 2.13
         older = path.replace("layers", "_layer_checkpoint_dependencies")
@@ -121,7 +121,7 @@ def entries_at(root: Any, path: str) -> hdf5.Entries:
 
 @contextlib.contextmanager
 def explained(path: Any) -> Iterator[None]:
-    """Errors name the file; what nonsense in it made a constructor raise is a ValueError."""
+    """Adds the file's name to errors, and converts those that a constructor raised for an invalid config to ValueError."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The `.h5` files of Keras 2, which Keras 3 reads and writes too: whole models, and weights by the names of layers."""
+"""The `.h5` format of Keras 2, which Keras 3 also reads and writes: whole models, and weights by layer name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kstyle_torch import initializers
 from kstyle_torch.budget import Budget, TooLargeError
 from kstyle_torch.layer.reparametrization import warn_of_computed
 from kstyle_torch.registry import snake_case
-from kstyle_torch.saving import hdf5, keras2, keras_file, strangers
+from kstyle_torch.saving import hdf5, keras2, keras_file, untrusted
 from kstyle_torch.saving.atomic import replacing
 from kstyle_torch.serialization import (
     REGISTRIES,
@@ -27,8 +27,8 @@ from kstyle_torch.serialization import (
 )
 
 NAMED = ("loss", "metrics", "weighted_metrics")
-SHAPED = ("accuracy", "acc", "crossentropy", "ce")  # whose kind the outputs decide
-HEADER_LIMIT = 64512  # bytes that HDF5 lets an attribute have
+SHAPED = ("accuracy", "acc", "crossentropy", "ce")  # metrics whose kind depends on the shape of the outputs
+HEADER_LIMIT = 64512  # largest size of an HDF5 attribute in bytes
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -50,8 +50,8 @@ def load(path: Path, compile: bool = True, safe_mode: bool = True) -> Any:
 
 
 def _load(root: Any, text: Any, training_text: Any, compile: bool) -> Any:
-    config = keras2.modern(strangers.parse_json(text, "the config"))
-    training = None if training_text is None else strangers.parse_json(training_text, "the training_config")
+    config = keras2.modern(untrusted.parse_json(text, "the config"))
+    training = None if training_text is None else untrusted.parse_json(training_text, "the training_config")
     with initializers.left_out(), lenient_configs():
         model = deserialize_keras_object({"module": None, "registered_name": None, **config})
         if not hasattr(model, "compile_from_config"):
@@ -84,17 +84,17 @@ def _compile(model: Any, training: Any, group: Any) -> None:
 
 
 def read_weights(model: Any, group: Any, by_name: bool = False, skip_mismatch: bool = False) -> None:
-    """Sets the weights from the group that holds them by layer; nothing changes unless all of it fits.
+    """Sets the weights from the group that holds them by layer; nothing changes unless everything fits.
 
     Args:
         model: A built model.
         group: HDF5 group with the attribute `layer_names`.
-        by_name: Whether layers are looked up by name, and those that the file does not have are left as they are.
-        skip_mismatch: Whether layers that do not fit are left as they are, with a warning.
+        by_name: Whether layers are looked up by name; those that are not in the file are skipped.
+        skip_mismatch: Whether layers that do not fit are skipped, with a warning.
     Raises: ValueError: if something does not fit.
     """
     if group is None or ("layer_names" not in group.attrs and "layer_names0" not in group.attrs):
-        raise ValueError("it holds no weights by the names of layers.")
+        raise ValueError("it does not hold weights by layer name.")
     stored = {name: _member(group, name) for name in _names(group, "layer_names")}
     stored = {name: layer for name, layer in stored.items() if layer is not None and _names(layer, "weight_names")}
     layers = [layer for layer in _layers(model) if _views(layer)]
@@ -140,7 +140,7 @@ def _set(views: list[Any], datasets: list[Any] | None) -> None:
 
 
 def _datasets(group: Any) -> list[Any]:
-    """Returns the arrays that `weight_names` lists, in that order."""
+    """Returns the arrays listed in `weight_names`, in that order."""
     import h5py
 
     found = [_member(group, name) for name in _names(group, "weight_names")]
@@ -158,7 +158,7 @@ def _member(group: Any, path: str) -> Any:
 
 
 def _names(group: Any, attribute: str) -> list[str]:
-    """Returns a list of names in an attribute, or in several where they are too long for one."""
+    """Returns a list of names from an attribute, or from several if they were too long for one."""
     with hdf5.readable():
         if attribute in group.attrs:
             keys = [attribute]
@@ -178,7 +178,7 @@ def save(model: Any, path: Path, include_optimizer: bool = True) -> None:
     config = serialize_keras_object(model)
     compiled = config.pop("compile_config", None)
     config.pop("build_config", None)
-    with replacing(path) as unfinished, unfinished.open("wb") as file, hdf5.opened(file, "w") as root:
+    with replacing(path) as unfinished, hdf5.created(unfinished) as root:
         root.attrs["keras_version"], root.attrs["backend"] = keras_file.FORMAT_VERSION, "torch"
         root.attrs["model_config"] = json.dumps({"class_name": config["class_name"], "config": config["config"]})
         group = root.create_group("model_weights")
@@ -192,7 +192,7 @@ def save(model: Any, path: Path, include_optimizer: bool = True) -> None:
 
 
 def _long_names(value: Any, kind: str) -> Any:
-    """Returns `"mean_squared_error"` for `"mse"`: from an `.h5` file, Keras 3 reads only the former."""
+    """Returns `"mean_squared_error"` for `"mse"`: Keras 3 reads only the long name from an `.h5` file."""
     if isinstance(value, dict):
         return value if "class_name" in value else {key: _long_names(item, kind) for key, item in value.items()}
     if isinstance(value, list):
@@ -205,7 +205,7 @@ def _long_names(value: Any, kind: str) -> Any:
 
 
 def write_weights(model: Any, group: Any) -> None:
-    """Writes the weights by the names of layers."""
+    """Writes the weights by layer name."""
     layers = _layers(model)
     warn_of_computed(model, f"The file of {model.name}")
     group.attrs["keras_version"], group.attrs["backend"] = keras_file.FORMAT_VERSION, "torch"

@@ -1,4 +1,4 @@
-"""Weights in several HDF5 files, and a `.weights.json` that says what is where, as Keras writes them."""
+"""Sharded weights: several HDF5 files, and a `.weights.json` that maps objects to files, as Keras writes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kstyle_torch.budget import Budget
 from kstyle_torch.layer.reparametrization import warn_of_computed
-from kstyle_torch.saving import hdf5, strangers, weight_tree
+from kstyle_torch.saving import hdf5, untrusted, weight_tree
 from kstyle_torch.saving.atomic import replacing, write_text
 
 MAX_TABLE = 1 << 26  # bytes
@@ -23,16 +23,16 @@ SUFFIX = ".weights.json"
 
 
 def write(model: Any, path: Path, max_bytes: int, skipped: Sequence[Any] = ()) -> None:
-    """Writes the shards under names of their own, then the table of them, and then removes those of the table before.
+    """Writes the shards under unique names, then the table, and then removes the shards of the previous table.
 
-    So there is a whole set at every moment, and at the end one. Keras opens the shard that it would have called the first
-    before it looks into the table: an empty one has that name.
+    Thus a complete set exists at every moment, and exactly one at the end. Keras opens the shard that has the name of its
+    own first shard before it reads the table; an empty file has that name.
 
     Args:
         model: A built model.
         path: Ends in `.weights.json`.
         skipped: Layers that are left out.
-        max_bytes: Of one shard; an object whose variables need more gets one of its own.
+        max_bytes: Largest size of a shard; an object whose variables are larger gets a shard of its own.
     Raises: ValueError: if `max_bytes` is not positive.
     """
     if max_bytes <= 0:
@@ -57,11 +57,7 @@ def write(model: Any, path: Path, max_bytes: int, skipped: Sequence[Any] = ()) -
     old = _shards_before(path)
     for number, shard in enumerate(shards):
         name = f"{stem}_{number:05}-{save}.weights.h5"
-        with (
-            replacing(path.with_name(name)) as unfinished,
-            unfinished.open("wb") as file,
-            hdf5.opened(file, "w") as root,
-        ):
+        with replacing(path.with_name(name)) as unfinished, hdf5.created(unfinished) as root:
             for at, group in shard.items():
                 group.write_to(root.create_group(f"{at}/vars" if at else "vars"))
                 table[f"/{at}/vars" if at else "/vars"] = [name]
@@ -75,14 +71,14 @@ def write(model: Any, path: Path, max_bytes: int, skipped: Sequence[Any] = ()) -
 
 
 def _write_empty(path: Path) -> None:
-    with replacing(path) as unfinished, unfinished.open("wb") as file, hdf5.opened(file, "w"):
+    with replacing(path) as unfinished, hdf5.created(unfinished):
         pass
 
 
 def _shards_before(path: Path) -> list[Path]:
-    """Returns the shards that a save to this path leaves without use: those of the table there, and of saves killed before it.
+    """Returns the shards that a save to this path makes obsolete: those of its table, and of saves that were killed before.
 
-    Shards that are newer than the table may be those of another process that saves at this moment: they stay.
+    Shards newer than the table are kept, since another process may be saving at this moment.
     """
     if not path.is_file():
         return []
@@ -101,18 +97,18 @@ def _shards_before(path: Path) -> list[Path]:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    """Returns the names of shards by the path of the object that they hold.
+    """Returns the names of shards by the path of the object in them.
 
     Raises: ValueError: if it is not a table of shards.
     """
-    table = strangers.read_json(path, MAX_TABLE)
+    table = untrusted.read_json(path, MAX_TABLE)
     if not isinstance(table, dict) or not isinstance(table.get("weight_map"), dict):
         raise ValueError("it is not a table of shards.")
     return table["weight_map"]
 
 
 class _Group(dict[str, Any]):
-    """Stands for an HDF5 group until it is known into which file it goes."""
+    """Stand-in for an HDF5 group until its file is known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,20 +123,20 @@ class _Group(dict[str, Any]):
 
     @property
     def size(self) -> int:
-        """Bytes of all arrays."""
+        """Size of all arrays in bytes."""
         return sum(value.nbytes for value in self.values() if not isinstance(value, Tensor))
 
     def write_to(self, group: Any) -> None:
-        """Writes all of it."""
+        """Writes all arrays to a group."""
         group.attrs.update(self.attrs)
         for key, value in self.items():
             group.create_dataset(key, data=value).attrs.update(self.attributes[key])
 
 
 def read(model: Any, path: Path, skip_mismatch: bool = False, skipped: Sequence[Any] = ()) -> None:
-    """Sets the weights from the shards that a table names; nothing changes unless all of it fits.
+    """Sets the weights from the shards in a table; nothing changes unless everything fits.
 
-    Raises: ValueError: if it does not fit, or a shard lies elsewhere than beside the table.
+    Raises: ValueError: if it does not fit, or a shard is not in the table's folder.
     """
     with contextlib.ExitStack() as stack:
         homes = {at.strip("/"): _checked(names, path) for at, names in _table(path).items()}
@@ -179,12 +175,12 @@ class _Spread(hdf5.Entries):
 
 
 def _checked(names: Any, path: Path) -> list[str]:
-    """Returns the names of shards that lie beside the table."""
+    """Returns the names of shards, which must be in the table's folder."""
     names = names if isinstance(names, list) else [names]
     for name in names:
-        is_name = isinstance(name, str) and len(name) <= strangers.MAX_NAME and Path(name).name == name
+        is_name = isinstance(name, str) and len(name) <= untrusted.MAX_NAME and Path(name).name == name
         is_name = is_name and name not in ("", "..") and "\0" not in name
         if not is_name or not os.path.lexists(path.with_name(name)):
-            raise ValueError(f"it names the shard {strangers.shortened(name)}, which does not lie beside it.")
-        strangers.check_member(path.with_name(name), path.parent)
+            raise ValueError(f"it names the shard {untrusted.shortened(name)}, which is not in its folder.")
+        untrusted.check_member(path.with_name(name), path.parent)
     return names

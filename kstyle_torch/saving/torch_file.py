@@ -1,7 +1,7 @@
-"""Files of `torch.save`, read with distrust: looked through before torch unpickles them.
+"""Files of `torch.save` as untrusted input: checked before torch unpickles them.
 
-torch refuses code (`weights_only`), but not what swells or hangs: a storage that is compressed, or claims to be longer than
-the file, and a key that is a tuple of tuples of tuples, whose hash takes forever.
+torch refuses code (`weights_only`), but not files that exhaust memory or time: a storage that is compressed, or declares
+more bytes than the file has, and a key that is a tuple of tuples of tuples, whose hash takes forever.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import IO, Any
 import torch
 
 from kstyle_torch import budget
-from kstyle_torch.saving import archive, strangers
+from kstyle_torch.saving import archive, untrusted
 
-MAX_TREE = 100_000  # objects in what is hashed when it is a key: a tensor's arguments are about twenty
+MAX_TREE = 100_000  # objects in a possible dict key, whose hash visits them all; a tensor's arguments are about twenty
 MAX_PICKLE = 1 << 28  # bytes
-FREE_OBJECTS = 1_000_000  # of Python, each of some 60 bytes; and one more for every BYTES_AN_OBJECT of the file
+FREE_OBJECTS = 1_000_000  # Python objects, of some 60 bytes each, plus one for every BYTES_AN_OBJECT of the file
 BYTES_AN_OBJECT = 8
 BYTES_OF_KIND = {"Double": 8, "Long": 8, "Float": 4, "Int": 4, "Half": 2, "BFloat16": 2, "Short": 2}
 
 
 def load(path: Path) -> Any:
-    """Returns what `torch.save` wrote, tensors and plain data, on the CPU.
+    """Returns the content of a file of `torch.save`, tensors and plain data, on the CPU.
 
-    Raises: ValueError: if it is something else, broken, or made to swell or hang.
+    Raises: ValueError: if it holds anything else, is broken, or would exhaust memory or time.
     """
-    strangers.check_file(path)
+    untrusted.check_file(path)
     with path.open("rb") as file:
         if file.read(4) == b"PK\x03\x04":
             _check_zip(file, path.stat().st_size)
@@ -57,9 +57,9 @@ RECORDED = (
 
 
 def _check_zip(file: IO[bytes], size: int) -> None:
-    """Checks the members of the form that torch has written since 1.6: none is compressed, so none is larger than it is.
+    """Checks the members of torch's format since 1.6: none is compressed, so none is larger than stored.
 
-    Python and torch find the table of members in different ways, which both lead to the one at the end of a plain file.
+    Python and torch look up the table of members in different ways; for a plain file both find the one at its end.
     """
     file.seek(max(size - 22, 0))
     if file.read(4) != b"PK\x05\x06":
@@ -69,12 +69,12 @@ def _check_zip(file: IO[bytes], size: int) -> None:
         if not members or min(member.header_offset for member in members) != 0:
             raise ValueError("something precedes the beginning of the zip file.")
         if len(members) > archive.MAX_MEMBERS or len({member.filename for member in members}) < len(members):
-            raise ValueError("it has too many members, or two of one name.")
+            raise ValueError("it has too many members, or two with the same name.")
         for member in members:
             archive.check_member(member)
             if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
                 raise ValueError(
-                    f"its member {strangers.shortened(member.filename)} is compressed; torch compresses none."
+                    f"its member {untrusted.shortened(member.filename)} is compressed; torch compresses none."
                 )
         if sum(member.file_size for member in members) > size:
             raise ValueError("its members claim to be longer than it is.")
@@ -88,34 +88,34 @@ def _check_zip(file: IO[bytes], size: int) -> None:
 
 
 def _check_stream(file: IO[bytes], size: int) -> None:
-    """Checks the pickles of the older form: number, version, system, the object, the keys of its storages."""
+    """Checks the pickles of the older format: magic number, version, system, the object, the keys of its storages."""
     for _ in range(5):
         try:
             _Scan(file, size).run()
         except EOFError:
-            return  # torch tells better what is missing
+            return  # torch's error says what is missing
 
 
 class _Scan:
-    """A run through a pickle that makes nothing of it but how many objects each object is made of.
+    """Abstract run of a pickle that only counts of how many objects each object is made.
 
     Args:
-        file: At the beginning of a pickle; at its end afterwards.
-        size: Bytes of the whole file.
+        file: Positioned at the beginning of a pickle; at its end afterwards.
+        size: Size of the whole file in bytes.
     """
 
     def __init__(self, file: IO[bytes], size: int):
         self.file, self.size = file, size
-        self.stack: list[tuple[float, Any]] = []  # objects in it; what it says, of numbers, texts and tuples of them
+        self.stack: list[tuple[float, Any]] = []  # number of objects; value of numbers, texts and tuples of them
         self.marks: list[int] = []
         self.memo: dict[int, tuple[float, Any]] = {}
-        self.claims: dict[Any, float] = {}  # of storages, in bytes
-        self.objects = (FREE_OBJECTS + size / BYTES_AN_OBJECT) * budget.times()  # that it may still make
+        self.claims: dict[Any, float] = {}  # declared sizes of storages in bytes
+        self.objects = (FREE_OBJECTS + size / BYTES_AN_OBJECT) * budget.times()  # that the pickle may still create
 
     def run(self) -> None:
-        """Runs through it.
+        """Runs the pickle.
 
-        Raises: ValueError: if it is broken, nested beyond reason, or its storages claim to be longer than the file.
+        Raises: ValueError: if it is broken, nested too deeply, or its storages declare more bytes than the file has.
         """
         try:
             for opcode, argument, _ in pickletools.genops(self.file):
@@ -147,7 +147,7 @@ class _Scan:
             del self.stack[self.marks.pop() :]
 
     def _make(self, opcode: Any, argument: Any) -> None:
-        """Takes what an opcode takes from the stack, and puts there what it makes of it."""
+        """Pops the operands of an opcode from the stack, and pushes its result."""
         before = [each.name for each in opcode.stack_before]
         start = self.marks.pop() if "mark" in before else len(self.stack) - len(before)
         fixed = before.index("mark") if "mark" in before else 0
@@ -161,17 +161,17 @@ class _Scan:
         if self.objects < 0:
             raise ValueError(f"it holds more Python objects than a file of {self.size} bytes may. {budget.ADVICE}")
         if opcode.name in ("GLOBAL", "STACK_GLOBAL") and (argument or " ".join(map(str, says))).endswith(" bytearray"):
-            raise ValueError("it holds a bytearray, which a few bytes can make of any length, and not only tensors.")
+            raise ValueError("it holds more than tensors: a bytearray, which a few bytes can make of any length.")
         value: Any = argument if argument is not None else tuple(says) if "TUPLE" in opcode.name else None
         if opcode.name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "REDUCE", "NEWOBJ", "FROZENSET") and count > MAX_TREE:
-            raise ValueError(f"it is nested beyond reason: a tuple in it has over {MAX_TREE} parts.")
+            raise ValueError(f"it is nested too deeply: a tuple in it has over {MAX_TREE} parts.")
         if opcode.name == "BINPERSID":
             self._claim(says[0])
         if opcode.stack_after:
             self.stack.append((count, value))
 
     def _claim(self, identity: Any) -> None:
-        """Notes how long a storage says it is: `("storage", kind, key, device, length)`."""
+        """Records the declared size of a storage: `("storage", kind, key, device, length)`."""
         kind, key, length = (identity[place] for place in (1, 2, 4))
         if not isinstance(length, int) or length < 0:
             raise ValueError("it is broken: a storage without a length.")

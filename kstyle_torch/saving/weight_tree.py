@@ -1,7 +1,7 @@
 """Paths of a model's variables in Keras' files, for saving and loading.
 
-The paths mirror attributes: `layers/dense/vars/0`. In a list or dict an object goes by its class, numbered. The first path
-on which an object is met is its own; files that took another one are read too.
+Paths mirror attributes: `layers/dense/vars/0`. In a list or dict, an object is named by its class, numbered. The first path
+to an object is the one that is written; files that use another of its paths are read too.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from kstyle_torch.optimizers.base import Optimizer
 from kstyle_torch.registry import snake_case
 from kstyle_torch.saving import hdf5
 
-# not the user's own
+# methods of this package, which only set variables; what a user's own method accepts is unknown before it is called
 CHECKED = (WeightHolder.load_own_variables, LoraLayer.load_own_variables, Optimizer.load_own_variables)
 
 
 class Numbers:
-    """Gives `dense`, `dense_1`, ... for one container."""
+    """Generator of the names `dense`, `dense_1`, ... in one container."""
 
     def __init__(self) -> None:
         self.used: dict[str, int] = {}
@@ -39,7 +39,7 @@ class Numbers:
 
 
 def children(saveable: Any) -> Iterator[tuple[str, Any]]:
-    """Yields what is saved inside an object, each with its path from there."""
+    """Yields the saved parts of an object, each with its path relative to the object."""
     if isinstance(saveable, WeightHolder):
         for name, child in saveable._saved_children():
             yield from _members(name, child)
@@ -76,13 +76,13 @@ def _is_saved(item: Any) -> bool:
 
 
 def write(root: Any, make_group: Callable[[str], Any], folder: Path | None = None, skipped: Sequence[Any] = ()) -> None:
-    """Writes all variables, and the assets, of a model.
+    """Writes all variables and assets of a model.
 
     Args:
         root: The model.
-        make_group: Gives the HDF5 group for the variables of the object at a path.
-        folder: Where assets go, such as vocabularies; they are not written if None.
-        skipped: Objects that are left out, with all inside.
+        make_group: Returns the HDF5 group for the variables of the object at a path.
+        folder: Folder for assets, such as vocabularies; they are not written if None.
+        skipped: Objects that are left out, with everything in them.
     """
     met = {id(each) for each in skipped}
     waiting = [("", root)]
@@ -119,14 +119,14 @@ def save_variables(saveable: Any, store: Any) -> None:
 
 
 class Plan:
-    """Plan of a load: made and checked as a whole before anything changes.
+    """Plan of a load, checked as a whole before anything changes.
 
     Args:
         root: The model.
-        entries_at: Gives the file's arrays for a path; empty where it has none.
+        entries_at: Returns the file's arrays for a path; empty if it has none.
         skip_mismatch: Whether objects that do not fit are left out, with a warning.
-        skipped: Objects that are left as they are, with all inside.
-    Raises: ValueError: if something does not fit; it names everything that does not.
+        skipped: Objects that are not loaded, with everything in them.
+    Raises: ValueError: if something does not fit; the message lists everything that does not.
     """
 
     def __init__(
@@ -150,10 +150,10 @@ class Plan:
         text = f"{len(lines)} part(s) of the model do not fit the file:{''.join(lines[:10])}{more}"
         if not self.skip_mismatch:
             raise ValueError(text)
-        warnings.warn(f"{text}\nThey are left as they are.", stacklevel=5)
+        warnings.warn(f"{text}\nThey are not loaded.", stacklevel=5)
 
     def _visit(self, saveable: Any, path: str, above: tuple[int, ...]) -> None:
-        """Looks for the object at this path, and for what is in it; what was not found at one is looked for at another."""
+        """Looks up an object and its parts at this path; parts that were not found at one path are looked up at others."""
         key = id(saveable)
         if key in self._done or key in above:
             return
@@ -169,7 +169,7 @@ class Plan:
         entries = self.entries_at(path)
         problem = misfit(saveable, entries)
         if problem is None and not entries and id(saveable) in self.problems:
-            return  # that the file has nothing at another path of a layer that is not built settles nothing
+            return  # an unbuilt layer may have its arrays at another of its paths
         if problem is None:
             self.found[id(saveable)] = (saveable, entries, path)
             self.problems.pop(id(saveable), None)
@@ -180,7 +180,8 @@ class Plan:
     def carry_out(self, folder: Path | None = None) -> None:
         """Sets the variables, and reads the assets from a folder.
 
-        Objects that decide themselves come first, and are put back if one of them refuses; the others have been checked.
+        Objects with a load method of their own come first, and are restored if one of them raises; the others have been
+        checked.
         """
         found = sorted(self.found.values(), key=lambda each: not decides_itself(each[0]))
         before: list[tuple[Any, Any]] = []
@@ -199,7 +200,7 @@ class Plan:
 
 
 def misfit(saveable: Any, entries: hdf5.Entries) -> str | None:
-    """Returns why an object cannot take these arrays; None if it can, or decides itself."""
+    """Returns why an object cannot load these arrays; None if it can, or has a load method of its own."""
     wanted: dict[str, Any]
     if decides_itself(saveable):
         return None
@@ -210,7 +211,7 @@ def misfit(saveable: Any, entries: hdf5.Entries) -> str | None:
     else:
         wanted = {str(number): variable for number, variable in enumerate(saveable.variables)}
         if len(wanted) != len(entries):
-            return None  # it warns, and stays as it is
+            return None  # it warns, and is not loaded
     if len(wanted) != len(entries):
         names = [getattr(value, "name", key) for key, value in wanted.items()]
         where = f"{saveable.name!r}, " if isinstance(getattr(saveable, "name", None), str) else ""
@@ -233,7 +234,7 @@ def misfit(saveable: Any, entries: hdf5.Entries) -> str | None:
 
 
 def decides_itself(saveable: Any) -> bool:
-    """Returns whether an object has a `load_own_variables` of its user's, who alone knows what fits."""
+    """Returns whether an object has a user-defined `load_own_variables`, which alone knows what fits."""
     loads = getattr(type(saveable), "load_own_variables", None)
     return loads not in CHECKED and (loads is not None or not isinstance(saveable, nn.Module))
 

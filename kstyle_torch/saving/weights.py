@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch.budget import Budget
-from kstyle_torch.saving import archive, hdf5, keras_file, strangers, torch_file
+from kstyle_torch.saving import archive, hdf5, keras_file, torch_file, untrusted
 from kstyle_torch.saving.atomic import replacing
 
 KERAS_SUFFIX, SHARDS_SUFFIX = ".weights.h5", ".weights.json"
@@ -32,7 +32,7 @@ def save_weights(
     """Writes a model's weights; see `saving.save_weights`.
 
     Args:
-        metadata: Texts that a `.safetensors` file holds beside the weights.
+        metadata: Texts for the metadata of a `.safetensors` file.
         skipped: Layers that are left out.
     """
     path = Path(filepath)
@@ -70,21 +70,21 @@ def load_weights(
     keys: Sequence[str] | None = None,
     skipped: Sequence[Any] | None = None,
 ) -> None:
-    """Reads a model's weights; see `saving.load_weights`.
+    """Loads a model's weights; see `saving.load_weights`.
 
     Args:
-        keys: What torch's form of file calls the weights, in the model's order, where they had other names then.
-        skipped: Layers that are left as they are.
+        keys: Names of the weights in a `.safetensors` or `.pt` file, in the model's order, if they differ from the model's.
+        skipped: Layers that are not loaded.
     """
     path = Path(filepath)
     _check_suffix(path, (*SUFFIXES, *READ_TOO))
     _check_skipped(path, skipped)
     if not path.exists():
-        raise FileNotFoundError(f"There is no weights file {path}.")
+        raise FileNotFoundError(f"The weights file {path} does not exist.")
     _check_built(model, "loading")
     with keras_file.explained(path):
         if not path.is_dir():
-            strangers.check_file(path)
+            untrusted.check_file(path)
         if path.suffix in TORCH_SUFFIXES or path.suffix == ".safetensors":
             state = _read(path)
             own = [*model.state_dict()]
@@ -108,7 +108,7 @@ def load_weights(
 
 
 def _read_hdf5(model: Any, path: Path, skip_mismatch: bool, by_name: bool, skipped: Sequence[Any]) -> None:
-    """Keras' `.weights.h5`, or a file of Keras 2, of weights alone or of a whole model."""
+    """Loads Keras' `.weights.h5`, or an `.h5` file of Keras 2 with weights alone or a whole model."""
     hdf5.check_heaps(path)
     with hdf5.opened(path) as root, Budget(path.stat().st_size):
         group = hdf5.group_at(root, "model_weights") or root
@@ -143,7 +143,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"it is no safetensors file, or it is truncated: {error}.") from error
+            raise ValueError(f"it is not a safetensors file, or it is truncated: {error}.") from error
     state = torch_file.load(path)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"expected a state_dict; it holds a {type(state).__name__}.")
@@ -151,7 +151,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _misfit(value: Any, own: Any) -> str | None:
-    """Returns why a tensor of a model cannot take that of a file; None if it can."""
+    """Returns why a tensor of a file cannot be loaded into one of a model; None if it can."""
     if not isinstance(own, Tensor):
         return "it is not a tensor in the model"
     if value.shape != own.shape:
@@ -168,7 +168,7 @@ def _misfit(value: Any, own: Any) -> str | None:
 
 
 def metadata_of(path: Path) -> dict[str, str]:
-    """Returns the texts that a `.safetensors` file holds beside the weights.
+    """Returns the metadata of a `.safetensors` file.
 
     Raises: ValueError: if it is broken.
     """
@@ -178,11 +178,11 @@ def metadata_of(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"it is no safetensors file, or it is truncated: {error}.") from error
+        raise ValueError(f"it is not a safetensors file, or it is truncated: {error}.") from error
 
 
 def _check_state(model: nn.Module, state: dict[str, Any], skip_mismatch: bool) -> None:
-    """Takes out of `state` what does not fit, with a warning; or raises a ValueError that names it."""
+    """Removes entries that do not fit from `state`, with a warning; or raises a ValueError that lists them."""
     own = model.state_dict()
     problems = {key: f"missing: {key}" for key in own.keys() - state.keys()}
     problems |= {key: f"unknown: {key}" for key in state.keys() - own.keys()}
@@ -193,7 +193,7 @@ def _check_state(model: nn.Module, state: dict[str, Any], skip_mismatch: bool) -
     listed = "; ".join(text[:200] for text in sorted(problems.values())[:8])
     if not skip_mismatch:
         raise ValueError(f"it does not fit {type(model).__name__}: {listed}.")
-    warnings.warn(f"Some weights are left as they are: {listed}.", stacklevel=5)
+    warnings.warn(f"Some weights are not loaded: {listed}.", stacklevel=5)
     for key in problems:
         state.pop(key, None)
 

@@ -1,1 +1,1 @@
-"""Symbolic tensors: calls of layers that are traced into a graph, and the graph as plain Python."""
+"""Symbolic tensors: tracing of layer calls into a graph, and generation of Python code from it."""

@@ -1,4 +1,4 @@
-"""Plain Python written from a graph: `dense = call(modules[key], x)`, one line a call, nothing interpreted at run time.
+"""Generation of Python code from a graph: `dense = call(modules[key], x)`, one line per call, without an interpreter.
 
 Names and keys that users or files choose stay out of the code: keys of modules are bound by reference, and variables are
 named after the class or function that makes their value, and numbered. Only keyword arguments appear as they are, where
@@ -27,8 +27,8 @@ OPERATORS = {
 }
 BY_ID = {
     id(function): (name, code) for name, (function, code) in OPERATORS.items()
-}  # users' functions may be called the same
-CALL = "Module.__call__"  # looked up in each call: users may replace it
+}  # users' functions may have the same names
+CALL = "Module.__call__"  # looked up in each call, since users may replace it
 
 
 class Emitter:
@@ -39,6 +39,7 @@ class Emitter:
         keys: Module id -> its key among the model's children.
         adapt: `adapt(model, x, position)` converts an input to the shape and dtype that the graph was made for.
         direct: Module id -> a function that equals its call without hooks; None to skip the call.
+        calls: Class of modules -> the function by which they are called; `nn.Module.__call__` for others.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class Emitter:
         keys: dict[int, str],
         adapt: Callable[..., Any],
         direct: dict[int, Callable[..., Any] | None] | None = None,
+        calls: dict[Any, Callable[..., Any]] | None = None,
     ):
-        self.graph, self.keys, self.direct = graph, keys, direct or {}
+        self.graph, self.keys, self.direct, self.calls = graph, keys, direct or {}, calls or {}
         names = {"Module": nn.Module, "adapt": adapt, "Tensor": Tensor, "torch": torch}  # the input checks use `torch`
         self.writer = FunctionWriter("forward", ("self", "inputs"), "model", names)
         self.names: dict[int, str] = {}  # value -> its variable
@@ -58,7 +60,7 @@ class Emitter:
 
         Args:
             unpack: `unpack(model, inputs)` flattens the nest of inputs that the caller passes.
-            checks: For every input, an expression over `{}` that is true if it must be adapted.
+            checks: For each input, an expression with `{}` for the tensor that is true if it must be adapted.
         """
         self._take_inputs(unpack, checks)
         for call in self.graph.calls:
@@ -97,10 +99,12 @@ class Emitter:
         kwargs = {name: self._value(value) for name, value in call.kwargs.items()}
         if isinstance(call.target, nn.Module):
             name, module = type(call.target).__name__, self._module(call.target)
-            if "training" in call.kwargs:  # the layer's own __call__ switches the mode and back
+            if "training" in call.kwargs:  # the layer's own __call__ sets the mode and restores it
                 code = self.writer.call(module, args, kwargs)
             elif function := self.direct.get(id(call.target)):
                 code = self.writer.call(self.writer.bind(function, name), args, kwargs)
+            elif call_module := self.calls.get(type(call.target)):
+                code = self.writer.call(self.writer.bind(call_module, "call"), [module, *args], kwargs)
             else:
                 code = self.writer.call(CALL, [module, *args], kwargs)
         elif id(call.target) in BY_ID and len(args) == 2 and not kwargs:

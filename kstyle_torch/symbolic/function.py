@@ -1,4 +1,4 @@
-"""Functions: a graph from inputs to outputs that is called like an operation."""
+"""Function: a graph from inputs to outputs that is called like an operation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kstyle_torch.symbolic.tensor import KerasTensor, any_symbolic, is_symbolic,
 
 
 class Function(Operation):
-    """The computation between some symbolic tensors. It owns no weights; a `Model` does.
+    """The computation between symbolic tensors. Unlike a `Model`, it does not own weights.
 
     Args:
         inputs: Nest of symbolic tensors; they may be intermediate ones.
-        outputs: Nest of symbolic tensors that depend on these alone.
-        name: Name without "/"; one is made if None.
+        outputs: Nest of symbolic tensors that depend on the inputs only.
+        name: Name without "/"; generated if None.
     Raises: ValueError: if an output needs another input.
 
     Example:
@@ -44,7 +44,7 @@ class Function(Operation):
 
     @property
     def operations(self) -> list[Any]:
-        """The targets of the graph's calls, each once, in an order in which it can be run."""
+        """The distinct targets of the graph's calls, in execution order."""
         return list({id(call.target): call.target for call in self._graph.calls}.values())
 
     def call(self, inputs: Any) -> Any:
@@ -84,7 +84,7 @@ class Function(Operation):
         return tree.map_structure(lambda leaf: leaf.shape if is_symbolic(leaf) else leaf, replay(self._graph, made))
 
     def get_config(self) -> dict[str, Any]:
-        """Refuses: the layers that it calls have no place in a config of a function.
+        """Raises an error, since the config of a function cannot hold the layers that it calls.
 
         Raises: NotImplementedError: always.
         """

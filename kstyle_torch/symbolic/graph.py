@@ -1,4 +1,4 @@
-"""The graph behind some symbolic outputs, as a flat list of calls: it pickles and copies at any depth."""
+"""The graph of symbolic outputs as a flat list of calls, so that it can be pickled and copied at any depth."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Graph:
     Args:
         specs: Shape and dtype of every value.
         inputs: Nest of `Ref`.
-        sources: The InputLayer of every input.
+        sources: The InputLayer of each input.
         outputs: Nest of `Ref`.
-        masks: For every output leaf, the value that masks it, or None.
-        calls: In an order in which they can be run.
-        modules: Every module called, each once, in the order in which Keras lists layers.
-        operations: Likewise, with the objects of `Operation` between them.
+        masks: For each output leaf, the value that masks it, or None.
+        calls: The calls in execution order.
+        modules: The distinct modules, in Keras' order of layers.
+        operations: Likewise, including objects of `Operation`.
     """
 
     specs: list[Spec]
@@ -67,7 +67,7 @@ class Graph:
     operations: list[Any]
 
     def count_reads(self) -> Counter[Ref]:
-        """Returns how often each value is read; being an output or a mask counts too."""
+        """Returns the number of reads of each value, including its uses as output or mask."""
         reads = Counter(ref for call in self.calls for ref in call.reads())
         reads.update(_refs((self.outputs, self.masks)))
         return reads
@@ -97,7 +97,7 @@ def trace(inputs: Any, outputs: Any, sources: list[Any]) -> Graph:
     """Returns the graph from `inputs` to `outputs`, nests of symbolic tensors.
 
     Args:
-        sources: The InputLayer of every input.
+        sources: The InputLayer of each input.
     Raises: ValueError: if an output needs an input that is not among `inputs`, or is not a symbolic tensor.
     """
     flat_inputs = checked(inputs, "inputs")
@@ -140,10 +140,10 @@ def parents(node: Node) -> list[SymbolicTensor]:
 
 
 def get_source_inputs(tensor: Any) -> Any:
-    """Returns the inputs that a symbolic tensor is computed from, each once, in the order in which they are met.
+    """Returns the distinct inputs of a symbolic tensor, in the order of a traversal.
 
     Args:
-        tensor: What `Input`, a layer or a function on symbolic tensors gave; anything else is returned as it is.
+        tensor: Result of `Input`, or of a layer or function on symbolic tensors; other objects are returned unchanged.
 
     Example:
         >>> x, y = Input((3,), name="x"), Input((3,), name="y")
@@ -195,7 +195,7 @@ def checked(structure: Any, what: str) -> list[SymbolicTensor]:
 def _sorted_nodes(
     origin: dict[SymbolicTensor, Any], outputs: list[SymbolicTensor]
 ) -> tuple[list[Node], dict[int, int]]:
-    """Returns all calls between, parents first; and how early each module (by id) is met on the way back from the outputs."""
+    """Returns all calls between, parents first; and the rank of each module (by id) in a traversal from the outputs."""
     finished: dict[Node, None] = {}
     met: dict[int, int] = {}
     for output in outputs:
@@ -224,7 +224,7 @@ def _disconnected(tensor: SymbolicTensor, origin: dict[SymbolicTensor, Any]) -> 
 
 
 def _listed(nodes: list[Node], origin: dict[SymbolicTensor, Any], met: dict[int, int]) -> list[Any]:
-    """Lists modules and operations deepest first (most calls away from an output), then in the order met, as Keras does."""
+    """Sorts modules and operations by depth (the most calls away from an output first), then by traversal, as Keras does."""
     modules: dict[int, Any] = {id(source): source for source in origin.values()}
     modules.update((id(node.target), node.target) for node in nodes if isinstance(node.target, (nn.Module, Operation)))
     node_depth: dict[Node, int] = {}
@@ -247,6 +247,6 @@ def _refs(structure: Any) -> Iterator[Ref]:
 
 
 def graph_of(module: Any) -> Graph | None:
-    """Returns the graph of a functional model; None for others, even if a user names an attribute `graph`."""
+    """Returns the graph of a functional model; None for others, even if they have an attribute `graph`."""
     graph = getattr(module, "graph", None)
     return graph if isinstance(graph, Graph) else None

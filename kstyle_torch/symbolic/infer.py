@@ -53,7 +53,7 @@ from kstyle_torch.symbolic.probes import (
 from kstyle_torch.variables import Variable
 
 UNSEPARABLE = (*WRAPPERS, "torch.distributed")  # homes of modules whose copies are tied to the original
-KEPT = (TypeError, AttributeError, NotImplementedError)  # errors of which Keras, too, keeps the type
+KEPT = (TypeError, AttributeError, NotImplementedError)  # errors whose type is kept, as in Keras
 
 # Modules whose calls broadcast sizes of 1, and run no code of users.
 BROADCASTING = (
@@ -67,12 +67,12 @@ BROADCASTING = (
 
 
 class Probing(threading.local):
-    """The runs on made-up data of this thread. Loops that depend on values need not come to an end in them."""
+    """Flag of threads that run calls on made-up data, for which loops that depend on values may not end."""
 
     active = False
 
     def mark(self, x: Tensor, axis: int) -> Tensor:
-        """Notes that the size of an axis depends on values; returns the tensor."""
+        """Marks an axis whose size depends on values. Returns: The tensor."""
         if self.active:
             x._kstyle_depends_on_values = axis  # type: ignore[attr-defined]
         return x
@@ -104,7 +104,7 @@ def infer(
     symbols = [*dict.fromkeys(filter(is_symbolic, tree.flatten((args, kwargs))))]
     numbers = {leaf: number for number, leaf in enumerate(symbols)}
 
-    # A graph calls layers past their own `__call__`, unless a mode was passed; what that does has been done by now.
+    # A graph bypasses the `__call__` of layers unless a mode was passed; its effects have taken place by now.
     past_own = isinstance(target, HasMode) and "training" not in kwargs
 
     def call(probe: Probe, value: int) -> Any:
@@ -151,19 +151,19 @@ class _Runs:
     """Runs of one call at several sizes.
 
     Args:
-        call: Runs it on tensors of one value, with the sizes of a probe.
-        shapes: Of its symbolic arguments.
+        call: Runs the call on constant tensors with the sizes of a probe.
+        shapes: Shapes of its symbolic arguments.
     """
 
     def __init__(self, call: Callable[[Probe, int], Any], shapes: list[tuple[int | None, ...]]):
         self.call, self.shapes, self.unknowns = call, shapes, unknowns_in(shapes)
-        self.found: list[tuple[Probe, Any]] = []  # runs that did not fail, with outputs of one form
+        self.found: list[tuple[Probe, Any]] = []  # successful runs, with outputs of the same structure
         self.elements_left = MOST_ELEMENTS
-        self.value = 0  # of all made-up data
-        self.error: Exception | None = None  # of the last run that failed
+        self.value = 0  # value of all made-up data
+        self.error: Exception | None = None  # error of the last failed run
 
     def run(self, probe: Probe) -> bool:
-        """Runs the call; returns whether it can be called so."""
+        """Runs the call. Returns: Whether it succeeded."""
         try:
             output = self.call(probe, self.value)
         except Exception as error:  # user code may raise anything on made-up data  # noqa: BLE001
@@ -177,7 +177,7 @@ class _Runs:
         return True
 
     def at_usual_sizes(self) -> bool:
-        """Runs the call at two sizes, on zero rows or else on two and three; returns whether it can be run at both."""
+        """Runs the call at two sizes, on zero rows or else on two and three. Returns: Whether both runs succeeded."""
         num_sizes = 1 + any(axis > 0 for _, axis in self.unknowns)
         at_all = [self.run(Probe(0, size)) for size in self._sizes(rows=0)[:num_sizes]]
         if all(at_all):
@@ -191,16 +191,16 @@ class _Runs:
         return False
 
     def _sizes(self, rows: int) -> tuple[int, int]:
-        """Returns two sizes to replace None, the usual ones unless the tensors would be huge."""
+        """Returns two sizes to replace None: the usual ones unless the tensors would be huge."""
         for sizes in (USUAL, SHORT, SMALL):
             if Probe(rows, sizes[1]).count_elements(self.shapes) < MOST_ELEMENTS:
                 return sizes
         return SMALLEST
 
     def at_other_sizes(self, hints: Hints) -> bool:
-        """Searches for sizes at which the call can be run, and varies them; returns whether there are any."""
+        """Searches for sizes at which the call succeeds, and varies them. Returns: Whether there are any."""
         error = self.error
-        if self.unknowns and not self.found and type(error) not in KEPT:  # which are mistakes at any size
+        if self.unknowns and not self.found and type(error) not in KEPT:  # errors of KEPT do not depend on sizes
             probes = itertools.islice(fallbacks(hints, self.shapes), MOST_TRIES)
             any(map(self._run_within_bounds, probes))
         if self.found:
@@ -212,7 +212,7 @@ class _Runs:
         return bool(self.found)
 
     def has_fixed_size(self) -> bool:
-        """Returns whether the call could be run at one size only of an unknown axis other than the first.
+        """Returns whether an unknown axis other than the first has only one size at which the call succeeds.
 
         If it has built weights, they were made for that size.
         """
@@ -220,26 +220,27 @@ class _Runs:
         return any(axis > 0 and len({probe.size_of((n, axis)) for probe in probes}) == 1 for n, axis in self.unknowns)
 
     def _run_within_bounds(self, probe: Probe) -> bool:
-        """Runs the call unless the search has made up too much data; returns whether it was run and did not fail."""
+        """Runs the call unless the search has used too much data. Returns: Whether it ran and succeeded."""
         count = probe.count_elements(self.shapes)
-        quadratic = count * probe.open_size if probe.open_size > USUAL[1] else 0  # of attention
+        quadratic = count * probe.open_size if probe.open_size > USUAL[1] else 0  # attention matrices
         if count > self.elements_left or quadratic > 4 * MOST_ELEMENTS:
             return False
         self.elements_left -= count
         return self.run(probe)
 
     def _vary(self, base: Probe, members: list[Unknown]) -> None:
-        """Runs the call at other sizes of unknown axes that had the same one: of all, or else of as many as can change."""
+        """Runs the call with other sizes for unknown axes of equal size: for all of them, or else for as many as can change."""
         varies: set[Unknown] = set()
         counts = range(len(members), 0, -1) if len(members) <= 4 else (len(members), len(members) - 1, 1)
         for count in counts:
             for some in itertools.combinations(members, count):
                 if not varies.issuperset(some):
-                    can = [self.run(probe) for probe in varied(base, some)]  # all: a step of 1 is lost in a stride of 2
+                    # runs all of them, since a stride of 2 hides a change of 1
+                    can = [self.run(probe) for probe in varied(base, some)]
                     varies.update(some if any(can) else ())
 
     def _check_rows(self) -> None:
-        """Runs the call on two rows too if an output has no size of 0: it may be one more than the batch, say."""
+        """Runs the call on two rows too if no output size is 0, since one may be, for example, the batch plus one."""
         base, output = self.found[0]
         sizes = [leaf.shape for leaf in tree.flatten(output) if isinstance(leaf, Tensor) and leaf.dim() > 0]
         rows = [each for each in self.unknowns if base.size_of(each) == 0]
@@ -311,7 +312,7 @@ def _device_of(target: Any) -> torch.device:
 
 
 def undisturbed(target: Any) -> contextlib.AbstractContextManager[Any]:
-    """Returns a context for a run of a module or function that changes nothing: `isolated` beside another thread's run."""
+    """Returns a context for a run without side effects: `isolated` if another thread runs the module."""
     apart = isinstance(target, nn.Module) and is_used_elsewhere(target) and is_separable(target)
     return isolated(target) if apart else untouched(target)
 
@@ -320,12 +321,12 @@ def undisturbed(target: Any) -> contextlib.AbstractContextManager[Any]:
 def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Iterator[Any]:
     """Runs the block in inference mode, and restores mode, buffers, losses and random state afterwards.
 
-    The random state is not restored if the block has made weights from it.
+    The random state is not restored if the block has created weights from it.
 
     Args:
         target: A module; for anything else, only the random state is restored.
         is_shared: Returns whether another thread has begun to change the same state, which is not restored then.
-    Yields: What to call: the target, or a copy where another thread holds its flags in training mode.
+    Yields: The target to call, or a copy if another thread holds its flags in training mode.
     """
     module: Any = target if isinstance(target, nn.Module) else nn.Identity()
     buffers = [(owner, key, buffer, buffer.clone()) for owner, key, buffer in own_buffers(module)]
@@ -350,15 +351,15 @@ def untouched(target: Any, is_shared: Callable[[], bool] = lambda: False) -> Ite
 
 
 def _restore_random(state: Tensor) -> None:
-    """Goes back to a random state, unless another thread runs a model and may have drawn the numbers since."""
+    """Restores a random state, unless another thread runs a model and may have drawn numbers since."""
     if not used_elsewhere():
         torch.set_rng_state(state)
 
 
 def is_separable(target: nn.Module) -> bool:
-    """Returns whether a copy of a module, and of all below, runs nothing of the original: `isolated` needs that.
+    """Returns whether a copy of a module and its children is independent of the original, as `isolated` requires.
 
-    It does not where weights are still to be made, or where a compiled or replaced function holds the original.
+    It is not if weights are not built yet, or a compiled or replaced function refers to the original.
     """
     for module in all_modules(target):
         fields = vars(module)
@@ -375,7 +376,7 @@ def is_separable(target: nn.Module) -> bool:
 def isolated(target: nn.Module) -> Iterator[Any]:
     """Runs the block in inference mode on a copy, while other threads may train the module.
 
-    Yields: The copy. It shares the parameters; buffers, seeds, flags and hooks are its own.
+    Yields: The copy. It shares the parameters, but not buffers, seeds, flags and hooks.
     """
     held = sharing_copy(target, [(module, False) for module in all_modules(target)])
     known: dict[int, Any] = {}
@@ -410,7 +411,7 @@ def seed_states(target: nn.Module) -> Iterator[Variable]:
 
 
 def own_buffers(target: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
-    """Yields the buffers of a module and all below, each with the module that holds it and its name there."""
+    """Yields the buffers of a module and its children, each with its owner and its name there."""
     for module in target.modules():
         for key, buffer in module._buffers.items():
             if buffer is not None:

@@ -13,13 +13,13 @@ from kstyle_torch.symbolic.tensor import KerasTensor, Node, RecordedCall, any_sy
 
 
 class Operation(Configurable):
-    """Base class of operations. Subclass it with `call`, and with `compute_output_spec` where that cannot run on zeros.
+    """Base class of operations. Subclasses define `call`, and `compute_output_spec` if `call` cannot run on zeros.
 
-    An operation has no weights; a `Layer` has.
+    Unlike a `Layer`, an operation has no weights.
 
     Args:
-        name: Name without "/"; made from the class if None.
-    Raises: ValueError: for another name.
+        name: Name without "/"; made from the class name if None.
+    Raises: ValueError: for an invalid name.
 
     Example:
         >>> class Twice(Operation):
@@ -49,11 +49,11 @@ class Operation(Configurable):
         raise NotImplementedError(f"{type(self).__name__} does not define quantized_call().")
 
     def rematerialized_call(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[..., Any]:
-        """Returns the function that is called in the place of `fn`: itself, since only layers compute again."""
+        """Returns `fn` itself, since only layers support recomputation."""
         return fn
 
     def symbolic_call(self, *args: Any, **kwargs: Any) -> Any:
-        """Notes the call as a node of a graph, and returns its symbolic outputs."""
+        """Records the call as a node of a graph, and returns its symbolic outputs."""
         declared = self.compute_output_spec(*args, **kwargs)
         node = Node(self, args, kwargs)
         outputs = tree.map_structure(

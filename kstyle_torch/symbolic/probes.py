@@ -1,8 +1,8 @@
-"""Sizes to try for unknown axes, where the usual ones do not fit.
+"""Sizes to try for unknown axes if the usual ones do not fit.
 
 Most calls run at any size. Some need a small one (a table of 50 learned positions), some a large one (a window of 2048
 samples), some the size of another tensor (`x + zeros((1, 100, 64))`), and some one that is written in the call
-(`reshape(x, (12,))`). What is found to run is varied then: a size that cannot vary is known.
+(`reshape(x, (12,))`). Sizes that succeed are then varied: an axis whose size cannot vary has that size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 Shape = tuple[int | None, ...]
-Unknown = tuple[int, int]  # which symbolic tensor, and which of its axes
+Unknown = tuple[int, int]  # index of the symbolic tensor, and of the axis
 
 USUAL = (192, 320)  # can be halved five times (83 and 89, which Keras tries, break a U-Net)
 SHORT = (32, 64)  # likewise, for tensors that would be huge
@@ -26,14 +26,14 @@ MOST_ELEMENTS = 2**24  # of the made-up tensors of one call, and of all calls in
 
 
 class Probe(NamedTuple):
-    """The sizes that replace None in one run: of first axes, of others, and of single axes that differ from these."""
+    """The sizes that replace None in one run: for first axes, for others, and exceptions for single axes."""
 
     rows: int
     open_size: int
     given: Mapping[Unknown, int] = MappingProxyType({})
 
     def fill(self, shape: Shape, number: int) -> list[int]:
-        """Returns the shape of the symbolic tensor of that number, without None."""
+        """Returns the shape of the symbolic tensor at an index, without None."""
         return [self.size_of((number, axis)) if size is None else size for axis, size in enumerate(shape)]
 
     def size_of(self, unknown: Unknown) -> int:
@@ -41,18 +41,18 @@ class Probe(NamedTuple):
         return self.given.get(unknown, self.open_size if unknown[1] else self.rows)
 
     def count_elements(self, shapes: Sequence[Shape]) -> int:
-        """Returns how many elements the tensors have together."""
+        """Returns the total number of elements of the tensors."""
         return sum(math.prod(self.fill(shape, number)) for number, shape in enumerate(shapes))
 
 
 class Hints(NamedTuple):
-    """Sizes that a call may ask for.
+    """Candidate sizes found in a call.
 
     Args:
-        shapes: Of the tensors in the call that are not symbolic.
-        numbers: Of arguments, settings and weights.
-        broadcasts: Whether a size of 1 stands for any other: operations, merging and attention, but not code of users,
-            where the output may depend on it.
+        shapes: Shapes of the tensors in the call that are not symbolic.
+        numbers: Integers in arguments, settings and weights' shapes.
+        broadcasts: Whether a size of 1 broadcasts: in operations, merging and attention, but not in users' code,
+            whose output may depend on it.
     """
 
     shapes: list[tuple[int, ...]]
@@ -61,7 +61,7 @@ class Hints(NamedTuple):
 
 
 def unknowns_in(shapes: Sequence[Shape]) -> list[Unknown]:
-    """Returns the axes without a size."""
+    """Returns the unknown axes."""
     return [(number, axis) for number, shape in enumerate(shapes) for axis, size in enumerate(shape) if size is None]
 
 
@@ -69,8 +69,8 @@ def fallbacks(hints: Hints, shapes: Sequence[Shape]) -> Iterator[Probe]:
     """Yields probes for a call that fails at the usual sizes.
 
     Args:
-        hints: Sizes that the call may ask for.
-        shapes: Of the symbolic tensors.
+        hints: Candidate sizes found in the call.
+        shapes: Shapes of the symbolic tensors.
     """
     unknowns = unknowns_in(shapes)
     for size in (SMALL[0], SMALLEST[0], LONG[0], LONGEST[0]):
@@ -108,7 +108,7 @@ def _aligned(
     at_first_axis: bool,
     choose: Callable[[list[int]], int],
 ) -> dict[Unknown, int]:
-    """Returns the sizes that other tensors have in the places of the unknown ones, as aligned for broadcasting."""
+    """Returns the sizes of other tensors at unknown axes, aligned as for broadcasting."""
     given = {}
     for number, axis in unknowns:
         place = axis if at_first_axis else axis - len(shapes[number])
@@ -127,7 +127,7 @@ def _quotients(sizes: list[int], divisors: list[int]) -> Iterator[int]:
 
 
 def groups_to_vary(probe: Probe, unknowns: Sequence[Unknown]) -> Iterator[list[Unknown]]:
-    """Yields lists of unknown axes of one size that may have to change together."""
+    """Yields groups of unknown axes of equal size that may have to change together."""
     rows = [each for each in unknowns if each not in probe.given and each[1] == 0 and probe.rows > 0]
     inner = [each for each in unknowns if each not in probe.given and each[1] > 0]
     if rows and inner and probe.rows == probe.open_size:
@@ -138,7 +138,7 @@ def groups_to_vary(probe: Probe, unknowns: Sequence[Unknown]) -> Iterator[list[U
 
 
 def varied(probe: Probe, members: Sequence[Unknown]) -> Iterator[Probe]:
-    """Yields the probe with other sizes for some unknown axes that have the same one."""
+    """Yields the probe with other sizes for some unknown axes of equal size."""
     size = probe.size_of(members[0])
     for other in dict.fromkeys([NEXT.get(size, 2 * size), size + 1, 2 * size, max(size - 1, 1)]):
         if other != size:

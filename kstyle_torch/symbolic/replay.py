@@ -27,7 +27,7 @@ def replay(
 
     Args:
         graph: The graph to replay.
-        inputs: A symbolic tensor for every input, in order.
+        inputs: A symbolic tensor for each input, in order.
         replace: Maps a layer or function of the graph to the one to call instead.
         call_layer: `f(layer, *args, **kwargs)` calls a layer; a plain call if None.
     Returns: The nest of symbolic outputs.
@@ -48,7 +48,7 @@ def replay(
         target = replace(call.target)
         if isinstance(target, Operation):
             outputs = target(*args, **kwargs)
-        elif not hasattr(type(target), "_symbolic_call"):  # not a layer, which records its calls itself
+        elif not hasattr(type(target), "_symbolic_call"):  # layers record their calls themselves
             outputs = record(target, args, kwargs)
         else:
             outputs = target(*args, **kwargs) if call_layer is None else call_layer(target, *args, **kwargs)

@@ -18,7 +18,7 @@ from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.symbolic.infer import Spec, describe, infer
 
 Shape = tuple[int | None, ...]
-# of tensors, what gives values, or counts elements and bytes, which an unknown size leaves open
+# attributes of tensors that need values, or counts of elements and bytes, which unknown sizes leave undefined
 NEEDS_VALUES = frozenset(
     "numpy tolist item data_ptr storage untyped_storage numel nelement nbytes stride storage_offset".split()
 )
@@ -48,15 +48,15 @@ class Node:
     ):
         self.target, self.args, self.kwargs = target, args, kwargs
         self.tags, self.filled = tags or {}, tuple(filled)
-        self.declared = False  # whether its target said what the outputs are, and was not run
+        self.declared = False  # whether its target declared the outputs without a run
         self._outputs: Any = None
 
     @property
     def outputs(self) -> Any:
         """The nest of symbolic tensors that the call returned.
 
-        They refer to the node, which refers to layers. The node refers to them weakly, so that models are freed when they
-        are dropped; a tensor that has been freed is made again.
+        They refer to the node, which refers to layers. The node refers to them weakly, so that unused models are freed;
+        a tensor that has been freed is created again.
         """
         return tree.map_structure(lambda leaf: leaf.tensor(self) if isinstance(leaf, _Output) else leaf, self._outputs)
 
@@ -69,14 +69,14 @@ class KerasTensor:
     """A tensor without values. Layers, torch functions, operators and tensor methods can be called on it.
 
     Args:
-        shape: Sizes; None where they are not known.
+        shape: Sizes; None if unknown.
         dtype: torch dtype or its name.
-        sparse: Taken for Keras' sake, as are the next two; what is computed is dense.
+        sparse: Accepted for compatibility with Keras, as are the next two; computations are dense.
         ragged: Not with `sparse`.
         record_history: Likewise.
-        name: Name; one is made if None.
-        kwargs: `ragged_rank` and `row_splits_dtype`, likewise; `node`, the call that gives it.
-    Raises: ValueError: for a shape that is not one. TypeError: for another argument.
+        name: Name; generated if None.
+        kwargs: `ragged_rank` and `row_splits_dtype`, likewise; `node`, the call that returned it.
+    Raises: ValueError: for an invalid shape. TypeError: for another argument.
 
     Example:
         >>> x = KerasTensor((None, 4))
@@ -85,7 +85,7 @@ class KerasTensor:
     """
 
     __hash__ = object.__hash__
-    __array_priority__ = 1000  # NumPy's scalars leave their operators to ours
+    __array_priority__ = 1000  # makes NumPy's scalars defer to the operators here
 
     def __init__(
         self,
@@ -111,8 +111,9 @@ class KerasTensor:
         self._sparse, self._ragged, self.record_history = bool(sparse), bool(ragged), record_history
         self.name = name or unique_name(snake_case(type(self).__name__))
         self._mask: SymbolicTensor | None = None
-        self._own_mask: tuple[int, weakref.ref[SymbolicTensor]] | None = None  # its axes, and the mask while it is used
-        self.mask_axes: int | None = None  # of the mask that the call itself put on it
+        # number of axes, and the mask while it is referenced elsewhere
+        self._own_mask: tuple[int, weakref.ref[SymbolicTensor]] | None = None
+        self.mask_axes: int | None = None  # axes of the mask that the call set
         self.source: Any = None  # the InputLayer of a graph's input
 
     @classmethod
@@ -138,27 +139,27 @@ class KerasTensor:
 
     @property
     def shape(self) -> Shape:
-        """The sizes; None where they are not known."""
+        """The sizes; None if unknown."""
         return self._shape
 
     @property
     def sparse(self) -> bool:
-        """The argument of this name."""
+        """The constructor's argument."""
         return self._sparse
 
     @property
     def ragged(self) -> bool:
-        """The argument of this name."""
+        """The constructor's argument."""
         return self._ragged
 
     @property
     def ragged_rank(self) -> Any:
-        """The argument of this name."""
+        """The constructor's argument."""
         return self._ragged_rank
 
     @property
     def row_splits_dtype(self) -> Any:
-        """The argument of this name."""
+        """The constructor's argument."""
         return self._row_splits_dtype
 
     @property
@@ -182,7 +183,7 @@ class KerasTensor:
 
     @property
     def _keras_mask(self) -> SymbolicTensor:
-        """The mask, under the name that real tensors have it by; missing where there is none."""
+        """The mask, under the attribute name of real tensors; missing if there is none."""
         if self.mask is None:
             raise AttributeError("_keras_mask")
         return self.mask
@@ -205,12 +206,12 @@ class KerasTensor:
         return self.shape if dim is None else self.shape[dim]
 
     def reshape(self, newshape: Any, *more: Any) -> Any:
-        """Returns the same elements in another shape, with the batch; one size may be -1 or None."""
+        """Reshapes the tensor, including the batch; one size may be -1 or None."""
         sizes = (newshape, *more) if more or isinstance(newshape, int) else newshape
         return record(Tensor.reshape, (self, sizes_of_reshape(sizes)), {})
 
     def squeeze(self, axis: Any = None, **kwargs: Any) -> Any:
-        """Returns it without axes of size 1: `axis`, or all."""
+        """Removes axes of size 1: `axis`, or all."""
         axes = () if axis is None else (axis,)
         return record(Tensor.squeeze, (self, *axes), kwargs)
 
@@ -230,7 +231,7 @@ class KerasTensor:
         return _compared(Tensor.__ne__, self, other)
 
     def __bool__(self) -> bool:
-        """Returns, of `a == b` and `a != b` of symbolic tensors, whether they are one and the same: lists ask for it."""
+        """Returns the truth of `a == b` and `a != b` of symbolic tensors by identity, which list operations need."""
         node = self.node
         if node is not None and node.target in (Tensor.__eq__, Tensor.__ne__) and all(map(is_symbolic, node.args)):
             return (node.args[0] is node.args[1]) is (node.target is Tensor.__eq__)
@@ -267,7 +268,7 @@ class KerasTensor:
         )
 
 
-SymbolicTensor = KerasTensor  # its name inside the package
+SymbolicTensor = KerasTensor  # name inside the package
 
 
 def _standardized(shape: Any) -> Shape:
@@ -287,9 +288,9 @@ def _standardized(shape: Any) -> Shape:
 
 
 def sizes_of_reshape(newshape: Sequence[int | None]) -> tuple[int, ...]:
-    """Returns the sizes for `torch.reshape`, with -1 for a size that is not known.
+    """Returns the sizes for `torch.reshape`, with -1 for an unknown size.
 
-    Raises: ValueError: if several are not known.
+    Raises: ValueError: if several are unknown.
     """
     sizes = tuple(newshape)
     open_axes = [axis for axis, size in enumerate(sizes) if size is None or size == -1]
@@ -328,7 +329,7 @@ class RecordedCall:
 
 
 class _Output:
-    """A weak reference to one output of a node, with the data to make it again.
+    """A weak reference to one output of a node, with the data to recreate it.
 
     Args:
         tensor: The output.
@@ -384,10 +385,10 @@ def record_declared(
     tags: dict[SymbolicTensor, SymbolicTensor] | None = None,
     filled: Sequence[str] = (),
 ) -> Any:
-    """Notes the call `target(*args, **kwargs)`, which is not run, and gives symbolic outputs.
+    """Records the call `target(*args, **kwargs)` without running it, and returns its symbolic outputs.
 
     Args:
-        declared: Nest of symbolic tensors of the outputs' shapes and dtypes.
+        declared: Nest of symbolic tensors with the outputs' shapes and dtypes.
     Raises: ValueError: if the call takes a parameter that no layer owns.
     """
     node = _node(target, args, kwargs, tags, filled)
@@ -405,7 +406,7 @@ def record_declared(
 
 
 def symbolic_outputs(leaves: Sequence[Any], nest: Any) -> Any:
-    """Returns what `infer` found as a nest of symbolic tensors that belong to no call."""
+    """Converts the result of `infer` to a nest of symbolic tensors without a call."""
     flat = [SymbolicTensor(leaf.shape, leaf.dtype) if isinstance(leaf, Spec) else leaf for leaf in leaves]
     return tree.pack_sequence_as(nest, flat)
 
@@ -431,8 +432,8 @@ def _untrainable(leaf: Tensor) -> str:
         )
     return (
         f"a tensor of shape {tuple(leaf.shape)} that was computed from weights was used on a symbolic tensor; the model "
-        "would keep its value of now and never train those weights. Compute it in the call() of a Layer, or detach() it "
-        "if a constant is meant."
+        "would keep its current value and never train those weights. Compute it in the call() of a Layer, or detach() it "
+        "to use it as a constant."
     )
 
 
@@ -450,7 +451,7 @@ def mask_of(x: Any) -> Any:
 
 
 def mask_on(x: SymbolicTensor, num_axes: int) -> SymbolicTensor:
-    """Returns the mask that will be on `x` when the graph runs."""
+    """Returns the mask of `x` when the graph runs."""
     node = Node(mask_of, (x,), {})
     mask = SymbolicTensor(x.shape[:num_axes], torch.bool, node=node)
     node.outputs = mask
@@ -458,7 +459,7 @@ def mask_on(x: SymbolicTensor, num_axes: int) -> SymbolicTensor:
 
 
 def _operand(value: Any) -> Any:
-    """Returns the other side of an operator: arrays as tensors; variables stay, to be read when the graph runs."""
+    """Returns the other operand of an operator: arrays become tensors; variables stay, and are read when the graph runs."""
     return from_array(value) if isinstance(value, np.ndarray) else value
 
 
@@ -468,10 +469,10 @@ def _operator(name: str) -> Callable[..., Any]:
 
 
 class _Unlike:
-    """The comparison of two symbolic tensors whose shapes do not fit: it has a truth, for lists, and no elements.
+    """Comparison of two symbolic tensors whose shapes do not broadcast: it has a truth value, for lists, but no elements.
 
     Args:
-        truth: Of the comparison.
+        truth: Result of the comparison.
     """
 
     def __init__(self, truth: bool):
@@ -491,7 +492,7 @@ def _compared(method: Callable[..., Any], tensor: SymbolicTensor, other: Any) ->
 
 
 def _logical(name: str) -> Callable[..., Any]:
-    """Returns the operator for which Keras has a logical operation, where torch's is that of bits."""
+    """Returns an operator that is logical in Keras, while torch's is bitwise."""
     function = getattr(torch, f"logical_{name}")
 
     def operate(self: SymbolicTensor, other: Any) -> Any:

@@ -100,7 +100,8 @@ def _train_epoch(run: Run, batches: Batches, callbacks: CallbackList, epoch: int
         take = functools.partial(steps.user_step, run, "train")
     if acting or not isinstance(batches, ArrayBatches):
         left = steps.watched_batches(run, left, (*begin, *end))
-    with steps.straight(run, (*begin, *end)):
+    # a callback may have entered autocast since `fit` began
+    with steps.straight(run, (*begin, *end)), uncached_casts(model._where().type):
         last, logs = run_epoch(run, left, (begin, end), take, bar, done)
     if bar is not None and last >= 0:
         bar.note(last + 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch.arrays import to_array
@@ -22,10 +22,6 @@ from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import Run
 
 HOST_BYTES = 512 * 2**20  # outputs are copied to the host in chunks of this size
-
-
-def _call(model: Trainable, x: Any) -> Any:
-    return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
 
 
 def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> Any:
@@ -43,7 +39,7 @@ def run_predict(model: Trainable, batches: Batches, callbacks: CallbackList) -> 
         # without user code between batches, mode and forward function need not be looked up for each
         quiet = isinstance(batches, ArrayBatches) and not (begin or end or steps.owns_step(run.origin, "predict"))
         if quiet:
-            take = functools.partial(run.forward, model) if run.forward else functools.partial(_call, model)
+            take = functools.partial(run.forward, model) if run.forward else functools.partial(steps.called, model)
         else:
             take = functools.partial(_predicted, run)
             numbered = steps.watched_batches(run, numbered, (*begin, *end))
@@ -69,7 +65,7 @@ def _predicted(run: Run, batch: Any) -> Any:
         with passing(False, inside=False):
             return steps.user_step(run, "predict", batch)
     with passing(False):
-        return run.forward(run.model, batch[0]) if run.forward else _call(run.model, batch[0])
+        return run.forward(run.model, batch[0]) if run.forward else steps.called(run.model, batch[0])
 
 
 def predict_batch(model: Trainable, x: Any, in_tuple: bool) -> Any:

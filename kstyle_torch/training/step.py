@@ -19,6 +19,7 @@ from kstyle_torch.layer import added_losses
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.module_walk import modules_of
+from kstyle_torch.layer.users_calls import call_by_users, has_users_call
 from kstyle_torch.losses.base import is_as_made
 from kstyle_torch.losses.fused_crossentropy import Head, head_of
 from kstyle_torch.mode import running, set_flags
@@ -44,9 +45,16 @@ def run_model(model: Trainable, x: Any, training: bool, batch: Any = None) -> An
     try:
         if run is not None and run.model is model and run.forward is not None:
             return run.forward(model, x)
-        return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
+        return called(model, x)
     finally:
         call.mode, call.inside = before
+
+
+def called(model: Trainable, x: Any) -> Any:
+    """Returns the output of the model, in the mode that is set; skips the `__call__` of layers where that is all it does."""
+    if has_users_call(type(model)):
+        return call_by_users(model, x)
+    return nn.Module.__call__(model, x) if type(x) is Tensor else model(x)
 
 
 @contextlib.contextmanager
@@ -330,6 +338,8 @@ def follow(model: Trainable, cast: bool) -> None:
         cast: Whether it has cast trained weights: the optimizer's state follows.
     """
     compiled = model._compiled
+    if torch.is_autocast_enabled(compiled.parameters[0].device.type if compiled.parameters else "cpu"):
+        torch.clear_autocast_cache()  # which holds the weights of the step before
     if compiled.head is not None:
         compiled.head = find_head(model)
     if cast:

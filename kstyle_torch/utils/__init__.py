@@ -1,4 +1,4 @@
-"""Tools around models: conversions, seeds, and objects to and from configs."""
+"""Utilities: data conversion, datasets from files, seeds, and serialization of objects."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from kstyle_torch.utils.splitting import split_dataset
     from kstyle_torch.utils.timeseries import timeseries_dataset_from_array
 
-Sequence = PyDataset  # its name in older Keras
+Sequence = PyDataset  # name in older Keras
 
 __all__ = [
     "Config",

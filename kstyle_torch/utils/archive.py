@@ -1,4 +1,4 @@
-"""Archives of strangers, unpacked whole or not at all, and only into their folder."""
+"""Safe unpacking of untrusted archives: completely or not at all, and only into their folder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from typing import IO, Any, NamedTuple
 from kstyle_torch.utils.temporary import leftovers, unfinished
 
 BLOCK = 2**20
-FREE_BYTES = 2**32  # that any archive may unpack to
-MAX_RATIO = 100  # of unpacked to packed bytes beyond that; texts and tables reach 20 or so
-ENTRY_BYTES = 2**14  # that an empty file counts, too: it takes memory and a block of the disk
-MAX_READ = 2**26  # of tarfile at once; it reads headers whole, however long they say that they are
+FREE_BYTES = 2**32  # unpacked size that is allowed for any archive
+MAX_RATIO = 100  # limit of the compression ratio beyond that; texts and tables reach about 20
+ENTRY_BYTES = 2**14  # cost of an empty file, which takes memory and a block of the disk
+MAX_READ = 2**26  # limit of a single read of tarfile, which trusts the declared length of headers
 
 COMPRESSIONS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
-UNREADABLE = (NotImplementedError, RuntimeError)  # another compression; a password
+UNREADABLE = (NotImplementedError, RuntimeError)  # unsupported compression; password
 
 
 class Entry(NamedTuple):
@@ -37,20 +37,20 @@ class Entry(NamedTuple):
     size: int = 0
     is_folder: bool = False
     is_executable: bool = False
-    link: Path | None = None  # another file of the archive that this one equals
+    link: Path | None = None  # file in the archive that this one links to
     open: Callable[[], Any] | None = None
 
 
 def unpack(path: Path, folder: Path, formats: tuple[str, ...]) -> None:
-    """Unpacks an archive into a folder, unless all of it is there.
+    """Unpacks an archive into a folder, unless all of its files exist.
 
-    It is unpacked beside the folder. Where there is no such folder yet, it is renamed; otherwise its files are moved
-    in one by one, and files of other names stay. A run that was killed in the middle is noticed and done again.
+    It is unpacked beside the folder. If the folder does not exist, the result is renamed; otherwise its files are moved
+    one by one, and other files are kept. An interrupted run is detected and repeated.
 
     Args:
         path: The archive.
-        folder: For its content.
-        formats: `"tar"` and `"zip"`, as they are to be tried.
+        folder: Folder for its content.
+        formats: `"tar"` and `"zip"`, in the order to try.
     Raises: ValueError: for what is not an archive or a damaged one, names or links that lead out of the folder, devices,
         and content out of proportion to the archive's size.
     """
@@ -106,15 +106,15 @@ def _counted(written: int, size: int, limit: int) -> int:
 
 
 def _settle(stage: Path, folder: Path) -> None:
-    """Gives the folder its name, or moves its files into the folder that has it."""
+    """Renames the folder, or moves its files into an existing one."""
     if not folder.is_dir():
         try:
             os.rename(stage, folder)
             return
         except OSError:
-            if not folder.is_dir():  # otherwise another process was faster
+            if not folder.is_dir():  # unless another process was faster
                 raise
-    for path in sorted(stage.rglob("*")):  # folders before what is in them
+    for path in sorted(stage.rglob("*")):  # folders before their content
         place = folder / path.relative_to(stage)
         if path.is_dir():
             place.mkdir(exist_ok=True)
@@ -151,7 +151,7 @@ def _opened_tar(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 class _Limited:
-    """A file whose reader may not get far: tarfile skips and holds whatever the headers say."""
+    """File with limits for its reader, since tarfile trusts the sizes in headers."""
 
     def __init__(self, raw: IO[bytes], limit: int):
         self.raw, self.limit, self.tell = raw, limit, raw.tell
@@ -194,12 +194,12 @@ def _tar_entries(path: Path) -> Iterator[Entry]:
 
 
 def _check_end(file: Any, position: int) -> None:
-    """Checks that a tar archive ends where tarfile stopped: for it, a damaged header and a file cut short end it, too."""
+    """Checks that a tar archive ends where tarfile stopped, which also stops at damaged headers and truncated files."""
     file.seek(position)
     mark = file.read(tarfile.BLOCKSIZE)
     if len(mark) < tarfile.BLOCKSIZE or mark.strip(b"\0"):
-        raise tarfile.ReadError("it is cut short" if not mark else "a header in the middle is damaged")
-    while file.read(BLOCK):  # to the end, where the checksum of compressed data is
+        raise tarfile.ReadError("it is truncated" if not mark else "a header in the middle is damaged")
+    while file.read(BLOCK):  # to the end, to check the checksum of compressed data
         pass
 
 
@@ -226,12 +226,12 @@ def _inside(name: str) -> Path:
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turns what is wrong with an archive into a ValueError; errors of the disk stay as they are."""
+    """Converts errors of an archive to ValueError; errors of the disk are not changed."""
     try:
         yield
     except (ValueError, *DAMAGED, *UNREADABLE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         damaged = isinstance(error, (*DAMAGED, OSError))  # bz2 raises an OSError without a number
-        advice = " It may be damaged: force_download=True downloads it anew." if damaged else ""
+        advice = " It may be damaged: force_download=True downloads it again." if damaged else ""
         raise ValueError(f"{path} is not unpacked: {error}.{advice}") from error

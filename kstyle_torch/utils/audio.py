@@ -1,4 +1,4 @@
-"""WAV files as tensors, at any sampling rate."""
+"""Reading and resampling of WAV files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ZEROS = 16  # crossings of the kernel on each side; more make a steeper filter
+ZEROS = 16  # zero crossings of the kernel on each side; more make a steeper filter
 ROLL_OFF = 0.95  # share of the lower Nyquist frequency that passes
-BLOCK = 2**16  # samples of the result that are computed at once
+BLOCK = 2**16  # output samples per chunk
 
 
 def read_wav(path: str | Path) -> tuple[Tensor, int]:
@@ -20,7 +20,7 @@ def read_wav(path: str | Path) -> tuple[Tensor, int]:
 
     Args:
         path: The file.
-    Returns: Float32 samples in [-1, 1), (steps, channels), and the number of steps a second.
+    Returns: Float32 samples in [-1, 1), (steps, channels), and the sampling rate.
     Raises: ValueError: for other files.
     """
     try:
@@ -34,7 +34,7 @@ def read_wav(path: str | Path) -> tuple[Tensor, int]:
         torch.frombuffer(bytearray(data[:whole]), dtype=torch.uint8) if whole else torch.zeros(0, dtype=torch.uint8)
     )
     integers = samples.view(-1, width).int()
-    if width == 1:  # the only size without a sign
+    if width == 1:  # 8-bit samples are unsigned
         values = integers[:, 0] - 128
     else:
         factors = torch.tensor([256**place for place in range(width - 1)])
@@ -43,14 +43,14 @@ def read_wav(path: str | Path) -> tuple[Tensor, int]:
 
 
 def resampled(audio: Tensor, rate: int, new_rate: int) -> Tensor:
-    """Returns audio at another sampling rate, by interpolation with a sinc under a Hann window.
+    """Resamples audio by interpolation with a Hann-windowed sinc.
 
-    Frequencies that the lower rate cannot hold are filtered out.
+    Frequencies beyond the Nyquist frequency of the lower rate are filtered out.
 
     Args:
         audio: (steps, channels).
-        rate: Of the audio.
-        new_rate: Of the result.
+        rate: Sampling rate of the audio.
+        new_rate: Sampling rate of the result.
     Returns: (ceil(steps * new_rate / rate), channels).
 
     Source: J. O. Smith, Digital Audio Resampling, https://ccrma.stanford.edu/~jos/resample/.
@@ -59,7 +59,7 @@ def resampled(audio: Tensor, rate: int, new_rate: int) -> Tensor:
         return audio
     common = math.gcd(rate, new_rate)
     rate, new_rate = rate // common, new_rate // common
-    cutoff = min(1.0, new_rate / rate) * ROLL_OFF  # as a share of the frequencies of the audio
+    cutoff = min(1.0, new_rate / rate) * ROLL_OFF  # as a share of the audio's Nyquist frequency
     reach = math.ceil(ZEROS / cutoff)
     length = -(-len(audio) * new_rate // rate)
     padded = F.pad(audio.mT, (reach, reach))
@@ -77,5 +77,5 @@ def resampled(audio: Tensor, rate: int, new_rate: int) -> Tensor:
 
 
 def fitted(audio: Tensor, length: int) -> Tensor:
-    """Returns audio (steps, channels) of `length` steps, cut off or filled up with zeros."""
+    """Truncates audio (steps, channels) to `length` steps, or pads it with zeros."""
     return F.pad(audio[:length], (0, 0, 0, length - min(length, len(audio))))

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 CENTERED = ("center_xywh", "center_yxhw")
-NO_BOX = -1  # the label
+NO_BOX = -1  # label of missing boxes
 
 
 def convert_format(
@@ -44,12 +44,12 @@ def convert_format(
     """Converts boxes from one format to another.
 
     Args:
-        boxes: (..., 4); or a dict whose `"boxes"` are such, which is changed in place.
+        boxes: (..., 4); or a dict with such `"boxes"`, which is changed in place.
         source: Format of the boxes.
         target: Format of the result.
-        height: Of the image in pixels; needed between relative and absolute formats. A tensor gives each image its own.
+        height: Height of the image in pixels; needed between relative and absolute formats. A tensor for different images.
         width: Likewise.
-        dtype: Of the result.
+        dtype: Dtype of the result.
     Returns: The boxes in the other format, or the dict.
     Raises: ValueError: for unknown formats, a last axis that is not 4, or a missing size.
 
@@ -89,15 +89,15 @@ def _convert(boxes: TensorLike, source: str, target: str, height: Operand, width
 def clip_to_image_size(
     bounding_boxes: dict[str, Any], height: Any = None, width: Any = None, bounding_box_format: str = "xyxy"
 ) -> dict[str, Any]:
-    """Cuts boxes off at the edges of the image.
+    """Clips boxes to the image.
 
     Args:
-        bounding_boxes: Dict of `"boxes"`, (..., n, 4), and maybe `"labels"`, (..., n).
-        height: Of the image in pixels; needed for `"xyxy"`.
+        bounding_boxes: Dict of `"boxes"`, (..., n, 4), and optionally `"labels"`, (..., n).
+        height: Height of the image in pixels; needed for `"xyxy"`.
         width: Likewise.
         bounding_box_format: `"xyxy"` or `"rel_xyxy"`.
-    Returns: A new dict; the label of a box of which nothing is left is -1.
-    Raises: NotImplementedError: for other formats; convert with `convert_format` before.
+    Returns: A new dict; the label of a box that is empty then is -1.
+    Raises: NotImplementedError: for other formats; convert with `convert_format` first.
         ValueError: if a size is missing.
     """
     _check_format(bounding_box_format, ("xyxy", "rel_xyxy"))
@@ -131,7 +131,7 @@ def _clamped(boxes: Tensor, height: Any, width: Any) -> Tensor:
 
 
 def _on(boxes: Tensor, size: Any) -> Any:
-    """Returns a size for the boxes: tensors with their dtype and device, numbers as they are."""
+    """Returns a size for use with the boxes: tensors in their dtype and device, numbers unchanged."""
     return torch.as_tensor(size).to(boxes) if isinstance(size, (Tensor, np.ndarray)) else size
 
 
@@ -150,7 +150,7 @@ def affine_transform(
     center_y: Operand = None,
     bounding_box_format: str = "xyxy",
 ) -> Tensor:
-    """Returns the boxes around boxes that were rotated, moved, scaled and sheared, each image by its own numbers.
+    """Returns the bounding boxes of boxes after an affine transform, with different parameters for each image.
 
     Args:
         boxes: (batch, n, 4).
@@ -160,12 +160,12 @@ def affine_transform(
         scale: Factor, (batch,).
         shear_x: Degrees, (batch,).
         shear_y: Degrees, (batch,).
-        height: Of the images in pixels.
+        height: Height of the images in pixels.
         width: Likewise.
-        center_x: Of the rotation, as share of the width; 0.5 if None.
-        center_y: Likewise, of the height.
+        center_x: Center of the rotation, as a share of the width; 0.5 if None.
+        center_y: Likewise, as a share of the height.
         bounding_box_format: `"xyxy"`.
-    Raises: NotImplementedError: for other formats; convert with `convert_format` before.
+    Raises: NotImplementedError: for other formats; convert with `convert_format` first.
 
     Source: the inverse affine matrix of torchvision, rotation by `-angle` about the center.
     """
@@ -193,16 +193,16 @@ def affine_transform(
 def crop(
     boxes: TensorLike, top: Operand, left: Operand, height: Operand, width: Operand, bounding_box_format: str = "xyxy"
 ) -> Tensor:
-    """Returns boxes as seen in a part of the image, cut off at its edges.
+    """Returns boxes relative to a crop of the image, clipped to it.
 
     Args:
         boxes: (..., 4).
-        top: Where the part begins, in pixels.
+        top: Top of the crop in pixels.
         left: Likewise.
-        height: Of the part.
+        height: Height of the crop.
         width: Likewise.
         bounding_box_format: `"xyxy"`.
-    Raises: NotImplementedError: for other formats; convert with `convert_format` before.
+    Raises: NotImplementedError: for other formats; convert with `convert_format` first.
     """
     _check_format(bounding_box_format, ("xyxy",))
     return _clamped(_shifted(boxes, -left, -top), height, width)
@@ -217,7 +217,7 @@ def pad(
     width: Any = None,  # noqa: ARG001
     bounding_box_format: str = "xyxy",
 ) -> Tensor:
-    """Returns boxes as seen in an image with a border above and on the left.
+    """Returns boxes relative to a padded image.
 
     Args:
         boxes: (..., 4).
@@ -226,7 +226,7 @@ def pad(
         height: Has no effect.
         width: Has no effect.
         bounding_box_format: `"xyxy"`.
-    Raises: NotImplementedError: for other formats; convert with `convert_format` before.
+    Raises: NotImplementedError: for other formats; convert with `convert_format` first.
     """
     _check_format(bounding_box_format, ("xyxy",))
     return _shifted(boxes, left, top)
@@ -245,12 +245,12 @@ def compute_iou(
     mask_val: float = -1,
     image_shape: Sequence[int] | None = None,
 ) -> Tensor:
-    """Returns the intersection over union of every box with every other.
+    """Returns the intersection over union of all pairs of boxes.
 
     Args:
         boxes1: (m, 4) or (batch, m, 4).
         boxes2: (n, 4) or (batch, n, 4).
-        bounding_box_format: Of both.
+        bounding_box_format: Format of both.
         use_masking: Whether pairs with a box whose values are all negative get `mask_val`.
         mask_val: Their value.
         image_shape: (height, width, channels); needed for relative formats.
@@ -276,7 +276,7 @@ def _iou(given: Nest, boxes1: TensorLike, boxes2: TensorLike, use_masking: bool,
     """Compares all pairs of boxes (xyxy).
 
     Args:
-        given: Both as they were passed, in their own format, by which they are masked.
+        given: Both in their original format, which determines the mask.
     """
     first, second = boxes1.unsqueeze(-2), boxes2.unsqueeze(-3)
     sides = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
@@ -297,7 +297,7 @@ def compute_ciou(
     Args:
         boxes1: (..., 4).
         boxes2: (..., 4).
-        bounding_box_format: Of both.
+        bounding_box_format: Format of both.
         image_shape: (height, width, channels); needed for relative formats.
     Returns: The intersection over union less penalties for the distance of the centers and unequal proportions, (...).
     Raises: ValueError: for a relative format without the shape.
@@ -338,15 +338,15 @@ def encode_box_to_deltas(
     variance: Any = None,
     image_shape: Sequence[int] | None = None,
 ) -> Tensor:
-    """Returns the offsets from anchors to boxes: shifts of the centers in sizes of the anchors, and logarithms of scale.
+    """Returns the offsets from anchors to boxes: shifts of the centers relative to the anchors' sizes, and log scales.
 
     Args:
         anchors: (n, 4).
         boxes: (n, 4) or (batch, n, 4).
-        anchor_format: Of the anchors.
-        box_format: Of the boxes.
+        anchor_format: Format of the anchors.
+        box_format: Format of the boxes.
         encoding_format: Order of the offsets, `"center_yxhw"` or `"center_xywh"`.
-        variance: Four numbers that the offsets are divided by.
+        variance: Four divisors of the offsets.
         image_shape: (height, width, channels); needed for relative formats.
     Raises: ValueError: for another encoding, or other than four variances.
     """
@@ -376,15 +376,15 @@ def decode_deltas_to_boxes(
     variance: Any = None,
     image_shape: Sequence[int] | None = None,
 ) -> Any:
-    """Returns the boxes that offsets from anchors mean; see `encode_box_to_deltas`.
+    """Returns the boxes for offsets from anchors; see `encode_box_to_deltas`.
 
     Args:
         anchors: (n, 4); or a dict of them.
         boxes_delta: (n, 4) or (batch, n, 4); or a dict with the same keys.
-        anchor_format: Of the anchors.
-        box_format: Of the result.
+        anchor_format: Format of the anchors.
+        box_format: Format of the result.
         encoded_format: Order of the offsets, `"center_yxhw"` or `"center_xywh"`.
-        variance: Four numbers that the offsets are multiplied by.
+        variance: Four factors of the offsets.
         image_shape: (height, width, channels); needed for relative formats.
     Raises: ValueError: for another encoding, or other than four variances.
     """
@@ -409,7 +409,7 @@ def _decode(anchors: TensorLike, deltas: TensorLike, variance: TensorLike) -> Te
 
 
 def _on_one_device(*boxes: Any) -> tuple[Any, ...]:
-    """Returns boxes with arrays and lists as tensors on the device of the first tensor, if there is one."""
+    """Converts arrays and lists of boxes to tensors, on the device of the first tensor if there is one."""
     device = next((each.device for each in boxes if isinstance(each, Tensor)), None)
     if device is None:
         return boxes
@@ -420,7 +420,7 @@ def _check_format(box_format: str, supported: tuple[str, ...]) -> None:
     if box_format not in supported:
         raise NotImplementedError(
             f"bounding_box_format must be {' or '.join(map(repr, supported))} here; got {box_format!r}. "
-            "Convert the boxes with convert_format() before."
+            "Convert the boxes with convert_format() first."
         )
 
 

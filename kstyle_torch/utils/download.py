@@ -1,4 +1,4 @@
-"""Downloads that end whole or not at all."""
+"""Downloads with retries, resumption and a progress bar."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from kstyle_torch.callbacks.progress import WIDTH, can_encode, can_redraw
 from kstyle_torch.messages import say
 
 BLOCK = 2**18
-SILENCE_SECONDS = 60.0  # without a byte, after which a connection counts as broken
-FAILURES = 4  # in a row, none of which brought more of the file than there had been before
-PAUSE_SECONDS = 1.0  # after the first of them; twice as long after each further one
-BUSY = {408, 425, 429, 500, 502, 503, 504}  # answers after which asking again may help
+SILENCE_SECONDS = 60.0  # time without data after which a connection counts as broken
+FAILURES = 4  # consecutive attempts without progress
+PAUSE_SECONDS = 1.0  # before the first retry; doubles with each further one
+BUSY = {408, 425, 429, 500, 502, 503, 504}  # status codes after which a retry may succeed
 DROPPED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, TimeoutError, http.client.HTTPException)
 
 
 class BrokenTransferError(Exception):
-    """A transfer that broke off and may be tried again; `str()` is the reason."""
+    """Error of a transfer that may be retried; `str()` is the reason."""
 
 
 def download(origin: str, path: Path) -> None:
-    """Writes what is at a URL into a file, with a progress bar.
+    """Downloads a URL to a file, with a progress bar.
 
-    A transfer that breaks off, or ends before as many bytes have come as were announced, is tried again. It goes on where
-    it ended if the server vouches, by an ETag, that the file is still the same; otherwise it starts anew.
+    A transfer that fails, or ends before the announced number of bytes, is retried. It resumes if the server confirms, by
+    an ETag, that the file is unchanged; otherwise it starts over.
 
     Args:
         origin: The URL.
-        path: The file, which is overwritten. It is on the disk in the end.
-    Raises: OSError: if it cannot be had.
+        path: The file, which is overwritten, and synced to the disk at the end.
+    Raises: OSError: if the download fails.
     """
     say(f"Downloading data from {origin}")
     with path.open("wb") as file, _Bar() as bar:
@@ -59,9 +59,9 @@ def download(origin: str, path: Path) -> None:
 
 
 class _Bar(tqdm):
-    """A bar of bytes that looks like that of `fit`; nothing where it cannot be redrawn."""
+    """A bar of bytes in the style of `fit`; hidden if it cannot be redrawn."""
 
-    monitor_interval = 0  # no thread
+    monitor_interval = 0  # no monitor thread
 
     def __init__(self) -> None:
         super().__init__(
@@ -86,17 +86,17 @@ class _Transfer:
     Args:
         origin: The URL.
         file: Open for writing.
-        bar: Told how far it is.
+        bar: The progress bar.
     """
 
     def __init__(self, origin: str, file: IO[bytes], bar: _Bar):
         self.origin, self.file, self.bar = origin, file, bar
         self.done = 0  # bytes in the file
         self.total: int | None = None
-        self.tag: str | None = None  # of the file's version; only a strong one promises equal bytes
+        self.tag: str | None = None  # ETag of the file's version; only a strong one guarantees equal bytes
 
     def run(self) -> None:
-        """Attempts to get the rest, or the whole."""
+        """Attempts to download the rest, or the whole file."""
         with self._answer() as source:
             if not self._continues(source):
                 self._start_anew(source.headers)
@@ -116,7 +116,7 @@ class _Transfer:
             error.close()
             reason = f"the server answers {error.code} {error.reason}"
             if error.code == 416 and resume:
-                self.tag = None  # the file is shorter now
+                self.tag = None  # the file on the server is shorter now
             elif error.code not in BUSY:
                 raise OSError(reason) from error
             raise BrokenTransferError(reason) from error
@@ -127,7 +127,7 @@ class _Transfer:
             raise OSError(str(cause)) from error
 
     def _continues(self, source: Any) -> bool:
-        """Returns whether this answer is the rest of the very file that is here in part."""
+        """Returns whether the response is the rest of the partially downloaded file."""
         if source.status != 206:
             return False
         if self.total is None or self.tag is None or source.headers.get("ETag", self.tag) != self.tag:
@@ -135,7 +135,7 @@ class _Transfer:
             raise BrokenTransferError("the server sent a part of another file")
         if source.headers.get("Content-Range") != f"bytes {self.done}-{self.total - 1}/{self.total}":
             self.tag = None
-            raise BrokenTransferError("the server sent another part of the file than it was asked for")
+            raise BrokenTransferError("the server sent a different part of the file than requested")
         return True
 
     def _start_anew(self, headers: Any) -> None:
@@ -149,7 +149,7 @@ class _Transfer:
 
 
 def _read(source: Any) -> bytes:
-    """Reads a block; apart from the writing, whose errors (a full disk) are not to be tried again."""
+    """Reads a block; separate from writing, whose errors (such as a full disk) must not be retried."""
     try:
         return source.read(BLOCK)
     except (OSError, http.client.HTTPException) as error:

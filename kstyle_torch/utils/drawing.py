@@ -1,4 +1,4 @@
-"""Parts of a model's drawing: boxes, frames around them, arrows between them."""
+"""Elements of a model's drawing: boxes, frames and arrows."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Show(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Stands for one layer or function."""
+    """Box of a layer or function."""
 
     key: str
     title: str
-    kind: str  # behind the title; may be empty
+    kind: str  # after the title; may be empty
     activation: str
     facts: list[tuple[str, str]]
     trained: str
 
 
 class Group(NamedTuple):
-    """Stands for a model whose layers are drawn."""
+    """Frame of a model whose layers are drawn."""
 
     key: str
     name: str
@@ -47,7 +47,7 @@ class Drawing:
     Args:
         model: Built.
         expand_nested: Whether nested models become groups.
-        show: What the boxes say.
+        show: Contents of the boxes.
     """
 
     def __init__(self, model: Any, expand_nested: bool, show: Show):
@@ -55,7 +55,7 @@ class Drawing:
             raise ValueError(f"Only models can be drawn; got {type(model).__name__}.")
         if not model.built:
             raise ValueError(
-                f"{model.name} is not built: call build(), or the model on a batch of data, before it is drawn."
+                f"{model.name} is not built: call build(), or the model on a batch of data, before drawing it."
             )
         self.expand_nested, self.show = expand_nested, show
         self._keys: dict[int, str] = {}
@@ -67,7 +67,7 @@ class Drawing:
 
     @property
     def edges(self) -> list[tuple[str, str]]:
-        """Keys of the boxes that arrows go from and to, every pair once."""
+        """Returns the distinct pairs of boxes that arrows connect."""
         return list(dict.fromkeys((self._keys[source], self._keys[target]) for source, target in self._arrows))
 
     def _key(self, row: Any) -> str:
@@ -92,13 +92,13 @@ class Drawing:
         return group
 
     def _source(self, listing: Listing, ref: Ref) -> int:
-        """Returns the box that a value is from, however deep in groups."""
+        """Returns the box that produces a value, at any depth of groups."""
         row, _, output = listing.maker(ref)
         inner = self._listings.get(id(row))
         return id(row) if inner is None else self._source(inner, tree.flatten(row.graph.outputs)[output])
 
     def _hide(self) -> None:
-        """Arrows through what is not drawn go straight from what is before it to what is behind."""
+        """Connects the predecessors of boxes that are not drawn to their successors."""
         for hidden in self._hidden:
             before = [source for source, target in self._arrows if target == hidden]
             behind = [target for source, target in self._arrows if source == hidden]
@@ -124,13 +124,13 @@ class Drawing:
 
 
 def _read(listing: Listing, row: Any) -> list[Any]:
-    """Returns what every call of the row takes."""
+    """Returns the inputs of each call of the row."""
     reads = [data_reads(call) for call in listing.calls if listing.row_of(call) is row]
     return [refs[0] if len(refs) == 1 else refs for refs in reads]
 
 
 def _written(listing: Listing, row: Any) -> list[Any]:
-    """Returns what every call of the row gives; for an InputLayer, the input."""
+    """Returns the outputs of each call of the row; for an InputLayer, the input."""
     if listing.graph is None:
         return []
     sources = zip(tree.flatten(listing.graph.inputs), listing.graph.sources, strict=True)
@@ -146,7 +146,7 @@ def _dtypes_of(graph: Graph, values: Any) -> Any:
 
 
 def _joined(graph: Graph | None, nests: list[Any], what_of: Callable[[Graph, Any], Any], otherwise: str = "?") -> str:
-    """Returns what is to be said of every nest of values, once if it is the same of all."""
+    """Returns the texts of nests of values; a single text if all are equal."""
     texts = [] if graph is None else [shown(what_of(graph, nest)) for nest in nests]
     return " | ".join(dict.fromkeys(texts)) or otherwise
 

@@ -1,4 +1,4 @@
-"""Tables of numbers, categories and texts -> vectors, each column by a layer of its own."""
+"""FeatureSpace: encoding of tables of numbers, categories and texts as vectors, with a layer for each column."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Cross(serialization.Configurable):
     Args:
         feature_names: Their names.
         crossing_dim: Number of bins.
-        output_mode: `"one_hot"`, or `"int"` for the bins' numbers.
+        output_mode: `"one_hot"`, or `"int"` for indices of bins.
     Raises: ValueError: for another mode.
     """
 
@@ -59,12 +59,12 @@ class Cross(serialization.Configurable):
 
 @parts.register()
 class Feature(serialization.Configurable):
-    """A column and what is done to it.
+    """A column and its encoding.
 
     Args:
-        dtype: Of the column; `"string"` for text.
-        preprocessor: Layer that it goes through.
-        output_mode: `"one_hot"` for integers from the layer that become vectors; `"int"` or `"float"` as they are.
+        dtype: Dtype of the column; `"string"` for text.
+        preprocessor: Layer that encodes it.
+        output_mode: `"one_hot"` to convert integers from the layer to vectors; `"int"` or `"float"` for no conversion.
     Raises: ValueError: for another mode.
     """
 
@@ -75,7 +75,7 @@ class Feature(serialization.Configurable):
 
 @parts.register()
 class TFDIdentity(DataLayer):
-    """The layer of plain numbers, which leaves them as they are; its name is Keras', for files."""
+    """Identity layer for plain numbers; its name is Keras', for files."""
 
     def call(self, inputs: Tensor) -> Tensor:
         """Returns the inputs."""
@@ -84,20 +84,20 @@ class TFDIdentity(DataLayer):
 
 @spaces.register()
 class FeatureSpace(Layer):
-    """Encoding of a table: each column by a layer of its own, columns crossed, and all of it joined to vectors.
+    """Encoder of tables: columns are encoded by layers, crossed, and concatenated to vectors.
 
-    Text stays on the host until it is numbers, so spaces with text work on data and not inside of a graph.
+    Text stays on the host until it is encoded, so spaces with text work on data, but not inside a graph.
 
     Args:
-        features: Name of a column -> its kind: a name such as `"float_normalized"`, or what the method of that name gives:
+        features: Name of a column -> its kind: a name such as `"float_normalized"`, or the result of the method of that name:
             `float`, `float_rescaled`, `float_normalized`, `float_discretized`, `integer_categorical`, `integer_hashed`,
             `string_categorical`, `string_hashed`, or `feature` for a layer of your own.
-        output_mode: `"concat"` for one vector a row, features in the alphabet's order and then crosses; or `"dict"`.
-        crosses: Tuples of names, or what `cross` gives.
+        output_mode: `"concat"` for one vector per row, features in alphabetical order, followed by crosses; or `"dict"`.
+        crosses: Tuples of names, or results of `cross`.
         crossing_dim: Bins of crosses given as tuples.
         hashing_dim: Bins of hashed features given by name.
         num_discretization_bins: Bins of discretized features given by name.
-        name: Of the layer.
+        name: Name of the layer.
     Raises: ValueError: if there are no features, or for unknown kinds, names and modes.
 
     Example:
@@ -108,7 +108,7 @@ class FeatureSpace(Layer):
                 [0., 1., 0., 4.]])
     """
 
-    _has_precision = _autocast = False  # the layers inside see to it
+    _has_precision = _autocast = False  # the inner layers handle it
 
     @classmethod
     def cross(cls, feature_names: Sequence[str], crossing_dim: int, output_mode: str = "one_hot") -> Cross:
@@ -127,12 +127,12 @@ class FeatureSpace(Layer):
 
     @classmethod
     def float_rescaled(cls, scale: Number = 1.0, offset: Number = 0.0, name: str | None = None) -> Feature:
-        """Returns a feature of numbers that become `scale * x + offset`."""
+        """Returns a feature of numbers, rescaled to `scale * x + offset`."""
         return Feature("float32", Rescaling(scale, offset, name=_layer_name(name, "float_rescaled")), "float")
 
     @classmethod
     def float_normalized(cls, name: str | None = None) -> Feature:
-        """Returns a feature of numbers that are brought to mean 0 and variance 1."""
+        """Returns a feature of numbers, normalized to mean 0 and variance 1."""
         return Feature("float32", Normalization(axis=-1, name=_layer_name(name, "float_normalized")), "float")
 
     @classmethod
@@ -143,13 +143,13 @@ class FeatureSpace(Layer):
         output_mode: str = "one_hot",
         name: str | None = None,
     ) -> Feature:
-        """Returns a feature of numbers that are put into bins.
+        """Returns a feature of numbers, discretized into bins.
 
         Args:
-            num_bins: Number of bins that `adapt` makes; None where they are given.
-            bin_boundaries: Where one bin ends and the next begins.
-            output_mode: `"one_hot"`, or `"int"` for the bins' numbers.
-            name: Of the layer.
+            num_bins: Number of bins that `adapt` determines; None if boundaries are passed.
+            bin_boundaries: Boundaries of the bins.
+            output_mode: `"one_hot"`, or `"int"` for indices of bins.
+            name: Name of the layer.
         """
         layer = Discretization(bin_boundaries, num_bins, name=_layer_name(name, "float_discretized"))
         return Feature("float32", layer, output_mode)
@@ -239,7 +239,7 @@ class FeatureSpace(Layer):
         for name in given.feature_names:
             if name not in self.features:
                 raise ValueError(
-                    f"FeatureSpace: the cross {given.name!r} is of {name!r}, which is not a feature."
+                    f"FeatureSpace: the cross {given.name!r} contains {name!r}, which is not a feature."
                     f"{did_you_mean(name, self.features)}"
                 )
         return given
@@ -268,7 +268,7 @@ class FeatureSpace(Layer):
 
     def _check_adapted(self) -> None:
         if not self._is_adapted and (names := self._adaptable()):
-            raise ValueError(f"{self.name} must learn from data first; call adapt(data): {', '.join(names)} need it.")
+            raise ValueError(f"{self.name} must be adapted first; call adapt(data), which {', '.join(names)} need.")
 
     # ---------------------------------------------------------------------------------------------------------- calling
 
@@ -276,8 +276,8 @@ class FeatureSpace(Layer):
         """Encodes rows.
 
         Args:
-            data: Dict of columns, (batch,) or (batch, 1), or of single values; of symbolic tensors too, but for text.
-        Returns: (batch, size) in mode "concat"; a dict of such in mode "dict"; without the batch for single values.
+            data: Dict of columns, (batch,) or (batch, 1), or of single values; of symbolic tensors too, except for text.
+        Returns: (batch, size) in mode "concat"; a dict of vectors in mode "dict"; without the batch for single values.
         Raises: ValueError: for other data, or before `adapt`. KeyError: if a column is missing or unknown.
         """
         self._check_adapted()
@@ -305,13 +305,13 @@ class FeatureSpace(Layer):
         for name, vector in vectors.items():
             if not is_float(vector):
                 raise ValueError(
-                    f"{self.name}: the feature {name!r} is {vector.dtype}, so it cannot be part of one vector; give it "
-                    "output_mode='one_hot', or the space output_mode='dict'."
+                    f"{self.name}: the feature {name!r} is {vector.dtype}, so it cannot be part of a vector; pass "
+                    "output_mode='one_hot' for it, or output_mode='dict' for the space."
                 )
         return concatenate([*vectors.values()], axis=-1)
 
     def _cast(self, name: str, column: Any) -> Any:
-        """Returns a column with numbers in the feature's dtype, where that is of floats."""
+        """Casts a column of numbers to the feature's dtype, if that is a float dtype."""
         dtype = self.features[name].dtype
         if is_symbolic(column) or "float" not in dtype:
             return column
@@ -323,7 +323,7 @@ class FeatureSpace(Layer):
         if name not in self.one_hot_encoders:
             if is_float(values):
                 raise ValueError(
-                    f"{self.name}: the feature {name!r} has output_mode='one_hot', so its layer must give integers; "
+                    f"{self.name}: the feature {name!r} has output_mode='one_hot', so its layer must return integers; "
                     f"it gives {values.dtype}."
                 )
             layer = self.preprocessors[name] if isinstance(spec, Feature) else self.crossers[name]
@@ -331,7 +331,7 @@ class FeatureSpace(Layer):
         return self.one_hot_encoders[name](values)
 
     def _cardinality(self, name: str, layer: Any) -> int:
-        """Returns how many integers a layer gives."""
+        """Returns the number of different integers that a layer returns."""
         if isinstance(layer, IndexLookup):
             return layer.vocabulary_size()
         if isinstance(layer, CategoryEncoding):
@@ -342,13 +342,13 @@ class FeatureSpace(Layer):
             return layer.num_bins
         raise ValueError(
             f"{self.name}: the feature {name!r} has output_mode='one_hot', but how many integers {type(layer).__name__} "
-            "gives is not known; use output_mode='int'."
+            "returns is unknown; use output_mode='int'."
         )
 
     # ----------------------------------------------------------------------------------------------------------- graphs
 
     def get_inputs(self) -> dict[str, SymbolicTensor]:
-        """Returns an `Input` for each feature, for models that encode what they are given.
+        """Returns an `Input` for each feature, for models that encode their inputs.
 
         Raises: TypeError: if there is text, which torch cannot hold. ValueError: before `adapt`.
         """
@@ -357,14 +357,14 @@ class FeatureSpace(Layer):
         if texts:
             raise TypeError(
                 f"{self.name} has text in {', '.join(texts)}, which torch cannot hold, so a model cannot encode it. Build "
-                "the model on get_encoded_features() and call it on what the space makes of data: model(space(data))."
+                "the model on get_encoded_features() and call it on encoded data: model(space(data))."
             )
         if self._inputs is None:
             self._inputs = {name: Input((1,), dtype=each.dtype, name=name) for name, each in self.features.items()}
         return self._inputs
 
     def get_encoded_features(self) -> Any:
-        """Returns the symbolic result of encoding what `get_inputs` gives; with text, inputs for encoded data.
+        """Returns the symbolic encoding of `get_inputs()`; with text, inputs for encoded data.
 
         Raises: ValueError: before `adapt`.
         """
@@ -380,7 +380,7 @@ class FeatureSpace(Layer):
     # ------------------------------------------------------------------------------------------------------------ files
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, with what the layers have learnt, as plain data."""
+        """Returns the constructor's arguments and the state of adapted layers, as plain data."""
         return {
             "features": serialization.serialize_keras_object(dict(self.features)),
             "output_mode": self.output_mode,
@@ -392,18 +392,18 @@ class FeatureSpace(Layer):
         }
 
     def get_build_config(self) -> dict[str, Any]:
-        """Returns the shapes that the layers were built for, by feature."""
+        """Returns the shapes for which the layers were built, by feature."""
         return {name: layer.get_build_config() or {} for name, layer in self.preprocessors.items()}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Builds the layers for the shapes that `get_build_config` gave; the space counts as adapted."""
+        """Builds the layers for the shapes from `get_build_config`; the space counts as adapted."""
         for name, shapes in config.items():
             if shapes and not self.preprocessors[name].built:
                 self.preprocessors[name].build_from_config(shapes)
         self._is_adapted = self.built = True
 
     def save(self, filepath: str | os.PathLike[str]) -> None:
-        """Writes the space to a `.keras` file, which `saving.load_model`, and Keras, open."""
+        """Writes the space to a `.keras` file, which `saving.load_model` and Keras open."""
         save_model(self, filepath)
 
 
@@ -418,7 +418,7 @@ def _one_of(argument: str, value: str, choices: tuple[str, ...]) -> str:
 
 
 def _learns(layer: Any) -> bool:
-    """Returns whether a layer learns from data: it does not if it was given what it would learn."""
+    """Returns whether a layer needs `adapt`: it does not if its state was passed to the constructor."""
     if isinstance(layer, Normalization):
         return layer.input_mean is None
     if isinstance(layer, Discretization):
@@ -429,11 +429,11 @@ def _learns(layer: Any) -> bool:
 
 
 def _dicts(dataset: Any) -> Iterable[Any]:
-    """Returns the batches of a dataset, to be gone through more than once."""
+    """Returns the batches of a dataset as an iterable for several passes."""
     if isinstance(dataset, dict):
         return [dataset]
     batches = DataLoader(dataset, batch_size=256) if isinstance(dataset, Dataset) else dataset
-    if hasattr(batches, "__next__"):  # which ends after one pass
+    if hasattr(batches, "__next__"):  # an iterator, which ends after one pass
         batches = [*batches]
     first = next(iter(batches), None) if hasattr(batches, "__iter__") else dataset
     if not isinstance(first, dict):
@@ -445,11 +445,11 @@ def _dicts(dataset: Any) -> Iterable[Any]:
 
 
 def _rows(column: Any) -> Any:
-    """Returns a column as (batch, 1); more axes stay."""
+    """Returns a column as (batch, 1); further axes are kept."""
     array = as_array(column)
     return array.reshape(-1, 1) if array.ndim < 2 else array
 
 
 def is_float(values: Any) -> bool:
-    """Returns whether a tensor, symbolic too, holds floats."""
+    """Returns whether a (symbolic) tensor holds floats."""
     return bool(values.dtype.is_floating_point)

@@ -1,4 +1,4 @@
-"""Files from elsewhere, kept in Keras' cache."""
+"""Downloaded files in Keras' cache: `get_file`."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ def get_file(
 ) -> str:
     """Downloads a file, unless it is in the cache already.
 
-    Nothing gets its final name before it is whole: downloads and unpacked folders grow under other names beside it.
+    Downloads and unpacked folders have temporary names until they are complete.
 
     Args:
-        fname: Its name in the cache; the last part of `origin` if None. Of an archive to be unpacked: the folder's name
-            if it has no dot, else that of the archive; the folder is then called `NAME_extracted`.
+        fname: Its name in the cache; the last part of `origin` if None. For an archive to unpack: the folder's name
+            if it has no dot, else that of the archive, and the folder is named `NAME_extracted`.
         origin: Its URL.
         untar: Unpacks a tar archive, in older programs.
         md5_hash: The file's MD5 digest, in older programs.
         file_hash: The file's digest, in hexadecimal.
         cache_subdir: Folder in the cache.
         hash_algorithm: `"md5"`, `"sha256"`, or `"auto"`: by the length of `file_hash`.
-        extract: Unpacks the archive; files that are missing from its folder come back.
+        extract: Unpacks the archive; files that are missing from its folder are restored.
         archive_format: `"tar"`, `"zip"`, a list of them or `"auto"`, both; None for no archive.
         cache_dir: The cache; `$KERAS_HOME` or `~/.keras` if None.
         force_download: Downloads it even if it is there.
     Returns: The path of the file; with `extract`, of the folder it was unpacked into.
     Raises: ValueError: without origin, or for a file with another digest, or an archive that cannot be unpacked safely.
-        OSError: if it cannot be had; the message says how to do without a connection.
+        OSError: if the download fails; the message says how to proceed without a connection.
     """
     if origin is None:
         raise ValueError("get_file() needs origin=, the URL of the file.")
@@ -64,7 +64,7 @@ def get_file(
     path = _cached(name, cache_dir, cache_subdir)
     wanted = (file_hash or "").lower() or None
     if path.is_file() and not force_download and wanted is not None and _digest(path, hash_algorithm, wanted) != wanted:
-        warnings.warn(f"{path} has another digest than asked for; it is downloaded anew.", stacklevel=2)
+        warnings.warn(f"{path} does not have the expected digest; it is downloaded again.", stacklevel=2)
         force_download = True
     if force_download or not path.is_file():
         _fetch(origin, path, wanted, hash_algorithm)
@@ -103,7 +103,7 @@ def _names(fname: Any, origin: str, unpacked: bool) -> tuple[str, str]:
 
 
 def _cached(name: str, cache_dir: Any, subfolder: str) -> Path:
-    """Returns the file's path in a folder that can be written, unless the file is there already."""
+    """Returns the file's path if it exists, else a path in a writable folder."""
     root = Path(cache_dir).expanduser() if cache_dir else config.home()
     folder = root / subfolder
     if not (folder / name).is_file():
@@ -121,12 +121,14 @@ def _cached(name: str, cache_dir: Any, subfolder: str) -> Path:
 
 
 def _temporary_cache() -> Path:
-    """Returns Keras' other cache, in the folder for temporary files, which other users can write, too."""
+    """Returns Keras' fallback cache, in the folder for temporary files, which other users can write to."""
     root = Path("/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir(), ".keras")
     root.mkdir(mode=0o700, exist_ok=True)
     found = root.lstat()
     if not stat.S_ISDIR(found.st_mode) or (os.name == "posix" and found.st_uid != os.geteuid()):
-        raise OSError(f"{root} belongs to another user. Set KERAS_HOME, or pass cache_dir=, to name a cache of yours.")
+        raise OSError(
+            f"{root} belongs to another user. Set KERAS_HOME, or pass cache_dir=, to use a cache of your own."
+        )
     return root
 
 
@@ -135,7 +137,7 @@ def _fetch(origin: str, path: Path, wanted: str | None, algorithm: str) -> None:
         try:
             download(origin, part)
         except OSError as error:
-            if error.errno is not None:  # of the disk
+            if error.errno is not None:  # an error of the disk
                 raise
             digest = "" if wanted is None else f" (its {_algorithm(algorithm, wanted)} digest is {wanted})"
             raise OSError(

@@ -1,4 +1,4 @@
-"""Folders of files, one folder a class -> datasets."""
+"""Datasets from folders of files, with one subfolder per class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_WORKERS = 8
 
 
 class FolderDataset(BatchDataset):
-    """Batches of files; `class_names` and `file_paths` say what they are."""
+    """Batches of files, with `class_names` and `file_paths`."""
 
     class_names: list[str] | None
     file_paths: list[str]
@@ -53,30 +53,30 @@ def image_dataset_from_directory(
     format: str = "tf",
     verbose: bool = True,
 ) -> Any:
-    """Batches of the images in a folder, read by threads when they are asked for.
+    """Returns batches of the images in a folder, read by threads on demand.
 
     Args:
-        directory: The folder; each folder in it is a class, where labels are `"inferred"`.
+        directory: The folder; each subfolder is a class if labels are `"inferred"`.
         labels: `"inferred"`, None, or a list of class numbers in the order of the sorted files.
-        label_mode: `"int"`, `"categorical"` (one-hot), `"binary"` (0.0 or 1.0, two classes), or None for images alone.
-        class_names: The folders in another order than the alphabet's.
+        label_mode: `"int"`, `"categorical"` (one-hot), `"binary"` (0.0 or 1.0, two classes), or None for images only.
+        class_names: The subfolders in the order of class numbers; alphabetical if None.
         color_mode: `"grayscale"`, `"rgb"` or `"rgba"`.
         batch_size: Images in a batch; None for single images.
-        image_size: (height, width) that all are brought to.
-        shuffle: Whether each epoch has its own order; else that of the sorted files.
-        seed: Of that order, and of what is split off.
-        validation_split: Share of the files that is split off for validation.
+        image_size: (height, width) to which all are resized.
+        shuffle: Whether each epoch has a new order; files are sorted otherwise.
+        seed: Seed of that order, and of the split.
+        validation_split: Share of the files for validation.
         subset: `"training"`, `"validation"`, or `"both"` for a pair of datasets; needed with `validation_split`.
-        interpolation: How they are resized, see `ops.image.resize`.
-        follow_links: Whether linked folders are entered.
-        crop_to_aspect_ratio: Whether the middle of the right proportions is cut out.
-        pad_to_aspect_ratio: Whether the image gets a border instead.
+        interpolation: See `ops.image.resize`.
+        follow_links: Whether to follow links to folders.
+        crop_to_aspect_ratio: Whether to crop images to the aspect ratio around the center.
+        pad_to_aspect_ratio: Whether to pad images instead.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
         format: `"tf"` or `"grain"`, as in Keras; batches are torch tensors with both.
-        verbose: Whether the number of files is printed.
+        verbose: Whether to print the number of files.
     Returns: A dataset of `(images, labels)`, images float32 in 0 to 255, (batch, height, width, channels); with
         `class_names` and `file_paths`.
-    Raises: ValueError: for arguments that do not go together, or a folder without images.
+    Raises: ValueError: for contradictory arguments, or a folder without images.
     """
     check_format(format)
     if color_mode not in CHANNELS:
@@ -119,13 +119,13 @@ def text_dataset_from_directory(
     format: str = "tf",
     verbose: bool = True,
 ) -> Any:
-    """Batches of the `.txt` files in a folder, as lists of str: what `TextVectorization` takes.
+    """Returns batches of the `.txt` files in a folder, as lists of str for `TextVectorization`.
 
     Args:
-        directory: See `image_dataset_from_directory`, as for the others.
-        max_length: Characters after which a text is cut off.
+        directory: See `image_dataset_from_directory`, as are all others.
+        max_length: Largest number of characters of a text.
     Returns: A dataset of `(texts, labels)`, with `class_names` and `file_paths`.
-    Raises: ValueError: as there.
+    Raises: ValueError: see `image_dataset_from_directory`.
     """
     check_format(format)
 
@@ -154,16 +154,16 @@ def audio_dataset_from_directory(
     follow_links: bool = False,
     verbose: bool = True,
 ) -> Any:
-    """Batches of the `.wav` files in a folder, as float32 samples from -1 to 1.
+    """Returns batches of the `.wav` files in a folder, as float32 samples from -1 to 1.
 
     Args:
-        directory: See `image_dataset_from_directory`, as for the others.
-        sampling_rate: Steps a second that all are brought to, with a band-limited filter; as they are if None.
-        output_sequence_length: Steps that all are cut off or filled up to, with zeros; if None, those of the longest in
-            the batch.
-        ragged: Whether each keeps its length: batches are lists of tensors then.
+        directory: See `image_dataset_from_directory`, as are all others.
+        sampling_rate: Sampling rate to which all are resampled, with a band-limited filter; None for no resampling.
+        output_sequence_length: Number of steps to which all are truncated or padded with zeros; if None, that of the longest
+            in the batch.
+        ragged: Whether each keeps its length, and batches are lists of tensors.
     Returns: A dataset of `(audio, labels)`, audio (batch, steps, channels), with `class_names` and `file_paths`.
-    Raises: ValueError: as there; for a sampling rate that is not a positive int; for `ragged` with a length.
+    Raises: ValueError: see `image_dataset_from_directory`; for a bad sampling rate; for `ragged` with a length.
     """
     if ragged and output_sequence_length is not None:
         raise ValueError(f"ragged=True keeps the lengths; output_sequence_length={output_sequence_length} sets them.")
@@ -203,7 +203,7 @@ def _dataset(
     follow_links: bool,
     verbose: bool,
 ) -> Any:
-    """Files and labels, split and put in order, as one dataset or two."""
+    """Returns one or two datasets of files and labels, split and shuffled."""
     _check_split(validation_split, subset, shuffle, seed)
     if label_mode not in LABEL_MODES:
         raise ValueError(f"label_mode must be 'int', 'categorical', 'binary' or None; got {label_mode!r}.")
@@ -245,7 +245,7 @@ def index_directory(
 ) -> tuple[list[str], list[int], list[str]]:
     """Returns the files in a folder, their class numbers, and the names of the classes.
 
-    Raises: ValueError: if there are none, or `labels` or `class_names` do not go with them.
+    Raises: ValueError: if there are no files, or `labels` or `class_names` do not fit them.
     """
     root = os.fspath(directory)
     if labels != "inferred" if isinstance(labels, str) else False:
@@ -258,7 +258,7 @@ def index_directory(
         missing = [name for name in class_names if name not in folders]
         if missing:
             raise ValueError(
-                f"class_names has {missing[0]!r}, which is no folder of {root}; it has {', '.join(folders)}."
+                f"class_names has {missing[0]!r}, which is not a folder in {root}; it has {', '.join(folders)}."
             )
         folders = list(class_names)
     files = [list_files(os.path.join(root, folder), formats, follow_links) for folder in folders]
@@ -275,7 +275,7 @@ def index_directory(
 
 
 def class_folders(root: str) -> list[str]:
-    """Returns the folders in a folder, hidden ones left out."""
+    """Returns the subfolders of a folder, without hidden ones."""
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
 
 
@@ -303,4 +303,4 @@ def _check_split(share: float | None, subset: str | None, shuffle: bool, seed: i
     if subset not in ("training", "validation", "both", None):
         raise ValueError(f"subset must be 'training', 'validation' or 'both'; got {subset!r}.")
     if share is not None and shuffle and seed is None:
-        raise ValueError("With validation_split and shuffle, give a seed, so that the parts do not overlap.")
+        raise ValueError("With validation_split and shuffle, pass a seed, so that the parts do not overlap.")

@@ -1,4 +1,4 @@
-"""Image files, PIL images and arrays, one from the other."""
+"""Conversion between image files, PIL images and arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kstyle_torch.registry import did_you_mean
 
 COLOR_MODES = ("grayscale", "rgb", "rgba")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
-GRAY_MODES = ("L", "I;16", "I")  # of PIL: 8, 16 and 32 bits
+GRAY_MODES = ("L", "I;16", "I")  # modes of PIL: 8, 16 and 32 bits
 
 
 def load_img(
@@ -26,15 +26,15 @@ def load_img(
     interpolation: str = "nearest",
     keep_aspect_ratio: bool = False,
 ) -> Any:
-    """Returns an image file as a PIL image.
+    """Reads an image file as a PIL image.
 
     Args:
         path: Path, or `io.BytesIO`.
         color_mode: `"grayscale"`, `"rgb"` or `"rgba"`.
-        target_size: (height, width) to bring it to; its own if None.
+        target_size: (height, width) to which it is resized; None for no change.
         interpolation: `"nearest"`, `"bilinear"`, `"bicubic"`, `"hamming"`, `"box"` or `"lanczos"`.
-        keep_aspect_ratio: Whether the middle of the target's proportions is cut out before, so that nothing is distorted.
-    Raises: ValueError: for an unknown mode. TypeError: if path is none. ModuleNotFoundError: without Pillow.
+        keep_aspect_ratio: Whether to crop to the target's aspect ratio around the center first, which avoids distortion.
+    Raises: ValueError: for an unknown mode. TypeError: if `path` is neither. ModuleNotFoundError: without Pillow.
     """
     pil = _pil()
     if not isinstance(path, (io.BytesIO, str, bytes, os.PathLike)):
@@ -64,7 +64,7 @@ def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) ->
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
         dtype: `config.floatx()` if None.
     Returns: (height, width, channels), or (channels, height, width); a gray image has one channel.
-    Raises: ValueError: if it is no image.
+    Raises: ValueError: if it is not an image.
     """
     array = np.asarray(img, dtype=dtype or config.floatx())
     if array.ndim not in (2, 3):
@@ -79,8 +79,8 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dty
     Args:
         x: (height, width, channels) with 1, 3 or 4 channels, or (channels, height, width).
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        scale: Whether the values are stretched to 0 to 255.
-        dtype: In which this is computed; `config.floatx()` if None.
+        scale: Whether to scale the values to the range 0 to 255.
+        dtype: Dtype of this computation; `config.floatx()` if None.
     Raises: ValueError: for another shape. ModuleNotFoundError: without Pillow.
     """
     pil = _pil()
@@ -106,17 +106,17 @@ def save_img(
     Args:
         path: Path or file.
         x: See `array_to_img`.
-        data_format: See there.
-        file_format: Such as `"png"`; what the path's suffix says if None.
-        scale: See there.
-        kwargs: For PIL's `save`.
+        data_format: See `array_to_img`.
+        file_format: Such as `"png"`; determined by the path's suffix if None.
+        scale: See `array_to_img`.
+        kwargs: Arguments of PIL's `save`.
     """
     if file_format is None and isinstance(path, (str, os.PathLike)):
         file_format = Path(path).suffix[1:]
     file_format = "jpeg" if (file_format or "").lower() == "jpg" else file_format
     image = array_to_img(x, data_format, scale)
     if image.mode == "RGBA" and file_format == "jpeg":
-        warnings.warn("A JPEG file has no alpha channel; it is left out.", stacklevel=2)
+        warnings.warn("A JPEG file has no alpha channel; it is dropped.", stacklevel=2)
         image = image.convert("RGB")
     image.save(path, format=file_format, **kwargs)
 
@@ -128,7 +128,7 @@ def _in_mode(image: Any, color_mode: str) -> Any:
 
 
 def _middle(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Returns the largest part in the middle that has the target's proportions: left, upper, right, lower."""
+    """Returns the largest center crop with the target's aspect ratio: left, upper, right, lower."""
     (width, height), (target_width, target_height) = size, target
     part_height = min(height, width * target_height // target_width)
     part_width = min(width, height * target_width // target_height)

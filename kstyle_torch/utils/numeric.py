@@ -8,17 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kstyle_torch.errors import OutOfRangeError
+
 __all__ = ["normalize", "to_categorical"]
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Any:
-    """Turns class numbers into one-hot vectors, for `categorical_crossentropy`.
+    """Converts class numbers to one-hot vectors, for `categorical_crossentropy`.
 
     Args:
-        x: Whole numbers from 0 on, as an array, list or tensor; a last axis of size 1 is dropped.
+        x: Integers from 0, as an array, list or tensor; a last axis of size 1 is dropped.
         num_classes: Length of the vectors; `max(x) + 1` if None.
     Returns: float32, shape (*x.shape, num_classes): an array, or for a tensor a tensor on its device.
-    Raises: ValueError: if a class is not a whole number from 0 to `num_classes - 1`, or `x` is empty without `num_classes`.
+    Raises: ValueError: if a class is not an integer from 0 to `num_classes - 1`, or `x` is empty without `num_classes`.
 
     Example:
         >>> to_categorical([0, 2, 1])
@@ -38,14 +40,14 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
             raise ValueError("to_categorical: x is empty, so num_classes must be given.")
         lowest, highest = 0.0, -1.0
     else:
-        lowest, highest = classes.min().item(), classes.max().item()  # host waits for the device here
+        lowest, highest = classes.min().item(), classes.max().item()  # the host waits for the device here
     whole = classes.long()
     if classes.is_floating_point() and not torch.equal(whole.to(classes.dtype), classes):
-        raise ValueError("to_categorical: x must hold whole numbers, the classes; it has others, or NaN.")
+        raise ValueError("to_categorical: x must hold integer class numbers; it has other numbers or NaN.")
     size = int(num_classes or highest + 1)
     if lowest < 0 or highest >= size:
         worst = int(lowest if lowest < 0 else highest)
-        raise ValueError(
+        raise OutOfRangeError(
             f"to_categorical: class {worst} is out of range; with {size} classes they go from 0 to {size - 1}."
         )
     vectors = torch.nn.functional.one_hot(whole, size).to(torch.float32)
@@ -55,9 +57,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
 def _as_numbers(x: Any) -> np.ndarray:
     array = np.asarray(x)
     if array.dtype.kind not in "biuf":
-        raise ValueError(
-            f"to_categorical: x must hold whole numbers, the classes; got {array.dtype} ({_start(array)})."
-        )
+        raise ValueError(f"to_categorical: x must hold integer class numbers; got {array.dtype} ({_start(array)}).")
     return array.astype("float64" if array.dtype.kind == "f" else "int64")
 
 
@@ -66,14 +66,14 @@ def _start(array: np.ndarray) -> str:
 
 
 def normalize(x: Any, axis: int = -1, order: float = 2) -> Any:
-    """Divides vectors by their length; vectors of length 0 stay as they are.
+    """Divides vectors by their norm; vectors with norm 0 are not changed.
 
     Args:
         x: Array, list or tensor.
-        axis: Along which the vectors lie.
-        order: Of the norm: 1, 2 or another positive number.
-    Returns: Shape of `x`: an array, or for a tensor a tensor.
-    Raises: ValueError: if there is no such axis, or `order` is not positive.
+        axis: Axis of the vectors.
+        order: Order of the norm: 1, 2 or another positive number.
+    Returns: An array with the shape of `x`, or for a tensor a tensor.
+    Raises: ValueError: if the axis does not exist, or `order` is not positive.
 
     Example:
         >>> normalize(np.array([[3.0, 4.0], [0.0, 0.0]]))

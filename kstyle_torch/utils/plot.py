@@ -33,23 +33,23 @@ def plot_model(
     splines: str = "ortho",
     **kwargs: Any,
 ) -> Any:
-    """Draws a model into a file: a box for every layer, an arrow wherever a tensor goes from one to another.
+    """Draws a model to a file: a box for each layer, and arrows for tensors between them.
 
     Args:
         model: A built model. One without a graph, a subclass, is drawn as its layers, without arrows.
         to_file: Path; `.dot` and `.gv`, or `.mmd`, `.mermaid` and `.md`, become dot or Mermaid text. All others (`.png`,
-            `.svg`, `.pdf`, ...) are drawn by graphviz, PNG if there is no suffix.
-        show_shapes: Whether boxes say the shapes of inputs and outputs; `?` where not known.
-        show_dtype: Whether boxes say the dtype of outputs.
-        show_layer_names: Whether boxes say names.
-        rankdir: Where arrows point: "TB" down, "BT" up, "LR" and "RL" sideways.
+            `.svg`, `.pdf`, ...) are drawn by graphviz; PNG without a suffix.
+        show_shapes: Whether to show the shapes of inputs and outputs; `?` if unknown.
+        show_dtype: Whether to show the dtype of outputs.
+        show_layer_names: Whether to show names.
+        rankdir: Direction of arrows: "TB" down, "BT" up, "LR" and "RL" sideways.
         expand_nested: Whether nested models are drawn as frames around their layers.
         dpi: Dots per inch.
-        show_layer_activations: Whether boxes of layers with an activation name it.
-        show_trainable: Whether boxes of layers with weights say if they are trained.
-        splines: The shape of arrows in graphviz: "ortho", "curved", "polyline", "spline" or "line".
-    Returns: In a notebook the picture, to be shown there, unless it is a PDF or text; otherwise None.
-    Raises: ValueError: if the model is not built, or an argument or the suffix is not known. ImportError: if pydot or
+        show_layer_activations: Whether to show the activations of layers.
+        show_trainable: Whether to show if layers with weights are trainable.
+        splines: Shape of arrows in graphviz: "ortho", "curved", "polyline", "spline" or "line".
+    Returns: In a notebook the image for display, unless it is a PDF or text; otherwise None.
+    Raises: ValueError: if the model is not built, or for an unknown argument or suffix. ImportError: if pydot or
         graphviz is missing and needed.
     """
     _check_options(rankdir, kwargs)
@@ -86,7 +86,7 @@ def model_to_dot(
     """Returns a model as a `pydot.Dot`.
 
     Args:
-        subgraph: Whether to return it as a frame (`pydot.Subgraph`) to be put into another graph.
+        subgraph: Whether to return a `pydot.Subgraph`, for use in another graph.
         model, show_shapes, show_dtype, show_layer_names, rankdir, expand_nested, dpi, show_layer_activations,
             show_trainable, splines: See `plot_model`.
     Raises: ValueError, ImportError: See `plot_model`.
@@ -217,7 +217,7 @@ def _mermaid_label(box: Box) -> str:
 
 
 def _escaped_mermaid(text: str) -> str:
-    """Escapes everything that Mermaid or HTML could read as more than text, as the number of the character."""
+    """Escapes everything that Mermaid or HTML could interpret, as character references."""
     parts = [re.sub(r"[^\w (),.:/?=+-]", lambda found: f"#{ord(found[0])};", line) for line in text.split("\n")]
     return "<br/>".join(parts)
 
@@ -243,7 +243,7 @@ def _rendered(text: str, file_format: str) -> bytes:
         )
     try:
         return graph.create(format=file_format)
-    except AssertionError as error:  # how pydot says that `dot` failed
+    except AssertionError as error:  # pydot's error if `dot` failed
         raise ValueError(
             f"graphviz cannot draw the model as {file_format!r}; .png, .svg and .pdf always work."
         ) from error

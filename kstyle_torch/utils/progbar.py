@@ -1,4 +1,4 @@
-"""The progress bar for loops of one's own."""
+"""Progbar: the progress bar for custom loops."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ CODES = (BOLD, GREEN, GRAY, PLAIN)
 
 
 class Progbar:
-    """A line with the steps done, the time and running metrics, which each update draws anew.
+    """A line with steps, time and running metrics, which each update redraws.
 
     Args:
-        target: Number of steps; None if it is not known.
+        target: Number of steps; None if unknown.
         width: Characters of the bar.
         verbose: 0 draws nothing, 1 a bar, 2 a line at the end.
-        interval: Seconds that pass at least between two drawings.
-        stateful_metrics: Names of the metrics that are shown as they are; all others are averaged.
-        stateless_metrics: Names of the metrics that are averaged, instead; all others are shown as they are.
+        interval: Smallest time between redraws in seconds.
+        stateful_metrics: Names of the metrics that are not averaged; all others are.
+        stateless_metrics: Instead, names of the metrics that are averaged; all others are not.
         unit_name: Name of a step.
     Raises: ValueError: if both lists of names are given.
 
@@ -48,9 +48,7 @@ class Progbar:
         unit_name: str = "step",
     ):
         if stateful_metrics is not None and stateless_metrics is not None:
-            raise ValueError(
-                "Give stateful_metrics or stateless_metrics, since each means all others are of the other kind."
-            )
+            raise ValueError("Pass stateful_metrics or stateless_metrics, not both: all others are of the other kind.")
         self.target, self.width, self.verbose, self.interval = target, width, verbose, interval
         self.unit_name = unit_name
         self.stateless_metrics = None if stateless_metrics is None else {*stateless_metrics}
@@ -62,16 +60,16 @@ class Progbar:
             or "PYCHARM_HOSTED" in os.environ
         )
         self._done = 0
-        self._sums: dict[str, tuple[Any, int]] = {}  # name -> sum of the values, and of how many steps
+        self._sums: dict[str, tuple[Any, int]] = {}  # name -> sum of the values, and number of steps
         self._began = time.time()
-        self._after_first: float | None = None  # when the first step, which is not like the others, was done
+        self._after_first: float | None = None  # end of the first step, which is slower than the others
         self._drawn = 0.0
         self._drawn_width = 0
 
     def update(
         self, current: int, values: Sequence[tuple[str, Any]] | None = None, finalize: bool | None = None
     ) -> None:
-        """Sets how many steps are done.
+        """Sets the number of finished steps.
 
         Args:
             current: The number.
@@ -93,7 +91,7 @@ class Progbar:
         self._drawn = now
 
     def add(self, n: int, values: Sequence[tuple[str, Any]] | None = None) -> None:
-        """Says that `n` more steps are done, see `update`."""
+        """Adds `n` finished steps; see `update`."""
         self.update(self._done + n, values)
 
     def _take(self, name: str, value: Any, current: int, finalize: bool) -> None:
@@ -109,7 +107,7 @@ class Progbar:
         self._sums[name] = (total + value * steps, count + steps)
 
     def _seconds_per_step(self, current: int, now: float) -> float:
-        """Returns the mean, without the first step where there are others."""
+        """Returns the mean time per step, without the first step if there are others."""
         if not current:
             return 0.0
         if self._after_first is not None and current > 1:

@@ -1,4 +1,4 @@
-"""A fresh start: seeds of all random numbers, and the names that layers get."""
+"""Reset of global state: seeds of all random numbers, and counters of layer names."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["clear_session", "set_random_seed"]
 
 
 def set_random_seed(seed: int) -> None:
-    """Makes a program repeatable: seeds `random`, NumPy and torch, on all devices.
+    """Makes a program reproducible: seeds `random`, NumPy and torch, on all devices.
 
-    From here on, the same program starts from the same weights as in Keras on torch: layers without a seed draw one from
-    Python's `random` when they are made. `torch.manual_seed` with another seed puts torch's random state in charge again.
+    Afterwards a program has the same initial weights as in Keras on torch: layers without a seed draw one from Python's
+    `random` when they are created. `torch.manual_seed` with another seed switches back to torch's random state.
 
     Args:
-        seed: From 0 to 2**32 - 1, as NumPy wants it.
+        seed: From 0 to 2**32 - 1, the range of NumPy's seeds.
     Raises: ValueError: for anything else.
 
     Example:
@@ -36,10 +36,10 @@ def set_random_seed(seed: int) -> None:
 
 
 def clear_session(free_memory: bool = True) -> None:
-    """Starts the names of layers and models again at `dense`, `sequential`, ...
+    """Resets the counters of layer and model names, which start again at `dense`, `sequential`, ...
 
     Args:
-        free_memory: Whether to free what nobody refers to any more.
+        free_memory: Whether to collect unreferenced objects.
 
     Example:
         >>> clear_session()

@@ -1,4 +1,4 @@
-"""Sequences of several lengths -> one array."""
+"""Padding of sequences of different lengths to one array."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def pad_sequences(
     truncating: str = "pre",
     value: Any = 0.0,
 ) -> np.ndarray:
-    """Pads sequences, and cuts them, so that all have one length.
+    """Pads or truncates sequences to the same length.
 
     Args:
-        sequences: Lists or arrays; their items may be arrays, all of one shape.
+        sequences: Lists or arrays; their items may be arrays of the same shape.
         maxlen: The length; that of the longest sequence if None.
-        dtype: Of the result; `object` for strings.
-        padding: Whether `value` goes in front (`"pre"`) or behind (`"post"`).
-        truncating: Whether the front (`"pre"`) or the end (`"post"`) of a longer sequence is cut off.
-        value: What is put in.
+        dtype: Dtype of the result; `object` for strings.
+        padding: Whether to pad before (`"pre"`) or after (`"post"`) a sequence.
+        truncating: Whether to remove the beginning (`"pre"`) or the end (`"post"`) of longer sequences.
+        value: Padding value.
     Returns: Array of shape (number of sequences, maxlen, ...).
-    Raises: ValueError: if an item's shape differs from the others', or `value` does not go with `dtype`.
+    Raises: ValueError: if an item's shape differs from the others', or `value` does not fit `dtype`.
 
     Example:
         >>> pad_sequences([[1], [2, 3], [4, 5, 6]], maxlen=2)
@@ -45,7 +45,7 @@ def pad_sequences(
     if lone:
         raise ValueError(f"pad_sequences: every item must be a sequence; got {lone[0]!r}.")
     if isinstance(value, str) and np.dtype(dtype).kind not in "OUS":
-        raise ValueError(f"pad_sequences: the value {value!r} does not go with dtype={dtype!r}; pass dtype=object.")
+        raise ValueError(f"pad_sequences: the value {value!r} does not fit dtype={dtype!r}; pass dtype=object.")
     length = max(map(len, sequences)) if maxlen is None else maxlen
     item_shape = next((np.asarray(sequence).shape[1:] for sequence in sequences if len(sequence)), ())
     padded = np.full((len(sequences), length, *item_shape), value, dtype=dtype)

@@ -1,4 +1,4 @@
-"""The container of a program's settings."""
+"""Config: a container of a program's settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Config:
         >>> settings.freeze()
         >>> settings.epochs = 4
         Traceback (most recent call last):
-        ValueError: The Config is frozen, so 'epochs' cannot be set; call unfreeze() before.
+        ValueError: The Config is frozen, so 'epochs' cannot be set; call unfreeze() first.
     """
 
     _frozen = False
@@ -75,18 +75,18 @@ class Config:
         self._config.update(*args, **kwargs)
 
     def get(self, keyname: str, value: Any = None) -> Any:
-        """Returns the value of a name; `value` if there is none."""
+        """Returns the value of a name; `value` if it does not exist."""
         return self._config.get(keyname, value)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_config":  # in a copy that is being made, or in a subclass
+        if name == "_config":  # during a copy, or in a subclass without super().__init__()
             raise AttributeError(f"{type(self).__name__}.__init__() has not called super().__init__() yet.", name=name)
         if name in self._config:
             return self._config[name]
         raise AttributeError(f"The Config has no value {name!r}.{did_you_mean(name, self._config)}", name=name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if hasattr(type(self), name):  # its own, such as a property
+        if hasattr(type(self), name):  # the class' own attribute, such as a property
             object.__setattr__(self, name, value)
         else:
             self[name] = value
@@ -117,4 +117,4 @@ class Config:
     def _check_not_frozen(self, action: str, *names: Any) -> None:
         if self._frozen:
             what = repr(names[0]) if names else "it"
-            raise ValueError(f"The Config is frozen, so {what} cannot be {action}; call unfreeze() before.")
+            raise ValueError(f"The Config is frozen, so {what} cannot be {action}; call unfreeze() first.")

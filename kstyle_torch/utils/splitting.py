@@ -1,4 +1,4 @@
-"""Two parts of a dataset, such as for training and testing."""
+"""Splitting of datasets, such as for training and testing."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def split_dataset(
     """Splits a dataset into a left and a right part.
 
     Args:
-        dataset: An array or tensor; a list or tuple of some with as many rows each; a torch `Dataset` with a length; or a
-            dataset of batches, such as `image_dataset_from_directory` gives, or a `PyDataset`.
-        left_size: Number of samples of the left part, or its share from 0 to 1; None takes what the right one leaves.
-        right_size: Likewise, of the right part. If both together are less than all, what is between them is left out.
+        dataset: An array or tensor; a list or tuple of them with equal lengths; a torch `Dataset` with a length; or a
+            dataset of batches, such as a result of `image_dataset_from_directory` or a `PyDataset`.
+        left_size: Number of samples of the left part, or its share from 0 to 1; the rest if None.
+        right_size: Likewise for the right part. If both are given, samples between them may be unused.
         shuffle: Whether the samples are in random order. (Keras on torch shuffles with False too.)
-        seed: Of that order.
+        seed: Seed of that order.
         preferred_backend: `"torch"` or None.
-    Returns: Two torch `Dataset`s of tuples; of a dataset of batches two of batches, in an order that stays.
-    Raises: ValueError: for sizes that do not go together or leave a part empty. TypeError: for sizes that are not numbers,
+    Returns: Two torch `Dataset`s of tuples; for a dataset of batches two of batches, in a fixed order.
+    Raises: ValueError: for sizes that are too large or leave a part empty. TypeError: for sizes that are not numbers,
         and other kinds of datasets.
 
     Example:
@@ -58,7 +58,7 @@ def split_dataset(
 
 
 def _standardized(dataset: Any) -> Any:
-    """Returns a dataset whose samples can be read by number: of torch, or a `BatchDataset`."""
+    """Returns a dataset whose samples can be read by index: of torch, or a `BatchDataset`."""
     if isinstance(dataset, (np.ndarray, Tensor)):
         return torch_data.TensorDataset(torch.as_tensor(dataset))
     if isinstance(dataset, (list, tuple)):
@@ -66,7 +66,7 @@ def _standardized(dataset: Any) -> Any:
             raise ValueError(f"split_dataset() needs a {type(dataset).__name__} of arrays or tensors; got {wrong[0]}.")
         lengths = {len(each) for each in dataset}
         if len(lengths) != 1:
-            raise ValueError(f"split_dataset() needs arrays of one length; got the lengths {sorted(lengths)}.")
+            raise ValueError(f"split_dataset() needs arrays of equal length; got the lengths {sorted(lengths)}.")
         return torch_data.TensorDataset(*map(torch.as_tensor, dataset))
     if isinstance(dataset, BatchDataset):
         return dataset
@@ -81,7 +81,7 @@ def _standardized(dataset: Any) -> Any:
 
 
 def _in_memory(dataset: PyDataset) -> BatchDataset:
-    """Reads all batches of a dataset, whose samples cannot be read singly."""
+    """Reads all batches of a dataset whose samples cannot be read individually."""
     batches = [*dataset]
     if not batches:
         raise ValueError("split_dataset() got a dataset without batches.")
@@ -95,7 +95,7 @@ def _in_memory(dataset: PyDataset) -> BatchDataset:
 
 
 def _part(dataset: Any, places: Tensor) -> Any:
-    """Returns some samples of a dataset, in this order."""
+    """Returns the samples of a dataset at some indices, in their order."""
     if not isinstance(dataset, BatchDataset):
         return torch_data.Subset(dataset, places.tolist())
     numbers_of = dataset.order[places.numpy()]

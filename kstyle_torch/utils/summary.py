@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 
 class Maker(NamedTuple):
-    """Origin of a value: a row, which of its calls, and which output of that."""
+    """Origin of a value: row, index of its call, and index of the output."""
 
     row: Any
     call: int
@@ -59,17 +59,17 @@ def summary(
     show_trainable: bool = False,
     layer_range: Sequence[str] | None = None,
 ) -> None:
-    """Prints a table of a model's layers, their output shapes and numbers of parameters.
+    """Prints a table of a model's layers, their output shapes and parameter counts.
 
     Args:
-        model: Built or not.
-        line_length: Width of the table; what the terminal has, up to 88 characters (108 for a graph), if None.
-        positions: Where the columns end, as shares of the width or in characters.
-        print_fn: Called once, with the whole text, instead of `print`.
-        expand_nested: Whether the layers of nested models are listed.
-        show_trainable: Whether there is a column that says what is trained.
-        layer_range: First and last name (or pattern of it) of the layers to list.
-    Raises: ValueError: if the width does not do, or `layer_range` names no layer.
+        model: The model, built or not.
+        line_length: Width of the table; that of the terminal, up to 88 characters (108 for a graph), if None.
+        positions: Ends of the columns, as shares of the width or in characters.
+        print_fn: Function that is called once, with the whole text, instead of `print`.
+        expand_nested: Whether to list the layers of nested models.
+        show_trainable: Whether to add a column for `trainable`.
+        layer_range: Names or patterns of the first and the last layer to list.
+    Raises: ValueError: if the table is too narrow, or `layer_range` matches no layer.
     """
     plain = not _can_encode("".join(BOXES))
     listing = Listing(model, "+ " if plain else "└ ")
@@ -101,8 +101,8 @@ class Listing:
     """The rows of a model.
 
     Args:
-        model: Whose.
-        branch: Drawn in front of the layers of a nested model.
+        model: The model.
+        branch: Prefix of the layers of a nested model.
     """
 
     def __init__(self, model: Any, branch: str):
@@ -114,7 +114,7 @@ class Listing:
 
     @functools.cached_property
     def shapes(self) -> dict[int, Any]:
-        """Returns the shape of every module's output, by id."""
+        """Returns the output shape of each module, by id."""
         return shapes_of_layers(self.model)
 
     def top(self) -> Iterator[tuple[str, Any]]:
@@ -124,7 +124,7 @@ class Listing:
         source = next((child for child in self.model.children() if isinstance(child, InputLayer)), None)
         if source is not None and id(source) not in known:
             rows.insert(0, (source.name, source))
-        for call in self.calls:  # a function comes behind the last of what it takes
+        for call in self.calls:  # a function follows the last of its inputs
             row = self.row_of(call)
             if not isinstance(row, nn.Module) and not any(row is other for _, other in rows):
                 before = [self.maker(ref).row for ref in data_reads(call)]
@@ -133,7 +133,7 @@ class Listing:
         return iter(rows)
 
     def rows(self, name: str, module: Any, expand: bool, level: int = 0) -> Iterator[Row]:
-        """Yields the row of a layer, and if asked for those of the layers in it."""
+        """Yields the row of a layer, and if requested the rows of its layers."""
         prefix = PREFIX * level + self.branch if level else ""
         kind = "function" if isinstance(module, Call) else type(module).__name__
         connected = "-" if level else self._connections(module)
@@ -153,7 +153,7 @@ class Listing:
         return call.target if isinstance(call.target, (nn.Module, Operation)) else call
 
     def maker(self, ref: Ref) -> Maker:
-        """Returns where a value that the outputs depend on is from."""
+        """Returns the origin of a value on which the outputs depend."""
         assert self.graph is not None
         sources = dict(zip(tree.flatten(self.graph.inputs), self.graph.sources, strict=True))
         if ref in sources:
@@ -200,13 +200,13 @@ def _params(module: Any) -> str:
 
 
 def _tensors(module: Any) -> list[Tensor]:
-    """Returns what a bare module has in its `state_dict`, each once."""
+    """Returns the distinct tensors in the `state_dict` of a bare module."""
     tensors = module.state_dict(keep_vars=True).values() if isinstance(module, nn.Module) else ()
     return list({id(tensor): tensor for tensor in tensors if isinstance(tensor, Tensor)}.values())
 
 
 def trained(module: Any) -> str:
-    """Returns Y or N; "-" for what has no weights."""
+    """Returns Y or N; "-" without weights."""
     if isinstance(module, Layer):
         return ("Y" if module.trainable else "N") if module.weights else "-"
     tensors = _tensors(module)
@@ -238,13 +238,13 @@ def _readable(size: float) -> str:
 
 
 def data_reads(call: Call) -> list[Ref]:
-    """Returns the values that a call takes, its mask not among them."""
+    """Returns the inputs of a call, without its mask."""
     kwargs = {key: value for key, value in call.kwargs.items() if key != "mask"}
     return [leaf for leaf in tree.flatten((call.args, kwargs)) if isinstance(leaf, Ref)]
 
 
 def _calls_of_values(graph: Graph) -> list[Call]:
-    """Returns the calls that the outputs depend on; those that only make masks are left out, as in Keras."""
+    """Returns the calls on which the outputs depend; those that only compute masks are omitted, as in Keras."""
     needed = {ref.index for ref in tree.flatten(graph.outputs)}
     calls = []
     for call in reversed(graph.calls):
@@ -255,7 +255,7 @@ def _calls_of_values(graph: Graph) -> list[Call]:
 
 
 def _names(graph: Graph | None, calls: list[Call]) -> dict[int, str]:
-    """Returns names of every module and every call of a function, by id."""
+    """Returns the names of modules and function calls, by id."""
     modules = [] if graph is None else [*graph.modules, *graph.operations]
     names = {id(module): str(getattr(module, "name", snake_case(type(module).__name__))) for module in modules}
     for call in calls:
@@ -267,7 +267,7 @@ def _names(graph: Graph | None, calls: list[Call]) -> dict[int, str]:
 
 
 def _is_chain(graph: Graph, calls: list[Call]) -> bool:
-    """Returns whether every call takes just what the one before it gave."""
+    """Returns whether the graph is a chain: each call takes exactly the outputs of the previous one."""
     previous = {ref.index for ref in tree.flatten(graph.inputs)}
     targets = [id(call.target) for call in calls if isinstance(call.target, (nn.Module, Operation))]
     if len(previous) != 1 or len({*targets}) != len(targets):
@@ -284,10 +284,10 @@ def _is_chain(graph: Graph, calls: list[Call]) -> bool:
 
 
 def torchinfo_shapes(model: Any) -> dict[int, Any]:
-    """Returns the output shapes that torchinfo finds, by id of the module; empty where it cannot run the model.
+    """Returns the output shapes from torchinfo, by id of the module; empty if it cannot run the model.
 
-    torchinfo is run as the package finds shapes, on zero rows, so its 0 means None. What it gets wrong or leaves behind is
-    kept out: its counts (shared parameters count twice there), the mode it sets, the model in its cache.
+    torchinfo runs the model on zero rows, as in shape inference, so its 0 means None. Its parameter counts are not used,
+    since shared parameters count twice; the mode that it sets and its cache of the model are reset.
     """
     inputs = _inputs_of(model)
     if inputs is None:
@@ -304,7 +304,7 @@ def torchinfo_shapes(model: Any) -> dict[int, Any]:
         sizes = {info.layer_id: info.output_size for info in run.summary_list if info.executed}
         return {
             originals[key]: torch.empty(()).expand(size) for key, size in sizes.items()
-        }  # no memory, whatever the size
+        }  # takes no memory at any size
 
     weight = next(model.parameters(), None)
     device = config.device() if weight is None else weight.device
@@ -313,7 +313,7 @@ def torchinfo_shapes(model: Any) -> dict[int, Any]:
         with _apart(model) as held, config.device_scope(device):
             originals = dict(zip(map(id, all_modules(held)), map(id, all_modules(model)), strict=True))
             leaves, nest = infer(shapes_of_run, inputs, {}, is_symbolic)
-    except ValueError:  # whatever the model or torchinfo raised
+    except ValueError:  # any error of the model or torchinfo
         return {}
     finally:
         cache.clear()
@@ -323,7 +323,7 @@ def torchinfo_shapes(model: Any) -> dict[int, Any]:
 
 @contextlib.contextmanager
 def _apart(model: nn.Module) -> Iterator[Any]:
-    """Yields a copy of the model for torchinfo; the model itself, left as it was, where none can be made."""
+    """Yields a copy of the model for torchinfo; if it cannot be copied, the model itself, which is restored afterwards."""
     if is_separable(model):
         with isolated(model) as held:
             yield held
@@ -333,7 +333,7 @@ def _apart(model: nn.Module) -> Iterator[Any]:
 
 
 def _inputs_of(model: Any) -> tuple[Any, ...] | None:
-    """Returns symbolic arguments for a run of the model; None if its input shapes are not known."""
+    """Returns symbolic arguments for a run of the model; None if its input shapes are unknown."""
     graph: Graph | None = graph_of(model)
     if graph is not None:
         return (tree.map_structure(lambda ref: SymbolicTensor(*graph.specs[ref.index][:2]), graph.inputs),)
@@ -344,15 +344,16 @@ def _inputs_of(model: Any) -> tuple[Any, ...] | None:
 
 
 def shapes_of_layers(model: nn.Module) -> dict[int, Any]:
-    """Returns the output shape of every module, or the nest of them, by id: torchinfo's, corrected by the graph's.
+    """Returns the output shape (or nest of shapes) of each module, by id: torchinfo's, corrected by the graph's.
 
-    Of several outputs torchinfo gives the first only, and there are models that it cannot run.
+    torchinfo reports only the first of several outputs, and cannot run some models.
     """
     known: dict[int, Any] = {}
     for module in model.modules():
         graph: Graph | None = graph_of(module)
         if graph is not None:
             known.update((id(call.target), shapes_of(graph, call.outputs)) for call in graph.calls)
+            known.setdefault(id(module), shapes_of(graph, graph.outputs))
     several = {key: shapes for key, shapes in known.items() if not isinstance(shapes, Shape)}
     return {**known, **torchinfo_shapes(model), **several}
 
@@ -362,7 +363,7 @@ class Shape(tuple[Any, ...]):
 
 
 def shapes_of(graph: Graph, outputs: Any) -> Any:
-    """Returns the nest of values as one of shapes."""
+    """Converts a nest of values to a nest of shapes."""
 
     def shape(leaf: Any) -> Any:
         return Shape(graph.specs[leaf.index].shape) if isinstance(leaf, Ref) else leaf
@@ -408,7 +409,7 @@ def _table(
 
 
 def _widths(header: list[str], ends: Sequence[float], length: int) -> list[int]:
-    """Returns the widths of the columns' text: `length` minus borders and spaces, and no header cut short."""
+    """Returns the widths of the columns' text: `length` minus borders and spaces; headers are not truncated."""
     if len(ends) != len(header):
         raise ValueError(f"positions must have {len(header)} numbers, the ends of {', '.join(header)}; got {[*ends]}.")
     places = [0, *(int(end * length) if max(ends) <= 1 else int(end) for end in ends)]
@@ -417,7 +418,7 @@ def _widths(header: list[str], ends: Sequence[float], length: int) -> list[int]:
     least = sum(map(len, header)) + 3 * len(header) + 1
     if sum(widths) < sum(map(len, header)):
         raise ValueError(f"line_length={length} is too narrow for the table; it needs {least} characters or more.")
-    while True:  # the column with most to spare gives to the one that lacks most
+    while True:  # moves width from the column with the most spare width to the one that lacks most
         spare = [width - len(title) for width, title in zip(widths, header)]
         if min(spare) >= 0:
             return widths
@@ -431,7 +432,7 @@ def _rule(box: str, widths: list[int]) -> str:
 
 
 def _line(cells: list[str], widths: list[int], bar: str) -> list[str]:
-    """Returns a row, as many lines high as its highest cell."""
+    """Returns the lines of a row, as many as its tallest cell has."""
     columns = []
     for text, width, align in zip(cells, widths, (str.ljust, str.ljust, str.rjust, str.ljust, str.ljust)):
         columns.append([align(part, width) for part in _wrapped(text, width)])

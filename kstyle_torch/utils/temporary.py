@@ -1,4 +1,4 @@
-"""Unfinished files and folders beside their target, told apart from those that killed processes left."""
+"""Temporary files and folders beside their target, with cleanup of those that killed processes left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: the leftovers of killed processes stay, since nothing tells that they are
+except ImportError:  # Windows: leftovers of killed processes stay, since they cannot be recognized
     fcntl = None  # type: ignore[assignment]
 
 END = ".part"
@@ -20,14 +20,14 @@ END = ".part"
 
 @contextlib.contextmanager
 def unfinished(target: Path, is_folder: bool = False) -> Iterator[Path]:
-    """Makes an empty file or folder beside `target`, to be renamed when it is whole; what is left of it is deleted.
+    """Yields an empty file or folder beside `target`, to be renamed when it is complete, else deleted.
 
-    It is locked as long as the process lives; the kernel unlocks it when the process ends, however it ends. What killed
-    processes left for the same target is deleted after the new one was made, so that there is always a trace of them.
+    It is locked while the process lives; the kernel releases the lock when the process ends in any way. Leftovers of
+    killed processes for the same target are deleted after the new one was created, so that a trace of them always exists.
 
     Args:
-        target: The name that it will get.
-        is_folder: Makes a folder.
+        target: The final name.
+        is_folder: Whether to create a folder.
     """
     path, lock = _made(target, is_folder)
     try:
@@ -47,12 +47,12 @@ def leftovers(target: Path) -> list[Path]:
 
 
 def _start(target: Path) -> str:
-    """Returns how the names begin: with that of the target, cut (255 bytes are allowed), and a checksum of all of it."""
+    """Returns the prefix of temporary names: the target's name, truncated (the limit is 255 bytes), and its checksum."""
     return f".{target.name[:40]}.{zlib.crc32(os.fsencode(target.name)):08x}."
 
 
 def _made(target: Path, is_folder: bool) -> tuple[Path, int]:
-    """Makes the file or folder, and returns it with the descriptor that holds its lock."""
+    """Creates the file or folder. Returns: Its path, and the descriptor that holds its lock."""
     while True:
         path = target.with_name(f"{_start(target)}{secrets.token_hex(8)}{END}")
         if is_folder:
@@ -63,11 +63,11 @@ def _made(target: Path, is_folder: bool) -> tuple[Path, int]:
         _locked(lock)
         if path.exists():
             return path, lock
-        os.close(lock)  # another process took it for a leftover before it was locked
+        os.close(lock)  # another process deleted it as a leftover before it was locked
 
 
 def _locked(descriptor: int) -> bool:
-    """Locks a file or folder; returns False if a living process holds it, or if locks do not work here."""
+    """Locks a file or folder. Returns: False if a living process holds it, or locks are not supported."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (AttributeError, OSError):  # AttributeError: without fcntl

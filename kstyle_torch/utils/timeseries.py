@@ -1,4 +1,4 @@
-"""Windows of a series."""
+"""Datasets of sliding windows of time series."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def timeseries_dataset_from_array(
     end_index: int | None = None,
     format: str = "tf",
 ) -> BatchDataset:
-    """Batches of windows that slide over a series, for `fit`.
+    """Returns batches of sliding windows of a series, for `fit`.
 
     Args:
         data: The series, (steps, ...).
         targets: `targets[i]` belongs to the window that begins at step i; None for windows without targets.
         sequence_length: Steps in a window.
-        sequence_stride: Steps from one window to the next.
-        sampling_rate: Steps from one step in a window to the next.
+        sequence_stride: Distance between windows.
+        sampling_rate: Distance between steps in a window.
         batch_size: Windows in a batch; None for single windows.
-        shuffle: Whether the windows are in random order.
-        seed: Of that order.
+        shuffle: Whether to shuffle the windows.
+        seed: Seed of the order.
         start_index: First step that is used; 0 if None.
-        end_index: Step after the last that is used; all if None.
+        end_index: Step after the last one that is used; all if None.
         format: `"tf"` or `"grain"`, as in Keras; batches are torch tensors with both.
     Returns: A dataset of `(windows, targets)`, windows of shape (batch, sequence_length, ...).
     Raises: ValueError: for numbers that leave no window.

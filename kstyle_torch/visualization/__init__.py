@@ -1,4 +1,4 @@
-"""Pictures of images with their labels, boxes and masks."""
+"""Visualization of images with their labels, boxes and masks."""
 
 import sys
 

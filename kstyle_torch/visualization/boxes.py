@@ -108,7 +108,7 @@ def _draw_box(
 def _draw_text(
     image: np.ndarray, left: int, top: int, text: str, color: Sequence[int], thickness: int, scale: float
 ) -> None:
-    """Writes a text above a box, or into it where there is no room."""
+    """Writes a text above a box, or inside if there is not enough space."""
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError as error:

@@ -170,7 +170,7 @@ def test_a_damaged_backup_is_an_error(tmp_path, damage):
         content[len(content) // 2] ^= 255
     latest.write_bytes({"cut": content[:-100], "flipped": content, "empty": b""}[damage])
     model = network()
-    with pytest.raises(OSError, match="delete it to begin anew"):
+    with pytest.raises(OSError, match="delete it to start over"):
         fit(model, ks.callbacks.BackupAndRestore(tmp_path))
     np.testing.assert_array_equal(model.get_weights()[0], network().get_weights()[0])
 

@@ -89,7 +89,7 @@ def test_early_stopping_like_keras(keras, restore):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_early_stopping_watches_accuracy_upwards():
+def test_early_stopping_expects_accuracy_to_rise():
     model = network(0.5)
     stop = ks.callbacks.EarlyStopping("accuracy", patience=1)
     history = model.fit(X, Y, epochs=50, verbose=0, callbacks=[stop])

@@ -106,7 +106,7 @@ def _fit_nan(model, x, arguments):
 
 
 def test_a_schedule_must_give_a_float():
-    with pytest.raises(ValueError, match="must give a float; got '0.1'"):
+    with pytest.raises(ValueError, match="must return a float; got '0.1'"):
         fit(logistic_regression(ks), [ks.callbacks.LearningRateScheduler(lambda epoch, rate: "0.1")])
 
 
@@ -210,13 +210,13 @@ def test_a_server_that_refuses_or_is_not_there_does_not_end_training(server):
     root, received = server
     fit(logistic_regression(ks), [ks.callbacks.RemoteMonitor(root, path="/refuse")], epochs=1)
     assert len(received) == 1
-    with pytest.warns(UserWarning, match="no server at http://127.0.0.1:1"):
+    with pytest.warns(UserWarning, match="cannot reach the server at http://127.0.0.1:1"):
         assert (
             len(fit(logistic_regression(ks), [ks.callbacks.RemoteMonitor("http://127.0.0.1:1")], epochs=1).epoch) == 1
         )
 
 
-def test_early_stopping_watches_what_a_subclass_computes(keras):
+def test_early_stopping_monitors_what_a_subclass_computes(keras):
     stopped = []
     for lib in (ks, keras):
 

@@ -206,7 +206,7 @@ def test_callbacks_of_another_library_with_the_same_hooks_are_called(keras):
 @pytest.mark.parametrize(
     ("callbacks", "message"),
     [
-        ([ks.callbacks.EarlyStopping], r"the class EarlyStopping: write EarlyStopping\(\)"),
+        ([ks.callbacks.EarlyStopping], r"the class EarlyStopping; pass EarlyStopping\("),
         (ks.callbacks.EarlyStopping, r"the class EarlyStopping"),
         ("early_stopping", "got 'early_stopping'"),
         ([lambda epoch, logs: None], "must hold Callback objects"),

@@ -82,7 +82,7 @@ def test_plateau_looks_at_the_logs():
         expected.append(by_itself.param_groups[0]["lr"])
         reference.step(loss)
     assert rates == expected and len({*rates}) > 1
-    with pytest.raises(ValueError, match="looks at 'val_loss', but the logs have loss"):
+    with pytest.raises(ValueError, match="monitors 'val_loss', but the logs have loss"):
         fitted(model, scheduler)
 
 
@@ -93,7 +93,7 @@ def test_mistakes():
     with pytest.raises(ValueError, match="needs a torch optimizer in compile.*; the model has SGD"):
         fitted(model, scheduler)
     model, _ = network()
-    with pytest.raises(ValueError, match="StepLR is of another optimizer than the model's"):
+    with pytest.raises(ValueError, match="StepLR belongs to another optimizer than the model's"):
         fitted(model, scheduler)
     with pytest.raises(ValueError, match="per must be 'epoch' or 'batch'; got 'step'"):
         callbacks.TorchScheduler(scheduler, per="step")

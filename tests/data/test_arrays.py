@@ -164,7 +164,7 @@ MISTAKES = {
     "ragged lists": ([[1], [2, 3]], "rows have different lengths.*pad_sequences"),
     "ragged series": (pandas.Series([[1], [2, 3]]), "rows of different lengths"),
     "None inside": (np.array([1.0, None], dtype=object), "contains None"),
-    "dates": (DAYS, r"dates or times \(datetime64\[D\]\); turn them into numbers"),
+    "dates": (DAYS, r"dates or times \(datetime64\[D\]\); convert them to numbers"),
     "time spans": (DAYS - DAYS[0], "dates or times"),
     "fields": (
         np.zeros(2, dtype=[("a", "f4"), ("b", "i4")]),

@@ -294,8 +294,8 @@ MISTAKES = {
         lambda: {"x": X, "y": Y, "validation_data": iter([(X[:, :4], Y)])},
         r"x has shape \(70, 4\)",
     ),
-    "empty": (lambda: {"x": iter([])}, "gives no batches"),
-    "empty PyDataset": (lambda: {"x": Squares(), "validation_data": collections.deque()}, "gives no batches"),
+    "empty": (lambda: {"x": iter([])}, "yields no batches"),
+    "empty PyDataset": (lambda: {"x": Squares(), "validation_data": collections.deque()}, "yields no batches"),
     "class weights as a list": (lambda: {"x": X, "y": Y, "class_weight": [1, 2]}, r"dict\(enumerate\(weights\)\)"),
 }
 

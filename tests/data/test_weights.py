@@ -71,7 +71,7 @@ MISTAKES = {
         two_outputs,
         (BOTH,),
         {"sample_weight": np.ones((40, 2))},
-        r"shape \(40, 2\).*a sample",
+        r"shape \(40, 2\).*per sample",
     ),
 }
 

@@ -370,3 +370,15 @@ def test_other_mistakes():
     subclassed = Distiller(pair(ks, graph)[0], subclass(), LogitsDistillation(loss="mse"))
     subclassed.compile("sgd", "mse")
     assert np.isfinite(subclassed.fit(X, ONE_HOT, verbose=0)["loss"]).all()
+
+
+def test_the_summary_has_the_shapes_of_both_models(keras):
+    def rows(lib):
+        teacher, student = chain(lib, 8, "teacher"), chain(lib, 4, "student")
+        lines = []
+        made = lib.distillation.Distiller(teacher, student, lib.distillation.LogitsDistillation())
+        made.summary(print_fn=lambda text, **_: lines.extend(text.splitlines()))
+        return [line.replace("│", " ").split() for line in lines if "Sequential" in line]
+
+    assert rows(ks) == rows(keras)
+    assert len(rows(ks)) == 2

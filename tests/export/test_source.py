@@ -164,7 +164,7 @@ def test_names_never_become_code(name):
 
 
 class Wide(layers.Layer):
-    """Holds a large constant that is no weight."""
+    """Holds a large constant that is not a weight."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)

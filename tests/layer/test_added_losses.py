@@ -9,6 +9,7 @@ import torch
 
 import kstyle_torch
 from kstyle_torch import Input, Sequential, layers
+from tests.models_to_train import GRAPHS
 
 X = np.ones((4, 5), "float32")
 
@@ -218,8 +219,8 @@ def test_steps_of_the_users_minimise_the_losses_of_their_own_call():
     [
         {"jit_compile": False},
         {"jit_compile": "record"},
-        pytest.param({"jit_compile": True}, marks=pytest.mark.full),
-        pytest.param({"jit_compile": True, "steps_per_execution": "epoch"}, marks=pytest.mark.full),
+        pytest.param(GRAPHS, marks=pytest.mark.full),
+        pytest.param({**GRAPHS, "steps_per_execution": "epoch"}, marks=pytest.mark.full),
     ],
     ids=["eager", "recorded", "step graph", "epoch graph"],
 )

@@ -2,6 +2,7 @@
 
 import abc
 import copy
+import itertools
 import types
 import unittest.mock
 
@@ -161,8 +162,15 @@ def fitted(way, at=None, optimizer="sgd", **settings):
 
 
 @pytest.mark.filterwarnings("ignore:jit_compile", "ignore:steps_per_execution")
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize(
+    ("tier", "way"),
+    [
+        *itertools.product(["eager", "recorded", "on request"], WAYS),
+        ("step graph", "method of an object"),
+        *(pytest.param(*row, marks=pytest.mark.full) for row in [("step graph", "class"), ("passes", "class")]),
+        pytest.param("epoch graph", "function of an object", marks=pytest.mark.full),
+    ],
+)
 def test_a_replaced_call_is_trained_with(tier, way):
     settings = TIERS[tier]
     expected = fitted(way, optimizer=settings.get("optimizer", "sgd"), run_eagerly=True)

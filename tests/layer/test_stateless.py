@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import kstyle_torch as ks
+from tests.choice import parameters
+from tests.layers.layer_cases import CASES
 from tests.oracle import array, uniform
 
 
@@ -50,9 +52,9 @@ LAYERS = {
 }
 
 
-def facts(library, make):
+def facts(library, make, x=None):
     """Returns what can be observed of repeated calls: names of variables, and what changes and what does not."""
-    layer, x = make(library), uniform(2, 40)
+    layer, x = make(library), uniform(2, 40) if x is None else x
     layer(x)
     given = [[v.value for v in kind] for kind in (layer.trainable_variables, layer.non_trainable_variables)]
     kept = [array(variable).copy() for variable in layer.variables]
@@ -112,3 +114,97 @@ def test_seed_states_are_variables_but_no_weights():
     assert torch.equal(state, torch.get_rng_state())
     assert len({variable.path for variable in layer.variables}) == len(layer.variables)
     layer.set_state_tree(layer.get_state_tree())
+
+
+# ------------------------------------------------------------------------------------- all layers that draw from torch
+
+SEQUENCES, IMAGES = uniform(2, 6, 8), uniform(3, 12, 12, 3, low=0.0, high=255.0)
+
+
+def made(name, *args, **kwargs):
+    return lambda library: getattr(library.layers, name)(*args, **kwargs)
+
+
+def around(name, **kwargs):
+    """A layer that goes over sequences with a cell."""
+    return lambda library: library.layers.RNN([getattr(library.layers, name)(4, **kwargs) for _ in range(2)])
+
+
+def both_ways(library):
+    return library.layers.Bidirectional(library.layers.LSTM(4, dropout=0.5, recurrent_dropout=0.5, seed=1))
+
+
+RECURRENT = {
+    "lstm": made("LSTM", 8, dropout=0.5),
+    "lstm-seed": made("LSTM", 8, dropout=0.5, recurrent_dropout=0.5, seed=1),
+    "gru": made("GRU", 8, recurrent_dropout=0.5),
+    "gru-seed": made("GRU", 8, dropout=0.5, seed=1),
+    "simple": made("SimpleRNN", 8, dropout=0.5),
+    "no-dropout": made("LSTM", 8),
+    "cells": around("GRUCell", dropout=0.5, seed=1),
+    "both-ways": both_ways,
+}
+ARGUMENTS = {
+    "RandomBrightness": {"factor": 0.5},
+    "RandomColorDegeneration": {"factor": 0.5},
+    "RandomColorJitter": {"brightness_factor": 0.5, "contrast_factor": 0.5},
+    "RandomContrast": {"factor": 0.5},
+    "RandomCrop": {"height": 4, "width": 4},
+    "RandomElasticTransform": {"factor": 1.0},
+    "RandomErasing": {"factor": 1.0},
+    "RandomGaussianBlur": {"factor": 1.0},
+    "RandomGrayscale": {"factor": 0.5},
+    "RandomHue": {"factor": 0.5},
+    "RandomInvert": {"factor": 0.5},
+    "RandomPerspective": {"factor": 1.0},
+    "RandomPosterization": {"factor": 4},
+    "RandomRotation": {"factor": 0.5},
+    "RandomSaturation": {"factor": 0.5},
+    "RandomSharpness": {"factor": 0.5},
+    "RandomShear": {"x_factor": 0.5, "y_factor": 0.5},
+    "RandomTranslation": {"height_factor": 0.3, "width_factor": 0.3},
+    "RandomZoom": {"height_factor": 0.5},
+    "Solarization": {"addition_factor": 0.5},
+}
+IMAGE_LAYERS = [*ARGUMENTS, "RandomFlip", "CutMix", "MixUp", "RandAugment", "AugMix"]
+DRAWING = [
+    *((f"recurrent-{name}", make, SEQUENCES) for name, make in RECURRENT.items()),
+    *(
+        (f"image-{name}-{seed}", made(name, seed=seed, **ARGUMENTS.get(name, {})), IMAGES)
+        for name in IMAGE_LAYERS
+        for seed in (None, 1)
+    ),
+]
+DRAWS_NOTHING_NEW = ("recurrent-no-dropout",)
+per_drawing = pytest.mark.parametrize(
+    ("name", "make", "x"), parameters(DRAWING, lambda row: row[0].split("-")[0], lambda row: row[0])
+)
+
+
+@per_drawing
+def test_layers_that_draw_from_torch_have_keras_variables_and_are_pure(name, make, x):
+    wanted = facts(keras, make, x)
+    torch.manual_seed(0)  # which unseeded layers start from
+    found = facts(ks, make, x)
+    assert found["names"] == wanted["names"]
+    assert found["same"] and found["kept"]
+    assert found["later differs"] is (name not in DRAWS_NOTHING_NEW)
+    assert any(found["moved"]) is (name not in DRAWS_NOTHING_NEW)
+
+
+def test_every_random_image_layer_is_there():
+    image = {case.layer for case in CASES if hasattr(getattr(ks.layers, case.layer), "get_random_transformation")}
+    seeded = {name for name in image if "seed" in ks.layers.__dict__[name].__init__.__code__.co_varnames}
+    assert seeded == {*IMAGE_LAYERS}
+
+
+def test_a_stateless_call_leaves_generators_and_kept_masks_alone():
+    cell = ks.layers.LSTMCell(4, dropout=0.5, seed=1)
+    x, states = uniform(2, 3), [torch.zeros(2, 4)] * 2
+    kept, _ = cell(x, states, training=True)
+    before = cell._generator.get_state()
+    given = [variable.value for variable in cell.trainable_variables], [v.value for v in cell.non_trainable_variables]
+    (other, _), _ = cell.stateless_call(*given, x, states, training=True)
+    assert not torch.equal(other, kept)
+    assert torch.equal(before, cell._generator.get_state())
+    assert torch.equal(cell(x, states, training=True)[0], kept)

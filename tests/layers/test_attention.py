@@ -215,9 +215,9 @@ def test_flash_kernel(make):
     plain(x, x)
     plain.set_weights(layer.get_weights())
     assert_close(y, plain(x, x, use_causal_mask=True))
-    with pytest.raises(ValueError, match=f"{layer.name}: flash attention gives no scores"):
+    with pytest.raises(ValueError, match=f"{layer.name}: flash attention does not return scores"):
         layer(x, x, return_attention_scores=True)
-    with pytest.raises(ValueError, match="flash attention has no dropout"):
+    with pytest.raises(ValueError, match="flash attention does not support dropout"):
         make(flash_attention=True, dropout=0.1)
 
 
@@ -332,7 +332,7 @@ def test_bad_arguments(make, message):
     ("call", "message"),
     [
         (lambda x: heads()(x, x[0]), r"must all be \(batch, ..., features\).*got shapes"),
-        (lambda x: heads()(x, x, x[:, :3]), "value and key must have equally many steps"),
+        (lambda x: heads()(x, x, x[:, :3]), "value and key must have the same number of steps"),
         (lambda x: Attention()(x), r"expected a list, \[query, value\]"),
         (lambda x: Attention()([x]), "expected two or three tensors; got 1"),
         (lambda x: AdditiveAttention()([x, x, x, x]), "expected two or three tensors; got 4"),

@@ -34,11 +34,17 @@ def ranks(case: Case):
 
 
 def representatives(chosen):
-    """The mark of tests that compile: a row of each layer and rank; the quick set has one of each family and rank."""
+    """The mark of tests that compile: a row of each family and ranks; the quick set has one of each family."""
     rows = [case for case in CASES if chosen(case)]
-    rows = first_of_each(rows, lambda case: (case.layer, ranks(case)))
-    marked = parameters(rows, lambda case: (family_of(case), *ranks(case)[:1]), lambda case: case.id)
-    return pytest.mark.parametrize("case", marked)
+    rows = first_of_each(rows, lambda case: (family_of(case), ranks(case)))
+    return pytest.mark.parametrize("case", parameters(rows, family_of, lambda case: case.id))
+
+
+def one_of_each(chosen):
+    """The mark of tests of what no argument changes: a row of each layer and ranks; the quick set has one a layer."""
+    rows = [case for case in CASES if chosen(case)]
+    rows = first_of_each(rows, lambda case: (case.layer, case.training, ranks(case)))
+    return pytest.mark.parametrize("case", parameters(rows, lambda case: case.layer, lambda case: case.id))
 
 
 TRAINED = (
@@ -163,7 +169,7 @@ def plain(config):
     return [plain(item) for item in config] if isinstance(config, (list, tuple)) else config
 
 
-@cases(lambda case: True)
+@one_of_each(lambda case: True)
 def test_copies_are_equal_and_separate(case):
     """By `state_dict`, `deepcopy` and pickle; all in inference mode."""
     layer, second = built(case), make(case)
@@ -201,7 +207,7 @@ def test_exports(case):
     assert_same(run(program.module(), case), run(layer, case))
 
 
-@cases(lambda case: not case.exempt and case.high is None)
+@one_of_each(lambda case: not case.exempt and case.high is None)
 def test_moves_to_another_dtype(case):
     layer = built(case)
     expected = cast(run(layer, case), torch.float32)
@@ -225,7 +231,7 @@ def cast(structure, dtype):
 TOLERANCES = {"float64": 1e-5, "mixed_float16": 1e-2, "mixed_bfloat16": 5e-2, "float16": 2e-2, "bfloat16": 1e-1}
 
 
-@cases(
+@one_of_each(
     lambda case: (
         not (case.exempt or case.random or callable(case.arguments))  # layers inside have a policy of their own
         and case.has_config

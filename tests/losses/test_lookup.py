@@ -261,7 +261,7 @@ def test_wrong_arguments_are_named():
 
 
 def test_one_class_warns_as_in_keras():
-    with pytest.warns(SyntaxWarning, match="one class only"):
+    with pytest.warns(SyntaxWarning, match="a single class"):
         losses.CategoricalCrossentropy()(torch.ones(3, 1), torch.ones(3, 1))
 
 

@@ -134,6 +134,6 @@ def test_results_of_several_numbers(result):
 
 def test_it_cannot_be_weighted():
     model = ks.Sequential([ks.Input((4,)), ks.layers.Dense(1)])
-    with pytest.raises(ValueError, match="'recorder'.*takes no weights: give it in metrics"):
+    with pytest.raises(ValueError, match="'recorder'.*takes no weights: pass it in metrics"):
         model.compile("sgd", "mse", weighted_metrics=[Recorder()])
     assert not model.compiled

@@ -147,8 +147,8 @@ def test_it_can_be_exported_with_an_example(tmp_path):
 def test_mistakes_are_explained(tmp_path):
     with pytest.raises(TypeError, match="wraps an nn.Module; got int"):
         from_torch(3)
-    with pytest.raises(TypeError, match="a Model already"):
+    with pytest.raises(TypeError, match="already a Model"):
         from_torch(Sequential([layers.Dense(1)]))
-    with pytest.raises(TypeError, match="cannot be written down"):
+    with pytest.raises(TypeError, match="which has no config"):
         from_torch(Net()).save(tmp_path / "m.keras")
     assert [*tmp_path.iterdir()] == []

@@ -131,7 +131,7 @@ def test_names():
     }
     with pytest.raises(ValueError, match="no layer 'wieghts'.*Did you mean 'weights'"):
         model.get_layer("wieghts")
-    with pytest.raises(ValueError, match="called 'same'"):
+    with pytest.raises(ValueError, match="the name 'same'"):
         ks.Sequential([layers.Dense(2, name="same"), layers.Dense(2, name="same")])
 
 

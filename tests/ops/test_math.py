@@ -153,8 +153,8 @@ def test_gradient_of_cdist_is_finite_at_zero():
 
 
 WRONG = [
-    (lambda x: ops.segment_sum(x, x.long()), "one number a row"),
-    (lambda x: ops.segment_max(x, torch.tensor([0])), "one number a row"),
+    (lambda x: ops.segment_sum(x, x.long()), "one id for each row"),
+    (lambda x: ops.segment_max(x, torch.tensor([0])), "one id for each row"),
     (lambda x: ops.cdist(x, x[:, :2]), "with equal features"),
     (lambda x: ops.cdist(x[0], x), "rows, features"),
     (lambda x: ops.view_as_complex(x), "real and imaginary part"),

@@ -357,12 +357,12 @@ def test_beam_search_finds_the_likeliest_sequence(seed):
 
 
 WRONG = [
-    (lambda x: ops.conv(x, uniform(3, 3, 2, 4)), "3 input channels are no multiple"),
+    (lambda x: ops.conv(x, uniform(3, 3, 2, 4)), "3 input channels are not a multiple"),
     (lambda x: ops.conv(x, uniform(3, 3, 4)), "must both have rank 3, 4 or 5"),
     (lambda x: ops.conv(x, uniform(3, 3, 3, 4), padding="causal"), "padding must be 'valid' or 'same'; got 'causal'"),
     (lambda x: ops.conv(x, uniform(3, 3, 3, 4), strides=(1, 2, 3)), "strides must be one number, or one for each of 2"),
-    (lambda x: ops.depthwise_conv(x, uniform(3, 3, 2, 4)), "not for 3 channels"),
-    (lambda x: ops.conv_transpose(x, uniform(3, 3, 4, 2)), "not for 3 channels"),
+    (lambda x: ops.depthwise_conv(x, uniform(3, 3, 2, 4)), "does not fit 3 input channels"),
+    (lambda x: ops.conv_transpose(x, uniform(3, 3, 4, 2)), "does not fit 3 input channels"),
     (lambda x: ops.max_pool(x[0, 0], 2), r"max_pool: inputs must have rank 3, 4 or 5; got shape \(6, 3\)"),
     (lambda x: ops.average_pool(x, 2, data_format="last"), "data_format must be"),
     (lambda x: ops.adaptive_max_pool(x, (2, 2, 2)), "output_size"),

@@ -109,8 +109,8 @@ def test_symbolic_equals_eager(row):
         assert_close(one, other)
 
 
-# A row of each function; in the quick set, one for each number and rank of tensors.
-@per_row(first_of_each(with_tensors), ranks)
+# A row of each file and number and rank of tensors; in the quick set, one of each number and rank.
+@per_row(first_of_each(with_tensors, lambda row: (getattr(ops, row.name).__module__, ranks(row))), ranks)
 def test_compiles_without_a_break(row):
     torch.compiler.reset()
 

@@ -170,7 +170,7 @@ def test_saving_what_was_changed(tmp_path):
 
 Generator = preprocessing.image.ImageDataGenerator
 MISTAKES = {
-    "lengths": (lambda: Generator().flow(X, Y[:-1]), "as many samples; got 10, 9"),
+    "lengths": (lambda: Generator().flow(X, Y[:-1]), "the same number of samples; got 10, 9"),
     "no images": (lambda: Generator().flow(X[0]), "images of 4 axes"),
     "zoom": (lambda: Generator(zoom_range=[1, 2, 3]), "zoom_range must be two numbers"),
     "brightness": (lambda: Generator(brightness_range=0.5), "brightness_range must be two numbers"),
@@ -179,7 +179,7 @@ MISTAKES = {
     "subset": (lambda: Generator().flow(X, Y, subset="test"), "'training' or 'validation'; got 'test'"),
     "classes": (
         lambda: Generator(validation_split=0.5).flow(X, np.arange(10) // 5, subset="training"),
-        "hold different classes",
+        "contain different classes",
     ),
     "mode": (lambda: Generator().flow_from_directory(".", class_mode="raw"), "class_mode must be one of"),
     "color": (lambda: Generator().flow_from_directory(".", color_mode="bgr"), "color_mode must be one of"),

@@ -50,7 +50,7 @@ def test_fit_takes_a_generator():
 
 
 def test_windows_mistakes():
-    with pytest.raises(ValueError, match="as many steps; got 30 and 29"):
+    with pytest.raises(ValueError, match="the same number of steps; got 30 and 29"):
         ours.TimeseriesGenerator(SERIES, TARGETS[:-1], 5)
     with pytest.raises(ValueError, match="no window is left"):
         ours.TimeseriesGenerator(SERIES, TARGETS, 30)

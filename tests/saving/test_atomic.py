@@ -39,7 +39,7 @@ def test_a_link_is_followed(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no folder .*missing"):
+    with pytest.raises(FileNotFoundError, match=r"the folder .*missing. does not exist"):
         write_text(tmp_path / "missing" / "a", "x")
 
 

@@ -58,7 +58,7 @@ def test_saving_twice_replaces_both_files(tmp_path):
 
 
 def test_mistakes_are_explained(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no folder 'nowhere', and it is no name on the Hub"):
+    with pytest.raises(FileNotFoundError, match="'nowhere' does not exist, and it is not a name on the Hub"):
         Model.from_pretrained("nowhere")
     with pytest.raises(FileNotFoundError, match="no config.json"):
         Model.from_pretrained(tmp_path)
@@ -68,7 +68,7 @@ def test_mistakes_are_explained(tmp_path):
     with pytest.raises(NotADirectoryError, match="is a file"):
         trained().save_pretrained(tmp_path / "file")
     trained().save_pretrained(tmp_path / "m")
-    with pytest.raises(ValueError, match="holds a Sequential, no Doubled"):
+    with pytest.raises(ValueError, match="holds a Sequential, not a Doubled"):
         Doubled.from_pretrained(tmp_path / "m")
 
 
@@ -82,7 +82,7 @@ def test_mistakes_are_explained(tmp_path):
         lambda config: config["config"]["layers"][1]["config"].update(units=5),
     ],
 )
-def test_a_strangers_config_ends_in_an_error(change, tmp_path):
+def test_an_untrusted_config_ends_in_an_error(change, tmp_path):
     trained().save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     change(config)

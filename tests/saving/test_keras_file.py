@@ -148,10 +148,10 @@ def test_a_file_without_what_its_name_says(tmp_path, name, expected, content):
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no file"):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         saving.load_model(tmp_path / "m.keras")
-    (tmp_path / "m.keras").write_bytes(b"no zip file")
-    with pytest.raises(ValueError, match="no zip file"):
+    (tmp_path / "m.keras").write_bytes(b"not a zip file")
+    with pytest.raises(ValueError, match="not a zip file"):
         saving.load_model(tmp_path / "m.keras")
     chain(ks).save(tmp_path / "m.keras")
     whole = (tmp_path / "m.keras").read_bytes()

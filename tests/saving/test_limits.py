@@ -381,8 +381,8 @@ def _pickled(content):
     return rewritten(lambda member, data: b"\x80\x02" + content + b"." if member.endswith(".pkl") else data)
 
 
-SAYS = r"holds a bytearray|more Python objects|"
-SAYS += r"compresses none|are stored|nested beyond reason|tensors claim|the zip file|before seeing STOP|is empty"
+SAYS = r"a bytearray, which|more Python objects|"
+SAYS += r"compresses none|are stored|nested too deeply|tensors claim|the zip file|before seeing STOP|is empty"
 
 
 @pytest.mark.parametrize("make", TORCH.values(), ids=TORCH)
@@ -392,7 +392,7 @@ def test_torch_files(make):
         network().load_weights(path)
     os.makedirs("backup")
     os.rename(path, "backup/latest.pt")
-    with pytest.raises(OSError, match="delete it to begin anew"):
+    with pytest.raises(OSError, match="delete it to start over"):
         backup._loaded(pathlib.Path("backup/latest.pt"))
 
 
@@ -481,7 +481,7 @@ def test_pipes_and_devices(name):
         with pytest.raises(ValueError, match=r"not a file but a (pipe|device)"):
             network().load_weights(path)
         if name.endswith((".keras", ".h5")) and not name.endswith(".weights.h5"):
-            with pytest.raises(ValueError, match=r"pipe|device|no zip file"):
+            with pytest.raises(ValueError, match=r"pipe|device|not a zip file"):
                 saving.load_model(path)
 
 
@@ -498,13 +498,13 @@ def test_names_of_shards(name):
     table["weight_map"] = dict.fromkeys(table["weight_map"], name)
     with open("m.weights.json", "w") as file:
         json.dump(table, file)
-    with pytest.raises(ValueError, match=r"does not lie beside it|is a (pipe|link|folder)") as caught:
+    with pytest.raises(ValueError, match=r"is not in its folder|is a (pipe|link|folder)") as caught:
         model.load_weights("m.weights.json")
     assert len(str(caught.value)) < 500
 
 
 def test_names_of_members_are_cut():
     member = zipfile.ZipInfo("a" * 60_000)
-    with pytest.raises(ValueError, match="too long a name") as caught:
+    with pytest.raises(ValueError, match="a name that is too long") as caught:
         archive.check_member(member)
     assert len(str(caught.value)) < 500

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 import zipfile
@@ -265,3 +266,17 @@ def test_killed_at_any_moment(tmp_path):
         assert values in ([last], [number])  # the old file, or the new one
         last = values[0]
         assert killed or last == number
+
+
+def test_loading_a_model_with_lora_draws_as_keras_does(tmp_path):
+    """The numbers that the program draws afterwards are those of Keras."""
+
+    def drawn_after(library):
+        library.utils.set_random_seed(3)
+        model = library.Sequential([library.Input((4,)), library.layers.Dense(3)])
+        model.layers[0].enable_lora(2)
+        model.save(tmp_path / "lora.keras")
+        library.saving.load_model(tmp_path / "lora.keras")
+        return random.random(), float(torch.rand(()))
+
+    assert drawn_after(ks) == drawn_after(keras)

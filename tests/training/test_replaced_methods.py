@@ -85,6 +85,10 @@ ON_CLASSES = {
     ("losses.Loss", "__call__"): halved,
     ("metrics.MeanAbsoluteError", "update_state"): of_zeros,
     ("regularizers.L2", "__call__"): halved,
+    ("layers.Layer", "__call__"): halved,
+    ("layers.Dense", "__call__"): halved,
+    ("Sequential", "__call__"): halved,
+    ("Model", "__call__"): halved,
 }
 
 
@@ -150,9 +154,13 @@ def assert_as_in_keras(keras, row, when, tier):
 
 
 @pytest.mark.filterwarnings("ignore:jit_compile")
-@pytest.mark.parametrize("when", [pytest.param("before compile", marks=pytest.mark.full), "epoch"])
 @pytest.mark.parametrize(
-    "tier", [tier if tier == "default" else pytest.param(tier, marks=pytest.mark.full) for tier in TIERS]
+    ("tier", "when"),
+    [
+        ("default", "epoch"),
+        *(pytest.param("default", "before compile", marks=pytest.mark.full),),
+        *(pytest.param(tier, "epoch", marks=pytest.mark.full) for tier in ("plain", "record")),
+    ],
 )
 @pytest.mark.parametrize("row", ROWS, ids=ids)
 def test_a_replaced_method_is_called_as_in_keras(keras, row, tier, when):
@@ -181,6 +189,65 @@ def test_a_callback_replaces_compute_loss_between_batches_of_a_test(keras):
         return model.evaluate(X, Y, batch_size=16, verbose=0, callbacks=[callback])
 
     np.testing.assert_allclose(tested(kstyle_torch), tested(keras), rtol=1e-5)
+
+
+def called_otherwise(keras):
+    class Shifted(keras.layers.Dense):
+        def __call__(self, *args, **kwargs):
+            return super().__call__(*args, **kwargs) + 1.0
+
+    return [keras.Input((6,)), Shifted(8, "tanh"), keras.layers.Dense(1)]
+
+
+def cell_called_otherwise(keras):
+    class ShiftedCell(keras.layers.SimpleRNNCell):
+        def __call__(self, *args, **kwargs):
+            outputs, states = super().__call__(*args, **kwargs)
+            return outputs + 1.0, states
+
+    return [keras.Input((6,)), keras.layers.Reshape((3, 2)), keras.layers.RNN(ShiftedCell(4)), keras.layers.Dense(1)]
+
+
+@pytest.mark.filterwarnings("ignore:jit_compile")
+@pytest.mark.parametrize(
+    "tier", ["default", *(pytest.param(tier, marks=pytest.mark.full) for tier in ("plain", "record"))]
+)
+@pytest.mark.parametrize("layers", [called_otherwise, cell_called_otherwise], ids=lambda layers: layers.__name__)
+def test_a_layers_own_dunder_call_is_called_as_in_keras(keras, layers, tier):
+    def run(keras, **tier):
+        model = keras.Sequential(layers(keras))
+        rng = np.random.default_rng(7)
+        model.set_weights([rng.normal(size=weight.shape).astype("float32") * 0.4 for weight in model.get_weights()])
+        model.compile(keras.optimizers.SGD(0.01), "mse", **tier)
+        losses = model.fit(X, Y, batch_size=16, epochs=2, shuffle=False, verbose=0).history["loss"]
+        return [*losses, *model.predict(X[:16], verbose=0)[:, 0]]
+
+    np.testing.assert_allclose(run(kstyle_torch, **TIERS[tier]), run(keras), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [pytest.param("sgd", marks=pytest.mark.full), "adagrad"]
+)  # in a step graph, and not
+def test_a_replaced_dunder_call_is_called_instead_of_compiled_code(optimizer, monkeypatch):
+    calls = []
+    usual = kstyle_torch.layers.Dense.__call__
+
+    def counting(layer, *args, **kwargs):
+        calls.append(layer)
+        return usual(layer, *args, **kwargs)
+
+    model = kstyle_torch.Sequential([kstyle_torch.Input((6,)), kstyle_torch.layers.Dense(1)])
+    model.compile(optimizer, "mse", jit_compile={"backend": "eager"})
+    fits = {"batch_size": 16, "shuffle": False, "verbose": 0}
+    model.fit(X[:64], Y[:64], **fits)
+    model.predict(X[:64], batch_size=16, verbose=0)
+    monkeypatch.setattr(kstyle_torch.layers.Dense, "__call__", counting)
+    with pytest.warns(UserWarning, match="Dense.__call__"):
+        model.fit(X[:64], Y[:64], **fits)
+    assert len(calls) == 4
+    model.evaluate(X[:64], Y[:64], batch_size=16, verbose=0)
+    model.predict(X[:64], batch_size=16, verbose=0)
+    assert len(calls) == 12
 
 
 @pytest.mark.full

@@ -86,6 +86,16 @@ def test_what_takes_a_childs_place_is_used():
     assert model.predict(X, verbose=0).min() < 0
 
 
+def test_a_child_may_be_put_back():
+    model = ks.Sequential([ks.Input((3,)), layers.Dense(4, name="first"), layers.Dense(1)])
+    first, x = model.layers[0], torch.ones(2, 3)
+    expected = model(x)
+    key = next(key for key, child in model._modules.items() if child is first)
+    setattr(model, key, layers.Dense(4))
+    setattr(model, key, first)
+    torch.testing.assert_close(model(x), expected)
+
+
 def test_penalties_and_added_losses_are_minimised_too():
     """Where the loss is more than a crossentropy, its backward pass cannot start at the logits."""
 

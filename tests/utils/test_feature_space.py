@@ -222,9 +222,9 @@ MISTAKES = {
     ),
     "mode of a feature": (ValueError, lambda: Space.string_hashed(3, "two_hot"), "got 'two_hot'"),
     "mode of a cross": (ValueError, lambda: Space.cross(("a", "b"), 3, "float"), "got 'float'"),
-    "cross": (ValueError, lambda: Space({"x": "float"}, crosses=[("x", "y")]), "is of 'y', which is not a feature"),
+    "cross": (ValueError, lambda: Space({"x": "float"}, crosses=[("x", "y")]), "contains 'y', which is not a feature"),
     "no bins": (ValueError, lambda: Space({"x": "float"}, crosses=[("x", "x")], crossing_dim=0), "need a crossing_dim"),
-    "too early": (ValueError, lambda: Space({"x": "float_normalized"})({"x": [1.0]}), "call adapt(data): x need"),
+    "too early": (ValueError, lambda: Space({"x": "float_normalized"})({"x": [1.0]}), "call adapt(data), which x need"),
     "not a dict": (ValueError, lambda: Space({"x": "float"})([1.0]), "encodes a dict of columns; got list"),
     "unknown": (KeyError, lambda: Space({"x": "float"})({"x": [1.0], "y": [2]}), "['y'] are missing or unknown"),
     "missing": (KeyError, lambda: Space({"x": "float", "y": "float"})({"x": [1.0]}), "['y'] are missing or unknown"),
@@ -238,17 +238,17 @@ MISTAKES = {
     "integers in a vector": (
         ValueError,
         lambda: Space({"x": Space.integer_hashed(3, "int")})({"x": [1]}),
-        "cannot be part of one vector",
+        "cannot be part of a vector",
     ),
     "one-hot floats": (
         ValueError,
         lambda: Space({"x": Space.feature("float32", layers.Rescaling(2.0), "one_hot")})({"x": [1.0]}),
-        "must give integers; it gives",
+        "must return integers; it gives",
     ),
     "one-hot of unknown size": (
         ValueError,
         lambda: Space({"x": Space.feature("int32", layers.Identity(dtype="int32"), "one_hot")})({"x": [1]}),
-        "how many integers Identity gives is not known",
+        "how many integers Identity returns is unknown",
     ),
 }
 

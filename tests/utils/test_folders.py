@@ -135,12 +135,12 @@ MISTAKES = {
     "labels": ({"labels": "guess"}, "labels must be 'inferred'"),
     "number of labels": ({"labels": [1, 2]}, "labels has 2 entries, but there are 13 files"),
     "names with labels": ({"labels": None, "class_names": ["a"]}, "class_names can only be given"),
-    "names": ({"class_names": ["a", "c"]}, "class_names has 'c', which is no folder"),
+    "names": ({"class_names": ["a", "c"]}, "class_names has 'c', which is not a folder"),
     "binary": ({"class_names": ["a"], "label_mode": "binary"}, "needs two classes"),
     "share": ({"validation_split": 1.5, "subset": "both"}, "between 0 and 1"),
     "no subset": ({"validation_split": 0.5}, "validation_split and subset go together"),
     "subset": ({"validation_split": 0.5, "subset": "test"}, "subset must be"),
-    "seed": ({"validation_split": 0.5, "subset": "both"}, "give a seed"),
+    "seed": ({"validation_split": 0.5, "subset": "both"}, "pass a seed"),
 }
 
 

@@ -119,8 +119,8 @@ def test_a_mistake_raises_what_keras_raises(keras, error, data, sizes):
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        ([X, Y[:5]], {}, "one length"),
-        ([], {}, "one length"),
+        ([X, Y[:5]], {}, "equal length"),
+        ([], {}, "equal length"),
         ([X, [1, 2]], {}, "list of arrays or tensors; got list"),
         (X, {"preferred_backend": "tensorflow"}, "preferred_backend"),
     ],

@@ -1,6 +1,6 @@
 """MultiHeadAttention and GroupQueryAttention.
 
-`B` batch and whatever else is not attended over, `H` heads, `T` queries, `S` keys and values, `K` and `V` sizes of a head.
+`B` batch and other axes without attention, `H` heads, `T` queries, `S` keys and values, `K` and `V` sizes of a head.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class HeadAttention(AttentionHooks):
         query: (batch, T, features).
         value: (batch, S, features).
         key: Likewise; the value if None.
-        query_mask: (batch, T), True where a query counts; a masked query's own by default. So are the next two.
+        query_mask: (batch, T), True where a query counts; by default the mask of a masked input, as for the next two.
         value_mask: (batch, S), True where a value counts.
         key_mask: (batch, S), True where a key counts.
-        attention_mask: (batch, T, S) or (batch, heads, T, S), True where a query may see a key.
-        return_attention_scores: Whether to give the weights too, (batch, heads, T, S).
+        attention_mask: (batch, T, S) or (batch, heads, T, S), True where a query may attend to a key.
+        return_attention_scores: Whether to return the weights too, (batch, heads, T, S).
         training: The mode, for dropout.
-        use_causal_mask: Whether a query may see only what is not behind it.
+        use_causal_mask: Whether a query attends only to its own and earlier steps.
 
     Args:
         num_heads: Number of heads of the query.
@@ -48,13 +48,13 @@ class HeadAttention(AttentionHooks):
         key_dim: Size of a head of query and key.
         value_dim: Size of a head of the value.
         output_sizes: Axes of the output; the query's features if None.
-        attention_axes: Which axes to attend over; all between batch and features if None.
-        dropout: Which part of the attention weights is dropped in training.
+        attention_axes: Axes to attend over; all between batch and features if None.
+        dropout: Share of the attention weights that is dropped in training.
         use_bias: Whether the projections have a bias.
-        sliding_window: How far a query sees, itself included; all the way if None.
-        flash_attention: True to insist on the flash kernel; otherwise torch chooses.
+        sliding_window: Range of attention around a query, itself included; unlimited if None.
+        flash_attention: True to require the flash kernel; otherwise torch chooses.
         use_gate: Whether to multiply the heads by a sigmoid of a projection of the query.
-        seed: Int for the same dropout at every run. The weights are then computed one by one, outside torch's kernel.
+        seed: Int for reproducible dropout. The weights are then computed explicitly, outside of torch's kernel.
         kernel_initializer: Of the projections' kernels.
         bias_initializer: Of their biases.
         kernel_regularizer: Penalty on the kernels.
@@ -92,7 +92,7 @@ class HeadAttention(AttentionHooks):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.query_dense = self.key_dense = self.value_dense = self.output_dense = None  # made in build()
+        self.query_dense = self.key_dense = self.value_dense = self.output_dense = None  # created in build()
         self._sizes = (num_heads, num_key_value_heads, key_dim, value_dim)
         self._output_sizes, self.attention_axes = output_sizes, attention_axes
         self.dropout, self.seed = _rate(dropout, self), seed
@@ -112,7 +112,9 @@ class HeadAttention(AttentionHooks):
             "dtype": self.dtype_policy,
         }
         if self.flash_attention and self.dropout:
-            raise ValueError(f"{self.name}: flash attention has no dropout; pass dropout=0 or flash_attention=False.")
+            raise ValueError(
+                f"{self.name}: flash attention does not support dropout; pass dropout=0 or flash_attention=False."
+            )
 
     # ------------------------------------------------------------------------------------------------------- building
 
@@ -132,7 +134,7 @@ class HeadAttention(AttentionHooks):
         self._build_attention(rank + 1)  # in Keras' order, in which seeds are drawn
         heads_shape = (*query_shape[:-1], num_heads, value_dim)
         self.output_dense = self._project("attention_output", heads_shape, outputs, num_input_axes=2)
-        # where Keras' own kernel does not run, its queries that may see nothing give 0
+        # without its fused kernel, Keras returns 0 for queries that may not attend to anything
         self._empty_rows_are_zero = bool(self.dropout) or rank > 3
 
     def _check_shapes(self, query: Any, value: Any, key: Any) -> None:
@@ -142,7 +144,9 @@ class HeadAttention(AttentionHooks):
                 f"got shapes {query}, {value} and {key}."
             )
         if value[1:-1] != key[1:-1]:
-            raise ValueError(f"{self.name}: value and key must have equally many steps; got shapes {value} and {key}.")
+            raise ValueError(
+                f"{self.name}: value and key must have the same number of steps; got shapes {value} and {key}."
+            )
 
     def _project(self, name: str, shape: Any, sizes: tuple[int, ...], **more: Any) -> HeadProjection:
         own = {name: _own(self._projection_options[name]) for name in ("kernel_initializer", "bias_initializer")}
@@ -151,9 +155,9 @@ class HeadAttention(AttentionHooks):
         return projection
 
     def _build_attention(self, rank: int) -> None:
-        """Prepares what comes between the projections.
+        """Prepares the attention between the projections.
 
-        Orders of axes turn heads (batch, ..., H, K) to (batch, others, H, attended, K), and back.
+        It computes the permutations from heads (batch, ..., H, K) to (batch, others, H, attended, K), and back.
 
         Args:
             rank: Number of axes of the heads.
@@ -177,7 +181,7 @@ class HeadAttention(AttentionHooks):
     # -------------------------------------------------------------------------------------------------------- calling
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # the short way of `Layer` is for one tensor; here it is for several, and saves a third of a small call
+        # the fast path of `Layer` is for one tensor; this one is for several, and saves a third of a small call
         as_usual = self.built and self.__class__.call is self.__class__.forward
         if as_usual and len(args) > 1 and kwargs.keys() <= FLAGS:
             if all(type(x) is Tensor and not hasattr(x, "_keras_mask") for x in args):
@@ -226,7 +230,7 @@ class HeadAttention(AttentionHooks):
     def _call_by_hooks(
         self, query: Tensor, value: Tensor, key: Tensor, masks: Any, scores: bool, training: bool, use_causal_mask: bool
     ) -> Any:
-        """Returns the output by way of the methods that a subclass has its own of, in Keras' order and shapes."""
+        """Returns the output through the methods that a subclass overrides, in Keras' order and shapes."""
         names = ("query_mask", "value_mask", "key_mask", "attention_mask")
         given = dict(zip(names, masks, strict=True))
         mask = self._compute_attention_mask(query, value, use_causal_mask=use_causal_mask, **given)
@@ -250,23 +254,23 @@ class HeadAttention(AttentionHooks):
         return_attention_scores: bool = False,
         use_causal_mask: bool = False,
     ) -> tuple[Tensor, Any]:
-        """Returns the weighted values and, where they were computed one by one, the weights. Subclasses may override it.
+        """Returns the weighted values and, if they were computed explicitly, the weights. Subclasses may override it.
 
         Args:
             query: (batch, T, heads, size).
             key: (batch, S, heads, size).
             value: (batch, S, heads, size).
-            attention_mask: (batch, T, S) or (batch, heads, T, S), True where a query may see a key.
+            attention_mask: (batch, T, S) or (batch, heads, T, S), True where a query may attend to a key.
             training: The mode, for dropout.
-            return_attention_scores: Whether the weights are needed, (batch, heads, T, S).
-            use_causal_mask: Whether a query may see only what is not behind it.
+            return_attention_scores: Whether the weights are required, (batch, heads, T, S).
+            use_causal_mask: Whether a query attends only to its own and earlier steps.
         """
         if use_causal_mask:
             causal = self._compute_causal_mask(query, value)
             attention_mask = causal if attention_mask is None else attention_mask.bool() & causal
         if self.dropout or return_attention_scores or query.ndim != 4:
             if self.flash_attention:
-                raise ValueError(f"{self.name}: flash attention gives no scores; pass flash_attention=False.")
+                raise ValueError(f"{self.name}: flash attention does not return scores; pass flash_attention=False.")
             return self._weigh_by_hooks(query, key, value, attention_mask, training)
         mask = None if attention_mask is None else self._fold_mask(attention_mask.bool(), query, value)
         y = self._attend(self._turn(query), self._turn(key), self._turn(value), mask, False, False)
@@ -284,18 +288,18 @@ class HeadAttention(AttentionHooks):
     def _attend_by_hand(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, training: bool
     ) -> tuple[Tensor, Tensor]:
-        """Returns the output and the weights, which torch's kernel does not give."""
+        """Returns the output and the weights, which torch's kernel does not return."""
         if self.flash_attention:
-            raise ValueError(f"{self.name}: flash attention gives no scores; pass flash_attention=False.")
+            raise ValueError(f"{self.name}: flash attention does not return scores; pass flash_attention=False.")
         scores = (query / math.sqrt(query.shape[-1])) @ spread_heads(key, query).mT
         weights = masked_softmax(scores, mask)
-        weights = weights if mask is None else weights.masked_fill(~mask, 0.0)  # also where there is nothing to see
+        weights = weights if mask is None else weights.masked_fill(~mask, 0.0)  # also for queries without any key
         return self.dropout_layer(weights, training=training) @ spread_heads(value, query), weights
 
     # ------------------------------------------------------------------------------------------- turning axes and masks
 
     def _turn(self, x: Tensor) -> Tensor:
-        """Converts (batch, ..., H, K) to (B, H, T, K), the attended axes folded to one."""
+        """Converts (batch, ..., H, K) to (B, H, T, K), with the attended axes flattened."""
         x = x.permute(self._turned)
         return x if len(self._attended) == 1 else x.flatten(-1 - len(self._attended), -2)
 
@@ -325,7 +329,7 @@ class HeadAttention(AttentionHooks):
         key_mask: Tensor | None,
         attention_mask: Tensor | None,
     ) -> list[Tensor]:
-        """Returns what was given and the sliding window, each so that it broadcasts to (B, H, T, S)."""
+        """Returns the given masks and that of the sliding window, in shapes that broadcast to (B, H, T, S)."""
         masks = [] if query_mask is None else [self._turn_mask(query_mask).unsqueeze(-1)]
         masks += [self._turn_mask(mask).unsqueeze(-2) for mask in (value_mask, key_mask) if mask is not None]
         if attention_mask is not None:
@@ -353,20 +357,20 @@ class HeadAttention(AttentionHooks):
 
 @register()
 class MultiHeadAttention(HeadAttention):
-    """Every query gives a mean of the values, weighted by how well it fits their keys; several times side by side.
+    """Means of the values for each query, weighted by the match of query and keys, in several heads.
 
-    What its call takes is said at `HeadAttention`; the masks of masked inputs are found by themselves.
+    See `HeadAttention` for the call arguments; masks of masked inputs are used automatically.
 
     Args:
-        num_heads: How many times.
+        num_heads: Number of heads.
         key_dim: Size of a head of query and key.
         value_dim: Size of a head of the value; `key_dim` if None.
-        dropout: Which part of the attention weights is dropped in training.
+        dropout: Share of the attention weights that is dropped in training.
         use_bias: Whether the projections have a bias.
         output_shape: Features of the output, an int or several axes; the query's if None.
-        attention_axes: Which axes to attend over; all between batch and features if None.
-        sliding_window: How far a query sees, itself included; all the way if None.
-        flash_attention: True to insist on the flash kernel; otherwise torch chooses.
+        attention_axes: Axes to attend over; all between batch and features if None.
+        sliding_window: Range of attention around a query, itself included; unlimited if None.
+        flash_attention: True to require the flash kernel; otherwise torch chooses.
         kernel_initializer: Of the projections' kernels, Keras' shape (features, heads, size of a head).
         bias_initializer: Of their biases.
         kernel_regularizer: Penalty on the kernels.
@@ -375,7 +379,7 @@ class MultiHeadAttention(HeadAttention):
         kernel_constraint: What the kernels are projected to after each step.
         bias_constraint: What the biases are projected to after each step.
         use_gate: Whether to multiply the heads by a sigmoid of a projection of the query.
-        seed: Int for the same dropout at every run; slower.
+        seed: Int for reproducible dropout; slower.
     Input shape: (batch, T, features) and (batch, S, features). Output shape: (batch, T, features).
     Raises: ValueError: if a size is not a positive int, or dropout or scores are asked of the flash kernel.
     Source: Vaswani et al. 2017; Qiu et al. 2025 (gate).
@@ -441,16 +445,16 @@ class MultiHeadAttention(HeadAttention):
 class GroupQueryAttention(HeadAttention):
     """Multi-head attention whose keys and values have fewer heads than the queries, each shared by several.
 
-    What its call takes is said at `HeadAttention`; the masks of masked inputs are found by themselves.
+    See `HeadAttention` for the call arguments; masks of masked inputs are used automatically.
 
     Args:
         head_dim: Size of a head.
         num_query_heads: Number of heads of the query.
         num_key_value_heads: Number of heads of key and value; it divides `num_query_heads`.
-        dropout: Which part of the attention weights is dropped in training.
+        dropout: Share of the attention weights that is dropped in training.
         use_bias: Whether the projections have a bias.
-        sliding_window: How far a query sees, itself included; all the way if None.
-        flash_attention: True to insist on the flash kernel; otherwise torch chooses.
+        sliding_window: Range of attention around a query, itself included; unlimited if None.
+        flash_attention: True to require the flash kernel; otherwise torch chooses.
         kernel_initializer: Of the projections' kernels, Keras' shape (features, heads, size of a head).
         bias_initializer: Of their biases.
         kernel_regularizer: Penalty on the kernels.
@@ -459,7 +463,7 @@ class GroupQueryAttention(HeadAttention):
         kernel_constraint: What the kernels are projected to after each step.
         bias_constraint: What the biases are projected to after each step.
         use_gate: Whether to multiply the heads by a sigmoid of a projection of the query.
-        seed: Int for the same dropout at every run; slower.
+        seed: Int for reproducible dropout; slower.
     Input shape: (batch, T, features) and (batch, S, features). Output shape: (batch, T, features).
     Raises: ValueError: if a size is not a positive int, the heads cannot be shared evenly, or dropout or scores are asked of
         the flash kernel.
@@ -532,7 +536,7 @@ class GroupQueryAttention(HeadAttention):
     ) -> tuple[Tensor, Any]:
         repeats = self.num_query_heads // self.num_key_value_heads
         key, value = (heads.repeat_interleave(repeats, dim=2) for heads in (key, value))
-        set_unnoticed(self, _return_attention_scores=scores)  # where a method of Keras' signature looks for it
+        set_unnoticed(self, _return_attention_scores=scores)  # read by methods with Keras' signatures
         return self._compute_attention(query, key, value, attention_mask=mask, training=training)
 
     def _compute_attention(  # type: ignore[override]
@@ -544,17 +548,17 @@ class GroupQueryAttention(HeadAttention):
         training: bool | None = None,
         use_causal_mask: bool = False,
     ) -> tuple[Tensor, Any]:
-        """Returns the weighted values and perhaps the weights, of as many heads of key and value as of the query."""
+        """Returns the weighted values and possibly the weights, after repeating the heads of key and value."""
         scores = self._return_attention_scores
         return super()._compute_attention(query, key, value, attention_mask, training, scores, use_causal_mask)
 
 
-# the methods between the projections that `forward` does without, where none of them is a subclass's own
+# methods that `forward` bypasses unless a subclass overrides one of them
 OWN = {tuple(getattr(cls, name) for name in OVERRIDABLE) for cls in (MultiHeadAttention, GroupQueryAttention)}
 
 
 def _own(initializer: Any) -> Any:
-    """Returns an initializer of a projection's own: one with a seed gives the same numbers at every call."""
+    """Returns a copy of an initializer for each projection, since a seeded one returns the same numbers at each call."""
     return initializer.clone() if isinstance(initializer, initializers.Initializer) else initializer
 
 

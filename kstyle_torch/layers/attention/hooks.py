@@ -1,6 +1,6 @@
 """Parts of attention with heads that subclasses override or call, under Keras' names.
 
-`B` batch and whatever else is not attended over, `H` heads, `T` queries, `S` keys and values.
+`B` batch and other axes without attention, `H` heads, `T` queries, `S` keys and values.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ALIASES = {
     **{f"_{name}": name for name in ("dropout", "dropout_layer", "use_bias", "use_gate", "sliding_window")},
     **{f"_{name}": name for name in ("num_heads", "key_dim", "value_dim", "flash_attention")},
     **{f"_{name}": name for name in ("kernel_initializer", "bias_initializer")},
-}  # Keras' name -> ours
+}  # Keras' name -> name here
 
 
 class Alias:
-    """A second name of an attribute; `AttentionHooks` sets the attribute where the alias is set.
+    """Alias of an attribute; `AttentionHooks` sets the attribute when the alias is set.
 
     Args:
         name: The first name.
@@ -58,8 +58,8 @@ class AttentionHooks(Layer):
     dropout: float
     sliding_window: int | None
     _attended: tuple[int, ...]
-    _has_own_hooks = False  # whether this very layer was given a function in the place of a method
-    _keys_first = True  # in the equation of the scores
+    _has_own_hooks = False  # whether a method was replaced on this instance
+    _keys_first = True  # order of operands in the equation of the scores
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(ALIASES.get(name, name), value)
@@ -115,7 +115,7 @@ class AttentionHooks(Layer):
         attention_mask: Tensor | None = None,
         use_causal_mask: bool = False,
     ) -> Tensor | None:
-        """Returns all masks as one of shape (B, T, S), or as `attention_mask` has it; None where there is none."""
+        """Combines all masks to one of shape (B, T, S), or that of `attention_mask`; None without masks."""
         masks = [] if query_mask is None else [query_mask.bool().unsqueeze(-1)]
         masks += [mask.bool().unsqueeze(-2) for mask in (value_mask, key_mask) if mask is not None]
         if use_causal_mask:
@@ -128,14 +128,14 @@ class AttentionHooks(Layer):
         return merged
 
     def _compute_causal_mask(self, query: Tensor, value: Tensor | None = None) -> Tensor:
-        """Returns (1, T, S): whether the key is not behind the query."""
+        """Returns the causal mask (1, T, S)."""
         value = query if value is None else value
         return causal_mask(query.shape[1], value.shape[1], query.device).unsqueeze(0)
 
     def _weigh_by_hooks(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, training: bool | None
     ) -> tuple[Tensor, Tensor]:
-        """Returns the weighted values (batch, ..., H, V), and the weights, by way of `_masked_softmax`."""
+        """Returns the weighted values (batch, ..., H, V), and the weights, through `_masked_softmax`."""
         query = query * self._inverse_sqrt_key_dim
         scores = torch.einsum(self._dot_product_equation, *((key, query) if self._keys_first else (query, key)))
         weights = self._masked_softmax(scores, mask)

@@ -1,6 +1,6 @@
 """Scores, weights and masks of dot-product attention, over torch's fused kernel.
 
-`B` batch and whatever else is not attended over, `H` heads, `T` queries, `S` keys and values, `K` and `V` sizes of a head.
+`B` batch and other axes without attention, `H` heads, `T` queries, `S` keys and values, `K` and `V` sizes of a head.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def attend(
     dropout: float = 0.0,
     flash: bool = False,
 ) -> Tensor:
-    """Returns the values, weighted by the softmax of the scores: (B, H, T, V).
+    """Returns the values weighted by the softmax of the scores: (B, H, T, V).
 
     Args:
         query: (B, H, T, K).
-        key: (B, H, S, K); it may have fewer heads than the query, each then shared by several in a row.
+        key: (B, H, S, K); it may have fewer heads than the query, each shared by consecutive ones.
         value: (B, H, S, V), likewise.
-        mask: True where a query may see a key, broadcast to (B, H, T, S). A query that may see none sees all alike.
-        is_causal: Whether query `i` may see the keys up to `i` only; not with a mask.
+        mask: True where a query may attend to a key, broadcast to (B, H, T, S). A fully masked query attends uniformly.
+        is_causal: Whether query `i` attends to keys up to `i` only; not with a mask.
         scale: Factor on the scores; one over the root of `K` if None.
-        dropout: Which part of the weights is set to 0.
-        flash: Whether to insist on the flash kernel, instead of letting torch choose.
+        dropout: Share of the weights that is set to 0.
+        flash: Whether to require the flash kernel; otherwise torch chooses.
     """
     choice: Any = sdpa_kernel(SDPBackend.FLASH_ATTENTION) if flash else contextlib.nullcontext()
     with choice:
@@ -44,31 +44,31 @@ def attend(
             return F.scaled_dot_product_attention(
                 query, key, value, dropout_p=dropout, is_causal=is_causal, scale=scale, enable_gqa=shares
             )
-        # of the fused kernels, only those without a mask take shared heads
+        # fused kernels support shared heads only without a mask
         key, value = spread_heads(key, query), spread_heads(value, query)
-        # a kernel's softmax of nothing is NaN or, under a penalty that swallows the scores, has gradients too large
+        # kernels return NaN for fully masked rows or, with a penalty that absorbs the scores, gradients that are too large
         blind = ~mask.any(-1, keepdim=True)
         y = F.scaled_dot_product_attention(query, key, value, mask | blind, dropout, scale=scale)
     return torch.where(blind, value.mean(-2, keepdim=True), y)
 
 
 def spread_heads(x: Tensor, query: Tensor) -> Tensor:
-    """Repeats every head, so that there are as many as the query has."""
+    """Repeats heads up to the number of the query's heads."""
     repeats = query.shape[-3] // x.shape[-3]
     return x if repeats == 1 else x.repeat_interleave(repeats, dim=-3)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Returns the softmax over the last axis of what the mask leaves; all alike where it leaves nothing."""
+    """Returns the masked softmax over the last axis; uniform for fully masked rows."""
     return (scores if mask is None else scores.masked_fill(~mask, torch.finfo(scores.dtype).min)).softmax(-1)
 
 
 def causal_mask(num_queries: int, num_keys: int, device: torch.device) -> Tensor:
-    """Returns (T, S): whether the key is not behind the query."""
+    """Returns the causal mask (T, S)."""
     return torch.ones(num_queries, num_keys, dtype=torch.bool, device=device).tril()
 
 
 def window_mask(num_queries: int, num_keys: int, window: int, device: torch.device) -> Tensor:
-    """Returns (T, S): whether the key is less than `window` steps from the query, either way."""
+    """Returns the mask (T, S) of keys less than `window` steps from the query, in both directions."""
     query = torch.arange(num_queries, device=device).unsqueeze(-1)
     return (query - torch.arange(num_keys, device=device)).abs() < window

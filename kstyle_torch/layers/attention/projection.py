@@ -1,4 +1,4 @@
-"""The linear maps into and out of attention heads."""
+"""Linear projections into and out of attention heads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, regularizers
+from kstyle_torch.dense_product import through_module
 from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.checks import check_sizes, known_size
@@ -23,8 +24,8 @@ class HeadProjection(Layer):
     """A linear map whose input or output features have several axes, such as (heads, size of a head).
 
     Args:
-        output_sizes: The axes made.
-        num_input_axes: How many last axes of the input they replace.
+        output_sizes: Sizes of the output axes.
+        num_input_axes: Number of trailing axes of the input that they replace.
         activation: Name, function or None (identity).
         use_bias: Whether there is a bias.
         kernel_initializer: Of the kernel, Keras' shape (*input axes, *output axes).
@@ -37,9 +38,9 @@ class HeadProjection(Layer):
     Input shape: (..., *input axes). Output shape: (..., *output axes).
     """
 
-    _says_where_masks_end = False  # the layer around it does
+    _says_where_masks_end = False  # the outer layer does
 
-    _has_precision = False  # the layer around it sees to that
+    _has_precision = False  # the outer layer handles it
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class HeadProjection(Layer):
             inputs = inputs.to(self._dtype)
         inputs = inputs.flatten(-self.num_input_axes) if self.num_input_axes > 1 else inputs
         try:
-            y = self.linear(inputs)
+            y = through_module(self.linear, inputs)
         except RuntimeError:
             if self.num_input_axes == 1:
                 check_sizes(self, inputs.shape, -1)

@@ -1,4 +1,4 @@
-"""Attention and AdditiveAttention: without heads or projections."""
+"""Attention and AdditiveAttention, without heads or projections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ register = layer_registry.register
 
 @register()
 class Attention(Layer):
-    """Every query gives a mean of the values, weighted by the softmax of its products with their keys.
+    """Means of the values for each query, weighted by the softmax of the products of query and keys.
 
     Call arguments:
         inputs: A list of query (batch, T, features), value (batch, S, features) and maybe key; the value is the key too if
@@ -29,14 +29,14 @@ class Attention(Layer):
         mask: A list of their masks or None: (batch, T), where it is False the output is 0; (batch, S), where it is False
             no query sees the value.
         training: The mode, for dropout.
-        return_attention_scores: Whether to give the weights too, (batch, T, S).
-        use_causal_mask: Whether a query may see only what is not behind it.
+        return_attention_scores: Whether to return the weights too, (batch, T, S).
+        use_causal_mask: Whether a query attends only to its own and earlier steps.
 
     Args:
         use_scale: Whether the scores have a trainable factor.
         score_mode: `"dot"` for products, `"concat"` for the sum of tanh(query + key).
-        dropout: Which part of the weights is dropped in training.
-        seed: Int for the same dropout at every run.
+        dropout: Share of the weights that is dropped in training.
+        seed: Int for reproducible dropout.
     Output shape: (batch, T, features of the value).
     Raises: ValueError: for another `score_mode`, or if the inputs are not a list of two or three tensors.
     Source: Luong et al. 2015.
@@ -140,12 +140,12 @@ class Attention(Layer):
 
 @register()
 class AdditiveAttention(Attention):
-    """Attention whose scores are sums of tanh(query + key), every feature with a trainable factor.
+    """Attention whose scores are sums of tanh(query + key), with a trainable factor for each feature.
 
     Args:
         use_scale: Whether there are factors, shape (features,).
-        dropout: Which part of the weights is dropped in training.
-        seed: Int for the same dropout at every run.
+        dropout: Share of the weights that is dropped in training.
+        seed: Int for reproducible dropout.
     Source: Bahdanau et al. 2015.
 
     Example:

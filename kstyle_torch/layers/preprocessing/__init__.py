@@ -1,1 +1,1 @@
-"""Layers that prepare data."""
+"""Preprocessing layers."""

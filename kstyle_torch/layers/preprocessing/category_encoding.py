@@ -1,4 +1,4 @@
-"""Category numbers -> vectors."""
+"""CategoryEncoding: encoding of category numbers as vectors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ register = layer_registry.register
 
 @register()
 class CategoryEncoding(DataLayer):
-    """Turns whole numbers into vectors of zeros and ones, or of counts.
+    """Encodes integers as vectors of zeros and ones, or of counts.
 
     Args:
-        num_tokens: How many categories there are: they go from 0 to `num_tokens - 1`.
-        output_mode: `"one_hot"` (a vector a number), `"multi_hot"` (a vector a sample, 1 for each number in it) or
-            `"count"` (a vector a sample, of how often each number is in it).
+        num_tokens: Number of categories, from 0 to `num_tokens - 1`.
+        output_mode: `"one_hot"` (a vector for each number), `"multi_hot"` (a vector for each sample, 1 for each number in
+            it) or `"count"` (a vector for each sample, with the count of each number).
         sparse: Not supported.
     Call arguments:
         inputs: Whole numbers.
@@ -48,7 +48,7 @@ class CategoryEncoding(DataLayer):
     ):
         super().__init__(**kwargs)
         if num_tokens is None:
-            raise ValueError("CategoryEncoding needs num_tokens; where it is not known, use IntegerLookup.")
+            raise ValueError("CategoryEncoding needs num_tokens; if it is unknown, use IntegerLookup.")
         self.num_tokens = positive_int(num_tokens, "num_tokens", self)
         self.output_mode = check_output_mode(output_mode, self, ("one_hot", "multi_hot", "count"))
         refuse_sparse(sparse, self)

@@ -1,4 +1,4 @@
-"""Data that preprocessing layers are called on and adapted to: arrays, lists, pandas, data sets, batches."""
+"""Conversion of data for preprocessing layers: arrays, lists, pandas, datasets, batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kstyle_torch.symbolic.tensor import is_symbolic
 
 
 class DataLayer(Layer):
-    """A layer that is also called on data as it comes: lists, pandas Series and frames, besides arrays and tensors."""
+    """A layer that is also called on raw data: lists, pandas Series and frames, besides arrays and tensors."""
 
     _allow_non_tensor_positional_args = True
 
@@ -23,26 +23,26 @@ class DataLayer(Layer):
         return super()._slow_call((as_array(args[0]), *args[1:]) if args else args, kwargs)
 
     def convert_weight(self, weight: Any) -> Any:
-        """Returns a weight as it is: no other backend could want it converted."""
+        """Returns a weight unchanged, since torch is the only backend."""
         return weight
 
 
 def as_array(data: Any) -> Any:
-    """Returns `data` as an array; tensors, symbolic ones too, as they are."""
+    """Returns `data` as an array; (symbolic) tensors unchanged."""
     if isinstance(data, Tensor) or is_symbolic(data):
         return data
     array = data.to_numpy() if hasattr(data, "to_numpy") else np.asarray(data)
-    return np.require(array, requirements="W")  # pandas' are read-only, at which torch warns
+    return np.require(array, requirements="W")  # pandas' arrays are read-only, for which torch warns
 
 
 def batches_of(data: Any, steps: int | None = None, *, layer: Layer) -> Iterator[Any]:
-    """Yields what `adapt` goes through, as arrays and tensors: `data` itself, or its batches, without their targets.
+    """Yields the arrays and tensors for `adapt`: `data` itself, or its batches without targets.
 
     Args:
         data: Array, tensor, list, pandas object, torch `Dataset` or `DataLoader`, or an iterable of batches.
-        steps: How many batches are taken; all if None.
-        layer: Whose `adapt` it is, for messages.
-    Raises: TypeError: if it is none of these. ValueError: if there is no batch.
+        steps: Number of batches to use; all if None.
+        layer: The layer, for messages.
+    Raises: TypeError: for other objects. ValueError: without batches.
     """
     if is_one_array(data):
         yield as_array(data)
@@ -52,11 +52,11 @@ def batches_of(data: Any, steps: int | None = None, *, layer: Layer) -> Iterator
         empty = False
         yield as_array(_inputs_of(batch, from_loader=isinstance(data, (DataLoader, Dataset))))
     if empty:
-        raise ValueError(f"{layer.name}: adapt() got no batch; expected at least one.")
+        raise ValueError(f"{layer.name}: adapt() got no batches; expected at least one.")
 
 
 def is_one_array(data: Any) -> bool:
-    """Returns whether `data` is all there is rather than a row of batches: a list of arrays is one."""
+    """Returns whether `data` is a single array rather than a series of batches, such as a list of arrays."""
     if isinstance(data, (list, tuple)):
         first = data[0] if data else None
         while isinstance(first, (list, tuple)) and first:
@@ -70,7 +70,7 @@ def _iterate(data: Any, layer: Layer) -> Iterable[Any]:
         return DataLoader(data, batch_size=256)
     if hasattr(data, "__iter__"):
         return data
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):  # a PyDataset: its items are batches
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):  # a PyDataset, whose items are batches
         return (data[number] for number in range(len(data)))
     raise TypeError(
         f"{layer.name}: adapt() takes an array, a tensor, a list, a pandas object, a Dataset, a DataLoader or an "
@@ -79,7 +79,7 @@ def _iterate(data: Any, layer: Layer) -> Iterable[Any]:
 
 
 def _inputs_of(batch: Any, from_loader: bool) -> Any:
-    """Returns the inputs of a batch that may be (inputs, targets, weights); a DataLoader makes lists of tuples."""
+    """Returns the inputs of a batch that may be (inputs, targets, weights); a DataLoader converts tuples to lists."""
     if isinstance(batch, (tuple, list)) and batch and not isinstance(batch[0], (str, bytes, int, float)):
         if from_loader or isinstance(batch, tuple):
             return batch[0]

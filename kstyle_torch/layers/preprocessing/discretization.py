@@ -1,4 +1,4 @@
-"""Numbers -> the number of the bin they are in."""
+"""Discretization: indices of bins for numbers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ register = layer_registry.register
 
 @register()
 class Discretization(DataLayer):
-    """Puts numbers into bins and gives the bins' numbers.
+    """Returns the indices of the bins of numbers.
 
     Args:
-        bin_boundaries: Where one bin ends and the next begins (with the boundary itself); the outer bins have no end.
-        num_bins: How many bins `adapt` makes, of about equally many values each; instead of `bin_boundaries`.
-        epsilon: How far off the quantiles found by `adapt` may be, as a share of the data.
-        output_mode: `"int"`, or vectors as `CategoryEncoding` makes them: `"one_hot"`, `"multi_hot"` or `"count"`.
+        bin_boundaries: Boundaries, each of which belongs to the bin above it; the outer bins are unbounded.
+        num_bins: Number of bins that `adapt` determines, with about equal counts; instead of `bin_boundaries`.
+        epsilon: Error of the quantiles found by `adapt`, as a share of the data.
+        output_mode: `"int"`, or vectors as of `CategoryEncoding`: `"one_hot"`, `"multi_hot"` or `"count"`.
         sparse: Not supported.
         dtype: Of vectors; numbers are int32.
     Output shape: that of the input in mode "int"; else as in `CategoryEncoding`.
@@ -67,7 +67,7 @@ class Discretization(DataLayer):
 
     @property
     def output_dtype(self) -> str:
-        """The dtype of the output: int32 for the numbers of bins, else that of the layer."""
+        """The dtype of the output: int32 for indices of bins, else that of the layer."""
         return "int32" if self.output_mode == "int" else self.compute_dtype
 
     @classmethod
@@ -102,11 +102,11 @@ class Discretization(DataLayer):
         return encode(indices, self.output_mode, len(self.bin_boundaries) + 1, bins.dtype)
 
     def adapt(self, data: Any, steps: int | None = None) -> None:
-        """Makes bins that hold about equally many values of the data.
+        """Determines bins with about equal counts of values.
 
         Args:
             data: Array, tensor, list, pandas object, torch `Dataset` or `DataLoader`, or an iterable of batches.
-            steps: How many batches are taken; all if None.
+            steps: Number of batches to use; all if None.
         Raises: ValueError: if the bins were given.
         """
         if self.num_bins is None:
@@ -117,15 +117,15 @@ class Discretization(DataLayer):
         self.finalize_state()
 
     def update_state(self, data: Any) -> None:
-        """Takes a batch into the summary that the bins are made of."""
+        """Adds a batch to the summary from which bins are determined."""
         values = data.detach().cpu().numpy() if isinstance(data, Tensor) else np.asarray(data)
         self.summary = merge(summarize(values.astype("float32"), self.epsilon), self.summary, self.epsilon)
 
     def finalize_state(self) -> None:
-        """Makes the bins of all batches taken in."""
+        """Determines the bins from all batches."""
         if self.num_bins is not None:
             self._set_boundaries(compress(self.summary, 1.0 / self.num_bins)[0, :-1])
 
     def reset_state(self) -> None:
-        """Forgets the batches taken in."""
+        """Discards the summary of batches."""
         self.summary = empty_summary()

@@ -1,4 +1,4 @@
-"""Whole numbers -> one-hot, multi-hot and count vectors: what every layer with an `output_mode` ends with."""
+"""One-hot, multi-hot and count vectors of integers: the last step of layers with an `output_mode`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OLDER_MODES = {"binary": "multi_hot", "tf-idf": "tf_idf"}
 
 
 def check_output_mode(mode: str, layer: Any, allowed: tuple[str, ...] = OUTPUT_MODES) -> str:
-    """Returns the output mode, older names made new.
+    """Returns the output mode, with older names converted.
 
     Raises: ValueError: if it is none of `allowed`.
     """
@@ -29,15 +29,15 @@ def refuse_sparse(sparse: bool, layer: Any) -> None:
 
 
 def encode(indices: Tensor, mode: str, depth: int, dtype: torch.dtype, weights: Tensor | None = None) -> Tensor:
-    """Vectors of length `depth`; numbers outside 0 to `depth - 1` count for nothing.
+    """Returns vectors of length `depth`; numbers outside of 0 to `depth - 1` are ignored.
 
     Args:
-        indices: Whole numbers, any shape.
-        mode: One of `OUTPUT_MODES`. "one_hot" is a vector a number (a last axis of size 1 is dropped); "multi_hot" and
-            "count" are a vector a sample, which lies along axis 1 (axis 0 if there is no other), as in Keras.
+        indices: Integers of any shape.
+        mode: One of `OUTPUT_MODES`. "one_hot" is a vector for each number (a last axis of size 1 is dropped); "multi_hot"
+            and "count" are a vector for each sample, along axis 1 (axis 0 of a vector), as in Keras.
         depth: Length of the vectors.
         dtype: Of the output.
-        weights: What each number counts in mode "count", of the shape of `indices`; 1 if None.
+        weights: Weight of each number in mode "count", shaped like `indices`; 1 if None.
     """
     if mode == "int":
         return indices.to(dtype)
@@ -49,7 +49,7 @@ def encode(indices: Tensor, mode: str, depth: int, dtype: torch.dtype, weights: 
         return (indices.unsqueeze(-1) == torch.arange(depth, device=indices.device)).to(dtype)
     axis = 1 if indices.ndim > 1 else 0
     places = torch.where((indices >= 0) & (indices < depth), indices, depth).movedim(axis, -1)
-    bins = torch.zeros(*places.shape[:-1], depth + 1, dtype=dtype, device=indices.device)  # the last: what is dropped
+    bins = torch.zeros(*places.shape[:-1], depth + 1, dtype=dtype, device=indices.device)  # the last one is dropped
     if mode == "multi_hot":
         return bins.scatter(-1, places, 1)[..., :-1]
     amounts = torch.ones_like(places, dtype=dtype) if weights is None else weights.to(dtype).movedim(axis, -1)

@@ -1,6 +1,6 @@
-"""The hashes that TensorFlow, and so Keras, puts strings into bins with: FarmHash64 and SipHash-2-4.
+"""The hashes of strings in TensorFlow and Keras: FarmHash64 and SipHash-2-4.
 
-Strings of one length are hashed together: each function takes bytes of shape (strings, length) and gives uint64.
+Strings of equal length are hashed together: each function takes bytes of shape (strings, length) and gives uint64.
 Source: github.com/google/farmhash (farmhashna, Fingerprint64); Aumasson & Bernstein 2012 (SipHash).
 """
 
@@ -31,7 +31,7 @@ def hash_text(texts: Sequence[str], salt: Sequence[int] | None = None) -> np.nda
 
 
 def cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns one hash of two (TensorFlow's FingerprintCat64)."""
+    """Combines two hashes (TensorFlow's FingerprintCat64)."""
     with np.errstate(over="ignore"):
         mixed = ((first ^ CROSS) ^ (_shift_mix(second * CROSS) * CROSS)) * CROSS
         return _shift_mix(_shift_mix(mixed) * CROSS)

@@ -1,4 +1,4 @@
-"""Pairs of categories -> bins, by a hash of both."""
+"""HashedCrossing: hashing of combinations of categories into bins."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SEED = 0xDECAFCAFFE  # TensorFlow's default hash key
 
 @register()
 class HashedCrossing(HashLayer):
-    """Puts combinations of two or more categories into bins by a hash of them all: the bins that Keras puts them into.
+    """Hashes combinations of two or more categories into the same bins as Keras.
 
     Args:
-        num_bins: How many bins there are.
+        num_bins: Number of bins.
         output_mode: `"int"`, or `"one_hot"` for vectors.
         sparse: Not supported.
         dtype: Of the output; int64 in mode "int" if None.
@@ -62,11 +62,13 @@ class HashedCrossing(HashLayer):
 
     def forward(self, inputs: Any) -> Tensor:
         if any("float" in str(feature.dtype) for feature in inputs):
-            raise ValueError(f"{self.name}: inputs must be strings or whole numbers; got {[x.dtype for x in inputs]}.")
+            raise ValueError(f"{self.name}: inputs must be strings or integers; got {[x.dtype for x in inputs]}.")
         features = [hashable(feature, self) for feature in inputs]
         shape = features[0].shape
         if any(feature.shape != shape for feature in features):
-            raise ValueError(f"{self.name}: inputs must have one shape; got {[feature.shape for feature in features]}.")
+            raise ValueError(
+                f"{self.name}: inputs must have the same shape; got {[feature.shape for feature in features]}."
+            )
         if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
             raise ValueError(f"{self.name}: inputs must have shape (), (batch,) or (batch, 1); got {shape}.")
         hashes = np.full(features[0].size, SEED, dtype=np.uint64)

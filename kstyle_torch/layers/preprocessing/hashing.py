@@ -1,4 +1,4 @@
-"""Strings and whole numbers -> bins, by a hash."""
+"""Hashing of strings and integers into bins."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ register = layer_registry.register
 
 
 class HashLayer(DataLayer):
-    """A layer that hashes on the host: strings, which torch cannot hold, and whole numbers as their decimal digits."""
+    """A layer that hashes on the host: strings, which torch cannot hold, and integers as decimal digits."""
 
-    _builds_weights = False  # what it builds is a place, not a weight
+    _builds_weights = False  # it builds an empty buffer for the device, not a weight
     integer_inputs = True
     _autocast = False
 
@@ -39,14 +39,14 @@ class HashLayer(DataLayer):
 
 @register()
 class Hashing(HashLayer):
-    """Puts strings or whole numbers into bins by their FarmHash64 or, with a salt, their SipHash.
+    """Hashes strings or integers into bins by FarmHash64 or, with a salt, SipHash.
 
-    The bins that Keras puts them into. It works in a model (on whole numbers) but is not compiled.
+    The bins are those of Keras. It works in a model (on integers), but is not compiled.
 
     Args:
-        num_bins: How many bins there are, that of `mask_value` among them.
-        mask_value: What goes into bin 0, which then is nothing else's.
-        salt: One or two ints that make the hash a secret one.
+        num_bins: Number of bins, including that of `mask_value`.
+        mask_value: Value for bin 0, which is not used otherwise then.
+        salt: One or two ints, the secret key of the hash.
         output_mode: `"int"`, or vectors as `CategoryEncoding` makes them: `"one_hot"`, `"multi_hot"` or `"count"`.
         sparse: Not supported.
         dtype: Of the output; int64 in mode "int" if None.
@@ -102,7 +102,7 @@ def hashable(x: Any, layer: Any) -> np.ndarray:
     if flat and all(isinstance(number, int) for number in flat):
         return array.astype("int64")
     if not all(isinstance(text, str) for text in flat):
-        raise TypeError(f"{layer.name} hashes strings or whole numbers; got {array.dtype} that holds something else.")
+        raise TypeError(f"{layer.name} hashes strings or integers; got other objects, in an array of {array.dtype}.")
     strings = np.empty(len(flat), dtype=object)
     strings[:] = flat
     return strings.reshape(array.shape)

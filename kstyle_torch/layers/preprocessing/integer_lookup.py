@@ -1,4 +1,4 @@
-"""Whole numbers -> their indices in a vocabulary."""
+"""IntegerLookup: indices of integers in a vocabulary."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ register = layer_registry.register
 
 @register()
 class IntegerLookup(IndexLookup):
-    """Turns whole numbers into their indices in a vocabulary, or back; it compiles, and can be part of a model.
+    """Converts integers to their indices in a vocabulary, or back; it can be compiled, and part of a model.
 
     Args:
-        max_tokens: As in `IndexLookup`, like the others.
-        mask_token: The number that is padding.
-        oov_token: What unknown indices become with `invert=True`.
+        max_tokens: As in `IndexLookup`, as are all others.
+        mask_token: Number of the padding.
+        oov_token: Result for unknown indices with `invert=True`.
         vocabulary_dtype: `"int64"`.
 
     Example:
@@ -79,7 +79,7 @@ class IntegerLookup(IndexLookup):
     def _as_tokens(self, data: Any) -> tuple[list[Any], tuple[int, ...]]:
         array = data.detach().cpu().numpy() if isinstance(data, Tensor) else as_array(data)
         if array.dtype.kind not in "biuf":
-            raise TypeError(f"{self.name} works on whole numbers; got {array.dtype}. For text there is StringLookup.")
+            raise TypeError(f"{self.name} works on integers; got {array.dtype}. Use StringLookup for text.")
         return array.astype("int64").ravel().tolist(), array.shape
 
     def _read(self, path: Any) -> list[Any]:
@@ -110,7 +110,7 @@ class IntegerLookup(IndexLookup):
         """Returns the indices that the numbers have if they are not in the vocabulary."""
         start = self._oov_start()
         if self.num_oov_indices == 0 and not torch.compiler.is_compiling():
-            unknown = x[indices == MISSING].tolist()  # host waits for the device here: the user asked for a check
+            unknown = x[indices == MISSING].tolist()  # the host waits: a check was requested
             if unknown:
                 self._refuse_unknown(unknown)
         if self.num_oov_indices <= 1:

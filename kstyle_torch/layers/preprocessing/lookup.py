@@ -17,33 +17,33 @@ from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer, as_array, batches_of, is_one_array
 from kstyle_torch.layers.preprocessing.encoding import check_output_mode, encode, refuse_sparse
 
-BYTES_A_TOKEN = 100  # in a list and in a table, the text aside
-DROPPED = -1  # index of what counts for nothing: the mask token in vectors
-MISSING = -2  # index, on the way, of what is not in the vocabulary
+BYTES_A_TOKEN = 100  # in a list and in a table, without the text
+DROPPED = -1  # index of tokens that do not count: the mask token in vectors
+MISSING = -2  # intermediate index of tokens that are not in the vocabulary
 
 
 class IndexLookup(DataLayer):
-    """Turns tokens into their indices in a vocabulary, or back.
+    """Converts tokens to their indices in a vocabulary, or back.
 
-    The index 0 is the mask token's, if there is one and the output mode is "int"; the next `num_oov_indices` are those of
-    tokens that are not in the vocabulary. The vocabulary is part of the config, not of the state dict.
+    Index 0 is the mask token, if there is one and the output mode is "int"; the next `num_oov_indices` are for tokens that
+    are not in the vocabulary. The vocabulary is part of the config, not of the state dict.
 
     Args:
-        max_tokens: Most entries of the vocabulary, the special ones among them; no limit if None.
-        num_oov_indices: How many indices there are for unknown tokens, which are spread over them by a hash. With 0, an
-            unknown token is an error.
-        mask_token: What is padding: it has index 0, and counts for nothing in vectors. None for no padding.
-        oov_token: What unknown indices become with `invert=True`.
-        vocabulary: Tokens, most frequent first, with or without the special ones in front; or the path of a file with one
-            a line. `adapt` learns it if None.
+        max_tokens: Largest size of the vocabulary, including special tokens; no limit if None.
+        num_oov_indices: Number of indices for unknown tokens, which a hash distributes over them. With 0, unknown tokens are
+            an error.
+        mask_token: Padding token: it has index 0, and does not count in vectors. None for no padding.
+        oov_token: Result for unknown indices with `invert=True`.
+        vocabulary: Tokens, most frequent first, with or without leading special tokens; or the path of a file with one
+            per line. `adapt` learns it if None.
         idf_weights: A weight for each token, for mode "tf_idf".
-        invert: Whether indices are turned into tokens.
+        invert: Whether to convert indices to tokens.
         output_mode: `"int"` for indices, or vectors as `CategoryEncoding` makes them: `"one_hot"`, `"multi_hot"`,
             `"count"`, or `"tf_idf"` (counts times inverse document frequency).
-        pad_to_max_tokens: Whether vectors have length `max_tokens`, not that of the vocabulary.
+        pad_to_max_tokens: Whether vectors have length `max_tokens` instead of that of the vocabulary.
         sparse: Not supported.
-        oov_method: How whole numbers are spread over unknown indices: `"floormod"` (remainder) or `"farmhash"`.
-        salt: One or two ints that make the hash a secret one.
+        oov_method: Distribution of unknown integers over indices: `"floormod"` (remainder) or `"farmhash"`.
+        salt: One or two ints, the secret key of the hash.
     Input shape: any. Output shape: that of the input in mode "int", or as in `CategoryEncoding`.
     Raises: ValueError: for a token that occurs twice or a vocabulary longer than `max_tokens`.
     """
@@ -106,7 +106,7 @@ class IndexLookup(DataLayer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Returns a layer of this class from what `get_config` gave.
+        """Returns a layer of this class for a `get_config` dict.
 
         Raises: ValueError: if it names a file of tokens, which a config may not open.
         """
@@ -119,7 +119,7 @@ class IndexLookup(DataLayer):
     # ---------------------------------------------------------------------------------------------- what a subclass says
 
     def _as_tokens(self, data: Any) -> tuple[list[Any], tuple[int, ...]]:
-        """Returns the tokens in data, flat, and its shape."""
+        """Returns the flattened tokens of data, and its shape."""
         raise NotImplementedError
 
     def _read(self, path: str | os.PathLike[str]) -> list[Any]:
@@ -127,7 +127,7 @@ class IndexLookup(DataLayer):
         raise NotImplementedError
 
     def _prepare(self) -> None:
-        """Makes what the call looks tokens up in."""
+        """Builds the lookup table of the call."""
         raise NotImplementedError
 
     # --------------------------------------------------------------------------------------------------- the vocabulary
@@ -136,16 +136,16 @@ class IndexLookup(DataLayer):
         """Returns the tokens in the order of their indices.
 
         Args:
-            include_special_tokens: Whether the mask and unknown tokens are among them.
+            include_special_tokens: Whether to include the mask and unknown tokens.
         """
         return [*self._specials(), *self._tokens] if include_special_tokens else list(self._tokens)
 
     def vocabulary_size(self) -> int:
-        """Returns how many indices there are, those of the mask and of unknown tokens among them."""
+        """Returns the number of indices, including those of the mask and of unknown tokens."""
         return self._token_start() + len(self._tokens)
 
     def _indices(self) -> dict[Any, int]:
-        """Returns the index of every token, the mask's among them."""
+        """Returns the index of each token, including the mask."""
         indices = dict(zip(self._tokens, itertools.count(self._token_start())))
         if self.mask_token is not None:
             indices[self.mask_token] = 0 if self.output_mode == "int" else DROPPED
@@ -164,18 +164,18 @@ class IndexLookup(DataLayer):
         """Sets the vocabulary.
 
         Args:
-            vocabulary: Tokens, most frequent first, with or without the special ones in front; or a file with one a line.
+            vocabulary: Tokens, most frequent first, with or without leading special tokens; or a file with one per line.
             idf_weights: A weight for each of them, for output mode "tf_idf".
         Raises: ValueError: if it is empty, too long, has a token twice, or has weights that do not fit.
         """
         if (idf_weights is not None) != (self.output_mode == "tf_idf"):
             raise ValueError(
-                f"{self.name}: output_mode {self.output_mode!r} and idf_weights={idf_weights} do not go together: weights "
+                f"{self.name}: output_mode {self.output_mode!r} and idf_weights={idf_weights} contradict each other: weights "
                 "are for 'tf_idf', which needs them."
             )
         if isinstance(vocabulary, (str, os.PathLike)):  # holds no special tokens
             if self.output_mode == "tf_idf" or not os.path.exists(vocabulary):
-                raise ValueError(f"{self.name}: no such file for output_mode {self.output_mode!r}: {vocabulary!r}.")
+                raise ValueError(f"{self.name}: file not found for output_mode {self.output_mode!r}: {vocabulary!r}.")
             given = [*self._specials(), *self._read(vocabulary)]
         else:
             given = self._as_tokens(vocabulary)[0]
@@ -191,24 +191,24 @@ class IndexLookup(DataLayer):
             raise ValueError(f"{self.name}: the vocabulary is empty.")
         if len({*tokens}) < len(tokens):
             twice = [token for token, count in Counter(tokens).items() if count > 1]
-            raise ValueError(f"{self.name}: tokens must differ; the vocabulary has {twice[:5]} more than once.")
+            raise ValueError(f"{self.name}: tokens must be unique; the vocabulary has {twice[:5]} more than once.")
         reserved = [self.mask_token, self.oov_token] if self.invert else [self.mask_token]
         for special in reserved:
             if special is not None and special in tokens:
                 raise ValueError(
-                    f"{self.name}: the token {special!r} is reserved, but is number {given.index(special)} of the "
-                    f"vocabulary. Leave all special tokens out, or begin with {self._specials()}."
+                    f"{self.name}: the token {special!r} is reserved, but is at position {given.index(special)} of the "
+                    f"vocabulary. Omit all special tokens, or begin with {self._specials()}."
                 )
         size = self._token_start() + len(tokens)
         if self.max_tokens is not None and size > self.max_tokens:
             raise ValueError(f"{self.name}: the vocabulary has {size} entries; max_tokens is {self.max_tokens}.")
 
     def _fit_idf(self, idf_weights: Any, num_given: int, specials: int) -> np.ndarray:
-        """Returns a weight for every index; unknown tokens have the mean weight if they were given none."""
+        """Returns a weight for each index; unknown tokens have the mean weight unless it is given."""
         weights = np.asarray(idf_weights, dtype="float64")
         if weights.shape != (num_given,):
             raise ValueError(
-                f"{self.name}: idf_weights must be one number a token, {num_given}; got shape {weights.shape}."
+                f"{self.name}: idf_weights must have one number for each of {num_given} tokens; got shape {weights.shape}."
             )
         return np.pad(weights, (self._token_start() - specials, 0), constant_values=weights.mean())
 
@@ -230,12 +230,12 @@ class IndexLookup(DataLayer):
     # --------------------------------------------------------------------------------------------------------- adapting
 
     def adapt(self, data: Any, steps: int | None = None) -> None:
-        """Learns the vocabulary: the tokens in the data, most frequent first, and of equally frequent ones the greater.
+        """Learns the vocabulary: the tokens in the data by descending frequency, and in descending order for equal ones.
 
         Args:
             data: Array, list, pandas object, torch `Dataset` or `DataLoader`, or an iterable of batches of tokens. A row
-                is a document, for inverse document frequencies.
-            steps: How many batches are taken; all if None.
+                is a document for inverse document frequencies.
+            steps: Number of batches to use; all if None.
         Raises: ValueError: if the vocabulary was given to the constructor.
         """
         self.reset_state()
@@ -247,7 +247,7 @@ class IndexLookup(DataLayer):
         """Counts the tokens of a batch."""
         tokens, shape = self._as_tokens(data)
         if self.output_mode != "tf_idf":
-            self._count([tokens])  # no need of documents: a million lists of one token take seconds
+            self._count([tokens])  # documents are not needed, and a million lists of one token take seconds
             return
         width = len(tokens) // shape[0] if len(shape) > 1 and shape[0] else len(tokens)
         self._count([tokens[start : start + width] for start in range(0, len(tokens), max(width, 1))])
@@ -261,7 +261,7 @@ class IndexLookup(DataLayer):
             set_unnoticed(self, _num_documents=self._num_documents + len(documents))
 
     def finalize_state(self) -> None:
-        """Makes the vocabulary of what was counted, and forgets the counts."""
+        """Builds the vocabulary from the counts, and discards them."""
         for special in (self.mask_token, self.oov_token):
             self._counts.pop(special, None)
         if not self._adaptable or not self._counts:
@@ -284,23 +284,23 @@ class IndexLookup(DataLayer):
         return np.pad(weights, (self._token_start(), 0), constant_values=weights.mean())
 
     def reset_state(self) -> None:
-        """Forgets the counts of `update_state`."""
+        """Discards the counts of `update_state`."""
         set_unnoticed(self, _counts=Counter(), _document_counts=Counter(), _num_documents=0)
 
     # ----------------------------------------------------------------------------------------------------------- calling
 
     def _depth(self) -> int:
-        """Returns the length of vectors; where there is no vocabulary yet, as in a file half read, what the config says."""
+        """Returns the length of vectors; without a vocabulary, as during loading, that of the config."""
         if self.pad_to_max_tokens and self.max_tokens:
             return self.max_tokens
         return self.vocabulary_size() if self._tokens else self._expected_size or self.vocabulary_size()
 
     def _need_vocabulary(self, rows: int) -> None:
-        if not self._tokens and rows:  # a run for shapes has no rows, and may come first
+        if not self._tokens and rows:  # shape inference has no rows, and may run before
             raise ValueError(f"{self.name} has no vocabulary yet: call adapt(data), or pass vocabulary.")
 
     def _encode(self, indices: Tensor) -> Tensor:
-        """Returns what the output mode makes of indices."""
+        """Encodes indices by the output mode."""
         if self.output_mode == "tf_idf":
             counts = encode(indices, "count", self._depth(), self.idf_weights.dtype)
             return counts * self.idf_weights.to(counts.device)
@@ -314,28 +314,28 @@ class IndexLookup(DataLayer):
     # ---------------------------------------------------------------------------------------------------- Keras' files
 
     def save_assets(self, dir_path: str) -> None:
-        """Writes the vocabulary to `vocabulary.txt` in a folder, one token a line."""
+        """Writes the vocabulary to `vocabulary.txt` in a folder, one token per line."""
         with open(os.path.join(dir_path, "vocabulary.txt"), "w", encoding="utf-8") as file:
             file.write("\n".join(map(str, self.get_vocabulary())))
 
     def load_assets(self, dir_path: str) -> None:
-        """Takes the vocabulary from `vocabulary.txt` in a folder, as Keras' files hold it."""
+        """Loads the vocabulary from `vocabulary.txt` in a folder, as in Keras' files."""
         tokens = self._read(os.path.join(dir_path, "vocabulary.txt"))
         self.set_vocabulary(tokens, None if self._idf is None else self._idf[: len(tokens)])
 
     def save_own_variables(self, store: Any) -> None:
-        """Puts the weights of output mode "tf_idf", which are not weights of the layer in Keras either, into a dict."""
+        """Stores the weights of output mode "tf_idf", which are not weights of the layer in Keras either, in a dict."""
         if self.output_mode == "tf_idf":
             store["idf_weights"] = self.idf_weights.cpu().numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        """Takes them from a dict, for `load_assets`."""
+        """Loads them from a dict, for `load_assets`."""
         if self.output_mode == "tf_idf":
             set_unnoticed(self, _idf=np.asarray(store["idf_weights"]))
 
 
 def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[str]:
-    """Returns the lines of a file; empty ones at its end are none."""
+    """Returns the lines of a file, without empty ones at its end."""
     with open(path, encoding=encoding) as file:
         text = file.read()
     budget.take(len(text) + BYTES_A_TOKEN * text.count("\n"), "a vocabulary")
@@ -346,7 +346,7 @@ def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[st
 
 
 def as_salt(salt: Any, layer: Any) -> list[int] | None:
-    """Returns the two ints that a salt means.
+    """Returns the two ints for a salt.
 
     Raises: ValueError: if it is neither None, an int nor two of them.
     """
@@ -360,6 +360,6 @@ def as_salt(salt: Any, layer: Any) -> list[int] | None:
 
 
 def _rows(data: Any) -> Any:
-    """Returns data of one axis as rows of one token each, so that every token is a document."""
+    """Reshapes data of one axis to rows of one token, so that each token is a document."""
     array = as_array(data)
     return array.reshape(-1, 1) if array.ndim <= 1 else array

@@ -1,4 +1,4 @@
-"""Sound -> Mel spectrograms."""
+"""MelSpectrogram: Mel spectrograms of audio."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
 
 @register()
 class MelSpectrogram(DataLayer):
-    """Turns sound into the loudness of its frequency bands, spaced as the ear hears them, over time.
+    """Converts audio to the power in frequency bands on the Mel scale over time.
 
     Args:
         fft_length: Samples of a Fourier transform.
-        sequence_stride: Samples from one frame to the next.
+        sequence_stride: Distance between frames in samples.
         sequence_length: Samples of a frame, at most `fft_length`; `fft_length` if None.
         window: `"hann"`, `"hamming"`, a vector of `sequence_length` numbers, or None for no window.
-        sampling_rate: Samples a second.
-        num_mel_bins: How many bands there are.
+        sampling_rate: Samples per second.
+        num_mel_bins: Number of bands.
         min_freq: Lowest frequency of the bands, in hertz.
-        max_freq: Highest; half the sampling rate if None.
+        max_freq: Highest frequency; half the sampling rate if None.
         power_to_db: Whether the output is in decibels.
-        top_db: How far below the loudest value of the whole batch the others are cut off, in decibels.
+        top_db: Dynamic range in decibels: values are clipped at this distance below the largest one of the batch.
         mag_exp: Power of the magnitude: 2 for power, 1 for magnitude.
-        min_power: Least power, so that logarithms are finite.
-        ref_power: Power that is 0 decibels.
+        min_power: Smallest power, so that logarithms are finite.
+        ref_power: Power of 0 decibels.
     Input shape: (batch, samples) or (samples,). Output shape: (batch, num_mel_bins, frames), with
         `1 + samples // sequence_stride` frames.
     Raises: ValueError: if `fft_length` is less than `sequence_length`, or the window is unknown or of another length.
@@ -94,12 +94,12 @@ class MelSpectrogram(DataLayer):
         upper_edge_hertz: float = 3800.0,
         dtype: DType = "float32",
     ) -> Tensor:
-        """Returns the share of each frequency of a spectrum in each band, (num_spectrogram_bins, num_mel_bins).
+        """Returns the weight of each frequency in each band, (num_spectrogram_bins, num_mel_bins).
 
         Args:
-            num_mel_bins: How many bands there are.
-            num_spectrogram_bins: How many frequencies the spectrum has, half the length of the Fourier transform and one.
-            sampling_rate: Samples a second.
+            num_mel_bins: Number of bands.
+            num_spectrogram_bins: Number of frequencies of the spectrum: half the length of the Fourier transform plus one.
+            sampling_rate: Samples per second.
             lower_edge_hertz: Lowest frequency of the bands, in hertz.
             upper_edge_hertz: Highest, in hertz.
             dtype: Of the result.
@@ -137,7 +137,7 @@ def _mel(hertz: Tensor) -> Tensor:
 
 
 def _bands(num_bands: int, num_bins: int, sampling_rate: float, lowest: float, highest: float) -> Tensor:
-    """Returns triangles over the bins of the Fourier transform, shape (bins, bands); the lowest bin is in none."""
+    """Returns triangular filters over the bins of the Fourier transform, (bins, bands); they exclude the lowest bin."""
     pitch = _mel(torch.linspace(0, sampling_rate / 2, num_bins, dtype=torch.float64)).unsqueeze(1)
     ends = [float(_mel(torch.tensor(float(edge), dtype=torch.float64))) for edge in (lowest, highest)]
     edges = torch.linspace(*ends, num_bands + 2, dtype=torch.float64)  # type: ignore[call-overload]

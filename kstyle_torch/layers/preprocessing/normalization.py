@@ -1,4 +1,4 @@
-"""Features -> features of mean 0 and variance 1 over a data set."""
+"""Normalization of features to mean 0 and variance 1 over a dataset."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ register = layer_registry.register
 
 @register()
 class Normalization(DataLayer):
-    """Subtracts the mean of the data that it was adapted to, and divides by its standard deviation.
+    """Subtracts the mean of the data to which it was adapted, and divides by its standard deviation.
 
     Args:
-        axis: The axis, or axes, whose entries have a mean and variance each; None for a single mean and variance.
+        axis: Axis or axes with a mean and variance for each entry; None for a single mean and variance.
         mean: The mean, instead of `adapt`; a number or one for each entry. Needs `variance`.
         variance: The variance, likewise.
-        invert: Whether to go back from normalized features to the original ones.
+        invert: Whether to convert normalized features back to the original ones.
     Output shape: that of the input.
     Raises: ValueError: if only one of `mean` and `variance` is given, or their shapes differ or do not fit `axis`.
 
@@ -51,12 +51,12 @@ class Normalization(DataLayer):
         super().__init__(**kwargs)
         self.axis = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
         self.input_mean, self.input_variance, self.invert = _plain(mean), _plain(variance), invert
-        self._arguments.update(mean=self.input_mean, variance=self.input_variance)  # Keras' config has no arrays here
+        self._arguments.update(mean=self.input_mean, variance=self.input_variance)  # lists, as in Keras' config
         if (mean is None) != (variance is None):
             raise ValueError(f"Normalization needs both mean and variance, or neither; got {mean} and {variance}.")
         if np.shape(self.input_mean) != np.shape(self.input_variance):
             raise ValueError(
-                f"Normalization: mean and variance must have one shape; got {np.shape(mean)} and {np.shape(variance)}."
+                f"Normalization: mean and variance must have the same shape; got {np.shape(mean)} and {np.shape(variance)}."
             )
         if mean is not None and np.ndim(self.input_mean) > len(self.axis):
             raise ValueError(f"Normalization: a mean of shape {np.shape(mean)} does not fit axis={self.axis}.")
@@ -79,7 +79,7 @@ class Normalization(DataLayer):
         self.count = self.add_weight((), "zeros", dtype="int32", name="count", trainable=False)  # in Keras' files
 
     def _aligned(self, value: Any) -> Tensor:
-        """Returns a given mean or variance, its axes laid along the last of the kept ones."""
+        """Aligns a given mean or variance with the last of the kept axes."""
         given = torch.as_tensor(value, dtype=self._dtype, device=config.device())
         shape = [1] * len(self._broadcast)
         for axis, size in zip(reversed(self._kept), reversed(given.shape), strict=False):
@@ -88,7 +88,7 @@ class Normalization(DataLayer):
 
     @property
     def mean(self) -> Any:
-        """The mean, in a shape that meets the input's; None before the layer is built."""
+        """The mean, in a shape that broadcasts with the input; None before the layer is built."""
         return self._statistic("given_mean", "adapt_mean")
 
     @property
@@ -104,13 +104,13 @@ class Normalization(DataLayer):
     def forward(self, inputs: Tensor) -> Tensor:
         mean, deviation = self.mean, self.variance.sqrt().clamp_min(config.epsilon())
         inputs = inputs.to(mean.dtype)
-        if inputs.ndim == len(self._broadcast):  # else a single feature would be normalized by the statistics of all
+        if inputs.ndim == len(self._broadcast):  # otherwise a single feature would broadcast with the statistics of all
             if any(inputs.shape[axis] != self._broadcast[axis] for axis in self._kept):
                 check_sizes(self, inputs.shape, *self._kept)
         return inputs * deviation + mean if self.invert else (inputs - mean) / deviation
 
     def adapt(self, data: Any) -> None:
-        """Takes the mean and variance from data.
+        """Computes the mean and variance of data.
 
         Args:
             data: Array, tensor, list, pandas object, torch `Dataset` or `DataLoader`, or an iterable of batches.
@@ -128,7 +128,7 @@ class Normalization(DataLayer):
         self.finalize_state()
 
     def finalize_state(self) -> None:
-        """Comes last in `adapt`, and after weights are loaded; `mean` and `variance` always are those of the weights."""
+        """Ends `adapt` and loading of weights; does nothing, since `mean` and `variance` read the weights."""
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if not self.built:
@@ -141,7 +141,7 @@ class Normalization(DataLayer):
 
 
 class _Moments:
-    """Mean and variance of batches, merged as they come (Chan et al. 1979)."""
+    """Running mean and variance of batches (Chan et al. 1979)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -149,7 +149,7 @@ class _Moments:
         self.variance: Any = 0.0
 
     def add(self, batch: Tensor, axes: list[int]) -> None:
-        """Takes in a batch, over `axes`."""
+        """Adds a batch, reduced over `axes`."""
         batch = batch if batch.dtype in (torch.float32, torch.float64) else batch.double()
         mean, variance = batch, torch.zeros_like(batch)
         if axes:

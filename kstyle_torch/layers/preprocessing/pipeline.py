@@ -1,4 +1,4 @@
-"""Layers one after the other, as a layer."""
+"""Pipeline: a chain of layers as a layer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ register = layer_registry.register
 
 @register()
 class Pipeline(Layer):
-    """Calls layers one after the other: preprocessing steps, kept together as one layer.
+    """Calls layers in turn: a chain of preprocessing steps as one layer.
 
     Args:
-        layers: Layers or torch modules, the first one first.
+        layers: Layers or torch modules, in order.
     Output shape: that of the last layer.
     Raises: TypeError: if one is neither.
 
@@ -29,7 +29,7 @@ class Pipeline(Layer):
     """
 
     _allow_non_tensor_positional_args = True
-    _has_precision = _autocast = False  # the layers inside see to it
+    _has_precision = _autocast = False  # the inner layers handle it
 
     def __init__(self, layers: Sequence[nn.Module], name: str | None = None, **kwargs: Any):
         super().__init__(name=name, **kwargs)

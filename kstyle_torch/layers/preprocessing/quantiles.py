@@ -6,12 +6,12 @@ import numpy as np
 
 
 def empty_summary() -> np.ndarray:
-    """Returns the summary of nothing, shape (2, 0)."""
+    """Returns the empty summary, shape (2, 0)."""
     return np.zeros((2, 0), dtype="float32")
 
 
 def summarize(values: np.ndarray, epsilon: float) -> np.ndarray:
-    """Returns about `1 / epsilon` of the values, evenly spaced in their order, and how many each stands for."""
+    """Returns about `1 / epsilon` of the values, evenly spaced in sorted order, and their weights."""
     ordered = np.sort(values, axis=None)
     step = max(ordered.size * epsilon, 1)
     chosen = ordered[int(step - 1) :: int(step)]
@@ -19,13 +19,13 @@ def summarize(values: np.ndarray, epsilon: float) -> np.ndarray:
 
 
 def merge(first: np.ndarray, second: np.ndarray, epsilon: float) -> np.ndarray:
-    """Returns the summary of what two summaries stand for."""
+    """Merges two summaries."""
     both = np.concatenate([first, second], axis=1)
     return compress(both[:, np.argsort(both[0])], epsilon)
 
 
 def compress(summary: np.ndarray, epsilon: float) -> np.ndarray:
-    """Returns the summary at `1 / epsilon` evenly spaced quantiles, interpolated; as it is where it is shorter than that."""
+    """Compresses a summary to `1 / epsilon` evenly spaced, interpolated quantiles; shorter ones are not changed."""
     if summary.shape[1] * epsilon < 1:
         return summary
     reached = summary[1].cumsum()

@@ -1,4 +1,4 @@
-"""Values -> values times a scale, plus an offset."""
+"""Rescaling: multiplication by a scale and addition of an offset."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import config
+from kstyle_torch.errors import WrongTypeError
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.custom_objects import TakesCustomObjects
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer
@@ -17,7 +18,7 @@ register = layer_registry.register
 
 @register()
 class Rescaling(TakesCustomObjects, DataLayer):
-    """Multiplies by a scale and adds an offset; whole numbers, such as pixels, become floats.
+    """Multiplies by a scale and adds an offset; integers, such as pixels, become floats.
 
     Args:
         scale: A number, or one for each channel.
@@ -41,7 +42,13 @@ class Rescaling(TakesCustomObjects, DataLayer):
         self.register_buffer("shift", self._constant(self.offset, channels=False), persistent=False)
 
     def _constant(self, value: Any, channels: bool) -> Tensor:
-        constant = torch.as_tensor(value, dtype=self._dtype, device=config.device())
+        try:
+            constant = torch.as_tensor(value, dtype=self._dtype, device=config.device())
+        except (TypeError, ValueError) as error:
+            name = "scale" if channels else "offset"
+            raise WrongTypeError(
+                f"{self.name}: {name} must be a number, or an array of them; got {value!r}."
+            ) from error
         if channels and constant.ndim and self.data_format == "channels_first":
             return constant.reshape(*constant.shape, *(1,) * (3 - constant.ndim))
         return constant

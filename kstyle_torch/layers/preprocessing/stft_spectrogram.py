@@ -1,4 +1,4 @@
-"""Signals -> spectrograms, by a convolution that can be trained."""
+"""STFTSpectrogram: spectrograms of signals by a trainable convolution."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ MODES = ("log", "magnitude", "psd", "real", "imag", "angle", "stft")
 
 @register()
 class STFTSpectrogram(Layer):
-    """Turns a signal into the strength of its frequencies over time: a short-time Fourier transform.
+    """Short-time Fourier transform of a signal.
 
-    It is a convolution with waves, which are weights: they are trained unless `trainable=False`.
+    It is a convolution with waves as weights, which are trained unless `trainable=False`.
 
     Args:
-        mode: What the output is: `"log"` or plain `"magnitude"`, `"psd"` (power), `"real"` or `"imag"` part, both
+        mode: Kind of output: `"log"` or plain `"magnitude"`, `"psd"` (power), `"real"` or `"imag"` part, both
             (`"stft"`), or the phase (`"angle"`).
         frame_length: Samples of a frame.
-        frame_step: Samples from one frame to the next, at most `frame_length`; half of it if None.
+        frame_step: Distance between frames in samples, at most `frame_length`; half of it if None.
         fft_length: Samples of a Fourier transform, at least `frame_length`; the next power of two if None.
         window: Name of a SciPy window, a vector of `frame_length` numbers, or None for no window.
         periodic: Whether a named window is periodic rather than symmetric.
@@ -80,10 +80,10 @@ class STFTSpectrogram(Layer):
                 f"STFTSpectrogram: fft_length must be at least frame_length={frame_length}; got {fft_length}."
             )
         if fft_length is not None and fft_length & (fft_length - 1):
-            warnings.warn(f"STFTSpectrogram: fft_length is best a power of two; got {fft_length}.", stacklevel=2)
+            warnings.warn(f"STFTSpectrogram: fft_length should be a power of two; got {fft_length}.", stacklevel=2)
         if window is not None and not isinstance(window, str) and np.shape(window) != (frame_length,):
             raise ValueError(f"STFTSpectrogram: window must have {frame_length} numbers; got shape {np.shape(window)}.")
-        STFT("real", window, scaling, periodic)((frame_length, 1, 2))  # refuses a bad window or scaling here already
+        STFT("real", window, scaling, periodic)((frame_length, 1, 2))  # checks window and scaling
         self.mode, self.frame_length, self.frame_step = mode, frame_length, frame_step or frame_length // 2
         self.fft_length = fft_length or 2 ** math.ceil(math.log2(frame_length))
         self.window, self.periodic, self.scaling = window, periodic, scaling
@@ -107,7 +107,7 @@ class STFTSpectrogram(Layer):
                 f"{self.name}: expected an input of 3 axes, (batch, length, channels); got {tuple(inputs.shape)}."
             )
         signal = inputs if self.data_format == "channels_first" else inputs.transpose(1, 2)
-        frames = signal.flatten(0, 1).unsqueeze(1)  # a channel a row: all are convolved with the same waves
+        frames = signal.flatten(0, 1).unsqueeze(1)  # one row per channel, since all are convolved with the same waves
         if self.padding == "same":
             frames = F.pad(frames, same_padding(frames.shape[-1], self.frame_length, self.frame_step))
         return self._arranged(self._spectrum(frames).unflatten(0, signal.shape[:2]))
@@ -124,13 +124,13 @@ class STFTSpectrogram(Layer):
         if self.mode == "stft":
             return torch.cat([real, imag], dim=1)
         power = real.square() + imag.square()
-        if self.mode == "psd":  # all but the first and last bin stand for a negative frequency too
+        if self.mode == "psd":  # all but the first and last bin also represent a negative frequency
             return torch.cat([power[:, :1], 2 * power[:, 1:-1], power[:, -1:]], dim=1)
         magnitude = power.clamp_min(config.epsilon()).sqrt()
         return magnitude if self.mode == "magnitude" else magnitude.clamp_min(config.epsilon()).log()
 
     def _arranged(self, spectra: Tensor) -> Tensor:
-        """Brings (batch, channels, bins, frames) to the shape of the output."""
+        """Converts (batch, channels, bins, frames) to the shape of the output."""
         last = self.data_format == "channels_last"
         if self.expand_dims:
             return spectra.permute(0, 3, 2, 1) if last else spectra.transpose(2, 3)

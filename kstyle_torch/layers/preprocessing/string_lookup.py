@@ -1,4 +1,4 @@
-"""Strings -> their indices in a vocabulary."""
+"""StringLookup: indices of strings in a vocabulary."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ register = layer_registry.register
 
 @register()
 class StringLookup(TextLayer, IndexLookup):
-    """Turns strings into their indices in a vocabulary, or back. It is called on text before the model.
+    """Converts strings to their indices in a vocabulary, or back. It is called on text before the model.
 
     Args:
-        max_tokens: As in `IndexLookup`, like the others.
-        mask_token: The string that is padding.
-        oov_token: What unknown indices become with `invert=True`.
-        encoding: Of bytes and of a vocabulary file.
+        max_tokens: As in `IndexLookup`, as are all others.
+        mask_token: Padding string.
+        oov_token: Result for unknown indices with `invert=True`.
+        encoding: Encoding of bytes and of a vocabulary file.
     Input shape: any, of strings; with `invert=True` of indices, and the output is a NumPy array of strings.
     Raises: TypeError: if it is called on anything but text, a symbolic tensor for instance.
 
@@ -91,7 +91,7 @@ class StringLookup(TextLayer, IndexLookup):
         return self._encode(indices.to(self.place.device))
 
     def indices_of(self, tokens: Sequence[str]) -> np.ndarray:
-        """Returns the index of each token; -1 for the mask token where it counts for nothing."""
+        """Returns the index of each token; -1 for the mask token if it does not count."""
         self._need_vocabulary(len(tokens))
         # a dict's own get, called from C, is several times faster than sorting the strings for np.unique
         found = map(self._table.get, tokens, itertools.repeat(MISSING))

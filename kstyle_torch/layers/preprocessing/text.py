@@ -1,4 +1,4 @@
-"""Text: torch cannot hold it, so it stays in lists and arrays until it is numbers."""
+"""Base of text layers. torch cannot hold text, so it stays in lists and arrays until it is encoded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kstyle_torch.layers.preprocessing.data_layer import DataLayer, as_array
 
 
 class Texts(NamedTuple):
-    """Strings, flat, and the shape that they were in."""
+    """Flattened strings and their original shape."""
 
     flat: list[str]
     shape: tuple[int, ...]
@@ -26,18 +26,18 @@ class Texts(NamedTuple):
 class TextLayer(DataLayer):
     """A layer that is called on text, before the model: a list, an array or a pandas Series of strings."""
 
-    _builds_weights = False  # what it builds is a place, not a weight
+    _builds_weights = False  # it builds an empty buffer for the device, not a weight
     integer_inputs = True
     _autocast = False
 
     def build(self, input_shape: Any) -> None:
-        # empty: it moves with a model that the layer is part of, so that the numbers arrive where the weights are
+        # empty: it moves with the model, so that results are on the device of the weights
         self.register_buffer("place", torch.empty(0, device=config.device()), persistent=False)
 
     def _symbolic_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise TypeError(
-            f"{self.name} works on text, which torch cannot hold, so it cannot be called on a symbolic tensor. Turn the "
-            "text into numbers before the model, x = layer(texts), and start the model with an Input of their shape."
+            f"{self.name} works on text, which torch cannot hold, so it cannot be called on a symbolic tensor. Convert "
+            "text to numbers before the model, x = layer(texts), and start the model with an Input of their shape."
         )
 
     def _to_tensor(self, leaf: Any) -> Any:
@@ -60,7 +60,7 @@ def as_texts(data: Any, encoding: str, layer: Any) -> Texts:
     if not all(issubclass(kind, str) for kind in kinds):
         wrong = next(text for text in flat if not isinstance(text, str))
         raise TypeError(
-            f"{layer.name} works on text; got {wrong!r} of type {type(wrong).__name__}. Numbers become text with "
+            f"{layer.name} works on text; got {wrong!r} of type {type(wrong).__name__}. Convert numbers to text with "
             "x.astype(str); texts in a list must be nested evenly."
         )
     return Texts(flat, array.shape)

@@ -1,4 +1,4 @@
-"""Texts -> indices of their words, or vectors of counts."""
+"""TextVectorization: indices of words, or vectors of counts, for texts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ register = layer_registry.register
 Documents = list[list[str]]
 
 BYTES_A_LENGTH = 40  # a number in a tuple
-# ASCII only, as TensorFlow does it
+# ASCII only, as in TensorFlow
 LOWER: dict[int, Any] = {
     ord(upper): lower for upper, lower in zip(string.ascii_uppercase, string.ascii_lowercase, strict=True)
 }
@@ -39,25 +39,25 @@ WORD = re.compile(r"[^ \t\n\r\f\v]+")
 
 @register()
 class TextVectorization(TextLayer):
-    """Turns texts into the indices of their words, or into vectors of word counts. It is called before the model.
+    """Converts texts to indices of words, or to vectors of word counts. It is called before the model.
 
-    A text is standardized and split into tokens; n-grams are made of them; a `StringLookup` whose mask token is "" finds
-    their indices: 0 is padding, 1 is for unknown tokens.
+    A text is standardized, split into tokens and combined to n-grams; a `StringLookup` with mask token "" returns their
+    indices: 0 is padding, 1 is for unknown tokens.
 
     Args:
-        max_tokens: Most entries of the vocabulary, padding and unknown tokens among them; no limit if None.
+        max_tokens: Largest size of the vocabulary, including padding and unknown tokens; no limit if None.
         standardize: `"lower_and_strip_punctuation"`, `"lower"`, `"strip_punctuation"` (of ASCII letters and signs), None, or
             a function from an array of strings to one.
         split: `"whitespace"`, `"character"`, None, or a function from a vector of strings to a list of tokens for each.
-        ngrams: Longest n-gram, or a tuple of the lengths wanted; None for tokens as they are.
-        output_mode: `"int"`, or one vector a text: `"multi_hot"`, `"count"` or `"tf_idf"`.
-        output_sequence_length: Length that rows of indices are cut or padded to; that of the longest if None.
-        pad_to_max_tokens: Whether vectors have length `max_tokens`, not that of the vocabulary.
-        vocabulary: Tokens, most frequent first, or the path of a file with one a line. `adapt` learns it if None.
+        ngrams: Length of the longest n-gram, or a tuple of lengths; None for single tokens.
+        output_mode: `"int"`, or one vector per text: `"multi_hot"`, `"count"` or `"tf_idf"`.
+        output_sequence_length: Length to which rows of indices are truncated or padded; that of the longest if None.
+        pad_to_max_tokens: Whether vectors have length `max_tokens` instead of that of the vocabulary.
+        vocabulary: Tokens, most frequent first, or the path of a file with one per line. `adapt` learns it if None.
         idf_weights: A weight for each token, for mode "tf_idf".
         sparse: Not supported.
         ragged: Not supported.
-        encoding: Of bytes and of a vocabulary file.
+        encoding: Encoding of bytes and of a vocabulary file.
     Input shape: (batch,) or (batch, 1), of strings. Output shape: (batch, length) of int64; in the other modes
         (batch, size of the vocabulary).
     Raises: TypeError: if it is called on anything but text, a symbolic tensor for instance.
@@ -142,12 +142,12 @@ class TextVectorization(TextLayer):
         """Returns the tokens in the order of their indices.
 
         Args:
-            include_special_tokens: Whether the padding and unknown tokens are among them.
+            include_special_tokens: Whether to include the padding and unknown tokens.
         """
         return self.lookup.get_vocabulary(include_special_tokens)
 
     def vocabulary_size(self) -> int:
-        """Returns how many indices there are, those of padding and of unknown tokens among them."""
+        """Returns the number of indices, including those of padding and unknown tokens."""
         return self.lookup.vocabulary_size()
 
     def set_vocabulary(self, vocabulary: Any, idf_weights: Any = None) -> None:
@@ -156,18 +156,18 @@ class TextVectorization(TextLayer):
         self._take_config()
 
     def adapt(self, data: Any, batch_size: int | None = None, steps: int | None = None) -> None:
-        """Learns the vocabulary: the tokens in the texts, most frequent first, and of equally frequent ones the greater.
+        """Learns the vocabulary: the tokens in the texts by descending frequency, and in descending order for equal ones.
 
         Args:
             data: Array, list or pandas Series of texts, torch `Dataset` or `DataLoader`, or an iterable of batches.
-            batch_size: Of no effect, as in Keras.
-            steps: How many batches are taken; all if None.
+            batch_size: Has no effect, as in Keras.
+            steps: Number of batches to use; all if None.
         Raises: ValueError: if the vocabulary was given to the constructor.
         """
         self.reset_state()
         for batch in batches_of(data, steps, layer=self):
             texts = as_texts(batch, self.encoding, self)
-            alone = is_one_array(data) and len(texts.shape) <= 1  # each text is a document, also where it is not split
+            alone = is_one_array(data) and len(texts.shape) <= 1  # each text is a document even if it is not split
             self._count(Texts(texts.flat, (len(texts.flat), 1)) if alone else texts)
         self.finalize_state()
 
@@ -179,12 +179,12 @@ class TextVectorization(TextLayer):
         self.lookup._count(self._tokenize(texts)[0])
 
     def finalize_state(self) -> None:
-        """Makes the vocabulary of what was counted, and forgets the counts."""
+        """Builds the vocabulary from the counts, and discards them."""
         self.lookup.finalize_state()
         self._take_config()
 
     def reset_state(self) -> None:
-        """Forgets the counts of `update_state`."""
+        """Discards the counts of `update_state`."""
         self.lookup.reset_state()
 
     # -------------------------------------------------------------------------------------------------------- calling
@@ -203,7 +203,7 @@ class TextVectorization(TextLayer):
         return vectors.reshape(*shape, *vectors.shape[1:])
 
     def _padded(self, documents: Documents) -> Tensor:
-        """Returns the indices of the tokens, a row a document."""
+        """Returns the indices of the tokens, a row for each document."""
         lengths = np.fromiter(map(len, documents), np.int64, len(documents))
         width = self.output_sequence_length or int(lengths.max(initial=0))
         padding = 0 if self.output_mode == "int" else DROPPED
@@ -234,7 +234,7 @@ class TextVectorization(TextLayer):
     def _without_last_axis(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) > 1 and shape[-1] != 1:
             raise ValueError(
-                f"{self.name}: texts to be split must have shape (batch,) or (batch, 1); got {shape}. For texts that are "
+                f"{self.name}: texts to split must have shape (batch,) or (batch, 1); got {shape}. For texts that are "
                 "split already, pass split=None."
             )
         return shape[:-1] if len(shape) > 1 else shape
@@ -250,25 +250,25 @@ class TextVectorization(TextLayer):
     # -------------------------------------------------------------------------------------------------- Keras' files
 
     def save_assets(self, dir_path: str) -> None:
-        """Writes the vocabulary to `vocabulary.txt` in a folder, one token a line."""
+        """Writes the vocabulary to `vocabulary.txt` in a folder, one token per line."""
         self.lookup.save_assets(dir_path)
 
     def load_assets(self, dir_path: str) -> None:
-        """Takes the vocabulary from `vocabulary.txt` in a folder, as Keras' files hold it."""
+        """Loads the vocabulary from `vocabulary.txt` in a folder, as in Keras' files."""
         self.lookup.load_assets(dir_path)
         self._take_config()
 
     def save_own_variables(self, store: Any) -> None:
-        """Puts the weights of output mode "tf_idf" into a dict."""
+        """Stores the weights of output mode "tf_idf" in a dict."""
         self.lookup.save_own_variables(store)
 
     def load_own_variables(self, store: Any) -> None:
-        """Takes them from a dict, for `load_assets`."""
+        """Loads them from a dict, for `load_assets`."""
         self.lookup.load_own_variables(store)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Returns a layer of this class from what `get_config` gave.
+        """Returns a layer of this class for a `get_config` dict.
 
         Raises: ValueError: if it names a file of tokens, which a config may not open.
         """
@@ -280,7 +280,7 @@ class TextVectorization(TextLayer):
 
 
 def _lengths(ngrams: Any) -> tuple[int, ...] | None:
-    """Returns the lengths of n-grams that are wanted."""
+    """Returns the lengths of n-grams."""
     if ngrams is None:
         return None
     if isinstance(ngrams, int):

@@ -1,1 +1,1 @@
-"""Recurrent layers: `RNN` over any cell, and Keras' own cells, which run on torch's fused kernels where those can."""
+"""Recurrent layers: `RNN` for any cell, and Keras' cells, which use torch's fused kernels where possible."""

@@ -1,4 +1,4 @@
-"""Two recurrent layers, one for each direction."""
+"""Bidirectional: two recurrent layers, one for each direction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kstyle_torch.layers.recurrent.rnn import UnitsRNN
 
 register = layer_registry.register
 COMMON = ("stateful", "return_sequences", "return_state")
-ALIKE = ("__class__", "units", "use_bias")  # of two cells that torch's kernel runs at once
+ALIKE = ("__class__", "units", "use_bias")  # attributes that must be equal for one call of torch's kernel
 MERGES: dict[str | None, Callable[[Tensor, Tensor], Any]] = {
     "concat": lambda forward, backward: torch.cat([forward, backward], dim=-1),
     "sum": torch.add,
@@ -33,10 +33,10 @@ class Bidirectional(TakesCustomObjects, Layer):
 
     Args:
         layer: A recurrent layer, or one with its attributes `go_backwards`, `return_sequences`, `return_state` and
-            `stateful`. It is a pattern: `forward_layer` and `backward_layer` are new layers of its arguments.
-        merge_mode: How the two outputs become one: "concat", "sum", "mul", "ave", or None for a pair of them.
-        weights: Weights to start from, those of the forward layer first.
-        backward_layer: Another layer for the way back, with the other `go_backwards`; used itself.
+            `stateful`. It is a template: `forward_layer` and `backward_layer` are new layers with its arguments.
+        merge_mode: Combination of the two outputs: "concat", "sum", "mul", "ave", or None for a pair.
+        weights: Initial weights, those of the forward layer first.
+        backward_layer: Layer for the backward direction, with the opposite `go_backwards`; it is not copied.
     Call: as the layer; `initial_state` has the forward layer's states first. With `return_sequences`, the output at
         masked steps is zeros.
     Output shape: the layer's, the last axis doubled by "concat"; with `return_state`, the states of both.
@@ -50,7 +50,7 @@ class Bidirectional(TakesCustomObjects, Layer):
         torch.Size([1, 5, 8])
     """
 
-    _has_precision = False  # the layers inside see to it
+    _has_precision = False  # the inner layers handle it
 
     supports_masking = True
     _opens_call = True
@@ -80,7 +80,7 @@ class Bidirectional(TakesCustomObjects, Layer):
         self._first_weights = weights
 
     def _follow_dtype(self, fn: Callable[[Tensor], Tensor]) -> None:
-        """Takes the dtype of moved weights; the layer that was given, too, of which the config is made."""
+        """Adopts the dtype of converted weights, also for the template, from which the config is made."""
         super()._follow_dtype(fn)
         self._arguments["layer"]._follow_dtype(fn)
 
@@ -129,7 +129,7 @@ class Bidirectional(TakesCustomObjects, Layer):
         return self._run_at_once if usual else self.forward
 
     def _run_at_once(self, sequences: Tensor, **arguments: Any) -> Any:
-        """Returns `forward`, both directions in one call of torch's kernel where that is all there is to do."""
+        """Returns the output of `forward`, with both directions in one call of torch's kernel if possible."""
         if arguments or not self._is_plain(sequences):
             return self.forward(sequences, **arguments)
         outputs = self.forward_layer.cell.run_plainly(sequences, self.backward_layer.cell)
@@ -152,7 +152,7 @@ class Bidirectional(TakesCustomObjects, Layer):
             return False
         cells = [half.cell for half in halves]
         if not all(isinstance(cell, LSTMCell) and cell.is_plain(sequences, self.training) for cell in cells):
-            return False  # the kernels of others add up their gradients in another order for two directions
+            return False  # other kernels sum the gradients of two directions in another order
         first, second = ([getattr(cell, name) for name in ALIKE] for cell in cells)
         return first == second
 
@@ -172,7 +172,7 @@ class Bidirectional(TakesCustomObjects, Layer):
         Raises: ValueError: if they are not stateful.
         """
         if not self.stateful:
-            raise ValueError(f"{self.name}: only a stateful layer has states to reset.")
+            raise ValueError(f"{self.name}: only stateful layers have states to reset.")
         self.forward_layer.reset_state()
         self.backward_layer.reset_state()
 
@@ -182,11 +182,11 @@ class Bidirectional(TakesCustomObjects, Layer):
 
 
 def _directed(layer: Layer, prefix: str, **changes: Any) -> Any:
-    """Returns a new layer of the arguments of `layer`, its name with the prefix."""
+    """Returns a new layer with the arguments of `layer` and a prefix of its name."""
     name = prefix + layer.name.removeprefix(prefix)
     config = {**layer.get_config(), **changes, "name": name}
     if layer._arguments.get("dtype") is None:
-        del config["dtype"]  # not chosen, so a later .to() wins
+        del config["dtype"]  # not set by the user, so that a later .to() determines it
     return type(layer).from_config(config)
 
 

@@ -1,7 +1,7 @@
-"""Base of Keras' own cells: weights, dropout masks, the loop over steps and the way to torch's fused kernels.
+"""Base of Keras' cells: weights, dropout masks, the loop over steps and the use of torch's fused kernels.
 
-A cell works in two halves: `project` maps the inputs to the gates, for all steps at once, and `advance` takes one step
-with what it gave.
+A cell has two parts: `project` maps the inputs to the gates, for all steps at once, and `advance` takes one step with its
+result.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers, tree
+from kstyle_torch.dense_product import dense_product
 from kstyle_torch.draws import generator, skip_default_seed
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.call_pairs import has_other_call
@@ -23,6 +24,7 @@ from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.module_walk import OwnDict, first_parameter, set_unnoticed
 from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.reparametrization import refresh
+from kstyle_torch.layer.seed_states import DrawsFromTorch
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight
 from kstyle_torch.layers.recurrent.sequence import last_valid, loop, writes_one_step
@@ -41,13 +43,13 @@ def given(names: dict[str, Any]) -> dict[str, Any]:
 
 
 def runs_as_steps(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Marks the `call` of a cell whose `run` gives the same as one step after the other; a subclass may have another."""
+    """Marks a cell's `call` that is equivalent to its `run`; a subclass may override only one of them."""
     call.runs_as_steps = True  # type: ignore[attr-defined]
     return call
 
 
-class Cell(Layer):
-    """Base of Keras' own cells: takes one step, `cell(inputs, states)`, and gives the output and the new states.
+class Cell(DrawsFromTorch, Layer):
+    """Base of Keras' cells: takes one step, `cell(inputs, states)`, and returns the output and the new states.
 
     Args:
         units: Size of the output and of each state.
@@ -63,10 +65,10 @@ class Cell(Layer):
         kernel_constraint: What the matrix for the inputs is projected to after each step.
         recurrent_constraint: What the matrix for the state is projected to after each step.
         bias_constraint: What the bias is projected to after each step.
-        dropout: Which part of the inputs is dropped in training; the same part at every step of a sequence.
+        dropout: Share of the inputs that is dropped in training, with the same mask at each step of a sequence.
         recurrent_dropout: Which part of the state is dropped in training, likewise.
-        seed: Int for the same dropout at every run.
-        implementation: 1 drops other inputs for each gate, 2 the same for all; 1 wherever the state is dropped.
+        seed: Int for reproducible dropout.
+        implementation: 1 uses a dropout mask for each gate, 2 one for all; always 1 with recurrent dropout.
     """
 
     num_gates: ClassVar[int]
@@ -75,10 +77,10 @@ class Cell(Layer):
     state_shape: tuple[int, ...]  # of one sample
     implementation: int = 2
     _masks: dict[str, list[Tensor]]
-    _seeded_first = False  # whether Keras makes the seed generator of its dropout before the initializers
+    _seeded_first = False  # whether Keras creates the seed generator of the dropout before the initializers
 
     def _store(self, names: dict[str, Any]) -> None:
-        """Keeps the constructor's `locals()` as attributes: functions for their names, rates checked."""
+        """Stores the constructor's `locals()` as attributes, with names resolved to functions and rates checked."""
         arguments = given({**names, "kwargs": {}})
         if self._seeded_first:
             skip_default_seed(arguments["seed"])
@@ -109,7 +111,7 @@ class Cell(Layer):
     # ------------------------------------------------------------------------------------------ what a class defines
 
     def project(self, x: Tensor, training: bool) -> Tensor:
-        """Returns the share of the inputs (batch, time, ...) in the gates."""
+        """Returns the contribution of the inputs (batch, time, ...) to the gates."""
         raise NotImplementedError
 
     def advance(self, gates: Tensor, states: Sequence[Tensor], training: bool) -> list[Tensor]:
@@ -145,16 +147,16 @@ class Cell(Layer):
             wrong unless `final_states` asks for them.
         """
         if self._forward_pre_hooks:
-            refresh(self)  # the cell itself is never called, so its hooks would not run
+            refresh(self)  # parametrizations are hooks of the cell, which is not called
         if x.dtype in INTEGERS:
             x = x.to(self._dtype)
         self._check_features(x)
         args = (x, states, inside, every_step, final_states, training)
-        precise = self.__dict__.get("forward")  # not that of the class; it casts as the policy says
+        precise = self.__dict__.get("forward")  # that of the instance, which casts according to the policy
         return self._run(*args) if precise is None else precise.around(self._run, args, {})
 
     def _check_features(self, x: Tensor) -> None:
-        """Checks that there are as many features as the matrix for the inputs has: torch's kernel reads on behind the end.
+        """Checks the number of features, since torch's kernel would read beyond the end of the matrix for the inputs.
 
         Raises: ValueError: if there are not.
         """
@@ -172,7 +174,7 @@ class Cell(Layer):
         return loop(step, self.project(x, training), states, inside, every_step, training)
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
-        """Zeros for every state."""
+        """Returns zeros for each state."""
         weight = first_parameter(self)
         device, dtype = (config.device(), self._dtype) if weight is None else (weight.device, weight.dtype)
         shape = (batch_size or 0, *self.state_shape)
@@ -189,7 +191,7 @@ class Cell(Layer):
         if not training or not rate:
             return []
         getter = f"get_{which}_mask"
-        if getattr(type(self), getter) is not getattr(Cell, getter):  # a subclass draws its own
+        if getattr(type(self), getter) is not getattr(Cell, getter):  # a subclass draws its own masks
             masks = getattr(self, getter)(like)
             return [] if masks is None else [*masks] if isinstance(masks, (list, tuple)) else [masks]
         return self._own_masks(which, like, rate)
@@ -201,21 +203,21 @@ class Cell(Layer):
         return self._masks[which]
 
     def _draw(self, like: Tensor, rate: float) -> Tensor:
-        """Zeros and `1 / (1 - rate)`; drawn on the CPU if there is a seed, so that every device gives the same."""
+        """Returns a mask of 0 and `1 / (1 - rate)`, drawn on the CPU if there is a seed, so that all devices agree."""
         if self._generator is None:
             return F.dropout(torch.ones_like(like), rate)
         kept = torch.rand(like.shape, generator=self._generator) >= rate
         return kept.to(like) / (1 - rate if rate < 1 else 1)
 
     def get_dropout_mask(self, step_input: Tensor) -> Any:
-        """Returns what the inputs are multiplied by in training, drawn where it is not yet; None without `dropout`.
+        """Returns the dropout mask of the inputs in training, drawn on first use; None without `dropout`.
 
-        It is a list, a mask a gate, where each gate drops other inputs.
+        It is a list with a mask for each gate if gates have separate masks.
         """
         return self._mask_or_masks("dropout", step_input)
 
     def get_recurrent_dropout_mask(self, step_input: Tensor) -> Any:
-        """Returns what the state is multiplied by in training, likewise; None without `recurrent_dropout`."""
+        """Returns the dropout mask of the state in training, likewise; None without `recurrent_dropout`."""
         return self._mask_or_masks("recurrent_dropout", step_input)
 
     def _mask_or_masks(self, which: str, like: Tensor) -> Any:
@@ -224,11 +226,11 @@ class Cell(Layer):
         return None if not masks else masks if len(masks) > 1 else masks[0]
 
     def reset_dropout_mask(self) -> None:
-        """Lets the next step draw which inputs are dropped."""
+        """Makes the next step draw a new dropout mask of the inputs."""
         self._masks.pop("dropout", None)
 
     def reset_recurrent_dropout_mask(self) -> None:
-        """Lets the next step draw which part of the state is dropped."""
+        """Makes the next step draw a new dropout mask of the state."""
         self._masks.pop("recurrent_dropout", None)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -242,7 +244,7 @@ class Cell(Layer):
         bias: Tensor | None,
         masks: Sequence[Tensor],
     ) -> Tensor:
-        """Returns `function(x, weight, bias)`, each gate with its own mask on `x` where there are several."""
+        """Returns `function(x, weight, bias)`, with a mask on `x` for each gate if there are several."""
         if len(masks) < 2:
             return function(x * masks[0] if masks else x, weight, bias)
         biases = [None] * len(masks) if bias is None else bias.chunk(len(masks))
@@ -251,7 +253,7 @@ class Cell(Layer):
 
 
 class FusedCell(Cell):
-    """Base of the cells that torch has a kernel for. The weights have torch's names and order of gates."""
+    """Base of the cells with a fused kernel in torch. The weights have torch's names and order of gates."""
 
     units: int
 
@@ -264,7 +266,7 @@ class FusedCell(Cell):
         self.state_shape = (self.units,)
         self.output_size = self.units
         self.state_size: Any = self.units if self.num_states == 1 else [self.units] * self.num_states
-        self.use_kernel = True  # the layer's use_cudnn=False switches it off
+        self.use_kernel = True  # False with use_cudnn=False of the layer
 
     def build(self, input_shape: Shape) -> None:
         features, size = known_size(input_shape, -1, self), self.num_gates * self.units
@@ -277,7 +279,7 @@ class FusedCell(Cell):
         self._compact()
 
     def _make_bias(self, size: int, options: dict[str, Any]) -> None:
-        """Makes the bias. One is trained, as in Keras; the second one of the kernels stays zero."""
+        """Creates the biases. One is trained, as in Keras; the second one of the kernels stays zero."""
         self.bias_ih_l0 = nn.Parameter(torch.empty(size, **options)) if self.use_bias else None
         self.register_buffer("bias_hh_l0", torch.zeros(size, **options) if self.use_bias else None, persistent=False)
 
@@ -285,7 +287,7 @@ class FusedCell(Cell):
         return self.bias_initializer(shape, dtype=dtype)
 
     def _biases(self) -> tuple[Tensor | None, Tensor | None]:
-        """Returns that of the inputs and that of the state."""
+        """Returns the biases of the inputs and of the state."""
         return self.bias_ih_l0, self.bias_hh_l0
 
     def _input_matrix(self) -> Tensor:
@@ -293,10 +295,10 @@ class FusedCell(Cell):
 
     def project(self, x: Tensor, training: bool) -> Tensor:
         masks = [mask.unsqueeze(1) for mask in self.dropout_masks("dropout", x[:, 0], training)]
-        return self.map_gates(F.linear, x, self.weight_ih_l0, self._biases()[0], masks)
+        return self.map_gates(dense_product, x, self.weight_ih_l0, self._biases()[0], masks)
 
     def recur(self, h: Tensor, training: bool) -> Tensor:
-        """Returns the share of the state in the gates."""
+        """Returns the contribution of the state to the gates."""
         masks = self.dropout_masks("recurrent_dropout", h, training)
         return self.map_gates(F.linear, h, self.weight_hh_l0, self._biases()[1], masks)
 
@@ -304,11 +306,11 @@ class FusedCell(Cell):
 
     @property
     def has_kernel(self) -> bool:
-        """True if torch's kernel computes what this cell does, outside training at least."""
+        """True if torch's kernel computes the same as this cell, at least in inference mode."""
         raise NotImplementedError
 
     def run_kernel(self, x: Tensor, states: Any, weights: list[Tensor], options: tuple[Any, ...]) -> tuple[Tensor, Any]:
-        """Runs torch's kernel. Returns outputs at every step and final states, each of these (directions, batch, units)."""
+        """Runs torch's kernel. Returns: Outputs at each step, and final states, each (directions, batch, units)."""
         raise NotImplementedError
 
     def _run(
@@ -337,26 +339,26 @@ class FusedCell(Cell):
         return (outputs if every_step else last_valid(outputs, inside)), new_states
 
     def weights_for_kernel(self) -> list[Tensor]:
-        """Returns the weights in torch's order: matrices for the inputs and the state, then their biases, if there are any."""
+        """Returns the weights in torch's order: matrices for the inputs and the state, followed by biases, if any."""
         biases = [bias for bias in self._biases() if bias is not None]
         return [self.weight_ih_l0, self.weight_hh_l0, *biases]
 
     def is_plain(self, x: Tensor, training: bool) -> bool:
-        """Returns whether the kernel alone does all there is to do for `x`, (batch, time, features), from a state of zeros."""
+        """Returns whether the kernel computes everything for `x`, (batch, time, features), from a state of zeros."""
         drops = training and (self.dropout or self.recurrent_dropout)
         if drops or not self.use_kernel or not self.has_kernel or "forward" in self.__dict__:
             return False
         if has_other_call(self):
             return False
         weight = self._parameters.get("weight_ih_l0")
-        if self._forward_pre_hooks or "weight_hh_l0" not in self._parameters:  # torch's tools compute a weight
+        if self._forward_pre_hooks or "weight_hh_l0" not in self._parameters:  # a parametrized weight
             return False
-        if weight is None or x.ndim != 3 or x.shape[2] != weight.shape[1]:  # the kernel itself does not look
+        if weight is None or x.ndim != 3 or x.shape[2] != weight.shape[1]:  # the kernel does not check it
             return False
         return x.dtype is weight.dtype and not torch.compiler.is_exporting()
 
     def run_plainly(self, x: Tensor, backward: FusedCell | None = None) -> Tensor:
-        """Returns the outputs at every step, for what `is_plain`.
+        """Returns the outputs at each step, if `is_plain`.
 
         Args:
             backward: Another cell of the same class and size, to run from the last step to the first.
@@ -370,11 +372,11 @@ class FusedCell(Cell):
         return self.run_kernel(x, [zeros] * self.num_states, weights, options)[0]
 
     def _hold_states(self, x: Tensor, weights: list[Tensor], inside: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Inputs and weights with which the kernel keeps, behind the valid steps, the states it does not put out."""
+        """Returns inputs and weights with which the kernel keeps states that are not outputs after the valid steps."""
         return x, weights
 
     def _compact(self) -> None:
-        """Moves the weights, on a GPU, into one piece of memory, where cuDNN takes them without copying at each call."""
+        """Moves the weights on a GPU into one block of memory, which cuDNN uses without a copy at each call."""
         if not self._is_on_gpu():
             return
         tensors = [*self._parameters.values(), *self._buffers.values()]
@@ -384,7 +386,7 @@ class FusedCell(Cell):
                 weight.data = piece
 
     def _is_on_gpu(self) -> bool:
-        """Returns whether the weights are plain tensors there (a sharded tensor is not)."""
+        """Returns whether the weights are plain tensors on a GPU (sharded tensors are not)."""
         weight = self._parameters.get("weight_ih_l0")
         return type(weight) is nn.Parameter and weight.is_cuda
 
@@ -399,7 +401,7 @@ class FusedCell(Cell):
         self._reset_second_bias()
 
     def _reset_second_bias(self) -> None:
-        """Sets the bias that stays zero to that again: `to_empty()` leaves it without a value, and no file holds it."""
+        """Resets the bias that stays zero, since `to_empty()` leaves it uninitialized, and files do not hold it."""
         bias, zeros = self._parameters.get("bias_ih_l0"), self._buffers.get("bias_hh_l0")
         if bias is not None and zeros is not None:
             if zeros.device != bias.device:  # after load_state_dict(assign=True)
@@ -413,11 +415,11 @@ class FusedCell(Cell):
 
 def kernel_options(has_biases: bool, both_ways: bool = False) -> tuple[Any, ...]:
     """Returns the last arguments of torch's kernels: one layer, no dropout between layers, the batch first."""
-    # the fourth is `train`: cuDNN's backward wants it, and models in eval mode have gradients too
+    # the fourth is `train`: cuDNN's backward pass requires it, and models in eval mode have gradients too
     return has_biases, 1, 0.0, torch.is_grad_enabled(), both_ways, True
 
 
 def in_one_piece(weights: Sequence[Tensor]) -> list[Tensor]:
-    """Copies of the tensors behind each other in memory, in cuDNN's order: matrices, then biases."""
+    """Returns copies of the tensors in contiguous memory, in cuDNN's order: matrices, then biases."""
     pieces = torch.cat([weight.reshape(-1) for weight in weights]).split([weight.numel() for weight in weights])
     return [piece.view(weight.shape) for piece, weight in zip(pieces, weights, strict=True)]

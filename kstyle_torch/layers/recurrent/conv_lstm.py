@@ -48,7 +48,7 @@ class ConvLSTMCell(Cell):
     _seeded_first = True
     num_gates = 4
     num_states = 2
-    implementation = 1  # every gate has its own dropout
+    implementation = 1  # a dropout mask for each gate
     kernel = Weight("weight_ih", KERNEL)
     recurrent_kernel = Weight("weight_hh", KERNEL)
     bias = Weight("bias_ih")
@@ -152,15 +152,15 @@ class ConvLSTMCell(Cell):
 
 
 class ConvLSTM(CellRNN):
-    """Base of the convolutional LSTMs. The arguments not said here are those of `Cell` and of `RNN`.
+    """Base of the convolutional LSTMs. Further arguments are those of `Cell` and `RNN`.
 
     Args:
         filters: Number of output channels, and of those of each state.
-        kernel_size: Size of the window; an int or one an axis.
-        strides: Step of the window on the inputs; an int or one an axis.
+        kernel_size: Size of the window; an int or one for each axis.
+        strides: Step of the window on the inputs; an int or one for each axis.
         padding: `"valid"` or `"same"`, of the inputs; the states keep their size.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        dilation_rate: Distance between the points of the window on the inputs; an int or one an axis.
+        dilation_rate: Distance between the points of the window on the inputs; an int or one for each axis.
         unit_forget_bias: Whether the forget gate's bias starts at 1.
     """
 

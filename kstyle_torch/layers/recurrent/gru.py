@@ -20,7 +20,7 @@ register = layer_registry.register
 
 
 def _swap(weight: Tensor) -> Tensor:
-    """Gates along the last axis from Keras' order z, r, h to torch's r, z, n, or back."""
+    """Permutes gates along the last axis from Keras' order z, r, h to torch's r, z, n, or back."""
     first, second, third = weight.chunk(3, dim=-1)
     return torch.cat([second, first, third], dim=-1)
 
@@ -43,7 +43,7 @@ class GRUCell(FusedCell):
     The arguments are those of `Cell`. `bias_l0` holds torch's two biases, of the inputs and of the state, as its rows.
 
     Args:
-        reset_after: Whether the reset gate acts on the state behind its matrix, as torch's does, or in front of it.
+        reset_after: Whether the reset gate is applied after the state's matrix, as in torch, or before it.
 
     Example:
         >>> output, states = GRUCell(4)(torch.ones(1, 3), [torch.zeros(1, 4)])
@@ -120,14 +120,14 @@ class GRUCell(FusedCell):
 
 @register()
 class GRU(UnitsRNN):
-    """Gated recurrent units: a recurrent layer with gates whose one state is its output.
+    """Gated recurrent units: a gated recurrent layer whose only state is its output.
 
     The arguments are those of `Cell`, `RNN` and `CellRNN`. torch's fused kernel runs it, masks and initial states
-    included, unless the activations are others than tanh and sigmoid, `reset_after` is False or, in training, there is
+    included, unless the activations are not tanh and sigmoid, `reset_after` is False or, in training, there is
     recurrent_dropout.
 
     Args:
-        reset_after: Whether the reset gate acts on the state behind its matrix, as torch's does, or in front of it.
+        reset_after: Whether the reset gate is applied after the state's matrix, as in torch, or before it.
     Input shape: (batch, timesteps, features). Output shape: (batch, units), see `RNN`.
     Source: Cho et al. 2014.
 

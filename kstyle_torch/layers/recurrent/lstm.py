@@ -15,7 +15,7 @@ from kstyle_torch.layers.recurrent.cell import FusedCell, given, in_one_piece
 from kstyle_torch.layers.recurrent.rnn import FromCell, UnitsRNN
 
 register = layer_registry.register
-SATURATED = 1e4  # a sigmoid of it is 1, and of its negative 0, whatever else a gate gets; float16 still holds it
+SATURATED = 1e4  # saturates a sigmoid, whatever is added to it; representable in float16
 
 
 @register()
@@ -75,7 +75,7 @@ class LSTMCell(FusedCell):
         return self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
 
     def run_kernel(self, x: Tensor, states: Any, weights: list[Tensor], options: tuple[Any, ...]) -> tuple[Tensor, Any]:
-        if x.shape[-1] != weights[0].shape[1]:  # oneDNN's kernel does not look, and reads memory that is not its own
+        if x.shape[-1] != weights[0].shape[1]:  # oneDNN's kernel does not check it, and would read out of bounds
             raise RuntimeError(
                 f"LSTM weights for {weights[0].shape[1]} features; got an input of shape {tuple(x.shape)}."
             )
@@ -83,7 +83,7 @@ class LSTMCell(FusedCell):
         return outputs, [h, c]
 
     def _hold_states(self, x: Tensor, weights: list[Tensor], inside: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Returns one more input, 1 behind the valid steps, that closes the input gate and opens the forget gate.
+        """Returns an additional input, 1 after the valid steps, that closes the input gate and opens the forget gate.
 
         The final c is then exactly that of the last valid step.
         """
@@ -96,14 +96,14 @@ class LSTMCell(FusedCell):
 def lstm_step(
     gates: Sequence[Tensor], c: Tensor, activation: Callable[..., Tensor], recurrent_activation: Callable[..., Tensor]
 ) -> list[Tensor]:
-    """Returns the states that follow: the gates i, f, c, o before their activations, and the old c."""
+    """Returns the next states from the gates i, f, c, o before their activations and the previous c."""
     i, f, g, o = gates
     c = recurrent_activation(f) * c + recurrent_activation(i) * activation(g)
     return [recurrent_activation(o) * activation(c), c]
 
 
 def forget_bias(initializer: Callable[..., Tensor], shape: Sequence[int], dtype: Any, ones: bool) -> Tensor:
-    """Returns an initial bias of four gates; that of the forget gate of ones, if `ones`."""
+    """Returns an initial bias of four gates; ones for the forget gate if `ones`."""
     if not ones:
         return initializer(shape, dtype=dtype)
     size = shape[0] // 4
@@ -116,7 +116,7 @@ class LSTM(UnitsRNN):
     """Long short-term memory: a recurrent layer with gates, and with the states h (its output) and c.
 
     The arguments are those of `Cell`, `RNN` and `CellRNN`. torch's fused kernel runs it, masks and initial states
-    included, unless the activations are others than tanh and sigmoid or, in training, there is recurrent_dropout.
+    included, unless the activations are not tanh and sigmoid or, in training, there is recurrent_dropout.
 
     Args:
         unit_forget_bias: Whether the forget gate's bias starts at 1.

@@ -1,4 +1,4 @@
-"""The recurrent layer: runs any cell over a sequence, and Keras' own cells on torch's fused kernels."""
+"""The recurrent layer: runs any cell over a sequence, Keras' cells on torch's fused kernels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from kstyle_torch import config, tree
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.custom_objects import TakesCustomObjects
 from kstyle_torch.layer.shapes import Shape
+from kstyle_torch.layer.users_calls import call_by_users, has_users_call
 from kstyle_torch.layers.recurrent.cell import Cell, FusedCell
 from kstyle_torch.layers.recurrent.sequence import align, loop, spread
 from kstyle_torch.layers.recurrent.stacked_cells import (
@@ -29,17 +30,17 @@ register = layer_registry.register
 class RNN(TakesCustomObjects, Layer):
     """Runs a cell over the steps of a sequence.
 
-    Keras' own cells run on torch's fused kernels where those compute the same; the others, and a user's, in a loop.
+    Keras' cells run on torch's fused kernels if those are equivalent; other cells run in a loop.
 
     Args:
-        cell: A cell, or a list of cells to stack: an object with `state_size`, with `call(inputs, states)` that gives the
-            output and the new states, and perhaps with `output_size` and `get_initial_state(batch_size)`.
-        return_sequences: Whether the output has every step or only the last.
-        return_state: Whether the final states are given beside the output.
+        cell: A cell, or a list of cells to stack: an object with `state_size`, with `call(inputs, states)` that returns the
+            output and the new states, and optionally `output_size` and `get_initial_state(batch_size)`.
+        return_sequences: Whether the output has all steps or only the last.
+        return_state: Whether to return the final states beside the output.
         go_backwards: Whether the steps are taken from the last to the first; the output has them in this order.
-        stateful: Whether a batch starts from the final states of the one before.
-        unroll: Accepted as in Keras; it changes nothing here.
-        zero_output_for_mask: Whether the output at a masked step is zeros rather than that of the step before.
+        stateful: Whether a batch starts from the final states of the previous one.
+        unroll: Accepted for compatibility with Keras; has no effect.
+        zero_output_for_mask: Whether the output at a masked step is zeros rather than that of the previous step.
     Input shape: (batch, timesteps, ...).
     Output shape: (batch, output_size), or (batch, timesteps, output_size) with `return_sequences`; then the states.
     Raises: ValueError: if the cell has no `call` or no `state_size`.
@@ -50,7 +51,7 @@ class RNN(TakesCustomObjects, Layer):
         torch.Size([1, 2])
     """
 
-    _has_precision = False  # the layers inside see to it
+    _has_precision = False  # the inner layers handle it
 
     supports_masking = True
     _opens_call = True
@@ -77,7 +78,7 @@ class RNN(TakesCustomObjects, Layer):
 
     @property
     def state_size(self) -> list[Any]:
-        """The size of every state of the cell."""
+        """The sizes of the cell's states."""
         sizes = self.cell.state_size
         return [sizes] if isinstance(sizes, int) else list(sizes)
 
@@ -102,7 +103,7 @@ class RNN(TakesCustomObjects, Layer):
         exact = self.layout != ("...",)
         if len(shape) == 2 + len(self.layout) if exact else len(shape) >= 3:
             return
-        hint = " If the layer in front is recurrent, it needs return_sequences=True." if len(shape) == 2 else ""
+        hint = " If the previous layer is recurrent, it needs return_sequences=True." if len(shape) == 2 else ""
         raise ValueError(
             f"{self.name}: expected an input of shape (batch, timesteps, {', '.join(self.layout)}); got shape "
             f"{tuple(shape)}.{hint}"
@@ -125,7 +126,7 @@ class RNN(TakesCustomObjects, Layer):
         return (output, *states) if self.return_state else output
 
     def _run_masked(self, x: Tensor, states: Any, mask: Tensor | None, training: bool) -> tuple[Tensor, Any]:
-        """Returns the output, of every step or of the last one, and the states after it."""
+        """Returns the output, of all steps or the last one, and the final states."""
         inside = None
         if self.go_backwards:
             x = x.flip(1)
@@ -146,7 +147,7 @@ class RNN(TakesCustomObjects, Layer):
 
         Args:
             sequences: (batch, timesteps, ...).
-            initial_state: List of the states to start from.
+            initial_state: List of initial states.
             mask: (batch, timesteps), True where a step counts; None if all do.
             training: The mode.
         Returns: The last output; those of every step, only the last one unless `return_sequences`; the final states.
@@ -176,16 +177,16 @@ class RNN(TakesCustomObjects, Layer):
         return result
 
     def _step(self, x: Tensor, states: Any) -> tuple[Tensor, Any]:
-        call: Any = nn.Module.__call__
         mode = {"training": self.training} if getattr(self.cell, "_takes_training", False) else {}
         if isinstance(self.cell, nn.Module):
+            call: Any = call_by_users if has_users_call(type(self.cell)) else nn.Module.__call__
             output, new = call(self.cell, x, states, **mode)
         else:
             output, new = self.cell(x, states)
         return output, new if tree.is_nested(new) else [new]
 
     def _reset_dropout(self, training: bool) -> None:
-        """Cells keep their masks for one sequence."""
+        """Resets the dropout masks of cells, which are valid for one sequence."""
         for module in self.modules() if training else ():
             if isinstance(module, Cell):
                 module.reset_dropout_mask()
@@ -198,7 +199,7 @@ class RNN(TakesCustomObjects, Layer):
     # ---------------------------------------------------------------------------------------------------------- states
 
     def get_initial_state(self, batch_size: int) -> list[Any]:
-        """Returns the states that a sequence starts from: the cell's own, or zeros."""
+        """Returns the initial states of a sequence: the cell's own, or zeros."""
         states = initial_states(self.cell, batch_size)
         return list(states) if tree.is_nested(states) else [states]
 
@@ -233,8 +234,8 @@ class RNN(TakesCustomObjects, Layer):
 
     @property
     def states(self) -> list[Any] | None:
-        """The states that the next batch of a stateful layer starts from; None before it is built, or without them."""
-        # copies: the loss's gradient still reads them when the final states are written over them
+        """The states from which the next batch of a stateful layer starts; None before it is built, or without them."""
+        # copies, since the backward pass still reads them after the final states have overwritten them
         copies: list[Any] = [buffer.clone() for buffer in self._state_buffers()]
         return tree.pack_sequence_as(self._state_nest, copies) if copies else None
 
@@ -253,7 +254,7 @@ class RNN(TakesCustomObjects, Layer):
 
 
 class FromCell:
-    """An attribute of the layer that is its cell's."""
+    """Attribute of the layer that is delegated to its cell."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -263,11 +264,11 @@ class FromCell:
 
 
 class CellRNN(RNN):
-    """Base of the layers around one of Keras' own cells: its arguments are the cell's and those of `RNN`.
+    """Base of the layers for one of Keras' cells: its arguments are the cell's and those of `RNN`.
 
     Args:
-        use_cudnn: False for a plain loop over steps, which can be differentiated twice; True to be told where the
-            arguments rule the fused kernel out; "auto" uses it where it can.
+        use_cudnn: False for a plain loop over steps, which can be differentiated twice; True raises an error if the
+            arguments do not allow the fused kernel; "auto" uses it where possible.
     """
 
     _has_precision = True
@@ -291,7 +292,7 @@ class CellRNN(RNN):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:  # type: ignore[override]
-        """Returns a layer of this class from what `get_config` gave."""
+        """Returns a layer of this class for a `get_config` dict."""
         return super().from_config(config)
 
     def __init__(self, use_cudnn: bool | str = "auto", **arguments: Any):
@@ -306,13 +307,13 @@ class CellRNN(RNN):
             cell.use_kernel = bool(use_cudnn)
             if use_cudnn is True and (not cell.has_kernel or cell.recurrent_dropout):
                 raise ValueError(
-                    f"{self.name}: use_cudnn=True, but there is no fused kernel for these activations, for "
-                    "recurrent_dropout or for reset_after=False; use_cudnn='auto' does without it."
+                    f"{self.name}: use_cudnn=True, but no fused kernel supports these activations, "
+                    "recurrent_dropout or reset_after=False; use use_cudnn='auto'."
                 )
 
 
 class UnitsRNN(CellRNN):
-    """Base of those whose steps are vectors."""
+    """Base of the recurrent layers whose steps are vectors."""
 
     layout = ("features",)
     units = FromCell()
@@ -324,7 +325,7 @@ class UnitsRNN(CellRNN):
         if mask is None and initial_state is None and not (self.return_state or self.stateful):
             if type(self).inner_loop is not RNN.inner_loop or "inner_loop" in self.__dict__:
                 return super().forward(sequences, training=training)
-            if isinstance(cell, FusedCell) and cell.is_plain(sequences, bool(training)):  # the usual case, a short way
+            if isinstance(cell, FusedCell) and cell.is_plain(sequences, bool(training)):  # fast path of the usual case
                 outputs = cell.run_plainly(sequences.flip(1) if self.go_backwards else sequences)
                 return outputs if self.return_sequences else outputs[:, -1]
         return super().forward(sequences, initial_state, mask, training)

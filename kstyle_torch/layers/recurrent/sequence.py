@@ -1,10 +1,10 @@
-"""Sequences with a mask: the valid steps move to the front, the cell runs over them, the outputs move back.
+"""Masked sequences: valid steps are moved to the front, the cell runs over them, and the outputs are moved back.
 
-`inside` says where an aligned sequence still has valid steps. At a step that is masked out the states stay as they
-are and the output is that of the last valid step, zeros before the first one.
+`inside` is true where an aligned sequence still has valid steps. Masked steps keep the states, and their output is that of
+the last valid step, or zeros before the first one.
 
-In a program of torch.export, sequences of any length, and long ones, are not moved: one step is written down for all.
-(torch.lstm would be unrolled for the length that it was exported with.)
+In a program of torch.export, long sequences and those of dynamic length are not moved: one step is exported as a scan.
+(torch.lstm would be unrolled for the length of the example.)
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from torch import Tensor
 from kstyle_torch import tree
 from kstyle_torch._torch import load_scan
 
-MAX_UNROLLED = 16  # tracing one step takes about as long as unrolling so many
+MAX_UNROLLED = 16  # tracing one step takes about as long as unrolling this many
 
 
 def writes_one_step(x: Tensor) -> bool:
-    """Returns whether a program is being written, and for sequences (batch, time, ...) of so many steps that one is written."""
+    """Returns whether a program is being exported, and sequences (batch, time, ...) are long enough to export a scan."""
     if not torch.compiler.is_exporting() or (isinstance(x.shape[1], int) and x.shape[1] <= MAX_UNROLLED):
         return False
-    return load_scan() is not None  # else long sequences are unrolled, and open lengths refused by torch
+    return load_scan() is not None  # otherwise sequences are unrolled, which torch refuses for dynamic lengths
 
 
 def align(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the valid steps first, in their order, zeros behind them; and `inside`."""
+    """Returns the valid steps in order, followed by zeros; and `inside`."""
     if writes_one_step(x):
         return x, mask
-    if torch.compiler.is_exporting():  # ONNX has no stable sort, and here no two are equal
+    if torch.compiler.is_exporting():  # ONNX has no stable sort; these keys are unique
         order = (torch.arange(mask.shape[1], device=mask.device) - mask.int() * mask.shape[1]).argsort(1)
         valid = mask.gather(1, order)
     else:
@@ -44,7 +44,7 @@ def align(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def spread(outputs: Tensor, mask: Tensor, zero_output_for_mask: bool) -> Tensor:
-    """Returns the outputs of an aligned sequence, back at the steps that they belong to."""
+    """Moves the outputs of an aligned sequence back to their steps."""
     if writes_one_step(mask):
         return outputs.masked_fill(~_like(mask, outputs), 0) if zero_output_for_mask else outputs
     counts = mask.cumsum(1)
@@ -53,7 +53,7 @@ def spread(outputs: Tensor, mask: Tensor, zero_output_for_mask: bool) -> Tensor:
 
 
 def last_valid(outputs: Tensor, inside: Tensor, otherwise: Tensor | None = None) -> Tensor:
-    """Returns the output of the last valid step of an aligned sequence; `otherwise` (zeros if None) where there is none."""
+    """Returns the output of the last valid step of an aligned sequence; `otherwise` (zeros if None) without valid steps."""
     index = (inside.sum(1, keepdim=True) - 1).clamp(min=0)
     last = outputs.gather(1, _like(index, outputs).expand(-1, 1, *outputs.shape[2:])).squeeze(1)
     return choose(inside[:, 0], last, torch.zeros_like(last) if otherwise is None else otherwise)
@@ -67,15 +67,15 @@ def loop(
     every_step: bool,
     training: bool = False,
 ) -> tuple[Tensor, Any]:
-    """Calls `step(x_t, states)` for every step.
+    """Calls `step(x_t, states)` for each step.
 
     Returns: The outputs of every step, or that of the last valid one, and the states after it.
     """
-    if writes_one_step(x) and not training:  # in training, cells keep their dropout masks between steps
+    if writes_one_step(x) and not training:  # in training, cells keep dropout masks between steps
         return _scan(step, x, states, inside, every_step)
     outputs: list[Tensor] = []
-    is_empty = type(x.shape[0]) is int and x.shape[0] == 0  # an open size, while it is exported, must stay open
-    if every_step and is_empty and x.shape[1] > 1:  # a run for shapes, in which all steps are alike
+    is_empty = type(x.shape[0]) is int and x.shape[0] == 0  # a dynamic size must stay dynamic during export
+    if every_step and is_empty and x.shape[1] > 1:  # shape inference, for which all steps are equal
         output, states = loop(step, x[:, :1], states, None if inside is None else inside[:, :1], every_step, training)
         return output.expand(-1, x.shape[1], *output.shape[2:]), states
     for time, x_t in enumerate((x[:, :1] if is_empty else x).unbind(1)):
@@ -94,7 +94,7 @@ def loop(
 def _scan(
     step: Callable[[Tensor, Any], tuple[Tensor, Any]], x: Tensor, states: Any, inside: Tensor | None, every_step: bool
 ) -> tuple[Tensor, Any]:
-    """Returns `loop` as one operation of a program; the valid steps may be anywhere."""
+    """Runs the loop as one scan operation of a program; valid steps may be anywhere."""
     scan = load_scan()
     first = torch.zeros_like(step(x[:, 0], states)[0])
     steps = [x.transpose(0, 1)] if inside is None else [x.transpose(0, 1), inside.transpose(0, 1)]
@@ -107,16 +107,16 @@ def _scan(
         return [tensor.clone() for tensor in following], following[0].clone()
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The .grad attribute")  # tracing reads it
+        warnings.filterwarnings("ignore", message="The .grad attribute")  # tracing reads this attribute
         (last, *final), outputs = scan(advance, [first, *tree.flatten(states)], steps)
     return (outputs.transpose(0, 1) if every_step else last), tree.pack_sequence_as(states, final)
 
 
 def choose(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """Returns `yes` in the rows where the condition holds, `no` in the others."""
+    """Returns `yes` in rows where the condition holds, else `no`."""
     return torch.where(condition.reshape(condition.shape[0], *(1,) * (yes.ndim - 1)), yes, no)
 
 
 def _like(values: Tensor, x: Tensor) -> Tensor:
-    """Returns a tensor with as many axes as `x`."""
+    """Adds axes to a tensor up to the rank of `x`."""
     return values.reshape(*values.shape, *(1,) * (x.ndim - 2))

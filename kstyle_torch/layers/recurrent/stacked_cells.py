@@ -1,4 +1,4 @@
-"""Cells on top of each other, as one cell."""
+"""Stacked cells, as one cell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ register = layer_registry.register
 
 @register()
 class StackedRNNCells(TakesCustomObjects, Layer):
-    """Makes one cell of several: each takes the output of the one before it.
+    """A cell of several cells: each takes the output of the previous one.
 
     Args:
         cells: List of cells.
@@ -32,7 +32,7 @@ class StackedRNNCells(TakesCustomObjects, Layer):
         torch.Size([1, 2])
     """
 
-    _has_precision = False  # the layers inside see to it
+    _has_precision = False  # the inner cells handle it
 
     def __init__(self, cells: Sequence[Any], **kwargs: Any):
         super().__init__(**kwargs)
@@ -40,7 +40,7 @@ class StackedRNNCells(TakesCustomObjects, Layer):
 
     @property
     def state_size(self) -> list[Any]:
-        """The sizes of every cell's state."""
+        """The sizes of each cell's state."""
         return [cell.state_size for cell in self.cells]
 
     @property
@@ -68,7 +68,7 @@ class StackedRNNCells(TakesCustomObjects, Layer):
     def run(
         self, x: Tensor, states: Any, inside: Tensor | None, every_step: bool, final_states: bool, training: bool
     ) -> tuple[Tensor, Any]:
-        """Runs one cell after the other over the whole sequence, which gives the same as step by step."""
+        """Runs the cells in turn over the whole sequence, which is equivalent to step by step."""
         new_states = []
         for number, (cell, state) in enumerate(zip(self.cells, states, strict=True)):
             all_steps = every_step or number < len(self.cells) - 1
@@ -77,18 +77,18 @@ class StackedRNNCells(TakesCustomObjects, Layer):
         return x, new_states
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
-        """Returns the sizes of every cell's state."""
+        """Returns the sizes of each cell's state."""
         return [initial_states(cell, batch_size or 0) for cell in self.cells]
 
 
 def check_cell(cell: Any, layer: Layer) -> Any:
-    """Returns the cell, if it is one.
+    """Returns the cell, after checking its interface.
 
     Raises: ValueError: if it has no `call` or no `state_size`.
     """
     for name, meaning in (("call", "(inputs, states) -> output, new states"), ("state_size", "int or list of ints")):
         if not hasattr(cell, name):
-            raise ValueError(f"{layer.name}: a cell needs `{name}`, {meaning}; got {cell!r}, which has none.")
+            raise ValueError(f"{layer.name}: a cell needs `{name}`, {meaning}; got {cell!r}, which lacks it.")
     return cell
 
 
@@ -100,7 +100,7 @@ def output_size(cell: Any) -> Any:
 
 
 def initial_states(cell: Any, batch_size: int) -> Any:
-    """Returns what a cell starts from: its own `get_initial_state`, or zeros."""
+    """Returns the initial state of a cell: its `get_initial_state`, or zeros."""
     if hasattr(cell, "get_initial_state"):
         return cell.get_initial_state(batch_size=batch_size)
     sizes, dtype = cell.state_size, getattr(cell, "_dtype", torch.get_default_dtype())
@@ -112,7 +112,7 @@ def initial_states(cell: Any, batch_size: int) -> Any:
 
 
 def runs_sequences(cell: Any) -> bool:
-    """Returns whether the cell has a `run` that gives the same as its steps: a subclass may have another `call`."""
+    """Returns whether the cell's `run` is equivalent to its steps: a subclass may override `call`."""
     if isinstance(cell, StackedRNNCells):
         steps_as_made = type(cell)._own_call is StackedRNNCells._own_call and not has_other_call(cell)
         return steps_as_made and all(map(runs_sequences, cell.cells))

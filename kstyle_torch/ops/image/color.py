@@ -1,4 +1,4 @@
-"""Gray, HSV and RGB."""
+"""Conversion between RGB, HSV and grayscale."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from kstyle_torch.ops.operation import as_tensor, operation
 
 @operation
 def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Tensor:
-    """Returns the brightness that the eye sees, as one channel.
+    """Returns the perceived brightness as one channel.
 
     Args:
-        images: One image or a batch, with 3 channels; those with 1 are given back.
+        images: One image or a batch, with 3 channels; images with 1 are returned unchanged.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Raises: ValueError: for other numbers of axes or channels.
 
@@ -35,12 +35,12 @@ def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Tensor:
 
 @operation
 def rgb_to_hsv(images: Any, data_format: str | None = None) -> Tensor:
-    """Returns hue, saturation and value of RGB images, each from 0 to 1 where the colors are.
+    """Converts RGB images to hue, saturation and value, each from 0 to 1 if the colors are.
 
     Args:
         images: One image or a batch, floats, with 3 channels.
         data_format: As in `rgb_to_grayscale`.
-    Raises: ValueError: for other numbers of axes, and for whole numbers.
+    Raises: ValueError: for other numbers of axes, and for integers.
 
     Example:
         >>> rgb_to_hsv(torch.tensor([[[1.0, 0.0, 0.0]]]))
@@ -61,12 +61,12 @@ def rgb_to_hsv(images: Any, data_format: str | None = None) -> Tensor:
 
 @operation
 def hsv_to_rgb(images: Any, data_format: str | None = None) -> Tensor:
-    """Returns RGB images of hue, saturation and value.
+    """Converts hue, saturation and value to RGB images.
 
     Args:
-        images: One image or a batch, floats, with 3 channels; the hue goes round once from 0 to 1.
+        images: One image or a batch, floats, with 3 channels; the hue has period 1.
         data_format: As in `rgb_to_grayscale`.
-    Raises: ValueError: for other numbers of axes, and for whole numbers.
+    Raises: ValueError: for other numbers of axes, and for integers.
 
     Example:
         >>> hsv_to_rgb(torch.tensor([[[0.0, 1.0, 1.0]]]))

@@ -1,4 +1,4 @@
-"""Filters: blur, edges, and the similarity that is measured through a blur. A `batch` has its channels in front."""
+"""Filters: Gaussian blur, Sobel edges, structural similarity. A `batch` is channels_first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kstyle_torch.ops.operation import as_tensor, operation
 def gaussian_blur(
     images: Any, kernel_size: Any = (3, 3), sigma: Any = (1.0, 1.0), data_format: str | None = None
 ) -> Tensor:
-    """Blurs images; zeros are around them.
+    """Blurs images, padded with zeros.
 
     Args:
         images: One image or a batch, floats.
@@ -35,7 +35,7 @@ def gaussian_blur(
 
 
 def blur(batch: Tensor, kernel_size: tuple[int, ...], sigma: Any) -> Tensor:
-    """Returns the blurred batch: one pass along the height, one along the width, instead of one with the whole kernel."""
+    """Blurs a batch in two passes, along height and width, which is cheaper than one with the whole kernel."""
     (height, width), (sigma_x, sigma_y) = kernel_size, sigma
     channels = batch.shape[1]
     down = gaussian(height, sigma_y, batch).expand(channels, 1, height).unsqueeze(-1)
@@ -45,7 +45,7 @@ def blur(batch: Tensor, kernel_size: tuple[int, ...], sigma: Any) -> Tensor:
 
 
 def gaussian(size: int, sigma: Any, like: Tensor) -> Tensor:
-    """Returns `size` numbers of a bell curve, of sum 1."""
+    """Returns a Gaussian of `size` numbers with sum 1."""
     x = torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
     bell = torch.exp(-0.5 * (x / sigma) ** 2)
     return bell / bell.sum()
@@ -53,7 +53,7 @@ def gaussian(size: int, sigma: Any, like: Tensor) -> Tensor:
 
 @operation
 def sobel_edges(images: Any, data_format: str | None = None) -> Tensor:
-    """Returns how steep the images are along y and along x, on one more axis at the end.
+    """Returns the Sobel gradients along y and x, stacked in a new last axis.
 
     Args:
         images: One image or a batch, floats.
@@ -91,14 +91,14 @@ def ssim(
     k2: float = 0.03,
     data_format: str | None = None,
 ) -> Tensor:
-    """Returns how alike two images look, 1 for equal ones; one number an image.
+    """Returns the structural similarity of two images, 1 for equal ones; one number for each image.
 
     Args:
         image1, image2: One image or a batch.
-        max_val: The greatest value that a pixel can have.
+        max_val: Largest possible value of a pixel.
         filter_size: Size of the Gaussian window; images must not be smaller.
         filter_sigma: Its width.
-        k1, k2: Small numbers that keep the division steady.
+        k1, k2: Small numbers that stabilize the division.
         data_format: As in `gaussian_blur`.
     Raises: ValueError: for another number of axes, or images smaller than the window.
     Source: Wang et al. 2004.

@@ -1,4 +1,4 @@
-"""Axes of images, and operations on a batch that take a single image too."""
+"""Axes of images, and conversion of single images to batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kstyle_torch import config
 
 
 def channel_axis(data_format: str | None, rank: int = 2) -> int:
-    """Returns the axis of the channels, from the end; `config.image_data_format()` decides for None.
+    """Returns the channels axis, counted from the end; that of `config.image_data_format()` for None.
 
     Raises: ValueError: if the format is neither `"channels_last"` nor `"channels_first"`.
     """
@@ -22,7 +22,7 @@ def channel_axis(data_format: str | None, rank: int = 2) -> int:
 
 
 def check_images(images: Tensor, rank: int = 2) -> None:
-    """Raises: ValueError: if it is neither one image nor a batch of them."""
+    """Raises: ValueError: if `images` is neither one image nor a batch."""
     if images.ndim not in (rank + 1, rank + 2):
         raise ValueError(
             f"Images must have {rank + 1} axes (one image) or {rank + 2} (a batch of them); got shape {tuple(images.shape)}."
@@ -42,7 +42,7 @@ def on_batch(function: Callable[[Tensor], Tensor], images: Tensor, data_format: 
 
 
 def cast_back(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Casts computed floats to the dtype of the images, rounded where that is whole numbers."""
+    """Casts computed floats to the dtype of the images; rounds them if it is an integer dtype."""
     if values.dtype == dtype:
         return values
     return (values if dtype.is_floating_point else values.round()).to(dtype)

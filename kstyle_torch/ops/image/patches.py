@@ -1,4 +1,4 @@
-"""Patches: windows of an image or a volume, each as one vector."""
+"""Patches: windows of an image or a volume, each flattened to one vector."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def extract_patches(
     Args:
         images: One image or a batch; with three sizes, one volume or a batch.
         size: Height and width (or depth, height and width) of a window; an int for a square one.
-        strides: From one window to the next; `size` if None.
+        strides: Step between windows; `size` if None.
         dilation_rate: Distance between the pixels of a window.
         padding: `"valid"`, or `"same"` for a window at every stride, with zeros around the image.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: (batch, rows, columns, height * width * channels).
-    Raises: ValueError: for bad sizes, padding or ranks. TypeError: if `size` is no int, tuple or list.
+    Raises: ValueError: for bad sizes, padding or ranks. TypeError: if `size` is not an int, tuple or list.
 
     Example:
         >>> extract_patches(torch.ones(2, 20, 20, 3), (5, 5)).shape

@@ -1,4 +1,4 @@
-"""Values between the elements of a grid: what warps read their pixels with."""
+"""Interpolation between the elements of a grid, from which warps read their pixels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _reflected(index: Tensor, size: int) -> Tensor:
     return (_mirrored(2 * index + 1, 2 * size + 1) - 1) // 2
 
 
-# how an index outside of the grid comes back into it
+# maps an index outside of the grid into it
 FILL_MODES: dict[str, Callable[[Tensor, int], Tensor]] = {
     "constant": _clipped,  # what lies outside is then replaced by fill_value
     "mirror": _mirrored,
@@ -48,12 +48,12 @@ def map_coordinates(
 
     Args:
         inputs: Tensor of any rank.
-        coordinates: One tensor an axis of `inputs`, all of one shape: that of the result.
+        coordinates: One tensor for each axis of `inputs`, all with the shape of the result.
         order: 0 takes the nearest element, 1 interpolates linearly.
-        fill_mode: What lies outside: `"constant"`, `"nearest"`, `"wrap"`, `"mirror"` (about the middle of the edge
+        fill_mode: Values outside: `"constant"`, `"nearest"`, `"wrap"`, `"mirror"` (about the middle of the edge
             elements) or `"reflect"` (about their outer edge).
         fill_value: The constant.
-    Raises: ValueError: for another order or mode, and where the number of coordinates is not the rank.
+    Raises: ValueError: for another order or mode, or if the number of coordinates is not the rank.
 
     Example:
         >>> map_coordinates(torch.tensor([0.0, 10.0, 20.0]), torch.tensor([[0.5, 1.25]]), order=1)
@@ -89,10 +89,10 @@ def sample(
     """Returns the values at the coordinates, for all images of a batch at once.
 
     Args:
-        values: First the axes that `rows` index, then one axis a coordinate, then at most one of channels.
-        coordinates: Tensors of one shape.
+        values: Axes indexed by `rows`, then one axis for each coordinate, then at most one of channels.
+        coordinates: Tensors of the same shape.
         order, fill_mode, fill_value: As in `map_coordinates`.
-        rows: Whole indices into the first axes, to be broadcast with the coordinates.
+        rows: Integer indices into the first axes, broadcast with the coordinates.
     """
     sizes = values.shape[len(rows) :]
     has_channels = len(sizes) > len(coordinates)
@@ -113,7 +113,7 @@ def sample(
 
 
 def _neighbors(coordinate: Tensor, size: int, order: int, fill_mode: str) -> list[tuple[Tensor, Any, Any]]:
-    """Returns index, whether it is inside, and weight of the elements next to a coordinate on one axis."""
+    """Returns index, validity and weight of the elements next to a coordinate on one axis."""
     fix = FILL_MODES[fill_mode]
     if order == 0:
         nearest = (coordinate.round() if coordinate.is_floating_point() else coordinate).long()

@@ -1,4 +1,4 @@
-"""Larger and smaller images: resized, cropped and padded. A `batch` has its channels in front."""
+"""Resizing, cropping and padding of images. A `batch` is channels_first."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def resize(
     fill_value: float = 0.0,
     data_format: str | None = None,
 ) -> Tensor:
-    """Images of another size.
+    """Resizes images.
 
     Args:
-        images: One image or a batch, of any dtype, which the result has too.
+        images: One image or a batch, of any dtype, which is kept.
         size: Height and width of the result.
         interpolation: `"bilinear"`, `"nearest"`, `"bicubic"`, `"lanczos3"` or `"lanczos5"`.
         antialias: Whether to blur before making an image smaller; not for `"nearest"`.
-        crop_to_aspect_ratio: Whether to cut off what is too long, in the middle, instead of distorting.
-        pad_to_aspect_ratio: Whether to fill up what is too short.
+        crop_to_aspect_ratio: Whether to crop images to the aspect ratio, around the center, instead of distorting them.
+        pad_to_aspect_ratio: Whether to pad images to the aspect ratio instead.
         fill_mode: `"constant"`, the only one.
         fill_value: The constant.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
@@ -64,7 +64,7 @@ def resize(
 
 
 def check_resize(size: Sequence[int], interpolation: str, crop: bool, pad: bool, fill_mode: str) -> None:
-    """Raises: ValueError: where `resize` cannot do what the arguments say."""
+    """Raises: ValueError: if the arguments of `resize` are invalid."""
     if len(size) != 2 or any(n <= 0 for n in size):
         raise ValueError(f"resize: size must be a positive height and width; got {size!r}.")
     if interpolation not in (*MODES, *LANCZOS):
@@ -83,7 +83,7 @@ def aspect_window(
     """Returns top, left, height and width of the window that has the aspect ratio of `target` and is centered on the image.
 
     Args:
-        size: Of the image.
+        size: Height and width of the image.
         target: Height and width with the wanted ratio.
         nearest: `min` for the largest window in the image, `max` for the smallest around it.
     """
@@ -109,7 +109,7 @@ def _interpolated(batch: Tensor, size: tuple[int, int], interpolation: str, anti
             antialias=antialias and smooth,
         )
     if dtype == torch.uint8 and interpolation not in ("bilinear", "nearest"):
-        resized = resized.clamp(0, 255)  # these overshoot
+        resized = resized.clamp(0, 255)  # these kernels overshoot
     return cast_back(resized, dtype)
 
 
@@ -124,14 +124,14 @@ def pad_images(
     target_width: int | None = None,
     data_format: str | None = None,
 ) -> Tensor:
-    """Images with zeros around them.
+    """Pads images with zeros.
 
     Args:
         images: One image or a batch.
-        top_padding, bottom_padding, target_height: Two of the three, which say the third.
+        top_padding, bottom_padding, target_height: Two of the three, which determine the third.
         left_padding, right_padding, target_width: Likewise.
         data_format: As in `resize`.
-    Raises: ValueError: if not two of three are given, or one comes out negative.
+    Raises: ValueError: unless two of three are given, or if one comes out negative.
 
     Example:
         >>> pad_images(torch.ones(2, 4, 4, 3), 1, 2, target_height=8, target_width=8).shape
@@ -163,10 +163,10 @@ def crop_images(
 
     Args:
         images: One image or a batch.
-        top_cropping, bottom_cropping, target_height: Two of the three, which say the third.
+        top_cropping, bottom_cropping, target_height: Two of the three, which determine the third.
         left_cropping, right_cropping, target_width: Likewise.
         data_format: As in `resize`.
-    Raises: ValueError: if not two of three are given, or one comes out negative.
+    Raises: ValueError: unless two of three are given, or if one comes out negative.
 
     Example:
         >>> crop_images(torch.ones(2, 6, 6, 3), 1, 2, target_height=3, target_width=4).shape
@@ -251,17 +251,17 @@ def scale_and_translate(
     method: str,
     antialias: bool = True,
 ) -> Tensor:
-    """Scales and then moves a tensor along some of its axes.
+    """Scales and then shifts a tensor along some of its axes.
 
     Args:
         images: Tensor of any rank.
-        output_shape: Of the result, all axes.
+        output_shape: Shape of the result, all axes.
         scale: One number for each of `spatial_dims`.
         translation: Likewise, in pixels of the result.
         spatial_dims: The axes that change.
         method: `"linear"`, `"cubic"` (also as `"bilinear"`, `"trilinear"`, `"bicubic"`, `"tricubic"`), `"lanczos3"` or
             `"lanczos5"`.
-        antialias: Whether to blur where it gets smaller.
+        antialias: Whether to blur before making it smaller.
     Raises: ValueError: for another method.
 
     Example:
@@ -298,7 +298,7 @@ def _scaled(
 def _weights(
     like: Tensor, size: int, new_size: int, scale: Any, move: Any, kernel: Callable[[Tensor], Tensor], antialias: bool
 ) -> Tensor:
-    """Returns how much of every element (rows) is in every new element (columns)."""
+    """Returns the weight of each element (rows) in each new element (columns)."""
     old, new = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (size, new_size))
     inverse = torch.as_tensor(1.0 / scale, dtype=like.dtype, device=like.device)
     move = torch.as_tensor(move, dtype=like.dtype, device=like.device)

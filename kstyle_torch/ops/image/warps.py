@@ -1,6 +1,6 @@
-"""Warps: every pixel of the result is read from somewhere else in the image.
+"""Warps: affine, perspective and elastic transforms of images.
 
-A `batch` has its channels in front. Points are (x, y), coordinates are (y, x) as the axes are.
+A `batch` is channels_first. Points are (x, y), coordinates are (y, x) in the order of the axes.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def affine_transform(
     fill_value: float = 0,
     data_format: str | None = None,
 ) -> Tensor:
-    """Moves, turns, scales or shears images.
+    """Translates, rotates, scales or shears images.
 
     Args:
         images: One image or a batch.
-        transform: `[a0, a1, a2, b0, b1, b2, c0, c1]`, one or one an image: the pixel (x, y) of the result is read at
-            (a0 x + a1 y + a2, b0 x + b1 y + b2). c0 and c1 count for nothing, as in Keras outside of TensorFlow.
+        transform: `[a0, a1, a2, b0, b1, b2, c0, c1]`, one or one per image: the pixel (x, y) of the result is read at
+            (a0 x + a1 y + a2, b0 x + b1 y + b2). c0 and c1 are ignored, as in Keras on backends other than TensorFlow.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_mode: What lies outside, as in `map_coordinates`.
+        fill_mode: Values outside, as in `map_coordinates`.
         fill_value: The constant.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Raises: ValueError: for bad ranks, interpolation or fill mode.
@@ -51,7 +51,7 @@ def affine_transform(
     transform = as_tensor(transform).to(images.device)
     if transform.ndim not in (1, 2) or transform.shape[-1] != 8:
         raise ValueError(
-            f"affine_transform: transform must be 8 numbers, or 8 an image; got shape {tuple(transform.shape)}."
+            f"affine_transform: transform must be 8 numbers, or 8 for each image; got shape {tuple(transform.shape)}."
         )
     transform = transform.to(torch.promote_types(transform.dtype, torch.float32))
 
@@ -72,14 +72,14 @@ def perspective_transform(
     fill_value: float = 0,
     data_format: str | None = None,
 ) -> Tensor:
-    """Changes the view so that four points of the image come to lie on four others.
+    """Applies the perspective transform that maps four points to four others.
 
     Args:
         images: One image or a batch.
         start_points: (4, 2), or (batch, 4, 2): x and y of the points in the images.
-        end_points: Where they go.
+        end_points: Their positions in the result.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_value: What lies outside.
+        fill_value: Value outside.
         data_format: As in `affine_transform`.
     Raises: ValueError: for bad shapes or interpolation.
 
@@ -108,20 +108,20 @@ def perspective_transform(
 
 
 def homography(start: Tensor, end: Tensor) -> Tensor:
-    """Returns the eight numbers (last axis) of the view that takes `end` to `start`, both (batch, 4, 2)."""
+    """Returns the eight coefficients (last axis) of the transform of `end` to `start`, both (batch, 4, 2)."""
     (x, y), (to_x, to_y) = end.unbind(-1), start.unbind(-1)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     for_x = torch.stack((x, y, one, zero, zero, zero, -to_x * x, -to_x * y), -1)
     for_y = torch.stack((zero, zero, zero, x, y, one, -to_y * x, -to_y * y), -1)
     equations = torch.stack((for_x, for_y), 2).flatten(1, 2)
-    # solve() would have the host wait for the device, to see whether the matrix can be inverted
+    # unlike solve(), it does not make the host wait to check whether the matrix is invertible
     wide = torch.promote_types(start.dtype, torch.float32)
     solution, _ = torch.linalg.solve_ex(equations.to(wide), start.flatten(1).unsqueeze(-1).to(wide))
     return solution.squeeze(-1).to(start.dtype)
 
 
 def apply_homography(matrix: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns where the points go; the eight numbers are on axis 1 of `matrix`."""
+    """Transforms points; the eight coefficients are on axis 1 of `matrix`."""
     a0, a1, a2, b0, b1, b2, c0, c1 = matrix.unbind(1)
     depth = c0 * x + c1 * y + 1.0
     return (a0 * x + a1 * y + a2) / depth, (b0 * x + b1 * y + b2) / depth
@@ -138,16 +138,16 @@ def elastic_transform(
     seed: int | None = None,
     data_format: str | None = None,
 ) -> Tensor:
-    """Moves the pixels as if the image were drawn on something soft.
+    """Applies a random elastic deformation: smooth displacements of the pixels.
 
     Args:
         images: One image or a batch.
-        alpha: How far pixels move.
-        sigma: How smoothly they do: width of the Gaussian that blurs the random moves.
+        alpha: Size of the displacements.
+        sigma: Smoothness: width of the Gaussian that blurs the displacements.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_mode: What lies outside, as in `map_coordinates`.
+        fill_mode: Values outside, as in `map_coordinates`.
         fill_value: The constant.
-        seed: Int for the same moves at every call.
+        seed: Int for the same displacements at each call.
         data_format: As in `affine_transform`.
     Raises: ValueError: for bad ranks, interpolation or fill mode.
     Source: Simard et al. 2003.
@@ -168,7 +168,7 @@ def elastic_transform(
 
 
 def elastic_noise(batch: Tensor, source: torch.Generator | None) -> Tensor:
-    """Returns random moves in x and y, (2, batch, height, width); drawn where `source` is, if there is one."""
+    """Returns random displacements in x and y, (2, batch, height, width), drawn on the device of `source` if given."""
     dtype = torch.promote_types(batch.dtype, torch.float32)
     device = batch.device if source is None else source.device
     shape = (len(batch), *batch.shape[2:])
@@ -186,7 +186,7 @@ def elastically_warped(
     fill_mode: str,
     fill_value: float,
 ) -> Tensor:
-    """Returns the images, their pixels moved by the noise after a blur of `taps` pixels."""
+    """Displaces pixels by the noise, blurred with a kernel of `taps` pixels."""
     moves = alpha * blur((noise * sigma).movedim(0, 1), (taps, taps), (sigma, sigma))
     dx, dy = moves.unbind(1)
     y, x = _grid(batch, noise.dtype)
@@ -194,13 +194,13 @@ def elastically_warped(
 
 
 def warped(batch: Tensor, y: Tensor, x: Tensor, order: int, fill_mode: str, fill_value: float) -> Tensor:
-    """Returns the images read at the coordinates, which are (batch or 1, height, width)."""
+    """Returns the images interpolated at the coordinates, (batch or 1, height, width)."""
     rows = torch.arange(len(batch), device=batch.device)[:, None, None]
     return sample(batch.movedim(1, -1), (y, x), order, fill_mode, fill_value, (rows,)).movedim(-1, 1)
 
 
 def _grid(batch: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Returns y and x of every pixel, to be broadcast."""
+    """Returns the y and x coordinates of all pixels, in shapes that broadcast."""
     height, width = (torch.arange(size, dtype=dtype, device=batch.device) for size in batch.shape[2:])
     return height[:, None], width[None, :]
 

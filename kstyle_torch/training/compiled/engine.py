@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch._torch import load_inductor_patch, why_missing
+from kstyle_torch.layer.users_calls import users_call
 from kstyle_torch.mode import passing
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled.functional_step import TooLargeError
@@ -27,7 +28,7 @@ from kstyle_torch.training.compiled.verify import (
     rolled,
 )
 from kstyle_torch.training.engines.batch_layout import layout_of
-from kstyle_torch.training.engines.collectives import exchanging_module
+from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.torch_functions import torch_functions, users_function
 from kstyle_torch.training.fit_state import OfModel
 from kstyle_torch.training.protocols import Trainable
@@ -54,7 +55,7 @@ class CompiledStep(OfModel):
         self.forward: Any = None  # created on first use: torch.compile imports the compiler, which takes seconds
         self.seen: dict[Any, int] = {}
         self.compiled_for: set[Any] = set()
-        self.functions: Any = None  # torch's, for which what was compiled holds
+        self.functions: Any = None  # torch's and users', for which what was compiled holds
         self.replaced: str | None = None  # one of them that is the user's
         self.watchful = False
         self.failed = False
@@ -80,10 +81,10 @@ class CompiledStep(OfModel):
         self.watchful = True
 
     def _look_at_functions(self) -> None:
-        """Forgets what was compiled with other functions of torch, at which `torch.compile` does not look."""
-        now = torch_functions()
+        """Forgets what was compiled with other functions of torch or calls of modules, which `torch.compile` ignores."""
+        now = torch_functions(), users_call(all_modules(self.model))
         if now != self.functions:
-            self.functions, self.replaced, self.forward = now, users_function(), None
+            self.functions, self.replaced, self.forward = now, users_function() or now[1], None
             self.compiled_for.clear()
             if self.replaced is not None and not self.failed:
                 self._warn(f"{self.replaced}() is the user's")
@@ -158,7 +159,7 @@ class CompiledStep(OfModel):
         if not later.is_intact:
             raise RuntimeError(
                 f"jit_compile: a compiled step of {self.model.name} failed midway, and may have changed some of its weights; "
-                f"load them again and train with jit_compile=False. It {reason_of(later.error)}."
+                f"load them again and train with jit_compile=False. The error is {type(later.error).__name__}: {later.error}"
             ) from later.error
         if not compiler_is_taken():
             self.whole.calls.clear()

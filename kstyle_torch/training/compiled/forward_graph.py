@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kstyle_torch import tree
 from kstyle_torch._torch import version_of
@@ -120,7 +120,7 @@ class CompiledForward(OfModel):
     def _as_it_is(self, x: Any) -> Any:
         if self.plain is not None:
             return self.plain(self.model, x)
-        return nn.Module.__call__(self.model, x) if type(x) is Tensor else self.model(x)
+        return steps.called(self.model, x)
 
     def _compiled(self, x: Any) -> Forward | None:
         trial = Trial(self.model, ())  # inference writes no weights, and another thread may be training

@@ -23,6 +23,7 @@ from kstyle_torch._torch import (
     gradient_hooks,
     has_global_hook,
     num_dispatch_modes,
+    saved_tensors_hooks,
     why_missing,
 )
 from kstyle_torch.layer.added_weights import TrainableWeight
@@ -30,6 +31,7 @@ from kstyle_torch.layer.base import Layer, regularize_activity
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of
+from kstyle_torch.layer.users_calls import users_call
 from kstyle_torch.losses.base import Loss
 from kstyle_torch.symbolic.graph import graph_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
@@ -41,6 +43,7 @@ from kstyle_torch.training.protocols import Trainable
 SETTINGS: tuple[Callable[[], Any], ...] = (  # of the process; they affect which operators a step calls
     config.epsilon,
     config.floatx,
+    config.matmul,
     torch.get_default_dtype,
     torch.are_deterministic_algorithms_enabled,
     *KERNEL_SETTINGS,
@@ -73,6 +76,9 @@ def why_not(model: Trainable, asked: bool) -> str | None:
     exchanging = exchanging_module(model)
     if exchanging is not None:
         return f"{type(exchanging).__name__} exchanges data with other processes"
+    called = users_call(all_modules(model))
+    if called is not None:
+        return f"{called}() is the user's"
     if anybody_listens(all_modules(model), besides=(regularize_activity,)):
         return "there are hooks"
     if any(gradient_hooks(weight) or after_hooks(weight) for weight in model.parameters()):
@@ -89,6 +95,7 @@ def watched() -> bool:
         or torch.is_autocast_enabled("cpu")
         or torch.is_autocast_enabled("cuda")
         or has_global_hook()
+        or saved_tensors_hooks(True) is not None
         or not torch.is_grad_enabled()
     )
 

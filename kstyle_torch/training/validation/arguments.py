@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kstyle_torch.errors import WrongTypeError
 from kstyle_torch.registry import did_you_mean
 
 MODES = ("auto", "record", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
@@ -13,7 +14,7 @@ def check_epochs(**given: Any) -> None:
     """Raises a ValueError for an argument that is not an int, such as a number of epochs."""
     for name, number in given.items():
         if not hasattr(number, "__index__") or isinstance(number, bool):
-            raise ValueError(f"{name} must be an int; got {number!r}.")
+            raise WrongTypeError(f"{name} must be an int; got {number!r}.")
 
 
 def check_validation_freq(frequency: Any) -> None:

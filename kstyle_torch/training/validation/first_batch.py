@@ -145,6 +145,10 @@ class FirstBatch:
         with _undone(compiled):
             is_new = compiled.outputs is None
             compiled.build(model.output_names, y, y_pred)
+            if any(output is None for output in compiled.outputs.flat(y_pred)):
+                raise ValueError(
+                    f"call() of {self.model.name} returned None, of which there is no loss; return tensors."
+                )
             compiled.output_shapes = [output.shape for output in compiled.outputs.flat(y_pred)]
             _look_through(compiled, self.batch)
             targets, outputs, weights = compiled.by_output(y, y_pred, weight)

@@ -92,7 +92,7 @@ def test_bad_arguments(arguments):
 
 
 def test_bad_inputs():
-    with pytest.raises(TypeError, match="strings or whole numbers"):
+    with pytest.raises(TypeError, match="strings or integers"):
         Hashing(2)(["a", None])
     cross = HashedCrossing(2)
     for x in (["a"], (["a"],), (["a"], ["b", "c"]), ([["a", "b"]], [["a", "b"]]), ([1.5], [2.5])):

@@ -274,7 +274,7 @@ MISTAKES = [
     ("MixUp", {"alpha": 0}, "alpha"),
     ("Resizing", {"height": 0, "width": 3}, "positive"),
     ("Resizing", {"height": 3, "width": 3, "interpolation": "area"}, "interpolation"),
-    ("CenterCrop", {"height": 3, "width": 3.5}, "whole"),
+    ("CenterCrop", {"height": 3, "width": 3.5}, "positive integers"),
     ("MaxNumBoundingBoxes", {"max_number": -1}, "max_number"),
     ("ContrastLimitedAdaptiveHistogramEqualization", {"tile_grid_size": (8,)}, "tile_grid_size"),
 ]

@@ -10,6 +10,7 @@ import torch
 import kstyle_torch as ks
 from kstyle_torch import layers
 from kstyle_torch.training.compiled import verify
+from tests.models_to_train import GRAPHS
 
 pytestmark = pytest.mark.full
 X = np.random.default_rng(0).uniform(-1, 1, (64, 10)).astype("float32")
@@ -46,7 +47,7 @@ def held(model):
 
 @pytest.mark.parametrize("tier", ["step graph", "epoch graph", "forward graph"])
 def test_tracing_puts_nothing_into_the_model(model, tier):
-    model.compile("sgd", "mse", jit_compile=True, steps_per_execution="epoch" if tier == "epoch graph" else 1)
+    model.compile("sgd", "mse", **GRAPHS, steps_per_execution="epoch" if tier == "epoch graph" else 1)
     seen = queue.SimpleQueue()  # which is not looked into for what the layer reads
 
     def look():
@@ -66,7 +67,7 @@ def test_tracing_puts_nothing_into_the_model(model, tier):
 
 @pytest.mark.parametrize("epoch", [1, "epoch"], ids=["step graph", "epoch graph"])
 def test_a_prediction_waits_while_compiled_steps_are_tried(model, epoch, monkeypatch):
-    model.compile(ks.optimizers.SGD(0.0), "mse", jit_compile=True, steps_per_execution=epoch)
+    model.compile(ks.optimizers.SGD(0.0), "mse", **GRAPHS, steps_per_execution=epoch)
     model.layers[1].trainable = False  # so that training changes nothing
     expected, found = model.predict_on_batch(X), []
     thread = threading.Thread(target=lambda: found.append(model.predict_on_batch(X)))

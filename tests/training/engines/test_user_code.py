@@ -164,8 +164,16 @@ TIERS = {
 }
 
 
-@pytest.mark.parametrize("case", parameters(["list", "global", "class attribute"], lambda case: None))
-@pytest.mark.parametrize("tier", parameters(TIERS, lambda tier: None))
+@pytest.mark.parametrize(
+    ("tier", "case"),
+    parameters(
+        [
+            *(("step, at the epoch's end", case) for case in ("list", "global", "class attribute")),
+            *(("step, in the epoch", "list"), ("epoch", "global")),
+        ],
+        lambda row: None,
+    ),
+)
 def test_a_compiled_step_reads_what_was_changed(case, tier):
     (read, change), (settings, callback) = READS[case], TIERS[tier]
     expected = fitted(read, False, callback(change))

@@ -63,10 +63,10 @@ ERRORS = {
     "train-on-batch-before-compile": (lambda: network().train_on_batch(X, Y), "before compile"),
     "epochs-float": (lambda: compiled().fit(X, Y, epochs=2.0), "epochs must be an int; got 2.0"),
     "initial-epoch-text": (lambda: compiled().fit(X, Y, initial_epoch="1"), "initial_epoch must be an int; got '1'"),
-    "empty-batch": (lambda: compiled().fit(with_empty_batch(), verbose=0), "a generator, gives a batch of 0 samples"),
+    "empty-batch": (lambda: compiled().fit(with_empty_batch(), verbose=0), "a generator, yields a batch of 0 samples"),
     "labels-of-minus-one": (
         lambda: compiled().fit(X, Y * 2 - 1),
-        "targets must be 0, 1 or between; got .* from -1 to 1",
+        "targets must be between 0 and 1; got .* from -1 to 1",
     ),
     "labels-of-two": (lambda: compiled().fit(X, Y + 1.0), "from 1 to 2. Write classes"),
     "dicts-with-labels": (
@@ -126,7 +126,7 @@ ERRORS = {
         "y must not be given when x is a DataLoader",
     ),
     "batch-size": (lambda: compiled().fit(X, Y, batch_size=0), "batch_size must be a positive int"),
-    "verbose": (lambda: compiled().fit(X, Y, verbose=7), "verbose must be"),
+    "verbose": (lambda: compiled().fit(X, Y, verbose="loud"), "verbose must be"),
     "callback-class": (
         lambda: compiled().fit(X, Y, callbacks=[ks.callbacks.EarlyStopping]),
         "write EarlyStopping\\(\\)",
@@ -226,7 +226,7 @@ def test_legacy_arguments_warn():
 
 def test_early_stopping_without_validation_warns_and_trains_on():
     model = compiled()
-    with pytest.warns(UserWarning, match="'val_loss', but there is no validation"):
+    with pytest.warns(UserWarning, match="'val_loss', but fit\\(\\) runs no validation"):
         history = model.fit(X, Y, epochs=2, verbose=0, callbacks=[ks.callbacks.EarlyStopping()])
     assert len(history.epoch) == 2
 

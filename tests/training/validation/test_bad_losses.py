@@ -89,7 +89,7 @@ ERRORS = {
     "torch-out-of-range": (lambda: fit(nn.CrossEntropyLoss(), LATE, units=3), "label 7 is out of range for 3 classes"),
     "torch-scalar-weighted": (
         lambda: fit(Scalar(), Y, sample_weight=np.ones(40)),
-        "'scalar' gives one number for the whole batch",
+        "'scalar' returns one number for the whole batch",
     ),
     "torch-class": (lambda: fit(nn.CosineEmbeddingLoss, Y), "missing 1 required positional argument: 'target'"),
     "ctc-ranks": (lambda: fit("ctc", THREE, units=3), r"'ctc' needs targets of shape \(batch, longest target\)"),

@@ -1,1 +1,1 @@
-"""Layers that prepare and augment images."""
+"""Preprocessing and augmentation of images."""

@@ -1,4 +1,4 @@
-"""Turning, moving, zooming and shearing."""
+"""Affine augmentation: rotation, translation, zoom and shear."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ INTERPOLATIONS = ("nearest", "bilinear")
 
 
 class RandomAffineLayer(RandomMoveLayer):
-    """Base class of layers that read every image through a random affine map.
+    """Base class of layers that apply a random affine transform to each image.
 
     Args:
-        fill_mode: What lies outside of the image: `"reflect"`, `"wrap"`, `"constant"` or `"nearest"`.
+        fill_mode: Pixels outside of the image: `"reflect"`, `"wrap"`, `"constant"` or `"nearest"`.
         interpolation: `"bilinear"` or `"nearest"`.
         fill_value: The constant.
         kwargs: As of every random layer on images.
@@ -64,7 +64,7 @@ class RandomAffineLayer(RandomMoveLayer):
         a0, a1, a2, b0, b1, b2 = (e[:, None, None] if isinstance(e, Tensor) else e for e in matrix)
         determinant = a0 * b1 - a1 * b0
 
-        def back(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:  # from where it is read to where it is seen
+        def back(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:  # from source to destination coordinates
             x, y = x - a2, y - b2
             return (b1 * x - a1 * y) / determinant, (a0 * y - b0 * x) / determinant
 
@@ -72,7 +72,7 @@ class RandomAffineLayer(RandomMoveLayer):
 
 
 class MovesPoints:
-    """Base of layers that have Keras' methods for points and boxes."""
+    """Base of layers with Keras' methods for points and boxes."""
 
     def get_transformed_x_y(self, x: Any, y: Any, transform: Tensor) -> tuple[Tensor, Tensor]:
         """Returns where the point (x, y) of the result is read, each (batch, 1), for projective maps (batch, 8)."""
@@ -81,7 +81,7 @@ class MovesPoints:
         return (a0 * x + a1 * y + a2) / depth, (b0 * x + b1 * y + b2) / depth
 
     def get_shifted_bbox(self, bounding_boxes: dict[str, Any], w_shift_factor: Any, h_shift_factor: Any) -> Any:
-        """Returns boxes, (x1, y1, x2, y2), moved to the left and up, in the same dict."""
+        """Shifts boxes, (x1, y1, x2, y2), to the left and up, in the same dict."""
         boxes = bounding_boxes["boxes"]
         left, up = (
             torch.as_tensor(each, dtype=boxes.dtype, device=boxes.device) for each in (w_shift_factor, h_shift_factor)
@@ -95,14 +95,14 @@ class MovesPoints:
 
 @register()
 class RandomRotation(RandomAffineLayer):
-    """In training, turns every image about its middle.
+    """In training, rotates each image about its center.
 
     Args:
         factor: How far: a part of a full turn, counterclockwise, or the two parts it is drawn between. `0.2` draws from
             -0.2 to 0.2.
-        fill_mode: What lies outside: `"reflect"`, `"wrap"`, `"constant"` or `"nearest"`.
+        fill_mode: Pixels outside: `"reflect"`, `"wrap"`, `"constant"` or `"nearest"`.
         interpolation: `"bilinear"` or `"nearest"`.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
         fill_value: The constant.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
@@ -141,14 +141,14 @@ class RandomRotation(RandomAffineLayer):
 
 @register()
 class RandomTranslation(MovesPoints, RandomAffineLayer):
-    """In training, moves every image up or down and left or right.
+    """In training, translates each image vertically and horizontally.
 
     Args:
-        height_factor: How far down: a part of the height, or the two that it is drawn between.
+        height_factor: How far down: a part of the height, or the limits of a random one.
         width_factor: How far to the right: a part of the width, likewise.
-        fill_mode: What lies outside: `"reflect"`, `"wrap"`, `"constant"` or `"nearest"`.
+        fill_mode: Pixels outside: `"reflect"`, `"wrap"`, `"constant"` or `"nearest"`.
         interpolation: `"bilinear"` or `"nearest"`.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
         fill_value: The constant.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
@@ -187,15 +187,15 @@ class RandomTranslation(MovesPoints, RandomAffineLayer):
 
 @register()
 class RandomZoom(RandomAffineLayer):
-    """In training, makes what is in every image smaller or larger.
+    """In training, zooms each image in or out.
 
     Args:
         height_factor: How much smaller, negative for larger: 0.2 shows 1.2 times the height. A number, or the two that
             it is drawn between.
-        width_factor: The same for the width; None zooms by the height's, without distortion.
-        fill_mode: What lies outside: `"reflect"`, `"wrap"`, `"constant"` or `"nearest"`.
+        width_factor: Likewise for the width; None uses the height's factor, without distortion.
+        fill_mode: Pixels outside: `"reflect"`, `"wrap"`, `"constant"` or `"nearest"`.
         interpolation: `"bilinear"` or `"nearest"`.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
         fill_value: The constant.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
@@ -226,7 +226,7 @@ class RandomZoom(RandomAffineLayer):
     def get_clipped_bbox(
         self, bounding_boxes: dict[str, Any], h_end: Any, h_start: Any, w_end: Any, w_start: Any
     ) -> dict[str, Any]:
-        """Returns boxes, (x1, y1, x2, y2), cut off at a part of the image and counted from its corner, in the same dict."""
+        """Clips boxes, (x1, y1, x2, y2), to a crop of the image, and makes them relative to it, in the same dict."""
         boxes = bounding_boxes["boxes"]
         ends = [
             torch.as_tensor(each, dtype=boxes.dtype, device=boxes.device) for each in (w_start, w_end, h_start, h_end)
@@ -257,17 +257,17 @@ class RandomZoom(RandomAffineLayer):
 
 @register()
 class RandomShear(MovesPoints, RandomAffineLayer):
-    """In training, shears every image: moves its rows against each other, and its columns.
+    """In training, shears each image along rows and columns.
 
     Args:
-        x_factor: How far a row moves against the next one: a number, or the two that it is drawn between; to the left
+        x_factor: How far a row moves against the next one: a number, or the limits of a random one; to the left
             or to the right.
-        y_factor: The same for columns.
+        y_factor: Likewise for columns.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_mode: What lies outside: `"reflect"`, `"wrap"`, `"constant"` or `"nearest"`.
+        fill_mode: Pixels outside: `"reflect"`, `"wrap"`, `"constant"` or `"nearest"`.
         fill_value: The constant.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
     Output shape: that of the input.
     Raises: ValueError: for a factor beyond 1, and unknown modes.
 

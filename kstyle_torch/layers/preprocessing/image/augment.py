@@ -1,4 +1,4 @@
-"""Several random layers at once: RandAugment and AugMix."""
+"""Combinations of random layers: RandAugment and AugMix."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ COLORS = ("random_brightness", "random_color_degeneration", "random_contrast", "
 
 
 class RandomChoiceLayer(RandomImageLayer):
-    """Base class of layers that choose among others.
+    """Base class of layers that apply randomly chosen ones.
 
     Args:
-        value_range: The least and the greatest value of a pixel.
-        factor: How strong each of the others is, 0 to 1.
-        interpolation: Of those that move pixels.
-        colors: Whether those that change colors are among them.
+        value_range: Smallest and largest value of a pixel.
+        factor: Strength of each of them, 0 to 1.
+        interpolation: Interpolation of layers that move pixels.
+        colors: Whether to include layers that change colors.
         kwargs: As of every random layer on images.
     """
 
@@ -67,14 +67,14 @@ class RandomChoiceLayer(RandomImageLayer):
 
 @register()
 class RandAugment(RandomChoiceLayer):
-    """In training, puts every batch through some layers, chosen at random out of eleven.
+    """In training, applies randomly chosen layers to each batch, out of eleven.
 
     Args:
-        value_range: The least and the greatest value of a pixel.
-        num_ops: How many layers.
-        factor: How strong each of them is, 0 to 1.
+        value_range: Smallest and largest value of a pixel.
+        num_ops: Number of layers.
+        factor: Strength of each of them, 0 to 1.
         interpolation: `"bilinear"` or `"nearest"`, of those that move pixels.
-        seed: Int for the same choices at every run.
+        seed: Int for reproducible choices.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: for a factor outside of 0 and 1.
@@ -105,10 +105,10 @@ class RandAugment(RandomChoiceLayer):
         self.num_ops = num_ops
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
-        """Returns which layers, in order, and what each of them does.
+        """Returns the chosen layers in order, and their transformations.
 
-        The choice is made on the host, so that only the chosen ones run. In a compiled graph, which knows no choice,
-        it is made on the device, and all of them run.
+        The choice is made on the host, so that only chosen layers run. In a compiled graph, which has no branches, it is
+        made on the device, and all layers run.
         """
         if not training:
             return None
@@ -156,20 +156,20 @@ class RandAugment(RandomChoiceLayer):
 
 @register()
 class AugMix(RandomChoiceLayer):
-    """In training, mixes a batch with what several chains of layers, chosen at random, make of it.
+    """In training, mixes a batch with the results of several chains of randomly chosen layers.
 
-    Bounding boxes are left alone, as in Keras, although pixels may move. The chains are chosen on the host, so training
+    Bounding boxes are not changed, as in Keras, although pixels may move. The chains are chosen on the host, so training
     cannot be compiled to one graph.
 
     Args:
-        value_range: The least and the greatest value of a pixel.
-        num_chains: How many chains.
-        chain_depth: How many layers a chain has at most.
-        factor: How strong each of them is, 0 to 1.
+        value_range: Smallest and largest value of a pixel.
+        num_chains: Number of chains.
+        chain_depth: Largest number of layers in a chain.
+        factor: Strength of each of them, 0 to 1.
         alpha: Shape of the distributions (Dirichlet and Beta) of the weights.
-        all_ops: Whether brightness, contrast, sharpness and color are among the layers.
+        all_ops: Whether to include brightness, contrast, sharpness and color.
         interpolation: `"bilinear"` or `"nearest"`, of those that move pixels.
-        seed: Int for the same choices at every run.
+        seed: Int for reproducible choices.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: for a factor outside of 0 and 1.
@@ -198,7 +198,7 @@ class AugMix(RandomChoiceLayer):
         self.layer_names = [name for name in RandAugment.layer_names if all_ops or name not in COLORS]
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
-        """Returns the chains, what each of their layers does, and the weights."""
+        """Returns the chains, the transformations of their layers, and the weights."""
         if not training:
             return None
         draws = self._draws(data["images"] if isinstance(data, dict) else data, seed)
@@ -212,7 +212,7 @@ class AugMix(RandomChoiceLayer):
                     "transformation": self._layer(self.layer_names[index]).get_random_transformation(data, seed=source),
                 }
                 for index in chain
-                if index < len(self.layer_names)  # the one more means: nothing here
+                if index < len(self.layer_names)  # the additional index means no layer
             ]
             for chain in chosen.tolist()
         ]
@@ -233,7 +233,7 @@ class AugMix(RandomChoiceLayer):
         return self._mixed("segmentation_masks", segmentation_masks, transformation) if training else segmentation_masks
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """Returns the boxes as they are."""
+        """Returns the boxes unchanged."""
         return bounding_boxes
 
     def _mixed(self, part: str, values: Tensor, transformation: Any) -> Tensor:

@@ -13,7 +13,7 @@ from kstyle_torch.layer.spatial import check_data_format
 from kstyle_torch.layers.preprocessing.image.boxes import check_box_format, dense_boxes
 from kstyle_torch.ops.operation import as_tensor
 
-PARTS = {  # of the data, in the order in which they are transformed, and each of a single image
+PARTS = {  # keys of batches in the order of transformation, and names for single images
     "images": "image",
     "bounding_boxes": "bounding_box",
     "labels": "label",
@@ -26,15 +26,15 @@ Range = tuple[float, float]
 class BaseImagePreprocessingLayer(Layer):
     """Base class of layers on images.
 
-    Subclass it with `transform_images` and, where what it does is random, with `get_random_transformation`.
+    Subclasses define `transform_images` and, for random transformations, `get_random_transformation`.
 
     It is called on images, or on a dict of `"images"` and any of `"labels"`, `"bounding_boxes"` (a dict of `"boxes"`
     and `"labels"`) and `"segmentation_masks"`, which all go through one transformation; and on batches, or on a single
-    image and what belongs to it. Whole numbers become floats, in either mode.
+    image with its other parts. Integers become floats in both modes.
 
     Args:
-        factor: How strong the transformation is: a number, or the two that it is drawn between.
-        bounding_box_format: Of the bounding boxes: `"xyxy"`, `"yxyx"`, `"xywh"`, `"center_xywh"`, `"center_yxhw"`,
+        factor: Strength of the transformation: a number, or the limits of a random one.
+        bounding_box_format: Format of the bounding boxes: `"xyxy"`, `"yxyx"`, `"xywh"`, `"center_xywh"`, `"center_yxhw"`,
             `"rel_xyxy"`, `"rel_yxyx"`, `"rel_xywh"` or `"rel_center_xywh"`.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Input shape: (batch, height, width, channels), or without the batch.
@@ -69,12 +69,12 @@ class BaseImagePreprocessingLayer(Layer):
     # --------------------------------------------------------------------------------------------- to be overridden
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
-        """Returns what is done to all parts of a batch: whatever the `transform_` methods want to be given.
+        """Returns the transformation of all parts of a batch: the argument of the `transform_` methods.
 
         Args:
-            data: The batch, or the single image: images, or the dict of all parts.
+            data: The batch or single image: images, or the dict of all parts.
             training: The mode.
-            seed: Where random numbers come from instead of the layer's own: an int or a `torch.Generator`.
+            seed: Source of random numbers instead of the layer's own: an int or a `torch.Generator`.
         """
         return None
 
@@ -83,7 +83,7 @@ class BaseImagePreprocessingLayer(Layer):
         raise NotImplementedError(f"{type(self).__name__} must define transform_images().")
 
     def transform_labels(self, labels: Tensor, transformation: Any, training: bool = True) -> Tensor:
-        """Returns the batch of labels, transformed: as they are, unless a subclass mixes images."""
+        """Returns the batch of labels, transformed: unchanged, unless a subclass mixes images."""
         return labels
 
     def transform_bounding_boxes(
@@ -124,13 +124,13 @@ class BaseImagePreprocessingLayer(Layer):
         return masks[0]
 
     def convert_weight(self, weight: Any) -> Any:
-        """Returns a weight as it is: no other backend could want it converted."""
+        """Returns a weight unchanged, since torch is the only backend."""
         return weight
 
     # -------------------------------------------------------------------------------------------------- calling it
 
     def forward(self, data: Any, training: bool = True) -> Any:
-        """Draws one transformation and puts every part of the data through it."""
+        """Draws one transformation and applies it to all parts of the data."""
         parts = self._parts(data) if isinstance(data, dict) else {"images": as_tensor(data)}
         single = parts["images"].ndim == 3
         if parts["images"].ndim not in (3, 4):
@@ -155,7 +155,7 @@ class BaseImagePreprocessingLayer(Layer):
         if "bounding_boxes" in parts:
             if not self.bounding_box_format:
                 raise ValueError(
-                    f"{self.name} got bounding boxes, but does not know their format; "
+                    f"{self.name} got bounding boxes of an unknown format; "
                     f"pass bounding_box_format='xyxy' (or another) to {type(self).__name__}."
                 )
             parts["bounding_boxes"] = dense_boxes(parts["bounding_boxes"], parts["images"].device)
@@ -166,13 +166,13 @@ class BaseImagePreprocessingLayer(Layer):
         return shape[self.height_axis], shape[self.width_axis]
 
     def _float(self, images: Tensor) -> Tensor:
-        """Returns the images in the dtype to compute with; that of floats was seen to when the layer was called."""
+        """Casts integer images to the compute dtype; floats were cast when the layer was called."""
         return images if images.is_floating_point() else images.to(as_dtype(self.compute_dtype))
 
     # ------------------------------------------------------------------------------------------------ its arguments
 
     def _range(self, value: Any, name: str, low: float, high: float) -> Range:
-        """Returns the two numbers that a factor is drawn between; one number means from its negative on, or from `low`."""
+        """Returns the limits of a random factor; a single number means from its negative, or from `low`."""
         is_pair = isinstance(value, (tuple, list))
         pair = tuple(value) if is_pair else (value,)
         if len(pair) != 1 + is_pair or any(not isinstance(n, (int, float)) or not low <= n <= high for n in pair):
@@ -185,7 +185,7 @@ class BaseImagePreprocessingLayer(Layer):
         return lower, upper
 
     def _value_range(self, value: Any) -> Range:
-        """Returns the least and the greatest value of a pixel."""
+        """Returns the smallest and the largest value of a pixel."""
         if not isinstance(value, (tuple, list)) or len(value) != 2:
             raise ValueError(f"{self.name}: value_range must be two numbers, such as (0, 255); got {value!r}.")
         lower, upper = sorted(value)
@@ -193,19 +193,19 @@ class BaseImagePreprocessingLayer(Layer):
 
 
 class KeepsPlaces:
-    """Base of layers that change values and move nothing: boxes and masks stay as they are."""
+    """Base of layers that change only values: boxes and masks are not changed."""
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """Returns the boxes as they are."""
+        """Returns the boxes unchanged."""
         return bounding_boxes
 
     def transform_segmentation_masks(self, segmentation_masks: Any, transformation: Any, training: bool = True) -> Any:
-        """Returns the masks as they are."""
+        """Returns the masks unchanged."""
         return segmentation_masks
 
 
 def rescaled(images: Tensor, source: Range, target: Range) -> Tensor:
-    """Images whose values are in the range `source`, in the range `target`."""
+    """Rescales the values of images from the range `source` to `target`."""
     if tuple(source) == tuple(target):
         return images
     return (images - source[0]) / (source[1] - source[0]) * (target[1] - target[0]) + target[0]

@@ -1,6 +1,6 @@
 """Bounding boxes: their formats, ragged lists of them, boxes that leave the image, and a layer that pads them.
 
-Boxes are a dict of `"boxes"`, (batch, n, 4), and `"labels"`, (batch, n). A label of -1 means that there is no box.
+Boxes are a dict of `"boxes"`, (batch, n, 4), and `"labels"`, (batch, n). A label of -1 marks a missing box.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def corners_from(boxes: Tensor, box_format: str, height: Any, width: Any) -> Ten
 
 
 def from_xyxy(boxes: Tensor, box_format: str, height: Any, width: Any) -> Tensor:
-    """Returns the other way."""
+    """Inverts `to_xyxy`."""
     kind = box_format.removeprefix("rel_")
     left, top, right, bottom = boxes.split(1, -1)
     if box_format.startswith("rel_"):
@@ -74,7 +74,7 @@ def from_xyxy(boxes: Tensor, box_format: str, height: Any, width: Any) -> Tensor
 
 
 def clipped_boxes(boxes: Tensor, labels: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Boxes (xyxy) cut off at the edges of the image; the label of one of which nothing is left is -1."""
+    """Clips boxes (xyxy) to the image; the labels of boxes that are empty then become -1."""
     left, top, right, bottom = boxes.unbind(-1)
     left, right = left.clamp(0, width), right.clamp(0, width)
     top, bottom = top.clamp(0, height), bottom.clamp(0, height)
@@ -84,7 +84,7 @@ def clipped_boxes(boxes: Tensor, labels: Tensor, height: int, width: int) -> tup
 
 
 def moved_boxes(boxes: Tensor, move: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Tensor:
-    """Returns the boxes around the corners of boxes (xyxy), moved.
+    """Returns the bounding boxes of the transformed corners of boxes (xyxy).
 
     Args:
         boxes: (batch, n, 4).
@@ -96,7 +96,7 @@ def moved_boxes(boxes: Tensor, move: Callable[[Tensor, Tensor], tuple[Tensor, Te
 
 
 def dense_boxes(bounding_boxes: Any, device: torch.device) -> dict[str, Tensor]:
-    """Returns the boxes as tensors; lists of different lengths are filled up with boxes of zeros and labels of -1.
+    """Returns the boxes as tensors; lists of different lengths are padded with boxes of zeros and labels of -1.
 
     Raises: ValueError: if they are not a dict of `"boxes"` and `"labels"`, or have the wrong number of axes.
     """

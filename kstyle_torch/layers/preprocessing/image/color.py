@@ -1,4 +1,4 @@
-"""Color: hue, saturation, gray, and all of it together."""
+"""Augmentation of color: hue, saturation, grayscale, inversion, posterization, jitter."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ register = layer_registry.register
 
 @register()
 class RandomHue(LeavesAlone, RandomValueLayer):
-    """In training, turns the colors of every image round the color circle.
+    """In training, shifts the hue of each image.
 
     Args:
-        factor: How far: from 0 to 1 (half a turn), or the two that it is drawn between; `f` means from 0 to `f`.
-        value_range: The least and the greatest value of a pixel.
+        factor: How far: from 0 to 1 (half a turn), or the limits of a random one; `f` means from 0 to `f`.
+        value_range: Smallest and largest value of a pixel.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: for a factor outside of 0 and 1.
 
@@ -60,19 +60,19 @@ class RandomHue(LeavesAlone, RandomValueLayer):
         hsv = rgb_to_hsv(rescaled(images, self.value_range, (0, 1)), self.data_format)
         hue, saturation, value = hsv.unbind(self.channel_axis)
         hue = hue + transformation["factor"].to(images.dtype)[:, None, None]
-        turned = torch.stack((hue, saturation, value), self.channel_axis)  # hsv_to_rgb takes hues beyond 0 and 1
+        turned = torch.stack((hue, saturation, value), self.channel_axis)  # hsv_to_rgb accepts hues outside of 0 to 1
         return rescaled(hsv_to_rgb(turned, self.data_format).clamp(0, 1), (0, 1), self.value_range)
 
 
 @register()
 class RandomSaturation(LeavesAlone, RandomValueLayer):
-    """In training, makes the colors of every image weaker or stronger.
+    """In training, changes the saturation of each image.
 
     Args:
-        factor: 0 makes gray, 0.5 leaves alone, 1 makes full colors; a number, or the two that it is drawn between.
-        value_range: The least and the greatest value of a pixel; as in Keras, it also limits the saturation.
+        factor: 0 makes gray, 0.5 leaves alone, 1 makes full colors; a number, or the limits of a random one.
+        value_range: Smallest and largest value of a pixel; as in Keras, it also limits the saturation.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: for a factor outside of -1 and 1.
 
@@ -104,14 +104,14 @@ class RandomSaturation(LeavesAlone, RandomValueLayer):
 
 @register()
 class RandomColorDegeneration(LeavesAlone, RandomValueLayer):
-    """In training, mixes every image with its gray self.
+    """In training, blends each image with its grayscale version.
 
     Args:
-        factor: How much gray: 0 leaves alone, 1 is gray; a number `f` means from `-f` to `f`, or the two that it is drawn
+        factor: Share of gray: 0 for no change, 1 for gray; a number `f` means from `-f` to `f`, or the two that it is drawn
             between.
-        value_range: The least and the greatest value of a pixel.
+        value_range: Smallest and largest value of a pixel.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: for a factor outside of -1 and 1.
 
@@ -141,12 +141,12 @@ class RandomColorDegeneration(LeavesAlone, RandomValueLayer):
 
 @register()
 class RandomGrayscale(RandomValueLayer):
-    """In training, makes some images gray, with as many channels as before.
+    """In training, converts some images to grayscale, with the same number of channels.
 
     Args:
-        factor: How likely, 0 to 1.
+        factor: Probability, 0 to 1.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: for a factor outside of 0 and 1.
 
@@ -169,23 +169,23 @@ class RandomGrayscale(RandomValueLayer):
         return per_image(draws.uniform(draws.rows)) < self.factor
 
     def transform_images(self, images: Tensor, transformation: Any, training: bool = True) -> Tensor:
-        """Returns the batch of images, some of them gray; it draws which where it is not told."""
+        """Returns the batch of images, some of them gray, which are drawn without a transformation."""
         if transformation is None:
             transformation = self.get_random_transformation(images, training)
         return super().transform_images(images, transformation, training)
 
     def transform_bounding_boxes(self, bounding_boxes: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Returns the boxes as they are."""
+        """Returns the boxes unchanged."""
         return bounding_boxes
 
     def transform_labels(self, labels: Tensor, transformations: Any = None, **kwargs: Any) -> Tensor:  # type: ignore[override]
-        """Returns the labels as they are."""
+        """Returns the labels unchanged."""
         return labels
 
     def transform_segmentation_masks(  # type: ignore[override]
         self, segmentation_masks: Any, transformations: Any = None, **kwargs: Any
     ) -> Any:
-        """Returns the masks as they are."""
+        """Returns the masks unchanged."""
         return segmentation_masks
 
     def _apply_to(self, images: Tensor, transformation: Any) -> Tensor:
@@ -194,12 +194,12 @@ class RandomGrayscale(RandomValueLayer):
 
 @register()
 class RandomInvert(RandomValueLayer):
-    """In training, makes negatives of some images.
+    """In training, inverts some images.
 
     Args:
-        factor: How likely: from 0 to 1, or the two that it is drawn between; `p` means from 0 to `p`.
-        value_range: The least and the greatest value of a pixel.
-        seed: Int for the same numbers at every run.
+        factor: Probability, from 0 to 1, or the limits of a random one; `p` means from 0 to `p`.
+        value_range: Smallest and largest value of a pixel.
+        seed: Int for reproducible numbers.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of 0 and 1.
@@ -230,13 +230,13 @@ class RandomInvert(RandomValueLayer):
 
 @register()
 class RandomPosterization(LeavesAlone, RandomValueLayer):
-    """In training, keeps only the first bits of the values of every image.
+    """In training, reduces the values of each image to their most significant bits.
 
     Args:
-        factor: How many bits, 1 to 8: a number means from 1 on and below it, or the two that it is drawn between.
-        value_range: The least and the greatest value of a pixel.
+        factor: How many bits, 1 to 8: a number means from 1 on and below it, or the limits of a random one.
+        value_range: Smallest and largest value of a pixel.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of 1 and 8.
 
@@ -270,14 +270,14 @@ class RandomPosterization(LeavesAlone, RandomValueLayer):
 
 @register()
 class Solarization(RandomValueLayer):
-    """In training, makes negatives of what is brighter than a threshold.
+    """In training, inverts pixels that are brighter than a threshold.
 
     Args:
-        addition_factor: How much is added before: from 0 to 1 of the range, or the two that it is drawn between; `f`
+        addition_factor: How much is added before: from 0 to 1 of the range, or the limits of a random one; `f`
             means from 0 to `f`.
         threshold_factor: The threshold, likewise.
-        value_range: The least and the greatest value of a pixel.
-        seed: Int for the same numbers at every run.
+        value_range: Smallest and largest value of a pixel.
+        seed: Int for reproducible numbers.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of 0 and 1.
 
@@ -315,15 +315,15 @@ class Solarization(RandomValueLayer):
 
 @register()
 class RandomColorJitter(RandomValueLayer):
-    """In training, changes brightness, contrast, saturation and hue of every image, in this order.
+    """In training, changes brightness, contrast, saturation and hue of each image, in this order.
 
     Args:
-        value_range: The least and the greatest value of a pixel.
-        brightness_factor: As in `RandomBrightness`; None leaves it alone.
+        value_range: Smallest and largest value of a pixel.
+        brightness_factor: As in `RandomBrightness`; None for no change.
         contrast_factor: As in `RandomContrast`.
         saturation_factor: As in `RandomSaturation`.
         hue_factor: As in `RandomHue`.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input, which has 3 channels.
     Raises: ValueError: as those layers do.

@@ -1,4 +1,4 @@
-"""Mirroring."""
+"""RandomFlip: mirroring of images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MODES = ("horizontal", "vertical", "horizontal_and_vertical")
 
 @register()
 class RandomFlip(RandomMoveLayer):
-    """In training, mirrors every second image, on average.
+    """In training, mirrors half of the images, on average.
 
     Args:
         mode: `"horizontal"` (left and right), `"vertical"` or `"horizontal_and_vertical"` (both at once, as in Keras).
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: for another mode.

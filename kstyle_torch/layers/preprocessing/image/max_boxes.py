@@ -1,4 +1,4 @@
-"""As many bounding boxes in every image."""
+"""MaxNumBoundingBoxes: padding of bounding boxes to equal numbers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ register = layer_registry.register
 
 @register()
 class MaxNumBoundingBoxes(KeepsPlaces, BaseImagePreprocessingLayer):
-    """Gives every image the same number of bounding boxes: cuts off what is more, fills up what is less.
+    """Truncates or pads the bounding boxes of each image to the same number.
 
     Args:
-        max_number: How many.
-        fill_value: What a box, and its label, that is none consists of.
+        max_number: Number of boxes.
+        fill_value: Value of padding boxes and their labels.
     Raises: ValueError: if `max_number` is negative.
 
     Example:
@@ -37,7 +37,7 @@ class MaxNumBoundingBoxes(KeepsPlaces, BaseImagePreprocessingLayer):
         self.max_number, self.fill_value = int(max_number), int(fill_value)
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
-        """Returns the images as they are."""
+        """Returns the images unchanged."""
         return images
 
     def transform_labels(self, labels: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
@@ -47,11 +47,11 @@ class MaxNumBoundingBoxes(KeepsPlaces, BaseImagePreprocessingLayer):
     def transform_segmentation_masks(
         self, segmentation_masks: Any, transformation: Any = None, training: bool = True
     ) -> Any:
-        """Returns the masks as they are."""
+        """Returns the masks unchanged."""
         return segmentation_masks
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """Returns the first boxes, and as many more as are missing."""
+        """Returns the first boxes, padded to the number."""
         boxes, labels = (bounding_boxes[name][:, : self.max_number] for name in ("boxes", "labels"))
         missing = self.max_number - boxes.shape[1]
         boxes = F.pad(boxes, (0, 0, 0, missing), value=self.fill_value)

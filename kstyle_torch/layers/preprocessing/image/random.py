@@ -1,4 +1,4 @@
-"""Random layers on images: where their numbers come from, and what they do with them."""
+"""Base classes of random layers on images, and their random numbers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kstyle_torch._torch import sample_dirichlet
 from kstyle_torch.draws import generator, skip_default_seed
+from kstyle_torch.layer.seed_states import DrawsFromTorch
 from kstyle_torch.layers.preprocessing.image.base import BaseImagePreprocessingLayer, KeepsPlaces, Range
 from kstyle_torch.layers.preprocessing.image.boxes import clipped_boxes, from_xyxy, to_xyxy
 
@@ -17,7 +18,7 @@ class Draws:
     """Random numbers for one batch, on its device.
 
     Args:
-        source: A CPU generator where there is a seed, so that every device gets the same numbers; else None.
+        source: A CPU generator if there is a seed, so that all devices get the same numbers; else None.
         images: The batch.
         dtype: Of the numbers.
     """
@@ -37,11 +38,11 @@ class Draws:
         return torch.randn(shape, dtype=self.dtype, **self._where).to(self.device)
 
     def whole(self, *shape: int, below: int, start: int = 0) -> Tensor:
-        """Returns whole numbers."""
+        """Returns integers."""
         return torch.randint(start, below, shape, **self._where).to(self.device)
 
     def order(self) -> Tensor:
-        """Returns the images of the batch in another order."""
+        """Returns the shuffled images of the batch."""
         return torch.randperm(self.rows, **self._where).to(self.device)
 
     def shares(self, alpha: Tensor) -> Tensor:
@@ -50,15 +51,15 @@ class Draws:
         return sample_dirichlet(alpha, generator=self.source).to(self.device, self.dtype)
 
     def happens(self, chance: Range) -> Tensor:
-        """Returns whether to do it, for each image; how likely it is, is drawn too."""
+        """Returns whether to apply a transformation to each image, with a random probability."""
         return self.uniform(self.rows) < self.uniform(self.rows, between=chance)
 
 
-class RandomImageLayer(BaseImagePreprocessingLayer):
-    """Base class of layers that do something random in training, and nothing otherwise.
+class RandomImageLayer(DrawsFromTorch, BaseImagePreprocessingLayer):
+    """Base class of layers with a random transformation in training.
 
     Args:
-        seed: Int for the same numbers at every run, on every device.
+        seed: Int for reproducible numbers on all devices.
         kwargs: As of every layer on images.
     """
 
@@ -68,10 +69,10 @@ class RandomImageLayer(BaseImagePreprocessingLayer):
             raise ValueError(f"{self.name}: seed must be an int or None; got {seed!r}.")
         self.seed = seed
         skip_default_seed(seed)
-        self._generator: torch.Generator | None = None if seed is None else generator(seed)
+        self._generator = None if seed is None else generator(seed)
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
-        """Returns what is done to a batch; None outside of training."""
+        """Returns the transformation of a batch; None in inference mode."""
         if not training:
             return None
         images = data["images"] if isinstance(data, dict) else data
@@ -83,7 +84,7 @@ class RandomImageLayer(BaseImagePreprocessingLayer):
         else:
             source = seed if isinstance(seed, torch.Generator) else generator(seed)
         images = images if images.ndim == 4 else images[None]
-        # of half precision, a pixel's place in a large image would be off by half a pixel
+        # in half precision, coordinates in a large image would be off by half a pixel
         dtype = torch.promote_types(self._float(images).dtype, torch.float32)
         return Draws(source, images, dtype)
 
@@ -100,7 +101,7 @@ class RandomImageLayer(BaseImagePreprocessingLayer):
 
 
 class LeavesAlone:
-    """Base of layers whose `transform_images` leaves images alone where it gets no transformation, as Keras has it."""
+    """Base of layers whose `transform_images` returns images unchanged without a transformation, as in Keras."""
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
         """Returns the batch of images, transformed."""
@@ -108,10 +109,10 @@ class LeavesAlone:
 
 
 class RandomValueLayer(KeepsPlaces, RandomImageLayer):
-    """Base class of random layers that change values, and move nothing.
+    """Base class of random layers that change only values.
 
     Args:
-        value_range: The least and the greatest value of a pixel.
+        value_range: Smallest and largest value of a pixel.
         kwargs: As of every random layer on images.
     """
 
@@ -128,13 +129,13 @@ class RandomMoveLayer(RandomImageLayer):
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any, training: bool = True
     ) -> Tensor:
-        """Returns the batch of masks, every pixel from the nearest, so that it stays a class."""
+        """Returns the batch of masks, with nearest interpolation to preserve classes."""
         if not training or transformation is None:
             return segmentation_masks
         return self._move(segmentation_masks, transformation, "nearest")
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """Returns the boxes around the moved boxes, cut off at the edges of the image."""
+        """Returns the bounding boxes of the transformed boxes, clipped to the image."""
         if not training or transformation is None:
             return bounding_boxes
         size = self._size_of(transformation["input_shape"])
@@ -154,5 +155,5 @@ class RandomMoveLayer(RandomImageLayer):
 
 
 def per_image(numbers: Tensor) -> Tensor:
-    """Returns one number an image, to be broadcast over its pixels."""
+    """Reshapes one number for each image, to broadcast over its pixels."""
     return numbers.reshape(-1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Parts of images: blurred, erased, or taken from another image of the batch."""
+"""Blurring and erasing of regions, and mixing with other images of the batch."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class RandomGaussianBlur(LeavesAlone, RandomValueLayer):
     """In training, blurs some images.
 
     Args:
-        factor: How likely: from 0 to 1, or the two that it is drawn between; `p` means from 0 to `p`.
+        factor: Probability, from 0 to 1, or the limits of a random one; `p` means from 0 to `p`.
         kernel_size: Of the blur: an odd number, or two of them for height and width.
-        sigma: Width of the Gaussian, 0 to 1, or the two that it is drawn between, once along x and once along y for a
+        sigma: Width of the Gaussian, 0 to 1, or the limits of a random one, drawn for x and for y for each
             batch; `s` means from 0 to `s`.
-        value_range: The least and the greatest value of a pixel.
+        value_range: Smallest and largest value of a pixel.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
     Output shape: that of the input.
     Raises: ValueError: for a factor or sigma outside of 0 and 1, and even sizes.
 
@@ -76,11 +76,11 @@ class RandomErasing(LeavesAlone, RandomValueLayer):
     """In training, erases a rectangle of some images.
 
     Args:
-        factor: How likely: from 0 to 1, or the two that it is drawn between; `p` means from 0 to `p`.
-        scale: Size of the rectangle, as a part of the image, likewise.
-        fill_value: What is put there: a number, or one a channel; None for noise.
-        value_range: The least and the greatest value of a pixel.
-        seed: Int for the same numbers at every run.
+        factor: Probability, from 0 to 1, or the limits of a random one; `p` means from 0 to `p`.
+        scale: Size of the rectangle, as a share of the image, likewise.
+        fill_value: Value of its pixels: a number, or one for each channel; None for noise.
+        value_range: Smallest and largest value of a pixel.
+        seed: Int for reproducible numbers.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: for a factor or scale outside of 0 and 1.
@@ -127,14 +127,14 @@ class RandomErasing(LeavesAlone, RandomValueLayer):
 
 
 class RandomMixLayer(LeavesAlone, RandomImageLayer):
-    """Base class of layers that mix every image of a batch with another one, and their labels too.
+    """Base class of layers that mix each image of a batch, and its label, with another one.
 
     Args:
         kwargs: As of every random layer on images.
     """
 
     def transform_labels(self, labels: Tensor, transformation: Any, training: bool = True) -> Tensor:
-        """Returns the labels (numbers a class), mixed as much as the images are."""
+        """Returns the labels (numbers for each class), mixed in proportion to the images."""
         if not training or transformation is None:
             return labels
         return self._mixed(labels, transformation)
@@ -148,14 +148,14 @@ class RandomMixLayer(LeavesAlone, RandomImageLayer):
 
 @register()
 class CutMix(RandomMixLayer):
-    """In training, puts a rectangle of another image of the batch into every image; labels are mixed by its area.
+    """In training, pastes a rectangle of another image of the batch into each image; labels are mixed by its area.
 
     Bounding boxes are not supported.
 
     Args:
-        factor: Shape of the distribution (Beta) that the area is drawn from: 0 to 1, or the two that it is drawn between;
+        factor: Shape of the distribution (Beta) that the area is drawn from: 0 to 1, or the limits of a random one;
             `f` means from 0 to `f`.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of 0 and 1.
@@ -184,7 +184,7 @@ class CutMix(RandomMixLayer):
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any, training: bool = True
     ) -> Tensor:
-        """Returns the masks, with the same rectangles of the other one."""
+        """Returns the masks, with the same rectangles of the other masks."""
         if not training or transformation is None:
             return segmentation_masks
         return self._apply_to(segmentation_masks, transformation)
@@ -192,12 +192,12 @@ class CutMix(RandomMixLayer):
 
 @register()
 class MixUp(RandomMixLayer):
-    """In training, mixes every image with another one of the batch, and their labels as much.
+    """In training, mixes each image and its label with another one of the batch.
 
     Args:
         alpha: Shape of the distribution (Beta) of the weights; larger mixes more evenly.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
     Output shape: that of the input.
     Raises: ValueError: if `alpha` is not positive.
     Source: Zhang et al. 2017.
@@ -237,7 +237,7 @@ class MixUp(RandomMixLayer):
 
 
 def _rectangles(layer: RandomImageLayer, draws: Draws, down: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns one rectangle an image at a random place: a mask of its pixels, and its part of the image's area.
+    """Returns a random rectangle for each image: a mask of its pixels, and its share of the image's area.
 
     Args:
         down, across: Its height and width, as parts of the image's.

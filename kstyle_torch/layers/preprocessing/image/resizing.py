@@ -1,4 +1,4 @@
-"""Layers that give images another size."""
+"""Resizing and cropping of images."""
 
 from __future__ import annotations
 
@@ -18,20 +18,18 @@ register = layer_registry.register
 
 
 class SizedImageLayer(BaseImagePreprocessingLayer):
-    """Base class of layers that give images a height and a width.
+    """Base class of layers that change the height and width of images.
 
     Args:
-        height: Of the result.
-        width: Of the result.
+        height: Height of the result.
+        width: Width of the result.
         kwargs: As of every layer on images.
     """
 
     def __init__(self, height: int, width: int, **kwargs: Any):
         super().__init__(**kwargs)
         if any(not hasattr(size, "__index__") or size < 1 for size in (height, width)):
-            raise ValueError(
-                f"{self.name}: height and width must be positive whole numbers; got {height!r} and {width!r}."
-            )
+            raise ValueError(f"{self.name}: height and width must be positive integers; got {height!r} and {width!r}.")
         self.height, self.width = int(height), int(width)
 
     def _fitted(self, images: Tensor, interpolation: str = "bilinear") -> Tensor:
@@ -45,7 +43,7 @@ class SizedImageLayer(BaseImagePreprocessingLayer):
         return (boxes - boxes.new_tensor((left, top, left, top))) * scale
 
     def _with_boxes(self, bounding_boxes: Any, boxes: Tensor) -> Any:
-        """Returns the boxes (xyxy) in the new image, cut off at its edges."""
+        """Returns the boxes (xyxy) in the new image, clipped to it."""
         boxes, labels = clipped_boxes(boxes, bounding_boxes["labels"], self.height, self.width)
         boxes = from_xyxy(boxes, self.bounding_box_format or "xyxy", self.height, self.width)
         return {**bounding_boxes, "boxes": boxes, "labels": labels}
@@ -53,14 +51,14 @@ class SizedImageLayer(BaseImagePreprocessingLayer):
 
 @register()
 class Resizing(SizedImageLayer):
-    """Gives images a size, in training and in inference. Whole numbers stay whole.
+    """Resizes images, in training and in inference. Integer dtypes are kept.
 
     Args:
-        height: Of the result.
-        width: Of the result.
+        height: Height of the result.
+        width: Width of the result.
         interpolation: `"bilinear"`, `"nearest"`, `"bicubic"`, `"lanczos3"` or `"lanczos5"`.
-        crop_to_aspect_ratio: Whether to cut off what is too long, in the middle, instead of distorting.
-        pad_to_aspect_ratio: Whether to fill up what is too short.
+        crop_to_aspect_ratio: Whether to crop images to the aspect ratio, around the center, instead of distorting them.
+        pad_to_aspect_ratio: Whether to pad images to the aspect ratio instead.
         fill_mode: `"constant"`, the only one.
         fill_value: The constant.
         antialias: Whether to blur before making an image smaller.
@@ -92,7 +90,7 @@ class Resizing(SizedImageLayer):
         self.crop_to_aspect_ratio, self.pad_to_aspect_ratio = crop_to_aspect_ratio, pad_to_aspect_ratio
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> tuple[int, int]:
-        """Returns the height and width of the images; nothing is random."""
+        """Returns the height and width of the images, since resizing is not random."""
         return self._size_of((data["images"] if isinstance(data, dict) else data).shape)
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
@@ -100,13 +98,13 @@ class Resizing(SizedImageLayer):
         return self._resized(images, self.interpolation)
 
     def transform_labels(self, labels: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
-        """Returns the labels as they are."""
+        """Returns the labels unchanged."""
         return labels
 
     def transform_segmentation_masks(
         self, segmentation_masks: Tensor, transformation: Any = None, training: bool = True
     ) -> Tensor:
-        """Returns the batch of masks, every pixel from the nearest."""
+        """Returns the batch of masks, resized with nearest interpolation."""
         return self._resized(segmentation_masks, "nearest")
 
     def _resized(self, images: Tensor, interpolation: str) -> Tensor:
@@ -122,7 +120,7 @@ class Resizing(SizedImageLayer):
         )
 
     def transform_bounding_boxes(self, bounding_boxes: Any, transformation: Any, training: bool = True) -> Any:
-        """Returns the boxes in the resized images; a box of nothing but 0 or -1, which is none, becomes zeros."""
+        """Returns the boxes in the resized images; missing boxes, of 0 or -1 only, become zeros."""
         given = bounding_boxes["boxes"]
         none = ((given == -1).all(-1) | (given == 0).all(-1)).unsqueeze(-1)
         boxes = self._place(to_xyxy(given, self.bounding_box_format or "xyxy", *transformation), *transformation)
@@ -141,11 +139,11 @@ class Resizing(SizedImageLayer):
 
 @register()
 class CenterCrop(SizedImageLayer):
-    """Cuts out the middle, in training and in inference; images that are too small are resized, without distortion.
+    """Crops the center, in training and in inference; images that are too small are resized without distortion.
 
     Args:
-        height: Of the result.
-        width: Of the result.
+        height: Height of the result.
+        width: Width of the result.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: (batch, height, width, channels).
     Raises: ValueError: if a size is not positive.
@@ -159,7 +157,7 @@ class CenterCrop(SizedImageLayer):
         super().__init__(height, width, data_format=data_format, **kwargs)
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> dict[str, Any]:
-        """Returns the shape of the images; nothing is random."""
+        """Returns the shape of the images, since center cropping is not random."""
         return {"input_shape": (data["images"] if isinstance(data, dict) else data).shape}
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
@@ -199,15 +197,15 @@ class CenterCrop(SizedImageLayer):
 
 @register()
 class RandomCrop(SizedImageLayer, RandomImageLayer):
-    """In training, cuts out a window at a random place, the same in all images of a batch.
+    """In training, crops a window at a random position, the same in all images of a batch.
 
-    In inference, and where images are too small, it resizes the largest window that has the right aspect ratio, so that
+    In inference, and if images are too small, it resizes the largest window that has the right aspect ratio, so that
     the result always has the same size.
 
     Args:
-        height: Of the result.
-        width: Of the result.
-        seed: Int for the same windows at every run.
+        height: Height of the result.
+        width: Width of the result.
+        seed: Int for reproducible windows.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
         name: Unique in a model; made from the class if None.
     Output shape: (batch, height, width, channels).
@@ -228,10 +226,10 @@ class RandomCrop(SizedImageLayer, RandomImageLayer):
         **kwargs: Any,
     ):
         super().__init__(height, width, seed=seed, data_format=data_format, name=name, **kwargs)
-        skip_default_seed(seed)  # Keras draws two: one for the attribute, one for the generator
+        skip_default_seed(seed)  # Keras draws two seeds: one for the attribute, one for the generator
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> dict[str, Any]:
-        """Returns top and left of the window, on the device; None where images are to be resized."""
+        """Returns top and left of the window, on the device; None if images are resized."""
         images = data["images"] if isinstance(data, dict) else data
         height, width = self._size_of(images.shape)
         start = None
@@ -257,7 +255,7 @@ class RandomCrop(SizedImageLayer, RandomImageLayer):
     def _cropped(self, images: Tensor, start: Any, interpolation: str) -> Tensor:
         if start is None:
             return self._fitted(images, interpolation)
-        # the start stays on the device: a slice would have the host wait for it
+        # the position stays on the device, since the host would wait for it to slice
         sizes, axes = (self.height, self.width), (self.height_axis, self.width_axis)
         for first, size, axis in zip(start, sizes, axes, strict=True):
             images = images.index_select(axis, torch.arange(size, device=images.device) + first)

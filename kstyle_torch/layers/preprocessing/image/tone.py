@@ -1,4 +1,4 @@
-"""Brightness and contrast, and how they are spread over an image."""
+"""Brightness, contrast, equalization and sharpness."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ BYTES: Range = (0, 255)
 
 @register()
 class RandomBrightness(RandomValueLayer):
-    """In training, makes every image darker or brighter.
+    """In training, changes the brightness of each image.
 
     Args:
-        factor: How much is added, as a part of the range of values: from -1 to 1, or the two that it is drawn between;
+        factor: Amount that is added, as a share of the range of values: from -1 to 1, or the limits of a random one;
             `0.2` means from -0.2 to 0.2.
-        value_range: The least and the greatest value of a pixel.
-        seed: Int for the same numbers at every run.
+        value_range: Smallest and largest value of a pixel.
+        seed: Int for reproducible numbers.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of -1 and 1.
 
@@ -53,13 +53,13 @@ class RandomBrightness(RandomValueLayer):
 
 @register()
 class RandomContrast(RandomValueLayer):
-    """In training, moves the values of every image and channel away from their mean, or towards it.
+    """In training, changes the contrast of each image and channel around its mean.
 
     Args:
-        factor: By how much: `(lower, upper)` draws from `1 - lower` to `1 + upper`; a number is the upper one, and the
+        factor: `(lower, upper)` draws from `1 - lower` to `1 + upper`; a number is the upper one, and the
             lower one is 0, as in Keras.
-        value_range: The least and the greatest value of a pixel.
-        seed: Int for the same numbers at every run.
+        value_range: Smallest and largest value of a pixel.
+        seed: Int for reproducible numbers.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of 0 and 1.
 
@@ -85,10 +85,10 @@ class RandomContrast(RandomValueLayer):
 
 @register()
 class AutoContrast(KeepsPlaces, BaseImagePreprocessingLayer):
-    """Stretches the values of every image and channel over the whole range, in training and in inference.
+    """Stretches the values of each image and channel to the whole range, in training and in inference.
 
     Args:
-        value_range: The least and the greatest value of a pixel.
+        value_range: Smallest and largest value of a pixel.
     Output shape: that of the input.
     Raises: ValueError: if the range is not two numbers.
 
@@ -102,7 +102,7 @@ class AutoContrast(KeepsPlaces, BaseImagePreprocessingLayer):
         self.value_range = self._value_range(value_range)
 
     def transform_images(self, images: Tensor, transformation: Any = None, training: bool = True) -> Tensor:
-        """Returns the batch of images, stretched; a channel of one value stays as it is."""
+        """Returns the batch of images, stretched; constant channels are not changed."""
         images = self._float(images)
         values, plane = rescaled(images, self.value_range, BYTES), (self.height_axis, self.width_axis)
         low, high = values.amin(plane, keepdim=True), values.amax(plane, keepdim=True)
@@ -114,11 +114,11 @@ class AutoContrast(KeepsPlaces, BaseImagePreprocessingLayer):
 
 @register()
 class Equalization(KeepsPlaces, BaseImagePreprocessingLayer):
-    """In training, gives all values of a channel the same share of the pixels; counted over the batch, as in Keras.
+    """In training, equalizes the histogram of each channel; counted over the batch, as in Keras.
 
     Args:
-        value_range: The least and the greatest value of a pixel.
-        bins: How many values are told apart.
+        value_range: Smallest and largest value of a pixel.
+        bins: Number of bins of the histogram.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: if the range is not two numbers.
@@ -152,12 +152,12 @@ class Equalization(KeepsPlaces, BaseImagePreprocessingLayer):
 
 @register()
 class ContrastLimitedAdaptiveHistogramEqualization(KeepsPlaces, BaseImagePreprocessingLayer):
-    """Equalizes every part of an image by itself, with a limit on the contrast; in training and in inference.
+    """Contrast-limited adaptive histogram equalization (CLAHE), in training and in inference.
 
     Args:
-        value_range: The least and the greatest value of a pixel.
-        clip_limit: How many times its even share of the pixels a value may have; 0 for no limit.
-        tile_grid_size: Into how many rows and columns of tiles an image is cut.
+        value_range: Smallest and largest value of a pixel.
+        clip_limit: Limit of the histogram, as a multiple of a uniform one; 0 for no limit.
+        tile_grid_size: Numbers of rows and columns of tiles.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: if a range or grid is not two numbers.
@@ -178,7 +178,7 @@ class ContrastLimitedAdaptiveHistogramEqualization(KeepsPlaces, BaseImagePreproc
     ):
         super().__init__(data_format=data_format, **kwargs)
         if len(tile_grid_size) != 2 or any(not hasattr(n, "__index__") or n < 1 for n in tile_grid_size):
-            raise ValueError(f"{self.name}: tile_grid_size must be two positive whole numbers; got {tile_grid_size!r}.")
+            raise ValueError(f"{self.name}: tile_grid_size must be two positive integers; got {tile_grid_size!r}.")
         self.value_range, self.clip_limit = self._value_range(value_range), clip_limit
         self.tile_grid_size = (int(tile_grid_size[0]), int(tile_grid_size[1]))
 
@@ -189,7 +189,7 @@ class ContrastLimitedAdaptiveHistogramEqualization(KeepsPlaces, BaseImagePreproc
         return equalized.movedim(1, self.channel_axis).to(images.dtype)
 
     def _equalized(self, batch: Tensor) -> Tensor:
-        """Returns the batch, channels in front: a table for every tile, and between the middles of four tiles a mixture."""
+        """Equalizes the channels_first batch by a table for each tile, interpolated between the centers of four tiles."""
         height, width = batch.shape[2:]
         rows, columns = self.tile_grid_size
         tile_height, tile_width = -(-height // rows), -(-width // columns)
@@ -213,11 +213,11 @@ class ContrastLimitedAdaptiveHistogramEqualization(KeepsPlaces, BaseImagePreproc
         return upper * (1.0 - down) + lower * down
 
     def _tables(self, tiles: Tensor) -> Tensor:
-        """Returns what every value of a tile becomes: (batch, channels, rows, columns, 256)."""
+        """Returns the lookup tables of the tiles: (batch, channels, rows, columns, 256)."""
         num_pixels = tiles.shape[-1]
         counts = _histogram(tiles, 256).to(torch.float32)
         if self.clip_limit > 0:
-            clipped = counts.clamp(0, int(self.clip_limit * num_pixels / 256))  # whole, as in Keras on torch
+            clipped = counts.clamp(0, int(self.clip_limit * num_pixels / 256))  # an integer, as in Keras on torch
             counts = clipped + (counts - clipped).sum(-1, keepdim=True) / 256.0
         total = counts.cumsum(-1)
         least = total.amin(-1, keepdim=True)
@@ -226,13 +226,13 @@ class ContrastLimitedAdaptiveHistogramEqualization(KeepsPlaces, BaseImagePreproc
 
 
 def _histogram(values: Tensor, bins: int) -> Tensor:
-    """Returns how often each of 0 .. bins - 1 is on the last axis; unlike torch.bincount, the host does not wait."""
+    """Counts 0 .. bins - 1 along the last axis; unlike for torch.bincount, the host does not wait."""
     counts = torch.zeros((*values.shape[:-1], bins), dtype=torch.long, device=values.device)
     return counts.scatter_add(-1, values, torch.ones_like(values))
 
 
 def _mirrored(batch: Tensor, dim: int, size: int) -> Tensor:
-    """Returns the batch, continued beyond its end by its mirror image up to `size`."""
+    """Pads the batch at its end by reflection up to `size`."""
     old = batch.shape[dim]
     if size == old:
         return batch
@@ -241,7 +241,7 @@ def _mirrored(batch: Tensor, dim: int, size: int) -> Tensor:
 
 
 def _between(size: int, tile: int, number: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the two tiles between whose middles each pixel lies, and how far it is from the first."""
+    """Returns the two tiles between whose centers each pixel lies, and its relative distance from the first."""
     place = (torch.arange(size, dtype=torch.float32, device=device) - tile / 2.0) / tile + 1.0
     before = place.floor()
     first, second = (index.long().clamp(0, number - 1) for index in (before - 1, before))
@@ -250,14 +250,14 @@ def _between(size: int, tile: int, number: int, device: torch.device) -> tuple[T
 
 @register()
 class RandomSharpness(LeavesAlone, RandomValueLayer):
-    """In training, blurs or sharpens every image.
+    """In training, blurs or sharpens each image.
 
     Args:
-        factor: 0 blurs, 0.5 leaves alone, 1 sharpens; a number `f` means from 0 to `f`, or the two that it is drawn
+        factor: 0 blurs, 0.5 does nothing, 1 sharpens; a number `f` means from 0 to `f`, or the two that it is drawn
             between.
-        value_range: The least and the greatest value of a pixel.
+        value_range: Smallest and largest value of a pixel.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
-        seed: Int for the same numbers at every run.
+        seed: Int for reproducible numbers.
     Output shape: that of the input.
     Raises: ValueError: for a factor outside of 0 and 1.
 

@@ -1,4 +1,4 @@
-"""Changed views, and images on something soft."""
+"""Perspective and elastic transforms."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ register = layer_registry.register
 
 @register()
 class RandomPerspective(RandomMoveLayer):
-    """In training, changes the view of some images.
+    """In training, applies a random perspective transform to some images.
 
     Args:
-        factor: How likely: from 0 to 1, or the two that it is drawn between; `p` means from 0 to `p`.
-        scale: How far the corners move, 0 to 1.
+        factor: Probability, from 0 to 1, or the limits of a random one; `p` means from 0 to `p`.
+        scale: Largest displacement of the corners, 0 to 1.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_value: What lies outside.
-        seed: Int for the same numbers at every run.
+        fill_value: Value of pixels outside.
+        seed: Int for reproducible numbers.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: for a factor or scale outside of 0 and 1, and unknown interpolation.
@@ -91,18 +91,18 @@ class RandomPerspective(RandomMoveLayer):
 
 @register()
 class RandomElasticTransform(RandomMoveLayer):
-    """In training, moves the pixels of some images as if they were drawn on something soft.
+    """In training, applies a random elastic deformation to some images.
 
     Bounding boxes are not supported.
 
     Args:
-        factor: How likely: from 0 to 1, or the two that it is drawn between; `p` means from 0 to `p`.
-        scale: How strongly, likewise; one number is drawn for a batch.
+        factor: Probability, from 0 to 1, or the limits of a random one; `p` means from 0 to `p`.
+        scale: Strength, likewise; one number is drawn for each batch.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_mode: What lies outside: `"reflect"`, `"mirror"`, `"wrap"`, `"constant"` or `"nearest"`.
+        fill_mode: Pixels outside: `"reflect"`, `"mirror"`, `"wrap"`, `"constant"` or `"nearest"`.
         fill_value: The constant.
-        value_range: The least and the greatest value of a pixel.
-        seed: Int for the same numbers at every run.
+        value_range: Smallest and largest value of a pixel.
+        seed: Int for reproducible numbers.
         data_format: `"channels_last"` or `"channels_first"`; `config.image_data_format()` if None.
     Output shape: that of the input.
     Raises: ValueError: for a factor or scale outside of 0 and 1, and unknown modes.
@@ -152,7 +152,7 @@ class RandomElasticTransform(RandomMoveLayer):
         }
 
     def get_elastic_transform_params(self, height: int, width: int, factor: Any) -> tuple[Any, Any]:
-        """Returns how far pixels move, and how wide what moves them is blurred, both in pixels."""
+        """Returns the size of the displacements, and the width of their blur, both in pixels."""
         return max(height, width) * 0.1 * factor, min(height, width) * 0.05 * factor
 
     def _apply_to(self, images: Tensor, transformation: Any) -> Tensor:
@@ -162,7 +162,7 @@ class RandomElasticTransform(RandomMoveLayer):
         size = self._size_of(images.shape)
         strength = transformation["distortion_factor"].clamp_min(1e-6)
         alpha, sigma = self.get_elastic_transform_params(*size, strength)
-        # the kernel is as long as the strongest blur needs: how strong this one is, the host does not know
+        # the kernel fits the strongest blur, since the host does not know the strength of this one
         taps = int(6 * min(size) * 0.05 * self.scale[1]) | 1
         how = (
             alpha,

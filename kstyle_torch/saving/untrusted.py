@@ -1,4 +1,4 @@
-"""Files and texts that may be anybody's: looked at before they are opened or parsed."""
+"""Checks of untrusted files and texts before they are opened or parsed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from kstyle_torch import budget
+from kstyle_torch.errors import MissingFileError
 
-# of a list, dict or string object with its place in what holds it; what separates them in JSON tells how many there are
+# of a list, dict or string object with its slot in its container; separators in the JSON bound their number
 BYTES_AN_OBJECT = {"{": 250, "[": 80, ",": 60, ":": 60}
-MAX_NAME = 255  # of a file, in most file systems
+MAX_NAME = 255  # length of a file name in most file systems
 EXPECTED = {
     ".keras": "a zip archive that holds a model",
     ".h5": "an HDF5 file",
@@ -23,16 +24,16 @@ EXPECTED = {
 
 
 def check_file(path: str | os.PathLike[str]) -> Path:
-    """Checks that a path, after links that the caller gave, leads to an ordinary file, on which reading does not wait.
+    """Checks that a path, with links of the caller's resolved, is a regular file, whose reading does not block.
 
-    Raises: FileNotFoundError: if there is none. ValueError: if it is a folder, pipe, socket or device, or empty.
+    Raises: FileNotFoundError: if it does not exist. ValueError: if it is a folder, pipe, socket or device, or empty.
     """
     path = Path(path)
     try:
         found = path.stat()
     except FileNotFoundError:
-        raise FileNotFoundError(f"There is no file {str(path)!r}.") from None
-    except (OSError, ValueError) as error:  # of a name that no file can have
+        raise MissingFileError(f"The file {str(path)!r} does not exist.") from None
+    except (OSError, ValueError) as error:  # for invalid names
         raise ValueError(f"{shortened(path)} cannot be the name of a file: {error}.") from error
     if not stat.S_ISREG(found.st_mode):
         raise ValueError(f"{shortened(path)} is not a file but a {kind_of(found.st_mode)}.")
@@ -43,13 +44,13 @@ def check_file(path: str | os.PathLike[str]) -> Path:
 
 
 def check_member(path: Path, root: Path) -> Path:
-    """Checks that a file of a folder that may be anybody's is ordinary, and in the folder: links are not followed.
+    """Checks that a file in an untrusted folder is a regular file inside of it; links are not followed.
 
     Args:
         path: The file or folder, below `root`.
         root: The folder, which may be a link itself: the caller gave it.
-    Raises: FileNotFoundError: if there is none. ValueError: if it, or a folder on the way to it, is a link, or if it is
-        neither file nor folder.
+    Raises: FileNotFoundError: if it does not exist. ValueError: if it, or a folder on the way to it, is a link, or if it
+        is neither a file nor a folder.
     """
     for step in (path, *path.parents):
         if step == root:
@@ -63,31 +64,31 @@ def check_member(path: Path, root: Path) -> Path:
 def check_members(folder: Path, root: Path) -> Path:
     """Checks everything below a folder as `check_member` does."""
     check_member(folder, root)
-    for home, folders, files in os.walk(folder):  # lists links to folders, and does not enter them
+    for home, folders, files in os.walk(folder):  # lists links to folders without entering them
         for name in (*folders, *files):
             check_member(Path(home, name), root)
     return folder
 
 
 def kind_of(mode: int) -> str:
-    """Returns what a file is that is not an ordinary one, in words."""
+    """Returns the name of a kind of file that is not a regular file, for messages."""
     kinds = {stat.S_IFLNK: "link", stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
     return kinds.get(stat.S_IFMT(mode), "device")
 
 
 def shortened(text: Any, length: int = 80) -> str:
-    """Returns a name from a file, for a message: in quotes, and cut where it is long."""
+    """Returns a name from an untrusted file for a message: quoted, and truncated if it is long."""
     text = str(text)
     return repr(text if len(text) <= length else f"{text[:length]}...")
 
 
 def parse_json(text: str, name: str) -> Any:
-    """Parses JSON whose objects, many times as large as their text, are counted first.
+    """Parses JSON, after bounding the memory of its objects, which may be many times as large as the text.
 
     Args:
         text: The JSON.
-        name: What it is, for messages.
-    Raises: ValueError: if it is not JSON, is nested too deeply, or asks for more than the budget in force allows.
+        name: Description for messages.
+    Raises: ValueError: if it is not JSON, is nested too deeply, or needs more than the current budget.
     """
     budget.take(len(text) + sum(size * text.count(mark) for mark, size in BYTES_AN_OBJECT.items()), name)
     try:
@@ -101,7 +102,7 @@ def parse_json(text: str, name: str) -> Any:
 def read_json(path: Path, max_bytes: int) -> Any:
     """Parses a JSON file.
 
-    Raises: ValueError: see `parse_json`; or if it has more than `max_bytes`, or is not text.
+    Raises: ValueError: if it has more than `max_bytes`, or is not text; see also `parse_json`.
     """
     size = check_file(path).stat().st_size
     if size > max_bytes:
