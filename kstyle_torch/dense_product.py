@@ -60,8 +60,10 @@ def _amd_family() -> int:
 
 def is_chosen() -> bool:
     """Returns whether products of suitable size and kind go to oneDNN."""
+    if onednn_linear is None or is_compiling():
+        return False
     choice = config.matmul()
-    return onednn_linear is not None and (choice == "onednn" or (choice == "auto" and is_faster()))
+    return choice == "onednn" or (choice == "auto" and is_faster())
 
 
 def dense_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

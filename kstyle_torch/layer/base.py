@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, dtype_policies, regularizers, tree
@@ -287,9 +288,10 @@ class Layer(Configurable, Traced):
 
     def _outermost_call(self, plain: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs an outermost call: clears the losses of the previous one, and afterwards the mode inherited by inner layers."""
-        if is_exporting():  # exported programs must not change state
+        # torch's flags, which are usually off, save a call each
+        if torch.compiler.is_exporting() and is_exporting():  # exported programs must not change state
             return self._slow_call(args, kwargs)
-        compiling, call = is_compiling(), running
+        compiling, call = torch.compiler.is_compiling() and is_compiling(), running
         if compiling or added_losses.pending or call.losses:
             added_losses.forget(self)
         entry = None if compiling or call.mode is not None else (call.thread, self)
