@@ -46,7 +46,7 @@ def gradients(step):
 def unpacked(make):
     """The same optimizer, its variables by themselves."""
     optimizer = make()
-    optimizer.packs = None
+    optimizer.__class__ = type("Unpacked", (type(optimizer),), {"packs": None})
     return optimizer
 
 
