@@ -7,7 +7,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from kstyle_torch.layer.users_calls import call_by_users, has_users_call
 from kstyle_torch.losses.base import is_as_made
 from kstyle_torch.losses.fused_crossentropy import Head, head_of
 from kstyle_torch.mode import running, set_flags
+from kstyle_torch.ownership import is_of_package
 from kstyle_torch.training.fit_state import UNKNOWN, StepFunction
 from kstyle_torch.training.freed_memory import keep_for_the_next_step
 from kstyle_torch.training.protocols import Trainable
@@ -106,8 +107,8 @@ def gradients(method: str) -> Iterator[None]:
 
 
 def are_ours(hooks: Iterable[Any]) -> bool:
-    """Returns whether all callbacks that run between steps are part of the package."""
-    return all(type(getattr(hook, "__self__", None)).__module__.startswith("kstyle_torch.") for hook in hooks)
+    """Returns whether all hooks of callbacks that run between steps are methods of the package's own callbacks."""
+    return all(type(hook) is MethodType and is_of_package(hook) for hook in hooks)
 
 
 def train_step(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
