@@ -15,7 +15,7 @@ import torch
 
 OURS = frozenset({"kstyle_torch", "torch", "builtins", "_operator", "math"})
 OPAQUE = frozenset({*OURS, "numpy", *sys.stdlib_module_names}) - {"__main__", "argparse"}  # not searched for values
-SCRIPTED = frozenset({torch.jit.RecursiveScriptModule, torch.jit.ScriptFunction})  # what users wrote, compiled
+SCRIPTED = frozenset({torch.jit.ScriptModule, torch.jit.ScriptFunction})  # what users wrote, compiled
 GENERATED = "<kstyle_torch "  # begin of the file names of generated code, whose globals are no module's
 USERS = "?"  # of what has no home, or claims that of another object
 
