@@ -314,37 +314,48 @@ def prepare(model: Trainable) -> None:
     compiled = model._compiled
     if run_by(model) is not None:
         set_flags(model, training=True)
+    _track(model)
+    if not compiled.views:
+        warnings.warn("The model does not have any trainable weights.", stacklevel=5)
+    compiled.head = find_head(model)
+
+
+def _track(model: Trainable) -> None:
+    """Updates the trained weights and the optimizer's state, and drops gradients that users' code has left."""
     note_losses(model)
-    views = model._fit.trained
+    compiled, views = model._compiled, model._fit.trained
     if compiled.views is not views:
         compiled.views, compiled.parameters = views, [view.parameter for view in views]
     if views:
         compiled.optimizer.track(views)
-    else:
-        warnings.warn("The model does not have any trainable weights.", stacklevel=5)
     for parameter in compiled.parameters:
         parameter.grad = None
-    compiled.head = find_head(model)
 
 
-def dtypes_of(model: Trainable) -> list[torch.dtype]:
-    """Returns the dtypes of the trained weights."""
-    return [parameter.dtype for parameter in model._compiled.parameters]
+def what_is_trained(model: Trainable) -> tuple[Any, ...]:
+    """Returns a cheap key that changes when weights join the model, are cast, or get another optimizer."""
+    compiled = model._compiled
+    return changes.count, compiled.optimizer, [parameter.dtype for parameter in compiled.parameters]
 
 
-def follow(model: Trainable, cast: bool) -> None:
+def follow(model: Trainable, changed: bool) -> None:
     """Updates what `prepare` has set for an epoch, after users' code ran between two steps.
 
     Args:
-        cast: Whether it has cast trained weights: the optimizer's state follows.
+        changed: Whether `what_is_trained` has changed.
     """
     compiled = model._compiled
     if torch.is_autocast_enabled(compiled.parameters[0].device.type if compiled.parameters else "cpu"):
         torch.clear_autocast_cache()  # which holds the weights of the step before
     if compiled.head is not None:
         compiled.head = find_head(model)
-    if cast:
-        compiled.optimizer.track(compiled.views)
+    if changed:
+        _track(model)
+    else:
+        for (
+            parameter
+        ) in compiled.parameters:  # else gradients of a user's `backward` would be added to those of the step
+            parameter.grad = None
 
 
 def what_counts(modules: list[nn.Module]) -> Any:
