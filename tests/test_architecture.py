@@ -20,7 +20,7 @@ MAX_LINES = 600
 # From the ground up: a package imports from those listed before it, and from itself.
 PACKAGES = (
     "_nests _torch errors compat namespaces arrays dtype_policies tracebacks config messages registry tree draws splitmix64 "
-    "budget serialization legacy initializers activations regularizers constraints scopes variables mode "
+    "ownership budget serialization legacy initializers activations regularizers constraints scopes variables mode "
     "dense_product codegen symbolic ops random data layer layers losses metrics optimizers mixed_precision saving "
     "callbacks distribution graph_passes training utils preprocessing export models backend distillation visualization "
     "wrappers datasets applications compat.internals __main__"

@@ -150,8 +150,14 @@ class Layer(Configurable, Traced):
         if self._has_nothing_to_build and self._builds_by_default():
             set_unnoticed(self, built=True)
         self.activity_regularizer = regularizers.get(activity_regularizer)
-        if self.activity_regularizer is not None:
-            self.register_forward_hook(regularize_activity)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "activity_regularizer":  # users may set it at any time; calls without hooks are faster
+            for key in [key for key, hook in self._forward_hooks.items() if hook is regularize_activity]:
+                del self._forward_hooks[key]
+            if value is not None:
+                self.register_forward_hook(regularize_activity)
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)

@@ -166,17 +166,17 @@ def _trained(
 def _taken_either_way(run: Run, kind: str, take: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Returns the function for a batch where users' code runs between the steps.
 
-    It may replace a method of the step, or cast the model: both count from the next batch on.
+    It may replace a method of the step, weights or the optimizer, or cast the model: all count from the next batch on.
     """
     model, user_step = run.model, steps.user_step if kind == "train" else _tested_by_user
-    dtypes = steps.dtypes_of(model)
+    trained = steps.what_is_trained(model)
 
     def take_either(batch: Any) -> Any:
-        nonlocal dtypes
+        nonlocal trained
         if kind == "train":
-            now = steps.dtypes_of(model)
-            steps.follow(model, cast=now != dtypes)
-            dtypes = now
+            now = steps.what_is_trained(model)
+            steps.follow(model, changed=now != trained)
+            trained = now
         elif (meter := run.meter) is not None and meter.late_loss is not None and steps.late_loss(model) is None:
             meter.fold()  # the loss of the batches so far; that of others is not computed for many at once any more
             meter.late_loss = None
