@@ -9,6 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+import torch
 
 import kstyle_torch
 from kstyle_torch._torch import NAMES
@@ -248,7 +249,9 @@ def is_private(name):
 
 # Of tensors, storages, operators and loaders; those that torch's modules have in common with ours may be used anywhere.
 PRIVATE_ATTRIBUTES = set("_schema _overloadname _shutdown_workers _get_file_writer".split())
-PRIVATE_ATTRIBUTES |= {*(part for path in NAMES for part in path.split(".") if is_private(part))} - {"_backward_hooks"}
+PRIVATE_ATTRIBUTES |= {*(part for path in NAMES for part in path.split(".") if is_private(part))}
+PRIVATE_ATTRIBUTES |= {*filter(is_private, dir(torch.Tensor))}
+PRIVATE_ATTRIBUTES -= {"_backward_hooks", "_indices"}  # of modules, and of a layer of ours
 PRIVATE_PATH = re.compile(r"\btorch(\.\w+)*\._[a-zA-Z]")
 
 
@@ -260,6 +263,12 @@ def torch_aliases(tree):
             found |= {each.asname or each.name.split(".")[0]: each.name for each in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
+            head, *rest = ast.unparse(node.value).split(".")
+            if head in found:
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+                found |= {name: ".".join([found[head], *rest]) for name in names}
     return {alias: name for alias, name in found.items() if name.split(".")[0] == "torch"}
 
 
@@ -275,6 +284,10 @@ def private_names_of_torch(tree):
             text = ast.unparse(node)
             if node.attr in PRIVATE_ATTRIBUTES or (text.split(".")[0] in aliases and is_private(node.attr)):
                 yield node.lineno, text
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr", "setattr", "delattr"):
+            text, name = ast.unparse(node.args[0]), node.args[1]
+            if text.split(".")[0] in aliases and isinstance(name, ast.Constant) and is_private(name.value):
+                yield node.lineno, ast.unparse(node)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             if node.value in PRIVATE_ATTRIBUTES or PRIVATE_PATH.search(node.value):
                 yield node.lineno, node.value
@@ -296,6 +309,11 @@ def test_private_names_of_torch_are_in_one_place():
         "import torch.nn.functional as F; F._verify_batch_size",
         "from torch import nn; nn.modules.batchnorm._NormBase",
         "getattr(torch, '_foreach_mul_')",
+        "import torch; getattr(torch, '_VF')",
+        "import torch; functional = torch.nn; functional._reduction",
+        "from torch import _C",
+        "import torch._C as c",
+        "tensor._values()",
         "importlib.import_module('torch.utils._pytree')",
         "weight._version",
     ],
