@@ -41,8 +41,6 @@ REASONS: dict[str, str] = {
     "*quantization*": LATER,
 }
 
-
-# Examples of Keras' docstrings that run there on torch and give something else here, by the path of the name.
 # What no name or signature shows.
 BEHAVIOR: dict[str, str] = {
     "`add_weight(...)`": "returns an `nn.Parameter` (a tensor if not trainable) with the members and operators of Keras' "
@@ -53,6 +51,7 @@ BEHAVIOR: dict[str, str] = {
     "`nn.Parameter`, as `variable.parameter` is",
 }
 
+# Examples of Keras' docstrings that run there on torch and give something else here, by the path of the name.
 INTEGERS = "Keras computes in integers there; its documentation has the numbers that we give"
 SIXTY_FOUR = "an array of 64 bits keeps them here, as in torch; Keras makes 32 of them"
 ONE_TARGET = "one number as the target of ten outputs is refused; Keras broadcasts it in batches of one row"
