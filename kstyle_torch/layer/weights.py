@@ -282,7 +282,7 @@ def put_in_place(module: nn.Module, name: str, tensor: Tensor) -> Callable[[], N
 
 
 class _SkipInit(TorchFunctionMode):
-    """Turns the functions of `torch.nn.init` into no-ops."""
+    """Function mode that turns the functions of `torch.nn.init` into no-ops."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(function, "__module__", None) == "torch.nn.init":

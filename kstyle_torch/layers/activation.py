@@ -21,7 +21,7 @@ register = layer_registry.register
 
 @register()
 class Activation(Layer):
-    """Applies an activation function.
+    """Layer that applies an activation function.
 
     Args:
         activation: Name or function.

@@ -22,7 +22,7 @@ CLIPS = ("rmax", "rmin", "dmax")
 
 @register()
 class BatchNormalization(Layer):
-    """Brings every feature to mean 0 and variance 1 over the batch, then scales and shifts it.
+    """Normalization of every feature to mean 0 and variance 1 over the batch, then scaled and shifted.
 
     In inference, and always while `trainable` is False, it uses the moving statistics instead of the batch's.
 

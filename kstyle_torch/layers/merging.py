@@ -184,7 +184,7 @@ class Minimum(MaskedMerge):
 
 @register()
 class Dot(BaseMerge):
-    """Returns the dot products of two tensors, along an axis of each.
+    """The dot products of two tensors, along an axis of each.
 
     Args:
         axes: The axis of both, or one for each; not the batch.

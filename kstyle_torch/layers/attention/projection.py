@@ -108,7 +108,10 @@ class HeadProjection(Layer):
 
 
 def _unfolded_matrix(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> Layout:
-    """Keras' shape is (*inputs, *outputs), torch's (product of the outputs, product of the inputs)."""
+    """Returns the layout of a kernel.
+
+    Keras: (*inputs, *outputs); torch: (product of the outputs, product of the inputs).
+    """
     to_keras = functools.partial(_transpose_and_shape, (*inputs, *outputs))
     return Layout(to_keras, functools.partial(_shape_and_transpose, (math.prod(inputs), math.prod(outputs))))
 
