@@ -18,7 +18,8 @@ from kstyle_torch.mode import passing, running
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.choose_engine import chosen_step, fast_forward, whole_epoch
 from kstyle_torch.training.engines.invalidation import acts_between_steps
-from kstyle_torch.training.epoch_metrics import LATE_BYTES, Logs, Meter, is_nan
+from kstyle_torch.training.epoch_metrics import LATE_BYTES, Meter
+from kstyle_torch.training.lazy_logs import Logs, is_nan
 from kstyle_torch.training.objective import read
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.engine import RecordedStep
