@@ -24,13 +24,13 @@ from kstyle_torch.layer.call_arguments import (
     shapes_for,
 )
 from kstyle_torch.layer.call_pairs import pair_again, pair_call_and_forward
+from kstyle_torch.layer.casts import cast_input
 from kstyle_torch.layer.checks import check_initialized
 from kstyle_torch.layer.containers import metrics_in, tracked
 from kstyle_torch.layer.input_spec import check_inputs
 from kstyle_torch.layer.masks import any_mask, fill_masks, masks_of, put_masks, warn_of_lost_mask, without_masks_of_none
 from kstyle_torch.layer.module_walk import OwnDict, OwnList, first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
-from kstyle_torch.layer.precision import cast_input
 from kstyle_torch.layer.recompute import rematerialized_call
 from kstyle_torch.layer.reserved import let_none_give_way
 from kstyle_torch.layer.shapes import as_shape, declared_shape, shapes_of

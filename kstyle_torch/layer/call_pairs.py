@@ -16,9 +16,9 @@ from typing import Any
 
 from torch import nn
 
+from kstyle_torch.layer.casts import PreciseForward
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.module_walk import set_unnoticed
-from kstyle_torch.layer.precision import PreciseForward
 from kstyle_torch.layer.users_calls import has_users_call
 from kstyle_torch.mode import fills_training
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kstyle_torch import config
 from kstyle_torch.layer.base import Layer, layer_registry
-from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 
 register = layer_registry.register

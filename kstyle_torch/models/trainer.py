@@ -29,9 +29,9 @@ from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.casts import uncached_casts
 from kstyle_torch.layer.containers import metrics_in
 from kstyle_torch.layer.module_walk import first_parameter, modules_of, set_unnoticed
-from kstyle_torch.layer.precision import uncached_casts
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.mode import passing
 from kstyle_torch.models.remembered import Remembered, StopFlag

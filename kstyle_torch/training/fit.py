@@ -13,7 +13,7 @@ from torch import Tensor
 from kstyle_torch import tree
 from kstyle_torch.callbacks import CallbackList, ProgbarLogger
 from kstyle_torch.data.batches import ArrayBatches, Batches
-from kstyle_torch.layer.precision import uncached_casts
+from kstyle_torch.layer.casts import uncached_casts
 from kstyle_torch.mode import passing, running
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.choose_engine import chosen_step, fast_forward, whole_epoch

@@ -13,9 +13,9 @@ from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.dense_product import through_module
 from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.checks import check_sizes, known_size
 from kstyle_torch.layer.layout import Layout
-from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight, WeightView, native
 
