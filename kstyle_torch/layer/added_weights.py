@@ -137,7 +137,7 @@ class _VariableMethods:
         return not self._stands_in
 
     def _put_in_place(self: Any, value: Tensor) -> Callable[[], None]:
-        """Puts a value where the weight is, and returns a function that puts the weight back."""
+        """Replaces the weight by a value, and returns a function that restores it."""
         layer, row = self._layer, self._row
         value = (
             value.view_as(value).as_subclass(_StandIn)

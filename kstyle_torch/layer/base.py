@@ -257,7 +257,7 @@ class Layer(Configurable, Traced):
     # ------------------------------------------------------------------------------------------------------ calling
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        """Computes the outputs; a subclass has one of its own, under this name or torch's, `forward`."""
+        """Computes the outputs; subclasses define it, under this name or torch's, `forward`."""
         raise NotImplementedError(f"{describe(self)} has no call(): write one, or a forward().")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -523,7 +523,7 @@ class Layer(Configurable, Traced):
 
     @property
     def path(self) -> str | None:
-        """The name with the names of what the layer is in; None until it is built."""
+        """The name, prefixed with the names of the layers around it; None until it is built."""
         return self._path
 
     def extra_repr(self) -> str:

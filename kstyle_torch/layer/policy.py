@@ -76,7 +76,7 @@ class HasPolicy(nn.Module):
         self._set_policy(self.dtype_policy, chosen=True)
 
     def _take_policy_of(self, path: str) -> None:
-        """Takes the policy that a map names for a path; a layer knows its own when it is built."""
+        """Takes the policy that a map has for a path, which is known once the layer is built."""
         policies = self._policy_map
         if policies is not None and (policy := policies[path]) != self._policy:
             self._set_policy(policy, chosen=True)

@@ -185,7 +185,7 @@ class WeightHolder(nn.Module):
         return False
 
     def _adopt(self, key: str, variable: Variable) -> None:
-        """Makes a variable that a user sets as an attribute a weight: from now on it stands for the parameter or buffer.
+        """Makes a weight of a variable that a user sets as an attribute; from then on it represents the parameter or buffer.
 
         It is the object that `weights` lists. One that belongs to something else, such as a metric, stays what it is.
         """

@@ -193,7 +193,7 @@ def _cat_with_logits(outputs: list[Tensor]) -> Tensor:
 
 
 def _layout(step: Kept) -> list[Any]:
-    """Returns a key that is equal for steps that can be concatenated: lengths of sequences, say, may differ between steps.
+    """Returns a key that is equal for steps that can be concatenated: sequence lengths may differ between steps.
 
     Steps with one-axis outputs are never concatenated: a metric that averages over the last axis would average samples.
     """

@@ -155,7 +155,7 @@ def _trained(
     def take(batch: Any) -> None:
         x, y, weight = batch
         loss, y_pred = step(x, y, weight)
-        if y_pred is None:  # a model that only its own compute_loss() knows how to train
+        if y_pred is None:  # a model that trains by its own compute_loss() alone
             steps.noted(model, loss, None, x, y, weight)
         else:
             meter.add(loss, y, y_pred, weight)
@@ -178,7 +178,7 @@ def _taken_either_way(run: Run, kind: str, take: Callable[[Any], Any]) -> Callab
             steps.follow(model, cast=now != dtypes)
             dtypes = now
         elif (meter := run.meter) is not None and meter.late_loss is not None and steps.late_loss(model) is None:
-            meter.fold()  # the loss of the batches so far; that of others is not computed for many at once any more
+            meter.fold()  # the loss of the batches so far; from here on, losses are computed batch by batch
             meter.late_loss = None
         return user_step(run, kind, batch) if steps.owns_step(run.origin, kind, "compute_metrics") else take(batch)
 
