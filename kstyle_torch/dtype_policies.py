@@ -124,7 +124,7 @@ def set_floatx(value: str) -> None:
 
 
 class DTypePolicy:
-    """In which dtype a layer keeps its weights, and in which it computes.
+    """Dtypes in which a layer keeps its weights and computes.
 
     Args:
         name: A dtype, for both; or `"mixed_bfloat16"`, `"mixed_float16"`: weights in float32, computing in the other. That of

@@ -235,7 +235,7 @@ class RandomUniform(RandomInitializer):
 
 @register()
 class VarianceScaling(RandomInitializer):
-    """Draws with the variance `scale / n`, where n counts the units that a weight connects.
+    """Distribution with the variance `scale / n`, where n counts the units that a weight connects.
 
     Args:
         scale: Positive factor.

@@ -25,13 +25,13 @@ from kstyle_torch.layer.call_arguments import (
     shapes_for,
 )
 from kstyle_torch.layer.call_pairs import pair_again, pair_call_and_forward
+from kstyle_torch.layer.casts import cast_input
 from kstyle_torch.layer.checks import check_initialized
 from kstyle_torch.layer.containers import metrics_in, tracked
 from kstyle_torch.layer.input_spec import check_inputs
 from kstyle_torch.layer.masks import any_mask, fill_masks, masks_of, put_masks, warn_of_lost_mask, without_masks_of_none
 from kstyle_torch.layer.module_walk import OwnDict, OwnList, first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
-from kstyle_torch.layer.precision import cast_input
 from kstyle_torch.layer.recompute import rematerialized_call
 from kstyle_torch.layer.reserved import let_none_give_way
 from kstyle_torch.layer.shapes import as_shape, declared_shape, shapes_of
@@ -264,7 +264,7 @@ class Layer(Configurable, Traced):
     # ------------------------------------------------------------------------------------------------------ calling
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        """Computes the outputs; a subclass has one of its own, under this name or torch's, `forward`."""
+        """Computes the outputs; subclasses define it, under this name or torch's, `forward`."""
         raise NotImplementedError(f"{describe(self)} has no call(): write one, or a forward().")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -535,7 +535,7 @@ class Layer(Configurable, Traced):
 
     @property
     def path(self) -> str | None:
-        """The name with the names of what the layer is in; None until it is built."""
+        """The name, prefixed with the names of the layers around it; None until it is built."""
         return self._path
 
     def extra_repr(self) -> str:

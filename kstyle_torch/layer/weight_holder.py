@@ -23,8 +23,8 @@ from kstyle_torch.layer.reparametrization import (
     warn_of_computed,
     weight_names,
 )
+from kstyle_torch.layer.replaced_parameters import noting_replacements
 from kstyle_torch.layer.seed_states import seed_states_in
-from kstyle_torch.layer.succession import succession
 from kstyle_torch.layer.weights import Weight, WeightView, become_view, weight_table
 from kstyle_torch.registry import unique_name
 from kstyle_torch.variables import Variable, assign_all
@@ -185,7 +185,7 @@ class WeightHolder(nn.Module):
         return False
 
     def _adopt(self, key: str, variable: Variable) -> None:
-        """Makes a variable that a user sets as an attribute a weight: from now on it stands for the parameter or buffer.
+        """Makes a weight of a variable that a user sets as an attribute; from then on it represents the parameter or buffer.
 
         It is the object that `weights` lists. One that belongs to something else, such as a metric, stays what it is.
         """
@@ -399,11 +399,11 @@ class WeightHolder(nn.Module):
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Loads weights as torch does; with `assign=True`, optimizers keep their state for the new parameters."""
-        with succession(self):
+        with noting_replacements(self):
             return super().load_state_dict(state_dict, strict, assign)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        with succession(self):
+        with noting_replacements(self):
             return super()._apply(*args, **kwargs)
 
     # ---------------------------------------------------------------------------------------------------- Keras' files

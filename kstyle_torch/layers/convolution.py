@@ -14,12 +14,12 @@ from kstyle_torch import activations, constraints, initializers, ops, regularize
 from kstyle_torch._torch import is_compiling
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.call_pairs import has_other_call
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.checks import check_sizes, known_size, positive_int
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.layout import Layout
 from kstyle_torch.layer.lora import AdaptedWeight, LoraLayer
 from kstyle_torch.layer.module_walk import set_unnoticed
-from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.spatial import SpatialLayer, check_padding, defaults, flat_pads, pad_same, sizes
 from kstyle_torch.layer.weights import Weight, native

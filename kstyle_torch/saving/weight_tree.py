@@ -240,7 +240,7 @@ def decides_itself(saveable: Any) -> bool:
 
 
 def _values(saveable: Any) -> list[tuple[Any, Any]]:
-    """Tensors and variables of an object, each with a copy of its values."""
+    """Returns the tensors and variables of an object, each with a copy of its values."""
     if isinstance(saveable, nn.Module):
         tensors = (*saveable.parameters(recurse=False), *saveable.buffers(recurse=False))
         return [(tensor, tensor.clone()) for tensor in tensors]

@@ -85,7 +85,7 @@ class FitState:
     def __init__(self) -> None:
         self.history: History | None = None  # of the last fit
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
-        self.train_function: Any = None  # what the user made or set, or a StepFunction
+        self.train_function: Any = None  # made or set by the user, or a StepFunction
         self.test_function: Any = None
         self.predict_function: Any = None
         self.runs: list[Run] = []  # active ones, of all threads

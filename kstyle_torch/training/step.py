@@ -402,7 +402,7 @@ def user_step(run: Run, kind: str, batch: Any) -> Any:
 
 
 def called_step(run: Run, kind: str, data: Any) -> Any:
-    """Returns the result of the function of a step, or of the step itself where there is no function."""
+    """Returns the result of the step's function, or of the step itself if it has none."""
     function = getattr(run.origin._fit, f"{kind}_function")
     if function is None or type(function) is StepFunction:
         return getattr(run.model, f"{kind}_step")(data)

@@ -29,7 +29,7 @@ MERGES: dict[str | None, Callable[[Tensor, Tensor], Any]] = {
 
 @register()
 class Bidirectional(TakesCustomObjects, Layer):
-    """Runs a recurrent layer over a sequence in both directions.
+    """Wrapper that runs a recurrent layer over a sequence in both directions.
 
     Args:
         layer: A recurrent layer, or one with its attributes `go_backwards`, `return_sequences`, `return_state` and

@@ -55,7 +55,7 @@ class CompiledStep(OfModel):
         self.forward: Any = None  # created on first use: torch.compile imports the compiler, which takes seconds
         self.seen: dict[Any, int] = {}
         self.compiled_for: set[Any] = set()
-        self.functions: Any = None  # torch's and users', for which what was compiled holds
+        self.functions: Any = None  # torch's and users' functions, for which the compiled code is valid
         self.replaced: str | None = None  # one of them that is the user's
         self.watchful = False
         self.failed = False
@@ -81,7 +81,7 @@ class CompiledStep(OfModel):
         self.watchful = True
 
     def _look_at_functions(self) -> None:
-        """Forgets what was compiled with other functions of torch or calls of modules, which `torch.compile` ignores."""
+        """Discards code compiled with other functions of torch or calls of modules, which `torch.compile` does not check."""
         now = torch_functions(), users_call(all_modules(self.model))
         if now != self.functions:
             self.functions, self.replaced, self.forward = now, users_function() or now[1], None

@@ -191,7 +191,7 @@ def _places_of_buffers(model: nn.Module) -> list[tuple[Any, str]]:
 
 
 def give_losses(model: Trainable, adding: list[tuple[int, int]], losses: Iterable[Tensor]) -> None:
-    """Gives layers the losses of a compiled step; see `StepFunction.adding`."""
+    """Sets the losses of a compiled step on their layers; see `StepFunction.adding`."""
     layers, rest = model._fit.loss_layers(model), iter(losses)
     for place, number in adding:
         layers[place]._losses[:] = [next(rest) for _ in range(number)]

@@ -66,7 +66,7 @@ def reads_of(roots: Iterable[Any], known: Collection[int]) -> list[Any]:
 
 
 class _Reader:
-    """Gathers values; each object is searched once."""
+    """Gatherer of values; each object is searched once."""
 
     def __init__(self, known: Collection[int]):
         self.known = known
