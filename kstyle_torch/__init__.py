@@ -48,7 +48,7 @@ try:
     from kstyle_torch.variables import Variable
 
     if TYPE_CHECKING:
-        from kstyle_torch import datasets, distillation, export, preprocessing, visualization, wrappers
+        from kstyle_torch import applications, datasets, distillation, export, preprocessing, visualization, wrappers
 finally:
     if _collecting:
         gc.enable()
@@ -83,6 +83,7 @@ __all__ = [
     "SymbolicScope",
     "Variable",
     "activations",
+    "applications",
     "backend",
     "callbacks",
     "config",
@@ -115,5 +116,5 @@ __all__ = [
     "wrappers",
 ]
 
-LAZY = ("datasets", "distillation", "export", "preprocessing", "visualization", "wrappers")
+LAZY = ("applications", "datasets", "distillation", "export", "preprocessing", "visualization", "wrappers")
 namespaces.install(sys.modules[__name__], lazy={name: f"{__name__}.{name}" for name in LAZY})

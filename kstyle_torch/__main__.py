@@ -1,11 +1,17 @@
-"""The command line: `python -m kstyle_torch convert a.keras b.safetensors`, `summary m.keras`, `info`."""
+"""The command line of `python -m kstyle_torch`.
+
+`run program.py` runs a program written for Keras, `port program.py` rewrites its imports, `convert a.keras b.safetensors`
+and `summary m.keras` read models, and `info` prints versions.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
 import importlib.util
+import os
 import platform
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +20,9 @@ from typing import Any
 import torch
 
 from kstyle_torch import __version__, config
+from kstyle_torch.compat import alias, port
 from kstyle_torch.models import Model, load_model
+from kstyle_torch.saving.atomic import write_bytes
 
 EXTRAS = {
     "plot": ("matplotlib", "pydot"),
@@ -29,13 +37,15 @@ EXPORTED = (".pt2", ".onnx", ".py")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Runs one command; errors of a program that `run` runs are the program's own.
 
     Args:
         arguments: Those of the command line if None.
     Returns: What the process exits with: 0, or 1 after an error.
     """
     given = _parser().parse_args(arguments)
+    if given.run is _run:
+        return _run(given)
     try:
         given.run(given)
     except (OSError, ValueError, TypeError, ImportError) as error:
@@ -48,6 +58,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m kstyle_torch", description="The Keras API as real PyTorch.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="command", required=True)
+
+    run = commands.add_parser("run", help="run a program written for Keras or tf.keras")
+    run.add_argument("-m", dest="is_module", action="store_true", help="run a module, as python -m does")
+    run.add_argument("program", help="a file, or with -m the name of a module")
+    run.add_argument("arguments", nargs=argparse.REMAINDER, help="the program's own")
+    run.set_defaults(run=_run)
+
+    port_parser = commands.add_parser(
+        "port", help="rewrite a program's imports of Keras, and list its calls of TensorFlow"
+    )
+    port_parser.add_argument("source", type=Path, help="a .py or .ipynb file")
+    port_parser.add_argument("target", type=Path, nargs="?", help="where to write it (default: NAME_kstyle_torch.py)")
+    port_parser.add_argument("--in-place", action="store_true", help="write it to the source itself")
+    port_parser.add_argument("--force", action="store_true", help="replace the target if it is there")
+    port_parser.set_defaults(run=_port)
 
     convert = commands.add_parser("convert", help="write a model's file in another format")
     convert.add_argument(
@@ -67,6 +92,35 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="print versions, devices and extras")
     info.set_defaults(run=_info)
     return parser
+
+
+def _run(given: argparse.Namespace) -> int:
+    """Runs a program as Python would, with `keras` and `tensorflow.keras` meaning this package."""
+    if not given.is_module and not os.path.exists(given.program):
+        print(f"error: There is no program {given.program!r}.", file=sys.stderr)
+        return 1
+    alias.install()
+    sys.argv = [given.program, *given.arguments]
+    if given.is_module:
+        runpy.run_module(given.program, run_name="__main__", alter_sys=True)
+    else:
+        sys.path[0] = os.path.dirname(os.path.abspath(given.program))
+        runpy.run_path(given.program, run_name="__main__")
+    return 0
+
+
+def _port(given: argparse.Namespace) -> None:
+    source: Path = given.source
+    target = source if given.in_place else given.target or source.with_stem(f"{source.stem}_{alias.PACKAGE}")
+    if given.in_place and given.target is not None:
+        raise ValueError("port takes a target or --in-place, not both.")
+    if target.exists() and not given.in_place and not given.force:
+        raise FileExistsError(f"{str(target)!r} exists already; --force replaces it.")
+    ported = port.port_file(source)
+    write_bytes(target, ported.content)
+    print(f"{source} -> {target}: {ported.changes} import(s) and name(s) changed")
+    for finding in ported.left:
+        print(f"{source}:{finding}")
 
 
 def _convert(given: argparse.Namespace) -> None:

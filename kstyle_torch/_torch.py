@@ -19,6 +19,7 @@ import contextlib
 import functools
 import importlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -413,7 +414,40 @@ COMPILER = (DYNAMO, "torch._inductor")  # what raises before any compiled code h
 ONNX_LOGGER = "torch.onnx._internal.exporter"
 
 # Within it, torch.compiler.is_compiling() is true. Without it nothing is compiled, and layers draw as they do otherwise.
-compiling: Callable[[], Any] = private("torch.compiler._compile_session_context", contextlib.nullcontext, "compiling")
+_session: Callable[[], Any] = private("torch.compiler._compile_session_context", contextlib.nullcontext, "compiling")
+
+
+class _Here(threading.local):
+    compiling = False
+
+
+_here = _Here()
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[None]:
+    """Makes layers of this thread do what they do in compiled code."""
+    before, _here.compiling = _here.compiling, True
+    try:
+        with _session():
+            yield
+    finally:
+        _here.compiling = before
+
+
+def is_compiling() -> bool:
+    """Returns whether this thread traces or compiles; torch's own flag is one for all threads."""
+    return torch.compiler.is_compiling() and _is_here()
+
+
+def is_exporting() -> bool:
+    """Returns whether this thread traces for torch.export; torch's own flag is one for all threads."""
+    return torch.compiler.is_exporting() and _is_here()
+
+
+def _is_here() -> bool:
+    """Returns whether what torch's flags say may hold for this thread: all tracing is done in dispatch modes."""
+    return torch.compiler.is_dynamo_compiling() or _here.compiling or num_dispatch_modes() > 0
 
 
 def _leave(tensor: Any, guard: bool = False) -> None:

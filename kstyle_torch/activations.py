@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import serialization
+from kstyle_torch._torch import is_compiling
 from kstyle_torch.arrays import tensor_of
 
 __all__ = [
@@ -202,7 +203,7 @@ def sigmoid(x: Tensor) -> Tensor:
     if x.__class__ is not Tensor:
         x = tensor_of(x)
     y = torch.sigmoid(x)
-    if y.requires_grad and type(y) is Tensor and not torch.compiler.is_compiling():
+    if y.requires_grad and type(y) is Tensor and not is_compiling():
         y._sigmoid_of = x  # type: ignore[attr-defined]
     return y
 
@@ -234,7 +235,7 @@ def softmax(x: Tensor, axis: int | Sequence[int] = -1) -> Tensor:
     if not isinstance(axis, int):
         return torch.exp(x - torch.logsumexp(x, tuple(axis), keepdim=True))
     y = torch.softmax(x, dim=axis)
-    if axis == -1 and type(y) is Tensor and not torch.compiler.is_compiling():
+    if axis == -1 and type(y) is Tensor and not is_compiling():
         y._keras_logits = x  # type: ignore[attr-defined]
     return y
 

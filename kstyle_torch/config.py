@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from kstyle_torch.tracebacks import (
     disable_traceback_filtering,
     enable_traceback_filtering,
     is_traceback_filtering_enabled,
+    warn_user,
 )
 
 __all__ = [
@@ -59,7 +59,6 @@ __all__ = [
     "set_resident_bytes",
 ]
 
-ROOT = str(Path(__file__).parent)
 _IMAGE_FORMATS = ("channels_last", "channels_first")
 _MATMULS = ("auto", "onednn", "torch")
 
@@ -261,12 +260,7 @@ def limited(value: Any, limit: int | None, what: str) -> Any:
     """Limits a number of epochs or steps, with a warning if that reduces it."""
     if limit is None or (value is not None and value <= limit):
         return value
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(
-        ROOT
-    ):  # up to the line of the user's program
-        frame, level = frame.f_back, level + 1
-    warnings.warn(f"Limiting {what} to {limit}, as keras.config or the environment says.", stacklevel=level)
+    warn_user(f"Limiting {what} to {limit}, as keras.config or the environment says.")
     return limit
 
 

@@ -20,7 +20,14 @@ from torch.autograd.forward_ad import unpack_dual
 from torch.overrides import has_torch_function
 
 from kstyle_torch import config
-from kstyle_torch._torch import LightDispatchMode, dispatch_modes, functional_transform, has_global_hook, onednn_linear
+from kstyle_torch._torch import (
+    LightDispatchMode,
+    dispatch_modes,
+    functional_transform,
+    has_global_hook,
+    is_compiling,
+    onednn_linear,
+)
 
 # A call of oneDNN costs about 10 us more than one of MKL, and its kernels need long sides. Where all sides were at least
 # this long, it won in all of 90 products measured on a Zen 5; `benchmarks/matrix_products.py` prints them for a machine.
@@ -53,8 +60,10 @@ def _amd_family() -> int:
 
 def is_chosen() -> bool:
     """Returns whether products of suitable size and kind go to oneDNN."""
+    if onednn_linear is None or is_compiling():
+        return False
     choice = config.matmul()
-    return onednn_linear is not None and (choice == "onednn" or (choice == "auto" and is_faster()))
+    return choice == "onednn" or (choice == "auto" and is_faster())
 
 
 def dense_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -95,7 +104,7 @@ def through_module(module: nn.Module, x: Tensor) -> Tensor:
 def _suits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Returns whether oneDNN can multiply two tensors as torch does, and faster."""
     # Sizes may be symbolic then.
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+    if is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return False
     units, inputs = weight.shape
     rows = x.numel() // inputs if inputs else 0

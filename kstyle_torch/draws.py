@@ -134,7 +134,8 @@ def uniform(
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Draws from a uniform distribution over [low, high)."""
-    return (high - low) * torch.rand(tuple(shape), generator=generator, dtype=dtype, device=device) + low
+    drawn = torch.rand(tuple(shape), generator=generator, dtype=dtype, device=device)
+    return drawn.mul_(high - low).add_(low)  # in place: new memory costs more than the numbers
 
 
 def truncated_normal(

@@ -52,6 +52,8 @@ class Active(Protocol):
     """A run of `fit`, `evaluate` or `predict`, in any thread."""
 
     thread: int
+    kind: str  # "training", "evaluating" or "predicting"
+    brief: bool  # whether it is a single step
     origin: Any  # the user's model
 
 
@@ -59,9 +61,11 @@ active: list[Active] = []
 
 
 def used_elsewhere() -> list[nn.Module]:
-    """Returns the models that other threads run."""
+    """Returns the models that other threads run, and modules that they have called directly."""
     me = threading.get_ident()
-    return [run.origin for run in [*active] if run.thread != me]
+    called = [root for thread, root in [*modeless] if thread != me]
+    held = [hold.module for hold in [*holds.values()] if {*hold.wanted} - {me}]
+    return [*(run.origin for run in [*active] if run.thread != me), *called, *held]
 
 
 def is_used_elsewhere(module: nn.Module) -> bool:
@@ -332,6 +336,36 @@ class _Hold:
         self.wanted: dict[int, list[bool]] = {}
 
 
+class HeldFlags:
+    """Flags of modules as they are outside of the running calls, for a copy or a pickle that is made during one.
+
+    Args:
+        flags: Modules, each with its flag.
+        is_copied: Whether the modules were copied with it; `copy.copy` shares them.
+    """
+
+    def __init__(self, flags: list[tuple[nn.Module, bool]], is_copied: bool = False):
+        self.flags, self.is_copied = flags, is_copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HeldFlags:
+        return HeldFlags(copy.deepcopy(self.flags, memo), is_copied=True)
+
+    def __reduce__(self) -> Any:
+        return HeldFlags, (self.flags, True)
+
+    def set(self) -> None:
+        """Sets the flags of copied modules."""
+        for module, flag in self.flags if self.is_copied else ():
+            _set_flag(module, flag)
+
+
+def flags_outside(root: nn.Module) -> dict[str, Any]:
+    """Returns the flags that running calls have changed below a module, as an item of its state; nothing if there are none."""
+    before = {key: hold.before for key, hold in [*holds.items()]}
+    flags = [(module, before[id(module)]) for module in all_modules(root) if id(module) in before] if before else []
+    return {"_held_flags": HeldFlags(flags)} if flags else {}
+
+
 _lock = threading.Lock()
 holds: dict[int, _Hold] = {}
 # Outermost calls without a given mode, each with its thread. They hold no flags: that would cost too much per call.
@@ -430,10 +464,18 @@ def _set_flag(module: nn.Module, mode: bool) -> None:
         module.training = mode
 
 
-def set_flags(root: nn.Module, training: bool) -> None:
-    """Sets the flags below again, within `holding`: a callback may have changed them, or what is frozen."""
-    for module, mode in readers(root, training):
-        _set_flag(module, mode)
+def take_again(module: nn.Module, training: bool, taken: Flags) -> tuple[Any, Flags]:
+    """Takes the flags below as they should be now, in the place of those taken: modules may be new, or newly frozen.
+
+    Only for the innermost call of a thread, between its steps: the flags that it gives back are free for a moment.
+    """
+    flags = readers(module, training)
+    if [(id(each), mode) for each, mode in flags] != [(id(each), mode) for each, mode in taken]:
+        give_back(taken)
+        return take(module, training)
+    for each, mode in flags:  # users may have set one
+        _set_flag(each, mode)
+    return module, taken
 
 
 def sharing_copy(root: nn.Module, flags: list[tuple[nn.Module, bool]]) -> Any:

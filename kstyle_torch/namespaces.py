@@ -16,7 +16,7 @@ from kstyle_torch.compat import keras2
 
 # Names of Keras that are not here yet, by namespace. The tests compare them with Keras' namespaces and with these.
 NOT_YET: dict[str, str] = {
-    "": "Quantizer applications distribution quantizers",
+    "": "Quantizer distribution quantizers",
     "callbacks": "OrbaxCheckpoint",
     "dtype_policies": "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy",
 }
@@ -24,7 +24,6 @@ NOT_YET: dict[str, str] = {
 # here exists, so a row goes when its name comes.
 ADVICE: dict[str, dict[str, str]] = {
     "": {
-        "applications": "Wrap a model of torchvision or timm with from_torch(module).",
         "distribution": "Use from_torch(torch.nn.parallel.DistributedDataParallel(...)).",
         "estimator": "Keras has dropped it.",
         "experimental": "Keras has dropped it.",
@@ -101,7 +100,7 @@ PACKAGE = __name__.partition(".")[0]
 class MissingModules:
     """The last of Python's finders: modules of an older Keras, and errors with advice for those of Keras that are not here.
 
-    Without it, `from kstyle_torch.applications import ResNet50` would raise Python's bare error: the import system asks
+    Without it, `from kstyle_torch.quantizers import AbsMaxQuantizer` would raise Python's bare error: the import system asks
     no `__getattr__` for modules.
     """
 

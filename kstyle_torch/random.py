@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import config, draws, serialization
-from kstyle_torch._torch import sample_dirichlet, standard_gamma
+from kstyle_torch._torch import is_compiling, sample_dirichlet, standard_gamma
 from kstyle_torch.draws import default_seed, generator, seeded, shared_since_seeding
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.mode import running
@@ -276,7 +276,7 @@ def _shared_generator() -> SeedGenerator | None:
 
     Within layers and training steps torch's own generator draws, which compiled and recorded steps can repeat.
     """
-    if torch.compiler.is_compiling() or running.inside or running.losses is not None or not seeded():
+    if is_compiling() or running.inside or running.losses is not None or not seeded():
         return None
     return shared_since_seeding(SeedGenerator)
 

@@ -52,6 +52,11 @@ class Registry:
 
         return enter
 
+    @property
+    def objects(self) -> dict[str, Any]:
+        """The table itself: an object that is put into it is found by its name from then on."""
+        return self._objects
+
     def __contains__(self, name: object) -> bool:
         return name in self._objects
 

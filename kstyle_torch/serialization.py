@@ -62,6 +62,8 @@ NEWER = {  # settings that came after Keras 3.3
 REGISTRIES: dict[str, Registry] = {}  # Keras' module -> what it holds
 LATE = {  # Keras' module -> ours, which is imported when it is needed and registers itself
     "keras.distillation": "distillation",
+    "keras.src.applications.convnext": "applications.convnext",
+    "keras.src.applications.inception_resnet_v2": "applications.inception_resnet_v2",
     "keras.src.layers.preprocessing.feature_space": "utils.feature_space",
     "keras.utils": "utils.feature_space",
 }

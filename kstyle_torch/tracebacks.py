@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -135,3 +136,11 @@ def _without_hidden(frames: TracebackType | None) -> tuple[TracebackType | None,
 
 
 _filter_in_ipython()
+
+
+def warn_user(message: str) -> None:
+    """Warns at the line of the user's program that called this package, however deep in it the caller is."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(HIDDEN[0]):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

@@ -27,7 +27,6 @@ REASONS: dict[str, str] = {
     "optimizers.legacy.*": "today's optimizer of that name, where Keras raises an ImportError",
     "Layer.compute_output_shape": "every layer has one: the shape is found by a run, for the first argument",
     "*.compute_output_spec": "takes the arguments of call(), whatever their names",
-    "applications.*": LATER,
     "distribution.*": LATER,
     "quantizers.*": LATER,
     "Quantizer": LATER,

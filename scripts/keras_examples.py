@@ -90,19 +90,8 @@ def plain(value: Any, library: str) -> Any:
 def run_all(library: str, listed: dict[str, list[str]]) -> dict[str, Any]:
     """Runs blocks in this process. Returns what each displayed, or the error."""
     if library != "keras":
-        _call_it_keras()
+        importlib.import_module("kstyle_torch.compat").install()
     return {path: run_block(library, statements) for path, statements in listed.items()}
-
-
-def _call_it_keras() -> None:
-    """Lets `import keras` and its submodules mean the package, in this process."""
-    package = importlib.import_module("kstyle_torch")
-    for name in [*dir(package)]:
-        with contextlib.suppress(Exception):
-            getattr(package, name)
-    for name, module in [*sys.modules.items()]:
-        if name.partition(".")[0] == "kstyle_torch":
-            sys.modules[name.replace("kstyle_torch", "keras", 1)] = module
 
 
 def run_block(library: str, statements: list[str]) -> Any:
@@ -182,7 +171,7 @@ def serve(library: str, asked: str, answered: str) -> None:
 
     warnings.simplefilter("ignore")
     if library != "keras":
-        _call_it_keras()
+        importlib.import_module("kstyle_torch.compat").install()
     with open(answered, "w", encoding="utf-8") as file:
         for path, statements in json.loads(Path(asked).read_text()).items():
             signal.alarm(SECONDS)

@@ -21,10 +21,10 @@ MAX_LINES = 600
 # From the ground up: a package imports from those listed before it, and from itself.
 PACKAGES = (
     "_nests _torch errors compat namespaces arrays dtype_policies tracebacks config messages registry tree draws splitmix64 "
-    "budget serialization legacy initializers activations regularizers constraints scopes variables mode "
+    "ownership budget serialization legacy initializers activations regularizers constraints scopes variables mode "
     "dense_product codegen symbolic ops random data layer layers losses metrics optimizers mixed_precision saving "
     "callbacks distribution graph_passes training utils preprocessing export models backend distillation visualization "
-    "wrappers datasets applications __main__"
+    "wrappers datasets applications compat.internals __main__"
 ).split()
 
 # What may be imported inside a function, since importing it takes long or it may not be there.
@@ -69,8 +69,12 @@ def dotted(path):
 MODULES = {dotted(path): path for path in FILES}
 
 
+@functools.cache
 def package_of(module):
-    return module.split(".")[1] if "." in module else None
+    """The entry of PACKAGES that a module belongs to: the longest path of it that is one, else its first part."""
+    parts = module.split(".")[1:]
+    paths = [".".join(parts[:depth]) for depth in range(len(parts), 0, -1)]
+    return next((path for path in paths if path in PACKAGES), paths[-1]) if parts else None
 
 
 @functools.cache

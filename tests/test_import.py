@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 HEAVY = {"sklearn", "matplotlib", "h5py", "torchinfo", "pandas", "keras", "torch._dynamo", "sympy", "safetensors"}
 HEAVY |= {"torch.nn.utils.prune"}
 LATE_PACKAGES = (  # of ours
-    *("datasets", "distillation", "export", "preprocessing", "training.compiled", "visualization"),
+    *("applications", "datasets", "distillation", "export", "preprocessing", "training.compiled", "visualization"),
     "wrappers",
 )
 LATE_MODULES = LATE_OWN_IMPORTS | {f"kstyle_torch.utils.{name}" for name in utils.LAZY}
@@ -85,6 +85,7 @@ print(*calls)
 """
 
 
+@pytest.mark.full
 def test_the_package_adds_few_calls():
     """Counted instead of timed, so that the number does not depend on the machine."""
     run = subprocess.run([sys.executable, "-c", CALLS], capture_output=True, text=True, cwd=ROOT, check=True)

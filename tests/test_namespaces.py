@@ -16,10 +16,10 @@ import pytest
 import torch
 
 import kstyle_torch as ks
-from kstyle_torch import datasets, distillation, layers, namespaces, visualization, wrappers
+from kstyle_torch import applications, datasets, distillation, layers, namespaces, visualization, wrappers
 
 ROOT = Path(__file__).parent.parent
-LAZY = (datasets, distillation, visualization, wrappers)
+LAZY = (applications, datasets, distillation, visualization, wrappers)
 ALL = {module.__name__: module for start in (ks, *LAZY) for module in namespaces._namespaces(start)}
 
 MESSAGES = {
@@ -67,7 +67,7 @@ def test_every_public_namespace_answers():
     assert [name for name, module in ALL.items() if not hasattr(module, "__all__")] == []  # a module hides a function
     for module in ALL.values():
         with pytest.raises(AttributeError, match=r"Did you mean|There is|lists what is there|does not have it yet"):
-            module.applications  # noqa: B018
+            module.quantizers  # noqa: B018
 
 
 def missing_names(theirs, ours):
@@ -98,18 +98,18 @@ def test_each_name_of_keras_that_is_not_here_is_known(keras):
     assert all("Keras has it; kstyle_torch does not have it yet." in errors[each] for each in to_come)
 
 
-@pytest.mark.parametrize("name", ["applications", "quantizers", "applications.resnet50"])
+@pytest.mark.parametrize("name", ["distribution", "quantizers", "quantizers.quantizers"])
 def test_a_module_of_keras_that_is_not_here(name):
-    to_come = name.removesuffix(".resnet50")  # a parent is imported first
+    to_come = name.removesuffix(".quantizers")  # a parent is imported first
     message = f"No module named 'kstyle_torch.{to_come}'. Keras has it; kstyle_torch does not have it yet."
-    for statement in (f"import kstyle_torch.{name}", f"from kstyle_torch.{name} import ResNet50"):
+    for statement in (f"import kstyle_torch.{name}", f"from kstyle_torch.{name} import Quantizer"):
         with pytest.raises(ModuleNotFoundError, match=re.escape(message)) as caught:
             exec(statement)
         assert caught.value.name == f"kstyle_torch.{to_come}"
     assert importlib.util.find_spec(f"kstyle_torch.{to_come}") is None  # for those who only ask
 
 
-@pytest.mark.parametrize("name", ["kstyle_torch.nothing", "kstyle_torch.layers.applications", "applications"])
+@pytest.mark.parametrize("name", ["kstyle_torch.nothing", "kstyle_torch.layers.quantizers", "quantizers"])
 def test_other_modules_that_are_not_there(name):
     with pytest.raises(ModuleNotFoundError, match=f"^No module named '{name}'$"):
         importlib.import_module(name)
@@ -162,7 +162,7 @@ def test_advice_holds():
                 assert any(found) or in_torch or nested or used in ("from_torch", "tqdm"), (path, name, used)
 
 
-@pytest.mark.parametrize("name", ["Dence", "__wrapped__", "applications"])
+@pytest.mark.parametrize("name", ["Dence", "__wrapped__", "quantizers"])
 def test_those_who_ask_whether_a_name_is_there(name):
     assert not hasattr(layers, name)
     assert getattr(layers, name, 7) == 7

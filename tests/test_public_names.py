@@ -7,8 +7,14 @@ import pytest
 
 import kstyle_torch as ks
 
+APPLICATIONS = (
+    "convnext densenet efficientnet efficientnet_v2 imagenet_utils inception_resnet_v2 inception_v3 mobilenet mobilenet_v2 "
+    "mobilenet_v3 nasnet resnet resnet50 resnet_v2 vgg16 vgg19 xception"
+).split()
 WHOLE = {
     "activations": set(),
+    "applications": set(),
+    **{f"applications.{name}": set() for name in APPLICATIONS},
     "constraints": set(),
     "datasets": set(),
     "distillation": set(),

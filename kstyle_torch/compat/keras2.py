@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 ROOT = str(Path(__file__).parent.parent)
+WITHIN = (ROOT, "<frozen importlib", importlib.__file__)  # files of frames that are not the program's
 ORDERINGS = {"th": "channels_first", "tf": "channels_last"}
 IGNORED = ""  # in place of today's name, for an argument that no longer does anything
 
@@ -132,7 +133,7 @@ def tell(older: str, today: str) -> None:
         return
     _told.add(older)
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith((ROOT, "<frozen importlib")):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(WITHIN):
         frame = frame.f_back
     advice = f"write {today}" if today else "it does nothing any more"
     message = f"{older} is the spelling of an older Keras: {advice}."

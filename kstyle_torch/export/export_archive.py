@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kstyle_torch.export.program import inference, refusal, refusals
+from kstyle_torch.export.program import refusal, refusals
 from kstyle_torch.export.signature import Signature
+from kstyle_torch.export.tracing import inference, leaves_nothing
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.messages import say
 from kstyle_torch.saving.atomic import replacing_folder
@@ -140,6 +141,7 @@ class ExportArchive:
             raise ValueError(f"add_variable_collection() needs a list of variables; got {wrong[0]} in it.")
         self._collections[name] = list(variables)
 
+    @leaves_nothing
     def write_out(self, filepath: str | os.PathLike[str], options: Any = None, verbose: bool = True) -> None:
         """Writes the folder, and replaces an existing one when the new one is complete.
 
@@ -177,9 +179,9 @@ class ExportArchive:
             given = endpoint.input_signature
             signature = Signature.of(root, list(given) if isinstance(given, (list, tuple)) else [given])
             arguments, axes = tuple(signature.example()[0]), tuple(signature.open_axes()[0])
-        with inference(root):
+        with inference(root) as held:
             try:
-                return torch.export.export(root, arguments, **{"dynamic_shapes": (axes,), **endpoint.options})
+                return torch.export.export(held, arguments, **{"dynamic_shapes": (axes,), **endpoint.options})
             except refusals() as error:
                 raise ValueError(refusal(f"The endpoint {name}", error)) from error
 

@@ -7,9 +7,24 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 NOT_ARGUMENTS = ("device", "dtype")
 LITERALS = (bool, int, float, str, type(None), torch.dtype)
+DRAWS = ("bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_")
+
+
+class Undrawn(TorchFunctionMode):
+    """Leaves the weights of modules that are made in the block unset, so that no random numbers of the user's are used up.
+
+    Setting the random state back afterwards would not do: another thread may be drawing.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") != nn.init.__name__ and getattr(func, "__name__", "") not in DRAWS:
+            return func(*args, **kwargs)
+        return args[0] if args else kwargs["tensor"]
 
 
 def arguments_of(module: nn.Module) -> tuple[list[Any], dict[str, Any]] | None:
@@ -64,7 +79,7 @@ def _is_literal(value: Any) -> bool:
 
 def _makes_the_same(module: nn.Module, args: list[Any], kwargs: dict[str, Any]) -> bool:
     try:
-        with torch.random.fork_rng(devices=[]):
+        with Undrawn():
             twin = type(module)(*args, **kwargs)
     except Exception:  # whatever its constructor raises: then it is not made this way  # noqa: BLE001
         return False

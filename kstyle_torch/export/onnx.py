@@ -17,14 +17,16 @@ from torch import nn
 
 from kstyle_torch import tree
 from kstyle_torch._torch import ONNX_LOGGER
-from kstyle_torch.export.program import inference, to_program
+from kstyle_torch.export.program import to_program
 from kstyle_torch.export.signature import Signature
+from kstyle_torch.export.tracing import inference, leaves_nothing
 from kstyle_torch.saving.atomic import replacing
 
 NEEDED = ("onnx", "onnxscript")
 MAX_BYTES = 2**31 - 2**20  # protobuf's limit, less the graph
 
 
+@leaves_nothing
 def write_onnx(
     model: nn.Module,
     filepath: str | os.PathLike[str],
@@ -34,7 +36,8 @@ def write_onnx(
 ) -> None:
     """Writes the model in inference mode to one `.onnx` file; sizes that are None, including the batch, stay dynamic.
 
-    Inputs and outputs keep their names.
+    Inputs and outputs keep their names. onnxscript keeps the last graph, and with it the model's weights, until the next
+    export to ONNX.
 
     Args:
         model: A built model.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import torch
 from torch import nn
 
 from kstyle_torch.export.signature import Signature
-from kstyle_torch.mode import in_mode
+from kstyle_torch.export.tracing import inference, leaves_nothing
 from kstyle_torch.saving.atomic import replacing
 
 
@@ -25,24 +23,29 @@ def to_program(model: nn.Module, input_signature: Any = None, **options: Any) ->
         input_signature: The inputs, if those of the model are unknown or too general: an `InputSpec`, a symbolic tensor, or
             an example tensor or array (then only the batch size is dynamic); a nest of them for several inputs.
         options: Arguments of `torch.export.export`.
+    Returns: The program. It shares the model's weights, and torch keeps the model in reference cycles: its memory is freed
+        when Python's garbage collector has run.
     Raises: ValueError: if the inputs are unknown, or the model has control flow on data that torch.export cannot
         follow.
     """
     signature = Signature.of(model, input_signature)
     options.setdefault("dynamic_shapes", signature.open_axes())
-    if len(signature.leaves) == 1:  # a module in from_torch may have children with the names of a Model's properties
-        model = vars(model).get("wrapped", model)
-    with inference(model):
+    with inference(model) as held:
+        if (
+            len(signature.leaves) == 1
+        ):  # a module in from_torch may have children with the names of a Model's properties
+            held = vars(held).get("wrapped", held)
         try:
-            return torch.export.export(model, signature.example(), **options)
+            return torch.export.export(held, signature.example(), **options)
         except refusals() as error:
             try:  # conditions on dynamic sizes become checks in the program
                 options.setdefault("prefer_deferred_runtime_asserts_over_guards", True)
-                return torch.export.export(model, signature.example(), **options)
+                return torch.export.export(held, signature.example(), **options)
             except refusals():
                 raise ValueError(refusal(getattr(model, "name", type(model).__name__), error)) from error
 
 
+@leaves_nothing
 def write_program(
     model: nn.Module,
     filepath: str | os.PathLike[str],
@@ -61,13 +64,6 @@ def write_program(
         # torch warns about channels_last weights, but writes them correctly
         warnings.filterwarnings("ignore", message="No complete tensor found")
         torch.export.save(program, file)
-
-
-@contextlib.contextmanager
-def inference(model: nn.Module) -> Iterator[None]:
-    """Enters inference mode without gradients; restores the model's losses afterwards."""
-    with in_mode(model, False), torch.no_grad():
-        yield
 
 
 def refusals() -> tuple[type[Exception], ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -221,9 +222,12 @@ def _hooks(model: nn.Module, recorder: Recorder) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _compiling() -> Iterator[None]:
-    """Makes layers use the code paths of compiled code, which work on every device and do not read data."""
-    before = torch.compiler.is_compiling
-    torch.compiler.is_compiling = lambda: True
+    """Makes layers use the code paths of compiled code, which work on every device and do not read data.
+
+    Other threads are not affected; `to_trace` keeps two threads from doing this at once.
+    """
+    before, me = torch.compiler.is_compiling, threading.get_ident()
+    torch.compiler.is_compiling = lambda: threading.get_ident() == me or before()
     try:
         yield
     finally:

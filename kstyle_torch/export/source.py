@@ -10,9 +10,11 @@ from torch import nn
 
 from kstyle_torch import tree
 from kstyle_torch.export.classes import Classes, ModesDifferError, native_modules
+from kstyle_torch.export.native import Undrawn
 from kstyle_torch.export.record import Recorder, record
 from kstyle_torch.export.render import UnwritableError
 from kstyle_torch.export.signature import Signature
+from kstyle_torch.export.tracing import to_trace
 from kstyle_torch.mode import in_mode
 from kstyle_torch.saving.atomic import write_text
 from kstyle_torch.symbolic.infer import untouched
@@ -48,6 +50,21 @@ def to_source(model: nn.Module, input_signature: Any = None) -> str:
         True
     """
     signature = Signature.of(model, input_signature)
+    with to_trace(model) as held:
+        return _written(held, signature)
+
+
+def write_source(
+    model: nn.Module, filepath: str | os.PathLike[str], input_signature: Any = None, verbose: bool | None = None
+) -> None:
+    """Writes `to_source(model)` to a `.py` file."""
+    source = to_source(model, input_signature)
+    if verbose:
+        print(source)
+    write_text(filepath, source)
+
+
+def _written(model: nn.Module, signature: Signature) -> str:
     native = native_modules(model)
     try:
         inference = _run(model, signature, native)
@@ -60,16 +77,6 @@ def to_source(model: nn.Module, input_signature: Any = None) -> str:
         raise ValueError(f"to_source() cannot write {error}. Try model.export('model.pt2') instead.") from error
     _check(model, source, signature)
     return source
-
-
-def write_source(
-    model: nn.Module, filepath: str | os.PathLike[str], input_signature: Any = None, verbose: bool | None = None
-) -> None:
-    """Writes `to_source(model)` to a `.py` file."""
-    source = to_source(model, input_signature)
-    if verbose:
-        print(source)
-    write_text(filepath, source)
 
 
 def _run(model: nn.Module, signature: Signature, native: dict[int, Any]) -> Recorder:
@@ -95,7 +102,8 @@ def _check(model: nn.Module, source: str, signature: Signature) -> None:
     """
     namespace: dict[str, Any] = {"__name__": "written"}
     exec(compile(source, "<to_source>", "exec"), namespace)
-    twin = namespace["Model"]()
+    with Undrawn():
+        twin = namespace["Model"]()
     twin.load_state_dict(model.state_dict())
     twin.to(signature.device).eval()
     with untouched(model), in_mode(model, False), torch.no_grad():

@@ -10,9 +10,9 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from kstyle_torch._torch import is_compiling
 from kstyle_torch.mode import running
 
 # Layers that hold losses of a call, by id. It is empty in nearly every program, and calls then skip the search. Compiled
@@ -32,7 +32,7 @@ def forget(layer: Any) -> None:
     for each in layer._flatten_layers():
         if by_layer is not None:
             by_layer.pop(id(each), None)
-        elif torch.compiler.is_compiling():
+        elif is_compiling():
             if each._added_losses:
                 each._added_losses.clear()
         elif pending.pop(id(each), None) is not None:

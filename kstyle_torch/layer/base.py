@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, dtype_policies, regularizers, tree
+from kstyle_torch._torch import is_compiling, is_exporting
 from kstyle_torch.arrays import from_array
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.layer import added_losses
@@ -39,7 +40,7 @@ from kstyle_torch.layer.tracing import Traced
 from kstyle_torch.layer.unbuilt import warn_of_unbuilt
 from kstyle_torch.layer.users_calls import OWN_CALLS
 from kstyle_torch.layer.weight_holder import sync_trainable
-from kstyle_torch.mode import apart_from_holds, holding, holds, modeless, running
+from kstyle_torch.mode import apart_from_holds, flags_outside, holding, holds, modeless, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.scopes import current_remat_mode, opened
 from kstyle_torch.serialization import Configurable, registry, reject_unknown, serialize_keras_object
@@ -149,8 +150,14 @@ class Layer(Configurable, Traced):
         if self._has_nothing_to_build and self._builds_by_default():
             set_unnoticed(self, built=True)
         self.activity_regularizer = regularizers.get(activity_regularizer)
-        if self.activity_regularizer is not None:
-            self.register_forward_hook(regularize_activity)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "activity_regularizer":  # users may set it at any time; calls without hooks are faster
+            for key in [key for key, hook in self._forward_hooks.items() if hook is regularize_activity]:
+                del self._forward_hooks[key]
+            if value is not None:
+                self.register_forward_hook(regularize_activity)
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -287,9 +294,10 @@ class Layer(Configurable, Traced):
 
     def _outermost_call(self, plain: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs an outermost call: clears the losses of the previous one, and afterwards the mode inherited by inner layers."""
-        if torch.compiler.is_exporting():  # exported programs must not change state
+        # torch's flags, which are usually off, save a call each
+        if torch.compiler.is_exporting() and is_exporting():  # exported programs must not change state
             return self._slow_call(args, kwargs)
-        compiling, call = torch.compiler.is_compiling(), running
+        compiling, call = torch.compiler.is_compiling() and is_compiling(), running
         if compiling or added_losses.pending or call.losses:
             added_losses.forget(self)
         entry = None if compiling or call.mode is not None else (call.thread, self)
@@ -403,7 +411,7 @@ class Layer(Configurable, Traced):
         if kwargs.get("mask", self) is None or "mask" not in self._parameter_names:
             kwargs.pop("mask", None)
         if training is None:
-            unasked = running.mode is None and not torch.compiler.is_compiling()
+            unasked = running.mode is None and not is_compiling()
             return nn.Module.__call__(apart_from_holds(self) if unasked and holds else self, *args, **kwargs)
         call, mode = running, bool(training)
         before, call.mode = call.mode, mode
@@ -436,7 +444,7 @@ class Layer(Configurable, Traced):
                 raise ValueError(
                     f"{self.name}: add_loss() takes a tensor, or a list of them, computed in call(); got {leaf!r}."
                 )
-        if torch.compiler.is_exporting():
+        if is_exporting():
             return  # exported programs have no losses
         if running.losses is None:
             added_losses.note(self)
@@ -510,13 +518,17 @@ class Layer(Configurable, Traced):
             self._follow_dtype(lambda tensor: tensor.to(floats[0]) if floats else tensor)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_views": OwnDict(), "_added_losses": OwnList(), "_calls": OwnList()}
+        state = {**self.__dict__, "_views": OwnDict(), "_added_losses": OwnList(), "_calls": OwnList()}
+        return {**state, **flags_outside(self)} if holds else state
 
     def _fields_of_copy(self) -> dict[str, Any]:
         return {"_views": OwnDict(), "_in_containers": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        held = vars(self).pop("_held_flags", None)
+        if held is not None:
+            held.set()
         self._keep_methods()
         for attribute in self._in_containers:
             self.__dict__[attribute] = tracked(self.__dict__[attribute], self, attribute)

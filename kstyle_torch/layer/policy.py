@@ -66,6 +66,11 @@ class HasPolicy(nn.Module):
         self._set_policy(dtype_policies.get(value), chosen=True)
 
     @property
+    def quantization_mode(self) -> str | None:
+        """The policy's: None for a layer that is not quantized."""
+        return self._own_policy.quantization_mode
+
+    @property
     def autocast(self) -> bool:
         """True if floating-point inputs are cast to the compute dtype; integers and booleans never are."""
         return self._autocast

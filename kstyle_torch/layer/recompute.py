@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kstyle_torch import tree
+from kstyle_torch._torch import is_compiling
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.shapes import as_leaves
 from kstyle_torch.mode import holding, running
@@ -155,7 +156,7 @@ class RecomputingForward:
         layer = self._layer()
         if self.mode.mode == "activations":
             self.recompute_activation(layer)
-        elif torch.is_grad_enabled() and not torch.compiler.is_compiling() and self.is_wanted(layer, args):
+        elif torch.is_grad_enabled() and not is_compiling() and self.is_wanted(layer, args):
             return recomputed(layer, self._call, args, kwargs)
         return self._call(*args, **kwargs)
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, constraints, initializers, ops, regularizers
+from kstyle_torch._torch import is_compiling
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.call_pairs import has_other_call
 from kstyle_torch.layer.casts import INTEGERS
@@ -133,8 +134,9 @@ class AnyConvolution(SpatialLayer):
             dilation=self.dilation_rate,
             **settings,
         )
-        if self._permutes and self.rank > 1:  # conv.to() fails for fake tensors
-            conv.weight = nn.Parameter(conv.weight.detach().contiguous(memory_format=MEMORY_FORMATS[self.rank]))
+        memory_format = MEMORY_FORMATS.get(self.rank)
+        if self._permutes and memory_format and not conv.weight.is_contiguous(memory_format=memory_format):
+            conv.weight = nn.Parameter(torch.empty_like(conv.weight, memory_format=memory_format))  # no values yet
         return conv
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -195,7 +197,9 @@ class AnyConvolution(SpatialLayer):
 
     def _suits_rows(self, x: Tensor) -> bool:
         """Returns whether to treat a sequence as an image of one row, since torch has channels_last kernels for images only."""
-        if type(x) is not Tensor or not x.is_cpu or x.dtype is not torch.float32 or torch.compiler.is_compiling():
+        if type(x) is not Tensor or not x.is_cpu or x.dtype is not torch.float32:
+            return False
+        if torch.compiler.is_compiling() and is_compiling():  # the first alone saves a call
             return False
         conv: Any = self._modules["conv"]
         usual = type(conv) is nn.Conv1d and type(conv.padding) is tuple and conv.padding_mode == "zeros"

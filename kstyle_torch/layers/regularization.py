@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch import regularizers
+from kstyle_torch._torch import is_compiling
 from kstyle_torch.draws import skip_default_seed
 from kstyle_torch.initializers import DType
 from kstyle_torch.layer.base import Layer, layer_registry
@@ -82,7 +83,7 @@ def _is_size(size: Any) -> bool:
 
 def _is_fused(x: Tensor) -> bool:
     """Returns whether the mask is drawn and applied in one fast kernel: on accelerators, and in compiled code."""
-    return x.device.type != "cpu" or torch.compiler.is_compiling()
+    return x.device.type != "cpu" or is_compiling()
 
 
 def _random_int16(shape: Sequence[int]) -> Tensor:

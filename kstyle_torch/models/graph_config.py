@@ -103,25 +103,28 @@ def from_config(config: dict[str, Any]) -> tuple[Any, Any]:
     }
     first = _first_numbers(config)
     waiting = [
-        ((entry["name"], number), node)
+        (entry["name"], number, node, _histories(node))
         for entry in config["layers"]
         for number, node in enumerate(entry["inbound_nodes"], first[entry["name"]])
         if not isinstance(layers[entry["name"]], InputLayer)
     ]
-    while waiting:
-        ready = [(key, node) for key, node in waiting if all(needed in values for needed in _histories(node))]
-        if not ready:
-            raise ValueError(
-                f"The config of {config.get('name')!r} has calls that do not depend on an input: {waiting[0][0]}."
-            )
-        for (name, number), node in ready:
+    while waiting:  # once through them if, as usual, calls come after those that they depend on
+        left = []
+        for name, number, node, needed in waiting:
+            if not all(each in values for each in needed):
+                left.append((name, number, node, needed))
+                continue
             args, kwargs = _read((node["args"], node["kwargs"]), values)
             # Keras always writes a mode for layers, and ignores it
             if not node.get(GIVEN) and not isinstance(layers[name], Operation):
                 kwargs.pop("training", None)
             outputs = _call(layers[name], args, kwargs)
             values.update({(name, number, place): leaf for place, leaf in enumerate(tree.flatten(outputs))})
-        waiting = [(key, node) for key, node in waiting if (*key, 0) not in values]
+        if len(left) == len(waiting):
+            raise ValueError(
+                f"The config of {config.get('name')!r} has calls that do not depend on an input: {left[0][:2]}."
+            )
+        waiting = left
     return tuple(_ends(_single(config[key]), values) for key in ("input_layers", "output_layers"))
 
 

@@ -92,8 +92,9 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         sources = [_source_of(tensor) for tensor in checked(inputs, "inputs")]
         graph = trace(inputs, outputs, sources)
         check_names([*graph.operations, *graph.modules])
+        held = {*map(id, self._modules.values())}
         for module in graph.modules:
-            if not any(child is module for child in self._modules.values()):
+            if id(module) not in held:
                 self.add_module(free_key(self, module), module)
         take_path(self)
         # each input has a dtype of its own

@@ -120,9 +120,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         if before is not self._by_variable:
             self._part = None
             self._parts.clear()
-        vars(self).pop("packs", None)
-        if self._by_variable or (self.packs and has_users_update(type(self))):
-            self.packs = None
+        self._is_unpacked = self._by_variable or (bool(self.packs) and has_users_update(type(self)))
 
     def _legacy(self, kwargs: dict[str, Any], learning_rate: Any) -> Any:
         if "learning_rate" in kwargs:  # from `lr`, since the argument itself is not in `kwargs`

@@ -15,7 +15,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from types import CellType, FunctionType, MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -359,9 +359,11 @@ def _restore_random(state: Tensor) -> None:
 def is_separable(target: nn.Module) -> bool:
     """Returns whether a copy of a module and its children is independent of the original, as `isolated` requires.
 
-    It is not if weights are not built yet, or a compiled or replaced function refers to the original.
+    It is not if weights are not built yet, or a compiled, replaced or user's function refers to the original.
     """
-    for module in all_modules(target):
+    modules = all_modules(target)
+    ids = {*map(id, modules)}
+    for module in modules:
         fields = vars(module)
         forward, home = fields.get("forward"), type(module).__module__
         compiled = fields.get("_compiled_call_impl") is not None or home.startswith(UNSEPARABLE)
@@ -369,14 +371,52 @@ def is_separable(target: nn.Module) -> bool:
         tensors: list[Any] = [*module._parameters.values(), *module._buffers.values()]
         if compiled or replaced or not getattr(module, "built", True) or any(map(is_lazy, tensors)):
             return False
+        if any(_is_bound_to(value, ids) for value in fields.values()):
+            return False
     return True
+
+
+def _is_bound_to(value: Any, ids: set[int]) -> bool:
+    """Returns whether an attribute is, or contains, a function or an object of a user's that holds one of the modules."""
+    if type(value) in (dict, list, tuple):  # a copy gets its own, with copies of the modules in it
+        return any(_is_bound_to(item, ids) for item in _parts_of(value))
+    return any(_holds(part, ids) for part in _parts_of(value))
+
+
+def _holds(value: Any, ids: set[int], depth: int = 3) -> bool:
+    if id(value) in ids or id(getattr(value, "__self__", None)) in ids:
+        return True
+    return depth > 0 and any(_holds(part, ids, depth - 1) for part in _parts_of(value))
+
+
+def _parts_of(value: Any) -> list[Any]:
+    """Returns what a container holds, a function was made with, or an object of a user's has as attributes."""
+    kind = type(value)
+    if kind in (list, tuple, set):
+        return [*value]
+    if kind is dict:
+        return [*value.values()]
+    if kind is FunctionType:
+        return [*(value.__defaults__ or ()), *(part for cell in value.__closure__ or () for part in _content(cell))]
+    if kind is functools.partial:
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, (nn.Module, Tensor)) or kind.__module__.startswith(("torch", "kstyle_torch.")):
+        return []
+    return [*getattr(value, "__dict__", {}).values()]
+
+
+def _content(cell: CellType) -> list[Any]:
+    try:
+        return [cell.cell_contents]
+    except ValueError:  # it is empty
+        return []
 
 
 @contextlib.contextmanager
 def isolated(target: nn.Module) -> Iterator[Any]:
     """Runs the block in inference mode on a copy, while other threads may train the module.
 
-    Yields: The copy. It shares the parameters, but not buffers, seeds, flags and hooks.
+    Yields: The copy. It shares the parameters, which may be replaced in it, but not buffers, seeds, flags and hooks.
     """
     held = sharing_copy(target, [(module, False) for module in all_modules(target)])
     known: dict[int, Any] = {}
@@ -385,7 +425,7 @@ def isolated(target: nn.Module) -> Iterator[Any]:
         buffers = {key: buffer if buffer is None else buffer.clone() for key, buffer in module._buffers.items()}
         hooks = {key: OrderedDict(fields[key]) for key in fields if "_hooks" in key and isinstance(fields[key], dict)}
         seeds = {key: copy.deepcopy(value, known) for key, value in fields.items() if _seed_of(value) is not None}
-        fields.update(hooks, _buffers=buffers, **seeds)
+        fields.update(hooks, _parameters={**module._parameters}, _buffers=buffers, **seeds)
     random_state = torch.get_rng_state()
     losses, running.losses = running.losses, {}
     try:

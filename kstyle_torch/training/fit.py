@@ -55,7 +55,7 @@ def run_fit(
         steps.gradients("fit"),
         casts,
         Run(model, "training", train.first_check) as run,
-        _finishing(run.model, callbacks),
+        _finishing(run, callbacks),
     ):
         model = run.model
         steps.make_function(run.origin, "train")
@@ -63,6 +63,7 @@ def run_fit(
         for epoch in range(initial_epoch if callbacks.first_epoch is None else callbacks.first_epoch, epochs):
             model.reset_metrics()
             callbacks.on_epoch_begin(epoch)
+            model = _following_changes(run)
             logs = _train_epoch(run, train, callbacks, epoch, epochs)
             if validation is not None and _validates(epoch, validation_freq):
                 tested = run_evaluate(model, validation, callbacks)
@@ -166,17 +167,17 @@ def _trained(
 def _taken_either_way(run: Run, kind: str, take: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Returns the function for a batch where users' code runs between the steps.
 
-    It may replace a method of the step, or cast the model: both count from the next batch on.
+    It may replace a method of the step, weights or the optimizer, or cast the model: all count from the next batch on.
     """
     model, user_step = run.model, steps.user_step if kind == "train" else _tested_by_user
-    dtypes = steps.dtypes_of(model)
+    trained = steps.what_is_trained(model)
 
     def take_either(batch: Any) -> Any:
-        nonlocal dtypes
+        nonlocal trained
         if kind == "train":
-            now = steps.dtypes_of(model)
-            steps.follow(model, cast=now != dtypes)
-            dtypes = now
+            now = steps.what_is_trained(model)
+            steps.follow(model, changed=now != trained)
+            trained = now
         elif (meter := run.meter) is not None and meter.late_loss is not None and steps.late_loss(model) is None:
             meter.fold()  # the loss of the batches so far; from here on, losses are computed batch by batch
             meter.late_loss = None
@@ -307,15 +308,28 @@ def _validates(epoch: int, frequency: Any) -> bool:
     return (epoch + 1) % frequency == 0 if isinstance(frequency, int) else epoch + 1 in frequency
 
 
+def _following_changes(run: Run) -> Trainable:
+    """Returns the model for an epoch: another than before where users' changes collide with another thread's run."""
+    before = run.model
+    model = run.follow_changes()
+    if model is not before:
+        _end_engine(before)
+    return model
+
+
+def _end_engine(model: Trainable) -> None:
+    if model._fit.step_engine is not None:
+        model._fit.step_engine.end()
+
+
 @contextlib.contextmanager
-def _finishing(model: Trainable, callbacks: CallbackList) -> Iterator[None]:
+def _finishing(run: Run, callbacks: CallbackList) -> Iterator[None]:
     """Ends the engine's fit and the progress bar's line, and clears gradients, also if the block raises."""
     try:
         yield
     finally:
-        if model._fit.step_engine is not None:
-            model._fit.step_engine.end()
-        for parameter in model._compiled.parameters:
+        _end_engine(run.model)
+        for parameter in run.model._compiled.parameters:
             parameter.grad = None
         for callback in callbacks.callbacks:
             if isinstance(callback, ProgbarLogger):

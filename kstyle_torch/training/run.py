@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kstyle_torch.layer import added_losses
 from kstyle_torch.layer.module_walk import set_unnoticed
-from kstyle_torch.mode import Flags, active, give_back, running, take
+from kstyle_torch.mode import Flags, active, all_modules, give_back, readers, running, sharing_copy, take, take_again
 from kstyle_torch.training.protocols import Trainable
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Run:
     """
 
     __slots__ = (
-        *("brief", "counts", "first_check", "forward", "given", "kind", "losses", "meter", "model"),
+        *("brief", "copied", "counts", "first_check", "forward", "given", "kind", "losses", "meter", "model"),
         *("origin", "outer", "stop", "taken", "thread"),
     )
 
@@ -62,6 +62,7 @@ class Run:
         self.meter: Meter | None = None  # of the running epoch
         self.stop = False  # set by a callback to end the run
         self.taken: Flags = []
+        self.copied: Any = None  # the modules that were copied, and which of them were frozen
 
     def __enter__(self) -> Run:
         model, origin = self.given, self.origin
@@ -74,11 +75,8 @@ class Run:
             active.append(self)
             origin._fit.begun += self.counts
         try:
-            self.model, self.taken = take(model, self.kind == "training", alone)
-            if self.model is not origin:
-                self.model._fit.runs.append(self)
-                if self.model is not model and self.counts and model._compiled is not None:
-                    set_unnoticed(self.model, _compiled=model._compiled.with_own_metrics())
+            held, self.taken = take(model, self.kind == "training", alone)
+            self._work_on(held)
         except BaseException:
             self._end()
             raise
@@ -99,19 +97,56 @@ class Run:
             if self.brief:
                 _lock.notify_all()
 
+    def _work_on(self, model: Any) -> None:
+        """Goes over to a model: the one that was given, or a copy of it with metrics of its own."""
+        before, self.model = self.model, model
+        if model is self.origin:
+            return
+        with _lock:
+            if before is not self.origin and self in before._fit.runs:
+                before._fit.runs.remove(self)
+            model._fit.runs.append(self)
+        if model is self.given:
+            return
+        self.copied = _what_is_frozen(self.given)
+        if self.counts and before._compiled is not None:
+            own = before._compiled.with_own_metrics() if before is self.given else before._compiled
+            set_unnoticed(model, _compiled=own)
+
+    def follow_changes(self) -> Trainable:
+        """Takes the flags of foreign modules anew for an epoch: users may have frozen, unfrozen or replaced modules.
+
+        Returns: The model to go on with; a copy from here on if another thread holds one of the flags in inference mode.
+        """
+        before: Any = self.model
+        model = before
+        if before is self.given:
+            model, self.taken = take_again(before, True, self.taken)
+        elif self.copied != _what_is_frozen(self.given):
+            model = sharing_copy(self.given, readers(self.given))
+        if model is not before:
+            self._work_on(model)
+            model.reset_metrics()
+        return self.model
+
     def _must_wait(self) -> bool:
-        """Returns whether another thread runs a single training step, which this training has to wait for.
+        """Returns whether another thread runs a single step on the same weights, which this training has to wait for.
 
         Gradients are kept at the weights, and torch refuses a backward pass whose weights have changed.
         """
         if self.kind != "training":
             return False
-        others = [run for run in self.origin._fit.runs if run.kind == "training" and run.thread != self.thread]
-        if not all(run.brief for run in others):
+        trainings = [run for run in active if run.kind == "training" and run.thread != self.thread]
+        others = [run for run in trainings if _train_the_same(run.origin, self.origin)]
+        lasting = [run.origin for run in others if not run.brief]
+        if lasting:
+            whose = (
+                "" if lasting[0] is self.origin else f", which has trained weights in common with {self.origin.name},"
+            )
             raise RuntimeError(
-                f"{self.origin.name} is being trained by fit() in another thread. Two trainings of one model would change "
-                "the weights under each other: wait for it, call train_on_batch() in both threads, which take turns, or "
-                "train a clone_model()."
+                f"{lasting[0].name}{whose} is being trained by fit() in another thread. Two trainings would change the "
+                "weights under each other: wait for it, call train_on_batch() in both threads, which take turns, or train "
+                "a clone_model()."
             )
         return bool(others)
 
@@ -122,6 +157,20 @@ class Run:
                 model._fit.runs.remove(self)
         if self in active:
             active.remove(self)
+
+
+def _train_the_same(model: Trainable, other: Trainable) -> bool:
+    """Returns whether two models are one, or training changes weights that they have in common."""
+    if model is other:
+        return True
+    first, second = ({id(view.parameter) for view in each.trainable_weights} for each in (model, other))
+    return not first.isdisjoint(second)
+
+
+def _what_is_frozen(model: Trainable) -> list[tuple[int, bool, bool]]:
+    """Returns the modules of a model, by id, each with what a copy of it has of its own."""
+    layers: Any = all_modules(model)
+    return [(id(each), getattr(each, "_trainable", True), getattr(each, "_frozen_above", False)) for each in layers]
 
 
 def _origin_of(model: Trainable, run: Run | None) -> Trainable:

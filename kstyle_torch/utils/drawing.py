@@ -93,7 +93,7 @@ class Drawing:
 
     def _source(self, listing: Listing, ref: Ref) -> int:
         """Returns the box that produces a value, at any depth of groups."""
-        row, _, output = listing.maker(ref)
+        row, _, output = listing.makers[ref]
         inner = self._listings.get(id(row))
         return id(row) if inner is None else self._source(inner, tree.flatten(row.graph.outputs)[output])
 

@@ -127,7 +127,7 @@ class Listing:
         for call in self.calls:  # a function follows the last of its inputs
             row = self.row_of(call)
             if not isinstance(row, nn.Module) and not any(row is other for _, other in rows):
-                before = [self.maker(ref).row for ref in data_reads(call)]
+                before = [self.makers[ref].row for ref in data_reads(call)]
                 places = [place for place, (_, each) in enumerate(rows) if any(each is maker for maker in before)]
                 rows.insert(max(places, default=-1) + 1, (self.names[id(row)], row))
         return iter(rows)
@@ -152,21 +152,29 @@ class Listing:
         """Returns the module or operation that is called; for a function, the call itself."""
         return call.target if isinstance(call.target, (nn.Module, Operation)) else call
 
-    def maker(self, ref: Ref) -> Maker:
-        """Returns the origin of a value on which the outputs depend."""
+    @functools.cached_property
+    def calls_of(self) -> dict[int, list[Call]]:
+        """The calls of each row, by its id."""
+        found: dict[int, list[Call]] = {}
+        for call in self.calls:
+            found.setdefault(id(self.row_of(call)), []).append(call)
+        return found
+
+    @functools.cached_property
+    def makers(self) -> dict[Ref, Maker]:
+        """The origins of the values on which the outputs depend."""
         assert self.graph is not None
-        sources = dict(zip(tree.flatten(self.graph.inputs), self.graph.sources, strict=True))
-        if ref in sources:
-            return Maker(sources[ref], 0, 0)
-        call = next(call for call in self.calls if ref in call.writes())
-        row = self.row_of(call)
-        siblings = [other for other in self.calls if self.row_of(other) is row]
-        number = next(place for place, other in enumerate(siblings) if other is call)
-        return Maker(row, number, list(call.writes()).index(ref))
+        sources = zip(tree.flatten(self.graph.inputs), self.graph.sources, strict=True)
+        found = {ref: Maker(source, 0, 0) for ref, source in sources}
+        for calls in self.calls_of.values():
+            for number, call in enumerate(calls):
+                for place, ref in enumerate(call.writes()):
+                    found.setdefault(ref, Maker(self.row_of(call), number, place))
+        return found
 
     def _connections(self, module: Any) -> str:
-        calls = [call for call in self.calls if self.row_of(call) is module]
-        makers = [self.maker(ref) for call in calls for ref in data_reads(call)]
+        calls = self.calls_of.get(id(module), [])
+        makers = [self.makers[ref] for call in calls for ref in data_reads(call)]
         return ", ".join(f"{self.names[id(row)]}[{number}][{output}]" for row, number, output in makers) or "-"
 
 

@@ -93,3 +93,7 @@ def test_a_set_policy_is_that_of_layers_made_later():
     finally:
         ks.config.set_dtype_policy(None)
     assert layers.Dense(2)(uniform(1, 3)).dtype == torch.float32
+
+
+def test_the_quantization_mode_is_that_of_the_policy():
+    assert layers.Dense(1).quantization_mode is None is keras.layers.Dense(1).quantization_mode

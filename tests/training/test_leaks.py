@@ -221,10 +221,14 @@ def on_a_copy(folder):
     return run_all(model, callbacks=[ks.callbacks.LambdaCallback(on_train_batch_end=evaluate)])
 
 
-def exported(folder):
+def exported(folder, suffix="py"):
     model = run_all(compiled(sequential()))
-    model.export(f"{folder}/model.py", verbose=False)
+    model.export(f"{folder}/model.{suffix}", verbose=False)
     return model
+
+
+def exported_as_program(folder):
+    return exported(folder, "pt2")
 
 
 HISTORIES = {
@@ -236,7 +240,7 @@ HISTORIES = {
         each.__name__.replace("_", " "): each
         for each in (single_batch, torch_optimizer, with_a_hook, pruned, recorded_losses, watched, own_callbacks)
     },
-    **{each.__name__.replace("_", " "): each for each in (torch_scheduler, on_a_copy, exported)},
+    **{each.__name__.replace("_", " "): each for each in (torch_scheduler, on_a_copy, exported, exported_as_program)},
 }
 
 

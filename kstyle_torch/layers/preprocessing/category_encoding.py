@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from kstyle_torch._torch import is_compiling
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import positive_int
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer
@@ -57,7 +57,7 @@ class CategoryEncoding(DataLayer):
         if count_weights is not None and self.output_mode != "count":
             raise ValueError(f"{self.name}: count_weights needs output_mode='count'; it is {self.output_mode!r}.")
         inputs = inputs.long()
-        if inputs.device.type == "cpu" and not torch.compiler.is_compiling():
+        if inputs.device.type == "cpu" and not is_compiling():
             self._check_range(inputs)
         return encode(inputs, self.output_mode, self.num_tokens, self._compute_dtype, count_weights)
 

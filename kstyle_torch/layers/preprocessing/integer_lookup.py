@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kstyle_torch._torch import is_compiling
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.data_layer import as_array
 from kstyle_torch.layers.preprocessing.fingerprint import hash_text
@@ -109,7 +110,7 @@ class IntegerLookup(IndexLookup):
     def _unknown(self, x: Tensor, indices: Tensor) -> Any:
         """Returns the indices that the numbers have if they are not in the vocabulary."""
         start = self._oov_start()
-        if self.num_oov_indices == 0 and not torch.compiler.is_compiling():
+        if self.num_oov_indices == 0 and not is_compiling():
             unknown = x[indices == MISSING].tolist()  # the host waits: a check was requested
             if unknown:
                 self._refuse_unknown(unknown)

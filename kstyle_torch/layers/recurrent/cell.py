@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers, tree
+from kstyle_torch._torch import is_exporting
 from kstyle_torch.dense_product import dense_product
 from kstyle_torch.draws import generator, skip_default_seed
 from kstyle_torch.layer.base import Layer
@@ -355,7 +356,7 @@ class FusedCell(Cell):
             return False
         if weight is None or x.ndim != 3 or x.shape[2] != weight.shape[1]:  # the kernel does not check it
             return False
-        return x.dtype is weight.dtype and not torch.compiler.is_exporting()
+        return x.dtype is weight.dtype and not is_exporting()
 
     def run_plainly(self, x: Tensor, backward: FusedCell | None = None) -> Tensor:
         """Returns the outputs at each step, if `is_plain`.

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import tree
-from kstyle_torch._torch import load_scan
+from kstyle_torch._torch import is_exporting, load_scan
 
 MAX_UNROLLED = 16  # tracing one step takes about as long as unrolling this many
 
 
 def writes_one_step(x: Tensor) -> bool:
     """Returns whether a program is being exported, and sequences (batch, time, ...) are long enough to export a scan."""
-    if not torch.compiler.is_exporting() or (isinstance(x.shape[1], int) and x.shape[1] <= MAX_UNROLLED):
+    if not is_exporting() or (isinstance(x.shape[1], int) and x.shape[1] <= MAX_UNROLLED):
         return False
     return load_scan() is not None  # otherwise sequences are unrolled, which torch refuses for dynamic lengths
 
@@ -34,7 +34,7 @@ def align(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the valid steps in order, followed by zeros; and `inside`."""
     if writes_one_step(x):
         return x, mask
-    if torch.compiler.is_exporting():  # ONNX has no stable sort; these keys are unique
+    if is_exporting():  # ONNX has no stable sort; these keys are unique
         order = (torch.arange(mask.shape[1], device=mask.device) - mask.int() * mask.shape[1]).argsort(1)
         valid = mask.gather(1, order)
     else:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kstyle_torch.training.engines.user_reads import is_ours
+from kstyle_torch.ownership import is_ours
 
 _SPACES: dict[str, Any] = {  # what `setattr` changes; the methods that Tensor inherits are immutable
     "torch": vars(torch),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kstyle_torch import tree
+from kstyle_torch._torch import is_compiling
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layers.preprocessing.image.affine import RandomRotation, RandomShear, RandomTranslation
 from kstyle_torch.layers.preprocessing.image.base import BaseImagePreprocessingLayer, Factor, Range
@@ -114,7 +115,7 @@ class RandAugment(RandomChoiceLayer):
             return None
         images = data["images"] if isinstance(data, dict) else data
         draws = self._draws(images, seed)
-        compiled = torch.compiler.is_compiling()
+        compiled = is_compiling()
         device = images.device if compiled and draws.source is None else torch.device("cpu")
         chosen = torch.randint(len(self.layer_names), (self.num_ops,), generator=draws.source, device=device)
         names = self.layer_names if compiled else [self.layer_names[index] for index in chosen.tolist()]
@@ -125,7 +126,7 @@ class RandAugment(RandomChoiceLayer):
     def _through(self, part: str, value: Any, transformation: Any) -> Any:
         """Returns a part of the data, after the chosen layers."""
         for index in transformation["layer_idxes"].unbind():
-            if not torch.compiler.is_compiling():
+            if not is_compiling():
                 value = self._one(self.layer_names[int(index)], part, value, transformation)
                 continue
             for number, name in enumerate(self.layer_names):

@@ -1,0 +1,118 @@
+"""Architectures for images, with weights that were trained on ImageNet."""
+
+import sys
+
+from kstyle_torch import namespaces
+from kstyle_torch.applications import (
+    convnext,
+    densenet,
+    efficientnet,
+    efficientnet_v2,
+    imagenet_utils,
+    inception_resnet_v2,
+    inception_v3,
+    mobilenet,
+    mobilenet_v2,
+    mobilenet_v3,
+    nasnet,
+    resnet,
+    resnet50,
+    resnet_v2,
+    vgg16,
+    vgg19,
+    xception,
+)
+from kstyle_torch.applications.convnext import ConvNeXtBase, ConvNeXtLarge, ConvNeXtSmall, ConvNeXtTiny, ConvNeXtXLarge
+from kstyle_torch.applications.densenet import DenseNet121, DenseNet169, DenseNet201
+from kstyle_torch.applications.efficientnet import (
+    EfficientNetB0,
+    EfficientNetB1,
+    EfficientNetB2,
+    EfficientNetB3,
+    EfficientNetB4,
+    EfficientNetB5,
+    EfficientNetB6,
+    EfficientNetB7,
+)
+from kstyle_torch.applications.efficientnet_v2 import (
+    EfficientNetV2B0,
+    EfficientNetV2B1,
+    EfficientNetV2B2,
+    EfficientNetV2B3,
+    EfficientNetV2L,
+    EfficientNetV2M,
+    EfficientNetV2S,
+)
+from kstyle_torch.applications.inception_resnet_v2 import InceptionResNetV2
+from kstyle_torch.applications.inception_v3 import InceptionV3
+from kstyle_torch.applications.mobilenet import MobileNet
+from kstyle_torch.applications.mobilenet_v2 import MobileNetV2
+from kstyle_torch.applications.mobilenet_v3 import MobileNetV3Large, MobileNetV3Small
+from kstyle_torch.applications.nasnet import NASNetLarge, NASNetMobile
+from kstyle_torch.applications.resnet import ResNet50, ResNet101, ResNet152
+from kstyle_torch.applications.resnet_v2 import ResNet50V2, ResNet101V2, ResNet152V2
+from kstyle_torch.applications.vgg16 import VGG16
+from kstyle_torch.applications.vgg19 import VGG19
+from kstyle_torch.applications.xception import Xception
+
+__all__ = [
+    "VGG16",
+    "VGG19",
+    "ConvNeXtBase",
+    "ConvNeXtLarge",
+    "ConvNeXtSmall",
+    "ConvNeXtTiny",
+    "ConvNeXtXLarge",
+    "DenseNet121",
+    "DenseNet169",
+    "DenseNet201",
+    "EfficientNetB0",
+    "EfficientNetB1",
+    "EfficientNetB2",
+    "EfficientNetB3",
+    "EfficientNetB4",
+    "EfficientNetB5",
+    "EfficientNetB6",
+    "EfficientNetB7",
+    "EfficientNetV2B0",
+    "EfficientNetV2B1",
+    "EfficientNetV2B2",
+    "EfficientNetV2B3",
+    "EfficientNetV2L",
+    "EfficientNetV2M",
+    "EfficientNetV2S",
+    "InceptionResNetV2",
+    "InceptionV3",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Large",
+    "MobileNetV3Small",
+    "NASNetLarge",
+    "NASNetMobile",
+    "ResNet50",
+    "ResNet50V2",
+    "ResNet101",
+    "ResNet101V2",
+    "ResNet152",
+    "ResNet152V2",
+    "Xception",
+    "convnext",
+    "densenet",
+    "efficientnet",
+    "efficientnet_v2",
+    "imagenet_utils",
+    "inception_resnet_v2",
+    "inception_v3",
+    "mobilenet",
+    "mobilenet_v2",
+    "mobilenet_v3",
+    "nasnet",
+    "resnet",
+    "resnet50",
+    "resnet_v2",
+    "vgg16",
+    "vgg19",
+    "xception",
+]
+
+namespaces.install(sys.modules[__name__])

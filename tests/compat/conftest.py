@@ -1,0 +1,1 @@
+collect_ignore = ["programs"]  # each runs in a process of its own, under the alias
