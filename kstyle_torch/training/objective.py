@@ -29,7 +29,7 @@ class OutputLoss(NamedTuple):
 
     output: int
     loss: Loss
-    weight: float | None
+    weight: float | Tensor | None
     tracker: Mean | None
 
 

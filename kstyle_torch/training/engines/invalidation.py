@@ -185,7 +185,7 @@ class Snapshot(OfModel):
 
     def _objects(self) -> list[Any]:
         """Returns the objects compared by identity: classes, their functions, children, weights, attributes of others."""
-        model: Any = self.model
+        model = self.model
         # users may change the class of one, or the functions of a class
         parts = [model, *self.modules, *self.parts]
         if self.training:
