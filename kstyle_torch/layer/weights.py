@@ -285,7 +285,8 @@ def put_in_place(module: nn.Module, name: str, tensor: Tensor) -> Callable[[], N
 
 def _copy(source: Tensor, target: Tensor) -> None:
     """Copies a value; kernels of images as matrices, which torch transposes in blocks: four times as fast."""
-    if type(target) is nn.Parameter and target.dim() == 4 and target.is_contiguous(memory_format=torch.channels_last):
+    is_kernel = type(target) is nn.Parameter and target.dim() == 4 and not is_compiling()  # a program has other strides
+    if is_kernel and target.is_contiguous(memory_format=torch.channels_last):
         source, target = (each.permute(0, 2, 3, 1) for each in (source, target))
         rows, columns = len(target), math.prod(target.shape[1:])
         source, target = source.reshape(rows, columns), target.view(rows, columns)
