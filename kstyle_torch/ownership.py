@@ -24,8 +24,12 @@ def is_ours(value: Any) -> bool:
     """Returns whether a class, function or object is the package's, torch's or Python's, and so is all that it wraps."""
     if isinstance(value, functools.partial):
         return all(is_ours(part) for part in (value.func, *value.args, *value.keywords.values()) if callable(part))
-    homes = homes_of(value)
-    return homes <= OURS if not isinstance(value, type) else homes <= OPAQUE and home_of_class(value) in OURS
+    if isinstance(value, type):  # Python's own bases, such as Generic, add nothing to a class
+        return home_of_class(value) in OURS and homes_of(value) <= OPAQUE
+    kind = type(value)
+    if kind is MethodType:
+        return is_ours(value.__func__) and is_ours(value.__self__)
+    return homes_of(value) <= OURS if kind is FunctionType or kind.__module__ == "builtins" else is_ours(kind)
 
 
 def is_opaque(value: Any) -> bool:

@@ -64,6 +64,7 @@ OURS = {
     "bound method": layers.Dense(2).call,
     "partial": functools.partial(torch.relu),
     "operation": ops.add,
+    "object of a generic class": torch.utils.data.DataLoader([1]),
     "generated": generated(),
 }
 USERS = {

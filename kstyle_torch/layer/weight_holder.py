@@ -225,7 +225,7 @@ class WeightHolder(nn.Module):
         It is cached as long as the module that holds the weight is the same. For a weight made by `add_weight` it is the
         weight itself.
         """
-        layer, known = owner or self._bare, (key, row.path)
+        layer, known = self._bare if owner is None else owner, (key, row.path)
         module, name = row.place(layer)
         made = module._parameters.get(name, module._buffers.get(name))
         if isinstance(made, (TrainableWeight, State)):

@@ -388,6 +388,31 @@ def test_what_is_added_to_a_frozen_model_is_frozen():
     assert len(model.trainable_variables) == 4
 
 
+class Scale(nn.Sequential):
+    """A bare module that is false, since it has no children."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return x * self.factor
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # from within torch.compile
+@pytest.mark.parametrize(
+    "make", [Scale, pytest.param(lambda: torch.compile(nn.Linear(3, 3), backend="eager"), marks=pytest.mark.full)]
+)
+def test_bare_modules_without_a_length_are_trained(make):
+    module = make()
+    model = ks.Sequential([ks.Input((6,)), layers.Dense(3), module])
+    model.compile("sgd", "mse")
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    model.fit(np.ones((8, 6)), np.ones((8, 3)), verbose=0)
+    assert len(model.trainable_weights) == 2 + len(before)
+    assert not any(torch.equal(one, other) for one, other in zip(before, module.parameters(), strict=True))
+
+
 # ------------------------------------------------------------------------------------------------ between two batches
 
 
