@@ -30,6 +30,7 @@ from kstyle_torch.registry import (
     CUSTOM_NAMES,
     CUSTOM_OBJECTS,
     HOMES,
+    PUBLIC_NAMES,
     CustomObjectScope,
     Registry,
     custom_object_scope,
@@ -279,7 +280,7 @@ def _plain(value: Any) -> Any:
     cls: type = type_before_parametrizations(value) if isinstance(value, torch.nn.Module) else type(value)
     config = {
         "module": HOMES.get(cls, cls.__module__),
-        "class_name": cls.__name__,
+        "class_name": PUBLIC_NAMES.get(cls, cls.__name__),
         "config": value.get_config(),
         "registered_name": None if cls in HOMES else CUSTOM_NAMES.get(cls, cls.__name__),
     }
