@@ -248,7 +248,8 @@ def _target(entry: dict[str, Any]) -> Any:
     if op_nodes.is_op(entry):
         return op_nodes.function_of(entry, _read(entry["config"], {}))
     known = {key: entry[key] for key in ("module", "class_name", "config", "registered_name")}
-    return deserialize_keras_object({**known, "name_given": entry.get("name_given", False)})
+    more = {"name_given": entry.get("name_given", False), "build_config": entry.get("build_config")}
+    return deserialize_keras_object({**known, **more})
 
 
 def _function(path: Any) -> Callable[..., Any]:
