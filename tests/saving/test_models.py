@@ -315,3 +315,10 @@ def test_layers_that_build_themselves_from_a_config(functional, tmp_path):
     again = saving.load_model(tmp_path / "m.keras", custom_objects={"Built": Built})
     assert again.layers[-1].initializer == "he_normal"
     assert_equal_outputs(again, model)
+
+
+def test_an_unbuilt_model_is_saved_with_a_warning(tmp_path):
+    model = ks.Sequential([layers.Dense(2)])
+    with pytest.warns(UserWarning, match="'sequential.*' is not built yet"):
+        model.save(tmp_path / "m.keras")
+    assert not saving.load_model(tmp_path / "m.keras").built
