@@ -18,7 +18,9 @@ SETTLED = frozenset(
     "kernel_size strides dilation_rate pool_size padding output_size size cropping data_format value_dim "
     "factor x_factor y_factor scale sigma sequence_length max_freq".split()
 )
+# by the end of an argument's name: how its identifier becomes an object
 OBJECTS = {"initializer": initializers.get, "regularizer": regularizers.get, "constraint": constraints.get}
+# arguments that no config of Keras has where they are not given
 ANYWHERE = "flash_attention gptq_unpacked_column_size input_length lora_alpha lora_rank mask use_cudnn weights".split()
 # arguments that Keras' configs lack, by class: they are written only where they are not the default
 LOST = {
