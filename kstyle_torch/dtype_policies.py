@@ -395,8 +395,3 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> DT
         raise ValueError(f"Unknown dtype policy {config['class_name']!r}; known: {', '.join(known)}.")
     made: DTypePolicy = cls.from_config(config["config"])
     return made
-
-
-def as_config(policy: DTypePolicy) -> str | dict[str, Any]:
-    """Returns the entry of a layer's config: a policy's name; a map in Keras' JSON form."""
-    return serialize(policy) if isinstance(policy, DTypePolicyMap) else policy.name

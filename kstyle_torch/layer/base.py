@@ -27,6 +27,7 @@ from kstyle_torch.layer.call_arguments import (
 from kstyle_torch.layer.call_pairs import pair_again, pair_call_and_forward
 from kstyle_torch.layer.casts import cast_input
 from kstyle_torch.layer.checks import check_initialized
+from kstyle_torch.layer.config_form import keras_form
 from kstyle_torch.layer.containers import metrics_in, tracked
 from kstyle_torch.layer.input_spec import check_inputs
 from kstyle_torch.layer.masks import any_mask, fill_masks, masks_of, put_masks, warn_of_lost_mask, without_masks_of_none
@@ -43,17 +44,13 @@ from kstyle_torch.layer.weight_holder import sync_trainable
 from kstyle_torch.mode import apart_from_holds, flags_outside, holding, holds, modeless, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.scopes import current_remat_mode, opened
-from kstyle_torch.serialization import Configurable, registry, reject_unknown, serialize_keras_object
+from kstyle_torch.serialization import Configurable, extended_class, registry, reject_unknown, serialize_keras_object
 from kstyle_torch.symbolic.infer import describe
 from kstyle_torch.symbolic.tensor import any_symbolic
 
 layer_registry = registry("layer", "keras.layers")
 # in Keras' configs; accepted while they are disabled
 KERAS_ONLY = ("lora_alpha", "lora_rank", "quantization_config")
-# arguments of the package's layers that Keras' configs have in the form of the attribute: `(3, 3)` for 3
-SETTLED = frozenset(
-    "kernel_size strides dilation_rate pool_size padding output_size size cropping data_format value_dim".split()
-)
 
 
 class Layer(Configurable, Traced):
@@ -192,14 +189,11 @@ class Layer(Configurable, Traced):
         return layer
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments as plain data, with name, trainable and dtype."""
-        own = {"name": self.name, "trainable": self.trainable, "dtype": dtype_policies.as_config(self.dtype_policy)}
-        set_since = {name: serialize_keras_object(getattr(self, name)) for name in self._set_arguments}
-        config = {**super().get_config(), **set_since, **own}
-        config.pop("autocast", None)  # Keras' layers have no such setting in files
-        if type(self).__module__.startswith("kstyle_torch."):
-            config.update((name, getattr(self, name, config[name])) for name in SETTLED & config.keys())
-        return config
+        """Returns name, trainable and dtype, then the constructor's arguments, as plain data in Keras' form."""
+        config = super().get_config()
+        if extended_class(type(self)) is None:
+            config.update((name, serialize_keras_object(getattr(self, name))) for name in self._set_arguments)
+        return keras_form(self, config)
 
     # --------------------------------------------------------------------------------------------- building weights
 

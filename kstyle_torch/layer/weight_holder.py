@@ -54,7 +54,6 @@ class WeightHolder(nn.Module):
 
     _frozen_parameters: ClassVar[set[str]] = set()  # stays empty; a layer that freezes some gets its own
     _path_above = ""  # names of the layers around it
-    _saved_class: ClassVar[str] = ""  # Keras' name of the class, if different
     _saved_names: ClassVar[dict[str, str]] = {}  # attribute -> Keras' name of it, if different
 
     if TYPE_CHECKING:  # nn.Module declares Tensor | Module
