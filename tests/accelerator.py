@@ -23,7 +23,7 @@ import accelerator_utils
 from simulated_device import NAME, SimulatedTensor, install
 
 from kstyle_torch import config
-from kstyle_torch.training.engines import invalidation
+from kstyle_torch.training.engines import invalidation, torch_functions
 from kstyle_torch.training.recorded import recorder
 
 MODULES = (
@@ -59,6 +59,7 @@ if __name__ == "__main__":
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than there are cores
     install()
+    torch_functions._ORIGINAL = torch_functions.torch_functions()  # those of the simulation stand for torch's own
     invalidation.ON_REQUEST.add(NAME)
     invalidation.ORDINARY += (SimulatedTensor,)  # of which its weights and results are, instead of torch's own classes
     recorder.ORDINARY += (SimulatedTensor,)

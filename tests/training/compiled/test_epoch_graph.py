@@ -15,8 +15,7 @@ from kstyle_torch.training import step as steps
 from kstyle_torch.training.compiled import functional_step as training_pure
 from tests.models_to_train import GRAPHS, X, Y, assert_same_history, assert_same_state, fit, network
 
-EPOCH = {"jit_compile": {"backend": "aot_eager"}, "steps_per_execution": "epoch"}
-QUICK = {"jit_compile": {"backend": "eager"}, "steps_per_execution": "epoch"}
+EPOCH = {"jit_compile": {"backend": "eager"}, "steps_per_execution": "epoch"}
 
 
 @pytest.fixture
@@ -189,12 +188,12 @@ def test_a_fused_lstm_is_taken_apart_where_the_sequence_is_short():
 
 
 CANNOT = {
-    "an optimizer": (lambda: network("nadam", **QUICK), {}, "Nadam"),
+    "an optimizer": (lambda: network("nadam", **EPOCH), {}, "Nadam"),
     "accumulation": (
-        lambda: network(ks.optimizers.Adam(gradient_accumulation_steps=2), **QUICK), {}, "gradient_accumulation_steps"
+        lambda: network(ks.optimizers.Adam(gradient_accumulation_steps=2), **EPOCH), {}, "gradient_accumulation_steps"
     ),
-    "random numbers": (lambda: network(inside=[Choosing()], **QUICK), {}, "random numbers"),
-    "part of the data": (lambda: network(**QUICK), {"steps_per_epoch": 1}, "steps_per_epoch"),
+    "random numbers": (lambda: network(inside=[Choosing()], **EPOCH), {}, "random numbers"),
+    "part of the data": (lambda: network(**EPOCH), {"steps_per_epoch": 1}, "steps_per_epoch"),
 }  # fmt: skip
 
 
@@ -214,14 +213,14 @@ def test_what_would_take_minutes_to_compile_is_run_step_by_step(monkeypatch):
         pytest.warns(UserWarning, match="epoch.*would take minutes"),
         pytest.warns(UserWarning, match="without.*would take minutes"),
     ):
-        got = fit(model := reader(6, **QUICK), x=X[..., None], epochs=1)
+        got = fit(model := reader(6, **EPOCH), x=X[..., None], epochs=1)
     assert_same_history(got, fit(reader(6, jit_compile=False), x=X[..., None], epochs=1))
     assert [*model._fit.step_engine.whole.calls.values()] == [None]
 
 
 @pytest.mark.full
 def test_a_generator_is_run_step_by_step():
-    model = network(**QUICK)
+    model = network(**EPOCH)
     with pytest.warns(UserWarning, match="not all in memory"):
         model.fit(generator(), steps_per_epoch=3, epochs=2, verbose=0)
 
@@ -246,7 +245,7 @@ def test_a_compiled_step_that_gives_other_numbers_is_not_used(monkeypatch):
 
     monkeypatch.setattr(training_pure, "pure_step", wrong)
     with pytest.warns(UserWarning, match="other numbers"):
-        got = fit(model := network(**QUICK))
+        got = fit(model := network(**EPOCH))
     assert_same_history(got, fit(ordinary := network(jit_compile=False)))
     assert_same_state(model, ordinary)
 
@@ -256,7 +255,7 @@ def test_callbacks_that_look_at_batches_see_each(counted):
     callback = ks.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit(network(**QUICK), epochs=1, callbacks=[callback])
+        fit(network(**EPOCH), epochs=1, callbacks=[callback])
     assert seen == [0, 1, 2, 3, 4]
 
 
