@@ -127,7 +127,16 @@ class Sequential(Model):
         """Calls the layers on a symbolic input, if its shape is known, and generates the forward function."""
         if self._input_layer is None or not self._chain:
             set_unnoticed(
-                self, graph=None, code=None, _emitted=None, inputs=None, outputs=None, built=False, _tensors=[]
+                self,
+                graph=None,
+                code=None,
+                _emitted=None,
+                _text_part=None,
+                _device_graph=None,
+                inputs=None,
+                outputs=None,
+                built=False,
+                _tensors=[],
             )
             return
         take_path(self)
