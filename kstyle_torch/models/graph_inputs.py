@@ -122,10 +122,11 @@ class GraphInputs(nn.Module):
             lazily: Whether numbers that are large, or whose shape depends on the batch, become `Rows`.
         Raises: ValueError: if the data does not fit the inputs. TypeError: if text is not text.
         """
-        if self._text_part is None:
+        part = self._text_part
+        if part is None or (isinstance(x, dict) and x.keys() == part.names):
             return x
         self.follow_children()
-        return self._text_part.converted(x, lazily)
+        return self._text_part.converted(x, lazily)  # type: ignore[union-attr]
 
     @property
     def _takes_text(self) -> bool:

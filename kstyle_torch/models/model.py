@@ -310,7 +310,7 @@ class Model(GraphInputs, Trainer, Files, HasGraphConfig, keras2.OlderMethods, La
         return runs[axes, users](self, flat)
 
     def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._text_part is not None and args and not any_symbolic(args[0]):
+        if self._takes_text and args and not any_symbolic(args[0]):
             args = (self.without_text(args[0]), *args[1:])
         return super()._slow_call(args, kwargs)
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
-from kstyle_torch.arrays import tensor_of
 from kstyle_torch.data.arrays import is_array, num_samples
+from kstyle_torch.data.frames import is_frame
 from kstyle_torch.data.rows import WHOLE_BYTES, ComputedRows
 from kstyle_torch.dtype_policies import STRING
 from kstyle_torch.errors import WrongTypeError
@@ -54,8 +54,6 @@ class TextPart:
 
     def converted(self, x: Any, lazily: bool) -> Any:
         """Returns a dict with the numbers of the text in x and its other inputs; see `GraphInputs.without_text`."""
-        if isinstance(x, dict) and x.keys() == self.names:
-            return x
         columns = self._columns(x)
         places = {ref: place for place, ref in enumerate(tree.flatten(self.graph.inputs))}
         found = {name: columns[places[ref]] for name, ref in self.others.items()}
@@ -111,6 +109,8 @@ class TextPart:
         return [self._column(data, name, ref, ref in needed) for name, ref, data in pairs]
 
     def _flat(self, x: Any, refs: list[Ref], names: list[str]) -> list[Any]:
+        if is_frame(x) and len(getattr(x, "shape", ())) == 2 and {*names} <= {*x.columns}:
+            return [x[name] for name in names]
         if isinstance(x, dict):
             nest = self.graph.inputs
             keys = [path[0] for path, _ in tree.flatten_with_path(nest)] if isinstance(nest, dict) else names
@@ -134,7 +134,8 @@ class TextPart:
             return _with_rank(_as_text(data, name, self.model), spec.shape, name, self.model)
         if not is_needed:
             return data
-        return _with_rank(tensor_of(np.asarray(data) if is_array(data) else data), spec.shape, name, self.model)
+        numbers = data if isinstance(data, Tensor) else torch.tensor(np.asarray(data))
+        return _with_rank(numbers, spec.shape, name, self.model)
 
 
 def split(graph: Graph, model: str) -> tuple[TextPart | None, Graph]:
@@ -153,11 +154,15 @@ def split(graph: Graph, model: str) -> tuple[TextPart | None, Graph]:
     if texts.intersection(tree.flatten(graph.outputs)):
         raise ValueError(f"{model}: an output of a model must be numbers; got an input of text.")
     specs, on_text, rest = [*graph.specs], [], []
+    known, ready = {*texts}, {*inputs}  # text and what was made of it; and with the other inputs
     for call in graph.calls:
-        if texts.isdisjoint(call.reads()):
+        on_host = getattr(call.target, "_runs_on_host", False) and ready.issuperset(call.reads())
+        if texts.isdisjoint(call.reads()) and not (on_host and not known.isdisjoint(call.reads())):
             rest.append(call)
         elif getattr(call.target, "_text_part", None) is None:
             on_text.append(call)
+            known.update(call.writes())
+            ready.update(call.writes())
         else:
             first, second = _through_model(call, specs)
             on_text.append(first)
@@ -233,11 +238,11 @@ def _before(calls: list[Call], on_text: list[Call], model: str) -> list[Call]:
     """
     made = {ref for call in on_text for ref in call.writes()}
     found = _needed(calls, [ref for call in on_text for ref in call.reads() if ref not in made])
-    for call in found:
+    for call in (*found, *on_text):
         if isinstance(call.target, nn.Module) and any(weight.requires_grad for weight in call.target.parameters()):
             raise ValueError(
-                f"{model}: {describe(call.target)} gives numbers to a layer that works on text, which passes no gradient on, "
-                "so its weights would never be trained. Freeze it (trainable=False), or join its output behind that layer."
+                f"{model}: {describe(call.target)} has weights in the part of the graph that works on text, which passes no "
+                "gradient on, so they would never be trained. Call it on the numbers that this part returns, or freeze it."
             )
     return found
 

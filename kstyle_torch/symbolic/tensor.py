@@ -480,7 +480,7 @@ def _operator(name: str) -> Callable[..., Any]:
 
 
 class _Unlike:
-    """Comparison of two symbolic tensors whose shapes do not broadcast: it has a truth value, for lists, but no elements.
+    """Comparison of two symbolic tensors whose shapes do not broadcast, or of text: it has a truth value, for lists, but no elements.
 
     Args:
         truth: Result of the comparison.
@@ -499,7 +499,7 @@ def _compared(method: Callable[..., Any], tensor: SymbolicTensor, other: Any) ->
     except ValueError:
         if not is_symbolic(other):
             raise
-        return _Unlike(method is Tensor.__ne__)
+        return _Unlike((tensor is other) is (method is Tensor.__eq__))
 
 
 def _logical(name: str) -> Callable[..., Any]:

@@ -23,7 +23,7 @@ register = layer_registry.register
 class HashLayer(DataLayer):
     """A layer that hashes on the host: strings, which torch cannot hold, and integers as decimal digits."""
 
-    _takes_text = True
+    _takes_text = _runs_on_host = True
     _builds_weights = False  # it builds an empty buffer for the device, not a weight
     integer_inputs = True
     _autocast = False
