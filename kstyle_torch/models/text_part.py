@@ -154,11 +154,13 @@ def split(graph: Graph, model: str) -> tuple[TextPart | None, Graph]:
     if texts.intersection(tree.flatten(graph.outputs)):
         raise ValueError(f"{model}: an output of a model must be numbers; got an input of text.")
     specs, on_text, rest = [*graph.specs], [], []
-    known, ready = {*texts}, {*inputs}  # text and what was made of it; and with the other inputs
+    known, ready = {*texts}, {*inputs}  # text and what is made of it; and all that the host can compute
     for call in graph.calls:
         on_host = getattr(call.target, "_runs_on_host", False) and ready.issuperset(call.reads())
         if texts.isdisjoint(call.reads()) and not (on_host and not known.isdisjoint(call.reads())):
             rest.append(call)
+            if ready.issuperset(call.reads()) and not _has_weights(call.target):
+                ready.update(call.writes())
         elif getattr(call.target, "_text_part", None) is None:
             on_text.append(call)
             known.update(call.writes())
@@ -239,12 +241,17 @@ def _before(calls: list[Call], on_text: list[Call], model: str) -> list[Call]:
     made = {ref for call in on_text for ref in call.writes()}
     found = _needed(calls, [ref for call in on_text for ref in call.reads() if ref not in made])
     for call in (*found, *on_text):
-        if isinstance(call.target, nn.Module) and any(weight.requires_grad for weight in call.target.parameters()):
+        if _has_weights(call.target):
             raise ValueError(
                 f"{model}: {describe(call.target)} has weights in the part of the graph that works on text, which passes no "
                 "gradient on, so they would never be trained. Call it on the numbers that this part returns, or freeze it."
             )
     return found
+
+
+def _has_weights(target: Any) -> bool:
+    """Returns whether training would change weights of a module."""
+    return isinstance(target, nn.Module) and any(weight.requires_grad for weight in target.parameters())
 
 
 def _named(makers: dict[Ref, Any], taken: set[Any]) -> dict[str, Ref]:
