@@ -102,7 +102,7 @@ class ComputedRows(Rows):
         self,
         columns: list[Any],
         compute: Callable[[list[Any]], Tensor],
-        shape: tuple[int | None, ...],
+        shape: tuple[Any, ...],
         dtype: torch.dtype,
         start: int = 0,
         stop: int | None = None,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 from kstyle_torch import tree
+from kstyle_torch.graph_passes.split_text import TextPart
 from kstyle_torch.layers.preprocessing.string_lookup import StringLookup
 from kstyle_torch.layers.preprocessing.text_vectorization import STANDARDS, WORD, TextVectorization
-from kstyle_torch.symbolic.graph import Call, Ref
+from kstyle_torch.symbolic.graph import Call
 
+A_LINE = 8  # entries of a table in a line
 NUMBERS = '''
 
 def numbers_of(inputs):
@@ -18,10 +19,8 @@ def numbers_of(inputs):
 '''
 
 TOKENS = '''
-VOCABULARY{n} = {{
-{tokens}
-}}
-{table}
+VOCABULARY{n} = {{{tokens}}}
+TABLE{n} = {{{table}}}
 
 def text{n}(texts):
     """{layer}"""
@@ -33,9 +32,7 @@ def text{n}(texts):
 '''
 
 LOOKUP = '''
-VOCABULARY{n} = {{
-{tokens}
-}}
+VOCABULARY{n} = {{{tokens}}}
 
 
 def text{n}(texts):
@@ -83,45 +80,38 @@ def source_of_text(model: Any) -> str:
     return "\n".join(functions) + NUMBERS.format(items=", ".join(items))
 
 
-def _function(part: Any, call: Call, n: int) -> str:
-    layer, argument = call.target, call.args[0] if call.args else None
+def _function(part: TextPart, call: Call, n: int) -> str:
+    layer: Any = call.target
     filled = {"n": n, "layer": type(layer).__name__}
-    single = isinstance(argument, Ref) and len(call.args) == 1 and not call.kwargs and argument.index < len(part.specs)
-    if single and type(layer) is TextVectorization and _is_usual(layer):
-        splits = {"whitespace": f"re.findall({WORD.pattern!r}, text)", "character": "list(text)"}
-        table = STANDARDS[layer.standardize] if layer.standardize else {}
-        written = f"TABLE{n} = {table!r}\n" if len(table) < 4 else f"TABLE{n} = {{\n{_listed(table)}\n}}\n"
-        length = layer.output_sequence_length
+    read = [*call.reads()]
+    shape = part.specs[read[0].index].shape
+    if len(read) > 1 or call.kwargs or not (len(shape) == 1 or shape[1:] == (1,)):
+        return MISSING.format(**filled)
+    if type(layer) is TextVectorization and _is_usual(layer):
+        standardize, split, length = layer.standardize, layer.split, layer.output_sequence_length
+        splits: dict[Any, str] = {"whitespace": f"re.findall({WORD.pattern!r}, text)", "character": "list(text)"}
+        table: dict[Any, Any] = {} if standardize is None else STANDARDS[str(standardize)]
         return TOKENS.format(
             **filled,
             tokens=_listed(layer.lookup._indices()),
-            table=written,
-            split=splits[layer.split],
+            table=_listed(table),
+            split=splits[split],
             cut="" if length is None else f"[:{length}]",
             width="max(map(len, rows), default=0)" if length is None else length,
         )
-    if single and type(layer) is StringLookup and layer.output_mode == "int" and layer.num_oov_indices == 1:
-        shape = part.specs[argument.index].shape
+    if type(layer) is StringLookup and layer.output_mode == "int" and layer.num_oov_indices == 1 and not layer.invert:
         sizes = ", ".join(["len(texts)", *map(str, shape[1:])])
-        if None not in shape[1:] and (len(shape) == 1 or shape[1:] == (1,)):
-            return LOOKUP.format(
-                **filled, tokens=_listed(layer._indices()), unknown=layer._oov_start(), shape=sizes
-            )
+        return LOOKUP.format(**filled, tokens=_listed(layer._indices()), unknown=layer._oov_start(), shape=sizes)
     return MISSING.format(**filled)
 
 
-def _is_usual(layer: TextVectorization) -> bool:
-    settings = layer.standardize in (None, *STANDARDS) and layer.split in ("whitespace", "character")
-    return settings and layer.output_mode == "int" and layer.ngrams is None
+def _is_usual(layer: Any) -> bool:
+    by_name = layer.standardize in (None, *STANDARDS) and layer.split in ("whitespace", "character")
+    return by_name and layer.output_mode == "int" and layer.ngrams is None
 
 
 def _listed(table: dict[Any, Any]) -> str:
-    """Returns the entries of a dict as literals, many in a line."""
-    entries = ", ".join(f"{key!r}: {value!r}" for key, value in table.items())
-    lines = textwrap.wrap(entries, 116, break_long_words=False, break_on_hyphens=False) if _wraps(table) else [entries]
-    return "\n".join(f"    {line}" for line in lines) + ","
-
-
-def _wraps(table: dict[Any, Any]) -> bool:
-    """Returns whether lines may be broken at every blank: no key has one, which would be changed."""
-    return not any(char.isspace() for key in table for char in str(key))
+    """Returns the entries of a dict as literals, several in a line."""
+    entries = [f"{key!r}: {value!r}" for key, value in table.items()]
+    lines = [", ".join(entries[start : start + A_LINE]) for start in range(0, len(entries), A_LINE)]
+    return "".join(f"\n    {line}," for line in lines) + "\n" * bool(lines)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
+from kstyle_torch.graph_passes.split_text import TextPart
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.models.emitted import Emitted
-from kstyle_torch.models.text_part import TextPart
 from kstyle_torch.symbolic.graph import Graph
 
 

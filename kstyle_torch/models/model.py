@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
 from kstyle_torch import tree
 from kstyle_torch.compat import keras2
+from kstyle_torch.graph_passes.split_text import split
 from kstyle_torch.graph_passes.straight_runs import eager_runs, is_replaced, straight_runs
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.call_pairs import drop_casts, pair_again
@@ -28,7 +28,6 @@ from kstyle_torch.models.emitted import Emitted, masked_graph
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.graph_config import HasGraphConfig
 from kstyle_torch.models.graph_inputs import GraphInputs
-from kstyle_torch.models.text_part import split
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean
 from kstyle_torch.symbolic.emit import Emitter

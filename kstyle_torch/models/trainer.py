@@ -52,7 +52,6 @@ class Trainer(StepHooks):
     _optimizer_before_compile: Any = None  # set by the user
     _loss_as_given: Any = None
     _says_where_masks_end = False  # its layers determine it
-    _takes_text = False
 
     history = Remembered("history", "The `History` of the last fit.")
     stop_training = StopFlag("training", "Whether `fit` ends after this batch; a callback may set it.")
@@ -513,6 +512,11 @@ class Trainer(StepHooks):
     def without_text(self, x: Any, lazily: bool = False) -> Any:
         """Returns x with numbers in the place of text, for a model whose inputs include text."""
         return x
+
+    @property
+    def _takes_text(self) -> bool:
+        """Returns whether an input is text."""
+        return False
 
     def _converter(self) -> Callable[..., Any] | None:
         """Returns `without_text`; None if no input of the model is text."""

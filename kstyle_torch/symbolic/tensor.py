@@ -480,7 +480,7 @@ def _operator(name: str) -> Callable[..., Any]:
 
 
 class _Unlike:
-    """Comparison of two symbolic tensors whose shapes do not broadcast, or of text: it has a truth value, for lists, but no elements.
+    """Comparison of text, or of symbolic tensors whose shapes do not broadcast: a truth value, for lists, without elements.
 
     Args:
         truth: Result of the comparison.

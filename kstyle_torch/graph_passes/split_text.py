@@ -1,11 +1,13 @@
-"""The part of a graph that works on text: it runs on the host, in front of the part that works on numbers."""
+"""The part of a graph that works on text: it runs on the host, in front of the part that works on numbers.
+
+Unlike the passes beside it, it is always applied: torch cannot hold text.
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from kstyle_torch import tree
+from kstyle_torch.arrays import from_array
 from kstyle_torch.data.arrays import is_array, num_samples
 from kstyle_torch.data.frames import is_frame
 from kstyle_torch.data.rows import WHOLE_BYTES, ComputedRows
 from kstyle_torch.dtype_policies import STRING
 from kstyle_torch.errors import WrongTypeError
 from kstyle_torch.layers.input_layer import InputLayer
+from kstyle_torch.layers.preprocessing.data_layer import as_array
 from kstyle_torch.symbolic.graph import Call, Graph, Ref
 from kstyle_torch.symbolic.infer import Spec, describe
 
@@ -58,6 +62,7 @@ class TextPart:
         places = {ref: place for place, ref in enumerate(tree.flatten(self.graph.inputs))}
         found = {name: columns[places[ref]] for name, ref in self.others.items()}
         if not lazily:
+            found = {name: _as_tensor(column) for name, column in found.items()}
             return {**found, **dict(zip(self.numbers, self.run(columns, [*self.numbers.values()]), strict=True))}
         return {**found, **{name: self._rows(columns, ref) for name, ref in self.numbers.items()}}
 
@@ -134,8 +139,7 @@ class TextPart:
             return _with_rank(_as_text(data, name, self.model), spec.shape, name, self.model)
         if not is_needed:
             return data
-        numbers = data if isinstance(data, Tensor) else torch.tensor(np.asarray(data))
-        return _with_rank(numbers, spec.shape, name, self.model)
+        return _with_rank(_as_tensor(data), spec.shape, name, self.model)
 
 
 def split(graph: Graph, model: str) -> tuple[TextPart | None, Graph]:
@@ -196,16 +200,17 @@ def split(graph: Graph, model: str) -> tuple[TextPart | None, Graph]:
 
 def _through_model(call: Call, specs: list[Spec]) -> tuple[Call, Call]:
     """Splits a call of a model that takes text: it gives numbers first, on which it is called then."""
-    part, graph = call.target._text_part, call.target._device_graph
-    flat = call.target._arranged(call.target.graph, call.args[0])
-    given = dict(zip(tree.flatten(call.target.graph.inputs), flat, strict=True))
+    model: Any = call.target
+    part, graph = model._text_part, model._device_graph
+    flat = model._arranged(model.graph, call.args[0])
+    given = dict(zip(tree.flatten(model.graph.inputs), flat, strict=True))
     made = {}
     for name, ref in part.numbers.items():
         made[name] = Ref(len(specs))
         specs.append(graph.specs[ref.index])
     numbers = {name: given[ref] for name, ref in part.others.items()}
-    device_call = Call(call.target, ({**numbers, **made},), call.kwargs, call.outputs, call.tags, call.filled)
-    return Call(_TextOf(call.target), (flat,), {}, made), device_call
+    device_call = Call(model, ({**numbers, **made},), call.kwargs, call.outputs, call.tags, call.filled)
+    return Call(_TextOf(model), (flat,), {}, made), device_call
 
 
 class _TextOf:
@@ -302,10 +307,15 @@ def _as_text(data: Any, name: str, model: str) -> np.ndarray:
     if array.dtype.kind != "O" or wrong is not None or None in array:
         shown = f"{wrong!r:.40} of type {type(wrong).__name__}"
         raise WrongTypeError(
-            f"{model}: the input {name!r} is text (dtype 'string'); got {shown}. Convert numbers to text with x.astype(str), and "
-            "fill in missing values."
+            f"{model}: the input {name!r} is text (dtype 'string'); got {shown}. Convert numbers to text with "
+            "x.astype(str), and fill in missing values."
         )
     return array
+
+
+def _as_tensor(data: Any) -> Any:
+    """Returns arrays, lists and frames as tensors; other data unchanged."""
+    return from_array(as_array(data)) if is_frame(data) or isinstance(data, (np.ndarray, list, tuple)) else data
 
 
 def _with_rank(array: Any, shape: tuple[int | None, ...], name: str, model: str) -> Any:
