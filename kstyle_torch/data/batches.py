@@ -176,8 +176,9 @@ class ArrayBatches(Batches):
             slice(start, start + self.chunk) if order is None else order[start : start + self.chunk] for start in starts
         )
         if self.device.type == "cpu":
-            jobs = (partial(self._read_to_host, part) for part in parts)
-            return read_ahead(jobs) if self.computed else (job() for job in jobs)
+            if self.computed:  # by Python code on strings, which takes longer than reading
+                return read_ahead(partial(self._read_to_host, part) for part in parts)
+            return map(self._read_to_host, parts)
         carrier = Carrier(self.device)
         return map(carrier.receive, read_ahead(partial(self._send, carrier, part) for part in parts))
 

@@ -209,8 +209,10 @@ def _through_model(call: Call, specs: list[Spec]) -> tuple[Call, Call]:
         made[name] = Ref(len(specs))
         specs.append(graph.specs[ref.index])
     numbers = {name: given[ref] for name, ref in part.others.items()}
+    read = {ref for inner in part.calls for ref in inner.reads()}
+    columns = [leaf if ref in read else None for ref, leaf in given.items()]
     device_call = Call(model, ({**numbers, **made},), call.kwargs, call.outputs, call.tags, call.filled)
-    return Call(_TextOf(model), (flat,), {}, made), device_call
+    return Call(_TextOf(model), (columns,), {}, made), device_call
 
 
 class _TextOf:

@@ -241,14 +241,15 @@ def test_the_input_is_written_as_in_keras():
 def test_a_model_inside_another_one():
     inner, _ = graph(True)
     inputs = {name: ks.Input((1,), dtype=tensor.dtype, name=f"my_{name}") for name, tensor in inner.input.items()}
-    model = ks.Model(inputs, layers.Add()(inner(inputs)))
-    expected = sum(inner.predict(X, verbose=0))
+    scale = layers.Dense(1)  # its gradient comes through the inner model
+    model = ks.Model(inputs, layers.Add()(inner({**inputs, "size": scale(inputs["size"])})))
+    expected = sum(inner.predict({**X, "size": scale(torch.tensor(SIZES)).detach()}, verbose=0))
     for each in (model, pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(each.predict(X, verbose=0), expected)
     model.compile("adam", "mse")
-    before = [weight.copy() for weight in inner.get_weights()]
+    before = [weight.copy() for weight in model.get_weights()]
     model.fit(X, Y, verbose=0)
-    assert all((old != new).any() for old, new in zip(before, inner.get_weights(), strict=True))
+    assert all((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
 
 
 def test_a_chain_that_begins_with_a_layer_on_text_is_built_by_text():

@@ -42,7 +42,7 @@ class HashLayer(DataLayer):
 class Hashing(HashLayer):
     """Hashes strings or integers into bins by FarmHash64 or, with a salt, SipHash.
 
-    The bins are those of Keras. It works in a model (on integers), but is not compiled.
+    The bins are those of Keras. It works in a model: on text on the host in front of it, on integers without being compiled.
 
     Args:
         num_bins: Number of bins, including that of `mask_value`.

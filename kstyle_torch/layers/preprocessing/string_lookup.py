@@ -21,7 +21,7 @@ register = layer_registry.register
 
 @register()
 class StringLookup(TextLayer, IndexLookup):
-    """Converts strings to their indices in a vocabulary, or back. It is called on text before the model.
+    """Converts strings to their indices in a vocabulary, or back. In a model it is called on an `Input` of dtype "string".
 
     Args:
         max_tokens: As in `IndexLookup`, as are all others.
@@ -29,7 +29,7 @@ class StringLookup(TextLayer, IndexLookup):
         oov_token: Result for unknown indices with `invert=True`.
         encoding: Encoding of bytes and of a vocabulary file.
     Input shape: any, of strings; with `invert=True` of indices, and the output is a NumPy array of strings.
-    Raises: TypeError: if it is called on anything but text, a symbolic tensor for instance.
+    Raises: TypeError: if it is called on anything but text.
 
     Example:
         >>> layer = StringLookup(vocabulary=["a", "b", "c"])

@@ -39,7 +39,7 @@ WORD = re.compile(r"[^ \t\n\r\f\v]+")
 
 @register()
 class TextVectorization(TextLayer):
-    """Converts texts to indices of words, or to vectors of word counts. It is called before the model.
+    """Converts texts to indices of words, or to vectors of word counts. In a model it is called on an `Input` of dtype "string".
 
     A text is standardized, split into tokens and combined to n-grams; a `StringLookup` with mask token "" returns their
     indices: 0 is padding, 1 is for unknown tokens.
@@ -60,7 +60,7 @@ class TextVectorization(TextLayer):
         encoding: Encoding of bytes and of a vocabulary file.
     Input shape: (batch,) or (batch, 1), of strings. Output shape: (batch, length) of int64; in the other modes
         (batch, size of the vocabulary).
-    Raises: TypeError: if it is called on anything but text, a symbolic tensor for instance.
+    Raises: TypeError: if it is called on anything but text.
 
     Example:
         >>> layer = TextVectorization(output_sequence_length=4)
