@@ -5,6 +5,7 @@ Unlike the passes beside it, it is always applied: torch cannot hold text.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from kstyle_torch.data.rows import WHOLE_BYTES, ComputedRows
 from kstyle_torch.dtype_policies import STRING
 from kstyle_torch.errors import WrongTypeError
 from kstyle_torch.layers.input_layer import InputLayer
-from kstyle_torch.layers.preprocessing.data_layer import as_array
+from kstyle_torch.layers.preprocessing.data_layer import as_array, results_on_host
 from kstyle_torch.symbolic.graph import Call, Graph, Ref
 from kstyle_torch.symbolic.infer import Spec, describe
 
@@ -56,14 +57,16 @@ class TextPart:
         self.numbers, self.sources, self.others = numbers, sources, others
         self.names = {*numbers, *others}
 
-    def converted(self, x: Any, lazily: bool) -> Any:
+    def converted(self, x: Any, lazily: bool, on_host: bool) -> Any:
         """Returns a dict with the numbers of the text in x and its other inputs; see `GraphInputs.without_text`."""
         columns = self._columns(x)
         places = {ref: place for place, ref in enumerate(tree.flatten(self.graph.inputs))}
         found = {name: columns[places[ref]] for name, ref in self.others.items()}
         if not lazily:
             found = {name: _as_tensor(column) for name, column in found.items()}
-            return {**found, **dict(zip(self.numbers, self.run(columns, [*self.numbers.values()]), strict=True))}
+            with results_on_host() if on_host else contextlib.nullcontext():
+                numbers = self.run(columns, [*self.numbers.values()])
+            return {**found, **dict(zip(self.numbers, numbers, strict=True))}
         return {**found, **{name: self._rows(columns, ref) for name, ref in self.numbers.items()}}
 
     def run(self, columns: Sequence[Any], wanted: list[Ref]) -> list[Tensor]:
@@ -99,7 +102,8 @@ class TextPart:
         columns: list[Any] = [None] * len(self.graph.sources)
         for place, column in zip(places, needed, strict=True):
             columns[place] = column
-        return self.run(columns, [wanted])[0].cpu()
+        with results_on_host():
+            return self.run(columns, [wanted])[0].cpu()
 
     # ------------------------------------------------------------------------------------------------- the user's data
 

@@ -114,19 +114,20 @@ class GraphInputs(nn.Module):
             )
         return flat
 
-    def without_text(self, x: Any, lazily: bool = False) -> Any:
+    def without_text(self, x: Any, lazily: bool = False, on_host: bool = False) -> Any:
         """Returns x with numbers in the place of text, as a dict by name; x itself if no input of the model is text.
 
         Args:
             x: Data for all inputs; or the result of this method, which is returned.
             lazily: Whether numbers that are large, or whose shape depends on the batch, become `Rows`.
+            on_host: Whether the numbers are on the host, as those of `lazily` are, rather than where the weights are.
         Raises: ValueError: if the data does not fit the inputs. TypeError: if text is not text.
         """
         part = self._text_part
         if part is None or (isinstance(x, dict) and x.keys() == part.names):
             return x
         self.follow_children()
-        return self._text_part.converted(x, lazily)  # type: ignore[union-attr]
+        return self._text_part.converted(x, lazily, on_host)  # type: ignore[union-attr]
 
     @property
     def _takes_text(self) -> bool:

@@ -240,11 +240,11 @@ class Sequential(Model):
         waits = self._input_layer is None and bool(self._chain) and takes_text(self._chain[0])
         return waits or self._text_part is not None
 
-    def without_text(self, x: Any, lazily: bool = False) -> Any:
+    def without_text(self, x: Any, lazily: bool = False, on_host: bool = False) -> Any:
         """Returns x with numbers in the place of text; see `Model.without_text`. Text builds a model that begins with it."""
         if self._input_layer is None and self._takes_text and (shape := _shape_of_text(x)) is not None:
             self._build_for_input(InputLayer(batch_shape=(None, *shape[1:]), dtype="string"))
-        return super().without_text(x, lazily)
+        return super().without_text(x, lazily, on_host)
 
     def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._input_layer is None and args and is_text(args[0]) and self._takes_text:

@@ -509,7 +509,7 @@ class Trainer(StepHooks):
     def check_inputs(self, x: Any) -> None:
         """Raises a ValueError if x does not fit the model."""
 
-    def without_text(self, x: Any, lazily: bool = False) -> Any:
+    def without_text(self, x: Any, lazily: bool = False, on_host: bool = False) -> Any:
         """Returns x with numbers in the place of text, for a model whose inputs include text."""
         return x
 
@@ -519,8 +519,8 @@ class Trainer(StepHooks):
         return False
 
     def _converter(self) -> Callable[..., Any] | None:
-        """Returns `without_text`; None if no input of the model is text."""
-        return self.without_text if self._takes_text else None
+        """Returns `without_text` for batches; None if no input of the model is text."""
+        return functools.partial(self.without_text, on_host=True) if self._takes_text else None
 
     def integer_readers(self) -> dict[int, Any]:
         """Returns the inputs, by position, that are read by layers of integers only."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from kstyle_torch import config
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import positive_int
-from kstyle_torch.layers.preprocessing.data_layer import DataLayer, as_array
+from kstyle_torch.layers.preprocessing.data_layer import DataLayer, as_array, place_of_results
 from kstyle_torch.layers.preprocessing.encoding import check_output_mode, encode, refuse_sparse
 from kstyle_torch.layers.preprocessing.fingerprint import hash_text
 from kstyle_torch.layers.preprocessing.lookup import as_salt
@@ -35,7 +35,7 @@ class HashLayer(DataLayer):
         return leaf
 
     def _device_for(self, x: Any) -> torch.device:
-        return x.device if isinstance(x, Tensor) else self.place.device
+        return x.device if isinstance(x, Tensor) else place_of_results(self)
 
 
 @register()
