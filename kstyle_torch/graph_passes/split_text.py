@@ -118,7 +118,8 @@ class TextPart:
         return [self._column(data, name, ref, ref in needed) for name, ref, data in pairs]
 
     def _flat(self, x: Any, refs: list[Ref], names: list[str]) -> list[Any]:
-        if is_frame(x) and len(getattr(x, "shape", ())) == 2 and {*names} <= {*x.columns}:
+        columns = getattr(x, "column_names", None) or getattr(x, "columns", None)  # of pyarrow; of pandas and polars
+        if is_frame(x) and columns is not None and {*names} <= {*columns}:
             return [x[name] for name in names]
         if isinstance(x, dict):
             nest = self.graph.inputs
@@ -179,7 +180,7 @@ def split(graph: Graph, model: str) -> tuple[TextPart | None, Graph]:
             rest.append(second)
     rest = _needed(rest, [*_refs((graph.outputs, graph.masks))])
     read = [*dict.fromkeys(itertools.chain(*(call.reads() for call in rest), _refs((graph.outputs, graph.masks))))]
-    makers = {ref: call.target for call in on_text for ref in call.writes()}
+    makers: dict[Ref, Any] = {ref: call.target for call in on_text for ref in call.writes()}
     taken = {source.name for source in graph.sources} | {path[0] for path in _keys(graph.inputs)}
     numbers = _named({ref: makers[ref] for ref in read if ref in makers}, taken)
     calls = [*_before(graph.calls, on_text, model), *on_text]
@@ -302,7 +303,7 @@ def _as_text(data: Any, name: str, model: str) -> np.ndarray:
     if isinstance(data, Tensor):
         raise WrongTypeError(f"{model}: the input {name!r} is text (dtype 'string'); got a tensor of {data.dtype}.")
     try:
-        array = data.to_numpy() if hasattr(data, "to_numpy") else np.asarray(data)
+        array = np.asarray(data)
     except ValueError as error:
         raise ValueError(
             f"{model}: the texts for {name!r} are in lists of different lengths; make them equal."

@@ -8,6 +8,7 @@ import zipfile
 import keras
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
@@ -131,6 +132,7 @@ OTHER_FORMS = {
     "bytes": lambda: {**X, "title": np.char.encode(TITLES)},
     "pandas": lambda: {**X, "title": pd.Series(TITLES, dtype="string"), "color": pd.Series(COLORS, dtype="category")},
     "frame": lambda: pd.DataFrame({name: values.ravel() for name, values in X.items()}),
+    "table": lambda: pa.table({name: values.ravel() for name, values in X.items()}),
     "list": lambda: [X[name] for name in sorted(X)],
     "tensors": lambda: {**X, "size": torch.tensor(SIZES), "month": torch.tensor(MONTHS)},
 }
