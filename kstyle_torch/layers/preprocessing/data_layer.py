@@ -31,7 +31,7 @@ class DataLayer(Layer):
 
 
 class _Results(threading.local):
-    """Where layers on text leave their results in this thread."""
+    """The place where layers on text leave their results in this thread."""
 
     on_host = False
 

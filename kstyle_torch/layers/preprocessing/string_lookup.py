@@ -22,7 +22,7 @@ register = layer_registry.register
 
 @register()
 class StringLookup(TextLayer, IndexLookup):
-    """Converts strings to their indices in a vocabulary, or back. In a model it is called on an `Input` of dtype "string".
+    """Conversion of strings to their indices in a vocabulary, or back; in a model, of an `Input` of dtype "string".
 
     Args:
         max_tokens: As in `IndexLookup`, as are all others.

@@ -39,7 +39,7 @@ WORD = re.compile(r"[^ \t\n\r\f\v]+")
 
 @register()
 class TextVectorization(TextLayer):
-    """Converts texts to indices of words, or to vectors of word counts; in a model, those of an `Input` of dtype "string".
+    """Conversion of texts to indices of words, or to vectors of word counts; in a model, of an `Input` of dtype "string".
 
     A text is standardized, split into tokens and combined to n-grams; a `StringLookup` with mask token "" returns their
     indices: 0 is padding, 1 is for unknown tokens.
