@@ -89,6 +89,22 @@ NAMES = {
 }
 
 
+class TextType:
+    """The dtype of symbolic text, which torch lacks: what `KerasTensor` has for `"string"`, with a torch dtype's attributes."""
+
+    is_floating_point = is_complex = is_signed = False
+
+    def __repr__(self) -> str:
+        return "string"
+
+    def __reduce__(self) -> str:
+        return "STRING"  # copies and pickles are the same object
+
+
+STRING: Any = TextType()
+NAMES[STRING] = DTypeName("string")
+
+
 def dtype_name(dtype: torch.dtype) -> DTypeName:
     """Returns the name of a torch dtype."""
     return NAMES[dtype]

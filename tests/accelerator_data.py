@@ -13,7 +13,7 @@ import torch
 from data_sources import SOURCES, W, X, Y, fitted, network
 from simulated_device import NAME, counting
 
-from kstyle_torch import config
+from kstyle_torch import Input, Sequential, config, layers, utils
 from kstyle_torch.data import arrays, batches, transfer
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.transfer import Carrier, carried, read_ahead
@@ -39,6 +39,28 @@ def check_source(name):
             with counting() as counts:
                 model.fit(data, epochs=4, verbose=0)
         assert counts.sync + counts.d2h <= 4 + 1, counts
+
+
+def check_text():
+    """Text is converted on the host, and its numbers take the way of all batches: the CPU's losses, a wait an epoch."""
+    texts, targets = ["a b", "b", "a a a"] * 20, torch.arange(60.0)[:, None] % 2
+    for length in (4, None):  # converted at once, or batch by batch
+        histories = {}
+        for device in ("cpu", NAME):
+            with config.device_scope(device):
+                utils.set_random_seed(1)
+                words = layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=length)
+                rest = [layers.Embedding(4, 3), layers.GlobalAveragePooling1D(), layers.Dense(1)]
+                model = Sequential([Input((1,), dtype="string"), words, *rest])
+                model.compile("sgd", "mse")
+                model.fit(texts, targets, verbose=0)
+                with counting() as counts:
+                    histories[device] = model.fit(texts, targets, epochs=4, batch_size=10, verbose=0)
+                assert device == "cpu" or counts.sync + counts.d2h <= 4 + 1, counts
+                halves = [(texts[:30], targets[:30]), (texts[30:], targets[30:])]
+                model.fit(iter(halves), verbose=0)
+                assert model(texts).device.type == device
+        assert_same_history(histories[NAME], histories["cpu"])
 
 
 def check_inputs_in_another_order():
@@ -194,6 +216,7 @@ CHECKS = {
     },
     **{f"large {kind}, shuffled": functools.partial(check_large, kind, True) for kind in ("float32", "memmap")},
     "inputs in another order": check_inputs_in_another_order,
+    "text": check_text,
     "waits of a stream": check_stream_waits,
     "brought once": check_brought_once,
     "carrier": check_carrier,

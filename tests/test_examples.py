@@ -52,6 +52,7 @@ def test_examples_learn(name, least, capsys):
         ("eject_to_torch", 0.93),
         ("text_classification_lstm", 0.98),
         ("text_classification_transformer", 0.98),
+        ("text_in_model", 0.97),
     ],
 )
 def test_examples_classify_better_than_what_they_compare_with(name, least, capsys):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kstyle_torch import config, tree
 from kstyle_torch.data.gather import Gatherer
-from kstyle_torch.data.rows import Rows
+from kstyle_torch.data.rows import ComputedRows, Rows
 from kstyle_torch.data.transfer import Carrier, read_ahead
 from kstyle_torch.draws import random_state, set_random_state
 
@@ -144,7 +144,10 @@ class ArrayBatches(Batches):
         self.batch_size, self.shuffle = batch_size, shuffle
         self.num_batches = -(-self.rows // batch_size)
         row_bytes = max(1, sum(tensor.nbytes for tensor in self.tensors) // self.rows)
+        self.computed = any(isinstance(tensor, ComputedRows) for tensor in self.tensors)
         self.chunk = max(1, _chunk_bytes(device) // row_bytes // batch_size) * batch_size
+        if any(isinstance(tensor, ComputedRows) and tensor.varies for tensor in self.tensors):
+            self.chunk = batch_size  # the shape is that of the batch
         self.resident = _fits(self.tensors, device)
         if self.resident:
             self.tensors = [_brought(tensor, device, self.chunk) for tensor in self.tensors]
@@ -173,6 +176,8 @@ class ArrayBatches(Batches):
             slice(start, start + self.chunk) if order is None else order[start : start + self.chunk] for start in starts
         )
         if self.device.type == "cpu":
+            if self.computed:  # by Python code on strings, which takes longer than reading
+                return read_ahead(partial(self._read_to_host, part) for part in parts)
             return map(self._read_to_host, parts)
         carrier = Carrier(self.device)
         return map(carrier.receive, read_ahead(partial(self._send, carrier, part) for part in parts))

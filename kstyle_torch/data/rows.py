@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,53 @@ class Rows:
         part = self.source[rows]
         part = part.toarray() if hasattr(part, "toarray") else np.asarray(part)
         return as_tensor(part, not isinstance(rows, slice), self.floats)
+
+
+class ComputedRows(Rows):
+    """Numbers that are computed from a few rows of other data when they are read, such as indices of words.
+
+    Args:
+        columns: Arrays with the rows of the data.
+        compute: Returns the tensor of some rows, on the host.
+        shape: The shape of all rows; None for sizes that differ from batch to batch.
+        dtype: The dtype of the numbers.
+        start: First row.
+        stop: Row after the last; None for all.
+    """
+
+    mapped = True  # stays where it is
+
+    def __init__(
+        self,
+        columns: list[Any],
+        compute: Callable[[list[Any]], Tensor],
+        shape: tuple[Any, ...],
+        dtype: torch.dtype,
+        start: int = 0,
+        stop: int | None = None,
+    ):
+        self.columns, self.compute, self.dtype, self.sizes = columns, compute, dtype, shape[1:]
+        self.source = self.floats = None
+        self.start, self.stop = start, shape[0] if stop is None else stop
+        self.shape: Any = (self.stop - self.start, *self.sizes)
+        self.varies = None in self.sizes
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all rows as tensors, in bytes; that of one number for each axis whose size varies."""
+        return math.prod(size or 1 for size in self.shape) * self.dtype.itemsize
+
+    def __getitem__(self, rows: slice) -> ComputedRows:
+        first, last, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError("Rows support slices without a step only; for other rows use take().")
+        start = self.start + first
+        return ComputedRows(
+            self.columns, self.compute, (self.stop, *self.sizes), self.dtype, start, max(start, self.start + last)
+        )
+
+    def _read(self, rows: Any) -> Tensor:
+        return self.compute([column[rows] for column in self.columns])
 
 
 def as_tensor(array: np.ndarray, fresh: bool = False, floats: torch.dtype | None = None) -> Tensor:

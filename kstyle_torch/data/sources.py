@@ -32,6 +32,7 @@ def make_batches(
     weigh: Callable[..., Any] | None = None,
     prepare: Callable[[Any, Any, Any], Batch] | None = None,
     floats: torch.dtype | None = None,
+    without_text: Callable[..., Any] | None = None,
 ) -> Batches:
     """Returns batches for any kind of data.
 
@@ -47,6 +48,7 @@ def make_batches(
         weigh: Computes sample weights from targets and weights.
         prepare: Checks and converts x, y and weights of arrays, once.
         floats: The dtype of floating-point data; `config.floatx()` if None.
+        without_text: Converts text in x, of arrays or of a batch, to numbers.
     Raises: ValueError: for unusable data, or contradictory arguments.
     """
     check_steps(steps)
@@ -56,8 +58,10 @@ def make_batches(
         if arrays is None:
             source = _loader(x, batch_size, shuffle)
             steps, restarts = _limited(steps, source, restarts)
-            return StreamBatches(source, device, steps, restarts, shuffle, weigh, floats)
+            return StreamBatches(source, device, steps, restarts, shuffle, weigh, floats, without_text)
         x, y, sample_weight = arrays
+    if without_text is not None and x is not None:
+        x = without_text(x, lazily=True)
     x, y, sample_weight = as_arrays(x, y, sample_weight, floats)
     if weigh is not None:
         sample_weight = weigh(y, sample_weight)

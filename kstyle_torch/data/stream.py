@@ -35,6 +35,7 @@ class StreamBatches(Batches):
         shuffle: Whether the batches of a `PyDataset` have a new order in each epoch.
         weigh: Computes sample weights from targets and weights.
         floats: The dtype of floating-point data; `config.floatx()` if None.
+        without_text: Converts text in the x of a batch to numbers.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class StreamBatches(Batches):
         shuffle: Any = False,
         weigh: Callable[..., Any] | None = None,
         floats: torch.dtype | None = None,
+        without_text: Callable[[Any], Any] | None = None,
     ):
         super().__init__(device, limit, restarts)
         self.source, self.shuffle, self.weigh, self.floats = source, shuffle, weigh, floats
+        self.without_text = without_text
         self.is_iterator = isinstance(source, Iterator) and not isinstance(source, PyDataset)
         self.num_batches = _length(source)
         self._begun = False
@@ -181,6 +184,8 @@ class StreamBatches(Batches):
     def _prepared(self, item: Any) -> Batch:
         """Returns a batch as tensors on the host, with sample weights, after checking it."""
         x, y, weight = unpack(item if isinstance(item, (tuple, list)) else (item,))
+        if self.without_text is not None and x is not None:
+            x = self.without_text(x)
         floats = self.floats
         x, y, weight = _tensors(x, "x", floats), _tensors(y, "y", floats), _tensors(weight, "sample_weight", floats)
         if x is not None and 0 in [leaf.shape[0] for leaf in ([x] if type(x) is Tensor else tree.flatten(x))]:

@@ -252,9 +252,9 @@ class Classes:
 
     # -------------------------------------------------------------------------------------------------------- the classes
 
-    def source(self, header: str) -> str:
-        """Returns the whole file."""
-        return Writer(self).source(header)
+    def source(self, header: str, functions: str = "") -> str:
+        """Returns the whole file; functions that it has beside the classes come last."""
+        return Writer(self).source(header, functions)
 
 
 def _access(keys: list[str]) -> str:
@@ -366,10 +366,11 @@ class Writer:
 
     # ------------------------------------------------------------------------------------------------------------ text
 
-    def source(self, header: str) -> str:
+    def source(self, header: str, functions: str) -> str:
         bodies = [self._class(made) for made in self.all]
-        body = "\n\n\n".join(bodies)
-        imports = ["import torch"] if "torch." in body else []
+        body = "\n\n\n".join([*bodies, functions.strip("\n")] if functions else bodies)
+        imports = ["import re", ""] if "re.findall(" in functions else []
+        imports += ["import torch"] if "torch." in body else []
         imports += ["import torch.nn.functional as F"] if re.search(r"\bF\.", body) else []
         imports += ["from torch import nn"]
         return f"{header}\n\n{chr(10).join(imports)}\n\n\n{body}\n"

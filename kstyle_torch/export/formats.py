@@ -12,6 +12,8 @@ from torch import nn
 from kstyle_torch.export.onnx import write_onnx
 from kstyle_torch.export.program import write_program
 from kstyle_torch.export.source import write_source
+from kstyle_torch.export.text import left_out
+from kstyle_torch.messages import say
 from kstyle_torch.registry import did_you_mean
 
 WRITERS: dict[str, Callable[..., None]] = {".pt2": write_program, ".onnx": write_onnx, ".py": write_source}
@@ -50,3 +52,5 @@ def write(
             f"{getattr(model, 'name', '')!r} is not built yet: build it or call it on data before exporting."
         )
     WRITERS[suffix](model, filepath, input_signature=input_signature, **options)
+    if note := left_out(model):
+        say(f"{note} The .py file has functions for it." if suffix == ".py" else note)

@@ -50,7 +50,7 @@ class Signature:
         Raises: ValueError: if neither is known.
         """
         device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), config.device())
-        graph = graph_of(model)
+        graph = graph_of(model) and model._device_graph  # programs of tensors take no text
         names = [] if graph is None else [source.name for source in graph.sources]
         if given is not None:
             flat = tree.flatten(given)

@@ -14,6 +14,7 @@ from kstyle_torch.export.native import Undrawn
 from kstyle_torch.export.record import Recorder, record
 from kstyle_torch.export.render import UnwritableError
 from kstyle_torch.export.signature import Signature
+from kstyle_torch.export.text import source_of_text
 from kstyle_torch.export.tracing import to_trace
 from kstyle_torch.mode import in_mode
 from kstyle_torch.saving.atomic import write_text
@@ -65,14 +66,14 @@ def write_source(
 
 
 def _written(model: nn.Module, signature: Signature) -> str:
-    native = native_modules(model)
+    native, text = native_modules(model), source_of_text(model)
     try:
         inference = _run(model, signature, native)
         training = _training_run(model, signature, native)
         try:
-            source = Classes(model, native, (inference, training)).source(HEADER)
+            source = Classes(model, native, (inference, training)).source(HEADER, text)
         except ModesDifferError:
-            source = Classes(model, native, (_run(model, signature, native), None)).source(HEADER)
+            source = Classes(model, native, (_run(model, signature, native), None)).source(HEADER, text)
     except UnwritableError as error:
         raise ValueError(f"to_source() cannot write {error}. Try model.export('model.pt2') instead.") from error
     _check(model, source, signature)

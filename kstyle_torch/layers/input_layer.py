@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from kstyle_torch.initializers import DType, as_dtype
+from kstyle_torch.dtype_policies import STRING, DTypeName
+from kstyle_torch.initializers import DType
 from kstyle_torch.layer.base import Layer, layer_registry
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.shapes import Shape
-from kstyle_torch.symbolic.tensor import RecordedCall, SymbolicTensor, is_symbolic
+from kstyle_torch.symbolic.tensor import RecordedCall, SymbolicTensor, is_symbolic, symbolic_dtype
 
 register = layer_registry.register
 
@@ -24,7 +25,8 @@ class InputLayer(Layer):
     Args:
         shape: Shape of one sample; None for sizes that vary.
         batch_size: Number of samples, if it is fixed.
-        dtype: Of the data; floats become `config.floatx()` and whole numbers are kept for layers that take them if None.
+        dtype: Of the data, `"string"` for text; if None, floats become `config.floatx()`, and whole numbers are kept for layers
+            that take them.
         sparse: Not supported.
         ragged: Not supported.
         batch_shape: `(batch_size, *shape)`, instead of the two.
@@ -61,7 +63,8 @@ class InputLayer(Layer):
         if input_tensor is not None:
             _check_tensor(input_tensor, shape, batch_size, batch_shape, dtype)
             shape, batch_size, batch_shape, dtype = None, None, input_tensor.shape, input_tensor.dtype
-        super().__init__(name=name, dtype=dtype, **kwargs)
+        set_unnoticed(self, is_text=symbolic_dtype(dtype) is STRING)
+        super().__init__(name=name, dtype=None if self.is_text else dtype, **kwargs)
         for kind, wanted in (("sparse", sparse), ("ragged", ragged)):
             if wanted:
                 raise ValueError(f"{self.name}: {kind} inputs are not supported; pass dense tensors.")
@@ -85,6 +88,11 @@ class InputLayer(Layer):
         """Makes a symbolic tensor the input of this layer."""
         tensor.source, tensor.name = self, self.name
         self._calls[:] = [RecordedCall(tensor, tensor)]
+
+    @property
+    def dtype(self) -> DTypeName:
+        """The dtype of the data, by name: `"string"` for text."""
+        return DTypeName("string") if self.is_text else super().dtype
 
     @property
     def output(self) -> SymbolicTensor:
@@ -120,7 +128,8 @@ def Input(  # noqa: N802, a class to its callers
     Args:
         shape: Shape of one sample; None for sizes that vary.
         batch_size: Number of samples, if it is fixed.
-        dtype: Of the data; floats become `config.floatx()` and whole numbers are kept for layers that take them if None.
+        dtype: Of the data, `"string"` for text; if None, floats become `config.floatx()`, and whole numbers are kept for layers
+            that take them.
         sparse: Not supported.
         ragged: Not supported.
         batch_shape: `(batch_size, *shape)`, instead of the two.
@@ -139,7 +148,7 @@ def Input(  # noqa: N802, a class to its callers
 
 def input_tensor(layer: InputLayer) -> SymbolicTensor:
     """Returns a new symbolic tensor for an InputLayer."""
-    tensor = SymbolicTensor(layer.batch_shape, as_dtype(layer.dtype))
+    tensor = SymbolicTensor(layer.batch_shape, layer.dtype)
     layer._take(tensor)
     return tensor
 
@@ -154,7 +163,7 @@ def _check_tensor(tensor: Any, shape: Any, batch_size: Any, batch_shape: Any, dt
         "shape": (shape if shape is None else tuple(shape), tensor.shape[1:]),
         "batch_size": (batch_size, tensor.shape[0] if tensor.shape else None),
         "batch_shape": (batch_shape if batch_shape is None else tuple(batch_shape), tensor.shape),
-        "dtype": (dtype if dtype is None else as_dtype(dtype), tensor.torch_dtype),
+        "dtype": (dtype if dtype is None else symbolic_dtype(dtype), tensor.torch_dtype),
     }
     for name, (given, found) in said.items():
         if given is not None and given != found:

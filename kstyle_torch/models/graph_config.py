@@ -366,8 +366,8 @@ class HasGraphConfig(nn.Module):
     name: str
     trainable: bool
 
-    def _unpack(self, inputs: Any) -> list[Any]:
-        """Returns the inputs of a call as a flat list, in the order of the graph's inputs."""
+    def _arranged(self, graph: Graph, inputs: Any) -> list[Any]:
+        """Returns the inputs of a call as a flat list, in the order of a graph's inputs."""
         raise NotImplementedError
 
     def follow_children(self) -> None:
@@ -379,7 +379,9 @@ class HasGraphConfig(nn.Module):
         self.follow_children()
         if self.graph is None:
             return super().compute_output_shape(input_shape)  # type: ignore[misc]
-        given = self._unpack(tree.map_structure(lambda leaf: SymbolicTensor(leaf.sizes), as_leaves(input_shape)))
+        given = self._arranged(
+            self.graph, tree.map_structure(lambda leaf: SymbolicTensor(leaf.sizes), as_leaves(input_shape))
+        )
         dtypes = [self.graph.specs[ref.index].dtype for ref in tree.flatten(self.graph.inputs)]
         inputs = [SymbolicTensor(tensor.shape, dtype) for tensor, dtype in zip(given, dtypes, strict=True)]
         with uncounted_calls(self):
@@ -420,7 +422,7 @@ def _replayed(model: Any, inputs: list[SymbolicTensor]) -> Any:
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         is_graph = isinstance(layer, HasGraphConfig) and layer.graph is not None
         if is_graph and not any(is_users(layer, name) for name in ("call", *HOOKS)) and len(args) == 1 and not kwargs:
-            return _replayed(layer, layer._unpack(args[0]))
+            return _replayed(layer, layer._arranged(layer.graph, args[0]))
         return layer(*args, **kwargs)
 
     return replay(model.graph, inputs, call_layer=call)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
 from kstyle_torch import tree
 from kstyle_torch.compat import keras2
+from kstyle_torch.graph_passes.split_text import split
 from kstyle_torch.graph_passes.straight_runs import eager_runs, is_replaced, straight_runs
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.call_pairs import drop_casts, pair_again
@@ -27,16 +27,17 @@ from kstyle_torch.models.child_names import check_names, free_key
 from kstyle_torch.models.emitted import Emitted, masked_graph
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.graph_config import HasGraphConfig
+from kstyle_torch.models.graph_inputs import GraphInputs
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean
 from kstyle_torch.symbolic.emit import Emitter
 from kstyle_torch.symbolic.graph import Graph, checked, nodes_behind, trace
 from kstyle_torch.symbolic.replay import replay
-from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic
+from kstyle_torch.symbolic.tensor import SymbolicTensor, any_symbolic, is_symbolic
 from kstyle_torch.training.fit_state import FitState
 
 
-class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
+class Model(GraphInputs, Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
     """A layer with `compile`, `fit`, `evaluate` and `predict`.
 
     `Model(inputs, outputs)` consists of the layers between inputs and outputs. A subclass defines `call` instead.
@@ -106,7 +107,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
     def _follow_dtype(self, fn: Callable[[Tensor], Tensor]) -> None:
         """Adopts the dtype of converted weights, and regenerates the forward function if inputs follow it."""
         super()._follow_dtype(fn)
-        if self.graph is not None and self._input_dtypes() != self._emitted_dtypes:
+        if self.graph is not None and (self._takes_text or self._input_dtypes() != self._emitted_dtypes):
             self._emit()
 
     def _set_ends(self, inputs: Any, outputs: Any) -> None:
@@ -115,16 +116,19 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
 
     def _emit(self) -> None:
         assert self.graph is not None
+        text, device_graph = split(self.graph, self.name)
         keys = {id(module): key for key, module in self._modules.items() if module is not None}
         places = {keys[id(module)]: module for module in self.graph.modules if id(module) in keys}
-        set_unnoticed(self, _emitted=None, _places=places)
-        run, code = self._emitter(self.graph).emit(Model._unpack, self._input_checks())
+        set_unnoticed(self, _emitted=None, _places=places, _text_part=text, _device_graph=device_graph)
+        run, code = self._emitter(device_graph).emit(Model._unpack, self._input_checks())
         emitted, dtypes = Emitted(run, self.graph.modules), self._input_dtypes()
         set_unnoticed(self, _emitted=emitted, code=code, _emitted_dtypes=dtypes)
 
     def _emitter(self, graph: Graph, users: tuple[Any, ...] = (), direct: Any = None) -> Emitter:
         """Returns the writer of a function of the model's graph; modules of the classes `users` are called by them."""
         keys = {id(module): key for key, module in self._places.items()}
+        if self._text_part is not None:  # the numbers that it returns have no InputLayer of their own
+            direct = {**dict.fromkeys(map(id, self._text_part.sources)), **(direct or {})}
         return Emitter(graph, keys, Model._adapt, direct, dict.fromkeys(users, call_by_users))
 
     # ------------------------------------------------------------------------------------------- replaced children
@@ -215,6 +219,7 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         if not as_usual or "forward" in self.__dict__:
             return None
         assert self._emitted is not None
+        assert self._device_graph is not None
         pair_again(self._emitted.classes)
         # layers' dtypes may change, and users may set `forward` of an object or a class
         key = (eagerly, *[vars(module).get("forward", type(module).forward) for module in modules])
@@ -222,11 +227,11 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         if key not in runs:
             if eagerly:
                 parts = [(id(module), module._part(True)) for module in self.graph.modules if isinstance(module, Model)]
-                instead = {**eager_runs(self.graph), **{key: run for key, run in parts if run is not None}}
+                instead = {**eager_runs(self._device_graph), **{key: run for key, run in parts if run is not None}}
             else:
                 direct = {id(module): module._direct() for module in self.graph.modules if isinstance(module, Layer)}
-                instead = straight_runs(self.graph, direct)
-            emitter = self._emitter(self.graph, direct=instead)
+                instead = straight_runs(self._device_graph, direct)
+            emitter = self._emitter(self._device_graph, direct=instead)
             runs[key] = emitter.emit(Model._unpack, self._input_checks())[0] if instead else None
         return runs[key]
 
@@ -245,120 +250,6 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
             return run(self, inputs)
 
         return part
-
-    def _input_checks(self) -> list[str]:
-        """Returns the condition for adapting each input; only numbers and names of dtypes are interpolated into the code."""
-        assert self.graph is not None
-        checks, readers, dtypes = [], self.integer_readers(), self._input_dtypes()
-        for position, ref in enumerate(tree.flatten(self.graph.inputs)):
-            spec = self.graph.specs[ref.index]
-            dtype = "" if position in readers else f" or {{0}}.dtype is not {dtypes[position]}"
-            check = f"{{0}}.dim() != {len(spec.shape)}{dtype}"
-            checks.append(f"{{0}} is not None and ({check})" if self.graph.sources[position].optional else check)
-        return checks
-
-    def _input_dtypes(self) -> list[torch.dtype]:
-        """Returns the dtype of each input of the graph; a floating-point one follows the weights after `double()`."""
-        assert self.graph is not None
-        specs = [self.graph.specs[ref.index] for ref in tree.flatten(self.graph.inputs)]
-        pairs = zip(specs, self.graph.sources, strict=True)
-        return [source._dtype if spec.dtype.is_floating_point else spec.dtype for spec, source in pairs]
-
-    def integer_readers(self) -> dict[int, Layer]:
-        """Returns the inputs, by position, that are read by layers of integers only, with the first such layer."""
-        if self.graph is None:
-            return {}
-        if self._emitted is None:
-            return self._find_integer_readers(self.graph)
-        if self._emitted.integer_readers is None:
-            self._emitted.integer_readers = self._find_integer_readers(self.graph)
-        return self._emitted.integer_readers
-
-    def _find_integer_readers(self, graph: Graph) -> dict[int, Layer]:
-        readers: dict[int, Layer] = {}
-        for position, ref in enumerate(tree.flatten(graph.inputs)):
-            targets = [call.target for call in graph.calls if any(read == ref for read in call.reads())]
-            layers: list[Any] = [target for target in targets if getattr(target, "integer_inputs", False)]
-            masks = [target for target in targets if not isinstance(target, nn.Module)]
-            if layers and len(layers) + len(masks) == len(targets) and not graph.sources[position].dtype_given:
-                readers[position] = layers[0]
-        return readers
-
-    def _adapt(self, x: Tensor, position: int) -> Tensor:
-        """Converts an input to the dtype and rank of the graph.
-
-        Raises: ValueError: if the rank differs by more than a last axis of size 1.
-        """
-        assert self.graph is not None
-        spec = self.graph.specs[tree.flatten(self.graph.inputs)[position].index]
-        given_mask = getattr(x, "_keras_mask", None)
-        if position not in self.integer_readers():
-            x = x.to(self._input_dtypes()[position])
-        rank = len(spec.shape)
-        if x.dim() == rank + 1 and x.shape[-1] == 1:
-            x = x.squeeze(-1)
-        elif x.dim() == rank - 1 and spec.shape[-1] == 1:
-            x = x.unsqueeze(-1)
-        if x.dim() != rank:
-            raise ValueError(self._shape_message(x, position))
-        if given_mask is not None:
-            x._keras_mask = given_mask  # type: ignore[attr-defined]
-        return x
-
-    def _unpack(self, inputs: Any) -> list[Any]:
-        """Flattens the caller's nest of inputs in the order of the graph.
-
-        Raises: ValueError: if an input is missing or there are too many.
-        """
-        assert self.graph is not None
-        names = [source.name for source in self.graph.sources]
-        if isinstance(inputs, dict):
-            given = self.graph.inputs
-            keys = [path[0] for path, _ in tree.flatten_with_path(given)] if isinstance(given, dict) else names
-            if not set(keys) <= inputs.keys() and set(names) <= inputs.keys():
-                keys = names
-            missing = [key for key in keys if key not in inputs]
-            if missing:
-                raise ValueError(f"Missing data for input {missing[0]!r}: got {list(inputs)}, expected {keys}.")
-            return [inputs[key] for key in keys]
-        flat = tree.flatten(inputs) if tree.is_nested(inputs) else [inputs]
-        if len(flat) != len(names):
-            raise ValueError(
-                f"Model {self.name!r} has {len(names)} input(s), {', '.join(map(repr, names))}; got {len(flat)} array(s)."
-            )
-        return flat
-
-    def check_inputs(self, x: Any) -> None:
-        """Raises a ValueError if the arrays do not have the shapes of the model's inputs."""
-        if self.graph is None:
-            return
-        for position, array in enumerate(self._unpack(x)):
-            spec = self.graph.specs[tree.flatten(self.graph.inputs)[position].index]
-            shape = spec.shape if array is None and self.graph.sources[position].optional else tuple(array.shape)
-            if len(shape) == len(spec.shape) + 1 and shape[-1] == 1:
-                shape = shape[:-1]
-            if len(shape) == len(spec.shape) - 1 and spec.shape[-1] == 1:
-                shape = (*shape, 1)
-            fits = len(shape) == len(spec.shape) and all(
-                want in (None, got) for want, got in zip(spec.shape[1:], shape[1:], strict=True)
-            )
-            if not fits:
-                raise ValueError(self._shape_message(array, position))
-
-    def _shape_message(self, x: Any, position: int) -> str:
-        assert self.graph is not None
-        expected = self.graph.specs[tree.flatten(self.graph.inputs)[position].index].shape
-        name = self.graph.sources[position].name
-        which = f"the input {name!r}" if len(self.graph.sources) > 1 else "the model's input"
-        shape = tuple(x.shape)
-        hint = ""
-        if shape == expected[1:]:
-            hint = " It looks like one sample without a batch axis: use x[None]."
-        elif len(expected) == 4 and len(shape) == 2:
-            hint = " Reshape it to (samples, height, width, channels)."
-        elif len(expected) == 3 and len(shape) == 2:
-            hint = " It needs the axes (samples, steps, features)."
-        return f"x has shape {shape}, but {which} expects {expected}.{hint}"
 
     # -------------------------------------------------------------------------------------------------------- calling
 
@@ -393,11 +284,11 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         return self._run_users(inputs, users) if users else emitted.run(self, inputs)
 
     def _run_users(self, inputs: Any, users: tuple[Any, ...]) -> Any:
-        assert self.graph is not None
+        assert self._device_graph is not None
         assert self._emitted is not None
         runs = self._emitted.users
         if users not in runs:
-            runs[users] = self._emitter(self.graph, users).emit(Model._unpack, self._input_checks())[0]
+            runs[users] = self._emitter(self._device_graph, users).emit(Model._unpack, self._input_checks())[0]
         return runs[users](self, inputs)
 
     def _run_masked(self, inputs: Any, mask: Any, users: tuple[Any, ...]) -> Any:
@@ -405,17 +296,22 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         self.follow_children()
         flat, masks = self._unpack(inputs), tree.flatten(mask) if tree.is_nested(mask) else [mask]
         axes = tuple(None if one is None else one.dim() for one in masks)
-        assert self.graph is not None
+        assert self._device_graph is not None
         assert self._emitted is not None
         runs = self._emitted.masked
         if (axes, users) not in runs:
             with uncounted_calls(self):
-                emitter = self._emitter(masked_graph(self.graph, axes), users)
+                emitter = self._emitter(masked_graph(self._device_graph, axes), users)
             runs[axes, users] = emitter.emit(lambda _, flat: flat, self._input_checks())[0]
         for tensor, one in zip(flat, masks, strict=True):
             if one is not None:
                 tensor._keras_mask = one
         return runs[axes, users](self, flat)
+
+    def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._takes_text and args and not any_symbolic(args[0]):
+            args = (self.without_text(args[0]), *args[1:])
+        return super()._slow_call(args, kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -556,7 +452,15 @@ class Model(Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
         return self.graph is not None
 
     def __getstate__(self) -> dict[str, Any]:
-        made_again = {"_emitted", "_places", "inputs", "outputs", "_ends"}  # from the graph
+        made_again = {
+            "_emitted",
+            "_places",
+            "_text_part",
+            "_device_graph",
+            "inputs",
+            "outputs",
+            "_ends",
+        }  # from the graph
         dropped = {"_fit", *made_again}
         return {key: value for key, value in super().__getstate__().items() if key not in dropped}
 

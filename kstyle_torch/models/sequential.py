@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import Proxy
 
 from kstyle_torch import budget, tree
@@ -14,12 +14,14 @@ from kstyle_torch.layer.config_form import keras_form
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layers.input_layer import InputLayer, input_tensor
+from kstyle_torch.layers.preprocessing.data_layer import as_array
 from kstyle_torch.models.child_names import free_key
 from kstyle_torch.models.model import GRAPH_CALLS, Model, is_graph_input
 from kstyle_torch.registry import HOMES
 from kstyle_torch.serialization import custom_object_scope, deserialize_keras_object, serialize_keras_object
 from kstyle_torch.symbolic.graph import trace
-from kstyle_torch.symbolic.tensor import record
+from kstyle_torch.symbolic.infer import takes_text
+from kstyle_torch.symbolic.tensor import is_symbolic, is_text, record
 
 
 @layer_registry.register()
@@ -128,7 +130,16 @@ class Sequential(Model):
         """Calls the layers on a symbolic input, if its shape is known, and generates the forward function."""
         if self._input_layer is None or not self._chain:
             set_unnoticed(
-                self, graph=None, code=None, _emitted=None, inputs=None, outputs=None, built=False, _tensors=[]
+                self,
+                graph=None,
+                code=None,
+                _emitted=None,
+                _text_part=None,
+                _device_graph=None,
+                inputs=None,
+                outputs=None,
+                built=False,
+                _tensors=[],
             )
             return
         take_path(self)
@@ -176,10 +187,14 @@ class Sequential(Model):
         if isinstance(input_shape, list) and all(isinstance(shape, (list, tuple)) for shape in input_shape):
             super().build(input_shape)  # several inputs for the first layer, without a graph
             return
+        self._build_for_input(InputLayer(batch_shape=(None, *tuple(input_shape)[1:])))
+
+    def _build_for_input(self, layer: InputLayer) -> None:
+        """Puts an InputLayer in front, and creates the weights."""
         chain = self._chain
         set_unnoticed(self, _chain=[])
         try:
-            self._set_input(InputLayer(batch_shape=(None, *tuple(input_shape)[1:])))
+            self._set_input(layer)
         finally:
             set_unnoticed(self, _chain=chain)
         try:
@@ -221,6 +236,22 @@ class Sequential(Model):
     def _is_graph(self) -> bool:
         return True
 
+    @property
+    def _takes_text(self) -> bool:
+        waits = self._input_layer is None and bool(self._chain) and takes_text(self._chain[0])
+        return waits or self._text_part is not None
+
+    def without_text(self, x: Any, lazily: bool = False, on_host: bool = False) -> Any:
+        """Returns x with numbers in the place of text; see `Model.without_text`. Text builds a model that begins with it."""
+        if self._input_layer is None and self._takes_text and (shape := _shape_of_text(x)) is not None:
+            self._build_for_input(InputLayer(batch_shape=(None, *shape[1:]), dtype="string"))
+        return super().without_text(x, lazily, on_host)
+
+    def _slow_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._input_layer is None and args and is_text(args[0]) and self._takes_text:
+            self._build_for_input(InputLayer(batch_shape=args[0].shape, dtype="string"))
+        return super()._slow_call(args, kwargs)
+
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """Returns the output for a batch of inputs, with its mask (batch, steps) if it has one.
 
@@ -242,6 +273,18 @@ class Sequential(Model):
 
     def __len__(self) -> int:
         return len(self._chain)
+
+
+def _shape_of_text(x: Any) -> tuple[int, ...] | None:
+    """Returns the shape of text; None for other data."""
+    if isinstance(x, Tensor) or is_symbolic(x):
+        return None
+    try:
+        array = as_array(x)
+    except ValueError:  # lists of different lengths
+        return None
+    is_text = array.dtype.kind in "US" or any(isinstance(each, (str, bytes)) for each in array.ravel()[:1].tolist())
+    return tuple(array.shape) if is_text and array.ndim else None
 
 
 def _shape_wanted(layer: Any) -> Any:

@@ -268,7 +268,7 @@ class Trainer(StepHooks):
             if validation_split and validation_data is None:
                 x, validation_data = split_source(x, validation_split)
         else:
-            arrays = as_arrays(x, y, sample_weight, self._floats())
+            arrays = as_arrays(self.without_text(x, lazily=True), y, sample_weight, self._floats())
             if validation_split and validation_data is None:
                 arrays, validation_data = split_off(arrays, validation_split, num_samples(arrays[0]))
             x, y, sample_weight = arrays
@@ -358,6 +358,7 @@ class Trainer(StepHooks):
             steps=steps,
             prepare=self._checked_x,
             floats=self._floats(),
+            without_text=self._converter(),
         )
         batches.inspect = streams.batch_inspector(self, with_targets=False)
         listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
@@ -472,6 +473,7 @@ class Trainer(StepHooks):
             weigh=weigh,
             prepare=prepare,
             floats=self._floats(),
+            without_text=self._converter(),
         )
         if isinstance(batches, StreamBatches):
             self._checked(waiting, *batches.first())
@@ -507,18 +509,31 @@ class Trainer(StepHooks):
     def check_inputs(self, x: Any) -> None:
         """Raises a ValueError if x does not fit the model."""
 
+    def without_text(self, x: Any, lazily: bool = False, on_host: bool = False) -> Any:
+        """Returns x with numbers in the place of text, for a model whose inputs include text."""
+        return x
+
+    @property
+    def _takes_text(self) -> bool:
+        """Returns whether an input is text."""
+        return False
+
+    def _converter(self) -> Callable[..., Any] | None:
+        """Returns `without_text` for batches; None if no input of the model is text."""
+        return functools.partial(self.without_text, on_host=True) if self._takes_text else None
+
     def integer_readers(self) -> dict[int, Any]:
         """Returns the inputs, by position, that are read by layers of integers only."""
         return {}
 
     def _predict_batch(self, x: Any, in_tuple: bool = False) -> Any:
-        x, _, _ = self._checked_x(*as_arrays(x, floats=self._floats()))
+        x, _, _ = self._checked_x(*as_arrays(self.without_text(x), floats=self._floats()))
         return predict.predict_batch(self, _moved(x, self._where()), in_tuple)
 
     def _one_batch(
         self, x: Any, y: Any, sample_weight: Any, weigh: Callable[..., Any] | None
     ) -> tuple[Batch, first_batch.FirstBatch | None]:
-        x, y, sample_weight = as_arrays(x, y, sample_weight, self._floats())
+        x, y, sample_weight = as_arrays(self.without_text(x), y, sample_weight, self._floats())
         if weigh is not None:
             sample_weight = weigh(y, sample_weight)
         waiting: list[first_batch.FirstBatch] = []

@@ -14,16 +14,19 @@ import itertools
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CellType, FunctionType, MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from kstyle_torch import config, tree
 from kstyle_torch._torch import WRAPPERS
+from kstyle_torch.dtype_policies import STRING
+from kstyle_torch.errors import WrongTypeError
 from kstyle_torch.mode import (
     HasMode,
     all_modules,
@@ -102,6 +105,7 @@ def infer(
     Raises: ValueError: if the call fails; it names the target and the shapes.
     """
     symbols = [*dict.fromkeys(filter(is_symbolic, tree.flatten((args, kwargs))))]
+    refuse_text(target, symbols)
     numbers = {leaf: number for number, leaf in enumerate(symbols)}
 
     # A graph bypasses the `__call__` of layers unless a mode was passed; its effects have taken place by now.
@@ -113,6 +117,8 @@ def infer(
         def stand_in(leaf: Any) -> Any:
             if is_symbolic(leaf):
                 sizes = probe.fill(leaf.shape, numbers[leaf])
+                if leaf.torch_dtype is STRING:
+                    return np.full(sizes, "", dtype=object)
                 tensor: Any = torch.full(sizes, value, dtype=leaf.torch_dtype, device=device)
                 if leaf in tags:
                     mask_sizes = probe.fill(tags[leaf].shape, numbers[leaf])
@@ -136,6 +142,21 @@ def infer(
     outputs = [output for _, output in runs.found]
     leaves = zip(*map(tree.flatten, outputs))
     return [_merge(each, zero_rows=runs.found[0][0].rows == 0) for each in leaves], _nest(outputs[0])
+
+
+def takes_text(target: Any) -> bool:
+    """Returns whether a layer or model takes symbolic text: it is called on arrays of strings when the graph runs."""
+    return bool(getattr(target, "_takes_text", False))
+
+
+def refuse_text(target: Any, symbols: Iterable[Any]) -> None:
+    """Raises a TypeError if one of the symbolic tensors is text, and the target works on numbers."""
+    text = next((leaf for leaf in symbols if leaf.torch_dtype is STRING), None)
+    if text is not None and not takes_text(target):
+        raise WrongTypeError(
+            f"{describe(target)} works on numbers; got {text.name!r}, which is text (dtype 'string'). Convert it first, by a "
+            "TextVectorization, StringLookup or Hashing layer."
+        )
 
 
 @contextlib.contextmanager

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from kstyle_torch import tree
 from kstyle_torch.arrays import from_array
-from kstyle_torch.dtype_policies import DTypeName, dtype_name, in_torch_dtypes
+from kstyle_torch.dtype_policies import STRING, DTypeName, dtype_name, in_torch_dtypes
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.registry import snake_case, unique_name
-from kstyle_torch.symbolic.infer import Spec, describe, infer
+from kstyle_torch.symbolic.infer import Spec, describe, infer, refuse_text
 
 Shape = tuple[int | None, ...]
 # attributes of tensors that need values, or counts of elements and bytes, which unknown sizes leave undefined
@@ -107,7 +107,7 @@ class KerasTensor:
         if sparse and ragged:
             raise ValueError("A KerasTensor cannot be both sparse and ragged.")
         self._shape = _standardized(shape)
-        self.torch_dtype = as_dtype(dtype)
+        self.torch_dtype = symbolic_dtype(dtype)
         self._sparse, self._ragged, self.record_history = bool(sparse), bool(ragged), record_history
         self.name = name or unique_name(snake_case(type(self).__name__))
         self._mask: SymbolicTensor | None = None
@@ -349,6 +349,16 @@ class _Output:
         return tensor
 
 
+def symbolic_dtype(dtype: Any) -> Any:
+    """Returns what `as_dtype` does, and `STRING` for text."""
+    return STRING if dtype is STRING or dtype in ("string", str) else as_dtype(dtype)
+
+
+def is_text(x: Any) -> bool:
+    """Returns whether `x` is symbolic text."""
+    return isinstance(x, SymbolicTensor) and x.torch_dtype is STRING
+
+
 def is_symbolic(x: Any) -> bool:
     """Returns whether `x` is a symbolic tensor."""
     return isinstance(x, SymbolicTensor)
@@ -391,6 +401,7 @@ def record_declared(
         declared: Nest of symbolic tensors with the outputs' shapes and dtypes.
     Raises: ValueError: if the call takes a parameter that no layer owns.
     """
+    refuse_text(target, filter(is_symbolic, tree.flatten((args, kwargs))))
     node = _node(target, args, kwargs, tags, filled)
     node.declared = True
 
@@ -469,7 +480,7 @@ def _operator(name: str) -> Callable[..., Any]:
 
 
 class _Unlike:
-    """Comparison of two symbolic tensors whose shapes do not broadcast: it has a truth value, for lists, but no elements.
+    """Comparison of text, or of symbolic tensors whose shapes do not broadcast: a truth value, for lists, without elements.
 
     Args:
         truth: Result of the comparison.
@@ -488,7 +499,7 @@ def _compared(method: Callable[..., Any], tensor: SymbolicTensor, other: Any) ->
     except ValueError:
         if not is_symbolic(other):
             raise
-        return _Unlike(method is Tensor.__ne__)
+        return _Unlike((tensor is other) is (method is Tensor.__eq__))
 
 
 def _logical(name: str) -> Callable[..., Any]:

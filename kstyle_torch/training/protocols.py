@@ -33,6 +33,7 @@ class Trainable(nn.Module):
     jit_compile: Any = False
     steps_per_execution: Any = 1
     graph: Graph | None = None
+    _device_graph: Graph | None = None
 
     if TYPE_CHECKING:
         name: str

@@ -276,7 +276,7 @@ class FeatureSpace(Layer):
         """Encodes rows.
 
         Args:
-            data: Dict of columns, (batch,) or (batch, 1), or of single values; of symbolic tensors too, except for text.
+            data: Dict of columns, (batch,) or (batch, 1), or of single values; of symbolic tensors too.
         Returns: (batch, size) in mode "concat"; a dict of vectors in mode "dict"; without the batch for single values.
         Raises: ValueError: for other data, or before `adapt`. KeyError: if a column is missing or unknown.
         """
@@ -350,31 +350,21 @@ class FeatureSpace(Layer):
     def get_inputs(self) -> dict[str, SymbolicTensor]:
         """Returns an `Input` for each feature, for models that encode their inputs.
 
-        Raises: TypeError: if there is text, which torch cannot hold. ValueError: before `adapt`.
+        Raises: ValueError: before `adapt`.
         """
         self._check_adapted()
-        texts = [name for name, feature in self.features.items() if feature.dtype == "string"]
-        if texts:
-            raise TypeError(
-                f"{self.name} has text in {', '.join(texts)}, which torch cannot hold, so a model cannot encode it. Build "
-                "the model on get_encoded_features() and call it on encoded data: model(space(data))."
-            )
         if self._inputs is None:
             self._inputs = {name: Input((1,), dtype=each.dtype, name=name) for name, each in self.features.items()}
         return self._inputs
 
     def get_encoded_features(self) -> Any:
-        """Returns the symbolic encoding of `get_inputs()`; with text, inputs for encoded data.
+        """Returns the symbolic encoding of `get_inputs()`.
 
         Raises: ValueError: before `adapt`.
         """
         self._check_adapted()
         if self.encoded_features is None:
-            if any(feature.dtype == "string" for feature in self.features.values()):
-                row = {name: "" if each.dtype == "string" else 0 for name, each in self.features.items()}
-                self.encoded_features = tree.map_structure(lambda each: Input(each.shape, dtype=each.dtype), self(row))
-            else:
-                self.encoded_features = self._encode(self.get_inputs())
+            self.encoded_features = self._encode(self.get_inputs())
         return self.encoded_features
 
     # ------------------------------------------------------------------------------------------------------------ files

@@ -25,7 +25,7 @@ from kstyle_torch.registry import snake_case
 from kstyle_torch.symbolic.graph import Call, Graph, Ref, graph_of
 from kstyle_torch.symbolic.infer import infer, is_separable, isolated, untouched
 from kstyle_torch.symbolic.operation import Operation
-from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic
+from kstyle_torch.symbolic.tensor import SymbolicTensor, is_symbolic, is_text
 
 PREFIX = "   "
 BOXES = ("┏━┳┓", "┃┃", "┡━╇┩", "│", "├─┼┤", "└─┴┘")  # top, header, below it, row, between rows, bottom
@@ -298,7 +298,7 @@ def torchinfo_shapes(model: Any) -> dict[int, Any]:
     since shared parameters count twice; the mode that it sets and its cache of the model are reset.
     """
     inputs = _inputs_of(model)
-    if inputs is None:
+    if inputs is None or any(map(is_text, tree.flatten(inputs))):
         return {}
     import torchinfo
     from torchinfo.torchinfo import _cached_forward_pass as cache
@@ -360,6 +360,8 @@ def shapes_of_layers(model: nn.Module) -> dict[int, Any]:
     for module in model.modules():
         graph: Graph | None = graph_of(module)
         if graph is not None:
+            inputs = zip(graph.sources, tree.flatten(graph.inputs), strict=True)
+            known.update((id(source), shapes_of(graph, ref)) for source, ref in inputs)  # torchinfo cannot run text
             known.update((id(call.target), shapes_of(graph, call.outputs)) for call in graph.calls)
             known.setdefault(id(module), shapes_of(graph, graph.outputs))
     several = {key: shapes for key, shapes in known.items() if not isinstance(shapes, Shape)}

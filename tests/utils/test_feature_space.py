@@ -189,6 +189,15 @@ def test_a_model_on_the_encoded_features_of_text():
     assert {name: (each.shape, str(each.dtype)) for name, each in by_feature.items()}["bins"] == ((None, 1), "int32")
 
 
+def test_a_model_encodes_the_text_that_it_is_given():
+    space = made("names, concat")
+    model = ks.Model(space.get_inputs(), layers.Dense(1)(space.get_encoded_features()))
+    model.compile("sgd", "mse")
+    x = data_of(space)
+    model.fit(x, np.ones(40), epochs=2, verbose=0)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), model.layers[-1](space(x)).detach())
+
+
 def test_it_maps_datasets():
     space = made("numbers")
     ds = ks.utils.timeseries_dataset_from_array(np.arange(12.0), None, 2, batch_size=4)
@@ -234,7 +243,6 @@ MISTAKES = {
         lambda: Space({"x": "float_normalized"}).adapt(5),
         "a dataset of dicts, without targets; got int",
     ),
-    "text in graphs": (TypeError, lambda: Space({"x": Space.string_hashed(3)}).get_inputs(), "has text in x"),
     "integers in a vector": (
         ValueError,
         lambda: Space({"x": Space.integer_hashed(3, "int")})({"x": [1]}),

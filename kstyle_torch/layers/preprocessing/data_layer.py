@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -25,6 +28,30 @@ class DataLayer(Layer):
     def convert_weight(self, weight: Any) -> Any:
         """Returns a weight unchanged, since torch is the only backend."""
         return weight
+
+
+class _Results(threading.local):
+    """The place where layers on text leave their results in this thread."""
+
+    on_host = False
+
+
+_results = _Results()
+
+
+@contextlib.contextmanager
+def results_on_host() -> Iterator[None]:
+    """Makes layers on text leave their results on the host, for batches that are carried to the device together."""
+    before, _results.on_host = _results.on_host, True
+    try:
+        yield
+    finally:
+        _results.on_host = before
+
+
+def place_of_results(layer: Any) -> torch.device:
+    """Returns the device for the results of a layer on text: that of the weights around it."""
+    return torch.device("cpu") if _results.on_host else layer.place.device
 
 
 def as_array(data: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 from kstyle_torch import config
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.checks import positive_int
-from kstyle_torch.layers.preprocessing.data_layer import DataLayer, as_array
+from kstyle_torch.layers.preprocessing.data_layer import DataLayer, as_array, place_of_results
 from kstyle_torch.layers.preprocessing.encoding import check_output_mode, encode, refuse_sparse
 from kstyle_torch.layers.preprocessing.fingerprint import hash_text
 from kstyle_torch.layers.preprocessing.lookup import as_salt
@@ -23,6 +23,7 @@ register = layer_registry.register
 class HashLayer(DataLayer):
     """A layer that hashes on the host: strings, which torch cannot hold, and integers as decimal digits."""
 
+    _takes_text = _runs_on_host = True
     _builds_weights = False  # it builds an empty buffer for the device, not a weight
     integer_inputs = True
     _autocast = False
@@ -34,14 +35,14 @@ class HashLayer(DataLayer):
         return leaf
 
     def _device_for(self, x: Any) -> torch.device:
-        return x.device if isinstance(x, Tensor) else self.place.device
+        return x.device if isinstance(x, Tensor) else place_of_results(self)
 
 
 @register()
 class Hashing(HashLayer):
     """Hashing of strings or integers into bins, by FarmHash64 or, with a salt, SipHash.
 
-    The bins are those of Keras. It works in a model (on integers), but is not compiled.
+    The bins are those of Keras. It works in a model: on text on the host in front of it, on integers without being compiled.
 
     Args:
         num_bins: Number of bins, including that of `mask_value`.

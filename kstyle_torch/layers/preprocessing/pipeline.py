@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.symbolic.infer import takes_text
 
 register = layer_registry.register
 
@@ -37,6 +38,11 @@ class Pipeline(Layer):
             if not isinstance(layer, nn.Module):
                 raise TypeError(f"Pipeline takes a list of layers; got {layer!r} in it.")
         self.layers = list(layers)
+
+    @property
+    def _takes_text(self) -> bool:
+        """Returns whether it can be called on symbolic text: if its first layer can."""
+        return bool(self.layers) and takes_text(self.layers[0])
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments; Keras' layer takes no others."""

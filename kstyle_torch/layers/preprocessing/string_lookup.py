@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.module_walk import set_unnoticed
+from kstyle_torch.layers.preprocessing.data_layer import place_of_results
 from kstyle_torch.layers.preprocessing.fingerprint import hash_text
 from kstyle_torch.layers.preprocessing.lookup import MISSING, IndexLookup, read_lines
 from kstyle_torch.layers.preprocessing.text import TextLayer, as_texts
@@ -21,7 +22,7 @@ register = layer_registry.register
 
 @register()
 class StringLookup(TextLayer, IndexLookup):
-    """Conversion of strings to their indices in a vocabulary, or back. It is called on text before the model.
+    """Conversion of strings to their indices in a vocabulary, or back; in a model, of an `Input` of dtype "string".
 
     Args:
         max_tokens: As in `IndexLookup`, as are all others.
@@ -29,7 +30,7 @@ class StringLookup(TextLayer, IndexLookup):
         oov_token: Result for unknown indices with `invert=True`.
         encoding: Encoding of bytes and of a vocabulary file.
     Input shape: any, of strings; with `invert=True` of indices, and the output is a NumPy array of strings.
-    Raises: TypeError: if it is called on anything but text, a symbolic tensor for instance.
+    Raises: TypeError: if it is called on anything but text.
 
     Example:
         >>> layer = StringLookup(vocabulary=["a", "b", "c"])
@@ -88,7 +89,7 @@ class StringLookup(TextLayer, IndexLookup):
             return self._strings_at(inputs)
         texts = as_texts(inputs, self.encoding, self)
         indices = torch.from_numpy(self.indices_of(texts.flat).reshape(texts.shape))
-        return self._encode(indices.to(self.place.device))
+        return self._encode(indices.to(place_of_results(self)))
 
     def indices_of(self, tokens: Sequence[str]) -> np.ndarray:
         """Returns the index of each token; -1 for the mask token if it does not count."""

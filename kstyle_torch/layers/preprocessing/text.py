@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kstyle_torch import config
 from kstyle_torch.layers.preprocessing.data_layer import DataLayer, as_array
+from kstyle_torch.symbolic.tensor import is_symbolic, is_text
 
 
 class Texts(NamedTuple):
@@ -24,8 +25,9 @@ class Texts(NamedTuple):
 
 
 class TextLayer(DataLayer):
-    """A layer that is called on text, before the model: a list, an array or a pandas Series of strings."""
+    """A layer that is called on text: a list, an array or a pandas Series of strings, or an `Input` of dtype "string"."""
 
+    _takes_text = True
     _builds_weights = False  # it builds an empty buffer for the device, not a weight
     integer_inputs = True
     _autocast = False
@@ -35,10 +37,14 @@ class TextLayer(DataLayer):
         self.register_buffer("place", torch.empty(0, device=config.device()), persistent=False)
 
     def _symbolic_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        raise TypeError(
-            f"{self.name} works on text, which torch cannot hold, so it cannot be called on a symbolic tensor. Convert "
-            "text to numbers before the model, x = layer(texts), and start the model with an Input of their shape."
-        )
+        first = self._first_argument(args, kwargs)
+        if not is_text(first) or getattr(self, "invert", False):
+            got = f"of dtype {first.dtype}" if is_symbolic(first) else f"in a {type(first).__name__}"
+            raise TypeError(
+                f"{self.name} works on text; got a symbolic tensor {got}. In a model it is called on text, "
+                'Input((1,), dtype="string"), and returns numbers (invert=True is for data outside of models).'
+            )
+        return super()._symbolic_call(args, kwargs)
 
     def _to_tensor(self, leaf: Any) -> Any:
         return leaf

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kstyle_torch import budget
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layers.preprocessing.data_layer import batches_of, is_one_array
+from kstyle_torch.layers.preprocessing.data_layer import batches_of, is_one_array, place_of_results
 from kstyle_torch.layers.preprocessing.encoding import OLDER_MODES
 from kstyle_torch.layers.preprocessing.lookup import DROPPED
 from kstyle_torch.layers.preprocessing.string_lookup import StringLookup
@@ -39,7 +39,7 @@ WORD = re.compile(r"[^ \t\n\r\f\v]+")
 
 @register()
 class TextVectorization(TextLayer):
-    """Conversion of texts to indices of words, or to vectors of word counts. It is called before the model.
+    """Conversion of texts to indices of words, or to vectors of word counts; in a model, of an `Input` of dtype "string".
 
     A text is standardized, split into tokens and combined to n-grams; a `StringLookup` with mask token "" returns their
     indices: 0 is padding, 1 is for unknown tokens.
@@ -60,7 +60,7 @@ class TextVectorization(TextLayer):
         encoding: Encoding of bytes and of a vocabulary file.
     Input shape: (batch,) or (batch, 1), of strings. Output shape: (batch, length) of int64; in the other modes
         (batch, size of the vocabulary).
-    Raises: TypeError: if it is called on anything but text, a symbolic tensor for instance.
+    Raises: TypeError: if it is called on anything but text.
 
     Example:
         >>> layer = TextVectorization(output_sequence_length=4)
@@ -196,7 +196,7 @@ class TextVectorization(TextLayer):
         documents, shape = self._tokenize(as_texts(inputs, self.encoding, self))
         if self.output_sequence_length is not None:
             documents = [tokens[: self.output_sequence_length] for tokens in documents]
-        indices = self._padded(documents).to(self.place.device)
+        indices = self._padded(documents).to(place_of_results(self))
         if self.output_mode == "int":
             return indices.reshape(*shape, indices.shape[1])
         vectors = self.lookup._encode(indices)

@@ -71,7 +71,7 @@ def on_host(leaf: Any) -> bool:
 
 def tables_of(model: Trainable) -> dict[int, Embedding]:
     """Returns the Embedding that reads each input, also in a nested model; of several, the one with the smallest table."""
-    graph = graph_of(model)
+    graph = model._device_graph
     known = model._fit.tables
     if graph is None:
         return {}
@@ -81,7 +81,7 @@ def tables_of(model: Trainable) -> dict[int, Embedding]:
     for place, ref in enumerate(tree.flatten(graph.inputs)):
         targets = [call.target for call in graph.calls if ref in [*call.reads()] and not call.kwargs]
         models: list[Any] = [target for target in targets if graph_of(target) is not None]
-        within = [tables_of(model).get(0) for model in models if len(model.graph.sources) == 1]
+        within = [tables_of(model).get(0) for model in models if len(model._device_graph.sources) == 1]
         layers = [layer for layer in (*targets, *within) if isinstance(layer, Embedding)]
         if layers:
             found[place] = min(layers, key=lambda layer: layer.input_dim)
