@@ -37,6 +37,7 @@ from kstyle_torch.mode import (
     sharing_copy,
     used_elsewhere,
 )
+from kstyle_torch.ownership import is_ours
 from kstyle_torch.symbolic.probes import (
     LONGEST,
     MOST_ELEMENTS,
@@ -68,6 +69,8 @@ BROADCASTING = (
     "kstyle_torch.layers.attention",
 )
 
+HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+
 
 class Probing(threading.local):
     """Flag of threads that run calls on made-up data, for which loops that depend on values may not end."""
@@ -90,6 +93,24 @@ class Spec(NamedTuple):
     shape: tuple[int | None, ...]
     dtype: torch.dtype
     mask_axes: int | None = None
+
+
+@contextlib.contextmanager
+def _without_users_hooks(target: Any) -> Iterator[None]:
+    """Keeps hooks of users from seeing made-up data; those that torch needs, as for weight normalization, run."""
+    changed = []
+    for module in target.modules() if isinstance(target, nn.Module) else ():
+        fields = module.__dict__
+        for name in HOOKS:
+            hooks = fields[name]
+            if hooks and not all(map(is_ours, hooks.values())):
+                fields[name] = type(hooks)((key, hook) for key, hook in hooks.items() if is_ours(hook))
+                changed.append((fields, name, hooks))
+    try:
+        yield
+    finally:
+        for fields, name, hooks in changed:
+            fields[name] = hooks
 
 
 def infer(
@@ -131,7 +152,7 @@ def infer(
 
     runs = _Runs(call, [leaf.shape for leaf in symbols])
     num_weights = _count_weights(target)
-    with undisturbed(target) as held, torch.no_grad(), _probing():
+    with undisturbed(target) as held, _without_users_hooks(held), torch.no_grad(), _probing():
         entry = functools.partial(nn.Module.__call__, held) if past_own else held
         fits = runs.at_usual_sizes() or runs.at_other_sizes(_hints(target, args, kwargs, is_symbolic))
         if not fits or (_count_weights(target) > num_weights and runs.has_fixed_size()):

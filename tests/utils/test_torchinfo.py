@@ -99,3 +99,18 @@ def test_totals_are_those_of_the_model(name, make, shape, how, options):
     assert found.trainable_params == sum(math.prod(weight.shape) for weight in model.trainable_weights)
     assert left_behind(model) == before
     assert all(torch.equal(value, values[key]) for key, value in model.state_dict().items())
+
+
+def test_a_model_that_is_built_by_the_call_is_counted_once():
+    model = Sequential([layers.Dense(3), Sequential([layers.Dense(2)])])
+    found = torchinfo.summary(model, input_size=(4, 5), verbose=0)
+    assert found.total_params == model.count_params() == 26
+
+
+def test_hooks_of_users_do_not_see_made_up_data():
+    model, seen = Sequential([layers.Dense(3), layers.Dense(2)]), []
+    for layer in model.layers:
+        layer.register_forward_hook(lambda module, args, output: seen.append(tuple(output.shape)))
+        layer.register_forward_pre_hook(lambda module, args: seen.append(tuple(args[0].shape)))
+    model(torch.ones(4, 5))
+    assert seen == [(4, 5), (4, 3), (4, 3), (4, 2)]
