@@ -34,7 +34,7 @@ def plot_history(history: Any, metrics: Sequence[str] | None = None, path: Any =
         )
     if not chosen:
         raise ValueError("plot_history: there is nothing to draw; the history is empty, or metrics=[] was passed.")
-    plt = _pyplot()
+    plt = pyplot()
     size = (INCHES[0] * len(chosen), INCHES[1])
     figure, axes = plt.subplots(ncols=len(chosen), figsize=size, squeeze=False, layout="constrained")
     panels = [*axes[0]]
@@ -96,9 +96,13 @@ def _numbered(epochs: Sequence[int], count: int) -> list[int]:
     return [epoch + 1 for epoch in epochs] if fits else [*range(1, count + 1)]
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """Returns matplotlib.pyplot.
+
+    Raises: ImportError: without matplotlib.
+    """
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError("Plots of a history need matplotlib: pip install 'kstyle-torch[plot]'.") from error
+        raise ImportError("Curves need matplotlib: pip install 'kstyle-torch[plot]'.") from error
     return plt

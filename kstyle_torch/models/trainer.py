@@ -192,8 +192,8 @@ class Trainer(StepHooks):
     def reset_metrics(self) -> None:
         """Resets all metrics."""
         run = run_by(self)
-        if run is not None:
-            run.meter = None
+        if run is not None and run.meter is not None:
+            run.meter.clear()
         device = self._where()
         for metric in self.metrics:
             metric.to(device)
