@@ -14,6 +14,7 @@ from torch.utils import data as torch_data
 from kstyle_torch import config, tree
 from kstyle_torch.data.arrays import check_lengths, is_array, num_samples, to_tensors
 from kstyle_torch.data.batches import ArrayBatches, Batch, Batches
+from kstyle_torch.data.labelled import Naming
 from kstyle_torch.data.split import unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.errors import WrongTypeError
@@ -32,6 +33,7 @@ def make_batches(
     weigh: Callable[..., Any] | None = None,
     prepare: Callable[[Any, Any, Any], Batch] | None = None,
     floats: torch.dtype | None = None,
+    naming: Naming | None = None,
 ) -> Batches:
     """Returns batches for any kind of data.
 
@@ -47,6 +49,7 @@ def make_batches(
         weigh: Computes sample weights from targets and weights.
         prepare: Checks and converts x, y and weights of arrays, once.
         floats: The dtype of floating-point data; `config.floatx()` if None.
+        naming: Splits batches that are dicts into inputs and targets; None if they are inputs.
     Raises: ValueError: for unusable data, or contradictory arguments.
     """
     check_steps(steps)
@@ -56,7 +59,7 @@ def make_batches(
         if arrays is None:
             source = _loader(x, batch_size, shuffle)
             steps, restarts = _limited(steps, source, restarts)
-            return StreamBatches(source, device, steps, restarts, shuffle, weigh, floats)
+            return StreamBatches(source, device, steps, restarts, shuffle, weigh, floats, naming)
         x, y, sample_weight = arrays
     x, y, sample_weight = as_arrays(x, y, sample_weight, floats)
     if weigh is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.utils import data as torch_data
 from kstyle_torch import tree
 from kstyle_torch.data.arrays import to_tensor, to_tensors
 from kstyle_torch.data.batches import Batch, Batches, warn_of_end
+from kstyle_torch.data.labelled import Naming
 from kstyle_torch.data.py_dataset import PyDataset, iterate
 from kstyle_torch.data.rows import Rows
 from kstyle_torch.data.split import unpack
@@ -35,6 +36,7 @@ class StreamBatches(Batches):
         shuffle: Whether the batches of a `PyDataset` have a new order in each epoch.
         weigh: Computes sample weights from targets and weights.
         floats: The dtype of floating-point data; `config.floatx()` if None.
+        naming: Splits batches that are dicts into inputs and targets; None if they are inputs.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class StreamBatches(Batches):
         shuffle: Any = False,
         weigh: Callable[..., Any] | None = None,
         floats: torch.dtype | None = None,
+        naming: Naming | None = None,
     ):
         super().__init__(device, limit, restarts)
+        self.naming = naming
         self.source, self.shuffle, self.weigh, self.floats = source, shuffle, weigh, floats
         self.is_iterator = isinstance(source, Iterator) and not isinstance(source, PyDataset)
         self.num_batches = _length(source)
@@ -180,7 +184,7 @@ class StreamBatches(Batches):
 
     def _prepared(self, item: Any) -> Batch:
         """Returns a batch as tensors on the host, with sample weights, after checking it."""
-        x, y, weight = unpack(item if isinstance(item, (tuple, list)) else (item,))
+        x, y, weight = unpack(item if isinstance(item, (tuple, list)) else self._named(item))
         floats = self.floats
         x, y, weight = _tensors(x, "x", floats), _tensors(y, "y", floats), _tensors(weight, "sample_weight", floats)
         if x is not None and 0 in [leaf.shape[0] for leaf in ([x] if type(x) is Tensor else tree.flatten(x))]:
@@ -192,6 +196,12 @@ class StreamBatches(Batches):
         if self.device.type == "cpu" and type(x) is Tensor and x.device.type != "cpu":
             x, y, weight = tree.map_structure(lambda leaf: None if leaf is None else leaf.cpu(), (x, y, weight))
         return x, y, weight
+
+    def _named(self, item: Any) -> tuple[Any, ...]:
+        """Returns a batch that is not a tuple as x, or as x and y."""
+        if not isinstance(item, Mapping):
+            return (item,)
+        return (dict(item),) if self.naming is None else self.naming.split(item)
 
 
 def _tensors(part: Any, what: str, floats: torch.dtype | None) -> Any:

@@ -80,6 +80,22 @@ class TorchModel(Model):
         )
         return inspect.Parameter.VAR_POSITIONAL in kinds or (count > 1 and positional >= count)
 
+    _knows_inputs = True
+
+    def _is_input(self, name: str) -> bool:
+        """Returns whether `forward` has an argument of this name.
+
+        An optional `labels` is none in modules with a `config`: those of `transformers` compute a loss of their own from it.
+        """
+        found = next((p for p in self._parameter_list if p.name == name), None)
+        is_for_own_loss = name == "labels" and hasattr(self.wrapped, "config")
+        return found is not None and not (is_for_own_loss and found.default is not inspect.Parameter.empty)
+
+    def _choose_inputs(self, named: dict[str, Any]) -> Any:
+        """Returns the arguments of `forward` among named data; if there are none, all of it, or the data of a single name."""
+        chosen = {name: value for name, value in named.items() if self._is_input(name)}
+        return chosen or (next(iter(named.values())) if len(named) == 1 else named)
+
     @property
     def _bare(self) -> nn.Module:
         return self.wrapped

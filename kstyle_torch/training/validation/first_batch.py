@@ -175,13 +175,8 @@ def check_given(compiled: Objective, x: Any, y: Any) -> None:
     losses = [spec for spec in tree.flatten(compiled.loss.spec) if spec is not None]
     if y is not None or not losses:
         return
-    keys = [key for key in ("labels", "label") if isinstance(x, dict) and key in x]
-    hint = (
-        f" x is a dict with {keys[0]!r} in it: give (inputs, targets) instead, in a DataLoader by a collate_fn that takes "
-        f"{keys[0]!r} out of the batch."
-        if keys
-        else ""
-    )
+    named = isinstance(x, dict)
+    hint = f" x holds {', '.join(map(repr, x))}; targets in it must be named 'labels' or 'label'." if named else ""
     raise ValueError(f"Loss {getattr(losses[0], 'name', losses[0])!r} needs targets, but there is no y.{hint}")
 
 
