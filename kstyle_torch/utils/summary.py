@@ -381,7 +381,8 @@ def shapes_of(graph: Graph, outputs: Any) -> Any:
 
 def shown(shapes: Any) -> str:
     """Returns a nest of shapes as text."""
-    return str(shapes).replace("'", "")
+    named = isinstance(shapes, dict)  # of any kind, such as the outputs of `transformers`
+    return str(dict(shapes) if named else shapes).replace("'", "")
 
 
 # ----------------------------------------------------------------------------------------------------------- the table

@@ -264,8 +264,8 @@ def targets_as_needed(model: Trainable, y: Any) -> Any:
     compiled: Objective = model._compiled
     if y is None or compiled.outputs is None or len(compiled.outputs) != 1:
         return y
-    if tree.is_nested(y) or model.overrides("train_step", "test_step", "compute_loss"):
-        return y
+    if not isinstance(y, Tensor) or model.overrides("train_step", "test_step", "compute_loss"):
+        return y  # nests, and rows that are read when they are needed
     if not compiled.loss.entries or not all(entry.metric.rowwise for entry in compiled.metrics.entries):
         return y
     if any(type(entry.loss).__module__.split(".")[0] != __name__.split(".")[0] for entry in compiled.loss.entries):
@@ -273,5 +273,5 @@ def targets_as_needed(model: Trainable, y: Any) -> Any:
     if any(entry.loss.sparse for entry in compiled.loss.entries):
         return y if y.is_floating_point() else y.long()
     y = y.to(torch.float32) if not y.is_floating_point() else y
-    is_column = isinstance(y, Tensor) and y.ndim == 1 and tuple(compiled.output_shapes[0][1:]) == (1,)
+    is_column = y.ndim == 1 and tuple(compiled.output_shapes[0][1:]) == (1,)
     return y.unsqueeze(-1) if is_column else y
