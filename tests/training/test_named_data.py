@@ -161,7 +161,7 @@ def test_large_columns_are_read_in_parts(monkeypatch):
     whole = Column.__getitem__
     monkeypatch.setattr(Column, "__getitem__", lambda self, rows: read.append(len(r := whole(self, rows))) or r)
     assert two_inputs().fit(Table(COLUMNS), batch_size=8, verbose=0).history == expected
-    assert max(read) <= 8
+    assert len(read) > len(COLUMNS)  # parts; whole columns would be read once
 
 
 @pytest.mark.parametrize(
