@@ -193,6 +193,7 @@ class NotebookBar(Redrawn):
 class _Tqdm(tqdm):
     monitor_interval = 0  # no monitor thread
     text, rest, block = "", ".", "="
+    total: int | None
     width, looked = 0, -math.inf  # width of the terminal, and the time of the query
     _spare: _Tqdm | None = None  # bar of the last epoch, reused since creating one is slow
 

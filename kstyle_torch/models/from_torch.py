@@ -7,8 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.models.model import Model
+from kstyle_torch.registry import custom_object_scope
+from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
 
 
 def from_torch(module: nn.Module, name: str | None = None) -> TorchModel:
@@ -34,6 +37,7 @@ def from_torch(module: nn.Module, name: str | None = None) -> TorchModel:
     return TorchModel(module, name=name)
 
 
+@layer_registry.register()
 class TorchModel(Model):
     """Model that `from_torch` returns; see there.
 
@@ -107,8 +111,22 @@ class TorchModel(Model):
         return super().train(mode)
 
     def get_config(self) -> dict[str, Any]:
-        """Raises a TypeError: a bare module has no config; its weights can be saved."""
-        raise TypeError(
-            f"{self.name!r} wraps a {type(self.wrapped).__name__}, which has no config. "
-            "save_weights() and export() do not need one."
-        )
+        """Returns the module's config and the model's name.
+
+        Raises: TypeError: if the module's class does not say its arguments in `get_config`. Weights can be saved all the same.
+        """
+        try:
+            return {"module": serialize_keras_object(self.wrapped), "name": self.name}
+        except TypeError as error:
+            raise TypeError(f"{self.name!r}: {error} export() does not need a config either.") from error
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """Returns a model for a `get_config` dict.
+
+        Args:
+            config: The config.
+            custom_objects: Classes by name, in addition to registered ones.
+        """
+        with custom_object_scope(custom_objects):
+            return cls(**{**config, "module": deserialize_keras_object(config["module"])})
