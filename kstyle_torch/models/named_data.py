@@ -49,7 +49,7 @@ class NamedData(Trainable):
 
     @property
     def _knows_inputs(self) -> bool:
-        """Whether the names of all inputs are known."""
+        """Tells whether the names of all inputs are known."""
         return self.graph is not None
 
     def _is_input(self, name: str) -> bool:

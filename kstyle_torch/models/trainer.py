@@ -237,7 +237,8 @@ class Trainer(NamedData, StepHooks):
 
         Args:
             x: Array, tensor, DataFrame; a list or dict of them for several inputs; or a `Dataset`, `DataLoader` or
-                generator of `(x, y)` or `(x, y, sample_weight)`.
+                generator of `(x, y)` or `(x, y, sample_weight)`. Dicts, batches that are dicts, and data sets of the
+                library `datasets` may hold the targets as `labels` or `label`.
             y: Targets.
             batch_size: Samples per step; 32 if None.
             epochs: The number of the last epoch.
