@@ -73,7 +73,7 @@ class TooLargeError(ValueError):
 
 
 class Budget(TorchFunctionMode):
-    """Refuses what is out of proportion to the file that it is for, while a model is made of its config.
+    """Limit on what a model may take while it is made from a config, in proportion to the size of its file.
 
     Args:
         stored: Bytes of weights in the file; None for a config without one.
@@ -313,7 +313,7 @@ class _SymbolicError(Exception):
 
 
 def _size_on_meta(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> float | None:
-    """Bytes that a call would allocate for its result; None if only the call itself can tell."""
+    """Returns the bytes that a call would allocate for its result; None if only the call itself can tell."""
     storages: set[int] = set()
 
     def on_meta(item: Any) -> Any:

@@ -39,7 +39,7 @@ class Constraint(serialization.Configurable):
 
 @registry.register()
 class MaxNorm(Constraint):
-    """Scales down vectors whose norm exceeds `max_value`.
+    """Constraint that scales down vectors whose norm exceeds `max_value`.
 
     Args:
         max_value: Upper bound of the norm.
@@ -57,7 +57,7 @@ class MaxNorm(Constraint):
 
 @registry.register()
 class NonNeg(Constraint):
-    """Sets negative weights to 0."""
+    """Constraint that sets negative weights to 0."""
 
     def __call__(self, w: Tensor) -> Tensor:
         w = tensor_of(w)
@@ -66,7 +66,7 @@ class NonNeg(Constraint):
 
 @registry.register()
 class UnitNorm(Constraint):
-    """Scales vectors to norm 1.
+    """Constraint that scales vectors to norm 1.
 
     Args:
         axis: Axis or axes over which a norm is taken: 0 for `Dense`, (0, 1, 2) for `Conv2D`.
@@ -82,7 +82,7 @@ class UnitNorm(Constraint):
 
 @registry.register()
 class MinMaxNorm(Constraint):
-    """Scales vectors so that their norm lies between two bounds.
+    """Constraint that scales vectors so that their norm lies between two bounds.
 
     Args:
         min_value: Lower bound.

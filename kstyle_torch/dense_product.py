@@ -1,8 +1,8 @@
 """The product of dense layers, `x @ weight.T + bias`: torch's own, or oneDNN's where that is faster.
 
-torch's x86 wheels multiply float32 matrices with MKL, which on AMD's processors takes its AVX2 kernels. Where the processor
-has AVX-512 units of full width (Zen 5 and later), that is half the speed which oneDNN, inside the same wheel, reaches.
-`config.set_matmul` chooses.
+torch's x86 wheels multiply float32 matrices with MKL, which uses its AVX2 kernels on AMD's processors. On those with
+AVX-512 units of full width (Zen 5 and later), oneDNN, which is in the same wheel, is twice as fast. `config.set_matmul`
+chooses.
 """
 
 from __future__ import annotations
@@ -60,8 +60,10 @@ def _amd_family() -> int:
 
 def is_chosen() -> bool:
     """Returns whether products of suitable size and kind go to oneDNN."""
+    if onednn_linear is None or is_compiling():
+        return False
     choice = config.matmul()
-    return onednn_linear is not None and (choice == "onednn" or (choice == "auto" and is_faster()))
+    return choice == "onednn" or (choice == "auto" and is_faster())
 
 
 def dense_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -101,7 +103,7 @@ def through_module(module: nn.Module, x: Tensor) -> Tensor:
 
 def _suits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Returns whether oneDNN can multiply two tensors as torch does, and faster."""
-    # Sizes may be unknown or tensors then.
+    # Sizes may be symbolic then.
     if is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return False
     units, inputs = weight.shape
@@ -131,7 +133,7 @@ def _observed() -> bool:
     if functional_transform() is not None or torch.is_autocast_enabled("cpu") or not torch.backends.mkldnn.enabled:
         return True
     modes = dispatch_modes()
-    if modes:  # while a step is recorded, our own is on
+    if modes:  # the recorder's own mode does not count
         return not all(isinstance(mode, LightDispatchMode) for mode in modes)
     return has_torch_function(NOTHING)
 

@@ -124,7 +124,7 @@ def set_floatx(value: str) -> None:
 
 
 class DTypePolicy:
-    """In which dtype a layer keeps its weights, and in which it computes.
+    """Dtypes in which a layer keeps its weights and computes.
 
     Args:
         name: A dtype, for both; or `"mixed_bfloat16"`, `"mixed_float16"`: weights in float32, computing in the other. That of
@@ -395,8 +395,3 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> DT
         raise ValueError(f"Unknown dtype policy {config['class_name']!r}; known: {', '.join(known)}.")
     made: DTypePolicy = cls.from_config(config["config"])
     return made
-
-
-def as_config(policy: DTypePolicy) -> str | dict[str, Any]:
-    """Returns the entry of a layer's config: a policy's name; a map in Keras' JSON form."""
-    return serialize(policy) if isinstance(policy, DTypePolicyMap) else policy.name

@@ -1,21 +1,21 @@
-"""Errors of two kinds: what this package says of a wrong value, and what Keras, Python or torch raise for it.
+"""Exceptions of two kinds at once: the one that this package raises, and the one of Keras, Python or torch.
 
-Programs that were written for Keras catch either.
+Programs that were written for Keras may catch either.
 """
 
 from __future__ import annotations
 
 
 class WrongTypeError(ValueError, TypeError):
-    """A value of a type that cannot be meant."""
+    """A value of an unsupported type."""
 
 
 class OutOfRangeError(ValueError, IndexError):
-    """A number that nothing belongs to: a class, an entry of a table, an axis."""
+    """An index out of range: of a class, a row of a table, an axis."""
 
 
 class MissingFileError(FileNotFoundError, ValueError):
-    """A file that is to be read and is not there."""
+    """A file to be read that does not exist."""
 
 
 class NotIterableError(NotImplementedError, TypeError):

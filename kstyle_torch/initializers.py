@@ -103,6 +103,11 @@ class Initializer(serialization.Configurable):
     def __call__(self, shape: Shape, dtype: DType = None) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(self, shape, dtype=None).")
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain data, the seed first, as Keras does."""
+        config = super().get_config()
+        return {"seed": config["seed"], **config} if "seed" in config else config
+
     def clone(self) -> Any:
         """Returns a new initializer with the same arguments."""
         return type(self).from_config(self.get_config())
@@ -235,7 +240,7 @@ class RandomUniform(RandomInitializer):
 
 @register()
 class VarianceScaling(RandomInitializer):
-    """Draws with the variance `scale / n`, where n counts the units that a weight connects.
+    """Distribution with the variance `scale / n`, where n counts the units that a weight connects.
 
     Args:
         scale: Positive factor.

@@ -178,7 +178,7 @@ class HasMode(nn.Module):
                 running.holds = before
 
     def _fields_of_copy(self) -> dict[str, Any]:
-        """Attributes of a copy that shares the weights which differ from this module's."""
+        """Returns the attributes of a copy that shares the weights which differ from this module's."""
         return {}
 
 

@@ -40,14 +40,22 @@ class Registry:
         self.kind, self.module = kind, module
         self._objects: dict[str, Any] = {}
 
-    def register(self, *aliases: str) -> Callable[[T], T]:
-        """Registers a class or function under its name, its snake case and `aliases`."""
+    def register(self, *aliases: str, public_name: str | None = None) -> Callable[[T], T]:
+        """Registers a class or function under its name, its snake case and `aliases`.
+
+        Args:
+            public_name: Its name in Keras' modules and configs, where that is not its `__name__`.
+        """
+        if public_name is not None:
+            aliases = (*aliases, public_name, snake_case(public_name))
 
         def enter(obj: T) -> T:
             name = obj.__name__  # type: ignore[attr-defined]
             self._objects.setdefault(snake_case(name), obj)  # a function of that name comes before its class
             self._objects.update(dict.fromkeys((name, *aliases), obj))
             HOMES[obj] = self.module
+            if public_name is not None:
+                PUBLIC_NAMES[obj] = public_name
             return obj
 
         return enter
@@ -77,6 +85,7 @@ class Registry:
 
 
 HOMES: dict[Any, str] = {}  # public class or function -> Keras' module for it
+PUBLIC_NAMES: dict[Any, str] = {}  # of those whose `__name__` is another
 CUSTOM_OBJECTS: dict[str, Any] = {}  # "package>name" -> what register_keras_serializable entered
 CUSTOM_NAMES: dict[Any, str] = {}  # and back
 _scopes: list[dict[str, Any]] = []  # innermost last

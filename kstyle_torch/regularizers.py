@@ -89,7 +89,7 @@ class L1L2(Regularizer):
 
 @registry.register()
 class OrthogonalRegularizer(Regularizer):
-    """Penalizes rows (or columns) of a matrix that are not orthogonal: `factor` times their mean absolute cosine.
+    """Penalty on rows (or columns) of a matrix that are not orthogonal: `factor` times their mean absolute cosine.
 
     Args:
         factor: Not negative.

@@ -1,6 +1,6 @@
 """Conversion of objects to and from Keras' JSON form, and of identifiers (name, class, config, object).
 
-A config consists of the constructor's arguments, which are stored on construction: classes do not define `get_config`.
+A config consists of the constructor's arguments, which are stored on construction: few classes define `get_config`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from kstyle_torch.registry import (
     CUSTOM_NAMES,
     CUSTOM_OBJECTS,
     HOMES,
+    PUBLIC_NAMES,
     CustomObjectScope,
     Registry,
     custom_object_scope,
@@ -54,6 +55,9 @@ _whole: ContextVar[bool] = ContextVar("whole_configs", default=False)
 _lenient: ContextVar[bool] = ContextVar("lenient_configs", default=False)
 _safe: ContextVar[bool | None] = ContextVar("safe_mode", default=None)  # None: nothing is being read
 DEFAULTS_ELSEWHERE = [("groups", 1), ("implementation", 2), ("schedule_decay", 0.004)]  # of older versions
+UNLIKE = frozenset(  # arguments whose attribute is another thing
+    "fft_length flash_attention frame_step implementation lora_alpha lora_rank renorm_clipping use_cudnn".split()
+)
 NEWER = {  # settings that came after Keras 3.3
     *"renorm renorm_clipping renorm_momentum use_cudnn lora_alpha flash_attention use_gate sliding_window seed".split(),
     *"optional ragged oov_method salt antialias value_range noise_shape input_axes output_axes".split(),
@@ -93,14 +97,53 @@ class Configurable:
         """Takes no arguments; without it, `object` would accept any, as `__new__` is defined."""
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments as plain data, for `from_config`."""
-        return {name: _plain(value) for name, value in self._arguments.items()}
+        """Returns the constructor's arguments as plain data, for `from_config`.
+
+        Called by a user's own `get_config`, it returns those of the class that the user's extends, as Keras does: the
+        user's method adds its own, which may have no plain form.
+        """
+        owner = extended_class(type(self))
+        arguments = self._arguments if owner is None else _arguments_for(owner, self)
+        return {name: _plain(value) for name, value in arguments.items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Returns an object of this class for a `get_config` dict."""
         with budget.in_force(config):
             return _made_of(cls, {name: _revive(value) for name, value in config.items()})
+
+
+def extended_class(cls: type) -> Any:
+    """Returns the class of this package below a user's `get_config`; None if `cls` has no such method."""
+    definer = next(index for index, base in enumerate(cls.__mro__) if "get_config" in vars(base))
+    if is_own(cls.__mro__[definer]):
+        return None
+    return next(base for base in cls.__mro__[definer:] if is_own(base))
+
+
+def is_own(cls: type) -> bool:
+    """Returns whether a class is one of this package."""
+    return cls.__module__.partition(".")[0] == "kstyle_torch"
+
+
+def _arguments_for(owner: Any, obj: Any) -> dict[str, Any]:
+    """Returns the arguments that the constructor of a user's class passed to that of `owner`.
+
+    What the user's constructor takes as `**kwargs` is passed on as it is; the attributes tell the others.
+    """
+    if type(obj).__init__ is owner.__init__:
+        return obj._arguments
+    cls: type = type(obj)
+    taken = _signature(cls).parameters
+    found = {}
+    for name, parameter in [*_signature(owner).parameters.items()][1:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        found[name] = obj._arguments.get(name, None if parameter.default is parameter.empty else parameter.default)
+        passed_on = name in obj._arguments and name not in taken
+        if not (passed_on or name in UNLIKE or isinstance(getattr(owner, name, None), property)):
+            found[name] = getattr(obj, name, found[name])
+    return found
 
 
 class UnknownArgumentError(ValueError):
@@ -150,6 +193,15 @@ def lenient_configs() -> Iterator[None]:
 @functools.cache
 def _signature(cls: type) -> inspect.Signature:
     return inspect.signature(cls.__init__)  # type: ignore[misc]
+
+
+def default_arguments(cls: type) -> dict[str, Any]:
+    """Returns the defaults of a constructor's arguments, those behind `**kwargs` included."""
+    defaults: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if "__init__" in vars(base):
+            defaults.update((name, each.default) for name, each in _signature(base).parameters.items())
+    return defaults
 
 
 def _bind(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -227,7 +279,7 @@ def _plain(value: Any) -> Any:
     cls: type = type_before_parametrizations(value) if isinstance(value, torch.nn.Module) else type(value)
     config = {
         "module": HOMES.get(cls, cls.__module__),
-        "class_name": cls.__name__,
+        "class_name": PUBLIC_NAMES.get(cls, cls.__name__),
         "config": value.get_config(),
         "registered_name": None if cls in HOMES else CUSTOM_NAMES.get(cls, cls.__name__),
     }
@@ -264,10 +316,7 @@ def _without_newer(cls: type, config: Any) -> Any:
     """Returns the config without defaults that older Keras 3 does not know, so that it reads the file too."""
     if not isinstance(config, dict) or not NEWER & config.keys():
         return config
-    defaults: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        if "__init__" in vars(base):
-            defaults.update((name, each.default) for name, each in _signature(base).parameters.items())
+    defaults = default_arguments(cls)
     return {
         key: value for key, value in config.items() if key not in NEWER or key not in defaults or value != defaults[key]
     }
@@ -275,6 +324,11 @@ def _without_newer(cls: type, config: Any) -> Any:
 
 def _nothing() -> None:
     return None
+
+
+def in_whole_configs() -> bool:
+    """Returns whether configs are those of files."""
+    return _whole.get()
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "compatibility.md"
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-from compatibility_reasons import reason_for  # noqa: E402
+from compatibility_reasons import BEHAVIOR, reason_for  # noqa: E402
 
 MISSING: Any = object()
 INSIDE = ("keras.src", "keras._tf_keras")  # Keras' own inside, and the same names again
@@ -247,6 +247,8 @@ def page(found: list[Row]) -> str:
         if rest:
             lines += ["", f"## {namespace or 'kstyle_torch'}", "", "| name | | why |", "| --- | --- | --- |"]
             lines += [f"| `{row.name}` | {shown(row)} | {row.reason or '**no reason given**'} |" for row in rest]
+    lines += ["", "## Behavior", "", "| what | here |", "| --- | --- |"]
+    lines += [f"| {what} | {why} |" for what, why in BEHAVIOR.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -40,6 +40,15 @@ REASONS: dict[str, str] = {
     "*quantization*": LATER,
 }
 
+# What no name or signature shows.
+BEHAVIOR: dict[str, str] = {
+    "`add_weight(...)`": "returns an `nn.Parameter` (a tensor if not trainable) with the members and operators of Keras' "
+    "variables: its `dtype` is torch's, `isinstance(weight, Variable)` is False, and `weight += x` changes it in place",
+    "`x.dtype` of symbolic tensors, variables and layers": "a string as in Keras, which equals torch's dtype too; outside "
+    "of a layer's call, torch functions take `x.dtype.torch_dtype`",
+    "`variable.value`": "where torch keeps the weight in another layout, a tensor that writes through to it and is not an "
+    "`nn.Parameter`, as `variable.parameter` is",
+}
 
 # Examples of Keras' docstrings that run there on torch and give something else here, by the path of the name.
 INTEGERS = "Keras computes in integers there; its documentation has the numbers that we give"

@@ -1,5 +1,6 @@
 """Keras on its torch backend is the oracle: its settings, made before anything imports it."""
 
+import collections
 import gc
 import os
 
@@ -15,6 +16,11 @@ from kstyle_torch.layer import added_losses
 from kstyle_torch.registry import reset_names
 from kstyle_torch.training.recorded import engine
 
+VARIATIONS = {
+    *("callbacks", "data", "distillation", "export", "graph_passes", "layer", "models", "optimizers", "saving"),
+    *("training", "utils"),
+}
+QUICK_ROWS = 4
 MANY_OBJECTS = 200_000  # beside the frozen ones
 collect_ignore = ["accelerator.py", "callbacks/interrupted.py", "training/replicas.py"]  # programs that tests start
 
@@ -23,6 +29,18 @@ def pytest_configure(config):
     """Warnings are errors, Keras' own excepted."""
     config.addinivalue_line("filterwarnings", r"ignore:.*:Warning:keras\..*")
     config.addinivalue_line("filterwarnings", r"ignore:__array__ implementation doesn't:DeprecationWarning")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    """The quick set has the first rows of tests whose rows are variations: tiers, kinds of data, what a user may do."""
+    rows = collections.Counter()
+    for item in items:
+        if {*item.path.parts} & VARIATIONS and item.get_closest_marker("full") is None:
+            test = (item.path, getattr(item, "originalname", item.name))
+            rows[test] += 1
+            if rows[test] > QUICK_ROWS:
+                item.add_marker(pytest.mark.full)
 
 
 def pytest_collection_finish():

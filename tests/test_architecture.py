@@ -9,6 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+import torch
 
 import kstyle_torch
 from kstyle_torch._torch import NAMES
@@ -20,7 +21,7 @@ MAX_LINES = 600
 # From the ground up: a package imports from those listed before it, and from itself.
 PACKAGES = (
     "_nests _torch errors compat namespaces arrays dtype_policies tracebacks config messages registry tree draws splitmix64 "
-    "budget serialization legacy initializers activations regularizers constraints scopes variables mode "
+    "ownership budget serialization legacy initializers activations regularizers constraints scopes variables mode "
     "dense_product codegen symbolic ops random data layer layers losses metrics optimizers mixed_precision saving "
     "callbacks distribution graph_passes training utils preprocessing export models backend distillation visualization "
     "wrappers datasets applications compat.internals __main__"
@@ -252,7 +253,9 @@ def is_private(name):
 
 # Of tensors, storages, operators and loaders; those that torch's modules have in common with ours may be used anywhere.
 PRIVATE_ATTRIBUTES = set("_schema _overloadname _shutdown_workers _get_file_writer".split())
-PRIVATE_ATTRIBUTES |= {*(part for path in NAMES for part in path.split(".") if is_private(part))} - {"_backward_hooks"}
+PRIVATE_ATTRIBUTES |= {*(part for path in NAMES for part in path.split(".") if is_private(part))}
+PRIVATE_ATTRIBUTES |= {*filter(is_private, dir(torch.Tensor))}
+PRIVATE_ATTRIBUTES -= {"_backward_hooks", "_indices"}  # of modules, and of a layer of ours
 PRIVATE_PATH = re.compile(r"\btorch(\.\w+)*\._[a-zA-Z]")
 
 
@@ -264,6 +267,12 @@ def torch_aliases(tree):
             found |= {each.asname or each.name.split(".")[0]: each.name for each in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
+            head, *rest = ast.unparse(node.value).split(".")
+            if head in found:
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+                found |= {name: ".".join([found[head], *rest]) for name in names}
     return {alias: name for alias, name in found.items() if name.split(".")[0] == "torch"}
 
 
@@ -279,6 +288,10 @@ def private_names_of_torch(tree):
             text = ast.unparse(node)
             if node.attr in PRIVATE_ATTRIBUTES or (text.split(".")[0] in aliases and is_private(node.attr)):
                 yield node.lineno, text
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr", "setattr", "delattr"):
+            text, name = ast.unparse(node.args[0]), node.args[1]
+            if text.split(".")[0] in aliases and isinstance(name, ast.Constant) and is_private(name.value):
+                yield node.lineno, ast.unparse(node)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             if node.value in PRIVATE_ATTRIBUTES or PRIVATE_PATH.search(node.value):
                 yield node.lineno, node.value
@@ -300,6 +313,11 @@ def test_private_names_of_torch_are_in_one_place():
         "import torch.nn.functional as F; F._verify_batch_size",
         "from torch import nn; nn.modules.batchnorm._NormBase",
         "getattr(torch, '_foreach_mul_')",
+        "import torch; getattr(torch, '_VF')",
+        "import torch; functional = torch.nn; functional._reduction",
+        "from torch import _C",
+        "import torch._C as c",
+        "tensor._values()",
         "importlib.import_module('torch.utils._pytree')",
         "weight._version",
     ],
@@ -384,22 +402,40 @@ def test_layers_and_optimizers_show_an_example():
     assert [name for name, has_example in shown.items() if not has_example] == []
 
 
-NOT_NOUNS = set("What How Where Who That Which Whether When Why If Of".split())
-NOT_VERBS = NOT_NOUNS | set("This Always As Is Its Yes Has Those Rows Names Values Numbers".split())
+NOT_NOUNS = set("What How Where Who That Which Whether When Why If Of In".split())
+NOT_VERBS = NOT_NOUNS | set("This Always As Is Its Yes Has Those Rows Names Values Numbers Keras Tensors Bytes".split())
+NOT_VERBS |= {"Attributes"}
+# "Copies of a model" opens with a noun, "Copies a model" with a verb.
+NOUN_THEN = set("of for from in that and with by to at between".split())
+
+
+@functools.cache
+def verbs():
+    """The words with which docstrings of functions open."""
+    nodes = [node for path in MODULES.values() for node in ast.walk(syntax(path)) if isinstance(node, ast.FunctionDef)]
+    texts = [ast.get_docstring(node) for node in nodes]
+    words = {text.split()[0] for text in texts if text}
+    return {word for word in words if re.fullmatch("[A-Z][a-z]+s", word) and word not in NOT_VERBS}
+
+
+def opens_with_verb(text):
+    """Returns whether a verb that functions open with comes first, and not a plural that is spelled like it."""
+    return len(text) > 1 and text[0] in verbs() and text[1].strip(",.:;") not in NOUN_THEN
 
 
 def bad_openings(tree):
-    """The docstrings that do not open with a verb in the third person (functions), or open with a word that is no noun."""
+    """The docstrings that do not open with a verb in the third person (functions) or with a noun (classes, modules)."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
-        if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)):
+        if not isinstance(node, (*functions, ast.ClassDef, ast.Module)):
             continue
         text = (ast.get_docstring(node) or "").split()
         word = text[0].strip(",.:;`'\"") if text else ""
         wraps = any("property" in ast.unparse(each) for each in getattr(node, "decorator_list", ()))
-        if isinstance(node, ast.FunctionDef) and not wraps:
+        if isinstance(node, functions) and not wraps:
             is_bad = not re.fullmatch("[A-Z][a-z]+s", word) or word in NOT_VERBS
         else:
-            is_bad = word in NOT_NOUNS
+            is_bad = word in NOT_NOUNS or (not wraps and opens_with_verb(text))
         if text and is_bad:
             yield getattr(node, "lineno", 1), " ".join(text[:6])
 
@@ -407,8 +443,25 @@ def bad_openings(tree):
 def test_docstrings_open_with_a_verb_or_a_noun():
     trees = {module: syntax(path) for module, path in MODULES.items()}
     assert [(module, *found) for module, tree in trees.items() for found in bad_openings(tree)] == []
-    samples = "class A:\n    'What it is.'\ndef f():\n    'The number.'\ndef g():\n    'Returns the number.'\n"
-    assert [line for line, _ in bad_openings(ast.parse(samples))] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_bad"),
+    [
+        *((f"class A:\n    '{word} it is.'", True) for word in "What How Where Who That Which Returns".split()),
+        *((f"def f():\n    '{word} it is.'", True) for word in "What How Where Who That Which The Numbers".split()),
+        ("'Where it is.'", True),
+        ("async def f():\n    'The number.'", True),
+        ("def f():\n    'Return the number.'", True),
+        ("def f():\n    'Returns the number.'", False),
+        ("class A:\n    'Returns the number.'", True),
+        ("class A:\n    'Copies of a model.'", False),
+        ("class A:\n    'Copies a model.'", True),
+        ("class A:\n    @property\n    def size(self):\n        'The size.'", False),
+    ],
+)
+def test_bad_openings_are_found(text, is_bad):
+    assert bool([*bad_openings(ast.parse(text))]) is is_bad
 
 
 def test_public_methods_have_a_docstring_or_inherit_one():

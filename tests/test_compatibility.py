@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import compatibility
 import compatibility_reasons
+
+import kstyle_torch as ks
 
 
 @pytest.mark.full
@@ -81,3 +84,18 @@ def test_every_reason_is_needed():
     examples = compatibility_reasons.EXAMPLES
     assert {*patterns} - used == set(), "delete the reasons of what is the same now"
     assert all(patterns.values()) and all(examples.values())
+
+
+def test_the_behavior_that_differs_does():
+    """As the page says, of what has the same name and signature."""
+    layer = ks.layers.Dense(2)
+    layer.build((None, 3))
+    weight = layer.add_weight(shape=(2,), trainable=False, initializer="zeros")
+    assert weight.dtype is torch.float32 and not isinstance(weight, ks.Variable)
+    same = weight
+    same += 1
+    assert layer.weights[-1].numpy().tolist() == [1, 1]
+    assert isinstance(layer.kernel, ks.Variable) and not isinstance(layer.kernel.value, torch.nn.Parameter)
+    with pytest.raises(TypeError, match=r"must be torch.dtype"):
+        torch.zeros(2, dtype=ks.Input((2,)).dtype)
+    assert len(compatibility_reasons.BEHAVIOR) == 3

@@ -85,6 +85,7 @@ print(*calls)
 """
 
 
+@pytest.mark.full
 def test_the_package_adds_few_calls():
     """Counted instead of timed, so that the number does not depend on the machine."""
     run = subprocess.run([sys.executable, "-c", CALLS], capture_output=True, text=True, cwd=ROOT, check=True)

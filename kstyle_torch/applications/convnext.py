@@ -88,7 +88,7 @@ own_layers = serialization.registry("layer of ConvNeXt", "keras.src.applications
 
 @own_layers.register()
 class StochasticDepth(Layer):
-    """In training, sets random samples to 0 and scales the others by `1 / (1 - drop_path_rate)`.
+    """Stochastic depth: in training, random samples become 0, and the others are scaled by `1 / (1 - drop_path_rate)`.
 
     Args:
         drop_path_rate: Probability of 0, from 0 to 1.
@@ -114,7 +114,7 @@ class StochasticDepth(Layer):
 
 @own_layers.register()
 class LayerScale(Layer):
-    """Multiplies each channel by a learned factor.
+    """Layer scale: multiplies each channel by a learned factor.
 
     Args:
         init_values: The factors before training, which are small.

@@ -13,7 +13,7 @@ from kstyle_torch.optimizers.variables import parameter_of
 
 
 class SwapEMAWeights(Callback):
-    """Replaces the weights by their running means during evaluation and prediction.
+    """Callback that replaces the weights by their running means during evaluation and prediction.
 
     The optimizer must keep them: `use_ema=True`.
 

@@ -26,7 +26,7 @@ LATEST, PREVIOUS = "latest.pt", "latest.pt.bkp"
 
 
 class BackupAndRestore(Callback):
-    """Saves the state of the training, and resumes from it when the same program is run again.
+    """Callback that saves the state of the training, and resumes from it when the same program is run again.
 
     The resumed training ends with the same weights, bit for bit on a CPU, as without the interruption. The backup holds
     weights, optimizers and schedules, all random numbers (torch's, NumPy's, Python's, seed generators), the

@@ -18,7 +18,7 @@ MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 class ModelCheckpoint(Monitor):
-    """Saves the model or its weights after each epoch or every few batches, or only the best.
+    """Callback that saves the model or its weights after each epoch or every few batches, or only the best.
 
     Args:
         filepath: Ends in `.keras` (or `.h5`, as in older programs); with `save_weights_only` in `.weights.h5`,

@@ -17,7 +17,7 @@ from kstyle_torch.messages import say
 
 
 class EarlyStopping(Monitor):
-    """Ends training when a metric has stopped improving.
+    """Callback that ends training when a metric has stopped improving.
 
     Args:
         monitor: The metric's key in the logs.
@@ -106,7 +106,7 @@ class EarlyStopping(Monitor):
 
 
 class TerminateOnNaN(Callback):
-    """Ends training when the loss is NaN or infinite. It reads the loss of every batch, for which the host waits.
+    """Callback that ends training when the loss is NaN or infinite. It reads the loss of every batch, for which the host waits.
 
     Args:
         raise_error: Whether to raise a RuntimeError instead of ending training normally.
@@ -132,7 +132,7 @@ class TerminateOnNaN(Callback):
 
 
 class MaxTime(Callback):
-    """Ends training after a time, at the end of a batch.
+    """Time limit: ends training at the end of the batch in which the time is over.
 
     Args:
         seconds: The time from the beginning of `fit`.
@@ -167,7 +167,7 @@ class MaxTime(Callback):
 
 
 class ReduceLROnPlateau(Monitor):
-    """Reduces the learning rate when a metric has stopped improving.
+    """Callback that reduces the learning rate when a metric has stopped improving.
 
     Args:
         monitor: The metric's key in the logs.
@@ -247,7 +247,7 @@ class ReduceLROnPlateau(Monitor):
 
 
 class LearningRateScheduler(Callback):
-    """Sets the learning rate at the beginning of each epoch.
+    """Callback that sets the learning rate at the beginning of each epoch.
 
     Args:
         schedule: `f(epoch, learning_rate)` or `f(epoch)` that returns the new learning rate, a float; epochs count from 0.

@@ -17,7 +17,7 @@ from kstyle_torch.callbacks.base import Callback
 
 
 class CSVLogger(Callback):
-    """Writes the metrics of each epoch to a CSV file.
+    """Callback that writes the metrics of each epoch to a CSV file.
 
     Args:
         filename: Path of the file, such as `"run/log.csv"`.
@@ -94,7 +94,7 @@ def _cell(value: Any) -> Any:
 
 
 class RemoteMonitor(Callback):
-    """Sends the metrics of each epoch to a server by HTTP POST; warns if it cannot be reached.
+    """Callback that sends the metrics of each epoch to a server by HTTP POST; warns if it cannot be reached.
 
     Args:
         root: Address of the server.

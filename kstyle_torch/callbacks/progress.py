@@ -21,7 +21,7 @@ WIDTH = 20
 
 
 class ProgbarLogger(Callback):
-    """Prints steps, time per step and the running metrics.
+    """Display of steps, time per step and the running metrics.
 
     `params["verbose"]`: 0 nothing, 1 a bar (one line per epoch if it cannot be drawn), 2 one line per epoch.
     """

@@ -19,7 +19,7 @@ from kstyle_torch.registry import did_you_mean
 
 
 class TensorBoard(Callback):
-    """Writes metrics, histograms of the weights and the model's graph, for `tensorboard --logdir=logs`.
+    """Callback that writes metrics, histograms of the weights and the model's graph, for `tensorboard --logdir=logs`.
 
     It needs the tensorboard package: `pip install "kstyle-torch[tensorboard]"`.
 

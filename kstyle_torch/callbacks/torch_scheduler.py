@@ -13,7 +13,7 @@ from kstyle_torch.optimizers.torch_optimizer import TorchOptimizer
 
 
 class TorchScheduler(Callback):
-    """Steps a `torch.optim.lr_scheduler` after each epoch. `fit(callbacks=[scheduler])` wraps schedulers in it.
+    """Callback that steps a `torch.optim.lr_scheduler` after each epoch. `fit(callbacks=[scheduler])` wraps schedulers in it.
 
     Args:
         scheduler: Scheduler of the torch optimizer in `compile`; or a class or `functools.partial` that takes the optimizer.

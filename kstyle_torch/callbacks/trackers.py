@@ -12,7 +12,7 @@ from kstyle_torch.callbacks.base import Callback
 
 
 class MLflowLogger(Callback):
-    """Logs the metrics of each epoch to MLflow.
+    """Logger of the metrics of each epoch to MLflow.
 
     It logs to the run that is active when training begins. If none is, it starts one, and ends it after training.
 
@@ -46,7 +46,7 @@ class MLflowLogger(Callback):
 
 
 class WandbLogger(Callback):
-    """Logs the metrics of each epoch to Weights & Biases.
+    """Logger of the metrics of each epoch to Weights & Biases.
 
     It logs to the active run, `wandb.run`. If there is none, it starts one when training begins, and finishes it afterwards.
 
@@ -81,7 +81,7 @@ class WandbLogger(Callback):
 
 
 class OptunaPruning(Callback):
-    """Reports a metric of each epoch to an Optuna trial, and ends the training of trials that Optuna prunes.
+    """Pruning by Optuna: reports a metric of each epoch to a trial, and ends the training of trials that are pruned.
 
     Args:
         trial: The trial.

@@ -95,6 +95,8 @@ NAMES: dict[str, dict[str, str]] = {
     "preprocessing": {"ImageDataGenerator": "preprocessing.image.ImageDataGenerator"},
     "utils": {"np_utils": "utils", "vis_utils": "utils", "generic_utils": "utils", "data_utils": "utils"},
 }
+# What to write in place of objects that today's Keras does not have.
+ADVICE = {"layers.merge_with_mode.Merge": "a functional model with keras.layers.Concatenate, Add or the like"}
 # Modules that programs import, and the namespace whose names they have today.
 MODULES: dict[str, str] = {
     **dict.fromkeys(
@@ -187,7 +189,7 @@ def look_up(namespace: str, name: str) -> Any:
     path = NAMES.get(namespace, {}).get(name)
     if path is None:
         return None
-    tell(f"keras.{namespace}.{name}".replace("..", "."), f"keras.{path}")
+    tell(f"keras.{namespace}.{name}".replace("..", "."), ADVICE.get(path, f"keras.{path}"))
     above, _, last = path.rpartition(".")
     return getattr(importlib.import_module(f"{PACKAGE}.{above}".rstrip(".")), last)
 

@@ -14,7 +14,7 @@ Parcel = tuple[list[Tensor], Any]  # tensors being copied, and the event of thei
 
 
 class Carrier:
-    """Copies lists of tensors to a device without making the host wait for it.
+    """Copier of lists of tensors to a device, for which the host does not wait.
 
     Args:
         device: Target device.

@@ -61,7 +61,7 @@ class WeightedByStructure(DistillationLoss):
 
 @registry.register()
 class LogitsDistillation(WeightedByStructure):
-    """Compares the final outputs, divided by a temperature.
+    """Comparison of the final outputs, divided by a temperature.
 
     Args:
         temperature: The divisor. High ones make the student learn what the teacher holds for unlikely, too.
@@ -102,7 +102,7 @@ class LogitsDistillation(WeightedByStructure):
 
 @registry.register()
 class FeatureDistillation(WeightedByStructure):
-    """Compares the outputs of a layer of the teacher with those of a layer of the student.
+    """Comparison of the outputs of a layer of the teacher with those of a layer of the student.
 
     Args:
         loss: Name, function or object, or a nest of them as the outputs are, where None skips an output.

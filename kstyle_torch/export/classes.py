@@ -127,7 +127,7 @@ class Written:
 
 
 class Classes:
-    """Writes the classes of a model.
+    """Writer of the classes of a model.
 
     Args:
         model: The model.
@@ -287,7 +287,7 @@ class _Class:
 
 
 class Writer:
-    """Converts the code of each module to classes; modules with equal code share one."""
+    """Conversion of the code of each module to classes; modules with equal code share one."""
 
     def __init__(self, classes: Classes):
         self.classes, self.native = classes, classes.native

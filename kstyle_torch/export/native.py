@@ -15,7 +15,7 @@ DRAWS = ("bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "
 
 
 class Undrawn(TorchFunctionMode):
-    """Leaves the weights of modules that are made in the block unset, so that no random numbers of the user's are used up.
+    """Block in which the weights of new modules stay unset, so that none of the user's random numbers are used up.
 
     Setting the random state back afterwards would not do: another thread may be drawing.
     """

@@ -86,7 +86,7 @@ def identifier(wish: str, taken: Iterable[str] = ()) -> str:
 
 
 class Body:
-    """Writes the statements of one frame.
+    """Writer of the statements of one frame.
 
     Args:
         frame: The frame.

@@ -27,6 +27,7 @@ from kstyle_torch.layers.pooling import (
     Pooling,
 )
 from kstyle_torch.layers.separable_convolution import DepthwiseConv1D, DepthwiseConv2D
+from kstyle_torch.ownership import is_ours
 from kstyle_torch.symbolic.graph import Call, Graph, Ref
 
 WINDOWED = {
@@ -128,4 +129,4 @@ def _passes(call: Call, first: Any) -> bool:
 
 def _is_elementwise(activation: Any) -> bool:
     ours = getattr(activation, "__module__", None) == activations.__name__
-    return ours and activation not in MIXES_CHANNELS
+    return ours and is_ours(activation) and activation not in MIXES_CHANNELS

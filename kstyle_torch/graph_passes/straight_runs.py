@@ -15,7 +15,7 @@ from kstyle_torch.graph_passes.crop_inputs import crops
 from kstyle_torch.graph_passes.relu_after_pool import relu_after_pooling
 from kstyle_torch.symbolic.graph import Graph
 
-# Functions of torch that straight runs leave out, put others in the place of, or call in another order.
+# Functions of torch that straight runs skip, replace or reorder.
 _of_functional = operator.itemgetter(
     *("linear", "conv1d", "conv2d", "conv3d", "relu", "relu_", "max_pool1d", "max_pool2d", "max_pool3d")
 )

@@ -40,7 +40,7 @@ def forget(layer: Any) -> None:
 
 
 def keep(layers: Iterable[tuple[Any, Any]], by_layer: dict[int, list[Any]]) -> None:
-    """Gives layers the losses that a run has collected.
+    """Sets the losses that a run has collected on their layers.
 
     Args:
         layers: Pairs of the layer that has run and the layer that gets its losses: the same one, or its original.

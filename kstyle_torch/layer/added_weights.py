@@ -137,7 +137,7 @@ class _VariableMethods:
         return not self._stands_in
 
     def _put_in_place(self: Any, value: Tensor) -> Callable[[], None]:
-        """Puts a value where the weight is, and returns a function that puts the weight back."""
+        """Replaces the weight by a value, and returns a function that restores it."""
         layer, row = self._layer, self._row
         value = (
             value.view_as(value).as_subclass(_StandIn)
@@ -230,6 +230,24 @@ def _operator(name: str) -> Callable[..., Any]:
     return operate
 
 
+def _reflected(name: str) -> Callable[..., Any]:
+    """Returns the operator for the right-hand side.
+
+    Python prefers it to the operator of a tensor on the left, which must give the bits of that tensor's own operator.
+    """
+    method, own = getattr(Tensor, f"__{name}__"), getattr(Tensor, f"__r{name}__")
+
+    def operate(self: Any, other: Any) -> Any:
+        if isinstance(other, Tensor):
+            return method(other, self)
+        if type(other) in (list, tuple):
+            return method(torch.as_tensor(other, device=self.device), self)
+        return own(self, other)
+
+    operate.__name__ = f"__r{name}__"
+    return operate
+
+
 def _logical(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     def operate(self: Any, other: Any) -> Any:
         return function(self, torch.as_tensor(_operand(other, self), device=self.device))
@@ -240,6 +258,8 @@ def _logical(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 for _name in OPERATORS:
     setattr(_VariableMethods, f"__{_name}__", _operator(f"__{_name}__"))
+for _name in OPERATORS[: OPERATORS.index("lt")]:  # comparisons are reflected by one another
+    setattr(_VariableMethods, f"__r{_name}__", _reflected(_name))
 for _name in LOGICAL:
     for _side in (f"__{_name}__", f"__r{_name}__"):
         setattr(_VariableMethods, _side, _logical(getattr(torch, f"logical_{_name}"), _side))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from kstyle_torch import config, dtype_policies, regularizers, tree
@@ -24,13 +25,14 @@ from kstyle_torch.layer.call_arguments import (
     shapes_for,
 )
 from kstyle_torch.layer.call_pairs import pair_again, pair_call_and_forward
+from kstyle_torch.layer.casts import cast_input
 from kstyle_torch.layer.checks import check_initialized
+from kstyle_torch.layer.config_form import keras_form
 from kstyle_torch.layer.containers import metrics_in, tracked
 from kstyle_torch.layer.input_spec import check_inputs
 from kstyle_torch.layer.masks import any_mask, fill_masks, masks_of, put_masks, warn_of_lost_mask, without_masks_of_none
 from kstyle_torch.layer.module_walk import OwnDict, OwnList, first_parameter, modules_of, set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
-from kstyle_torch.layer.precision import cast_input
 from kstyle_torch.layer.recompute import rematerialized_call
 from kstyle_torch.layer.reserved import let_none_give_way
 from kstyle_torch.layer.shapes import as_shape, declared_shape, shapes_of
@@ -42,17 +44,13 @@ from kstyle_torch.layer.weight_holder import sync_trainable
 from kstyle_torch.mode import apart_from_holds, flags_outside, holding, holds, modeless, running
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.scopes import current_remat_mode, opened
-from kstyle_torch.serialization import Configurable, registry, reject_unknown, serialize_keras_object
+from kstyle_torch.serialization import Configurable, extended_class, registry, reject_unknown, serialize_keras_object
 from kstyle_torch.symbolic.infer import describe
 from kstyle_torch.symbolic.tensor import any_symbolic
 
 layer_registry = registry("layer", "keras.layers")
 # in Keras' configs; accepted while they are disabled
 KERAS_ONLY = ("lora_alpha", "lora_rank", "quantization_config")
-# arguments of the package's layers that Keras' configs have in the form of the attribute: `(3, 3)` for 3
-SETTLED = frozenset(
-    "kernel_size strides dilation_rate pool_size padding output_size size cropping data_format value_dim".split()
-)
 
 
 class Layer(Configurable, Traced):
@@ -149,8 +147,14 @@ class Layer(Configurable, Traced):
         if self._has_nothing_to_build and self._builds_by_default():
             set_unnoticed(self, built=True)
         self.activity_regularizer = regularizers.get(activity_regularizer)
-        if self.activity_regularizer is not None:
-            self.register_forward_hook(regularize_activity)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "activity_regularizer":  # users may set it at any time; calls without hooks are faster
+            for key in [key for key, hook in self._forward_hooks.items() if hook is regularize_activity]:
+                del self._forward_hooks[key]
+            if value is not None:
+                self.register_forward_hook(regularize_activity)
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -185,14 +189,11 @@ class Layer(Configurable, Traced):
         return layer
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments as plain data, with name, trainable and dtype."""
-        own = {"name": self.name, "trainable": self.trainable, "dtype": dtype_policies.as_config(self.dtype_policy)}
-        set_since = {name: serialize_keras_object(getattr(self, name)) for name in self._set_arguments}
-        config = {**super().get_config(), **set_since, **own}
-        config.pop("autocast", None)  # Keras' layers have no such setting in files
-        if type(self).__module__.startswith("kstyle_torch."):
-            config.update((name, getattr(self, name, config[name])) for name in SETTLED & config.keys())
-        return config
+        """Returns name, trainable and dtype, then the constructor's arguments, as plain data in Keras' form."""
+        config = super().get_config()
+        if extended_class(type(self)) is None:
+            config.update((name, serialize_keras_object(getattr(self, name))) for name in self._set_arguments)
+        return keras_form(self, config)
 
     # --------------------------------------------------------------------------------------------- building weights
 
@@ -257,7 +258,7 @@ class Layer(Configurable, Traced):
     # ------------------------------------------------------------------------------------------------------ calling
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        """Computes the outputs; a subclass has one of its own, under this name or torch's, `forward`."""
+        """Computes the outputs; subclasses define it, under this name or torch's, `forward`."""
         raise NotImplementedError(f"{describe(self)} has no call(): write one, or a forward().")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -287,9 +288,10 @@ class Layer(Configurable, Traced):
 
     def _outermost_call(self, plain: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs an outermost call: clears the losses of the previous one, and afterwards the mode inherited by inner layers."""
-        if is_exporting():  # exported programs must not change state
+        # torch's flags, which are usually off, save a call each
+        if torch.compiler.is_exporting() and is_exporting():  # exported programs must not change state
             return self._slow_call(args, kwargs)
-        compiling, call = is_compiling(), running
+        compiling, call = torch.compiler.is_compiling() and is_compiling(), running
         if compiling or added_losses.pending or call.losses:
             added_losses.forget(self)
         entry = None if compiling or call.mode is not None else (call.thread, self)
@@ -527,7 +529,7 @@ class Layer(Configurable, Traced):
 
     @property
     def path(self) -> str | None:
-        """The name with the names of what the layer is in; None until it is built."""
+        """The name, prefixed with the names of the layers around it; None until it is built."""
         return self._path
 
     def extra_repr(self) -> str:

@@ -1,8 +1,8 @@
 """`call` and `forward` of layers: one function under Keras' name and torch's, also where a user replaces one of the two.
 
-On an object the layer's `__setattr__` sees that. On a class nothing does but a metaclass, with which classes that have another
-metaclass could not be mixed. So calls and runs compare the two names, which costs some nanoseconds, and what differs
-is paired again here.
+On an object, the layer's `__setattr__` notices the assignment. On a class only a metaclass could, and classes that have
+another metaclass could then not be mixed in. So calls and runs compare the two names, which costs a few nanoseconds, and
+pair them again where they differ.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from torch import nn
 
+from kstyle_torch.layer.casts import PreciseForward
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.module_walk import set_unnoticed
-from kstyle_torch.layer.precision import PreciseForward
 from kstyle_torch.layer.users_calls import has_users_call
 from kstyle_torch.mode import fills_training
 
@@ -26,7 +26,7 @@ CALLS = ("call", "forward")
 
 
 def pair_call_and_forward(cls: Any, root: type) -> None:
-    """Makes `call` and `forward` of a new class the same thing, whichever is defined nearest along the MRO.
+    """Makes `call` and `forward` of a new class the same function, the one defined nearest along the MRO.
 
     Args:
         cls: The class.
@@ -34,7 +34,7 @@ def pair_call_and_forward(cls: Any, root: type) -> None:
     """
     home = next(base for base in cls.__mro__ if base is not root and {*CALLS} & vars(base).keys())
     if home is nn.Module or (home is not cls and issubclass(home, root)):
-        return  # nothing new: what the base class has is paired already
+        return  # nothing new: the functions of the base class are paired already
     function = vars(home).get("forward") or vars(home)["call"]
     parameters = inspect.signature(function).parameters
     takes_training = "training" in parameters
@@ -68,7 +68,7 @@ def _pair_again(cls: Any) -> None:
         return
     changes.count += 1
     new = [function for function in held.values() if function is not paired]
-    if not new:  # what was set on this class alone was deleted again
+    if not new:  # the function that was set on this class was deleted again
         delattr(cls, *held)
         del cls._paired_call
         _open_calls(cls, False)
@@ -80,7 +80,7 @@ def _pair_again(cls: Any) -> None:
 
 
 def _open_calls(cls: Any, opens: bool) -> None:
-    """Notes that a user's call may call other layers, or puts back what the class has said of its own."""
+    """Records that a user's call may call other layers, or restores what the class itself declares."""
     if opens and "_opened_before" not in vars(cls):
         cls._opened_before = vars(cls).get("_opens_call")
         cls._opens_call = True
@@ -93,7 +93,7 @@ def _open_calls(cls: Any, opens: bool) -> None:
 
 
 def replace_call(layer: Any, value: Callable[..., Any]) -> None:
-    """Makes `call` and `forward` of an object what a user sets as one of them; what its class has, where it is that."""
+    """Sets `call` and `forward` of an object to what a user assigns to one of them; its own method restores both."""
     restore_call(layer)
     cls: Any = type(layer)
     if isinstance(value, PreciseForward):
@@ -103,14 +103,13 @@ def replace_call(layer: Any, value: Callable[..., Any]) -> None:
         return
     function = _with_mode(layer, value) if _takes_training(value) else value
     set_unnoticed(layer, call=function, _opens_call=True)
-    casts = vars(layer).get(
-        "forward"
-    )  # calls what is set, and casts around it; the user's call may hold the one before
+    # The casts call what is set. They are copied, since the user's function may hold the former ones.
+    casts = vars(layer).get("forward")
     set_unnoticed(layer, forward=function if casts is None else copy.copy(casts))
 
 
 def restore_call(layer: Any) -> None:
-    """Lets an object call again what its class has."""
+    """Restores the methods of the class on an object."""
     fields = vars(layer)
     if "call" in fields:
         del fields["call"], fields["_opens_call"]
@@ -119,7 +118,7 @@ def restore_call(layer: Any) -> None:
 
 
 def drop_casts(layer: Any) -> None:
-    """Lets an object's `forward` cast nothing; what a user has put there stays."""
+    """Removes the casts from an object's `forward`; a function that a user has set stays."""
     fields = vars(layer)
     fields.pop("forward", None)
     if "call" in fields:
@@ -127,7 +126,7 @@ def drop_casts(layer: Any) -> None:
 
 
 def has_other_call(layer: Any) -> bool:
-    """Returns whether a user has put another function in the place of `call`, or of the `__call__` of its class."""
+    """Returns whether a user has replaced `call`, or the `__call__` of the class."""
     cls = type(layer)
     pair_again((cls,))
     return "call" in vars(layer) or cls.forward is not cls._own_call or has_users_call(cls)
@@ -136,12 +135,12 @@ def has_other_call(layer: Any) -> bool:
 def _takes_training(function: Any) -> bool:
     try:
         return "training" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # it has no signature
+    except (TypeError, ValueError):  # no signature
         return False
 
 
 def _with_mode(layer: Any, value: Any) -> MethodType:
-    """Returns what a user sets as the call of an object, which is passed the mode where that is omitted."""
+    """Returns a user's call of an object, with `training` filled in where the caller omits it."""
     if isinstance(value, MethodType) and value.__self__ is layer:
         return MethodType(fills_training(value.__func__), layer)
 

@@ -29,7 +29,7 @@ TORCH_METHODS = frozenset(name for name, value in vars(nn.Module).items() if cal
 
 
 class HasChildren(HasMode, WeightHolder):
-    """A module that takes what is assigned to it as its own."""
+    """A module that adopts layers and variables assigned to it."""
 
     _holds_metrics = False  # whether an attribute may hold a metric
     _arguments: dict[str, Any]  # of the constructor

@@ -35,6 +35,7 @@ def anybody_listens(modules: Iterable[nn.Module], besides: Collection[Callable[.
         if fields.get("_compiled_call_impl") is not None:
             return True
         cls: Any = module.__class__
-        if OWN_CALLS.get(cls.__call__, cls) is not None and has_users_call(cls):
+        call = cls.__call__
+        if call is not CALL_MODULE and OWN_CALLS.get(call, cls) is not None and has_users_call(cls):
             return True
     return False

@@ -24,6 +24,8 @@ from kstyle_torch.layer.reparametrization import Reparametrization
 OF_THE_TENSOR_ITSELF = frozenset(
     "set_ resize_ resize_as_ t_ transpose_ swapaxes_ swapdims_ squeeze_ unsqueeze_ as_strided_ detach_".split()
 )
+# They return views in Keras, whose variables are contiguous. A transposed parameter has no such view.
+VIEWS_OF_CONTIGUOUS = frozenset("contiguous flatten ravel reshape reshape_as view view_as".split())
 
 
 class Source:
@@ -55,6 +57,18 @@ class Source:
         self.tensor.copy_(self.layout.to_torch(value))
 
 
+class ContiguousSource(Source):
+    """A tensor in torch's layout that `KerasValue` shows as a contiguous copy; changes are written back."""
+
+    def __init__(self, tensor: Tensor, layout: Layout):
+        super().__init__(tensor, layout)
+        self.copies = True
+
+    def read(self) -> Tensor:
+        with torch.inference_mode(False):
+            return self.layout.to_keras(self.tensor).contiguous()
+
+
 class ComputedSource(Source):
     """A weight that torch computes from other parameters; writing it sets those.
 
@@ -74,7 +88,7 @@ class ComputedSource(Source):
 
     def read(self) -> Tensor:
         with torch.inference_mode(False):
-            return self.layout.to_keras(self.made.value())
+            return self.layout.to_keras(self.made.value()).contiguous()
 
     def write(self, value: Tensor) -> None:
         self.made.assign(self.layout.to_torch(value.detach()), self.path)
@@ -136,6 +150,12 @@ class KerasValue(Tensor):
             return False
         return root.is_meta or not torch.equal(root, self._source.read())
 
+    def as_contiguous(self) -> KerasValue:
+        """Returns a contiguous proxy of the same tensor; itself where it is contiguous, or a copy."""
+        if self._source.copies or self.plain().is_contiguous():
+            return self
+        return keras_value(ContiguousSource(self._source.tensor, self._source.layout))
+
     def plain(self) -> Tensor:
         """Returns the value as an ordinary tensor, connected to the autograd graph."""
         return self._read()[1]
@@ -149,6 +169,8 @@ class KerasValue(Tensor):
             return _backward(*args, **kwargs)
         if (name := getattr(function, "__name__", "")) in OF_THE_TENSOR_ITSELF:
             raise RuntimeError(_cannot_change(name))
+        if name in VIEWS_OF_CONTIGUOUS and isinstance(args[0], KerasValue):
+            args = (args[0].as_contiguous(), *args[1:])
         met: dict[int, tuple[KerasValue, Tensor, Tensor, tuple[Any, Any]]] = {}
 
         def live(leaf: Any) -> Any:

@@ -63,7 +63,7 @@ def _holds_tensors(value: Any) -> bool:
 
 
 def put_masks(outputs: Any, layer: Any, inputs: Any, previous: Any) -> None:
-    """Puts the masks that a layer makes on those of its outputs that have none yet."""
+    """Sets the masks that a layer computes on its outputs that have none yet."""
     leaves = tree.flatten(outputs)
     if all(mask(leaf) is not None for leaf in leaves):
         return
@@ -90,7 +90,7 @@ def warn_of_lost_mask(layer: Any, outputs: Any) -> None:
 
 
 def take_recorded_masks(outputs: Any) -> None:
-    """Sets the masks of symbolic outputs whose call puts masks on its real outputs."""
+    """Sets the masks of symbolic outputs if the call sets masks on its real outputs."""
     for output in tree.flatten(outputs):
         if isinstance(output, SymbolicTensor) and output.mask_axes is not None and output.mask is None:
             output.mask = mask_on(output, output.mask_axes)

@@ -12,9 +12,9 @@ from kstyle_torch import config, dtype_policies, tree
 from kstyle_torch.dtype_policies import DTypeName, DTypePolicy, DTypePolicyMap, dtype_name
 from kstyle_torch.initializers import as_dtype
 from kstyle_torch.layer.call_pairs import drop_casts
+from kstyle_torch.layer.casts import PreciseForward, dtype_of_weights
 from kstyle_torch.layer.changes import changes
 from kstyle_torch.layer.module_walk import set_unnoticed
-from kstyle_torch.layer.precision import PreciseForward, dtype_of_weights
 from kstyle_torch.layer.recompute import RecomputingForward
 from kstyle_torch.scopes import RematMode
 from kstyle_torch.symbolic.tensor import is_symbolic
@@ -81,7 +81,7 @@ class HasPolicy(nn.Module):
         self._set_policy(self.dtype_policy, chosen=True)
 
     def _take_policy_of(self, path: str) -> None:
-        """Takes the policy that a map names for a path; a layer knows its own when it is built."""
+        """Takes the policy that a map has for a path, which is known once the layer is built."""
         policies = self._policy_map
         if policies is not None and (policy := policies[path]) != self._policy:
             self._set_policy(policy, chosen=True)

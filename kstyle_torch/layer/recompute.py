@@ -93,7 +93,7 @@ def recomputed(layer: Any, call: Callable[..., Any], args: tuple[Any, ...], kwar
 def _second_time(
     layer: Any, mode: tuple[Any, Any, bool], training: bool | None, seeds: list[Any], buffers: list[Any]
 ) -> Iterator[None]:
-    """Runs the block as the first call ran, from the same state, and puts the state of now back.
+    """Runs the block from the state of the first call, and restores the current state after it.
 
     Buffers are exchanged, not overwritten: other parts of the graph may have to read those of now.
     """
@@ -180,7 +180,7 @@ class RecomputingForward:
         return mode.mode == "full" or self._output_size(layer, args) > mode.output_size_threshold
 
     def _output_size(self, layer: Any, args: tuple[Any, ...]) -> int:
-        """Returns how many elements the outputs have, from the shape of the input; 0 where that does not say."""
+        """Returns the number of elements of the outputs, from the shape of the input; 0 if it cannot be inferred."""
         shape = tuple(args[0].shape) if args and isinstance(args[0], Tensor) else None
         if shape not in self._sizes:
             self._sizes[shape] = 0  # for the run in which the shape is inferred
@@ -192,7 +192,7 @@ class RecomputingForward:
 
     @staticmethod
     def recompute_activation(layer: Any) -> None:
-        """Lets the layer's activation function be computed again, from the first call on."""
+        """Recomputes the layer's activation function in the backward pass, from the first call on."""
         activation = vars(layer).get("activation")
         if callable(activation) and not hasattr(activation, "__wrapped__"):
             set_unnoticed(layer, activation=remat(activation))

@@ -38,7 +38,7 @@ class DrawsFromTorch(nn.Module):
 
     _torch_seed: OwnList | None = None  # made when it is listed
     _generator: torch.Generator | None = None
-    _masks: dict[str, Any] | None = None  # what was drawn for more than one call
+    _masks: dict[str, Any] | None = None  # draws for more than one call
 
     def _seed_states(self) -> list[Any]:
         if self._torch_seed is None:
@@ -63,7 +63,7 @@ def seed_states_in(layer: nn.Module) -> list[Variable]:
 
 @contextlib.contextmanager
 def held(variables: Sequence[Variable], values: Sequence[Any]) -> Iterator[None]:
-    """Lets variables that are not in a module have other values in a block, whose changes of them are dropped after it."""
+    """Replaces the values of variables that are not in a module within a block, and restores them after it."""
     before = [variable._tensor for variable in variables]
     try:
         for variable, value in zip(variables, values, strict=True):

@@ -33,7 +33,7 @@ def as_leaves(shape: Any) -> Any:
 
 
 def as_shape(nest: Any) -> Any:
-    """Returns a nest of shapes as JSON gives it, with tuples for the shapes."""
+    """Converts a nest of shapes read from JSON: shapes become tuples."""
     if isinstance(nest, dict):
         return {key: as_shape(item) for key, item in nest.items()}
     if not isinstance(nest, (list, tuple)):

@@ -73,7 +73,7 @@ class SpatialLayer(Layer):
 
 
 def defaults(**values: Any) -> Callable[[type], type]:
-    """Returns a decorator that gives a class the constructor of its base, with other defaults.
+    """Returns a class decorator: the constructor of the base class, with other defaults.
 
     Keras' defaults differ by rank, `strides=(1, 1)` for images; they are part of the signature and of the config.
 

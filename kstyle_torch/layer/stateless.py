@@ -41,7 +41,7 @@ def stateless_call(
             raise ValueError(f"{layer.name} has {len(known)} {kind}; stateless_call() got values for {len(given)}.")
         values.update((id(view.parameter), _replacement(view, value)) for view, value in zip(known, given, strict=True))
     seeds = [view for view in views["non_trainable_variables"] if "_tensor" in vars(view)]  # in no module
-    metrics = layer.metrics_variables  # what the call adds to them is dropped, as in Keras
+    metrics = layer.metrics_variables  # losses that the call adds are dropped, as in Keras
     apart = [*seeds, *metrics]
     apart_values = [values[id(seed._tensor)] for seed in seeds] + [variable._tensor.clone() for variable in metrics]
     named = dict([*layer.named_parameters(), *layer.named_buffers()])
@@ -70,7 +70,7 @@ def stateless_call(
 
 
 def _replacement(view: Any, value: Any) -> Any:
-    """Returns what stands in the place of a variable's tensor: in torch's layout, and a copy where calls may change it."""
+    """Returns the replacement of a variable's tensor: in torch's layout, and a copy if calls may change it."""
     value = value.read() if isinstance(value, Variable) else from_array(value)
     tensor = _layout(view).to_torch(_plain(value))
     tensor = tensor if isinstance(view.parameter, nn.Parameter) else tensor.clone()

@@ -41,7 +41,7 @@ HOOKS = (
     "symbolic_call",
     "compute_output_spec",
     "compute_output_shape",
-)  # that say what a call gives, without running it
+)  # that describe the outputs of a call without running it
 
 
 class SymbolicEnd:
@@ -82,7 +82,7 @@ class Traced(HasChildren, HasPolicy):
     # ---------------------------------------------------------------------------------------------------------- hooks
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
-        """Returns the mask of the output: that of the input, unless a subclass says otherwise.
+        """Returns the mask of the output: that of the input, unless a subclass overrides this.
 
         Args:
             inputs: The first argument of the call.
@@ -116,7 +116,7 @@ class Traced(HasChildren, HasPolicy):
         return tree.map_structure(lambda leaf: SymbolicTensor(leaf.sizes, self._compute_dtype), leaves)
 
     def symbolic_call(self, *args: Any, **kwargs: Any) -> Any:
-        """Returns the outputs of a call on symbolic tensors; `compute_output_spec` says what they are."""
+        """Returns the outputs of a call on symbolic tensors, as described by `compute_output_spec`."""
         return self.compute_output_spec(*args, **kwargs)
 
     # ------------------------------------------------------------------------------------------------ recording calls

@@ -1,7 +1,7 @@
-"""The `__call__` of modules, where users have written one or put another in its place, to trace or time layers.
+"""Detection of a `__call__` that users have written or replaced, to trace or time layers.
 
-Graphs and inner loops call modules past the `__call__` of layers, which does nothing there that counts. They must not do
-so where it is a user's. As with `call`, nothing notices when a class gets another function: who calls compares.
+Graphs and inner loops bypass the `__call__` of layers, which has no effect there. They must not bypass a user's. As with
+`call`, assigning a function to a class notifies nothing, so callers compare.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import nn
 
 from kstyle_torch.mode import running
 
-# Function -> the class whose `__call__` it calls, None for the innermost ones. As they are when the package is imported;
-# the classes of layers add theirs.
+# Function -> the class whose `__call__` it calls, None for the innermost ones. Read when the package is imported; the
+# classes of layers add theirs.
 OWN_CALLS: dict[Any, type | None] = {nn.Module.__call__: None}
 
 
@@ -30,8 +30,8 @@ def has_users_call(cls: Any) -> bool:
     if function in OWN_CALLS:
         above = OWN_CALLS[function]
         return above is not None and has_users_call(above)
-    # Each graph module that torch traces has a `__call__` of its own. Two names, since `functools.wraps` copies one to a
-    # user's function, and torch's decorators give the other to functions of users that they wrap.
+    # Each graph module that torch traces has a `__call__` of its own. Both names are compared: `functools.wraps` copies
+    # torch's `__module__` to a user's wrapper, and torch's decorators have torch's globals around a user's function.
     homes = getattr(function, "__module__", None), getattr(function, "__globals__", {}).get("__name__")
     return not all(str(home).startswith("torch.") for home in homes)
 
@@ -44,7 +44,7 @@ def users_call(modules: Iterable[nn.Module]) -> str | None:
 
 
 def call_by_users(module: Any, *args: Any, **kwargs: Any) -> Any:
-    """Calls a module by its `__call__`, which gets the mode where `call` takes it, as in Keras."""
+    """Calls a module by its `__call__`, with `training` if its `call` takes it, as in Keras."""
     if running.mode is not None and getattr(module, "_takes_training", False):
         kwargs.setdefault("training", running.mode)
     return module(*args, **kwargs)

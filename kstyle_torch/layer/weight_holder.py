@@ -23,8 +23,8 @@ from kstyle_torch.layer.reparametrization import (
     warn_of_computed,
     weight_names,
 )
+from kstyle_torch.layer.replaced_parameters import noting_replacements
 from kstyle_torch.layer.seed_states import seed_states_in
-from kstyle_torch.layer.succession import succession
 from kstyle_torch.layer.weights import Weight, WeightView, become_view, weight_table
 from kstyle_torch.registry import unique_name
 from kstyle_torch.variables import Variable, assign_all
@@ -54,7 +54,6 @@ class WeightHolder(nn.Module):
 
     _frozen_parameters: ClassVar[set[str]] = set()  # stays empty; a layer that freezes some gets its own
     _path_above = ""  # names of the layers around it
-    _saved_class: ClassVar[str] = ""  # Keras' name of the class, if different
     _saved_names: ClassVar[dict[str, str]] = {}  # attribute -> Keras' name of it, if different
 
     if TYPE_CHECKING:  # nn.Module declares Tensor | Module
@@ -185,7 +184,7 @@ class WeightHolder(nn.Module):
         return False
 
     def _adopt(self, key: str, variable: Variable) -> None:
-        """Makes a variable that a user sets as an attribute a weight: from now on it stands for the parameter or buffer.
+        """Makes a weight of a variable that a user sets as an attribute; from then on it represents the parameter or buffer.
 
         It is the object that `weights` lists. One that belongs to something else, such as a metric, stays what it is.
         """
@@ -225,7 +224,7 @@ class WeightHolder(nn.Module):
         It is cached as long as the module that holds the weight is the same. For a weight made by `add_weight` it is the
         weight itself.
         """
-        layer, known = owner or self._bare, (key, row.path)
+        layer, known = self._bare if owner is None else owner, (key, row.path)
         module, name = row.place(layer)
         made = module._parameters.get(name, module._buffers.get(name))
         if isinstance(made, (TrainableWeight, State)):
@@ -399,11 +398,11 @@ class WeightHolder(nn.Module):
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Loads weights as torch does; with `assign=True`, optimizers keep their state for the new parameters."""
-        with succession(self):
+        with noting_replacements(self):
             return super().load_state_dict(state_dict, strict, assign)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        with succession(self):
+        with noting_replacements(self):
             return super()._apply(*args, **kwargs)
 
     # ---------------------------------------------------------------------------------------------------- Keras' files

@@ -209,7 +209,7 @@ class WeightView(Variable):
         return self
 
     def _put_in_place(self, value: Tensor) -> Callable[[], None]:
-        """Puts a value, in Keras' layout, where the weight is, and returns a function that puts the weight back.
+        """Replaces the weight by a value in Keras' layout, and returns a function that restores it.
 
         Raises: RuntimeError: if torch computes the weight from others.
         """
@@ -270,11 +270,11 @@ class WeightView(Variable):
 
 
 def put_in_place(module: nn.Module, name: str, tensor: Tensor) -> Callable[[], None]:
-    """Puts a tensor in the place of a parameter or buffer, and returns a function that puts that back."""
+    """Replaces a parameter or buffer by a tensor, and returns a function that restores it."""
     table: dict[str, Any] = module._parameters if name in module._parameters else module._buffers
     before = table[name]
     table[name] = tensor
-    changes.count += 1  # what was recorded holds the old tensor
+    changes.count += 1  # recorded steps hold the old tensor
 
     def restore() -> None:
         table[name] = before
@@ -285,7 +285,8 @@ def put_in_place(module: nn.Module, name: str, tensor: Tensor) -> Callable[[], N
 
 def _copy(source: Tensor, target: Tensor) -> None:
     """Copies a value; kernels of images as matrices, which torch transposes in blocks: four times as fast."""
-    if type(target) is nn.Parameter and target.dim() == 4 and target.is_contiguous(memory_format=torch.channels_last):
+    is_kernel = type(target) is nn.Parameter and target.dim() == 4 and not is_compiling()  # a program has other strides
+    if is_kernel and target.is_contiguous(memory_format=torch.channels_last):
         source, target = (each.permute(0, 2, 3, 1) for each in (source, target))
         rows, columns = len(target), math.prod(target.shape[1:])
         source, target = source.reshape(rows, columns), target.view(rows, columns)
@@ -293,7 +294,7 @@ def _copy(source: Tensor, target: Tensor) -> None:
 
 
 class _SkipInit(TorchFunctionMode):
-    """Turns the functions of `torch.nn.init` into no-ops."""
+    """Function mode that turns the functions of `torch.nn.init` into no-ops."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(function, "__module__", None) == "torch.nn.init":

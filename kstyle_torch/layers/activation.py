@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from kstyle_torch import activations, config, constraints, initializers, regularizers
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.checks import check_sizes, not_negative
-from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight
 
@@ -21,7 +21,7 @@ register = layer_registry.register
 
 @register()
 class Activation(Layer):
-    """Applies an activation function.
+    """Layer that applies an activation function.
 
     Args:
         activation: Name or function.

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from kstyle_torch import config, constraints, initializers, regularizers
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.checks import check_sizes, known_size
-from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight
 
@@ -22,7 +22,7 @@ CLIPS = ("rmax", "rmin", "dmax")
 
 @register()
 class BatchNormalization(Layer):
-    """Brings every feature to mean 0 and variance 1 over the batch, then scales and shifts it.
+    """Normalization of every feature to mean 0 and variance 1 over the batch, then scaled and shifted.
 
     In inference, and always while `trainable` is False, it uses the moving statistics instead of the batch's.
 

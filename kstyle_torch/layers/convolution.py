@@ -14,12 +14,12 @@ from kstyle_torch import activations, constraints, initializers, ops, regularize
 from kstyle_torch._torch import is_compiling
 from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.call_pairs import has_other_call
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.checks import check_sizes, known_size, positive_int
 from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.layout import Layout
 from kstyle_torch.layer.lora import AdaptedWeight, LoraLayer
 from kstyle_torch.layer.module_walk import set_unnoticed
-from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.spatial import SpatialLayer, check_padding, defaults, flat_pads, pad_same, sizes
 from kstyle_torch.layer.weights import Weight, native
@@ -197,7 +197,9 @@ class AnyConvolution(SpatialLayer):
 
     def _suits_rows(self, x: Tensor) -> bool:
         """Returns whether to treat a sequence as an image of one row, since torch has channels_last kernels for images only."""
-        if type(x) is not Tensor or not x.is_cpu or x.dtype is not torch.float32 or is_compiling():
+        if type(x) is not Tensor or not x.is_cpu or x.dtype is not torch.float32:
+            return False
+        if torch.compiler.is_compiling() and is_compiling():  # the first alone saves a call
             return False
         conv: Any = self._modules["conv"]
         usual = type(conv) is nn.Conv1d and type(conv.padding) is tuple and conv.padding_mode == "zeros"

@@ -57,7 +57,7 @@ class Cropping(SpatialLayer):
 
 @register()
 class Cropping1D(Cropping):
-    """Crops steps at both ends of a sequence.
+    """Cropping of steps at both ends of a sequence.
 
     Args:
         cropping: Number of steps; an int, or a pair (before, after).
@@ -77,7 +77,7 @@ class Cropping1D(Cropping):
 
 @register()
 class Cropping2D(Cropping):
-    """Crops an image.
+    """Cropping of images.
 
     Args:
         cropping: Amount; an int, one for height and one for width, or ((top, bottom), (left, right)).
@@ -98,7 +98,7 @@ class Cropping2D(Cropping):
 
 @register()
 class Cropping3D(Cropping):
-    """Crops a volume.
+    """Cropping of volumes.
 
     Args:
         cropping: Amount; an int, one for each axis, or a pair (before, after) for each axis.
@@ -140,7 +140,7 @@ class ZeroPadding(SpatialLayer):
 
 @register()
 class ZeroPadding1D(ZeroPadding):
-    """Pads a sequence with zeros. The arguments are those of `ZeroPadding`.
+    """Padding of sequences with zeros. The arguments are those of `ZeroPadding`.
 
     Input shape: (batch, steps, channels), or (batch, channels, steps) with channels_first.
 
@@ -155,7 +155,7 @@ class ZeroPadding1D(ZeroPadding):
 @register()
 @defaults(padding=(1, 1))
 class ZeroPadding2D(ZeroPadding):
-    """Pads an image with zeros. The arguments are those of `ZeroPadding`.
+    """Padding of images with zeros. The arguments are those of `ZeroPadding`.
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width) with channels_first.
 
@@ -170,7 +170,7 @@ class ZeroPadding2D(ZeroPadding):
 @register()
 @defaults(padding=((1, 1), (1, 1), (1, 1)))
 class ZeroPadding3D(ZeroPadding):
-    """Pads a volume with zeros. The arguments are those of `ZeroPadding`.
+    """Padding of volumes with zeros. The arguments are those of `ZeroPadding`.
 
     Input shape: (batch, depth, height, width, channels), or with the channels after the batch for channels_first.
 

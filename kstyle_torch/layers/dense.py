@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.dense_product import SHORTEST, dense_product, through_module
 from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.checks import check_sizes, known_size, positive_int, refuse_quantization
 from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.lora import AdaptedWeight, LoraLayer
-from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight, native
 

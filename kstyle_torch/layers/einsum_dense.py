@@ -13,9 +13,9 @@ from kstyle_torch import activations, config, constraints, initializers, regular
 from kstyle_torch.dense_product import dense_product, is_chosen
 from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.checks import check_sizes, refuse_quantization
 from kstyle_torch.layer.lora import AdaptedWeight, LoraLayer
-from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight
 

@@ -24,7 +24,7 @@ register = layer_registry.register
 
 @register()
 class Embedding(LoraLayer):
-    """Looks up a vector for each integer.
+    """Table with a trained vector for each integer.
 
     Args:
         input_dim: Size of the vocabulary: indices go from 0 to `input_dim - 1`.

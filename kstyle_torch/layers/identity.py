@@ -11,7 +11,7 @@ register = layer_registry.register
 
 @register()
 class Identity(Layer):
-    """Returns its input.
+    """Layer that returns its input.
 
     Output shape: that of the input.
 

@@ -58,13 +58,8 @@ class InputLayer(Layer):
             warnings.warn("InputLayer: input_shape is the older spelling of shape.", stacklevel=2)
             shape = kwargs.pop("input_shape")
         batch_shape = kwargs.pop("batch_input_shape", batch_shape)
-        for older, today in (("input_shape", {"shape": shape}), ("batch_input_shape", {"batch_shape": batch_shape})):
-            if self._arguments.pop(older, None) is not None:
-                self._arguments.update(today)
         if input_tensor is not None:
             _check_tensor(input_tensor, shape, batch_size, batch_shape, dtype)
-            self._arguments.update(shape=None, batch_size=None, batch_shape=input_tensor.shape)
-            self._arguments.update(dtype=input_tensor.dtype, input_tensor=None)
             shape, batch_size, batch_shape, dtype = None, None, input_tensor.shape, input_tensor.dtype
         super().__init__(name=name, dtype=dtype, **kwargs)
         for kind, wanted in (("sparse", sparse), ("ragged", ragged)):
@@ -98,10 +93,9 @@ class InputLayer(Layer):
         return input_tensor(self) if ends is None else ends["output"]
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, with a dtype instead of a policy."""
-        config = {**super().get_config(), "dtype": self.dtype, "sparse": self.sparse, "ragged": self.ragged}
-        del config["input_tensor"]
-        return config
+        """Returns the constructor's arguments as Keras writes them: the whole shape, and a dtype instead of a policy."""
+        settings = {name: getattr(self, name) for name in ("dtype", "sparse", "ragged", "name", "optional")}
+        return {"batch_shape": self.batch_shape, **settings}
 
     def forward(self, *inputs: Tensor) -> Tensor | None:
         return inputs[0] if inputs else None  # Keras' InputLayer takes no arguments

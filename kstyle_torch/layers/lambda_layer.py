@@ -15,7 +15,7 @@ from kstyle_torch.serialization import in_safe_mode, lambda_from, safe_mode_scop
 
 @layer_registry.register()
 class Lambda(Layer):
-    """Applies a function.
+    """Layer that applies a function.
 
     A Python lambda works in memory only: it cannot be part of a config, a file or a pickle, since it has no importable
     name. A function defined with `def` can. Weights that the function uses do not belong to the layer; subclass `Layer`

@@ -15,7 +15,7 @@ register = layer_registry.register
 
 @register()
 class Masking(Layer):
-    """Masks steps whose values all equal `mask_value`, and sets them to 0.
+    """Masking of steps whose values all equal `mask_value`, which are set to 0.
 
     Later layers that support masks, and the loss, ignore those steps.
 

@@ -15,7 +15,7 @@ MODES = {"sum": Add, "mul": Multiply, "ave": Average, "max": Maximum, "concat": 
 
 @layer_registry.register()
 class Merge(Layer):
-    """Runs a branch on each of its inputs and merges the outputs.
+    """Layer that runs a branch on each of its inputs and merges the outputs.
 
     Args:
         layers: Layers or models, one for each input.

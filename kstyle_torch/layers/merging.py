@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kstyle_torch import config
 from kstyle_torch.layer.base import Layer, layer_registry
-from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 
 register = layer_registry.register
@@ -184,7 +184,7 @@ class Minimum(MaskedMerge):
 
 @register()
 class Dot(BaseMerge):
-    """Returns the dot products of two tensors, along an axis of each.
+    """The dot products of two tensors, along an axis of each.
 
     Args:
         axes: The axis of both, or one for each; not the batch.

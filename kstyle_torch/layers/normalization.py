@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from kstyle_torch import constraints, initializers, regularizers
 from kstyle_torch.errors import OutOfRangeError
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.checks import check_sizes, known_size, positive_int
-from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight, native
 
@@ -61,7 +61,7 @@ class AxesNorm(Layer):
 
 @register()
 class LayerNormalization(AxesNorm):
-    """Normalizes each sample to mean 0 and variance 1 over its features, then scales and shifts them.
+    """Normalization of each sample to mean 0 and variance 1 over its features, which are then scaled and shifted.
 
     Args:
         axis: Axis of the features, or a list of axes that are normalized together.
@@ -139,7 +139,7 @@ class LayerNormalization(AxesNorm):
 
 @register()
 class RMSNormalization(AxesNorm):
-    """Divides each sample by the root mean square of its features, then scales them.
+    """Division of each sample by the root mean square of its features, which are then scaled.
 
     Args:
         axis: Axis of the features, or a list of axes that are normalized together.
@@ -174,7 +174,7 @@ class RMSNormalization(AxesNorm):
 
 @register()
 class GroupNormalization(Layer):
-    """Normalizes each group of channels of a sample to mean 0 and variance 1, then scales and shifts the channels.
+    """Normalization of each group of channels of a sample to mean 0 and variance 1; channels are then scaled and shifted.
 
     Args:
         groups: Number of groups; -1 for one channel per group (instance normalization).
@@ -267,7 +267,7 @@ class GroupNormalization(Layer):
 
 @register()
 class UnitNormalization(Layer):
-    """Divides each sample by its Euclidean norm.
+    """Division of each sample by its Euclidean norm.
 
     Args:
         axis: Axis of the features, or a list of axes that are normalized together.

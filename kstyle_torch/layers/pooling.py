@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kstyle_torch.layer.base import layer_registry
-from kstyle_torch.layer.precision import INTEGERS
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.spatial import SpatialLayer, check_padding, defaults, same_padding, sizes
 

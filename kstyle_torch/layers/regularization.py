@@ -27,7 +27,7 @@ register = layer_registry.register
 
 @register()
 class Dropout(RandomLayer):
-    """In training, sets a random part of the input to 0 and scales the rest by `1 / (1 - rate)`.
+    """Dropout: in training, a random part of the input is set to 0, and the rest scaled by `1 / (1 - rate)`.
 
     Args:
         rate: Share of elements, 0 to 1.
@@ -133,7 +133,7 @@ class SpatialDropout(Dropout):
 
 @register()
 class SpatialDropout1D(SpatialDropout):
-    """In training, drops whole channels of sequences.
+    """Dropout of whole channels of sequences, in training.
 
     Input shape: (batch, steps, channels).
     """
@@ -169,7 +169,7 @@ class ImageDropout(SpatialDropout):
 
 @register()
 class SpatialDropout2D(ImageDropout):
-    """In training, drops whole channels of images.
+    """Dropout of whole channels of images, in training.
 
     Input shape: (batch, height, width, channels), or (batch, channels, height, width).
     """
@@ -179,7 +179,7 @@ class SpatialDropout2D(ImageDropout):
 
 @register()
 class SpatialDropout3D(ImageDropout):
-    """In training, drops whole channels of volumes.
+    """Dropout of whole channels of volumes, in training.
 
     Input shape: (batch, depth, height, width, channels), or (batch, channels, depth, height, width).
     """
@@ -189,7 +189,7 @@ class SpatialDropout3D(ImageDropout):
 
 @register()
 class GaussianDropout(RandomLayer):
-    """In training, multiplies by noise of mean 1 and standard deviation `sqrt(rate / (1 - rate))`.
+    """Noise of mean 1 and standard deviation `sqrt(rate / (1 - rate))` that the input is multiplied by in training.
 
     Args:
         rate: 0 to 1, exclusive; the noise has the variance of a Dropout with that rate.
@@ -226,7 +226,7 @@ class GaussianDropout(RandomLayer):
 
 @register()
 class GaussianNoise(RandomLayer):
-    """In training, adds noise of mean 0.
+    """Noise of mean 0 that is added to the input in training.
 
     Args:
         stddev: Its standard deviation.
@@ -259,7 +259,7 @@ class GaussianNoise(RandomLayer):
 
 @register()
 class AlphaDropout(RandomLayer):
-    """In training, sets a random part of the input to the lowest value of `selu`; mean and variance are preserved.
+    """Dropout for `selu`: in training, a random part of the input is set to its lowest value, and mean and variance are kept.
 
     Args:
         rate: Share of elements, 0 to 1, exclusive.
@@ -307,7 +307,7 @@ def _rate_below_one(rate: Any, layer: Layer) -> float:
 
 @register()
 class ActivityRegularization(Layer):
-    """Returns its input and adds a penalty to the loss: the mean over samples of `l1 * sum(|x|) + l2 * sum(x**2)`.
+    """Layer that returns its input and adds a penalty to the loss: the mean over samples of `l1 * sum(|x|) + l2 * sum(x**2)`.
 
     Args:
         l1: Factor of the first term, not negative.

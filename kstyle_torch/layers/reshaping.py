@@ -17,7 +17,7 @@ register = layer_registry.register
 
 @register()
 class Flatten(Layer):
-    """Flattens all axes except the batch, channels varying fastest.
+    """Flattening of all axes except the batch, channels varying fastest.
 
     Args:
         data_format: `"channels_first"` moves the channels to the end before; `"channels_last"` if None.
@@ -40,7 +40,7 @@ class Flatten(Layer):
 
 @register()
 class Reshape(Layer):
-    """Reshapes each sample.
+    """Layer that reshapes each sample.
 
     Args:
         target_shape: Shape of one sample; one size may be -1 or None, and is inferred.
@@ -74,7 +74,7 @@ class Reshape(Layer):
 
 @register()
 class Permute(Layer):
-    """Permutes the axes of each sample.
+    """Permutation of the axes of each sample.
 
     Args:
         dims: New order of the axes, counted from 1: `(2, 1)` swaps the two axes of a sample.
@@ -105,7 +105,7 @@ class Permute(Layer):
 
 @register()
 class RepeatVector(Layer):
-    """Repeats each vector as the steps of a sequence.
+    """Repetition of each vector as the steps of a sequence.
 
     Args:
         n: Number of steps, a positive int.

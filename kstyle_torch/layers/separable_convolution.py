@@ -30,7 +30,10 @@ def _depthwise_to_torch(kernel: Tensor) -> Tensor:
 
 
 def depthwise_layout(layer: Any) -> Layout:
-    """Keras' (*kernel_size, channels, depth_multiplier) is torch's (channels * depth_multiplier, 1, *kernel_size)."""
+    """Returns the layout of a depthwise kernel.
+
+    Keras: (*kernel_size, channels, depth_multiplier); torch: (channels * depth_multiplier, 1, *kernel_size).
+    """
     return Layout(functools.partial(_depthwise_to_keras, layer.depth_multiplier), _depthwise_to_torch)
 
 

@@ -24,7 +24,7 @@ register = layer_registry.register
 
 @register()
 class SpectralNormalization(Wrapper):
-    """In training, first divides the layer's kernel by an estimate of its largest singular value, in place.
+    """Wrapper that in training first divides the layer's kernel by an estimate of its largest singular value, in place.
 
     Args:
         layer: A layer with a `kernel` or `embeddings`.

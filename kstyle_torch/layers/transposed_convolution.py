@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from kstyle_torch import constraints, initializers, regularizers
 from kstyle_torch.layer.base import layer_registry
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.checks import check_sizes, positive_int
-from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.spatial import defaults, sizes
 from kstyle_torch.layer.weights import Weight

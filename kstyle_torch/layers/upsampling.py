@@ -45,7 +45,7 @@ class UpSampling(SpatialLayer):
 
 @register()
 class UpSampling1D(UpSampling):
-    """Repeats each step of a sequence.
+    """Repetition of each step of a sequence.
 
     Args:
         size: Number of repeats, a positive int.
@@ -65,7 +65,7 @@ class UpSampling1D(UpSampling):
 
 @register()
 class UpSampling2D(UpSampling):
-    """Enlarges images.
+    """Enlargement of images.
 
     Args:
         size: Factor; an int, or one for height and one for width.
@@ -112,7 +112,7 @@ class UpSampling2D(UpSampling):
 @register()
 @defaults(size=(2, 2, 2))
 class UpSampling3D(UpSampling):
-    """Repeats each value of a volume. The arguments are those of `UpSampling`.
+    """Repetition of each value of a volume. The arguments are those of `UpSampling`.
 
     Input shape: (batch, depth, height, width, channels), or with the channels after the batch for channels_first.
 

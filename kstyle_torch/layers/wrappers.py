@@ -51,7 +51,7 @@ class Wrapper(TakesCustomObjects, Layer):
 
 @register()
 class TimeDistributed(Wrapper):
-    """Applies a layer or a model to each step of a sequence.
+    """Wrapper that applies a layer or a model to each step of a sequence.
 
     All steps are one large batch, except for layers whose output depends on the batch, that is, with batch normalization
     in training.

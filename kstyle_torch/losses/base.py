@@ -92,6 +92,12 @@ class Loss(Configurable):
         values = torch.as_tensor(values).to(self._dtype)
         return reduce_weighted(values, sample_weight, mask, self.reduction)
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain data, without a dtype of None."""
+        config = super().get_config()
+        first = {name: getattr(self, name) for name in ("name", "reduction") if name in config}
+        return {name: value for name, value in (first | config | first).items() if (name, value) != ("dtype", None)}
+
     def check_targets(self, y_true: Tensor, output: torch.Size) -> None:
         """Checks targets on the host before training, since a check in every step would be too slow.
 

@@ -157,7 +157,7 @@ class CategoricalHinge(PlainLoss):
 @register()
 @same_values_as(circle)
 class Circle(PlainLoss):
-    """Pulls embeddings with the same label together and pushes others apart. Source: Sun et al. 2020.
+    """Loss that pulls embeddings with the same label together and pushes others apart. Source: Sun et al. 2020.
 
     Args:
         gamma: Scale of the similarities.

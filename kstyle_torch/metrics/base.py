@@ -208,7 +208,8 @@ class Metric(keras2.OlderMetricMethods, Configurable):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data, with name and dtype."""
-        return {**super().get_config(), "name": self.name, "dtype": self.dtype}
+        own = {"name": self.name, "dtype": self.dtype}
+        return own | super().get_config() | own
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from torch import nn
 from kstyle_torch.budget import Budget
 from kstyle_torch.compat import keras2
 from kstyle_torch.models.state_tree import set_state_tree, tree_of
-from kstyle_torch.saving import api, compiling, keras_file, untrusted
+from kstyle_torch.saving import api, compile_config, keras_file, untrusted
 from kstyle_torch.serialization import custom_object_scope, serialize_keras_object, whole_configs
 
 
@@ -89,11 +89,11 @@ class Files(nn.Module):
 
     def get_compile_config(self) -> dict[str, Any]:
         """Returns the arguments of `compile` as plain data."""
-        return compiling.compile_config(self)
+        return compile_config.compile_config(self)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles the model with the result of `get_compile_config`."""
-        compiling.compile_from_config(self, config)
+        compile_config.compile_from_config(self, config)
 
     def export(
         self,

@@ -24,7 +24,12 @@ from kstyle_torch.layer.tracing import HOOKS, is_users
 from kstyle_torch.layers.input_layer import InputLayer, input_tensor
 from kstyle_torch.models import op_nodes
 from kstyle_torch.registry import registered_object
-from kstyle_torch.serialization import custom_object_scope, deserialize_keras_object, serialize_keras_object
+from kstyle_torch.serialization import (
+    custom_object_scope,
+    deserialize_keras_object,
+    extended_class,
+    serialize_keras_object,
+)
 from kstyle_torch.symbolic.graph import Graph, Ref
 from kstyle_torch.symbolic.operation import Operation
 from kstyle_torch.symbolic.replay import replay
@@ -246,7 +251,8 @@ def _target(entry: dict[str, Any]) -> Any:
     if op_nodes.is_op(entry):
         return op_nodes.function_of(entry, _read(entry["config"], {}))
     known = {key: entry[key] for key in ("module", "class_name", "config", "registered_name")}
-    return deserialize_keras_object({**known, "name_given": entry.get("name_given", False)})
+    more = {"name_given": entry.get("name_given", False), "build_config": entry.get("build_config")}
+    return deserialize_keras_object({**known, **more})
 
 
 def _function(path: Any) -> Callable[..., Any]:
@@ -387,6 +393,8 @@ class HasGraphConfig(nn.Module):
         self.follow_children()
         if self.graph is None or not takes_graph(type(self)):
             config: dict[str, Any] = super().get_config()  # type: ignore[misc]
+            if extended_class(type(self)) is not None:  # what a user's constructor builds by itself
+                config = {key: value for key, value in config.items() if key not in ("inputs", "outputs", "layers")}
             return config
         return {"name": self.name, "trainable": self.trainable, **to_config(self.graph)}
 

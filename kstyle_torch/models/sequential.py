@@ -10,6 +10,7 @@ from torch.fx import Proxy
 
 from kstyle_torch import budget, tree
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.config_form import keras_form
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.layer.paths import building_inside, take_path
 from kstyle_torch.layers.input_layer import InputLayer, input_tensor
@@ -199,7 +200,7 @@ class Sequential(Model):
         if type(self).__init__ is not Sequential.__init__:
             return super().get_config()
         layers = ([] if self._input_layer is None else [self._input_layer]) + self._chain
-        config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        config = keras_form(self, {})
         config["layers"] = [serialize_keras_object(layer) for layer in layers]
         if self._input_layer is not None:
             config["build_input_shape"] = self._input_layer.batch_shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kstyle_torch.data.split import unpack
-from kstyle_torch.models.remembered import Remembered
+from kstyle_torch.models.fit_attributes import FitAttribute
 from kstyle_torch.training import step
 from kstyle_torch.training.fit_state import StepFunction
 from kstyle_torch.training.protocols import Trainable
@@ -16,11 +16,11 @@ from kstyle_torch.variables import holding_values
 class StepHooks(Trainable):
     """Base of `Trainer` with steps, step functions, loss and metrics."""
 
-    train_function = Remembered(
+    train_function = FitAttribute(
         "train_function", "Function of `[batch]` that `fit` and `train_on_batch` call for a step, if it is not None."
     )
-    test_function = Remembered("test_function", "Likewise for `evaluate` and `test_on_batch`.")
-    predict_function = Remembered("predict_function", "Likewise for `predict` and `predict_on_batch`.")
+    test_function = FitAttribute("test_function", "Likewise for `evaluate` and `test_on_batch`.")
+    predict_function = FitAttribute("predict_function", "Likewise for `predict` and `predict_on_batch`.")
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Runs one training step; override it for custom training.

@@ -29,13 +29,13 @@ from kstyle_torch.data.split import check_split, split_off, split_source, unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.data.weights import class_weigher
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.casts import uncached_casts
 from kstyle_torch.layer.containers import metrics_in
 from kstyle_torch.layer.module_walk import first_parameter, modules_of, set_unnoticed
-from kstyle_torch.layer.precision import uncached_casts
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.mode import passing
+from kstyle_torch.models.fit_attributes import FitAttribute, StopFlag
 from kstyle_torch.models.named_data import NamedData
-from kstyle_torch.models.remembered import Remembered, StopFlag
 from kstyle_torch.models.step_hooks import StepHooks
 from kstyle_torch.training import fit, predict, step
 from kstyle_torch.training.engines.collectives import check_replicas
@@ -54,7 +54,7 @@ class Trainer(NamedData, StepHooks):
     _loss_as_given: Any = None
     _says_where_masks_end = False  # its layers determine it
 
-    history = Remembered("history", "The `History` of the last fit.")
+    history = FitAttribute("history", "The `History` of the last fit.")
     stop_training = StopFlag("training", "Whether `fit` ends after this batch; a callback may set it.")
     stop_evaluating = StopFlag("evaluating", "Whether `evaluate` ends after this batch.")
     stop_predicting = StopFlag("predicting", "Whether `predict` ends after this batch.")
@@ -62,7 +62,7 @@ class Trainer(NamedData, StepHooks):
     def __setattr__(self, name: str, value: Any) -> None:
         known = getattr(type(self), name, None)
         is_fixed = isinstance(known, property) and known.fset is None and not name.startswith("_")
-        if isinstance(known, Remembered) or is_fixed:
+        if isinstance(known, FitAttribute) or is_fixed:
             object.__setattr__(self, name, value)  # bypasses __setattr__, which invalidates steps
         else:
             super().__setattr__(name, value)

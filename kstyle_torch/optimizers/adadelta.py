@@ -14,7 +14,7 @@ from kstyle_torch.optimizers.subclasses import UPDATE_STEPS
 
 @registry.register()
 class Adadelta(VarListOptimizer):
-    """Scales the gradient by the root mean squares of the steps and of itself.
+    """Optimizer that scales the gradient by the root mean squares of the steps and of itself.
 
     Args:
         learning_rate: Size of a step; 1.0 is that of the paper.

@@ -14,7 +14,7 @@ from kstyle_torch.optimizers.base import VarListOptimizer, registry
 
 @registry.register()
 class Adagrad(VarListOptimizer):
-    """Divides the gradient by the root of the sum of all its squares.
+    """Optimizer that divides the gradient by the root of the sum of all its squares.
 
     Args:
         learning_rate: Size of a step.

@@ -18,6 +18,7 @@ from kstyle_torch._torch import foreach_add_, foreach_copy_, foreach_div, foreac
 from kstyle_torch.compat import keras2
 from kstyle_torch.layer.layout import Layout
 from kstyle_torch.optimizers import clipping
+from kstyle_torch.optimizers.config_form import in_keras_order
 from kstyle_torch.optimizers.fused import descend
 from kstyle_torch.optimizers.own_variables import OwnVariables
 from kstyle_torch.optimizers.parameter_group import MANY, Part, carried, is_shared
@@ -120,9 +121,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         if before is not self._by_variable:
             self._part = None
             self._parts.clear()
-        vars(self).pop("packs", None)
-        if self._by_variable or (self.packs and has_users_update(type(self))):
-            self.packs = None
+        self._is_unpacked = self._by_variable or (bool(self.packs) and has_users_update(type(self)))
 
     def _legacy(self, kwargs: dict[str, Any], learning_rate: Any) -> Any:
         if "learning_rate" in kwargs:  # from `lr`, since the argument itself is not in `kwargs`
@@ -567,7 +566,7 @@ class Optimizer(StateByParameter, OwnVariables, Configurable):
         """Returns the constructor's arguments, with the current learning rate."""
         rate = self._learning_rate
         rate = float(rate) if isinstance(rate, HostNumber) else serialization.serialize_keras_object(rate)
-        return {**super().get_config(), "name": self.name, "learning_rate": rate}
+        return in_keras_order({**super().get_config(), "name": self.name, "learning_rate": rate})
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:

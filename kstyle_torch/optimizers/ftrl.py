@@ -22,7 +22,7 @@ from kstyle_torch.optimizers.base import VarListOptimizer, registry
 
 @registry.register()
 class Ftrl(VarListOptimizer):
-    """Follow the regularized leader: weights from the sum of all gradients, sparse with an L1 penalty.
+    """Follow-the-regularized-leader: weights from the sum of all gradients, sparse with an L1 penalty.
 
     Args:
         learning_rate: Size of a step.

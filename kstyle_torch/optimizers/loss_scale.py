@@ -27,7 +27,7 @@ OF_THE_INNER = {  # in older configs, where they are disabled
 
 @registry.register()
 class LossScaleOptimizer(Optimizer):
-    """Multiplies the loss by a scale, divides the gradients by it, and skips steps whose gradients are not finite.
+    """Optimizer that scales the loss, divides the gradients by the scale, and skips steps with gradients that are not finite.
 
     A skipped step halves the scale; `dynamic_growth_steps` finite steps in a row double it. `compile` wraps the optimizer of
     a `mixed_float16` model in it. On the CPU the host skips the step. On an accelerator, where the host would have to wait,

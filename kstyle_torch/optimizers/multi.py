@@ -78,7 +78,7 @@ class OptimizerMap(Configurable, MutableMapping[str, Optimizer]):
 
 @registry.register()
 class MultiOptimizer(Optimizer):
-    """Updates each variable with the optimizer `optimizer_map(variable)`.
+    """Optimizer that updates each variable with the optimizer `optimizer_map(variable)`.
 
     Args:
         optimizer_map: An `OptimizerMap`, or a function of a variable.

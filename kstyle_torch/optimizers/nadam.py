@@ -10,6 +10,7 @@ from torch import Tensor
 from kstyle_torch._torch import foreach_add_, foreach_addcdiv_, foreach_sqrt
 from kstyle_torch.optimizers.adam_step import move_means
 from kstyle_torch.optimizers.base import VarListOptimizer, registry
+from kstyle_torch.optimizers.parameter_group import Part
 from kstyle_torch.optimizers.variables import HostNumber
 
 
@@ -71,13 +72,15 @@ class Nadam(VarListOptimizer):
     def _momentum_at(self, step: int) -> float:
         return self.beta_1 * (1 - 0.5 * 0.96**step)
 
+    def _change(self, part: Part, gradients: list[Tensor]) -> None:
+        self._product.number *= self._momentum_at(self.local_step)  # once per step; subclasses may update one by one
+        super()._change(part, gradients)
+
     def update(
         self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Any]], learning_rate: float
     ) -> None:
-        step = self.local_step
+        step, product = self.local_step, self._product.number
         now, after = self._momentum_at(step), self._momentum_at(step + 1)
-        self._product.number *= now
-        product = self._product.number
         move_means(gradients, state, self.beta_1, self.beta_2)
         scale = math.sqrt(1 - self.beta_2**step)
         denominator = foreach_sqrt(state["velocity"])

@@ -63,7 +63,9 @@ class Part:
 
     def _packed(self) -> Pack | None:
         """Packs small variables that are not in another pack; on a CPU only, where kernels are called for each tensor."""
-        if not self.optimizer.packs or not self.alike or self.device is None or self.device.type != "cpu":
+        if not self.optimizer.packs or self.optimizer._is_unpacked:
+            return None
+        if not self.alike or self.device is None or self.device.type != "cpu":
             return None
         small = [index for index, parameter in enumerate(self.parameters) if self._can_pack(index, parameter)]
         return Pack(self.parameters, small, self.optimizer.packs == "weights") if len(small) > 1 else None

@@ -13,7 +13,7 @@ from kstyle_torch.optimizers.base import VarListOptimizer, registry
 
 @registry.register("rmsprop")
 class RMSprop(VarListOptimizer):
-    """Divides the gradient by a running root mean square of it.
+    """Optimizer that divides the gradient by its running root mean square.
 
     Args:
         learning_rate: Size of a step.

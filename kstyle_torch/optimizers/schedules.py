@@ -169,7 +169,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
 @registry.register()
 class PolynomialDecay(LearningRateSchedule):
-    """Falls to `end_learning_rate` in `decay_steps` steps.
+    """Schedule that falls to `end_learning_rate` in `decay_steps` steps.
 
     Args:
         initial_learning_rate: The rate at step 0.
@@ -208,7 +208,7 @@ class PolynomialDecay(LearningRateSchedule):
 
 @registry.register()
 class CosineDecay(LearningRateSchedule):
-    """Falls along half a cosine, after a straight rise where there is a `warmup_target`.
+    """Schedule that falls along half a cosine, after a straight rise where there is a `warmup_target`.
 
     Args:
         initial_learning_rate: The rate at step 0.
@@ -250,7 +250,7 @@ class CosineDecay(LearningRateSchedule):
 
 @registry.register()
 class CosineDecayRestarts(LearningRateSchedule):
-    """Falls along half a cosine again and again.
+    """Schedule that falls along half a cosine again and again.
 
     Args:
         initial_learning_rate: The rate at step 0.

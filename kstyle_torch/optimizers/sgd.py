@@ -14,7 +14,7 @@ from kstyle_torch.optimizers.fused import descend, has_fused_sgd
 
 @registry.register()
 class SGD(Optimizer):
-    """Steps against the gradient, with momentum or without.
+    """Gradient descent, with momentum or without.
 
     Args:
         learning_rate: Size of a step.

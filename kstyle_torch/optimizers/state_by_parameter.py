@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef
 
-from kstyle_torch.layer.succession import successor
+from kstyle_torch.layer.replaced_parameters import latest
 from kstyle_torch.optimizers.variables import HostNumber, parameter_of, tensor_now
 
 
@@ -27,7 +27,7 @@ class StateByParameter:
     def _known(self) -> dict[int, int]:
         """Returns the places by the id of the parameter, after moving state to parameters that have replaced others."""
         for place, before in enumerate(self._parameters):
-            if (parameter := successor(before)) is not before:
+            if (parameter := latest(before)) is not before:
                 self._put(place, parameter)
                 for slot, tensors in self.state.items():
                     if tensors[place] is not None and before.shape != parameter.shape:

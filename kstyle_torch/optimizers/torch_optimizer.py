@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from kstyle_torch.layer.succession import successor
+from kstyle_torch.layer.replaced_parameters import latest
 from kstyle_torch.optimizers.base import Optimizer
 from kstyle_torch.optimizers.parameter_group import carried
 from kstyle_torch.registry import snake_case
@@ -88,7 +88,7 @@ class TorchOptimizer(Optimizer):
     def _succeed(self, before: list[Tensor]) -> None:
         """Moves state to the parameters by which torch itself has replaced others."""
         for old, new in zip(before, self._parameters, strict=False):
-            if old is not new and successor(old) is new and old in self.optimizer.state:
+            if old is not new and latest(old) is new and old in self.optimizer.state:
                 state = self.optimizer.state.pop(old)
                 if old.shape == new.shape:
                     is_like = {key: isinstance(each, Tensor) and each.shape == new.shape for key, each in state.items()}

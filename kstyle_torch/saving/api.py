@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ def save_model(
     if path.exists() and not overwrite:
         raise FileExistsError(f"{str(path)!r} exists already; pass overwrite=True to replace it.")
     zipped = zipped is None or zipped
+    if not model.built:
+        warnings.warn(
+            f"{model.name!r} is not built yet, so that the file may lack weights; call the model on data before.",
+            stacklevel=3,
+        )
     if zipped and path.suffix in LEGACY:
         from kstyle_torch.saving import legacy_h5
 

@@ -73,7 +73,10 @@ def compile_config(training: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(value: Any) -> Any:
-    """Keras 2 wrote `{"class_name": "MeanMetricWrapper", "config": {"name": "accuracy", "fn": ...}}` for "accuracy"."""
+    """Replaces metrics by their names.
+
+    For "accuracy", Keras 2 wrote `{"class_name": "MeanMetricWrapper", "config": {"name": "accuracy", "fn": ...}}`.
+    """
     if isinstance(value, list):
         return [_named(item) for item in value]
     if not isinstance(value, dict):

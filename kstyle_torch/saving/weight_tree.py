@@ -60,12 +60,7 @@ def _members(path: str, child: Any) -> Iterator[tuple[str, Any]]:
 def _class_name(item: Any) -> str:
     is_bare = isinstance(item, nn.Module) and not isinstance(item, WeightHolder)
     cls: type = type_before_parametrizations(item) if isinstance(item, nn.Module) else type(item)
-    return "torch_module_wrapper" if is_bare else snake_case(saved_class_name(cls))
-
-
-def saved_class_name(cls: type) -> str:
-    """Returns the name of a class in Keras' files."""
-    return vars(cls).get("_saved_class") or cls.__name__
+    return "torch_module_wrapper" if is_bare else snake_case(cls.__name__)
 
 
 def _is_saved(item: Any) -> bool:
@@ -240,7 +235,7 @@ def decides_itself(saveable: Any) -> bool:
 
 
 def _values(saveable: Any) -> list[tuple[Any, Any]]:
-    """Tensors and variables of an object, each with a copy of its values."""
+    """Returns the tensors and variables of an object, each with a copy of its values."""
     if isinstance(saveable, nn.Module):
         tensors = (*saveable.parameters(recurse=False), *saveable.buffers(recurse=False))
         return [(tensor, tensor.clone()) for tensor in tensors]

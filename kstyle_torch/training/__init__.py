@@ -20,7 +20,7 @@ The loops are in `fit.py` and `predict.py`. A training step is, in the order in 
 whether a recording or graph is still valid. Which engine runs depends on the program alone, never on a clock.
 
 The other files: `objective.py` holds the result of `compile()` (losses, metrics, optimizer); `output_spec.py` assigns them to
-outputs; `epoch_metrics.py` updates losses and metrics in bulk; `fit_state.py` is the state that training keeps about a model;
-`run.py` is one call of `fit`, `evaluate` or `predict` and belongs to a thread; `validation/` checks arguments, the first batch
-and later batches; `protocols.py` has the types.
+outputs; `epoch_metrics.py` updates losses and metrics in bulk, and `lazy_logs.py` reads them when a callback does;
+`fit_state.py` is the state that training keeps about a model; `run.py` is one call of `fit`, `evaluate` or `predict` and
+belongs to a thread; `validation/` checks arguments, the first batch and later batches; `protocols.py` has the types.
 """

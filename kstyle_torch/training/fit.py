@@ -13,12 +13,13 @@ from torch import Tensor
 from kstyle_torch import tree
 from kstyle_torch.callbacks import CallbackList, ProgbarLogger
 from kstyle_torch.data.batches import ArrayBatches, Batches
-from kstyle_torch.layer.precision import uncached_casts
+from kstyle_torch.layer.casts import uncached_casts
 from kstyle_torch.mode import passing, running
 from kstyle_torch.training import step as steps
 from kstyle_torch.training.engines.choose_engine import chosen_step, fast_forward, whole_epoch
 from kstyle_torch.training.engines.invalidation import acts_between_steps
-from kstyle_torch.training.epoch_metrics import LATE_BYTES, Logs, Meter, is_nan
+from kstyle_torch.training.epoch_metrics import LATE_BYTES, Meter
+from kstyle_torch.training.lazy_logs import Logs, is_nan
 from kstyle_torch.training.objective import read
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.recorded.engine import RecordedStep
@@ -155,7 +156,7 @@ def _trained(
     def take(batch: Any) -> None:
         x, y, weight = batch
         loss, y_pred = step(x, y, weight)
-        if y_pred is None:  # a model that only its own compute_loss() knows how to train
+        if y_pred is None:  # a model that trains by its own compute_loss() alone
             steps.noted(model, loss, None, x, y, weight)
         else:
             meter.add(loss, y, y_pred, weight)
@@ -166,19 +167,19 @@ def _trained(
 def _taken_either_way(run: Run, kind: str, take: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Returns the function for a batch where users' code runs between the steps.
 
-    It may replace a method of the step, or cast the model: both count from the next batch on.
+    It may replace a method of the step, weights or the optimizer, or cast the model: all count from the next batch on.
     """
     model, user_step = run.model, steps.user_step if kind == "train" else _tested_by_user
-    dtypes = steps.dtypes_of(model)
+    trained = steps.what_is_trained(model)
 
     def take_either(batch: Any) -> Any:
-        nonlocal dtypes
+        nonlocal trained
         if kind == "train":
-            now = steps.dtypes_of(model)
-            steps.follow(model, cast=now != dtypes)
-            dtypes = now
+            now = steps.what_is_trained(model)
+            steps.follow(model, changed=now != trained)
+            trained = now
         elif (meter := run.meter) is not None and meter.late_loss is not None and steps.late_loss(model) is None:
-            meter.fold()  # the loss of the batches so far; that of others is not computed for many at once any more
+            meter.fold()  # the loss of the batches so far; from here on, losses are computed batch by batch
             meter.late_loss = None
         return user_step(run, kind, batch) if steps.owns_step(run.origin, kind, "compute_metrics") else take(batch)
 

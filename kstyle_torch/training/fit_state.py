@@ -10,6 +10,8 @@ import torch
 if TYPE_CHECKING:
     from kstyle_torch.callbacks.history import History
     from kstyle_torch.layer.weight_holder import ListedWeight
+    from kstyle_torch.training.compiled.epoch_graph import CompiledEpoch
+    from kstyle_torch.training.compiled.forward_graph import CompiledForward
     from kstyle_torch.training.protocols import Engine, HasLosses, Trainable
     from kstyle_torch.training.run import Run
 
@@ -27,9 +29,11 @@ class OfModel:
         self._model = weakref.ref(model)
 
     @property
-    def model(self) -> Any:
+    def model(self) -> Trainable:
         """The model."""
-        return self._model()
+        model = self._model()
+        assert model is not None  # it owns this object
+        return model
 
 
 class StepFunction(OfModel):
@@ -85,7 +89,7 @@ class FitState:
     def __init__(self) -> None:
         self.history: History | None = None  # of the last fit
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
-        self.train_function: Any = None  # what the user made or set, or a StepFunction
+        self.train_function: Any = None  # made or set by the user, or a StepFunction
         self.test_function: Any = None
         self.predict_function: Any = None
         self.runs: list[Run] = []  # active ones, of all threads
@@ -109,5 +113,5 @@ class FitState:
         """Drops recorded and compiled code, and the data layouts that were checked against the old losses."""
         self.tried.clear()
         self.step_engine: Engine | None = None
-        self.epoch_engine: Any = None
-        self.forward_engine: Any = None
+        self.epoch_engine: CompiledEpoch | None = None
+        self.forward_engine: CompiledForward | None = None

@@ -29,7 +29,7 @@ class OutputLoss(NamedTuple):
 
     output: int
     loss: Loss
-    weight: float | None
+    weight: float | Tensor | None
     tracker: Mean | None
 
 
@@ -67,7 +67,7 @@ class CompiledLoss:
         return [any(part is not None for part in tree.flatten(specs.get(place))) for place in range(len(outputs))]
 
     def build(self, outputs: Outputs, y_true: list[Any], y_pred: list[Tensor]) -> None:
-        """Gives each output its loss, now that the outputs are known.
+        """Assigns a loss to each output, now that the outputs are known.
 
         Raises: ValueError: if losses and weights do not match the outputs or each other.
         """
@@ -134,7 +134,7 @@ class CompiledMetrics(Metric):
         self.outputs: Outputs | None = None
 
     def build(self, outputs: Outputs, y_true: list[Any], y_pred: list[Tensor]) -> None:
-        """Gives each output its metrics, now that the outputs are known.
+        """Assigns metrics to each output, now that the outputs are known.
 
         Raises: ValueError: if the metrics do not match the outputs.
         """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Trainable(nn.Module):
-    """A model as training sees it. Models inherit from it through `models.trainer.Trainer`.
+    """The interface of models that training uses. Models inherit from it through `models.trainer.Trainer`.
 
     A class rather than a Protocol, because training passes models to functions that take an `nn.Module`.
 

@@ -7,7 +7,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from kstyle_torch.layer.users_calls import call_by_users, has_users_call
 from kstyle_torch.losses.base import is_as_made
 from kstyle_torch.losses.fused_crossentropy import Head, head_of
 from kstyle_torch.mode import running
+from kstyle_torch.ownership import is_of_package
 from kstyle_torch.training.fit_state import UNKNOWN, StepFunction
 from kstyle_torch.training.freed_memory import keep_for_the_next_step
 from kstyle_torch.training.protocols import Trainable
@@ -106,8 +107,8 @@ def gradients(method: str) -> Iterator[None]:
 
 
 def are_ours(hooks: Iterable[Any]) -> bool:
-    """Returns whether all callbacks that run between steps are part of the package."""
-    return all(type(getattr(hook, "__self__", None)).__module__.startswith("kstyle_torch.") for hook in hooks)
+    """Returns whether all hooks of callbacks that run between steps are methods of the package's own callbacks."""
+    return all(type(hook) is MethodType and is_of_package(hook) for hook in hooks)
 
 
 def train_step(model: Trainable, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any]:
@@ -311,37 +312,48 @@ def clear_losses(model: Trainable) -> None:
 def prepare(model: Trainable) -> None:
     """Updates the trained weights and their penalties for an epoch; a callback may have changed them."""
     compiled = model._compiled
+    _track(model)
+    if not compiled.views:
+        warnings.warn("The model does not have any trainable weights.", stacklevel=5)
+    compiled.head = find_head(model)
+
+
+def _track(model: Trainable) -> None:
+    """Updates the trained weights and the optimizer's state, and drops gradients that users' code has left."""
     note_losses(model)
-    views = model._fit.trained
+    compiled, views = model._compiled, model._fit.trained
     if compiled.views is not views:
         compiled.views, compiled.parameters = views, [view.parameter for view in views]
     if views:
         compiled.optimizer.track(views)
-    else:
-        warnings.warn("The model does not have any trainable weights.", stacklevel=5)
     for parameter in compiled.parameters:
         parameter.grad = None
-    compiled.head = find_head(model)
 
 
-def dtypes_of(model: Trainable) -> list[torch.dtype]:
-    """Returns the dtypes of the trained weights."""
-    return [parameter.dtype for parameter in model._compiled.parameters]
+def what_is_trained(model: Trainable) -> tuple[Any, ...]:
+    """Returns a cheap key that changes when weights join the model, are cast, or get another optimizer."""
+    compiled = model._compiled
+    return changes.count, compiled.optimizer, [parameter.dtype for parameter in compiled.parameters]
 
 
-def follow(model: Trainable, cast: bool) -> None:
+def follow(model: Trainable, changed: bool) -> None:
     """Updates what `prepare` has set for an epoch, after users' code ran between two steps.
 
     Args:
-        cast: Whether it has cast trained weights: the optimizer's state follows.
+        changed: Whether `what_is_trained` has changed.
     """
     compiled = model._compiled
     if torch.is_autocast_enabled(compiled.parameters[0].device.type if compiled.parameters else "cpu"):
         torch.clear_autocast_cache()  # which holds the weights of the step before
     if compiled.head is not None:
         compiled.head = find_head(model)
-    if cast:
-        compiled.optimizer.track(compiled.views)
+    if changed:
+        _track(model)
+    else:
+        for (
+            parameter
+        ) in compiled.parameters:  # else gradients of a user's `backward` would be added to those of the step
+            parameter.grad = None
 
 
 def what_counts(modules: list[nn.Module]) -> Any:
@@ -390,7 +402,7 @@ def user_step(run: Run, kind: str, batch: Any) -> Any:
 
 
 def called_step(run: Run, kind: str, data: Any) -> Any:
-    """Returns the result of the function of a step, or of the step itself where there is no function."""
+    """Returns the result of the step's function, or of the step itself if it has none."""
     function = getattr(run.origin._fit, f"{kind}_function")
     if function is None or type(function) is StepFunction:
         return getattr(run.model, f"{kind}_step")(data)

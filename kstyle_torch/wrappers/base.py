@@ -35,7 +35,7 @@ class Estimator(BaseEstimator):
         return len(self.history_.epoch) if hasattr(self, "history_") else 0
 
     def _resumes(self) -> bool:
-        """Returns whether `fit` goes on from where the last one ended."""
+        """Returns whether `fit` continues where the last one ended."""
         return self.warm_start and hasattr(self, "model_")
 
     def _checks(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Estimator(BaseEstimator):
 
     @contextlib.contextmanager
     def _random(self, resume: bool) -> Iterator[None]:
-        """Draws what happens in the block from `random_state`, and leaves the random state outside alone.
+        """Draws the random numbers of a block from `random_state`, and leaves the process's random state unchanged.
 
         With `random_state=None` it draws from the random state of the process. When training resumes, the numbers go on,
         so that `partial_fit` does not shuffle every epoch alike.

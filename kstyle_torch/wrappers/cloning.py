@@ -1,4 +1,4 @@
-"""A compiled model made anew, with weights and an optimizer of its own."""
+"""Clones of compiled models, with new weights and a new optimizer."""
 
 from __future__ import annotations
 

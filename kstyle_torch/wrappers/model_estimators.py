@@ -172,10 +172,10 @@ class SKLearnClassifier(ClassifierMixin, ModelEstimator):
     Args:
         model: A compiled model, which is cloned with new weights; or a function of `X`, `y` and `model_kwargs` that returns
             one.
-        warm_start: Whether `fit` goes on with the weights that there are: those of the last `fit`, or at first those of
-            `model`, which is then not cloned.
+        warm_start: Whether `fit` continues from the current weights: those of the last `fit`, or at first those of `model`,
+            which is then not cloned.
         model_kwargs: Further arguments of the function; searches set them as `model__name`.
-        fit_kwargs: Arguments of `Model.fit`, which those of `fit` come before; searches set them as `fit__name`.
+        fit_kwargs: Arguments of `Model.fit`; those of `fit` take precedence. Searches set them as `fit__name`.
             `class_weight` is `{label: weight}` or "balanced".
         random_state: Int or `RandomState` for the same result each time, which leaves all other random numbers alone;
             None to draw from those of the process.
@@ -293,10 +293,10 @@ class SKLearnRegressor(RegressorMixin, ModelEstimator):
     Args:
         model: A compiled model, which is cloned with new weights; or a function of `X`, `y` and `model_kwargs` that returns
             one. The function gets targets as columns.
-        warm_start: Whether `fit` goes on with the weights that there are: those of the last `fit`, or at first those of
-            `model`, which is then not cloned.
+        warm_start: Whether `fit` continues from the current weights: those of the last `fit`, or at first those of `model`,
+            which is then not cloned.
         model_kwargs: Further arguments of the function; searches set them as `model__name`.
-        fit_kwargs: Arguments of `Model.fit`, which those of `fit` come before; searches set them as `fit__name`.
+        fit_kwargs: Arguments of `Model.fit`; those of `fit` take precedence. Searches set them as `fit__name`.
         random_state: Int or `RandomState` for the same result each time, which leaves all other random numbers alone;
             None to draw from those of the process.
 
@@ -333,10 +333,10 @@ class SKLearnTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mode
     Args:
         model: A compiled model, which is cloned with new weights; or a function of `X`, `y` and `model_kwargs` that returns
             one. The function gets targets as columns.
-        warm_start: Whether `fit` goes on with the weights that there are: those of the last `fit`, or at first those of
-            `model`, which is then not cloned.
+        warm_start: Whether `fit` continues from the current weights: those of the last `fit`, or at first those of `model`,
+            which is then not cloned.
         model_kwargs: Further arguments of the function; searches set them as `model__name`.
-        fit_kwargs: Arguments of `Model.fit`, which those of `fit` come before; searches set them as `fit__name`.
+        fit_kwargs: Arguments of `Model.fit`; those of `fit` take precedence. Searches set them as `fit__name`.
         random_state: Int or `RandomState` for the same result each time, which leaves all other random numbers alone;
             None to draw from those of the process.
 

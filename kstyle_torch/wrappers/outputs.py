@@ -23,7 +23,7 @@ def takes_logits(loss: Any) -> bool:
 
 
 def threshold(loss: Any) -> float:
-    """Returns above which value a single output means the second class."""
+    """Returns the value above which a single output means the second class."""
     return 0.0 if takes_logits(loss) else 0.5
 
 

@@ -1,4 +1,4 @@
-"""Targets as a network takes them, and its outputs in the form in which the targets came.
+"""Conversion of targets to the form that a network takes, and of its outputs back.
 
 `units` is how many outputs a network for them needs, and `loss` what trains it, computed in the
 network's dtype; outputs for labels are logits.

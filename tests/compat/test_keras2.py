@@ -192,7 +192,7 @@ MODES = {
 @pytest.mark.parametrize("mode", [*MODES, "function"])
 def test_merge_in_a_sequential(mode, tmp_path):
     branches = [ks.Sequential([layers.Dense(4, input_dim=3)]) for _ in range(2)]
-    with pytest.warns(UserWarning, match=re.escape("keras.layers.Merge")):
+    with pytest.warns(UserWarning, match="keras.layers.Merge .*keras.layers.Concatenate"):
         merge = layers.Merge(branches, mode=(lambda both: both[0] - both[1]) if mode == "function" else mode)
     model = ks.Sequential([merge, layers.Dense(1)])
     inputs = [X, X[::-1].copy()]

@@ -193,6 +193,7 @@ def test_a_model_inside_another_may_get_another_layer():
     np.testing.assert_array_equal(after, model(torch.from_numpy(x)).detach())
 
 
+@pytest.mark.full
 def test_a_model_that_is_compiled_gets_a_part_too():
     x, y = data(mnist())
     expected = trained(mnist(), x, y, jit_compile=False)

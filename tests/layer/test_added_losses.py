@@ -261,3 +261,17 @@ def test_a_compiled_call_forgets_the_losses_of_the_one_before(nested):
         found = [*layer.losses]
         layer(torch.full((2, 3), factor))
         assert [float(loss) for loss in found] == [float(loss) for loss in layer.losses]
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 0.1), (0.1, None), (0.1, 0.3)])
+def test_an_activity_regularizer_can_be_set_at_any_time(before, after):
+    found = []
+    for library in (keras, kstyle_torch):
+        first, later = (share and library.regularizers.L2(share) for share in (before, after))
+        model = library.Sequential([library.Input((5,)), library.layers.Dense(2, activity_regularizer=first)])
+        model.set_weights([np.ones((5, 2)), np.ones(2)])
+        model.compile("sgd", "mse")
+        found.append([model.evaluate(X, X[:, :2], verbose=0)])
+        model.layers[-1].activity_regularizer = later
+        found[-1] += [model.evaluate(X, X[:, :2], verbose=0), model.fit(X, X[:, :2], verbose=0).history["loss"][0]]
+    assert found[0] == pytest.approx(found[1]) and found[0][0] != found[0][1]

@@ -133,6 +133,7 @@ OPERANDS = {
     "array": ARRAY,
     "tensor": torch.from_numpy(ARRAY),
     "list": ARRAY.tolist(),
+    "tuple": (*ARRAY.tolist(),),
     "number": 2.0,
     "numpy number": np.float32(2),
     "variable": None,
@@ -158,8 +159,18 @@ def test_operators_are_keras(name, kind):
         return
     function = getattr(operator, name)
     assert_close(outcome(kind, ks, function, False), outcome(kind, keras, function, False))
-    if kind != "list":
-        assert_close(outcome(kind, ks, function, True), outcome(kind, keras, function, True))
+    assert_close(outcome(kind, ks, function, True), outcome(kind, keras, function, True))
+
+
+@pytest.mark.parametrize("name", "add sub mul truediv mod pow".split())
+def test_a_tensor_on_the_left_gives_the_bits_of_a_plain_parameter(name):
+    weight = scale(ks).factor
+    weight.assign(ARRAY * 0.7)
+    x, plain, function = uniform(3), nn.Parameter(weight.detach().as_subclass(torch.Tensor)), getattr(operator, name)
+    assert torch.equal(function(x, weight).nan_to_num(), function(x, plain).nan_to_num())
+    (want,) = torch.autograd.grad(function(x, plain).nan_to_num().sum(), plain)
+    (got,) = torch.autograd.grad(function(x, weight).nan_to_num().sum(), weight)
+    assert torch.equal(got.nan_to_num(), want.nan_to_num())
 
 
 def test_other_operators():

@@ -78,6 +78,10 @@ WRITES = {
     "rows": fill_rows,
     "parts": fill_halves,
     "transposed": lambda value: value.T.mul_(3),
+    "view": lambda value: value.view(-1)[1:3].fill_(7),
+    "flatten": lambda value: value.flatten()[1:3].fill_(7),
+    "reshape": lambda value: torch.reshape(value, (1, -1))[0, 1:3].fill_(7),
+    "contiguous": lambda value: value.contiguous().view(-1)[1:3].fill_(7),
 }
 
 
@@ -87,7 +91,7 @@ WRITES = {
 def test_writing_the_value_sets_the_parameter(kind, write, mode):
     """As writing an ordinary tensor of these numbers does."""
     layer = made(kind)
-    expected = layer.kernel.read().detach().clone()
+    expected = layer.kernel.read().detach().clone(memory_format=torch.contiguous_format)
     with mode():
         value = layer.kernel.value
         WRITES[write](value)
@@ -197,6 +201,20 @@ def test_writing_asks_for_no_grad_as_torch_does(kind):
         with pytest.raises(RuntimeError, match=r"cannot change a weight in Keras' layout; .*assign"):
             refused(layer.kernel.value)
     assert_close(layer.kernel.numpy(), before)
+
+
+@kinds
+def test_values_are_flattened_as_keras(kind):
+    """Keras' variables are contiguous, so `view(-1)` is there for all of them."""
+    values = [view.value for view in made(kind).trainable_weights]
+    vector = nn.utils.parameters_to_vector(values)
+    assert_close(vector.detach(), torch.cat([value.detach().reshape(-1) for value in values]))
+    vector.square().sum().backward()
+    assert all(value.grad is None or torch.equal(value.grad, 2 * value.detach()) for value in values)
+    if kind != "computed":
+        assert all(value.grad is not None for value in values)
+        nn.utils.vector_to_parameters(vector.detach() * 2, values)
+        assert_close(nn.utils.parameters_to_vector(values).detach(), vector.detach() * 2)
 
 
 @leaves

@@ -354,7 +354,8 @@ def test_impossible_names(name):
 
 def test_config_of_a_user_class_is_its_arguments():
     layer = Linear(7, name="mine", trainable=False)
-    assert layer.get_config() == {"units": 7, "name": "mine", "trainable": False, "dtype": "float32"}
+    policy = ks.dtype_policies.serialize(layer.dtype_policy)
+    assert layer.get_config() == {"units": 7, "name": "mine", "trainable": False, "dtype": policy}
     again = Linear.from_config(layer.get_config())
     assert (again.units, again.name, again.trainable) == (7, "mine", False)
 

@@ -361,7 +361,7 @@ def test_the_input_of_a_shared_layer_is_that_of_its_first_call(keras):
 
 
 def test_symbolic_tracing_says_what_to_do_instead():
-    with pytest.raises(TypeError, match=r"symbolic_trace\(\) cannot follow a model.*torch.export"):
+    with pytest.raises(TypeError, match=r"symbolic_trace\(\) cannot trace a model.*torch.export"):
         torch.fx.symbolic_trace(chain())
 
 

@@ -1,5 +1,7 @@
 """Attention beyond the rows: masks through graphs, what is hidden stays hidden, dropout, training, mistakes."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -341,3 +343,21 @@ def test_bad_arguments(make, message):
 def test_bad_inputs(call, message):
     with pytest.raises(ValueError, match=message):
         call(uniform(2, STEPS, FEATURES))
+
+
+def test_groups_have_keras_names(tmp_path):
+    """Keras' class is GroupedQueryAttention, exported and saved as GroupQueryAttention."""
+    found = []
+    for library in (keras, kstyle_torch):
+        inputs = library.Input((5, 8))
+        model = library.Model(inputs, library.layers.GroupQueryAttention(4, 4, 2)(inputs, inputs))
+        layer = model.layers[1]
+        entry = model.get_config()["layers"][1]
+        found.append((type(layer).__name__, re.sub(r"_\d+$", "", layer.name), entry["module"], entry["class_name"]))
+        model.save(tmp_path / f"{library.__name__}.keras")
+    assert found[0] == found[1]
+    x = uniform(2, 5, 8)
+    for theirs, ours in ((keras, kstyle_torch), (kstyle_torch, keras)):
+        path = tmp_path / f"{theirs.__name__}.keras"
+        outputs = [library.saving.load_model(path)(x) for library in (theirs, ours)]
+        assert_close(array(outputs[0]), array(outputs[1]), atol=1e-6)

@@ -322,6 +322,7 @@ def assert_same_gradients(ours, theirs, ours_in, theirs_in, layer, keras_layer, 
             assert_close(mine.grad, other.grad, **tolerance)
     trainable = [view for view in layer.weights if view.trainable]
     for view, variable in zip(trainable, keras_layer.trainable_variables, strict=True):
+        assert (view.value.grad is None) == (variable.value.grad is None)
         if variable.value.grad is not None:
             assert_close(view.value.grad, variable.value.grad, **tolerance)
     assert_same_step(trainable, keras_layer.trainable_variables, tolerance)

@@ -46,7 +46,8 @@ def gradients(step):
 def unpacked(make):
     """The same optimizer, its variables by themselves."""
     optimizer = make()
-    optimizer.packs = None
+    name, fields = f"Unpacked{type(optimizer).__name__}", {"packs": None, "__module__": __name__}
+    optimizer.__class__ = globals().setdefault(name, type(name, (type(optimizer),), fields))  # pickle finds it there
     return optimizer
 
 

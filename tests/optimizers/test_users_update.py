@@ -81,7 +81,7 @@ def test_a_users_apply_is_called(name):
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in ALL if name != "Nadam"]
+    "name", [name if name in (*QUICK, "Nadam") else pytest.param(name, marks=pytest.mark.full) for name in ALL]
 )
 def test_an_update_step_may_call_that_of_its_class(name):
     cls = getattr(ks.optimizers, name)

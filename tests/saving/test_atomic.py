@@ -74,6 +74,6 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     )
     assert run.returncode == 1
     assert "Cannot save" in run.stderr.splitlines()[-1]
-    assert "as it was" in run.stderr.splitlines()[-1]
+    assert "is unchanged" in run.stderr.splitlines()[-1]
     assert (tmp_path / "a").read_text() == "old"
     assert os.listdir(tmp_path) == ["a"]

@@ -280,3 +280,45 @@ def test_loading_a_model_with_lora_draws_as_keras_does(tmp_path):
         return random.random(), float(torch.rand(()))
 
     assert drawn_after(ks) == drawn_after(keras)
+
+
+@pytest.mark.parametrize("functional", [False, True])
+def test_layers_that_build_themselves_from_a_config(functional, tmp_path):
+    """The example of Keras' guide, whose build() takes more than shapes."""
+
+    class Built(layers.Layer):
+        def __init__(self, units=3, **kwargs):
+            super().__init__(**kwargs)
+            self.units = units
+
+        def build(self, input_shape, kernel):
+            self.initializer = kernel
+            self.kernel = self.add_weight(shape=(input_shape[-1], self.units), initializer=kernel)
+
+        def call(self, inputs):
+            return ks.ops.matmul(inputs, self.kernel)
+
+        def get_config(self):
+            return {"units": self.units, **super().get_config()}
+
+        def get_build_config(self):
+            return {"kernel": self.initializer, "input_shape": (None, 5)}
+
+        def build_from_config(self, config):
+            self.build(config["input_shape"], config["kernel"])
+
+    layer = Built()
+    layer.build((None, 5), kernel="he_normal")
+    inputs = ks.Input((5,))
+    model = ks.Model(inputs, layer(inputs)) if functional else ks.Sequential([inputs, layer])
+    model.save(tmp_path / "m.keras")
+    again = saving.load_model(tmp_path / "m.keras", custom_objects={"Built": Built})
+    assert again.layers[-1].initializer == "he_normal"
+    assert_equal_outputs(again, model)
+
+
+def test_an_unbuilt_model_is_saved_with_a_warning(tmp_path):
+    model = ks.Sequential([layers.Dense(2)])
+    with pytest.warns(UserWarning, match="'sequential.*' is not built yet"):
+        model.save(tmp_path / "m.keras")
+    assert not saving.load_model(tmp_path / "m.keras").built

@@ -386,3 +386,90 @@ def test_what_is_added_to_a_frozen_model_is_frozen():
     assert model.trainable_variables == [] and not any(each.requires_grad for each in model.parameters())
     adapt(model)  # not a layer of Keras: what it brings is its own affair
     assert len(model.trainable_variables) == 4
+
+
+class Scale(nn.Sequential):
+    """A bare module that is false, since it has no children."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return x * self.factor
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # from within torch.compile
+@pytest.mark.parametrize(
+    "make", [Scale, pytest.param(lambda: torch.compile(nn.Linear(3, 3), backend="eager"), marks=pytest.mark.full)]
+)
+def test_bare_modules_without_a_length_are_trained(make):
+    module = make()
+    model = ks.Sequential([ks.Input((6,)), layers.Dense(3), module])
+    model.compile("sgd", "mse")
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    model.fit(np.ones((8, 6)), np.ones((8, 3)), verbose=0)
+    assert len(model.trainable_weights) == 2 + len(before)
+    assert not any(torch.equal(one, other) for one, other in zip(before, module.parameters(), strict=True))
+
+
+# ------------------------------------------------------------------------------------------------ between two batches
+
+
+class Between(ks.callbacks.Callback):
+    """Calls a function before the second batch."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 1:
+            self.change(self.model)
+
+
+def fit_with(change, epochs=1, **how):
+    ks.utils.set_random_seed(0)
+    model = ks.Sequential([ks.Input((6,)), layers.Dense(8, "tanh"), layers.Dense(1)])
+    model.compile(ks.optimizers.SGD(0.1), "mse", **how)
+    x = torch.arange(6.0 * 32).sin().view(32, 6)
+    callbacks = [Between(change)] if change else []
+    model.fit(x, x[:, :1], batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
+    return model
+
+
+def give_linear(model):
+    model.layers[0].linear = nn.Linear(6, 8)
+    model.given = model.layers[0].linear.weight.detach().clone()
+
+
+def give_weight(model):
+    model.given = torch.full((8, 6), 0.1)
+    model.layers[0].linear.weight = nn.Parameter(model.given.clone())
+
+
+def load_by_assignment(model):
+    model.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()}, assign=True)
+    model.given = model.layers[0].linear.weight.detach().clone()
+
+
+@pytest.mark.parametrize("give", [give_weight, give_linear, load_by_assignment])
+def test_weights_given_between_two_batches_are_trained_from_the_next_on(give):
+    model = fit_with(give)
+    assert not torch.equal(model.layers[0].linear.weight, model.given)
+
+
+def test_an_optimizer_set_between_two_batches_takes_the_next_steps():
+    model = fit_with(lambda model: setattr(model, "optimizer", ks.optimizers.Adam(0.01)))
+    assert int(model.optimizer.iterations) == 3
+
+
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": False}], ids=["eagerly", "uncompiled"])
+def test_gradients_of_a_callback_are_not_added_to_those_of_the_step(how):
+    def look_at_gradients(model):
+        model(torch.ones(2, 6)).sum().backward()
+
+    for one, other in zip(
+        fit_with(look_at_gradients, **how).get_weights(), fit_with(None, **how).get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)

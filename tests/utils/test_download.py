@@ -225,6 +225,7 @@ get_file("folder", origin, cache_dir=cache, extract=True)
 """
 
 
+@pytest.mark.full
 def test_killed_while_downloading_and_unpacking(server, tmp_path):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

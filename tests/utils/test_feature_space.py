@@ -273,6 +273,7 @@ def test_a_file_of_something_else(tmp_path):
         ks.saving.load_model(path)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("made_of", ["FeatureSpace", "Distiller"])
 def test_files_open_before_the_class_was_used(tmp_path, made_of):
     if made_of == "Distiller":

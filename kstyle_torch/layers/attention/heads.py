@@ -441,8 +441,8 @@ class MultiHeadAttention(HeadAttention):
         )
 
 
-@register()
-class GroupQueryAttention(HeadAttention):
+@register(public_name="GroupQueryAttention")
+class GroupedQueryAttention(HeadAttention):
     """Multi-head attention whose keys and values have fewer heads than the queries, each shared by several.
 
     See `HeadAttention` for the call arguments; masks of masked inputs are used automatically.
@@ -471,13 +471,12 @@ class GroupQueryAttention(HeadAttention):
 
     Example:
         >>> x = torch.ones(2, 5, 8)
-        >>> GroupQueryAttention(head_dim=4, num_query_heads=6, num_key_value_heads=2)(x, x).shape
+        >>> GroupedQueryAttention(head_dim=4, num_query_heads=6, num_key_value_heads=2)(x, x).shape
         torch.Size([2, 5, 8])
     """
 
     _return_attention_scores = False
     _keys_first = False
-    _saved_class = "GroupedQueryAttention"
     _saved_names = {f"{name}_dense": f"_{name}_dense" for name in ("query", "key", "value", "gate", "output")}
 
     def __init__(
@@ -554,7 +553,8 @@ class GroupQueryAttention(HeadAttention):
 
 
 # methods that `forward` bypasses unless a subclass overrides one of them
-OWN = {tuple(getattr(cls, name) for name in OVERRIDABLE) for cls in (MultiHeadAttention, GroupQueryAttention)}
+OWN = {tuple(getattr(cls, name) for name in OVERRIDABLE) for cls in (MultiHeadAttention, GroupedQueryAttention)}
+GroupQueryAttention = GroupedQueryAttention  # its public name
 
 
 def _own(initializer: Any) -> Any:

@@ -13,9 +13,9 @@ from kstyle_torch import activations, constraints, initializers, regularizers
 from kstyle_torch.dense_product import through_module
 from kstyle_torch.initializers import with_axes
 from kstyle_torch.layer.base import Layer
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.checks import check_sizes, known_size
 from kstyle_torch.layer.layout import Layout
-from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layer.weights import Weight, WeightView, native
 
@@ -108,7 +108,10 @@ class HeadProjection(Layer):
 
 
 def _unfolded_matrix(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> Layout:
-    """Keras' shape is (*inputs, *outputs), torch's (product of the outputs, product of the inputs)."""
+    """Returns the layout of a kernel.
+
+    Keras: (*inputs, *outputs); torch: (product of the outputs, product of the inputs).
+    """
     to_keras = functools.partial(_transpose_and_shape, (*inputs, *outputs))
     return Layout(to_keras, functools.partial(_shape_and_transpose, (math.prod(inputs), math.prod(outputs))))
 

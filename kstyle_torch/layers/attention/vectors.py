@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from kstyle_torch.layer.base import Layer, layer_registry
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.checks import known_size
-from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.attention.kernel import attend, causal_mask, masked_softmax
 from kstyle_torch.layers.regularization import Dropout

@@ -17,7 +17,7 @@ register = layer_registry.register
 
 @register()
 class CategoryEncoding(DataLayer):
-    """Encodes integers as vectors of zeros and ones, or of counts.
+    """Encoding of integers as vectors of zeros and ones, or of counts.
 
     Args:
         num_tokens: Number of categories, from 0 to `num_tokens - 1`.

@@ -22,7 +22,7 @@ register = layer_registry.register
 
 @register()
 class Discretization(DataLayer):
-    """Returns the indices of the bins of numbers.
+    """Layer that returns the indices of the bins of numbers.
 
     Args:
         bin_boundaries: Boundaries, each of which belongs to the bin above it; the outer bins are unbounded.

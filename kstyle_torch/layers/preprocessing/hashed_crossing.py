@@ -22,7 +22,7 @@ SEED = 0xDECAFCAFFE  # TensorFlow's default hash key
 
 @register()
 class HashedCrossing(HashLayer):
-    """Hashes combinations of two or more categories into the same bins as Keras.
+    """Hashing of combinations of two or more categories, into the same bins as Keras.
 
     Args:
         num_bins: Number of bins.

@@ -39,7 +39,7 @@ class HashLayer(DataLayer):
 
 @register()
 class Hashing(HashLayer):
-    """Hashes strings or integers into bins by FarmHash64 or, with a salt, SipHash.
+    """Hashing of strings or integers into bins, by FarmHash64 or, with a salt, SipHash.
 
     The bins are those of Keras. It works in a model (on integers), but is not compiled.
 

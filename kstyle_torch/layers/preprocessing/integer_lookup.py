@@ -20,7 +20,7 @@ register = layer_registry.register
 
 @register()
 class IntegerLookup(IndexLookup):
-    """Converts integers to their indices in a vocabulary, or back; it can be compiled, and part of a model.
+    """Conversion of integers to their indices in a vocabulary, or back; it can be compiled, and part of a model.
 
     Args:
         max_tokens: As in `IndexLookup`, as are all others.

@@ -23,7 +23,7 @@ MISSING = -2  # intermediate index of tokens that are not in the vocabulary
 
 
 class IndexLookup(DataLayer):
-    """Converts tokens to their indices in a vocabulary, or back.
+    """Conversion of tokens to their indices in a vocabulary, or back.
 
     Index 0 is the mask token, if there is one and the output mode is "int"; the next `num_oov_indices` are for tokens that
     are not in the vocabulary. The vocabulary is part of the config, not of the state dict.

@@ -18,7 +18,7 @@ WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
 
 @register()
 class MelSpectrogram(DataLayer):
-    """Converts audio to the power in frequency bands on the Mel scale over time.
+    """Conversion of audio to the power in frequency bands on the Mel scale over time.
 
     Args:
         fft_length: Samples of a Fourier transform.

@@ -21,7 +21,7 @@ register = layer_registry.register
 
 @register()
 class Normalization(DataLayer):
-    """Subtracts the mean of the data to which it was adapted, and divides by its standard deviation.
+    """Normalization by the mean and standard deviation of the data to which it was adapted.
 
     Args:
         axis: Axis or axes with a mean and variance for each entry; None for a single mean and variance.

@@ -14,7 +14,7 @@ register = layer_registry.register
 
 @register()
 class Pipeline(Layer):
-    """Calls layers in turn: a chain of preprocessing steps as one layer.
+    """Chain of preprocessing layers as one layer, which calls them in turn.
 
     Args:
         layers: Layers or torch modules, in order.

@@ -21,7 +21,7 @@ register = layer_registry.register
 
 @register()
 class StringLookup(TextLayer, IndexLookup):
-    """Converts strings to their indices in a vocabulary, or back. It is called on text before the model.
+    """Conversion of strings to their indices in a vocabulary, or back. It is called on text before the model.
 
     Args:
         max_tokens: As in `IndexLookup`, as are all others.

@@ -39,7 +39,7 @@ WORD = re.compile(r"[^ \t\n\r\f\v]+")
 
 @register()
 class TextVectorization(TextLayer):
-    """Converts texts to indices of words, or to vectors of word counts. It is called before the model.
+    """Conversion of texts to indices of words, or to vectors of word counts. It is called before the model.
 
     A text is standardized, split into tokens and combined to n-grams; a `StringLookup` with mask token "" returns their
     indices: 0 is padding, 1 is for unknown tokens.

@@ -14,6 +14,7 @@ from kstyle_torch.layer.custom_objects import TakesCustomObjects
 from kstyle_torch.layer.shapes import Shape
 from kstyle_torch.layers.recurrent.lstm import LSTMCell
 from kstyle_torch.layers.recurrent.rnn import UnitsRNN
+from kstyle_torch.serialization import serialize_keras_object
 
 register = layer_registry.register
 COMMON = ("stateful", "return_sequences", "return_state")
@@ -29,7 +30,7 @@ MERGES: dict[str | None, Callable[[Tensor, Tensor], Any]] = {
 
 @register()
 class Bidirectional(TakesCustomObjects, Layer):
-    """Runs a recurrent layer over a sequence in both directions.
+    """Wrapper that runs a recurrent layer over a sequence in both directions.
 
     Args:
         layer: A recurrent layer, or one with its attributes `go_backwards`, `return_sequences`, `return_state` and
@@ -82,7 +83,16 @@ class Bidirectional(TakesCustomObjects, Layer):
     def _follow_dtype(self, fn: Callable[[Tensor], Tensor]) -> None:
         """Adopts the dtype of converted weights, also for the template, from which the config is made."""
         super()._follow_dtype(fn)
-        self._arguments["layer"]._follow_dtype(fn)
+        if (template := self._arguments.get("layer")) is not None:  # a user's subclass may have another constructor
+            template._follow_dtype(fn)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain data."""
+        config = super().get_config()
+        if "layer" in config and config["layer"] is None:  # made by the constructor of a user's subclass
+            for name, half in (("layer", self.forward_layer), ("backward_layer", self.backward_layer)):
+                config[name] = serialize_keras_object(half)
+        return config
 
     def _check_pair(self) -> None:
         forward, backward = self.forward_layer, self.backward_layer

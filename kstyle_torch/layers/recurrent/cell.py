@@ -20,10 +20,10 @@ from kstyle_torch.dense_product import dense_product
 from kstyle_torch.draws import generator, skip_default_seed
 from kstyle_torch.layer.base import Layer
 from kstyle_torch.layer.call_pairs import has_other_call
+from kstyle_torch.layer.casts import INTEGERS
 from kstyle_torch.layer.checks import known_size, misfit, positive_int
 from kstyle_torch.layer.layout import permuted
 from kstyle_torch.layer.module_walk import OwnDict, first_parameter, set_unnoticed
-from kstyle_torch.layer.precision import INTEGERS
 from kstyle_torch.layer.reparametrization import refresh
 from kstyle_torch.layer.seed_states import DrawsFromTorch
 from kstyle_torch.layer.shapes import Shape

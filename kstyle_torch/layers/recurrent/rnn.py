@@ -28,7 +28,7 @@ register = layer_registry.register
 
 @register()
 class RNN(TakesCustomObjects, Layer):
-    """Runs a cell over the steps of a sequence.
+    """Layer that runs a cell over the steps of a sequence.
 
     Keras' cells run on torch's fused kernels if those are equivalent; other cells run in a loop.
 

@@ -55,7 +55,7 @@ class CompiledStep(OfModel):
         self.forward: Any = None  # created on first use: torch.compile imports the compiler, which takes seconds
         self.seen: dict[Any, int] = {}
         self.compiled_for: set[Any] = set()
-        self.functions: Any = None  # torch's and users', for which what was compiled holds
+        self.functions: Any = None  # torch's and users' functions, for which the compiled code is valid
         self.replaced: str | None = None  # one of them that is the user's
         self.watchful = False
         self.failed = False
@@ -81,7 +81,7 @@ class CompiledStep(OfModel):
         self.watchful = True
 
     def _look_at_functions(self) -> None:
-        """Forgets what was compiled with other functions of torch or calls of modules, which `torch.compile` ignores."""
+        """Discards code compiled with other functions of torch or calls of modules, which `torch.compile` does not check."""
         now = torch_functions(), users_call(all_modules(self.model))
         if now != self.functions:
             self.functions, self.replaced, self.forward = now, users_function() or now[1], None
@@ -155,17 +155,26 @@ class CompiledStep(OfModel):
         Raises: RuntimeError: if the compiled step may have changed some of the weights.
         """
         steps.take_gradients(self.model)
-        result = steps.train_step(self.model, x, y, weight)
         if not later.is_intact:
-            raise RuntimeError(
-                f"jit_compile: a compiled step of {self.model.name} failed midway, and may have changed some of its weights; "
-                f"load them again and train with jit_compile=False. The error is {type(later.error).__name__}: {later.error}"
-            ) from later.error
+            raise self._unknown_state(later, (x, y, weight))
+        result = steps.train_step(self.model, x, y, weight)
         if not compiler_is_taken():
             self.whole.calls.clear()
             self.compiled_for.clear()
             self._give_up(reason_of(later.error))
         return result
+
+    def _unknown_state(self, later: Later, batch: tuple[Any, Any, Any]) -> RuntimeError:
+        """Returns the error for weights that may have been changed; that of the eager forward pass explains it better."""
+        with (trial := Trial(self.model, [*self.model.buffers()])):
+            steps.forward_backward(self.model, *batch)
+        error = trial.error or later.error
+        found = RuntimeError(
+            f"jit_compile: a compiled step of {self.model.name} failed midway, and may have changed some of its weights; "
+            f"load them again and train with jit_compile=False. The error is {type(error).__name__}: {error}"
+        )
+        found.__cause__ = error
+        return found
 
     def _passes(self, x: Any, y: Any, weight: Any) -> tuple[Tensor, Any, list[Tensor | None]]:
         steps.clear_losses(self.model)

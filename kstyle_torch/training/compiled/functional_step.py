@@ -24,6 +24,7 @@ from kstyle_torch.training.compiled.stateless_random import draw_keys, keyed
 from kstyle_torch.training.compiled.tracing_copy import replaced, tracing_copy
 from kstyle_torch.training.engines.invalidation import marks, why_not
 from kstyle_torch.training.fit_state import OfModel
+from kstyle_torch.training.objective import Objective
 from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.variables import Variable
 
@@ -178,7 +179,7 @@ class StepFunction(OfModel):
         return weights
 
 
-def tracker_cells(compiled: Any) -> list[Variable]:
+def tracker_cells(compiled: Objective) -> list[Variable]:
     """Returns the variables of the trackers of individual losses."""
     return [variable for tracker in compiled.trackers for variable in tracker.variables]
 
@@ -191,7 +192,7 @@ def _places_of_buffers(model: nn.Module) -> list[tuple[Any, str]]:
 
 
 def give_losses(model: Trainable, adding: list[tuple[int, int]], losses: Iterable[Tensor]) -> None:
-    """Gives layers the losses of a compiled step; see `StepFunction.adding`."""
+    """Sets the losses of a compiled step on their layers; see `StepFunction.adding`."""
     layers, rest = model._fit.loss_layers(model), iter(losses)
     for place, number in adding:
         layers[place]._losses[:] = [next(rest) for _ in range(number)]

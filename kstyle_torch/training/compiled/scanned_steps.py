@@ -24,7 +24,7 @@ from kstyle_torch.training.compiled.functional_step import (
 )
 from kstyle_torch.training.compiled.verify import Trial, refuse_difference, verify_step
 from kstyle_torch.training.epoch_metrics import Meter
-from kstyle_torch.training.objective import update
+from kstyle_torch.training.objective import Objective, update
 from kstyle_torch.training.recorded.side_effects import MASK
 from kstyle_torch.variables import Variable
 
@@ -254,13 +254,13 @@ class EpochCall:
             )
 
 
-def _cells_of(compiled: Any) -> list[Variable]:
+def _cells_of(compiled: Objective) -> list[Variable]:
     """Returns the variables of loss trackers and metrics."""
     metrics = [compiled.loss_tracker, *(entry.metric for entry in compiled.metrics.entries)]
     return [*tracker_cells(compiled), *(variable for metric in metrics for variable in metric.variables)]
 
 
-def _count(compiled: Any, batch: Any, loss: Tensor, y_pred: Any) -> None:
+def _count(compiled: Objective, batch: Any, loss: Tensor, y_pred: Any) -> None:
     """Updates the metrics with a batch."""
     targets, outputs, weights = compiled.by_output(batch[1], y_pred, batch[2])
     plain = []

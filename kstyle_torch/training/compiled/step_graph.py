@@ -149,13 +149,15 @@ class WholeStep:
         arguments = graph_options(how, self.device.type)
         self.on_cuda_graphs = has_cuda_graphs(arguments, self.device.type)
 
-        def whole(batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]) -> Any:
+        def compiled_step(
+            batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]
+        ) -> Any:
             results = graph(batch, sizes, key, fixed, flat)
             for old, new in zip(flat[:number], results[:number]):
                 old.copy_(new)
             return results[number:]
 
-        self.call = one_graph(whole, arguments)
+        self.call = one_graph(compiled_step, arguments)
 
     def _pure(
         self, batch: list[Tensor], sizes: Tensor, key: Tensor, fixed: list[Tensor], flat: list[Tensor]

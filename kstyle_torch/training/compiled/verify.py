@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ PHASES = ((0, False), (2, True), (1000, False))  # (steps ahead, to cover schedu
 NUDGES = 2
 SAME_ROWS = 100  # last digits; if outputs differ by more after reordering rows, the model depends on their order
 OUTPUT = "output"
+COMPILED = "compiled_step"  # name of the function that is compiled to a step graph
 
 Facts = dict[str, Tensor]
 
@@ -113,16 +115,31 @@ class Attempt:
     """Context for compiled code that changes no state: an exception is kept in `error`."""
 
     error: Exception | None = None
+    has_run = False  # unless torch's compiler failed, before any compiled code ran
 
     def __enter__(self) -> Attempt:
-        self.error = None
+        self.error, self.has_run = None, False
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
         if not isinstance(error, Exception):
             return False
+        self.has_run = _has_run(error, traceback)
         self.error = error.with_traceback(None)  # frames hold tensors
         return True
+
+
+def _has_run(error: Exception, traceback: Any) -> bool:
+    """Returns whether compiled code may have run before an error.
+
+    It has not if the compiler raised the error while it compiled, or checked its guards: then Python never entered the
+    compiled function, which keeps its name.
+    """
+    if type(error).__module__.startswith(COMPILER):
+        return False
+    frames = [frame for frame, _ in walk_tb(traceback)]
+    entered = any(frame.f_code.co_name == COMPILED for frame in frames)
+    return entered or not str(frames[-1].f_globals.get("__name__")).startswith(COMPILER)
 
 
 class Later(Attempt):
@@ -161,7 +178,7 @@ class Later(Attempt):
     @property
     def is_intact(self) -> bool:
         """True if the state is certainly unchanged: it was rolled back, or the compiler failed before anything ran."""
-        return self.is_whole or type(self.error).__module__.startswith(COMPILER)
+        return self.is_whole or not self.has_run
 
 
 @torch.no_grad()

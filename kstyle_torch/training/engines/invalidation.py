@@ -33,10 +33,11 @@ from kstyle_torch.layer.hooks import anybody_listens
 from kstyle_torch.layer.module_walk import modules_of
 from kstyle_torch.layer.users_calls import users_call
 from kstyle_torch.losses.base import Loss
+from kstyle_torch.ownership import is_ours
 from kstyle_torch.symbolic.graph import graph_of
 from kstyle_torch.training.engines.collectives import all_modules, exchanging_module
 from kstyle_torch.training.engines.torch_functions import torch_functions, users_function
-from kstyle_torch.training.engines.user_reads import is_ours, is_same, reads_of
+from kstyle_torch.training.engines.user_reads import is_same, reads_of
 from kstyle_torch.training.fit_state import FitState, OfModel
 from kstyle_torch.training.protocols import Trainable
 
@@ -184,8 +185,8 @@ class Snapshot(OfModel):
 
     def _objects(self) -> list[Any]:
         """Returns the objects compared by identity: classes, their functions, children, weights, attributes of others."""
-        model: Any = self.model
-        # users may give one of them another class, and a class other functions
+        model = self.model
+        # users may change the class of one, or the functions of a class
         parts = [model, *self.modules, *self.parts]
         if self.training:
             parts += [*_losses(model), *penalties(model)]

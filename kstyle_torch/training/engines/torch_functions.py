@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kstyle_torch.training.engines.user_reads import is_ours
+from kstyle_torch.ownership import is_ours
 
 _SPACES: dict[str, Any] = {  # what `setattr` changes; the methods that Tensor inherits are immutable
     "torch": vars(torch),
@@ -42,7 +42,7 @@ def torch_functions() -> tuple[Any, ...]:
 
 
 def _shadowing() -> dict[str, Any]:
-    """Returns the methods that Tensor inherits from its base in C where something else was put over them."""
+    """Returns the methods that Tensor inherits from its C base class and that have been overridden since."""
     own = vars(Tensor)
     return {} if len(own) == _NUM_OWN else {name: own[name] for name in own.keys() & _INHERITED}
 
@@ -51,7 +51,7 @@ _ORIGINAL = torch_functions()  # as they are when the package is imported
 
 
 def replaced_functions() -> dict[str, Any]:
-    """Returns the functions that are not those of the import any more, by the paths at which they are found."""
+    """Returns the functions that have been replaced since the import, by path."""
     now = torch_functions()
     if now == _ORIGINAL:
         return {}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import operator
-import sys
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
@@ -22,31 +21,15 @@ from torch import Tensor
 from kstyle_torch._torch import version_of
 from kstyle_torch.layer.module_walk import OwnDict, OwnList
 from kstyle_torch.losses.base import Loss
+from kstyle_torch.ownership import OPAQUE, home_of_class, is_opaque
 from kstyle_torch.regularizers import Regularizer
 
-OURS = ("kstyle_torch", "torch", "builtins", "_operator", "math")
-OPAQUE = {*OURS, "numpy", *sys.stdlib_module_names} - {
-    "__main__",
-    "argparse",
-}  # packages whose objects are not searched
 SEARCHED = (Regularizer, Loss, SimpleNamespace)  # although their packages are opaque
 MAX_DEPTH = 12  # of containers in objects in functions
 MAX_VALUES = 20_000
 MAX_BYTES = 2**20  # of an array whose content is compared
 CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 VALUES = frozenset({int, float, complex, bool, str, bytes, type(None)})
-
-
-def is_ours(value: Any) -> bool:
-    """Returns whether a class or function is ours, torch's or Python's."""
-    if isinstance(value, functools.partial):
-        return all(is_ours(part) for part in (value.func, *value.args, *value.keywords.values()) if callable(part))
-    return _home_of(value) in OURS
-
-
-def _home_of(value: Any) -> str:
-    home = getattr(value, "__module__", None) or getattr(type(value), "__module__", None) or ""
-    return str(home).split(".")[0]
 
 
 def is_same(before: list[Any], now: list[Any]) -> bool:
@@ -83,7 +66,7 @@ def reads_of(roots: Iterable[Any], known: Collection[int]) -> list[Any]:
 
 
 class _Reader:
-    """Gathers values; each object is searched once."""
+    """Gatherer of values; each object is searched once."""
 
     def __init__(self, known: Collection[int]):
         self.known = known
@@ -154,7 +137,7 @@ def _parts_of_tensor(tensor: Tensor) -> Iterable[Any]:
 
 def _parts_of_function(function: FunctionType) -> Iterator[Any]:
     yield function
-    if _home_of(function) in OPAQUE:
+    if is_opaque(function):
         return
     yield from (function.__code__, function.__defaults__, function.__kwdefaults__)
     yield from vars(function).values()
@@ -166,7 +149,7 @@ def _parts_of_function(function: FunctionType) -> Iterator[Any]:
     names, known = _names_in(function.__code__), function.__globals__
     for value in [known[name] for name in names if name in known]:
         yield value
-        if type(value) is ModuleType and value.__name__.split(".")[0] not in OPAQUE:
+        if type(value) is ModuleType and value.__name__.partition(".")[0] not in OPAQUE:
             yield from [vars(value)[name] for name in names if name in vars(value)]
 
 
@@ -183,13 +166,13 @@ def _names_in(code: CodeType) -> dict[str, None]:
 def _parts_of_class(cls: type) -> Iterator[Any]:
     yield cls
     for base in cls.__mro__:
-        if _home_of(base) not in OPAQUE:
+        if home_of_class(base) not in OPAQUE:
             yield from vars(base).values()
 
 
 def _parts_of_object(value: Any, kind: type) -> Iterator[Any]:
     yield value
-    if issubclass(kind, ModuleType) or (_home_of(kind) in OPAQUE and not issubclass(kind, SEARCHED)):
+    if issubclass(kind, ModuleType) or (is_opaque(kind) and not issubclass(kind, SEARCHED)):
         return
     yield kind
     yield from getattr(value, "__dict__", {}).values()

@@ -30,7 +30,7 @@ from kstyle_torch.training.protocols import Trainable
 from kstyle_torch.training.run import innermost, others_run
 
 SAMPLE_ROWS = 32
-FEW = 16  # outputs; with fewer, a check for probabilities says nothing
+FEW = 16  # outputs; with fewer, a check for probabilities is inconclusive
 _warned: weakref.WeakSet[Any] = weakref.WeakSet()  # losses that were warned about
 
 

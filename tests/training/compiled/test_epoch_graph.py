@@ -91,6 +91,7 @@ def test_a_changed_layer_is_compiled_anew():
     assert (len(model._fit.epoch_engine.calls), model._fit.epoch_engine.failed) == (2, False)
 
 
+@pytest.mark.full
 def test_weights_of_samples_count():
     weights = np.linspace(0, 1, len(X)).astype("float32")
     expected = fit(network(jit_compile=False), sample_weight=weights)
@@ -218,12 +219,14 @@ def test_what_would_take_minutes_to_compile_is_run_step_by_step(monkeypatch):
     assert [*model._fit.step_engine.whole.calls.values()] == [None]
 
 
+@pytest.mark.full
 def test_a_generator_is_run_step_by_step():
     model = network(**QUICK)
     with pytest.warns(UserWarning, match="not all in memory"):
         model.fit(generator(), steps_per_epoch=3, epochs=2, verbose=0)
 
 
+@pytest.mark.full
 def test_a_compiler_that_fails_costs_warnings_and_nothing_else():
     def refuses(graph, inputs):
         raise RuntimeError("no compiler here")
@@ -236,6 +239,7 @@ def test_a_compiler_that_fails_costs_warnings_and_nothing_else():
     assert got == expected
 
 
+@pytest.mark.full
 def test_a_compiled_step_that_gives_other_numbers_is_not_used(monkeypatch):
     def wrong(optimizer, weights, gradients, *rest):
         return functional_update.pure_step(optimizer, weights, [-gradient for gradient in gradients], *rest)

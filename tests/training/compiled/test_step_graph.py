@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import torch
 
 import kstyle_torch as ks
 from kstyle_torch import layers
@@ -111,3 +112,57 @@ def test_where_it_cannot_be_one_graph_forward_and_backward_are_compiled(optimize
     assert_same(*models, *map(fit, models))
     assert not graphs_of(models[0])
     assert models[0]._fit.step_engine.compiled_for
+
+
+class Failing:
+    """A backend of `torch.compile` whose code fails in the third step after `armed` is set, before or after it has run."""
+
+    def __init__(self, runs_first):
+        self.runs_first, self.armed, self.calls = runs_first, False, 0
+
+    def __call__(self, graph, examples):
+        def run(*inputs):
+            self.calls += self.armed
+            if self.calls != 3:
+                return graph.forward(*inputs)
+            if self.runs_first:
+                graph.forward(*inputs)
+            raise RuntimeError("out of memory")
+
+        return run
+
+
+def large(how):
+    """A model with more weights than are copied at each step."""
+    model = ks.Sequential([ks.Input((64,)), layers.Dense(256, "tanh"), layers.BatchNormalization(), layers.Dense(1)])
+    model.compile(ks.optimizers.Adam(0.01), "mse", jit_compile=how)
+    return model
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("runs_first", [True, False])
+def test_a_graph_that_fails_while_it_runs_leaves_no_weights_unnoticed(runs_first):
+    x, backend = torch.rand(64, 64), Failing(runs_first)
+    model = large({"backend": backend})
+    model.fit(x, x[:, :1], batch_size=16, verbose=0)
+    backend.armed = True
+    with pytest.raises(RuntimeError, match=r"failed midway.*RuntimeError: out of memory"):
+        model.fit(x, x[:, :1], batch_size=16, verbose=0)
+    assert int(model.optimizer.iterations) == 4 + 2, "no step is taken on weights that may be wrong"
+
+
+@pytest.mark.full
+def test_a_compiler_that_fails_later_costs_nothing_but_time():
+    x, losses = torch.rand(64, 64), []
+    for how in (False, {"backend": "eager"}):
+        ks.utils.set_random_seed(0)
+        model = large(how)
+        model.fit(x, x[:, :1], batch_size=16, verbose=0, shuffle=False)
+        if how:
+            torch._dynamo.reset()  # the graph must be compiled again, which is forbidden
+            with torch.compiler.set_stance("fail_on_recompile"), pytest.warns(UserWarning, match="Detected recompile"):
+                losses.append(model.fit(x, x[:, :1], batch_size=16, verbose=0, shuffle=False).history["loss"])
+        else:
+            losses.append(model.fit(x, x[:, :1], batch_size=16, verbose=0, shuffle=False).history["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert int(model.optimizer.iterations) == 8

@@ -65,6 +65,7 @@ def test_what_the_user_says_is_taken_as_it_is(how, expected, cuda_graphs):
 # ------------------------------------------------------------------------------------------------------------ CUDA graphs
 
 
+@pytest.mark.full
 def test_what_is_kept_of_a_step_in_a_cuda_graph_is_a_copy(monkeypatch):
     """Tried on the CPU, with a backend that uses the memory of its results again, as a CUDA graph does."""
 

@@ -15,6 +15,7 @@ from tests.oracle import assert_same_bits
 # ------------------------------------------------------------------------------------------------------------- compiled
 
 
+@pytest.mark.full
 def test_a_compiled_step_gives_the_numbers_of_the_eager_one():
     expected = network(jit_compile=False).fit(X, Y, batch_size=16, epochs=3, verbose=0).history
     got = network(jit_compile={"backend": "aot_eager"}).fit(X, Y, batch_size=16, epochs=3, verbose=0).history

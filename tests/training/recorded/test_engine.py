@@ -420,6 +420,7 @@ def test_a_recording_goes_with_its_model():
     def sources():
         return [name for name in linecache.cache if name.startswith("<kstyle_torch step")]
 
+    gc.collect()
     before = len(sources())
     model = fitted(mlp, "table", "bce", "auto")[0]
     assert len(sources()) == before + 2

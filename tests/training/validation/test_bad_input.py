@@ -66,6 +66,10 @@ ERRORS = {
     "no-loss": (lambda: compiled(None).fit(X, Y, verbose=0), "No loss to compute"),
     "unknown-loss": (lambda: compiled("binary_cross_entropy"), "Did you mean 'binary_crossentropy'"),
     "unknown-optimizer": (lambda: network().compile("adm"), "Did you mean 'adam'"),
+    "metrics-in-third-place": (
+        lambda: network().compile("adam", "mse", ["mae"]),
+        r"got 'mae'. The third argument of compile\(\) is loss_weights; write metrics=\['mae'\]",
+    ),
     "unknown-metric": (lambda: network().compile("adam", "mse", metrics=["acurracy"]), "Did you mean 'accuracy'"),
     "unknown-activation": (lambda: layers.Dense(3, activation="rellu"), "Did you mean 'relu'"),
     "metrics-not-a-list": (lambda: network().compile("adam", "mse", metrics="accuracy"), "must be a list"),
@@ -118,7 +122,7 @@ ERRORS = {
     "verbose": (lambda: compiled().fit(X, Y, verbose="loud"), "verbose must be"),
     "callback-class": (
         lambda: compiled().fit(X, Y, callbacks=[ks.callbacks.EarlyStopping]),
-        "write EarlyStopping\\(\\)",
+        "pass EarlyStopping\\(",
     ),
     "input-shape-int": (lambda: layers.Dense(4, input_shape=8), r"input_shape must be a tuple, such as \(8,\)"),
     "units-float": (lambda: layers.Dense(4.0), "units must be a positive int; got 4.0"),
@@ -222,7 +226,7 @@ def test_early_stopping_without_validation_warns_and_trains_on():
 
 def test_monitoring_an_unknown_metric_names_the_nearest():
     model = compiled()
-    with pytest.raises(ValueError, match="no metric 'val_acc'.*'val_accuracy'"):
+    with pytest.raises(ValueError, match="logs lack 'val_acc'. Did you mean 'val_accuracy'"):
         model.fit(X, Y, validation_split=0.2, verbose=0, callbacks=[ks.callbacks.EarlyStopping("val_acc")])
 
 

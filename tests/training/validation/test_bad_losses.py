@@ -219,7 +219,7 @@ def test_logits_that_are_probabilities_are_warned_of_once(case):
 def test_one_class_is_warned_of(loss):
     model = dense(1, "softmax")
     model.compile("sgd", loss)
-    with pytest.warns(SyntaxWarning, match="one class only.*'binary_"):
+    with pytest.warns(SyntaxWarning, match="single class.*'binary_"):
         model.fit(X, Y[:, None], verbose=0)
 
 

@@ -95,7 +95,7 @@ class MovesPoints:
 
 @register()
 class RandomRotation(RandomAffineLayer):
-    """In training, rotates each image about its center.
+    """Random rotation of each image about its center, in training.
 
     Args:
         factor: How far: a part of a full turn, counterclockwise, or the two parts it is drawn between. `0.2` draws from
@@ -141,7 +141,7 @@ class RandomRotation(RandomAffineLayer):
 
 @register()
 class RandomTranslation(MovesPoints, RandomAffineLayer):
-    """In training, translates each image vertically and horizontally.
+    """Random translation of each image, vertically and horizontally, in training.
 
     Args:
         height_factor: How far down: a part of the height, or the limits of a random one.
@@ -187,7 +187,7 @@ class RandomTranslation(MovesPoints, RandomAffineLayer):
 
 @register()
 class RandomZoom(RandomAffineLayer):
-    """In training, zooms each image in or out.
+    """Random zoom of each image, in or out, in training.
 
     Args:
         height_factor: How much smaller, negative for larger: 0.2 shows 1.2 times the height. A number, or the two that
@@ -257,7 +257,7 @@ class RandomZoom(RandomAffineLayer):
 
 @register()
 class RandomShear(MovesPoints, RandomAffineLayer):
-    """In training, shears each image along rows and columns.
+    """Random shear of each image along rows and columns, in training.
 
     Args:
         x_factor: How far a row moves against the next one: a number, or the limits of a random one; to the left

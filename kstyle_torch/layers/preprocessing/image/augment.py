@@ -68,7 +68,7 @@ class RandomChoiceLayer(RandomImageLayer):
 
 @register()
 class RandAugment(RandomChoiceLayer):
-    """In training, applies randomly chosen layers to each batch, out of eleven.
+    """Randomly chosen layers, out of eleven, that are applied to each batch in training.
 
     Args:
         value_range: Smallest and largest value of a pixel.
@@ -157,7 +157,7 @@ class RandAugment(RandomChoiceLayer):
 
 @register()
 class AugMix(RandomChoiceLayer):
-    """In training, mixes a batch with the results of several chains of randomly chosen layers.
+    """Mixture of a batch with the results of several chains of randomly chosen layers, in training.
 
     Bounding boxes are not changed, as in Keras, although pixels may move. The chains are chosen on the host, so training
     cannot be compiled to one graph.

@@ -25,7 +25,7 @@ register = layer_registry.register
 
 @register()
 class RandomHue(LeavesAlone, RandomValueLayer):
-    """In training, shifts the hue of each image.
+    """Random shift of the hue of each image, in training.
 
     Args:
         factor: How far: from 0 to 1 (half a turn), or the limits of a random one; `f` means from 0 to `f`.
@@ -66,7 +66,7 @@ class RandomHue(LeavesAlone, RandomValueLayer):
 
 @register()
 class RandomSaturation(LeavesAlone, RandomValueLayer):
-    """In training, changes the saturation of each image.
+    """Random change of the saturation of each image, in training.
 
     Args:
         factor: 0 makes gray, 0.5 leaves alone, 1 makes full colors; a number, or the limits of a random one.
@@ -104,7 +104,7 @@ class RandomSaturation(LeavesAlone, RandomValueLayer):
 
 @register()
 class RandomColorDegeneration(LeavesAlone, RandomValueLayer):
-    """In training, blends each image with its grayscale version.
+    """Random blend of each image with its grayscale version, in training.
 
     Args:
         factor: Share of gray: 0 for no change, 1 for gray; a number `f` means from `-f` to `f`, or the two that it is drawn
@@ -141,7 +141,7 @@ class RandomColorDegeneration(LeavesAlone, RandomValueLayer):
 
 @register()
 class RandomGrayscale(RandomValueLayer):
-    """In training, converts some images to grayscale, with the same number of channels.
+    """Random conversion of some images to grayscale, with the same number of channels, in training.
 
     Args:
         factor: Probability, 0 to 1.
@@ -194,7 +194,7 @@ class RandomGrayscale(RandomValueLayer):
 
 @register()
 class RandomInvert(RandomValueLayer):
-    """In training, inverts some images.
+    """Random inversion of some images, in training.
 
     Args:
         factor: Probability, from 0 to 1, or the limits of a random one; `p` means from 0 to `p`.
@@ -230,7 +230,7 @@ class RandomInvert(RandomValueLayer):
 
 @register()
 class RandomPosterization(LeavesAlone, RandomValueLayer):
-    """In training, reduces the values of each image to their most significant bits.
+    """Random reduction of the values of each image to their most significant bits, in training.
 
     Args:
         factor: How many bits, 1 to 8: a number means from 1 on and below it, or the limits of a random one.
@@ -270,7 +270,7 @@ class RandomPosterization(LeavesAlone, RandomValueLayer):
 
 @register()
 class Solarization(RandomValueLayer):
-    """In training, inverts pixels that are brighter than a threshold.
+    """Random inversion of pixels that are brighter than a threshold, in training.
 
     Args:
         addition_factor: How much is added before: from 0 to 1 of the range, or the limits of a random one; `f`
@@ -315,7 +315,7 @@ class Solarization(RandomValueLayer):
 
 @register()
 class RandomColorJitter(RandomValueLayer):
-    """In training, changes brightness, contrast, saturation and hue of each image, in this order.
+    """Random change of brightness, contrast, saturation and hue of each image, in this order, in training.
 
     Args:
         value_range: Smallest and largest value of a pixel.

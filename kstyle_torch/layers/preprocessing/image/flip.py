@@ -17,7 +17,7 @@ MODES = ("horizontal", "vertical", "horizontal_and_vertical")
 
 @register()
 class RandomFlip(RandomMoveLayer):
-    """In training, mirrors half of the images, on average.
+    """Random mirroring of half of the images, on average, in training.
 
     Args:
         mode: `"horizontal"` (left and right), `"vertical"` or `"horizontal_and_vertical"` (both at once, as in Keras).

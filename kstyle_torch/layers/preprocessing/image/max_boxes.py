@@ -15,7 +15,7 @@ register = layer_registry.register
 
 @register()
 class MaxNumBoundingBoxes(KeepsPlaces, BaseImagePreprocessingLayer):
-    """Truncates or pads the bounding boxes of each image to the same number.
+    """Truncation or padding of the bounding boxes of each image to the same number.
 
     Args:
         max_number: Number of boxes.

@@ -24,7 +24,7 @@ register = layer_registry.register
 
 @register()
 class RandomGaussianBlur(LeavesAlone, RandomValueLayer):
-    """In training, blurs some images.
+    """Random blur of some images, in training.
 
     Args:
         factor: Probability, from 0 to 1, or the limits of a random one; `p` means from 0 to `p`.
@@ -73,7 +73,7 @@ class RandomGaussianBlur(LeavesAlone, RandomValueLayer):
 
 @register()
 class RandomErasing(LeavesAlone, RandomValueLayer):
-    """In training, erases a rectangle of some images.
+    """Random erasure of a rectangle of some images, in training.
 
     Args:
         factor: Probability, from 0 to 1, or the limits of a random one; `p` means from 0 to `p`.
@@ -148,7 +148,7 @@ class RandomMixLayer(LeavesAlone, RandomImageLayer):
 
 @register()
 class CutMix(RandomMixLayer):
-    """In training, pastes a rectangle of another image of the batch into each image; labels are mixed by its area.
+    """Images with a rectangle pasted in from another image of the batch, in training; labels are mixed by its area.
 
     Bounding boxes are not supported.
 
@@ -192,7 +192,7 @@ class CutMix(RandomMixLayer):
 
 @register()
 class MixUp(RandomMixLayer):
-    """In training, mixes each image and its label with another one of the batch.
+    """Random mixture of each image and its label with another one of the batch, in training.
 
     Args:
         alpha: Shape of the distribution (Beta) of the weights; larger mixes more evenly.

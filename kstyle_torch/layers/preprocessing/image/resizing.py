@@ -51,7 +51,7 @@ class SizedImageLayer(BaseImagePreprocessingLayer):
 
 @register()
 class Resizing(SizedImageLayer):
-    """Resizes images, in training and in inference. Integer dtypes are kept.
+    """Resizing of images, in training and in inference. Integer dtypes are kept.
 
     Args:
         height: Height of the result.
@@ -139,7 +139,7 @@ class Resizing(SizedImageLayer):
 
 @register()
 class CenterCrop(SizedImageLayer):
-    """Crops the center, in training and in inference; images that are too small are resized without distortion.
+    """Cropping to the center, in training and in inference; images that are too small are resized without distortion.
 
     Args:
         height: Height of the result.
@@ -197,7 +197,7 @@ class CenterCrop(SizedImageLayer):
 
 @register()
 class RandomCrop(SizedImageLayer, RandomImageLayer):
-    """In training, crops a window at a random position, the same in all images of a batch.
+    """Random crop in training: a window at a random position, the same in all images of a batch.
 
     In inference, and if images are too small, it resizes the largest window that has the right aspect ratio, so that
     the result always has the same size.

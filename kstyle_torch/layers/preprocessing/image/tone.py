@@ -25,7 +25,7 @@ BYTES: Range = (0, 255)
 
 @register()
 class RandomBrightness(RandomValueLayer):
-    """In training, changes the brightness of each image.
+    """Random change of the brightness of each image, in training.
 
     Args:
         factor: Amount that is added, as a share of the range of values: from -1 to 1, or the limits of a random one;
@@ -53,7 +53,7 @@ class RandomBrightness(RandomValueLayer):
 
 @register()
 class RandomContrast(RandomValueLayer):
-    """In training, changes the contrast of each image and channel around its mean.
+    """Random change of the contrast of each image and channel around its mean, in training.
 
     Args:
         factor: `(lower, upper)` draws from `1 - lower` to `1 + upper`; a number is the upper one, and the
@@ -114,7 +114,7 @@ class AutoContrast(KeepsPlaces, BaseImagePreprocessingLayer):
 
 @register()
 class Equalization(KeepsPlaces, BaseImagePreprocessingLayer):
-    """In training, equalizes the histogram of each channel; counted over the batch, as in Keras.
+    """Random equalization of the histogram of each channel, in training; counted over the batch, as in Keras.
 
     Args:
         value_range: Smallest and largest value of a pixel.
@@ -250,7 +250,7 @@ def _between(size: int, tile: int, number: int, device: torch.device) -> tuple[T
 
 @register()
 class RandomSharpness(LeavesAlone, RandomValueLayer):
-    """In training, blurs or sharpens each image.
+    """Random blur or sharpening of each image, in training.
 
     Args:
         factor: 0 blurs, 0.5 does nothing, 1 sharpens; a number `f` means from 0 to `f`, or the two that it is drawn

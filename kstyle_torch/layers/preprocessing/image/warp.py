@@ -27,7 +27,7 @@ register = layer_registry.register
 
 @register()
 class RandomPerspective(RandomMoveLayer):
-    """In training, applies a random perspective transform to some images.
+    """Random perspective transform of some images, in training.
 
     Args:
         factor: Probability, from 0 to 1, or the limits of a random one; `p` means from 0 to `p`.
@@ -91,7 +91,7 @@ class RandomPerspective(RandomMoveLayer):
 
 @register()
 class RandomElasticTransform(RandomMoveLayer):
-    """In training, applies a random elastic deformation to some images.
+    """Random elastic deformation of some images, in training.
 
     Bounding boxes are not supported.
 

@@ -1,4 +1,4 @@
-"""Succession of parameters: new objects by which torch itself replaces a module's parameters.
+"""Replaced parameters: new objects that torch itself puts in the place of a module's parameters.
 
 `load_state_dict(assign=True)` does so, and conversions such as `.to(device)` if the tensor cannot be changed in place.
 Optimizers find the state of a parameter by its identity, and must distinguish these from parameters that users assign.
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from kstyle_torch.layer.module_walk import modules_of
 
-MARK = "_succeeded_by"  # an attribute of the old parameter: it lives as long as that does
+MARK = "_replaced_by"  # an attribute of the old parameter: it lives as long as that does
 
 
 @contextlib.contextmanager
-def succession(module: nn.Module) -> Iterator[None]:
+def noting_replacements(module: nn.Module) -> Iterator[None]:
     """Links each parameter of the module to the one that replaces it in the block."""
     held = [each._parameters for each in modules_of(module)]
     before = [(place, name, old) for place in held for name, old in place.items() if old is not None]
@@ -31,7 +31,7 @@ def succession(module: nn.Module) -> Iterator[None]:
                 setattr(old, MARK, parameter)
 
 
-def successor(parameter: Tensor) -> Tensor:
+def latest(parameter: Tensor) -> Tensor:
     """Returns the parameter that has replaced this one; itself if none has."""
     while (following := vars(parameter).get(MARK)) is not None:
         parameter = following

@@ -7,7 +7,7 @@ from typing import Any
 from kstyle_torch.training.run import stop
 
 
-class Remembered:
+class FitAttribute:
     """Attribute that is stored in the model's `FitState`, since setting it does not change what a training step computes."""
 
     def __init__(self, field: str, doc: str):
@@ -20,7 +20,7 @@ class Remembered:
         setattr(model._fit, self.field, value)
 
 
-class StopFlag(Remembered):
+class StopFlag(FitAttribute):
     """Attribute that ends a run: that of the current thread if it has one, else those of all threads.
 
     Args:

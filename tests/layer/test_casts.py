@@ -48,7 +48,7 @@ def test_names_of_a_policy(mixed):
     assert ks.config.dtype_policy() == ks.mixed_precision.global_policy() == ks.DTypePolicy("mixed_bfloat16")
     layer = layers.Dense(2)
     assert (layer.dtype, layer.variable_dtype, layer.compute_dtype) == ("float32", "float32", "bfloat16")
-    assert layer.dtype_policy.name == layer.get_config()["dtype"] == "mixed_bfloat16"
+    assert layer.dtype_policy.name == layer.get_config()["dtype"]["config"]["name"] == "mixed_bfloat16"
 
 
 @pytest.mark.parametrize("name", ["mixed_float32", "float33", "mixed"])
