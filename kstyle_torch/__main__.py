@@ -29,6 +29,7 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "onnx": ("onnx", "onnxscript"),
     "hub": ("huggingface_hub",),
+    "images": ("PIL",),
 }
 REQUIRED = ("torch", "numpy", "h5py", "safetensors", "scikit-learn", "torchinfo", "tqdm")
 WHOLE = (".keras", ".h5")
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m kstyle_torch", description="The Keras API as real PyTorch.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(metavar="command", required=True)
+    parser.set_defaults(run=lambda given: parser.print_help())
+    commands = parser.add_subparsers(metavar="command")
 
     run = commands.add_parser("run", help="run a program written for Keras or tf.keras")
     run.add_argument("-m", dest="is_module", action="store_true", help="run a module, as python -m does")
@@ -84,6 +86,15 @@ def _parser() -> argparse.ArgumentParser:
 
     summary = commands.add_parser("summary", help="print a model's layers")
     summary.add_argument("source", type=Path, help="as for convert")
+    for command in (convert, summary):
+        command.add_argument(
+            "--import",
+            dest="modules",
+            action="append",
+            default=[],
+            metavar="MODULE",
+            help="import a module that registers classes of the model, as @register_keras_serializable() does",
+        )
     summary.add_argument("--expand-nested", action="store_true", help="list the layers of nested models")
     summary.add_argument("--show-trainable", action="store_true", help="say which layers are trained")
     summary.add_argument("--line-length", type=int, help="width of the table")
@@ -129,7 +140,7 @@ def _convert(given: argparse.Namespace) -> None:
         raise FileExistsError(f"{str(given.target)!r} exists already; --force replaces it.")
     if not given.target.parent.is_dir():
         raise FileNotFoundError(f"The folder {str(given.target.parent)!r} does not exist.")
-    model = _load(given.source)
+    model = _load(given.source, given.modules)
     write(model, given.target)
     print(f"{given.source} -> {given.target} ({given.target.stat().st_size:,} bytes)")
 
@@ -145,19 +156,27 @@ def _writer(target: Path) -> Callable[[Any, Path], None]:
     raise ValueError(f"{str(target)!r}: the target must end in {', '.join((*WHOLE, *WEIGHTS, *EXPORTED))}.")
 
 
-def _load(source: Path) -> Any:
-    """Returns the model in a file or folder."""
+def _load(source: Path, modules: Sequence[str]) -> Any:
+    """Returns the model in a file or folder, after importing the modules that register its classes."""
     if (source / "model.safetensors").is_file():
         return Model.from_pretrained(source)
     if source.name.endswith(WEIGHTS):
         raise ValueError(
             f"{str(source)!r} holds only weights; the source must be a whole model, such as a .keras file."
         )
-    return load_model(source)
+    sys.path.insert(0, os.getcwd())  # as for `python -m`
+    for module in modules:
+        importlib.import_module(module)
+    try:
+        return load_model(source)
+    except ValueError as error:
+        if "custom_objects=" not in str(error):
+            raise
+        raise ValueError(f"{error} Here, --import MODULE imports the module that does.") from error
 
 
 def _summary(given: argparse.Namespace) -> None:
-    model = _load(given.source)
+    model = _load(given.source, given.modules)
     model.summary(line_length=given.line_length, expand_nested=given.expand_nested, show_trainable=given.show_trainable)
 
 

@@ -16,3 +16,7 @@ class OutOfRangeError(ValueError, IndexError):
 
 class MissingFileError(FileNotFoundError, ValueError):
     """A file to be read that does not exist."""
+
+
+class NotIterableError(NotImplementedError, TypeError):
+    """A symbolic tensor where something to iterate over is needed: `iter(x)` raises a TypeError for all other objects."""

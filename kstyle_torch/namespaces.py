@@ -150,6 +150,7 @@ def install(module: ModuleType, lazy: Mapping[str, str] | None = None) -> None:
     for namespace in _namespaces(module):
         own = lazy if lazy and namespace is module else {}
         vars(namespace).setdefault("__getattr__", functools.partial(_get, namespace, own))
+        vars(namespace).setdefault("__dir__", functools.partial(_listing, namespace, own))
         modules = {name: value for name, value in vars(namespace).items() if type(value) is ModuleType}
         public = {_letters(name) for name in namespace.__all__} if modules else ()
         for name, value in modules.items():
@@ -161,8 +162,15 @@ def install(module: ModuleType, lazy: Mapping[str, str] | None = None) -> None:
     for path, wider in keras2.WIDER.items():
         if older := sys.modules.get(f"{PACKAGE}.{path}"):
             vars(older)["__getattr__"] = functools.partial(keras2.name_in, wider)
-    if lazy:
-        vars(module).update(__dir__=lambda: sorted({*vars(module), *lazy}))
+
+
+def _listing(namespace: ModuleType, lazy: Mapping[str, str]) -> list[str]:
+    """Returns what `dir` lists and completion shows: public names, and those with underscores, but not what a file imports."""
+    public = getattr(namespace, "__all__", None)
+    names = (
+        vars(namespace) if public is None else [*public, *(name for name in vars(namespace) if name.startswith("__"))]
+    )
+    return sorted({*names, *lazy})
 
 
 def _namespaces(module: ModuleType) -> Iterator[ModuleType]:

@@ -273,10 +273,7 @@ def _plain(value: Any) -> Any:
     if inspect.isfunction(value) or inspect.isbuiltin(value):
         return _plain_function(value)
     if isinstance(value, torch.nn.Module) and not hasattr(type(value), "get_config"):  # a wrapper may forward it
-        raise TypeError(
-            f"The bare torch module {type(value).__name__} cannot be part of a config: its arguments are unknown. Put it "
-            "into a Layer of your own, or save only the weights."
-        )
+        return _plain_module(type(value))
     if not hasattr(value, "get_config"):
         raise TypeError(f"{value!r} cannot be part of a config: it has no get_config().")
     cls: type = type_before_parametrizations(value) if isinstance(value, torch.nn.Module) else type(value)
@@ -295,6 +292,24 @@ def _plain(value: Any) -> Any:
         if made is not None:
             config[more] = _plain(made)
     return config
+
+
+def _plain_module(cls: type) -> dict[str, Any]:
+    """Returns the config of a torch module of a class without `get_config`, whose constructor must take no arguments.
+
+    Raises: TypeError: if it takes some, since their values are unknown.
+    """
+    if _takes_arguments(cls):
+        raise TypeError(
+            f"The bare torch module {cls.__name__} cannot be part of a config: its arguments are unknown. Give its class a "
+            "get_config() that returns them as a dict, put it into a Layer of your own, or save only the weights."
+        )
+    name = CUSTOM_NAMES.get(cls, cls.__name__)
+    return {"module": cls.__module__, "class_name": cls.__name__, "config": {}, "registered_name": name}
+
+
+def _takes_arguments(cls: type) -> bool:
+    return len(_signature(cls).parameters) > 1  # besides self
 
 
 def _without_newer(cls: type, config: Any) -> Any:
@@ -406,13 +421,23 @@ def _revive(config: Any, registry: Registry | None = None) -> Any:
     if class_name == "function":
         return _find(inner, config, registry)
     cls = _find(class_name, config, registry)
-    made = cls.from_config(inner)
+    made = cls.from_config(inner) if hasattr(cls, "from_config") else _made_module(cls, inner)
     if "_name_given" in getattr(made, "__dict__", ()):
         given = bool(config.get("name_given")) or not looks_automatic(type(made), made.name)
         object.__setattr__(made, "_name_given", given)  # past the layer's own, which would invalidate recorded steps
     if config.get("build_config") and _builds_itself(cls):
         made.build_from_config(config["build_config"])
     return made
+
+
+def _made_module(cls: Any, arguments: Any) -> Any:
+    """Returns a torch module of the user's class for the arguments in a config.
+
+    Raises: ValueError: if it is no class of torch modules.
+    """
+    if not (inspect.isclass(cls) and issubclass(cls, torch.nn.Module) and isinstance(arguments, dict)):
+        raise ValueError(f"The config needs a class with from_config(), or a class of torch modules; got {cls!r}.")
+    return cls(**{name: _revive(value) for name, value in arguments.items()})
 
 
 def _builds_itself(cls: Any) -> bool:
@@ -523,7 +548,8 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
     def enter(obj: T) -> T:
         key = f"{package}>{name or obj.__name__}"  # type: ignore[attr-defined]
         if inspect.isclass(obj) and not hasattr(obj, "get_config"):
-            raise ValueError(f"Cannot register {obj.__name__}: a class needs a get_config() method.")
+            if not issubclass(obj, torch.nn.Module) or _takes_arguments(obj):
+                raise ValueError(f"Cannot register {obj.__name__}: a class needs a get_config() method.")
         CUSTOM_OBJECTS[key] = obj
         CUSTOM_NAMES[obj] = key
         return obj

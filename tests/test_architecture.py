@@ -53,7 +53,7 @@ LATE_TORCH_IMPORTS = {
 LATE_PACKAGES = {"wrappers": {"scipy", "sklearn"}}
 # Of the package itself: what few programs need, and what it alone imports.
 LATE_OWN_IMPORTS = {
-    *("kstyle_torch.export.formats", "kstyle_torch.utils.summary"),
+    *("kstyle_torch.export.formats", "kstyle_torch.utils.summary", "kstyle_torch.utils.summary_html"),
     *("kstyle_torch.saving.hub", "kstyle_torch.saving.legacy_h5", "kstyle_torch.saving.shards"),
     *("kstyle_torch.training.compiled.engine", "kstyle_torch.training.compiled.epoch_graph"),
     "kstyle_torch.training.compiled.forward_graph",

@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from kstyle_torch import Input, Model, Sequential, __main__, __version__, layers, saving
+from kstyle_torch import Input, Model, Sequential, __main__, __version__, layers, registry, saving
 from tests.oracle import assert_close, uniform
 
 X = uniform(3, 4)
@@ -93,7 +93,7 @@ def test_mistakes_exit_with_1_and_write_nothing(mistake, source, tmp_path, monke
     assert {*tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("arguments", [[], ["convert"], ["nonsense"]])
+@pytest.mark.parametrize("arguments", [["convert"], ["nonsense"]])
 def test_wrong_usage_exits_with_2(arguments):
     with pytest.raises(SystemExit) as exit:
         __main__.main(arguments)
@@ -114,4 +114,26 @@ def test_summary_and_info_as_a_program(source):
     info = run("info")
     assert info.returncode == 0, info.stderr
     assert f"kstyle_torch {__version__}" in info.stdout and torch.__version__ in info.stdout
-    assert "device: cpu" in info.stdout and "extra hub" in info.stdout
+    assert "device: cpu" in info.stdout and "extra hub" in info.stdout and "extra images" in info.stdout
+
+
+def test_without_a_command_it_says_how_it_is_called(capsys):
+    assert __main__.main([]) == 0
+    assert capsys.readouterr().out.startswith("usage: python -m kstyle_torch")
+
+
+def test_classes_of_the_user_are_imported(tmp_path, monkeypatch, capsys):
+    module = (
+        "import kstyle_torch as ks\n@ks.saving.register_keras_serializable('mine')\nclass Own(ks.layers.Dense): pass\n"
+    )
+    (tmp_path / "my_classes_of_summary.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = type("Own", (layers.Dense,), {})
+    monkeypatch.setitem(registry.CUSTOM_NAMES, own, "mine>Own")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Sequential([Input((4,)), own(1)]).save(path := tmp_path / "a.keras")
+    assert __main__.main(["summary", str(path)]) == 1
+    assert "Unknown class 'Own'" in (errors := capsys.readouterr().err) and "--import MODULE" in errors
+    assert __main__.main(["summary", str(path), "--import", "my_classes_of_summary"]) == 0
+    assert "(Own)" in capsys.readouterr().out
+    saving.get_custom_objects().pop("mine>Own")

@@ -46,7 +46,7 @@ def test_late_modules_come_when_they_are_used():
     program = """
 import kstyle_torch as ks
 model = ks.Sequential([ks.Input((3,)), ks.layers.Dense(2)])
-model.summary(print_fn=str)
+model.summary(print_fn=str), model._repr_html_()
 ks.utils.pad_sequences([[1]]), ks.export, ks.preprocessing.text
 from kstyle_torch.utils import *
 """

@@ -1,6 +1,7 @@
 """Names that public namespaces lack: the errors help, and nothing that asks for names is disturbed."""
 
 import copy
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -226,3 +227,10 @@ keras.layers.Dence
     assert found.returncode == 1
     assert found.stderr.count("Did you mean") == 1  # Python adds its own where it knows the object
     assert found.stderr.splitlines()[-1].endswith("has no attribute 'Dence'. Did you mean 'Dense'?")
+
+
+@pytest.mark.parametrize("path", ["", "layers", "random", "config", "initializers", "callbacks", "utils"])
+def test_completion_shows_public_names_only(path):
+    namespace = functools.reduce(getattr, filter(None, path.split(".")), ks)
+    shown = {name for name in dir(namespace) if not name.startswith("__")}
+    assert shown == {*namespace.__all__} - {name for name in namespace.__all__ if name.startswith("__")} != set()

@@ -2,6 +2,8 @@
 
 import functools
 import importlib
+import re
+from pathlib import Path
 
 import pytest
 
@@ -43,9 +45,22 @@ WHOLE = {
         "QuantizedFloat8DTypePolicy",
     },
 }
+# Names that Keras does not have: each stands in the README.
+BEYOND = {
+    "callbacks": {"LearningRateFinder", "MLflowLogger", "MaxTime", "OptunaPruning", "TorchScheduler", "WandbLogger"},
+    "utils": {"plot_history"},
+}
 
 
 @pytest.mark.parametrize("namespace", WHOLE)
 def test_a_namespace_has_every_name_of_keras(namespace):
     theirs = {name for name in dir(importlib.import_module(f"keras.{namespace}")) if not name.startswith("_")}
     assert theirs - {*dir(functools.reduce(getattr, namespace.split("."), ks))} <= WHOLE[namespace]
+
+
+@pytest.mark.parametrize("namespace", BEYOND)
+def test_names_beyond_keras_are_public_and_in_the_readme(namespace):
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    theirs = {*dir(importlib.import_module(f"keras.{namespace}"))}
+    assert BEYOND[namespace] - {*getattr(ks, namespace).__all__} == set() == BEYOND[namespace] & theirs
+    assert [name for name in sorted(BEYOND[namespace]) if not re.search(rf"\b{name}\b", readme)] == []

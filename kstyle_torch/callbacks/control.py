@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -128,6 +129,41 @@ class TerminateOnNaN(Callback):
             raise RuntimeError(f"The loss became {loss} at batch {batch}.")
         say(f"Batch {batch}: the loss is {loss}, training ends.")
         self.model.stop_training = True
+
+
+class MaxTime(Callback):
+    """Time limit: ends training at the end of the batch in which the time is over.
+
+    Args:
+        seconds: The time from the beginning of `fit`.
+        verbose: 1 prints a message when it stops.
+        clock: Function that returns the time in seconds.
+    Raises: ValueError: if `seconds` is not a positive number.
+
+    Example:
+        >>> MaxTime(60 * 60).seconds
+        3600
+    """
+
+    def __init__(self, seconds: float, verbose: int = 0, clock: Callable[[], float] = time.monotonic):
+        super().__init__()
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+            raise ValueError(f"MaxTime: seconds must be a positive number; got {seconds!r}.")
+        self.seconds, self.verbose, self.clock = seconds, verbose, clock
+        self._end = math.inf
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._end = self.clock() + self.seconds
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.clock() >= self._end and not self.model.stop_training:
+            self.model.stop_training = True
+            if self.verbose:
+                say(f"\nBatch {batch + 1}: {self.seconds} seconds are over, training ends.")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns nothing: a resumed training has its own time, on the clock of another process."""
+        return {}
 
 
 class ReduceLROnPlateau(Monitor):

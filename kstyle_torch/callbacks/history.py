@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kstyle_torch.callbacks.base import Callback
+from kstyle_torch.callbacks.curves import curves_of, plot_history
 
 
 class History(Callback, Mapping[str, list[float]]):
@@ -14,7 +15,8 @@ class History(Callback, Mapping[str, list[float]]):
 
     It can be used like the dict `.history`: `pandas.DataFrame(history)` and `history["loss"]` work.
 
-    Attributes: history: `{name: value of each epoch}`. epoch: The number of each epoch, from 0.
+    Attributes: history: `{name: value of each epoch}`. epoch: The number of each epoch, from 0. epochs: `{name: numbers of
+        its epochs}`, fewer than all for the metrics of a validation that is not made in each.
 
     Example:
         >>> history = History()
@@ -28,6 +30,7 @@ class History(Callback, Mapping[str, list[float]]):
         super().__init__()
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
+        self.epochs: dict[str, list[int]] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.epoch = []
@@ -36,8 +39,31 @@ class History(Callback, Mapping[str, list[float]]):
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+            self.epochs.setdefault(name, []).append(epoch)
         if self.model is not None:
             self.model.history = self
+
+    def plot(self, metrics: Sequence[str] | None = None, path: Any = None) -> list[Any]:
+        """Draws the metrics over the epochs: a panel for each, validation dashed. See `utils.plot_history`.
+
+        Args:
+            metrics: Names of the metrics to draw, without `val_`; all if None.
+            path: File to write as well, such as `curves.png`.
+        Returns: The axes of the panels.
+        """
+        return plot_history(self, metrics, path)
+
+    def to_frame(self) -> Any:
+        """Returns a pandas DataFrame: a column for each metric, a row for each epoch, counted from 1; NaN for no value.
+
+        Raises: ImportError: without pandas.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("History.to_frame() needs pandas: pip install pandas.") from error
+        columns = {name: pd.Series(values, index=epochs) for name, (epochs, values) in curves_of(self).items()}
+        return pd.DataFrame(columns).rename_axis(index="epoch")
 
     @property
     def model(self) -> Any:

@@ -1,4 +1,4 @@
-"""The progress bar: drawn by tqdm in Keras' style. Without terminal or notebook, one line at the end of each epoch."""
+"""The progress bar in Keras' style, in terminals and notebooks. Elsewhere, one line at the end of each epoch."""
 
 from __future__ import annotations
 
@@ -74,8 +74,9 @@ class ProgbarLogger(Callback):
         self._end(None)
 
     def _begin(self, title: str) -> None:
-        drawn = self.params.get("verbose") == 1 and config.is_interactive_logging_enabled() and can_redraw(sys.stdout)
-        self._line = (Bar if drawn else Line)(title, self.params.get("steps"))
+        drawn = self.params.get("verbose") == 1 and config.is_interactive_logging_enabled()
+        kind = NotebookBar if is_notebook(sys.stdout) else Bar if is_terminal(sys.stdout) else Line
+        self._line = (kind if drawn else Line)(title, self.params.get("steps"))
 
     def _end(self, logs: Any) -> None:
         if self._line is not None:
@@ -127,12 +128,8 @@ class Line:
         """Prints nothing."""
 
 
-class Bar(Line):
-    """A bar that is redrawn a few times a second."""
-
-    def __init__(self, title: str, steps: int | None):
-        super().__init__(title, steps)
-        self._bar = _Tqdm.made(steps)
+class Redrawn(Line):
+    """A line that is redrawn a few times a second."""
 
     def advance(self, done: int, logs: Any) -> None:
         """Redraws the bar if that is due; only then are the logs read."""
@@ -149,21 +146,54 @@ class Bar(Line):
         """Draws the final bar, in full even if it is wider than the terminal."""
         self._draw(logs, ended=True)
 
-    def abandon(self) -> None:
-        """Ends the line."""
-        self._bar.close()
-
     def _draw(self, logs: Any, ended: bool) -> None:
         spent = time.perf_counter() - self.began
         left = 0.0 if self.steps is None else self.seconds_per_step() * (self.steps - self.done)
         seconds = spent if ended or self.steps is None else left
         text = f"{clock(seconds)} {duration(self.seconds_per_step())}{formatted(logs)}"
+        self._show(text, ended)
+
+    def _show(self, text: str, ended: bool) -> None:
+        raise NotImplementedError
+
+
+class Bar(Redrawn):
+    """A bar in a terminal."""
+
+    def __init__(self, title: str, steps: int | None):
+        super().__init__(title, steps)
+        self._bar = _Tqdm.made(steps)
+
+    def abandon(self) -> None:
+        """Ends the line."""
+        self._bar.close()
+
+    def _show(self, text: str, ended: bool) -> None:
         (self._bar.end if ended else self._bar.show)(self.done, text)
+
+
+class NotebookBar(Redrawn):
+    """A bar in a notebook: an output of its own, whose content each redraw replaces.
+
+    A stream would keep every redraw, and an exported notebook shows them all.
+    """
+
+    _handle: Any = None
+
+    def _show(self, text: str, ended: bool) -> None:
+        content = {"text/plain": bar_line(self.done, self.done if ended else self.steps, text, " ━", "━")}
+        if self._handle is not None:
+            self._handle.update(content, raw=True)
+            return
+        from IPython.display import display
+
+        self._handle = display(content, raw=True, display_id=True)
 
 
 class _Tqdm(tqdm):
     monitor_interval = 0  # no monitor thread
     text, rest, block = "", ".", "="
+    total: int | None
     width, looked = 0, -math.inf  # width of the terminal, and the time of the query
     _spare: _Tqdm | None = None  # bar of the last epoch, reused since creating one is slow
 
@@ -186,6 +216,7 @@ class _Tqdm(tqdm):
 
     def end(self, done: int, text: str) -> None:
         """Draws the final bar in full, and keeps the object for the next epoch."""
+        self.total = self.total or done
         line = self._line(done, text)
         if self.pos:  # below another tqdm bar
             self.text = line
@@ -199,14 +230,10 @@ class _Tqdm(tqdm):
         _Tqdm._spare = self
 
     def _line(self, done: int, text: str) -> str:
-        total = self.total
         if time.perf_counter() - self.looked > LOOK_SECONDS:
             self.looked, self.width = time.perf_counter(), shutil.get_terminal_size().columns - 1
             self.rest, self.block = " ━" if can_encode("━", self.stream) else ".="
-        if not total:
-            return f"{done}/Unknown {text}"
-        filled = min(WIDTH, int(WIDTH * done / total))
-        return f"{done:>{len(str(total))}}/{total} {self.block * filled}{self.rest * (WIDTH - filled)} {text}"
+        return bar_line(done, self.total, text, self.rest, self.block)
 
     def __str__(self) -> str:
         return self.text
@@ -221,9 +248,27 @@ def can_encode(text: str, stream: Any) -> bool:
     return True
 
 
+def bar_line(done: int, total: int | None, text: str, rest: str, block: str) -> str:
+    """Returns the line of a bar: steps, the bar, and the text behind it."""
+    if not total:
+        return f"{done}/Unknown {text}"
+    filled = min(WIDTH, int(WIDTH * done / total))
+    return f"{done:>{len(str(total))}}/{total} {block * filled}{rest * (WIDTH - filled)} {text}"
+
+
+def is_terminal(stream: Any) -> bool:
+    """Returns whether lines on the stream can be redrawn."""
+    return bool(getattr(stream, "isatty", lambda: False)())
+
+
+def is_notebook(stream: Any) -> bool:
+    """Returns whether the stream is the output of a notebook's cell."""
+    return "ipykernel" in type(stream).__module__
+
+
 def can_redraw(stream: Any) -> bool:
     """Returns whether the stream is a terminal or a notebook's cell."""
-    return bool(getattr(stream, "isatty", lambda: False)()) or "ipykernel" in type(stream).__module__
+    return is_terminal(stream) or is_notebook(stream)
 
 
 def resolve_verbose(verbose: Any) -> int:

@@ -28,12 +28,10 @@ def frame_to_array(frame: Any, what: str) -> np.ndarray:
         what: What it is called, for messages (`"x"`).
     Raises: ValueError: if columns do not hold numbers; the message lists them.
     """
-    if hasattr(frame, "features") and not hasattr(frame, "columns"):  # from the library `datasets`
+    if hasattr(frame, "features") and not hasattr(frame, "columns"):  # a stream of the library `datasets`
         raise ValueError(
-            f"{what} is a {type(frame).__name__} with the columns {', '.join(map(repr, frame.column_names or ()))}, which "
-            "does not say what are inputs and what are targets. Pass its columns, such as fit(np.asarray(data['image']), "
-            "np.asarray(data['label'])), or a DataLoader of data.with_format('torch') whose collate_fn gives "
-            "(inputs, targets)."
+            f"{what} is a {type(frame).__name__} of single rows that are not read by index; pass a DataLoader of it, which "
+            "makes batches: DataLoader(data.with_format('torch'), batch_size=32)."
         )
     columns = list(_columns(frame))
     if not hasattr(frame, "columns") and not hasattr(frame, "column_names"):

@@ -14,6 +14,7 @@ from torch.utils import data as torch_data
 from kstyle_torch import config, tree
 from kstyle_torch.data.arrays import check_lengths, is_array, num_samples, to_tensors
 from kstyle_torch.data.batches import ArrayBatches, Batch, Batches
+from kstyle_torch.data.labelled import Naming
 from kstyle_torch.data.split import unpack
 from kstyle_torch.data.stream import StreamBatches
 from kstyle_torch.errors import WrongTypeError
@@ -33,6 +34,7 @@ def make_batches(
     prepare: Callable[[Any, Any, Any], Batch] | None = None,
     floats: torch.dtype | None = None,
     without_text: Callable[..., Any] | None = None,
+    naming: Naming | None = None,
 ) -> Batches:
     """Returns batches for any kind of data.
 
@@ -49,6 +51,7 @@ def make_batches(
         prepare: Checks and converts x, y and weights of arrays, once.
         floats: The dtype of floating-point data; `config.floatx()` if None.
         without_text: Converts text in x, of arrays or of a batch, to numbers.
+        naming: Splits batches that are dicts into inputs and targets; None if they are inputs.
     Raises: ValueError: for unusable data, or contradictory arguments.
     """
     check_steps(steps)
@@ -58,7 +61,7 @@ def make_batches(
         if arrays is None:
             source = _loader(x, batch_size, shuffle)
             steps, restarts = _limited(steps, source, restarts)
-            return StreamBatches(source, device, steps, restarts, shuffle, weigh, floats, without_text)
+            return StreamBatches(source, device, steps, restarts, shuffle, weigh, floats, without_text, naming)
         x, y, sample_weight = arrays
     if without_text is not None and x is not None:
         x = without_text(x, lazily=True)

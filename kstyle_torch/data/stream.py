@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.utils import data as torch_data
 from kstyle_torch import tree
 from kstyle_torch.data.arrays import to_tensor, to_tensors
 from kstyle_torch.data.batches import Batch, Batches, warn_of_end
+from kstyle_torch.data.labelled import Naming
 from kstyle_torch.data.py_dataset import PyDataset, iterate
 from kstyle_torch.data.rows import Rows
 from kstyle_torch.data.split import unpack
@@ -36,6 +37,7 @@ class StreamBatches(Batches):
         weigh: Computes sample weights from targets and weights.
         floats: The dtype of floating-point data; `config.floatx()` if None.
         without_text: Converts text in the x of a batch to numbers.
+        naming: Splits batches that are dicts into inputs and targets; None if they are inputs.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class StreamBatches(Batches):
         weigh: Callable[..., Any] | None = None,
         floats: torch.dtype | None = None,
         without_text: Callable[[Any], Any] | None = None,
+        naming: Naming | None = None,
     ):
         super().__init__(device, limit, restarts)
+        self.naming = naming
         self.source, self.shuffle, self.weigh, self.floats = source, shuffle, weigh, floats
         self.without_text = without_text
         self.is_iterator = isinstance(source, Iterator) and not isinstance(source, PyDataset)
@@ -183,7 +187,7 @@ class StreamBatches(Batches):
 
     def _prepared(self, item: Any) -> Batch:
         """Returns a batch as tensors on the host, with sample weights, after checking it."""
-        x, y, weight = unpack(item if isinstance(item, (tuple, list)) else (item,))
+        x, y, weight = unpack(item if isinstance(item, (tuple, list)) else self._named(item))
         if self.without_text is not None and x is not None:
             x = self.without_text(x)
         floats = self.floats
@@ -197,6 +201,12 @@ class StreamBatches(Batches):
         if self.device.type == "cpu" and type(x) is Tensor and x.device.type != "cpu":
             x, y, weight = tree.map_structure(lambda leaf: None if leaf is None else leaf.cpu(), (x, y, weight))
         return x, y, weight
+
+    def _named(self, item: Any) -> tuple[Any, ...]:
+        """Returns a batch that is not a tuple as x, or as x and y."""
+        if not isinstance(item, Mapping):
+            return (item,)
+        return (dict(item),) if self.naming is None else self.naming.split(item)
 
 
 def _tensors(part: Any, what: str, floats: torch.dtype | None) -> Any:

@@ -7,8 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from kstyle_torch.layer.base import layer_registry
 from kstyle_torch.layer.module_walk import set_unnoticed
 from kstyle_torch.models.model import Model
+from kstyle_torch.registry import custom_object_scope
+from kstyle_torch.serialization import deserialize_keras_object, serialize_keras_object
 
 
 def from_torch(module: nn.Module, name: str | None = None) -> TorchModel:
@@ -34,6 +37,7 @@ def from_torch(module: nn.Module, name: str | None = None) -> TorchModel:
     return TorchModel(module, name=name)
 
 
+@layer_registry.register()
 class TorchModel(Model):
     """Model that `from_torch` returns; see there.
 
@@ -80,6 +84,22 @@ class TorchModel(Model):
         )
         return inspect.Parameter.VAR_POSITIONAL in kinds or (count > 1 and positional >= count)
 
+    _knows_inputs = True
+
+    def _is_input(self, name: str) -> bool:
+        """Returns whether `forward` has an argument of this name.
+
+        An optional `labels` is none in modules with a `config`: those of `transformers` compute a loss of their own from it.
+        """
+        found = next((p for p in self._parameter_list if p.name == name), None)
+        is_for_own_loss = name == "labels" and hasattr(self.wrapped, "config")
+        return found is not None and not (is_for_own_loss and found.default is not inspect.Parameter.empty)
+
+    def _choose_inputs(self, named: dict[str, Any]) -> Any:
+        """Returns the arguments of `forward` among named data; if there are none, all of it, or the data of a single name."""
+        chosen = {name: value for name, value in named.items() if self._is_input(name)}
+        return chosen or (next(iter(named.values())) if len(named) == 1 else named)
+
     @property
     def _bare(self) -> nn.Module:
         return self.wrapped
@@ -91,8 +111,22 @@ class TorchModel(Model):
         return super().train(mode)
 
     def get_config(self) -> dict[str, Any]:
-        """Raises a TypeError: a bare module has no config; its weights can be saved."""
-        raise TypeError(
-            f"{self.name!r} wraps a {type(self.wrapped).__name__}, which has no config. "
-            "save_weights() and export() do not need one."
-        )
+        """Returns the module's config and the model's name.
+
+        Raises: TypeError: if the module's class does not say its arguments in `get_config`. Weights can be saved all the same.
+        """
+        try:
+            return {"module": serialize_keras_object(self.wrapped), "name": self.name}
+        except TypeError as error:
+            raise TypeError(f"{self.name!r}: {error} export() does not need a config either.") from error
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """Returns a model for a `get_config` dict.
+
+        Args:
+            config: The config.
+            custom_objects: Classes by name, in addition to registered ones.
+        """
+        with custom_object_scope(custom_objects):
+            return cls(**{**config, "module": deserialize_keras_object(config["module"])})

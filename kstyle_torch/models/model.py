@@ -28,6 +28,7 @@ from kstyle_torch.models.emitted import Emitted, masked_graph
 from kstyle_torch.models.files import Files
 from kstyle_torch.models.graph_config import HasGraphConfig
 from kstyle_torch.models.graph_inputs import GraphInputs
+from kstyle_torch.models.shown import Shown
 from kstyle_torch.models.trainer import Trainer
 from kstyle_torch.registry import did_you_mean
 from kstyle_torch.symbolic.emit import Emitter
@@ -37,7 +38,7 @@ from kstyle_torch.symbolic.tensor import SymbolicTensor, any_symbolic, is_symbol
 from kstyle_torch.training.fit_state import FitState
 
 
-class Model(GraphInputs, Trainer, Files, HasGraphConfig, keras2.OlderMethods, Layer):
+class Model(GraphInputs, Trainer, Files, Shown, HasGraphConfig, keras2.OlderMethods, Layer):
     """A layer with `compile`, `fit`, `evaluate` and `predict`.
 
     `Model(inputs, outputs)` consists of the layers between inputs and outputs. A subclass defines `call` instead.
@@ -382,30 +383,6 @@ class Model(GraphInputs, Trainer, Files, HasGraphConfig, keras2.OlderMethods, La
     def input_names(self) -> list[str]:
         """The names of the inputs."""
         return [] if self.graph is None else [source.name for source in self.graph.sources]
-
-    def summary(
-        self,
-        line_length: int | None = None,
-        positions: Any = None,
-        print_fn: Callable[[str], Any] | None = None,
-        expand_nested: bool = False,
-        show_trainable: bool = False,
-        layer_range: Any = None,
-    ) -> None:
-        """Prints a table of the layers, their output shapes and parameters.
-
-        Args:
-            line_length: Width of the table.
-            positions: Ends of the columns, as shares or characters.
-            print_fn: Called with the text instead of `print`.
-            expand_nested: Whether to list the layers of nested models.
-            show_trainable: Whether to add a column for `trainable`.
-            layer_range: First and last name of the layers to list.
-        """
-        from kstyle_torch.utils.summary import summary
-
-        self.follow_children()
-        summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
     # -------------------------------------------------------------------------------------------------- being a module
 

@@ -45,6 +45,7 @@ class Sequential(Model):
 
     _resolves_mode = True
     _autocast = False  # each input has the dtype of its InputLayer
+    _takes_one_input = True
 
     def __init__(
         self, layers: Sequence[Any] | None = None, trainable: bool = True, name: str | None = None, **kwargs: Any

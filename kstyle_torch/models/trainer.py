@@ -35,6 +35,7 @@ from kstyle_torch.layer.module_walk import first_parameter, modules_of, set_unno
 from kstyle_torch.layer.weight_holder import own_property
 from kstyle_torch.mode import passing
 from kstyle_torch.models.fit_attributes import FitAttribute, StopFlag
+from kstyle_torch.models.named_data import NamedData
 from kstyle_torch.models.step_hooks import StepHooks
 from kstyle_torch.training import fit, predict, step
 from kstyle_torch.training.engines.collectives import check_replicas
@@ -44,7 +45,7 @@ from kstyle_torch.training.validation import first_batch, streams
 from kstyle_torch.training.validation.arguments import check_epochs, check_switches, check_validation_freq
 
 
-class Trainer(StepHooks):
+class Trainer(NamedData, StepHooks):
     """Base class of models: compile, fit, evaluate and predict."""
 
     _compile_arguments: dict[str, Any] | None = None  # for saving
@@ -192,8 +193,8 @@ class Trainer(StepHooks):
     def reset_metrics(self) -> None:
         """Resets all metrics."""
         run = run_by(self)
-        if run is not None:
-            run.meter = None
+        if run is not None and run.meter is not None:
+            run.meter.clear()
         device = self._where()
         for metric in self.metrics:
             metric.to(device)
@@ -236,7 +237,8 @@ class Trainer(StepHooks):
 
         Args:
             x: Array, tensor, DataFrame; a list or dict of them for several inputs; or a `Dataset`, `DataLoader` or
-                generator of `(x, y)` or `(x, y, sample_weight)`.
+                generator of `(x, y)` or `(x, y, sample_weight)`. Dicts, batches that are dicts, and data sets of the
+                library `datasets` may hold the targets as `labels` or `label`.
             y: Targets.
             batch_size: Samples per step; 32 if None.
             epochs: The number of the last epoch.
@@ -263,6 +265,7 @@ class Trainer(StepHooks):
         check_validation_freq(validation_freq)
         epochs = config.limited(epochs, config.max_epochs(), "epochs")
         weigh = class_weigher(class_weight)
+        x, y = self._with_targets(x, y)
         if is_iterable_data(x):
             check_own_batches(x, batch_size)
             if validation_split and validation_data is None:
@@ -278,6 +281,7 @@ class Trainer(StepHooks):
             x, y, sample_weight = (
                 (validation_data, None, None) if is_iterable_data(validation_data) else unpack(validation_data)
             )
+            x, y = self._with_targets(x, y)
             check_own_batches(x, validation_batch_size, "validation_batch_size")
             rows = validation_batch_size or batch_size
             validation = self._batches(x, y, sample_weight, rows, False, validation_steps, restarts=True)
@@ -321,6 +325,7 @@ class Trainer(StepHooks):
             raise ValueError(f"evaluate() got the unknown argument {next(iter(kwargs))!r}.")
         self._require_compiled("evaluate")
         verbose = resolve_verbose(verbose)
+        x, y = self._with_targets(x, y)
         batches = self._batches(x, y, sample_weight, batch_size, False, steps)
         listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
         return self._as_results(fit.run_evaluate(self, batches, listed), return_dict)
@@ -348,6 +353,7 @@ class Trainer(StepHooks):
         verbose = resolve_verbose(verbose)
         if not verbose and callbacks is None and steps is None and is_one_batch(x, batch_size):
             return self._predict_batch(x)
+        x, _ = self._with_targets(x, None, needs_targets=False)
         batches = make_batches(
             x,
             None,
@@ -359,6 +365,7 @@ class Trainer(StepHooks):
             prepare=self._checked_x,
             floats=self._floats(),
             without_text=self._converter(),
+            naming=self._naming(needs_targets=False),
         )
         batches.inspect = streams.batch_inspector(self, with_targets=False)
         listed = as_list(callbacks, self, verbose=verbose, epochs=1, steps=batches.steps)
@@ -474,6 +481,7 @@ class Trainer(StepHooks):
             prepare=prepare,
             floats=self._floats(),
             without_text=self._converter(),
+            naming=self._naming(needs_targets=True),
         )
         if isinstance(batches, StreamBatches):
             self._checked(waiting, *batches.first())
@@ -533,6 +541,7 @@ class Trainer(StepHooks):
     def _one_batch(
         self, x: Any, y: Any, sample_weight: Any, weigh: Callable[..., Any] | None
     ) -> tuple[Batch, first_batch.FirstBatch | None]:
+        x, y = self._with_targets(x, y)
         x, y, sample_weight = as_arrays(self.without_text(x), y, sample_weight, self._floats())
         if weigh is not None:
             sample_weight = weigh(y, sample_weight)

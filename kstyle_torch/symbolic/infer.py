@@ -122,7 +122,7 @@ def infer(
 ) -> tuple[list[Any], Any]:
     """Infers the output of `target(*args, **kwargs)`, with masks (`tags`) on some of the arguments.
 
-    Returns: The leaves of its output, tensors as `Spec`, and the output's nest (with None for each leaf).
+    Returns: The leaves of its output, tensors as `Spec`, and the output's nest (with `...` for each leaf).
     Raises: ValueError: if the call fails; it names the target and the shapes.
     """
     symbols = [*dict.fromkeys(filter(is_symbolic, tree.flatten((args, kwargs))))]
@@ -337,7 +337,8 @@ def _merge(leaves: tuple[Any, ...], zero_rows: bool) -> Any:
 
 
 def _nest(output: Any) -> Any:
-    return tree.map_structure(lambda leaf: None, output)
+    # not None, which the named outputs of `transformers` leave out
+    return tree.map_structure(lambda leaf: ..., output)
 
 
 def _listed(shapes: list[tuple[int | None, ...]]) -> str:

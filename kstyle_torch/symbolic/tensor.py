@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kstyle_torch import tree
 from kstyle_torch.arrays import from_array
 from kstyle_torch.dtype_policies import STRING, DTypeName, dtype_name, in_torch_dtypes
+from kstyle_torch.errors import NotIterableError
 from kstyle_torch.initializers import DType, as_dtype
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.symbolic.infer import Spec, describe, infer, refuse_text
@@ -244,7 +245,7 @@ class KerasTensor:
         raise TypeError("A symbolic tensor has no length; its sizes are in .shape.")
 
     def __iter__(self) -> Iterator[Any]:
-        raise NotImplementedError("A symbolic tensor cannot be iterated; index it, or use torch.unbind.")
+        raise NotIterableError("A symbolic tensor cannot be iterated; index it, or use torch.unbind.")
 
     def __int__(self) -> int:
         raise ValueError(

@@ -134,6 +134,14 @@ class Meter:
                 self._count(joined)
             update(self.joined, *joined)
 
+    def clear(self) -> None:
+        """Forgets the buffered steps: users may reset the metrics in the middle of an epoch."""
+        if self.losses:
+            self.chunks.append(torch.stack(self.losses))  # `warn_of_nan` counts all steps
+        self.losses, self.rows = [], []
+        self.plain, self.plain_steps, self.plain_layout = [], 0, None
+        self.kept, self.kept_bytes = [], 0
+
     def _fold_losses(self) -> None:
         losses, tracker = torch.stack(self.losses), self.compiled.loss_tracker
         self.chunks.append(losses)

@@ -285,7 +285,12 @@ def needs_targets(name: str) -> str:
 
 def _check_weight(weight: Any) -> None:
     if weight is not None and not isinstance(weight, (Real, Tensor, Variable)):
-        raise ValueError(f"loss_weights must be numbers, or a list or dict of them by output; got {weight!r}.")
+        hint = (
+            f" The third argument of compile() is loss_weights; write metrics=[{weight!r}]."
+            if isinstance(weight, str)
+            else ""
+        )
+        raise ValueError(f"loss_weights must be numbers, or a list or dict of them by output; got {weight!r}.{hint}")
 
 
 def _weighted_metric(item: Any) -> Any:

@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from kstyle_torch import namespaces
+from kstyle_torch.callbacks.curves import plot_history
 from kstyle_torch.config import (
     disable_interactive_logging,
     enable_interactive_logging,
@@ -78,6 +79,7 @@ __all__ = [
     "normalize",
     "pack_x_y_sample_weight",
     "pad_sequences",
+    "plot_history",
     "plot_model",
     "register_keras_serializable",
     "save_img",

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import textwrap
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -76,7 +77,7 @@ def summary(
     rows = _in_range(list(listing.top()), layer_range)
     cells = [row for name_and_module in rows for row in listing.rows(*name_and_module, expand_nested)]
     table = _table(cells, listing.is_chain, show_trainable, line_length, positions, plain)
-    lines = [f'Model: "{model.name}"', *table, *_totals(model)]
+    lines = [f'Model: "{model.name}"', *table, *totals(model)]
     if not getattr(model, "built", True):
         lines.append(" The model is not built; call build() or fit() to see its shapes and parameters.")
     text = "\n".join(lines)
@@ -103,10 +104,11 @@ class Listing:
     Args:
         model: The model.
         branch: Prefix of the layers of a nested model.
+        find_shapes: Returns the output shape of each module, by id.
     """
 
-    def __init__(self, model: Any, branch: str):
-        self.model, self.branch = model, branch
+    def __init__(self, model: Any, branch: str, find_shapes: Callable[[Any], dict[int, Any]] | None = None):
+        self.model, self.branch, self.find_shapes = model, branch, find_shapes or shapes_of_layers
         self.graph: Graph | None = graph_of(model)
         self.calls = [] if self.graph is None else _calls_of_values(self.graph)
         self.names = _names(self.graph, self.calls)
@@ -115,7 +117,7 @@ class Listing:
     @functools.cached_property
     def shapes(self) -> dict[int, Any]:
         """Returns the output shape of each module, by id."""
-        return shapes_of_layers(self.model)
+        return self.find_shapes(self.model)
 
     def top(self) -> Iterator[tuple[str, Any]]:
         """Returns names and modules of the model's own rows (for a function, its call), in order."""
@@ -221,7 +223,8 @@ def trained(module: Any) -> str:
     return "-" if not tensors else "Y" if any(tensor.requires_grad for tensor in tensors) else "N"
 
 
-def _totals(model: Any) -> list[str]:
+def totals(model: Any) -> list[str]:
+    """Returns the lines below the table: numbers of parameters."""
     trainable = [view.parameter for view in model.trainable_weights]
     frozen = [view.parameter for view in model.non_trainable_weights]
     optimizer: Any = getattr(model, "optimizer", None)
@@ -356,6 +359,13 @@ def shapes_of_layers(model: nn.Module) -> dict[int, Any]:
 
     torchinfo reports only the first of several outputs, and cannot run some models.
     """
+    known = shapes_of_graph(model)
+    several = {key: shapes for key, shapes in known.items() if not isinstance(shapes, Shape)}
+    return {**known, **torchinfo_shapes(model), **several}
+
+
+def shapes_of_graph(model: nn.Module) -> dict[int, Any]:
+    """Returns the output shape of each module that a graph calls, by id, without running anything."""
     known: dict[int, Any] = {}
     for module in model.modules():
         graph: Graph | None = graph_of(module)
@@ -364,8 +374,9 @@ def shapes_of_layers(model: nn.Module) -> dict[int, Any]:
             known.update((id(source), shapes_of(graph, ref)) for source, ref in inputs)  # torchinfo cannot run text
             known.update((id(call.target), shapes_of(graph, call.outputs)) for call in graph.calls)
             known.setdefault(id(module), shapes_of(graph, graph.outputs))
-    several = {key: shapes for key, shapes in known.items() if not isinstance(shapes, Shape)}
-    return {**known, **torchinfo_shapes(model), **several}
+            refs = tree.flatten(graph.inputs)
+            known.update((id(source), shapes_of(graph, ref)) for source, ref in zip(graph.sources, refs, strict=True))
+    return known
 
 
 class Shape(tuple[Any, ...]):
@@ -383,7 +394,8 @@ def shapes_of(graph: Graph, outputs: Any) -> Any:
 
 def shown(shapes: Any) -> str:
     """Returns a nest of shapes as text."""
-    return str(shapes).replace("'", "")
+    named = isinstance(shapes, dict)  # of any kind, such as the outputs of `transformers`
+    return str(dict(shapes) if named else shapes).replace("'", "")
 
 
 # ----------------------------------------------------------------------------------------------------------- the table
@@ -444,15 +456,37 @@ def _rule(box: str, widths: list[int]) -> str:
 def _line(cells: list[str], widths: list[int], bar: str) -> list[str]:
     """Returns the lines of a row, as many as its tallest cell has."""
     columns = []
-    for text, width, align in zip(cells, widths, (str.ljust, str.ljust, str.rjust, str.ljust, str.ljust)):
-        columns.append([align(part, width) for part in _wrapped(text, width)])
+    for place, (text, width) in enumerate(zip(cells, widths)):
+        parts = _wrapped(text, width)
+        blanks = [" " * (width - cells_of(part)) for part in parts]
+        columns.append([blank + part if place == 2 else part + blank for part, blank in zip(parts, blanks)])
     height = max(map(len, columns))
     padded = [column + [" " * width] * (height - len(column)) for column, width in zip(columns, widths)]
     return [f"{bar} " + f" {bar} ".join(parts) + f" {bar}" for parts in zip(*padded)]
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    if len(text) <= width:
+    if cells_of(text) <= width:
         return [text]
     lead = text[: len(text) - len(text.lstrip())]
-    return textwrap.wrap(text, width, subsequent_indent=lead, break_on_hyphens=False)
+    parts = textwrap.wrap(text, width, subsequent_indent=lead, break_on_hyphens=False)
+    return parts if text.isascii() else [piece for part in parts for piece in _cut(part, width)]
+
+
+def _cut(text: str, width: int) -> Iterator[str]:
+    """Yields pieces of a text that take no more than `width` cells of a terminal."""
+    piece = ""
+    for character in text:
+        if piece and cells_of(piece + character) > width:
+            yield piece
+            piece = ""
+        piece += character
+    yield piece
+
+
+def cells_of(text: str) -> int:
+    """Returns how many cells of a terminal a text takes: two for each wide character, none for accents on the one before."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

@@ -1,5 +1,6 @@
 import io
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -123,13 +124,14 @@ class Clock:
         return self.now
 
 
-def printed(monkeypatch, stream, seconds=1e-6, **kwargs):
+def printed(monkeypatch, stream, seconds=1e-6, batches=None, **kwargs):
     """Returns what `fit` prints, and its history; the clock goes on by so many seconds whenever it is read."""
     model = network()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
         patch.setattr(progress, "time", Clock(seconds))
-        history = model.fit(X, Y, batch_size=16, **{"epochs": 2, "verbose": 1, **kwargs})
+        data = {"x": X, "y": Y, "batch_size": 16} if batches is None else {"x": batches()}
+        history = model.fit(**data, **{"epochs": 2, "verbose": 1, **kwargs})
     return stream.getvalue(), history
 
 
@@ -219,6 +221,46 @@ def test_the_bar_is_drawn_when_it_is_due_and_metrics_are_read_only_then(monkeypa
     drawn.clear()
     _, history = printed(monkeypatch, Terminal(), epochs=1)
     assert drawn == [(4, {name: values[0] for name, values in history.items()}, True)]
+
+
+class Notebook(io.StringIO):
+    """The stream of a notebook's cell."""
+
+    __module__ = "ipykernel.iostream"
+
+
+def test_a_notebook_keeps_one_line_of_each_epoch(monkeypatch):
+    """Outputs of their own are replaced, so that exported notebooks have the last line only; the stream has the titles."""
+    outputs, redraws = [], []
+
+    def display(content, raw, display_id):
+        assert raw and display_id
+        outputs.append(content["text/plain"])
+
+        def update(content, raw):
+            assert raw
+            outputs[-1] = content["text/plain"]
+            redraws.append(1)
+
+        return types.SimpleNamespace(update=update)
+
+    module = types.ModuleType("IPython.display")
+    module.display = display
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    text, history = printed(monkeypatch, Notebook(), seconds=1.0)
+    assert text == "Epoch 1/2\nEpoch 2/2\n" and len(redraws) == 8
+    for line, loss in zip(outputs, history["loss"], strict=True):
+        assert line.startswith(f"4/4 {'━' * 20} ") and f"loss: {loss:.4f}" in line
+
+    outputs.clear()
+    printed(monkeypatch, Notebook(), seconds=1e-6, epochs=1)  # a short epoch is drawn once
+    assert len(outputs) == 1 and len(redraws) == 8
+
+
+def test_a_bar_of_unknown_length_ends_with_its_length(monkeypatch):
+    text, _ = printed(monkeypatch, Terminal(), epochs=1, seconds=1.0, batches=lambda: iter([(X[:16], Y[:16])] * 3))
+    assert "2/Unknown" in text and f"3/3 {'━' * 20}" in text.rsplit("\r", 1)[-1]
 
 
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])

@@ -3,6 +3,7 @@
 import csv
 import http.server
 import json
+import re
 import threading
 import urllib.parse
 import warnings
@@ -229,3 +230,25 @@ def test_early_stopping_monitors_what_a_subclass_computes(keras):
         fit(logistic_regression(lib), [callback])
         stopped.append((callback.stopped_epoch, round(float(callback.best), 4)))
     assert stopped[0] == stopped[1] and stopped[0][0] > 0
+
+
+def test_max_time_ends_training_within_an_epoch(capsys):
+    """The clock is at 0 when training begins, and goes on by a second with each batch."""
+    seconds = iter(range(100))
+    model = ks.Sequential([ks.Input((2,)), ks.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    batches = []
+    counter = ks.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: batches.append(batch))
+    limit = ks.callbacks.MaxTime(6, verbose=1, clock=lambda: next(seconds))
+    x, y = np.ones((16, 2), "float32"), np.ones((16, 1), "float32")
+    history = model.fit(x, y, batch_size=4, epochs=9, verbose=0, callbacks=[limit, counter])
+    assert batches == [0, 1, 2, 3, 0, 1] and history.epoch == [0, 1]
+    assert capsys.readouterr().out.splitlines()[-1] == "Batch 2: 6 seconds are over, training ends."
+    model.fit(x, y, batch_size=4, verbose=0, callbacks=[limit, counter])  # a `fit` has its own time
+    assert batches[6:] == [0, 1, 2, 3]
+
+
+def test_max_time_takes_positive_numbers():
+    for wrong in (0, -1.0, "3", None, True, float("nan")):
+        with pytest.raises(ValueError, match=re.escape(f"must be a positive number; got {wrong!r}")):
+            ks.callbacks.MaxTime(wrong)

@@ -6,6 +6,7 @@ import pytest
 import kstyle_torch as ks
 from kstyle_torch.callbacks import base
 from tests.models_to_train import SLOPES, logistic_regression, rows_with_signs
+from tests.test_public_names import BEYOND
 
 X, Y = rows_with_signs(40, 5)
 
@@ -65,6 +66,14 @@ def nothing(name, number, model):
     pass
 
 
+def reset_metrics(when):
+    def act(name, number, model):
+        if name == when:
+            model.reset_metrics()
+
+    return act
+
+
 PROGRAMS = {
     "fit": (nothing, fit),
     "validation": (nothing, lambda m, c: fit(m, c, validation_split=0.25)),
@@ -89,6 +98,12 @@ PROGRAMS = {
     ),
     "learning-rate-set": (halve, fit),
     "learning-rate-assigned": (assign, fit),
+    "metrics-reset-at-batch-begin": (reset_metrics("on_train_batch_begin"), fit),
+    "metrics-reset-at-batch-end": (reset_metrics("on_train_batch_end"), fit),
+    "metrics-reset-in-validation": (
+        reset_metrics("on_test_batch_begin"),
+        lambda m, c: fit(m, c, validation_split=0.5, epochs=1),
+    ),
     "weights-at-batch-end": (reset_weights("on_train_batch_end"), fit),
     "weights-at-epoch-begin": (reset_weights("on_epoch_begin"), fit),
     "weights-at-epoch-end": (reset_weights("on_epoch_end"), lambda m, c: fit(m, c, epochs=3)),
@@ -222,7 +237,7 @@ def test_what_is_no_callback_is_refused(callbacks, message):
 
 def test_the_public_callbacks_are_those_of_keras(keras):
     theirs = {name for name in dir(keras.callbacks) if not name.startswith("_")} - {"OrbaxCheckpoint"}
-    assert set(ks.callbacks.__all__) - {"TorchScheduler"} == theirs
+    assert set(ks.callbacks.__all__) - BEYOND["callbacks"] == theirs
 
 
 @pytest.mark.parametrize("save_freq", [2, "epoch"])

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import unicodedata
 
 import numpy as np
 import pytest
@@ -376,3 +377,18 @@ def test_a_subclassed_model_that_was_called_shows_shapes():
     model(torch.ones(2, 5))
     model.summary(print_fn=lines.append)
     assert "(None, 3)" in "".join(lines) and "(None, 2)" in "".join(lines)
+
+
+def test_wide_characters_keep_the_frame():
+    names = ["埋め込み層", "e\u0301tage", "非常に長い名前の層は表の幅に収まらないので折り返される"]
+    model = ks.Sequential([ks.Input((3,)), *(ks.layers.Dense(2, name=name) for name in names)])
+    lines = []
+    model.summary(print_fn=lines.append, line_length=50)
+    table = [line for line in lines[0].splitlines() if line[0] in "┏┃┡│├└"]
+
+    def cells(line):
+        wide = sum(unicodedata.east_asian_width(character) in "WF" for character in line)
+        return len(line) + wide - sum(map(bool, map(unicodedata.combining, line)))
+
+    assert {cells(line) for line in table} == {cells(table[0])}
+    assert "".join(line[2:22].split("│")[0].strip() for line in table).count("収まらない") == 1

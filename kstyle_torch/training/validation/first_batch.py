@@ -175,13 +175,8 @@ def check_given(compiled: Objective, x: Any, y: Any) -> None:
     losses = [spec for spec in tree.flatten(compiled.loss.spec) if spec is not None]
     if y is not None or not losses:
         return
-    keys = [key for key in ("labels", "label") if isinstance(x, dict) and key in x]
-    hint = (
-        f" x is a dict with {keys[0]!r} in it: give (inputs, targets) instead, in a DataLoader by a collate_fn that takes "
-        f"{keys[0]!r} out of the batch."
-        if keys
-        else ""
-    )
+    named = isinstance(x, dict)
+    hint = f" x holds {', '.join(map(repr, x))}; targets in it must be named 'labels' or 'label'." if named else ""
     raise ValueError(f"Loss {getattr(losses[0], 'name', losses[0])!r} needs targets, but there is no y.{hint}")
 
 
@@ -269,8 +264,8 @@ def targets_as_needed(model: Trainable, y: Any) -> Any:
     compiled: Objective = model._compiled
     if y is None or compiled.outputs is None or len(compiled.outputs) != 1:
         return y
-    if tree.is_nested(y) or model.overrides("train_step", "test_step", "compute_loss"):
-        return y
+    if not isinstance(y, Tensor) or model.overrides("train_step", "test_step", "compute_loss"):
+        return y  # nests, and rows that are read when they are needed
     if not compiled.loss.entries or not all(entry.metric.rowwise for entry in compiled.metrics.entries):
         return y
     if any(type(entry.loss).__module__.split(".")[0] != __name__.split(".")[0] for entry in compiled.loss.entries):
@@ -278,5 +273,5 @@ def targets_as_needed(model: Trainable, y: Any) -> Any:
     if any(entry.loss.sparse for entry in compiled.loss.entries):
         return y if y.is_floating_point() else y.long()
     y = y.to(torch.float32) if not y.is_floating_point() else y
-    is_column = isinstance(y, Tensor) and y.ndim == 1 and tuple(compiled.output_shapes[0][1:]) == (1,)
+    is_column = y.ndim == 1 and tuple(compiled.output_shapes[0][1:]) == (1,)
     return y.unsqueeze(-1) if is_column else y

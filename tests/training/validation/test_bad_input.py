@@ -38,17 +38,7 @@ class Dicts(torch.utils.data.Dataset):
         return 40
 
     def __getitem__(self, index):
-        return {"pixels": X[index], "labels": Y[index]}
-
-
-class OfDatasets:  # as those of Hugging Face look
-    features, column_names = {}, ["pixels", "label"]
-
-    def __len__(self):
-        return 40
-
-    def __getitem__(self, index):
-        raise AssertionError("the message comes before anything is read")
+        return {"pixels": X[index], "class": Y[index]}
 
 
 def with_empty_batch():
@@ -69,14 +59,17 @@ ERRORS = {
         "targets must be between 0 and 1; got .* from -1 to 1",
     ),
     "labels-of-two": (lambda: compiled().fit(X, Y + 1.0), "from 1 to 2. Write classes"),
-    "dicts-with-labels": (
+    "dicts-without-labels": (
         lambda: compiled().fit(torch.utils.data.DataLoader(Dicts(), batch_size=8)),
-        "needs targets.* x is a dict with 'labels' in it: give \\(inputs, targets\\)",
+        "needs targets.* x holds 'pixels', 'class'; targets in it must be named 'labels' or 'label'",
     ),
-    "hugging-face": (lambda: compiled().fit(OfDatasets()), "OfDatasets with the columns 'pixels', 'label'"),
     "no-loss": (lambda: compiled(None).fit(X, Y, verbose=0), "No loss to compute"),
     "unknown-loss": (lambda: compiled("binary_cross_entropy"), "Did you mean 'binary_crossentropy'"),
     "unknown-optimizer": (lambda: network().compile("adm"), "Did you mean 'adam'"),
+    "metrics-in-third-place": (
+        lambda: network().compile("adam", "mse", ["mae"]),
+        r"got 'mae'. The third argument of compile\(\) is loss_weights; write metrics=\['mae'\]",
+    ),
     "unknown-metric": (lambda: network().compile("adam", "mse", metrics=["acurracy"]), "Did you mean 'accuracy'"),
     "unknown-activation": (lambda: layers.Dense(3, activation="rellu"), "Did you mean 'relu'"),
     "metrics-not-a-list": (lambda: network().compile("adam", "mse", metrics="accuracy"), "must be a list"),
