@@ -110,7 +110,16 @@ class Configurable:
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Returns an object of this class for a `get_config` dict."""
         with budget.in_force(config):
-            return _made_of(cls, {name: _revive(value) for name, value in config.items()})
+            return _made_of(cls, {name: _revived_argument(cls, value) for name, value in config.items()})
+
+
+def _revived_argument(cls: type, value: Any) -> Any:
+    """Returns an argument from a config. Constructors of this package make initializers themselves, as in Keras.
+
+    Initializers without a seed draw one when they are made, and constructors draw others before and after.
+    """
+    is_initializer = isinstance(value, dict) and value.get("module") == "keras.initializers"
+    return value if is_initializer and is_own(cls) else _revive(value)
 
 
 def extended_class(cls: type) -> Any:
