@@ -251,13 +251,23 @@ def _letters(name: str) -> str:
 def _places(module: ModuleType, name: str) -> list[str]:
     """Returns where else an object of this name is exported; each object once."""
     found: dict[int, str] = {}
+    for other in _exporters().get(name, ()):
+        if other is not module:
+            found.setdefault(id(getattr(other, name)), f"{other.__name__}.{name}")
+    return [*found.values()][:ELSEWHERE]
+
+
+@functools.cache
+def _exporters() -> dict[str, list[ModuleType]]:
+    """Returns the namespaces that export each public name."""
     package = sys.modules[PACKAGE]
     for public in package.__all__:
         getattr(package, public, None)  # imports what is lazy
-    for other in _namespaces(package):
-        if other is not module and name in getattr(other, "__all__", ()):
-            found.setdefault(id(getattr(other, name)), f"{other.__name__}.{name}")
-    return [*found.values()][:ELSEWHERE]
+    found: dict[str, list[ModuleType]] = {}
+    for namespace in _namespaces(package):
+        for name in getattr(namespace, "__all__", ()):
+            found.setdefault(name, []).append(namespace)
+    return found
 
 
 def _listed(names: list[str]) -> str:

@@ -20,7 +20,7 @@ VARIATIONS = {
     *("callbacks", "data", "distillation", "export", "graph_passes", "layer", "models", "optimizers", "saving"),
     *("training", "utils"),
 }
-QUICK_ROWS = 4
+QUICK_ROWS = 3
 MANY_OBJECTS = 200_000  # beside the frozen ones
 collect_ignore = ["accelerator.py", "callbacks/interrupted.py", "training/replicas.py"]  # programs that tests start
 
