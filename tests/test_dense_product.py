@@ -133,7 +133,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("how", OTHERS.values(), ids=OTHERS)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated")
 def test_elsewhere_it_is_torchs(how, calls):
     got = how(tensors())
     assert not calls
