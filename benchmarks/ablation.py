@@ -24,7 +24,7 @@ from reference import print_table
 from workloads import WORKLOADS
 
 FIGURES = ("fit", "not recorded", "evaluate")
-RARE_OPTIMIZERS = ("Adadelta", "Adagrad", "Adamax", "Ftrl", "Lion", "Nadam", "RMSprop", "ScheduleFreeAdamW")
+RARE_OPTIMIZERS = ("Adadelta", "Adamax", "Ftrl", "Nadam", "RMSprop", "ScheduleFreeAdamW")
 TURNS = 7  # of a process; the first is not counted
 
 

@@ -32,7 +32,6 @@ class Adagrad(VarListOptimizer):
     """
 
     slots = ("accumulator",)
-    packs = "steps"
 
     def __init__(
         self,

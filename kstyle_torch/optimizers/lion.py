@@ -32,7 +32,6 @@ class Lion(VarListOptimizer):
 
     slots = ("momentum",)
     shares = ("beta_2",)
-    packs = "steps"
 
     def __init__(
         self,
