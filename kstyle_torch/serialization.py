@@ -442,7 +442,7 @@ def _revive(config: Any, registry: Registry | None = None) -> Any:
 def _made_module(cls: Any, arguments: Any) -> Any:
     """Returns a torch module of the user's class for the arguments in a config.
 
-    Raises: ValueError: if it is no class of torch modules.
+    Raises: ValueError: if it is not a class of torch modules.
     """
     if not (inspect.isclass(cls) and issubclass(cls, torch.nn.Module) and isinstance(arguments, dict)):
         raise ValueError(f"The config needs a class with from_config(), or a class of torch modules; got {cls!r}.")

@@ -51,7 +51,7 @@ def pytest_collection_finish():
 
 @pytest.fixture(autouse=True, scope="module")
 def few_objects_to_collect():
-    """What modules and tests before have left, such as torch's compiler, is no longer looked through: 1 s a collection."""
+    """Freezes what earlier modules have left, such as torch's compiler, which takes each collection 1 s to walk."""
     if len(gc.get_objects()) > MANY_OBJECTS:
         gc.collect()
         gc.freeze()

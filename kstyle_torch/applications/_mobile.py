@@ -37,7 +37,7 @@ def published_rows(
         alpha: Width of the network.
         widths: Widths that there are files for.
         sizes: Heights that there are files for.
-    Raises: ValueError: if there is no file for the width. A warning tells that the file is for another size of images.
+    Raises: ValueError: if no file is published for the width. A warning is given if the file is for another size of images.
     """
     rows, columns = rows_and_columns(shape)
     if not arguments.is_published:

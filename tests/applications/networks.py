@@ -1,4 +1,4 @@
-"""What the tests of all architectures share: a network here and in Keras, its layers, its files, and weights from there."""
+"""Helpers of the tests of architectures: a network here and in Keras, its layers, its files, and weights from there."""
 
 import inspect
 from unittest import mock

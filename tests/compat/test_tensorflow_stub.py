@@ -1,4 +1,4 @@
-"""What `import tensorflow` gives: a few calls, classes without instances, and errors that name what to use."""
+"""The stub behind `import tensorflow`: a few calls, classes without instances, and errors that name what to use."""
 
 import importlib
 

@@ -83,7 +83,7 @@ def shape_equal(a_shape: Sequence[Any], b_shape: Sequence[Any]) -> bool:
 def canonicalize_axis(axis: int, num_dims: int) -> int:
     """Returns an axis counted from the front.
 
-    Raises: ValueError: if there is no such axis.
+    Raises: ValueError: if the axis does not exist.
     """
     if not -num_dims <= axis < num_dims:
         raise ValueError(f"axis {axis} is out of bounds for {num_dims} axes.")
