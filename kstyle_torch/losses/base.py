@@ -13,6 +13,7 @@ from torch import Tensor
 from kstyle_torch import serialization, tree
 from kstyle_torch.arrays import tensor_of
 from kstyle_torch.initializers import as_dtype
+from kstyle_torch.ownership import is_of_package
 from kstyle_torch.registry import snake_case, unique_name
 from kstyle_torch.serialization import Configurable
 
@@ -197,7 +198,7 @@ class PlainLoss(Loss):
     @fn.setter
     def fn(self, function: Callable[..., Tensor]) -> None:
         vars(self)["fn"] = function
-        if type(self).call.__module__.startswith("kstyle_torch."):  # a user-defined `call` may not use it
+        if is_of_package(type(self).call):  # a user-defined `call` may not use it
             given = {key: value for key, value in self._arguments.items() if key not in ("name", "reduction", "dtype")}
             self.call = _Values(function, given)  # type: ignore[method-assign]
 

@@ -1,5 +1,6 @@
 """What users may write for a loss: names, classes, functions, torch's modules, configs."""
 
+import functools
 import inspect
 
 import keras
@@ -274,3 +275,19 @@ def test_reductions_of_keras_2():
     kinds = losses.Reduction
     for reduction in (kinds.AUTO, kinds.SUM, kinds.NONE, kinds.SUM_OVER_BATCH_SIZE):
         assert losses.MeanSquaredError(reduction=reduction).reduction == reduction
+
+
+def test_setting_fn_leaves_a_call_of_users_alone():
+    """Whose code it is does not go by `__module__`, which `functools.wraps` copies."""
+
+    class Doubled(losses.MeanSquaredError):
+        @functools.wraps(losses.MeanSquaredError.call)
+        def call(self, y_true, y_pred):
+            return 2 * super().call(y_true, y_pred)
+
+    loss, pair = Doubled(), (torch.ones(2, 3), torch.zeros(2, 3))
+    loss.fn = losses.mean_absolute_error
+    assert loss(*pair) == 2
+    ours = losses.MeanSquaredError()
+    ours.fn = lambda y_true, y_pred: 3 + y_pred[:, 0]
+    assert ours(*pair) == 3
